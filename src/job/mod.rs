@@ -1,0 +1,25 @@
+//! What a job is: its id, its owner, what it asks for, the names of its files, and the states it goes through.
+//! Everything here is plain data; an invalid job can't be built.
+
+mod hash;
+mod id;
+mod name;
+mod owner;
+mod pointer;
+mod record;
+mod source;
+mod spec;
+mod state;
+
+pub use hash::{ContentHash, ContentHasher, HashKey};
+pub use id::JobId;
+pub use name::{Stem, original_name, variant_name};
+pub use owner::Owner;
+pub use pointer::{ClaimErrors, FieldError};
+pub use record::{CallbackTarget, JobError, JobRecord, Original, SealedText, Stored, StoredFile};
+pub use source::SourceFormat;
+pub use spec::{
+    BackendKind, Background, CallbackHeader, Fit, Format, JobSpec, ParsedJob, Position, Priority, SpecLimits,
+    StorageKey, SubDir, VariantSpec,
+};
+pub use state::State;

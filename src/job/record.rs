@@ -1,0 +1,120 @@
+//! What is written down about a job: in the spool beside its original, and in the queue.
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::{ContentHash, HashKey, JobId, JobSpec, Owner, SourceFormat, Stem, original_name, variant_name};
+use crate::clock::Timestamp;
+
+/// An accepted job as it was accepted. Written once, never changed; what happens to it is the queue's to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// Its id.
+    pub id: JobId,
+    /// What clients call `hash`.
+    pub hash: HashKey,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The harmless part of the uploaded file's name.
+    pub stem: Stem,
+    /// What was uploaded.
+    pub original: Original,
+    /// What is to be done.
+    pub spec: JobSpec,
+    /// Whom to tell.
+    pub callback: Option<CallbackTarget>,
+    /// The `job` claim as it came, without callback headers, credentials and access keys.
+    pub job_data: serde_json::Value,
+    /// When the upload was accepted.
+    pub created_at: Timestamp,
+}
+
+impl JobRecord {
+    /// The names of every file this job makes, in the order of its claims, the original's last.
+    #[must_use]
+    pub fn expected_files(&self) -> Vec<String> {
+        let variants =
+            self.spec.variants.iter().map(|v| variant_name(&self.hash, &self.stem, v.height, v.width, v.format));
+        variants.chain(self.spec.keep_original.then(|| self.original_name())).collect()
+    }
+
+    /// The name the original is stored under.
+    #[must_use]
+    pub fn original_name(&self) -> String {
+        original_name(&self.hash, &self.stem, self.original.format)
+    }
+}
+
+/// The uploaded bytes, as far as the upload could tell without decoding them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    /// The format found in the bytes.
+    pub format: SourceFormat,
+    /// Their SHA-256.
+    pub sha256: ContentHash,
+    /// How many there are.
+    pub bytes: u64,
+    /// Width in pixels, upright (after EXIF orientation).
+    pub width: u32,
+    /// Height in pixels, upright (after EXIF orientation).
+    pub height: u32,
+}
+
+/// Where a callback goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallbackTarget {
+    /// The job's `completionCallback`.
+    pub url: Url,
+    /// The job's `callbackHeaders`, a JSON object of strings, sealed under the job's id.
+    pub sealed_headers: Option<SealedText>,
+}
+
+/// Text sealed by the vault: base64 of nonce, ciphertext and tag. Harmless to show, useless without the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SealedText(pub String);
+
+/// One file of a job and where it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFile {
+    /// Its name, the same in every store.
+    pub name: String,
+    /// `jpg`, `png`, `webp`, `avif`, or the original's extension.
+    pub format: String,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256.
+    pub sha256: ContentHash,
+    /// Every place that holds it.
+    pub stored: Vec<Stored>,
+}
+
+/// A place that holds a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// `directHost`, `s3` or `gcs`, as the claims call it.
+    pub backend: String,
+    /// `/files/...`, `s3://bucket/key` or `gs://bucket/key`.
+    pub location: String,
+}
+
+/// Why a job failed, in words that a person can act on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    /// A stable word: `bad_image`, `store`, `timeout`, `poison`, ...
+    pub code: String,
+    /// What was attempted, on what, and what came of it.
+    pub detail: String,
+}
+
+impl JobError {
+    /// An error of this kind.
+    #[must_use]
+    pub fn new(code: &str, detail: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), detail: detail.into() }
+    }
+}

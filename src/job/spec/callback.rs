@@ -1,0 +1,87 @@
+//! Whom a job tells, and with which headers.
+
+use http::{HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use url::Url;
+
+use super::fields::Fields;
+use crate::job::pointer::ClaimErrors;
+
+const HEADERS_MAX: usize = 16;
+const HEADERS_BYTES_MAX: usize = 4 * 1024;
+const URL_BYTES_MAX: usize = 2 * 1024;
+
+/// Headers that belong to the connection or to Pixerve, not to a job.
+const RESERVED: [&str; 13] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+
+/// One header of a job's callback. The value is a secret: most often a bearer token.
+#[derive(Clone, Debug)]
+pub struct CallbackHeader {
+    /// A valid header name that no one else claims.
+    pub name: HeaderName,
+    /// A valid header value.
+    pub value: SecretString,
+}
+
+impl PartialEq for CallbackHeader {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.value.expose_secret() == other.value.expose_secret()
+    }
+}
+
+/// `completionCallback`: an absolute http(s) URL. Where it leads is checked when it is called.
+pub(super) fn url(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Option<Url> {
+    let expected = "an absolute http:// or https:// URL of at most 2,048 bytes";
+    fields.word("completionCallback", errors, expected, |text| {
+        let url = Url::parse(text).ok().filter(|_| text.len() <= URL_BYTES_MAX)?;
+        (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
+    })
+}
+
+/// `callbackHeaders`: an object of strings.
+pub(super) fn headers(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Vec<CallbackHeader> {
+    let at = fields.pointer("callbackHeaders");
+    let Some(value) = fields.take("callbackHeaders") else { return Vec::new() };
+    let Value::Object(object) = value else {
+        errors.push(at, "must be an object of header names and values");
+        return Vec::new();
+    };
+    let bytes: usize = object.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
+    if object.len() > HEADERS_MAX || bytes > HEADERS_BYTES_MAX {
+        errors.push(at, format!("at most {HEADERS_MAX} headers of {HEADERS_BYTES_MAX} bytes in all"));
+        return Vec::new();
+    }
+    let mut headers = Vec::with_capacity(object.len());
+    for (name, value) in object {
+        match header(name, value) {
+            Ok(header) => headers.push(header),
+            Err(detail) => errors.push(format!("{at}/{}", crate::job::pointer::escape(name)), detail),
+        }
+    }
+    headers
+}
+
+fn header(name: &str, value: &Value) -> Result<CallbackHeader, String> {
+    let name = HeaderName::try_from(name).map_err(|_| "not a valid header name".to_owned())?;
+    if RESERVED.contains(&name.as_str()) || name.as_str().starts_with("webhook-") {
+        return Err("is set by Pixerve or belongs to the connection".to_owned());
+    }
+    let value = value.as_str().ok_or("must be a string")?;
+    HeaderValue::try_from(value).map_err(|_| "not a valid header value (control characters?)".to_owned())?;
+    Ok(CallbackHeader { name, value: SecretString::from(value) })
+}

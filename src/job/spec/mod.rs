@@ -1,0 +1,118 @@
+//! What a job asks for, parsed from the token's `job` claim. A [`JobSpec`] that exists is valid.
+
+mod callback;
+mod fields;
+mod format;
+mod parse;
+mod sub_dir;
+
+pub use callback::CallbackHeader;
+pub use format::{Background, Fit, Format, Position};
+pub use parse::{ParsedJob, SpecLimits};
+pub use sub_dir::SubDir;
+
+use serde::{Deserialize, Serialize};
+
+/// Which lane a job waits in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// 0 on the wire.
+    #[default]
+    Realtime,
+    /// 1 on the wire.
+    Queued,
+}
+
+impl Priority {
+    /// The number on the wire.
+    #[must_use]
+    pub fn as_number(self) -> u8 {
+        match self {
+            Self::Realtime => 0,
+            Self::Queued => 1,
+        }
+    }
+}
+
+/// A valid job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// The lane.
+    pub priority: Priority,
+    /// Whether the uploaded bytes are stored too.
+    pub keep_original: bool,
+    /// Whether the files are stored in the directory that Pixerve serves itself.
+    pub direct_host: bool,
+    /// The registered stores that get every file.
+    pub storage: Vec<StorageKey>,
+    /// The directories below the serve directory or the store's prefix.
+    pub sub_dir: SubDir,
+    /// What is to be made, in the order of the claims; names are unique.
+    pub variants: Vec<VariantSpec>,
+}
+
+impl JobSpec {
+    /// Files this job makes.
+    #[must_use]
+    pub fn file_count(&self) -> usize {
+        self.variants.len() + usize::from(self.keep_original)
+    }
+}
+
+/// The backends that `storageKeys` may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendKind {
+    /// S3 and everything that speaks its protocol.
+    S3,
+    /// Google Cloud Storage.
+    Gcs,
+}
+
+impl BackendKind {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Gcs => "gcs",
+        }
+    }
+}
+
+/// A registered store that a job uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageKey {
+    /// What kind of store the claim says it is.
+    pub backend: BackendKind,
+    /// What `/register` answered.
+    pub access_key: String,
+}
+
+/// One file to make.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VariantSpec {
+    /// Its format.
+    pub format: Format,
+    /// Width of the box in pixels; 0 leaves it free.
+    pub width: u32,
+    /// Height of the box in pixels; 0 leaves it free.
+    pub height: u32,
+    /// 1-100; none means the format's default.
+    pub quality: Option<u8>,
+    /// 1 (slowest, smallest) to 10 (fastest); none means the default.
+    pub speed: Option<u8>,
+    /// How the picture meets the box.
+    pub fit: Fit,
+    /// What `cover` keeps, and where `contain` puts the picture.
+    pub position: Position,
+    /// What shows where the picture doesn't.
+    pub background: Background,
+    /// Whether a source smaller than the box grows.
+    pub enlarge: bool,
+    /// Whether an animated source stays animated.
+    pub animated: bool,
+    /// Whether what a truncated file still gives is good enough.
+    pub tolerant: bool,
+}

@@ -1,0 +1,287 @@
+//! From the `job` claim to a [`JobSpec`], noting everything that is wrong with it.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+use url::Url;
+
+use super::fields::{Fields, is_empty, show};
+use super::{
+    BackendKind, Background, CallbackHeader, Fit, Format, JobSpec, Position, Priority, StorageKey, SubDir, VariantSpec,
+    callback,
+};
+use crate::job::pointer::{ClaimErrors, escape};
+
+/// Pixels a side of a box may have.
+const SIDE_MAX: u32 = 65_535;
+
+/// What a job may ask for at most.
+#[derive(Clone, Copy, Debug)]
+pub struct SpecLimits {
+    /// Variants per job.
+    pub variants_max: usize,
+}
+
+impl Default for SpecLimits {
+    fn default() -> Self {
+        Self { variants_max: 64 }
+    }
+}
+
+/// A `job` claim, understood. The callback's headers are kept apart from the rest, since they are secrets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParsedJob {
+    /// What is to be done.
+    pub spec: JobSpec,
+    /// Whom to tell.
+    pub callback_url: Option<Url>,
+    /// With which headers.
+    pub callback_headers: Vec<CallbackHeader>,
+    /// The claim as it came, without callback headers and access keys.
+    pub job_data: Value,
+}
+
+impl ParsedJob {
+    /// Reads the `job` claim.
+    ///
+    /// # Errors
+    /// Every bad field, by its JSON Pointer into the token's claims.
+    pub fn from_claim(job: Option<&Value>, limits: &SpecLimits) -> Result<Self, ClaimErrors> {
+        let mut errors = ClaimErrors::default();
+        let Some(job) = job.filter(|j| !is_empty(j)) else {
+            errors.push("/job", "is missing: the token must carry the job");
+            return Err(errors);
+        };
+        let Some(mut fields) = Fields::of(job, "/job", &mut errors) else { return Err(errors) };
+
+        let callback_url = callback::url(&mut fields, &mut errors);
+        let callback_headers = callback::headers(&mut fields, &mut errors);
+        let priority = fields.number("priority", &mut errors, 0..=1);
+        let keep_original = fields.bool("keepOriginal", &mut errors).unwrap_or(false);
+        let direct_host = fields.bool("directHost", &mut errors).unwrap_or(false);
+        let sub_dir = sub_dir(&mut fields, &mut errors);
+        let storage = storage_keys(&mut fields, &mut errors);
+        let defaults = Shape::take(&mut fields, &Shape::default(), &mut errors);
+        let formats = fields.take("formats");
+        fields.refuse_unknown(&mut errors);
+
+        let variants = variants(formats, &defaults, limits, &mut errors);
+        if variants.is_empty() && !keep_original && errors.is_empty() {
+            errors.push("/job/formats", "asks for nothing: name a format, or set keepOriginal");
+        }
+        if !direct_host && storage.is_empty() && errors.is_empty() {
+            errors.push("/job", "its results would go nowhere: set directHost or name a store in storageKeys");
+        }
+        let priority = if priority == Some(1) { Priority::Queued } else { Priority::Realtime };
+        let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants };
+        errors.or(Self { spec, callback_url, callback_headers, job_data: without_secrets(job) })
+    }
+}
+
+fn sub_dir(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> SubDir {
+    let at = fields.pointer("subDir");
+    match fields.take("subDir") {
+        None => SubDir::default(),
+        Some(value) => value.as_str().and_then(SubDir::parse).unwrap_or_else(|| {
+            errors.push(at, SubDir::RULE);
+            SubDir::default()
+        }),
+    }
+}
+
+fn storage_keys(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Vec<StorageKey> {
+    let at = fields.pointer("storageKeys");
+    let Some(value) = fields.take("storageKeys") else { return Vec::new() };
+    let Some(mut keys) = Fields::of(value, &at, errors) else { return Vec::new() };
+    let mut storage = Vec::new();
+    for backend in [BackendKind::S3, BackendKind::Gcs] {
+        let access_key = keys.word(backend.as_str(), errors, "the access_key that /register gave", |key| {
+            (key.len() <= 128).then(|| key.to_owned())
+        });
+        storage.extend(access_key.map(|access_key| StorageKey { backend, access_key }));
+    }
+    keys.refuse_unknown(errors);
+    storage
+}
+
+/// The options that a job sets for all its formats and a format may set for itself.
+#[derive(Clone, Default)]
+struct Shape {
+    fit: Fit,
+    position: Position,
+    background: Background,
+    enlarge: bool,
+    animated: bool,
+    tolerant: bool,
+}
+
+impl Shape {
+    fn take(fields: &mut Fields<'_>, defaults: &Self, errors: &mut ClaimErrors) -> Self {
+        Self {
+            fit: fields.word("fit", errors, Fit::WORDS, Fit::from_claim).unwrap_or(defaults.fit),
+            position: fields
+                .word("position", errors, Position::WORDS, Position::from_claim)
+                .unwrap_or(defaults.position),
+            background: fields
+                .word("background", errors, Background::WORDS, Background::from_claim)
+                .unwrap_or(defaults.background),
+            enlarge: fields.bool("enlarge", errors).unwrap_or(defaults.enlarge),
+            animated: fields.bool("animated", errors).unwrap_or(defaults.animated),
+            tolerant: fields.bool("tolerant", errors).unwrap_or(defaults.tolerant),
+        }
+    }
+}
+
+fn variants(
+    formats: Option<&Value>,
+    defaults: &Shape,
+    limits: &SpecLimits,
+    errors: &mut ClaimErrors,
+) -> Vec<VariantSpec> {
+    let at = "/job/formats";
+    let object = match formats {
+        None => return Vec::new(),
+        Some(Value::Object(object)) => object,
+        Some(other) => {
+            errors.push(at, format!("must be an object of formats, not {}", show(other)));
+            return Vec::new();
+        }
+    };
+    let mut list = VariantList { variants: Vec::new(), names: HashSet::new(), max: limits.variants_max };
+    for (key, value) in object {
+        let at = format!("{at}/{}", escape(key));
+        match Format::from_claim(key) {
+            Some(format) => list.add_format(format, value, &at, defaults, errors),
+            None => errors.push(at, "unknown format; known are jpg, png, webp and avif"),
+        }
+    }
+    list.variants
+}
+
+struct VariantList {
+    variants: Vec<VariantSpec>,
+    names: HashSet<(Format, u32, u32)>,
+    max: usize,
+}
+
+impl VariantList {
+    fn add_format(&mut self, format: Format, value: &Value, at: &str, defaults: &Shape, errors: &mut ClaimErrors) {
+        let nothing = Value::Object(serde_json::Map::new());
+        let value = if is_empty(value) { &nothing } else { value };
+        let Some(mut fields) = Fields::of(value, at, errors) else { return };
+        let (quality, speed) = settings(&mut fields, errors);
+        let shape = Shape::take(&mut fields, defaults, errors);
+        if shape.animated && !defaults.animated && format != Format::Webp {
+            errors.push(fields.pointer("animated"), "only webp can be animated");
+        }
+        let sizes_at = fields.pointer("sizes");
+        let sizes = fields.take("sizes");
+        fields.refuse_unknown(errors);
+
+        let template = VariantSpec {
+            format,
+            width: 0,
+            height: 0,
+            quality,
+            speed,
+            fit: shape.fit,
+            position: shape.position,
+            background: shape.background,
+            enlarge: shape.enlarge,
+            animated: shape.animated && format == Format::Webp,
+            tolerant: shape.tolerant,
+        };
+        match sizes {
+            None => self.add(template, at, errors),
+            Some(Value::Array(sizes)) => {
+                for (i, size) in sizes.iter().enumerate() {
+                    // One error says it; a million sizes must not cost a million steps.
+                    if self.variants.len() > self.max {
+                        return;
+                    }
+                    let at = format!("{sizes_at}/{i}");
+                    if let Some((width, height)) = size_box(size, &at, errors) {
+                        self.add(VariantSpec { width, height, ..template.clone() }, &at, errors);
+                    } else if i > self.max {
+                        return;
+                    }
+                }
+            }
+            Some(other) => errors.push(sizes_at, format!("must be an array of sizes, not {}", show(other))),
+        }
+    }
+
+    fn add(&mut self, variant: VariantSpec, at: &str, errors: &mut ClaimErrors) {
+        if self.variants.len() == self.max {
+            errors.push("/job/formats", format!("asks for more than {} variants", self.max));
+        } else if !self.names.insert((variant.format, variant.width, variant.height)) {
+            errors.push(at, "a second variant of the same format and size: both would have one name");
+        }
+        self.variants.push(variant);
+    }
+}
+
+/// `quality` and `speed`; 0 means the default, like absence.
+fn settings(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> (Option<u8>, Option<u8>) {
+    let at = fields.pointer("settings");
+    let Some(value) = fields.take("settings") else { return (None, None) };
+    let Some(mut settings) = Fields::of(value, &at, errors) else { return (None, None) };
+    let quality = settings.number("quality", errors, 0..=100).filter(|q| *q > 0);
+    let speed = settings.number("speed", errors, 0..=10).filter(|s| *s > 0);
+    settings.refuse_unknown(errors);
+    (quality, speed)
+}
+
+/// `[w, h]`, or `[n]` for n x n; 0 leaves a side free.
+fn size_box(size: &Value, at: &str, errors: &mut ClaimErrors) -> Option<(u32, u32)> {
+    let sides = match size {
+        Value::Array(sides) if (1..=2).contains(&sides.len()) => sides,
+        other => {
+            errors.push(at, format!("must be [width, height] or [n], not {}", show(other)));
+            return None;
+        }
+    };
+    let mut parsed = [0; 2];
+    let mut ok = true;
+    for (i, side) in sides.iter().enumerate() {
+        if let Some(n) = side.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= SIDE_MAX) {
+            parsed[i] = n
+        } else {
+            errors.push(
+                format!("{at}/{i}"),
+                format!("must be a whole number of pixels from 0 to {SIDE_MAX}, not {}", show(side)),
+            );
+            ok = false;
+        }
+    }
+    let [width, second] = parsed;
+    ok.then_some((width, if sides.len() == 1 { width } else { second }))
+}
+
+/// What may be shown to anyone who knows the job's `hash`: no headers, no access keys, and a callback URL without
+/// the parts that carry secrets.
+fn without_secrets(job: &Value) -> Value {
+    let mut job = job.clone();
+    if let Value::Object(fields) = &mut job {
+        fields.shift_remove("callbackHeaders");
+        if let Some(Value::Object(keys)) = fields.get_mut("storageKeys") {
+            for key in keys.values_mut() {
+                *key = json!("[redacted]");
+            }
+        }
+        if let Some(callback) = fields.get_mut("completionCallback")
+            && let Some(mut url) = callback.as_str().and_then(|text| Url::parse(text).ok())
+        {
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            if url.query().is_some() {
+                url.set_query(Some("[redacted]"));
+            }
+            *callback = json!(url.as_str());
+        }
+    }
+    job
+}
+
+#[cfg(test)]
+mod tests;

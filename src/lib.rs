@@ -1,0 +1,30 @@
+//! Pixerve, from the ground up: modules in floor order, imports point down only.
+
+// Floor 0: plain data.
+pub mod clock;
+pub mod job;
+
+// Floor 1: what every room stands on.
+pub mod auth;
+pub mod database;
+pub mod telemetry;
+
+// Floor 2: the rooms that hold things.
+pub mod encoder;
+pub mod queue;
+pub mod running;
+pub mod spool;
+pub mod vault;
+pub mod writer;
+
+// Floor 3: pixels.
+pub mod pipeline;
+
+// Floor 4: what is done.
+pub mod callback;
+pub mod routes;
+pub mod worker;
+
+// Floor 5 and 6: putting it together.
+pub mod app;
+pub mod config;

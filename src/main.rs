@@ -1,0 +1,3 @@
+//! The `pixerve` command.
+
+fn main() {}

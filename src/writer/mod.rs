@@ -1,0 +1,80 @@
+//! Bytes to a store, one kind of store a file.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::job::{ContentHash, Stored, SubDir};
+
+/// One file to store.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// The directories below the root or prefix.
+    pub sub_dir: SubDir,
+    /// Its name; one of ours, so `[A-Za-z0-9._-]+`.
+    pub name: String,
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Its SHA-256.
+    pub sha256: ContentHash,
+    /// Its bytes.
+    pub body: Body,
+}
+
+/// Where an object's bytes are.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// In memory: a variant.
+    Bytes(Bytes),
+    /// In a file: an original, which may be large.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+}
+
+impl Body {
+    /// How many bytes there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { bytes, .. } => *bytes,
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Why a write failed, and whether another try may help.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {detail}")]
+pub struct WriteError {
+    /// What was attempted, on what: ``put `a/b.jpg` into bucket `shop` at `https://...` ``. No secret.
+    pub what: String,
+    /// What came of it: the store's own words where there are any. No secret.
+    pub detail: String,
+    /// Whether it may pass: time-outs, 5xx, 408, 429, a full disk.
+    pub transient: bool,
+}
+
+/// A store.
+#[async_trait]
+pub trait WriterBackend: Send + Sync {
+    /// `directHost`, `s3` or `gcs`, as the claims call it.
+    fn name(&self) -> &'static str;
+
+    /// Stores `object` under its name, replacing what is there; once `Ok`, a reader sees all of it, durably. Writing it
+    /// twice is harmless. One try: retrying is a wrapper's work.
+    async fn put(&self, object: &Object) -> Result<Stored, WriteError>;
+
+    /// Writes and deletes a small object of a random name, to see whether the credentials are good.
+    async fn probe(&self) -> Result<(), WriteError>;
+}
