@@ -75,6 +75,9 @@ impl ContentHasher {
     }
 }
 
+/// `h-` and 64 hex digits: longer than any plain subject.
+const OWNER_PART_BYTES_MAX: usize = 66;
+
 /// `<sha256>_<owner part>`: what the wire calls `hash`. It names every job of one owner with the same bytes; as a
 /// parameter it means the newest of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,6 +89,15 @@ impl HashKey {
     #[must_use]
     pub fn new(content: &ContentHash, owner: &Owner) -> Self {
         Self(format!("{content}_{}", owner.hash_part()))
+    }
+
+    /// Reads what a client sent; `None` if no job can have it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (content, owner) = text.split_once('_')?;
+        ContentHash::from_hex(content)?;
+        ((1..=OWNER_PART_BYTES_MAX).contains(&owner.len()) && !content.bytes().any(|b| b.is_ascii_uppercase()))
+            .then(|| Self(text.to_owned()))
     }
 
     /// The key as it goes over the wire.

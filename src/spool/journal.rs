@@ -1,0 +1,86 @@
+//! What a job has written where, line by line, so that a restart doesn't write it again.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use super::{Attempt, SpoolError, blocking};
+use crate::job::{ContentHash, Stored};
+
+/// One file in one store, as this very job wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredLine {
+    /// The file's name.
+    pub name: String,
+    /// Its format.
+    pub format: String,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256.
+    pub sha256: ContentHash,
+    /// Where it is.
+    pub stored: Stored,
+}
+
+/// A job's lines: those of earlier attempts, and room for more.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    earlier: Vec<StoredLine>,
+    file: Arc<Mutex<OpenJournal>>,
+}
+
+#[derive(Debug)]
+struct OpenJournal {
+    file: File,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Reads what is there. A line torn by a crash, and anything behind it, is cut off: it was never relied on.
+    pub(super) fn open(path: PathBuf) -> Result<Self, SpoolError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .attempt("open", &path)?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).attempt("read", &path)?;
+        let mut earlier = Vec::new();
+        let mut whole = 0;
+        for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+            let Ok(stored) = serde_json::from_slice(line) else { break };
+            earlier.push(stored);
+            whole += line.len();
+        }
+        file.set_len(whole as u64).attempt("mend", &path)?;
+        file.seek(SeekFrom::End(0)).attempt("mend", &path)?;
+        Ok(Self { earlier, file: Arc::new(Mutex::new(OpenJournal { file, path })) })
+    }
+
+    /// What earlier attempts wrote.
+    #[must_use]
+    pub fn earlier(&self) -> &[StoredLine] {
+        &self.earlier
+    }
+
+    /// Notes, durably, that a file is in a store.
+    pub async fn append(&self, line: &StoredLine) -> Result<(), SpoolError> {
+        let mut open = self.file.clone().lock_owned().await;
+        let line = serde_json::to_string(line).expect("INVARIANT: a StoredLine is strings and numbers") + "\n";
+        blocking(move || {
+            open.file.write_all(line.as_bytes()).attempt("write", &open.path)?;
+            open.file.sync_data().attempt("fsync", &open.path)
+        })
+        .await
+    }
+}

@@ -1,0 +1,205 @@
+//! Originals and manifests from the moment an upload is accepted until its job has settled.
+//!
+//! ```text
+//! <data>/spool/incoming/<job id>/original        while it arrives
+//! <data>/spool/jobs/<job id>/original            accepted: one rename made it visible
+//!                            manifest.json       the JobRecord
+//!                            stored.jsonl        what this job has written where
+//! ```
+//!
+//! The spool, not the database, is the truth about what was accepted. Everything in `jobs/` was fsynced before it got
+//! there; everything in `incoming/` is worthless after a restart.
+
+mod journal;
+mod upload;
+
+pub use journal::{Journal, StoredLine};
+pub use upload::{Received, Upload};
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::task::spawn_blocking;
+
+use crate::job::{JobId, JobRecord};
+
+const ORIGINAL: &str = "original";
+const MANIFEST: &str = "manifest.json";
+const STORED: &str = "stored.jsonl";
+
+/// Why the spool couldn't do something.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} {path}: {source}")]
+pub struct SpoolError {
+    /// What was attempted.
+    what: &'static str,
+    /// On which file or directory.
+    path: String,
+    /// Why it failed.
+    source: io::Error,
+}
+
+impl SpoolError {
+    fn new(what: &'static str, path: &Path, source: io::Error) -> Self {
+        Self { what, path: path.display().to_string(), source }
+    }
+
+    /// Whether the disk, or the user's share of it, is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// Whether what was looked for is not there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// Names the step and the file when an I/O call fails.
+trait Attempt<T> {
+    fn attempt(self, what: &'static str, path: &Path) -> Result<T, SpoolError>;
+}
+
+impl<T> Attempt<T> for io::Result<T> {
+    fn attempt(self, what: &'static str, path: &Path) -> Result<T, SpoolError> {
+        self.map_err(|source| SpoolError::new(what, path, source))
+    }
+}
+
+/// One accepted upload, as found at start.
+#[derive(Debug)]
+pub enum Entry {
+    /// As it was accepted.
+    Whole(Box<JobRecord>),
+    /// Its manifest can't be read: left where it is, for a person to look at.
+    Damaged {
+        /// Its directory.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// The spool's directories.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    incoming: PathBuf,
+    jobs: PathBuf,
+}
+
+impl Spool {
+    /// Opens `<data>/spool`, making what is missing and deleting uploads that never arrived whole. Blocking.
+    pub fn open(data_dir: &Path) -> Result<Self, SpoolError> {
+        let root = data_dir.join("spool");
+        let spool = Self { incoming: root.join("incoming"), jobs: root.join("jobs") };
+        if spool.incoming.exists() {
+            fs::remove_dir_all(&spool.incoming).attempt("sweep", &spool.incoming)?;
+        }
+        for dir in [&spool.incoming, &spool.jobs] {
+            fs::create_dir_all(dir).attempt("make", dir)?;
+        }
+        for dir in [data_dir, &root, &spool.jobs] {
+            sync_dir(dir)?;
+        }
+        Ok(spool)
+    }
+
+    /// Begins to receive an upload. Dropping what this returns before it is accepted leaves nothing behind.
+    pub async fn receive(&self, id: JobId) -> Result<Upload, SpoolError> {
+        let (dir, target, jobs) = (self.incoming.join(id.to_string()), self.job_dir(id), self.jobs.clone());
+        blocking(move || Upload::begin(dir, target, jobs)).await
+    }
+
+    /// The file that holds the uploaded bytes of an accepted job.
+    #[must_use]
+    pub fn original(&self, id: JobId) -> PathBuf {
+        self.job_dir(id).join(ORIGINAL)
+    }
+
+    /// The uploaded bytes of an accepted job.
+    pub async fn read_original(&self, id: JobId) -> Result<Vec<u8>, SpoolError> {
+        let path = self.original(id);
+        blocking(move || fs::read(&path).attempt("read", &path)).await
+    }
+
+    /// What this job has written so far, ready to take more.
+    pub async fn journal(&self, id: JobId) -> Result<Journal, SpoolError> {
+        let path = self.job_dir(id).join(STORED);
+        blocking(move || Journal::open(path)).await
+    }
+
+    /// Forgets a job whose terminal record is durable. Harmless if it is gone already.
+    pub async fn remove(&self, id: JobId) -> Result<(), SpoolError> {
+        let dir = self.job_dir(id);
+        let grave = self.incoming.join(id.to_string());
+        blocking(move || bury(&dir, &grave)).await
+    }
+
+    /// Every accepted upload, oldest first.
+    pub async fn entries(&self) -> Result<Vec<Entry>, SpoolError> {
+        let jobs = self.jobs.clone();
+        blocking(move || read_entries(&jobs)).await
+    }
+
+    fn job_dir(&self, id: JobId) -> PathBuf {
+        self.jobs.join(id.to_string())
+    }
+}
+
+/// Takes an entry out of sight in one step before deleting it, so that a crash in between can't leave a directory
+/// without its manifest.
+fn bury(dir: &Path, grave: &Path) -> Result<(), SpoolError> {
+    match fs::rename(dir, grave) {
+        Ok(()) => fs::remove_dir_all(grave).attempt("delete", grave),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(SpoolError::new("remove", dir, error)),
+    }
+}
+
+fn read_entries(jobs: &Path) -> Result<Vec<Entry>, SpoolError> {
+    let mut dirs = Vec::new();
+    for entry in fs::read_dir(jobs).attempt("list", jobs)? {
+        dirs.push(entry.attempt("list", jobs)?.path());
+    }
+    // Ids are UUIDs of version 7: by name is by time.
+    dirs.sort();
+    Ok(dirs.into_iter().map(read_entry).collect())
+}
+
+fn read_entry(path: PathBuf) -> Entry {
+    let record = fs::read(path.join(MANIFEST))
+        .map_err(|error| format!("its {MANIFEST} can't be read: {error}"))
+        .and_then(|bytes| serde_json::from_slice::<JobRecord>(&bytes).map_err(|e| format!("its {MANIFEST} is bad: {e}")))
+        .and_then(|record| match fs::metadata(path.join(ORIGINAL)) {
+            Ok(meta) if meta.len() == record.original.bytes => Ok(record),
+            Ok(meta) => Err(format!("its original has {} bytes, not {}", meta.len(), record.original.bytes)),
+            Err(error) => Err(format!("its original can't be read: {error}")),
+        });
+    match record {
+        Ok(record) => Entry::Whole(Box::new(record)),
+        Err(why) => Entry::Damaged { path, why },
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).attempt("fsync", dir)
+}
+
+/// Runs `work` on a thread that may wait for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
+) -> Result<T, SpoolError> {
+    match spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(SpoolError::new("work on", Path::new("the spool"), io::Error::other(error))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
