@@ -3,6 +3,7 @@
 // Floor 0: plain data.
 pub mod clock;
 pub mod job;
+pub mod version;
 
 // Floor 1: what every room stands on.
 pub mod auth;

@@ -1,3 +1,92 @@
-//! The `pixerve` command.
+//! The `pixerve` command: command line in, exit code out.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use pixerve::app::{self, ServeOptions, TokenOptions};
+use pixerve::config::{Config, ConfigErrors};
+use pixerve::telemetry;
+use pixerve::version::VERSION_LINE;
+
+/// A self-hosted image-ingestion server: upload, convert, store, tell.
+#[derive(Parser)]
+#[command(name = "pixerve", version = VERSION_LINE, about)]
+struct Cli {
+    /// Settings in a TOML file; config/default.toml shows them all.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server; what happens without a command, too.
+    Serve(ServeArgs),
+    /// Print a token signed with this server's own key.
+    Token(TokenArgs),
+}
+
+#[derive(Args, Default)]
+struct ServeArgs {
+    /// Once the server is up, print a token and a command to try it with.
+    #[arg(long, hide = true)]
+    demo: bool,
+}
+
+#[derive(Args)]
+struct TokenArgs {
+    /// The token's subject: whom its jobs belong to.
+    #[arg(long, value_name = "S", default_value = "local")]
+    sub: String,
+    /// With the admin scope: may register storage and list records.
+    #[arg(long)]
+    admin: bool,
+    /// How long the token is good for.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    ttl: Duration,
+    /// A JSON file with the job that the token asks for: formats, where to store them, whom to tell.
+    #[arg(long, value_name = "FILE")]
+    job: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pixerve: {error:#}");
+            ExitCode::from(if error.is::<ConfigErrors>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let (config, warnings) = Config::from_process(cli.config.as_deref())?;
+    match cli.command.unwrap_or(Command::Serve(ServeArgs::default())) {
+        Command::Serve(args) => {
+            let _guard = telemetry::init(&config.log)?;
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+            let options = ServeOptions { demo: args.demo };
+            runtime()?.block_on(app::serve(config, options))
+        }
+        Command::Token(args) => {
+            for warning in warnings {
+                eprintln!("pixerve: {warning}");
+            }
+            let TokenArgs { sub, admin, ttl, job } = args;
+            let token = runtime()?.block_on(app::token(config, TokenOptions { sub, admin, ttl, job }))?;
+            println!("{token}");
+            Ok(())
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime can't be started")
+}

@@ -1,1 +1,250 @@
-//! To come.
+//! Settings: their layers, and what is said about wrong ones.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pixerve::config::{Config, ConfigErrors, Sources, Warning};
+use pixerve::telemetry::Format;
+use secrecy::ExposeSecret;
+
+const ENV_EXAMPLE: &str = include_str!("../../.env.example");
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn file(text: &str) -> Sources {
+    Sources { file: Some((PathBuf::from("my.toml"), text.to_owned())), ..Sources::default() }
+}
+
+fn env(pairs: &[(&str, &str)]) -> Sources {
+    Sources { env: variables(pairs), ..Sources::default() }
+}
+
+fn load(sources: Sources) -> Config {
+    Config::load(sources).expect("the settings are right").0
+}
+
+fn errors(sources: Sources) -> String {
+    Config::load(sources).expect_err("something is wrong").to_string()
+}
+
+fn warnings(sources: Sources) -> Vec<String> {
+    Config::load(sources).expect("the settings are right").1.iter().map(ToString::to_string).collect()
+}
+
+/// The variables of `.env.example` with their values, uncommented.
+fn example_variables() -> Vec<(String, String)> {
+    let lines = ENV_EXAMPLE.lines().filter_map(|line| line.strip_prefix("#PIXERVE_")?.split_once('='));
+    lines.map(|(name, value)| (format!("PIXERVE_{name}"), value.to_owned())).collect()
+}
+
+#[test]
+fn without_any_source_the_defaults_are_the_promised_ones() {
+    let config = load(Sources::default());
+    assert_eq!(config.server.addr.to_string(), "0.0.0.0:8080");
+    assert_eq!(config.server.body_bytes_max, 100 * 1024 * 1024);
+    assert_eq!(config.storage.data_dir, PathBuf::from("./data"));
+    assert_eq!(config.storage.serve_dir, PathBuf::from("./serve"));
+    assert_eq!(config.auth.jwt_file, PathBuf::from("./jwt.json"));
+    assert!(config.auth.jwt_secret.is_none());
+    assert_eq!(config.auth.lifetime_max, Duration::from_hours(24));
+    assert_eq!(config.queue.retention, Duration::from_hours(30 * 24));
+    assert_eq!(config.pixels.source_max, 100_000_000);
+    assert!(config.callback.allow.is_empty());
+    assert_eq!(config.log.format, Format::Pretty);
+}
+
+#[test]
+fn the_example_of_variables_names_every_setting_and_no_other() {
+    let settings: BTreeSet<_> = Config::setting_names().iter().map(|name| Config::variable_of(name)).collect();
+    let example: BTreeSet<_> = example_variables().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(example, settings);
+}
+
+#[test]
+fn the_example_of_variables_shows_the_defaults() {
+    let sources = Sources { dotenv: example_variables(), ..Sources::default() };
+    assert_eq!(format!("{:?}", load(sources)), format!("{:?}", load(Sources::default())));
+}
+
+#[test]
+fn every_variable_of_the_example_is_explained_and_commented_out() {
+    let lines: Vec<_> = ENV_EXAMPLE.lines().collect();
+    for pair in lines.windows(2) {
+        assert!(!pair[1].starts_with("PIXERVE_"), "{} is set", pair[1]);
+        if pair[1].starts_with("#PIXERVE_") {
+            assert!(pair[0].starts_with("# "), "{} is not explained", pair[1]);
+        }
+    }
+}
+
+#[test]
+fn a_later_source_wins() {
+    let mut sources = file("addr = \"10.0.0.1:1\"\nlog = \"warn\"\ndata_dir = \"from-file\"");
+    assert_eq!(load(file("addr = \"10.0.0.1:1\"")).server.addr.to_string(), "10.0.0.1:1");
+    sources.dotenv = variables(&[("PIXERVE_ADDR", "10.0.0.2:2"), ("PIXERVE_LOG", "debug")]);
+    sources.env = variables(&[("PIXERVE_ADDR", "10.0.0.3:3")]);
+    let config = load(sources);
+    assert_eq!(config.server.addr.to_string(), "10.0.0.3:3");
+    assert_eq!(config.log.filter, "debug");
+    assert_eq!(config.storage.data_dir, PathBuf::from("from-file"));
+}
+
+#[test]
+fn an_empty_variable_is_unset() {
+    let mut sources = env(&[("PIXERVE_ADDR", ""), ("PIXERVE_LOG", "  "), ("PIXERVE_JWT_SECRET", "")]);
+    sources.dotenv = variables(&[("PIXERVE_ADDR", "10.0.0.2:2")]);
+    let config = load(sources);
+    assert_eq!(config.server.addr.to_string(), "10.0.0.2:2");
+    assert_eq!(config.log.filter, "info");
+    assert!(config.auth.jwt_secret.is_none());
+}
+
+#[test]
+fn a_setting_in_a_table_has_a_variable_too() {
+    let config = load(env(&[("PIXERVE_CALLBACK_ALLOW", "127.0.0.0/8,::1/128"), ("PIXERVE_QUEUE_LEASE", "2m")]));
+    let allowed: Vec<_> = config.callback.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["127.0.0.0/8", "::1/128"]);
+    assert_eq!(config.queue.lease, Duration::from_mins(2));
+    let from_file = load(file("[callback]\nallow = [\"127.0.0.0/8\", \"::1/128\"]"));
+    assert_eq!(from_file.callback.allow, config.callback.allow);
+}
+
+#[test]
+fn all_errors_of_all_sources_come_at_once() {
+    let mut sources =
+        file("addr = \"nowhere\"\ncolour = 1\n[queue]\nlease = 60\nleese = \"60s\"\n[quue]\nlease = \"1s\"");
+    sources.dotenv = variables(&[("PIXERVE_SERVER_BODY_BYTES_MAX", "lots")]);
+    sources.env = variables(&[("PIXERVE_LOG", "inof"), ("PIXERVE_LOG_FORMAT", "xml")]);
+    let text = errors(sources);
+    for expected in [
+        "there are 8 errors",
+        "my.toml, line 1: addr is \"nowhere\"; expected an IP address and a port",
+        "my.toml, line 2: unknown setting colour",
+        "my.toml, line 4: queue.lease is \"60\"; expected a duration",
+        "my.toml, line 5: unknown setting queue.leese; did you mean queue.lease?",
+        "my.toml, line 6: unknown setting quue",
+        ".env: PIXERVE_SERVER_BODY_BYTES_MAX is \"lots\"; expected a size",
+        "environment: PIXERVE_LOG is \"inof\"; expected a log filter",
+        "environment: PIXERVE_LOG_FORMAT is \"xml\"; expected \"pretty\" or \"json\"",
+    ] {
+        assert!(text.contains(expected), "no {expected:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn a_bad_value_is_an_error_even_where_a_later_source_outweighs_it() {
+    let mut sources = file("addr = \"nowhere\"");
+    sources.env = variables(&[("PIXERVE_ADDR", "10.0.0.1:1")]);
+    assert!(errors(sources).contains("my.toml, line 1: addr"));
+}
+
+#[test]
+fn a_table_and_a_value_are_not_mistaken_for_each_other() {
+    let text = errors(file("queue = 5\n[addr]\nport = 8080"));
+    assert!(text.contains("line 1: queue is \"5\"; expected a table"), "{text}");
+    assert!(text.contains("line 2: addr is a table; expected an IP address"), "{text}");
+}
+
+#[test]
+fn a_broken_file_is_told_by_its_lines_without_quoting_them() {
+    let text = errors(file("addr = \"10.0.0.1:1\"\njwt_secret = \"hunter2\nlog = = \"info\"\n"));
+    assert!(text.contains("my.toml, line 2: "), "{text}");
+    assert!(text.contains("my.toml, line 3: "), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_setting_given_twice_in_a_file_is_an_error() {
+    assert!(errors(file("log = \"info\"\nlog = \"debug\"")).contains("my.toml, line 2: "));
+}
+
+#[test]
+fn values_that_contradict_each_other_are_an_error() {
+    for (variable, value, words) in [
+        ("PIXERVE_QUEUE_LEASE_RENEW", "30s", "more than twice"),
+        ("PIXERVE_QUEUE_OWNER_DEPTH_MAX", "10001", "must not be above queue.depth_max"),
+        ("PIXERVE_STORES_BACKOFF_MIN", "21s", "must not be above stores.backoff_max"),
+        ("PIXERVE_CALLBACK_CONNECT_TIMEOUT", "16s", "must not be above callback.timeout"),
+        ("PIXERVE_WORKER_DECODE_TIMEOUT", "301s", "must not be above worker.job_timeout"),
+        ("PIXERVE_SERVER_HEADERS_BYTES_MAX", "4 KiB", "at least 8192"),
+    ] {
+        let text = errors(env(&[(variable, value)]));
+        assert!(text.contains(words), "{variable}: {text}");
+    }
+}
+
+#[test]
+fn a_contradiction_with_a_bad_value_is_not_guessed() {
+    let text = errors(env(&[("PIXERVE_QUEUE_LEASE", "soon"), ("PIXERVE_QUEUE_LEASE_RENEW", "50s")]));
+    assert!(!text.contains("twice"), "{text}");
+}
+
+#[test]
+fn nothing_private_may_lie_in_the_served_directory() {
+    for (variable, value) in [
+        ("PIXERVE_DATA_DIR", "./serve"),
+        ("PIXERVE_DATA_DIR", "serve/data"),
+        ("PIXERVE_JWT_FILE", "./x/../serve/jwt.json"),
+        ("PIXERVE_LOG_FILE", "serve/pixerve.log"),
+        ("PIXERVE_SERVE_DIR", "."),
+    ] {
+        let text = errors(env(&[(variable, value)]));
+        assert!(text.contains("must not lie in serve_dir"), "{variable}={value}: {text}");
+    }
+    assert_eq!(load(env(&[("PIXERVE_DATA_DIR", "serve-data")])).storage.data_dir, PathBuf::from("serve-data"));
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning_that_knows_what_was_meant() {
+    let mut sources = env(&[("PIXERVE_MAX_WORKER", "2"), ("PIXERVE_SERVICE_HOST", "10.0.0.1"), ("HOME", "/root")]);
+    sources.dotenv = variables(&[("PIXERVE_QUEUE_DEPHT_MAX", "2")]);
+    let expected = [
+        ".env: PIXERVE_QUEUE_DEPHT_MAX is no setting of Pixerve; did you mean PIXERVE_QUEUE_DEPTH_MAX?",
+        "environment: PIXERVE_MAX_WORKER is no setting of Pixerve; did you mean PIXERVE_MAX_WORKERS?",
+        "environment: PIXERVE_SERVICE_HOST is no setting of Pixerve",
+    ];
+    assert_eq!(warnings(sources), expected);
+}
+
+#[test]
+fn workers_out_of_range_are_clamped_with_a_warning() {
+    for (given, used) in [("0", 1), ("-3", 1), ("11", 10), ("9223372036854775807", 10)] {
+        let (config, warnings) = Config::load(env(&[("PIXERVE_MAX_WORKERS", given)])).expect("it is clamped");
+        assert_eq!(config.worker.max_workers, used, "{given}");
+        let given = given.parse().expect("a number");
+        assert_eq!(warnings, [Warning::Clamped { key: "max_workers", given, used }]);
+    }
+    for within in ["1", "10"] {
+        assert_eq!(warnings(env(&[("PIXERVE_MAX_WORKERS", within)])), [""; 0]);
+    }
+}
+
+#[test]
+fn workers_are_one_less_than_the_cpus_unless_told() {
+    let cpus = std::thread::available_parallelism().expect("CPUs are counted").get();
+    let config = load(Sources::default());
+    assert_eq!(config.worker.max_workers, (cpus - 1).clamp(1, 10));
+    assert_eq!(config.worker.encode_threads, cpus);
+    assert_eq!(load(file("max_workers = 3\n[worker]\nencode_threads = 5")).worker.max_workers, 3);
+}
+
+#[test]
+fn no_secret_shows_in_messages_or_in_debug_output() {
+    let long = "correct horse battery staple, 32+";
+    let config = load(env(&[("PIXERVE_JWT_SECRET", long)]));
+    assert_eq!(config.auth.jwt_secret.as_ref().map(ExposeSecret::expose_secret), Some(long));
+    assert!(!format!("{config:?}").contains("horse"));
+    let text = errors(env(&[("PIXERVE_JWT_SECRET", "short horse")]));
+    assert!(text.contains("PIXERVE_JWT_SECRET is [redacted]; expected a secret of at least 32 bytes"), "{text}");
+    assert!(!text.contains("horse"), "{text}");
+}
+
+#[test]
+fn errors_are_counted_one_by_one() {
+    let errors: ConfigErrors = Config::load(file("a = 1\nb = 2")).expect_err("two unknown keys");
+    assert_eq!(errors.iter().count(), 2);
+    assert!(errors.to_string().starts_with("there are 2 errors in the settings:\n  - my.toml, line 1: "));
+}

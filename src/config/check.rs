@@ -1,0 +1,79 @@
+//! What settings must be to each other.
+
+use std::path::{Component, Path, PathBuf, absolute};
+
+use humantime::format_duration;
+
+use super::reader::Reader;
+use super::settings::Config;
+
+/// The smallest buffer for headers that the HTTP library works with.
+const HEADERS_BYTES_LEAST: u32 = 8 * 1024;
+
+/// Notes every relation that does not hold.
+pub(super) fn relations(config: &Config, reader: &mut Reader) {
+    numbers(config, reader);
+    durations(config, reader);
+    directories(config, reader);
+}
+
+fn numbers(config: &Config, reader: &mut Reader) {
+    let bytes = config.server.headers_bytes_max;
+    reader.check(&["server.headers_bytes_max"], bytes >= HEADERS_BYTES_LEAST, || {
+        format!("server.headers_bytes_max ({bytes} bytes) must be at least {HEADERS_BYTES_LEAST} bytes")
+    });
+    let (all, one) = (config.queue.depth_max, config.queue.owner_depth_max);
+    reader.check(&["queue.depth_max", "queue.owner_depth_max"], one <= all, || {
+        format!("queue.owner_depth_max ({one}) must not be above queue.depth_max ({all})")
+    });
+}
+
+fn durations(config: &Config, reader: &mut Reader) {
+    let (lease, renew) = (config.queue.lease, config.queue.lease_renew);
+    reader.check(&["queue.lease", "queue.lease_renew"], lease > renew * 2, || {
+        let (lease, renew) = (format_duration(lease), format_duration(renew));
+        format!("queue.lease ({lease}) must be more than twice queue.lease_renew ({renew}): one renewal may be late")
+    });
+    let ordered = [
+        (("worker.decode_timeout", config.worker.decode_timeout), ("worker.job_timeout", config.worker.job_timeout)),
+        (("stores.backoff_min", config.stores.backoff_min), ("stores.backoff_max", config.stores.backoff_max)),
+        (("callback.connect_timeout", config.callback.connect_timeout), ("callback.timeout", config.callback.timeout)),
+    ];
+    for ((lesser, small), (greater, large)) in ordered {
+        reader.check(&[lesser, greater], small <= large, || {
+            let (small, large) = (format_duration(small), format_duration(large));
+            format!("{lesser} ({small}) must not be above {greater} ({large})")
+        });
+    }
+}
+
+/// Whatever lies in the served directory, anyone may fetch.
+fn directories(config: &Config, reader: &mut Reader) {
+    let served = plain(&config.storage.serve_dir);
+    let private = [
+        ("data_dir", Some(&config.storage.data_dir)),
+        ("jwt_file", Some(&config.auth.jwt_file)),
+        ("log_file", config.log.file.as_ref()),
+    ];
+    for (key, path) in private {
+        let Some(path) = path else { continue };
+        reader.check(&[key, "serve_dir"], !plain(path).starts_with(&served), || {
+            let (path, served) = (path.display(), config.storage.serve_dir.display());
+            format!("{key} ({path}) must not lie in serve_dir ({served}): what is there is served to anyone")
+        });
+    }
+}
+
+/// `path` from the root, without `.` and `..`; links are not followed.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
+        match component {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}

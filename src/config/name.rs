@@ -1,0 +1,21 @@
+//! The names of settings: `queue.lease` in files, `PIXERVE_QUEUE_LEASE` in the environment.
+
+/// What every variable of Pixerve starts with.
+pub(super) const PREFIX: &str = "PIXERVE_";
+
+/// How alike two names must be, from 0 to 1, for one to be suggested for the other.
+const SIMILARITY_MIN: f64 = 0.8;
+
+/// The environment variable of a setting.
+pub(super) fn variable_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+/// The one of `names` that `name` may be a slip of.
+pub(super) fn suggest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    names
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate.to_owned())
+}

@@ -1,0 +1,17 @@
+//! The spans that give events their ids. Their level is that of errors, so that no filter parts an event from its ids.
+
+use http::Method;
+use tracing::{Span, error_span};
+
+use crate::job::{HashKey, JobId};
+
+/// Around everything that one request does. `route` is the pattern it matched, such as `/files/{*path}`, never the
+/// path itself, which may hold anything.
+pub fn request_span(request_id: &str, method: &Method, route: &str) -> Span {
+    error_span!("request", request_id, %method, route)
+}
+
+/// Around everything that one attempt of a job does, `attempt` counted from 1.
+pub fn attempt_span(job_id: &JobId, hash: &HashKey, attempt: u32) -> Span {
+    error_span!("attempt", %job_id, hash = hash.as_str(), attempt)
+}
