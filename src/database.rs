@@ -1,1 +1,191 @@
-//! To come.
+//! An embedded database (sled) behind guard rails: a room's records in one directory, durable when [`Database::sync`]
+//! has answered, and never silently empty.
+//!
+//! sled's own flush asks the kernel to start writing and doesn't wait for the disk, so every acknowledgement also
+//! needs an `fdatasync` on a handle of ours. sled's asynchronous flush can hang under load: it is never used.
+//!
+//! Beside the directory `<dir>` live `<dir>.lock` (held while open), `<dir>.uuid` (what must be found inside again),
+//! `<dir>.clean` (how large the file was at the last clean stop), `<dir>.copy` (as it was found after the last unclean
+//! stop) and `<dir>.damaged-<n>` (set aside, never deleted).
+
+mod compact;
+mod engine;
+mod place;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use engine::Attempt;
+use place::Place;
+
+/// An open database. All of it blocks: it belongs on a thread of its own or in `spawn_blocking`.
+#[derive(Debug)]
+pub struct Database {
+    engine: sled::Db,
+    /// Our own handle of sled's file, for the `fdatasync` that sled leaves out.
+    file: File,
+    place: Place,
+    /// Released last.
+    _lock: File,
+}
+
+/// A database, and what had to be put away to open it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The database, ready for use.
+    pub database: Database,
+    /// What was damaged. Whoever opens must say this loudly and rebuild what it can.
+    pub set_aside: Option<SetAside>,
+}
+
+/// A database that could not be read, or not all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Where it is kept, as it was found. If the whole directory was missing: where it should have been.
+    pub path: PathBuf,
+    /// What was wrong with it.
+    pub why: String,
+}
+
+/// Why a database can't be opened or used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// Another process (or another part of this one) has it open.
+    #[error("another process is using the database {}", path.display())]
+    AlreadyRunning {
+        /// The database's directory.
+        path: PathBuf,
+    },
+    /// The disk is full. Open it again once there is space.
+    #[error("no space left for the database {}", path.display())]
+    StorageFull {
+        /// The database's directory.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("{what} {} failed", path.display())]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The database itself failed.
+    #[error("{what} {} failed", path.display())]
+    Engine {
+        /// What was attempted.
+        what: &'static str,
+        /// The database's directory.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: sled::Error,
+    },
+}
+
+/// How long a handle that is just being dropped in this process may still hold sled's lock.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Database {
+    /// Opens the database in `dir`, or makes a new one. A damaged one is set aside first, which [`Opened`] reports.
+    ///
+    /// # Errors
+    /// Another process has it, the disk is full, or the file system refuses.
+    pub fn open(dir: &Path) -> Result<Opened, DatabaseError> {
+        let place = Place::new(dir);
+        let lock = place.lock()?;
+        place.remove_leftovers()?;
+
+        if place.exists()? {
+            return open_existing(place, lock);
+        }
+        // If a database was here before, someone took it away, and what it knew is gone.
+        let set_aside = place.uuid()?.map(|_| SetAside {
+            path: dir.to_owned(),
+            why: "the directory is gone, though its companion files are there".to_owned(),
+        });
+        Ok(Opened { database: Self::create(place, lock)?, set_aside })
+    }
+
+    /// The records of this name, made if they don't exist.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub fn tree(&self, name: &str) -> Result<sled::Tree, DatabaseError> {
+        self.engine.open_tree(name).map_err(|source| self.place.engine_error("opening records in", source))
+    }
+
+    /// Makes everything written so far survive the loss of power.
+    ///
+    /// # Errors
+    /// [`DatabaseError::StorageFull`] stays until the database is dropped and opened again.
+    pub fn sync(&self) -> Result<(), DatabaseError> {
+        self.engine.flush().map_err(|source| self.place.engine_error("flushing", source))?;
+        self.file.sync_data().map_err(|source| self.place.io_error("syncing", source))
+    }
+
+    /// Closes it, and notes that it was closed well. Without this the next opening takes a copy first.
+    /// Trees handed out must have been dropped before.
+    ///
+    /// # Errors
+    /// As for [`Database::sync`].
+    pub fn close(self) -> Result<(), DatabaseError> {
+        self.sync()?;
+        let Self { engine, file, place, _lock } = self;
+        drop(engine);
+        if place::wait_for_lock(&file, RELEASE_PATIENCE) {
+            file.sync_all().map_err(|source| place.io_error("syncing", source))?;
+            place.note_clean_stop()?;
+        } else {
+            tracing::warn!(database = %place.dir().display(), "records are still in use: not noted as closed well");
+        }
+        Ok(())
+    }
+
+    fn create(place: Place, lock: File) -> Result<Self, DatabaseError> {
+        place.forget_uuid()?;
+        let engine = match engine::open(&place) {
+            Ok(engine) => engine,
+            Err(Attempt::Failed(error)) => return Err(error),
+            Err(Attempt::Damaged(why)) => {
+                let source = sled::Error::ReportableBug(why);
+                return Err(place.engine_error("making", source));
+            }
+        };
+        let uuid = engine::mark(&engine, &place)?;
+        let database = Self { file: place.open_file()?, engine, place, _lock: lock };
+        database.sync()?;
+        database.place.sync_directories()?;
+        // Last: a database without its companion is a first start that didn't finish; the reverse would be damage.
+        database.place.write_uuid(&uuid)?;
+        Ok(database)
+    }
+}
+
+fn open_existing(place: Place, lock: File) -> Result<Opened, DatabaseError> {
+    let found = place.take_clean_stop()?;
+    if !found.is_clean() {
+        place.copy_as_found()?;
+    }
+    match engine::open_and_check(&place) {
+        Err(Attempt::Failed(error)) => Err(error),
+        Err(Attempt::Damaged(why)) => {
+            let path = place.set_aside()?;
+            Ok(Opened { database: Database::create(place, lock)?, set_aside: Some(SetAside { path, why }) })
+        }
+        Ok(checked) => {
+            let set_aside = match found.shortfall() {
+                Some(why) => Some(SetAside { path: place.keep_copy_as_damaged()?, why }),
+                None => place.keep_copy().map(|()| None)?,
+            };
+            let engine = compact::if_bloated(checked, &place)?;
+            let database = Database { file: place.open_file()?, engine, place, _lock: lock };
+            Ok(Opened { database, set_aside })
+        }
+    }
+}

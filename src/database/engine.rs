@@ -1,0 +1,149 @@
+//! sled itself: its settings, and an opening that neither panics nor believes an empty database.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::place::{self, Place};
+use super::{DatabaseError, RELEASE_PATIENCE};
+
+/// A database that a burst once filled shrinks again only with large segments. Fixed for a database's life.
+const SEGMENT_BYTES: usize = 8 << 20;
+const CACHE_BYTES: u64 = 64 << 20;
+const FLUSH_EVERY_MS: u64 = 500;
+
+const META: &str = "meta";
+const UUID: &str = "db_uuid";
+
+/// Why an opening came to nothing.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// The bytes on disk are not a database any more.
+    Damaged(String),
+    /// They may well be: something else is wrong.
+    Failed(DatabaseError),
+}
+
+impl From<DatabaseError> for Attempt {
+    fn from(error: DatabaseError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A database of which every record was read.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) engine: sled::Db,
+    /// Bytes of all keys and values.
+    pub(super) live_bytes: u64,
+}
+
+/// Opens whatever is there, or makes a new database.
+pub(super) fn open(place: &Place) -> Result<sled::Db, Attempt> {
+    place::until(RELEASE_PATIENCE, || match guarded(place, || configured(place.dir()).open()) {
+        Err(Attempt::Failed(DatabaseError::AlreadyRunning { .. })) => None,
+        settled => Some(settled),
+    })
+    .unwrap_or_else(|| Err(Attempt::Failed(DatabaseError::AlreadyRunning { path: place.dir().to_owned() })))
+}
+
+/// Opens an existing database and reads all of it. sled opens some damaged files as empty ones without an error, and
+/// some that it can't read to the end.
+pub(super) fn open_and_check(place: &Place) -> Result<Checked, Attempt> {
+    let engine = open(place)?;
+    match check(&engine, place) {
+        Ok(live_bytes) => Ok(Checked { engine, live_bytes }),
+        Err(attempt) => {
+            // Dropping writes, and on a damaged database that may panic as well. What matters is known by now.
+            drop(guarded(place, || {
+                drop(engine);
+                Ok(())
+            }));
+            Err(attempt)
+        }
+    }
+}
+
+/// Answers the bytes of all keys and values.
+fn check(engine: &sled::Db, place: &Place) -> Result<u64, Attempt> {
+    let live_bytes = guarded(place, || read_everything(engine))?;
+    let inside = guarded(place, || Ok(engine.open_tree(META)?.get(UUID)?))?;
+    let inside = inside.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    match (place.uuid()?, inside) {
+        (Some(expected), Some(inside)) if expected == inside => {}
+        // Without its companion (restored from a backup, or a first start that didn't finish) it is taken as it is.
+        (None, Some(inside)) => place.write_uuid(&inside)?,
+        (None, None) if live_bytes == 0 => {
+            let uuid = mark(engine, place)?;
+            engine.flush().map_err(|source| place.engine_error("flushing", source))?;
+            place.open_file()?.sync_all().map_err(|source| place.io_error("syncing", source))?;
+            place.write_uuid(&uuid)?;
+        }
+        (_, None) => return Err(Attempt::Damaged("it opens, but what was in it is gone".to_owned())),
+        (_, Some(inside)) => {
+            return Err(Attempt::Damaged(format!("it is not the database that was here before, but {inside}")));
+        }
+    }
+    Ok(live_bytes)
+}
+
+/// Gives the database an identity, which its companion file repeats.
+pub(super) fn mark(engine: &sled::Db, place: &Place) -> Result<String, DatabaseError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|e| place.io_error("naming", io::Error::other(e)))?;
+    let uuid = hex::encode(bytes);
+    let write = || engine.open_tree(META)?.insert(UUID, uuid.as_bytes());
+    write().map_err(|source| place.engine_error("naming", source))?;
+    Ok(uuid)
+}
+
+pub(super) fn configured(dir: &std::path::Path) -> sled::Config {
+    sled::Config::new()
+        .path(dir)
+        .segment_size(SEGMENT_BYTES)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(Some(FLUSH_EVERY_MS))
+}
+
+fn read_everything(engine: &sled::Db) -> sled::Result<u64> {
+    let mut bytes = 0;
+    for name in engine.tree_names() {
+        for entry in &engine.open_tree(name)? {
+            let (key, value) = entry?;
+            bytes += (key.len() + value.len()) as u64;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Runs what may panic on damaged files, and judges what came of it.
+fn guarded<T>(place: &Place, work: impl FnOnce() -> sled::Result<T>) -> Result<T, Attempt> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) if is_damage(&error) => Err(Attempt::Damaged(error.to_string())),
+        Ok(Err(error)) => Err(Attempt::Failed(place.engine_error("opening", error))),
+        Err(panic) => {
+            let message = message_of(panic.as_ref());
+            if message.contains("StorageFull") || message.contains("No space left") {
+                return Err(Attempt::Failed(DatabaseError::StorageFull { path: place.dir().to_owned() }));
+            }
+            Err(Attempt::Damaged(format!("reading it panicked: {message}")))
+        }
+    }
+}
+
+fn is_damage(error: &sled::Error) -> bool {
+    match error {
+        // A refusal of the operating system says nothing about the bytes; one that ends too early does.
+        sled::Error::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+        ),
+        _ => true,
+    }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "for no stated reason".to_owned())
+}
