@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module a behaviour.
 
+mod auth;
 mod callback;
 mod config;
 mod files;

@@ -1,0 +1,98 @@
+//! What a token with a good signature must say.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::{AuthError, Settings};
+use crate::clock::Timestamp;
+
+/// The scope of admin work.
+pub(super) const ADMIN: &str = "admin";
+
+const SUB_BYTES_MAX: usize = 256;
+/// The end of the year 9999, the last that RFC 3339 can write.
+const DATE_MAX_S: u64 = 253_402_300_799;
+
+/// Checks the registered claims, and gives the subject.
+pub(super) fn check(claims: &Map<String, Value>, settings: &Settings, now: Timestamp) -> Result<String, AuthError> {
+    let sub = subject(claims)?;
+    check_times(claims, settings, now)?;
+    check_issuer(claims, settings)?;
+    check_audience(claims, settings)?;
+    Ok(sub.to_owned())
+}
+
+/// Whether `scope` has this word.
+pub(super) fn has_scope(claims: &Map<String, Value>, scope: &str) -> bool {
+    claims.get("scope").and_then(Value::as_str).is_some_and(|words| words.split(' ').any(|word| word == scope))
+}
+
+fn subject(claims: &Map<String, Value>) -> Result<&str, AuthError> {
+    let claim = "sub";
+    let value = claims.get(claim).ok_or(AuthError::MissingClaim { claim })?;
+    value
+        .as_str()
+        .filter(|sub| is_subject(sub))
+        .ok_or(AuthError::BadClaim { claim, expected: "must be a string of 1 to 256 bytes without control characters" })
+}
+
+/// Whether `sub` may be a subject.
+pub(super) fn is_subject(sub: &str) -> bool {
+    (1..=SUB_BYTES_MAX).contains(&sub.len()) && !sub.chars().any(char::is_control)
+}
+
+fn check_times(claims: &Map<String, Value>, settings: &Settings, now: Timestamp) -> Result<(), AuthError> {
+    let exp = date(claims, "exp")?.ok_or(AuthError::MissingClaim { claim: "exp" })?;
+    let iat = date(claims, "iat")?.ok_or(AuthError::MissingClaim { claim: "iat" })?;
+    let nbf = date(claims, "nbf")?;
+    if exp <= iat {
+        return Err(AuthError::BadClaim { claim: "exp", expected: "must be after `iat`" });
+    }
+    if exp.since(iat) > settings.lifetime_max() {
+        return Err(AuthError::LivesTooLong { max: settings.lifetime_max() });
+    }
+    if exp.after(settings.leeway()) <= now {
+        return Err(AuthError::Expired { since: exp });
+    }
+    for (claim, at) in [("iat", Some(iat)), ("nbf", nbf)] {
+        if let Some(at) = at.filter(|at| *at > now.after(settings.leeway())) {
+            return Err(AuthError::NotYet { claim, at });
+        }
+    }
+    Ok(())
+}
+
+/// A date: seconds since the epoch, with or without a fraction, as RFC 7519 has it.
+fn date(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<Timestamp>, AuthError> {
+    let Some(value) = claims.get(claim) else { return Ok(None) };
+    let since_epoch = match value.as_u64() {
+        Some(seconds) => Some(Duration::from_secs(seconds)),
+        None => value.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+    };
+    since_epoch
+        .filter(|since| since.as_secs() <= DATE_MAX_S)
+        .map(|since| Some(Timestamp::default().after(since)))
+        .ok_or(AuthError::BadClaim { claim, expected: "must be a number: seconds since 1970, before the year 10000" })
+}
+
+fn check_issuer(claims: &Map<String, Value>, settings: &Settings) -> Result<(), AuthError> {
+    let Some(expected) = settings.issuer() else { return Ok(()) };
+    let claim = "iss";
+    match claims.get(claim) {
+        None => Err(AuthError::MissingClaim { claim }),
+        Some(Value::String(issuer)) if issuer == expected => Ok(()),
+        Some(_) => Err(AuthError::BadClaim { claim, expected: "is not the issuer that this server trusts" }),
+    }
+}
+
+fn check_audience(claims: &Map<String, Value>, settings: &Settings) -> Result<(), AuthError> {
+    let Some(expected) = settings.audience() else { return Ok(()) };
+    let claim = "aud";
+    let named = match claims.get(claim) {
+        None => return Err(AuthError::MissingClaim { claim }),
+        Some(Value::Array(audiences)) => audiences.iter().any(|audience| audience == expected),
+        Some(audience) => audience == expected,
+    };
+    if named { Ok(()) } else { Err(AuthError::BadClaim { claim, expected: "doesn't name this server" }) }
+}

@@ -1,0 +1,100 @@
+//! Why a token was refused.
+
+use std::time::Duration;
+
+use super::key::Algorithm;
+use crate::clock::Timestamp;
+
+/// Why a request may not do what it asks. Everything but [`AuthError::MissingScope`] means that nobody vouches for it
+/// (a 401); that one means that somebody does, but not for this (a 403).
+///
+/// The words are for the client and never contain the token or a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// There is none.
+    #[error("a token is missing: send `Authorization: Bearer <token>`")]
+    Missing,
+    /// The header carries something else.
+    #[error("the Authorization header must be `Bearer` and one token")]
+    NotBearer,
+    /// It is longer than any token needs to be.
+    #[error("the token is longer than {max} bytes")]
+    TooLong {
+        /// The most it may have.
+        max: usize,
+    },
+    /// It is not a signed token at all.
+    #[error("the token is malformed: {detail}")]
+    Malformed {
+        /// What is wrong with its form.
+        detail: String,
+    },
+    /// Its header asks for something that is never granted.
+    #[error("the token's header must not have `{field}`")]
+    ForbiddenHeader {
+        /// The header's field.
+        field: &'static str,
+    },
+    /// Its `alg` is none of ours, or `none`.
+    #[error("the token's `alg` must be one of {}", Algorithm::NAMES)]
+    UnsupportedAlgorithm,
+    /// Its `kid` names no key.
+    #[error("the token's `kid` names no known key")]
+    UnknownKid,
+    /// Its `alg` is not that of the key it names.
+    #[error("the token's `alg` must be {}, which its `kid` is registered for", .registered.as_str())]
+    WrongAlgorithm {
+        /// What the key is for.
+        registered: Algorithm,
+    },
+    /// It names no key, and there is none for its `alg`.
+    #[error("the token has no `kid`, and no key is registered for {}", .algorithm.as_str())]
+    NoKeyFor {
+        /// Its `alg`.
+        algorithm: Algorithm,
+    },
+    /// It was not signed by the key it should be, or was changed since.
+    #[error("the token's signature is not valid")]
+    BadSignature,
+    /// It lacks a claim.
+    #[error("the token's `{claim}` is missing")]
+    MissingClaim {
+        /// Which.
+        claim: &'static str,
+    },
+    /// It has a claim of the wrong type or value.
+    #[error("the token's `{claim}` {expected}")]
+    BadClaim {
+        /// Which.
+        claim: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// Its time is over.
+    #[error("the token expired at {since}")]
+    Expired {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Its time has not come, by our clock.
+    #[error("the token's `{claim}` is in the future: {at}")]
+    NotYet {
+        /// `iat` or `nbf`.
+        claim: &'static str,
+        /// When that is.
+        at: Timestamp,
+    },
+    /// It is good for too long a time.
+    #[error("the token may live at most {} s from `iat` to `exp`", .max.as_secs())]
+    LivesTooLong {
+        /// The most it may live.
+        max: Duration,
+    },
+    /// It is good, but not for this.
+    #[error("the token lacks the scope `{scope}`, or its key may not grant it")]
+    MissingScope {
+        /// The scope it needs.
+        scope: &'static str,
+    },
+}

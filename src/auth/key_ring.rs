@@ -1,0 +1,183 @@
+//! The keys of `jwt.json`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+
+use super::key::{Algorithm, Key, KeyError};
+use super::{key_file, strict_json};
+
+/// The `kid` of the key that the first start makes.
+const GENERATED_KID: &str = "main";
+const GENERATED_SECRET_BYTES: usize = 48;
+const KID_BYTES_MAX: usize = 256;
+
+/// Why there are no keys to check tokens with. The words never contain a secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyRingError {
+    /// The file can't be read.
+    #[error("can't read the token keys in `{}`", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file says something else than it should.
+    #[error("the token keys in `{}` can't be used: {detail}", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The secret that stands in for the file can't be used.
+    #[error("the secret in PIXERVE_JWT_SECRET can't be used: {0}")]
+    StandIn(#[source] KeyError),
+    /// A new file can't be made.
+    #[error("can't make new token keys in `{}`", .path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The keys whose tokens may do everything, admin work included. Never empty.
+#[derive(Debug)]
+pub struct KeyRing {
+    entries: Vec<Entry>,
+}
+
+/// A key and the name that tokens call it by, if any.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) kid: Option<String>,
+    pub(super) key: Key,
+}
+
+impl KeyRing {
+    /// The keys of `stand_in` if there is one (the value of `PIXERVE_JWT_SECRET`), else those of the file at `path`;
+    /// none if there is neither.
+    ///
+    /// # Errors
+    /// If what there is can't be used.
+    pub fn load(path: &Path, stand_in: Option<&SecretString>) -> Result<Option<Self>, KeyRingError> {
+        if let Some(secret) = stand_in {
+            let key = Key::shared(secret.expose_secret().as_bytes()).map_err(KeyRingError::StandIn)?;
+            return Ok(Some(Self { entries: vec![Entry { kid: None, key }] }));
+        }
+        let text = match std::fs::read(path) {
+            Ok(text) => Zeroizing::new(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(KeyRingError::Read { path: path.to_owned(), source }),
+        };
+        let unusable = |detail| KeyRingError::Content { path: path.to_owned(), detail };
+        Self::parse(&text).map(Some).map_err(unusable)
+    }
+
+    /// Makes a file at `path` with one random HS256 secret, readable by its owner alone, and gives its keys.
+    ///
+    /// # Errors
+    /// If it can't be written, or is there already: it is never overwritten.
+    pub fn generate(path: &Path) -> Result<Self, KeyRingError> {
+        let create = |source| KeyRingError::Create { path: path.to_owned(), source };
+        let mut random = Zeroizing::new([0; GENERATED_SECRET_BYTES]);
+        getrandom::fill(random.as_mut_slice()).map_err(|e| create(e.into()))?;
+        let secret = Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_slice()));
+        let text = Zeroizing::new(format!(
+            "{{\n  \"keys\": [\n    {{\"kid\": \"{GENERATED_KID}\", \"algorithm\": \"HS256\", \"secret\": \"{}\"}}\n  ]\n}}\n",
+            *secret
+        ));
+        key_file::create(path, text.as_bytes()).map_err(create)?;
+        let key = Key::shared(secret.as_bytes()).expect("INVARIANT: 48 random bytes are long enough");
+        Ok(Self { entries: vec![Entry { kid: Some(GENERATED_KID.to_owned()), key }] })
+    }
+
+    /// The keys that `text`, the content of a `jwt.json`, registers.
+    ///
+    /// # Errors
+    /// What is wrong and where.
+    fn parse(text: &[u8]) -> Result<Self, String> {
+        let mut file = strict_json::object(text)?;
+        let entries = match (file.remove("keys"), file.remove("secret")) {
+            (Some(Value::Array(keys)), None) if !keys.is_empty() => parse_entries(keys)?,
+            (None, Some(Value::String(secret))) => {
+                let secret = Zeroizing::new(secret);
+                vec![Entry { kid: None, key: Key::shared(secret.as_bytes()).map_err(|e| e.to_string())? }]
+            }
+            _ => return Err(r#"it must be {"keys": [...]} with at least one key, or {"secret": "..."}"#.to_owned()),
+        };
+        match file.keys().next() {
+            Some(unknown) => Err(format!("unknown field `{unknown}`")),
+            None => Ok(Self { entries }),
+        }
+    }
+
+    /// The key that tokens call `kid`.
+    pub(super) fn by_kid(&self, kid: &str) -> Option<&Key> {
+        self.entries.iter().find(|entry| entry.kid.as_deref() == Some(kid)).map(|entry| &entry.key)
+    }
+
+    /// Every key registered for `algorithm`.
+    pub(super) fn for_algorithm(&self, algorithm: Algorithm) -> impl Iterator<Item = &Key> {
+        self.entries.iter().map(|entry| &entry.key).filter(move |key| key.algorithm() == algorithm)
+    }
+
+    /// The first key that can sign.
+    pub(super) fn signing(&self) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key.can_sign())
+    }
+}
+
+fn parse_entries(keys: Vec<Value>) -> Result<Vec<Entry>, String> {
+    let mut entries: Vec<Entry> = Vec::with_capacity(keys.len());
+    for (i, value) in keys.into_iter().enumerate() {
+        let Value::Object(fields) = value else { return Err(format!("keys/{i} must be an object")) };
+        let entry = parse_entry(fields).map_err(|detail| format!("keys/{i}: {detail}"))?;
+        if entry.kid.is_some() && entries.iter().any(|earlier| earlier.kid == entry.kid) {
+            return Err(format!("keys/{i}: its `kid` is that of an earlier key"));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn parse_entry(mut fields: Map<String, Value>) -> Result<Entry, String> {
+    let kid = text(&mut fields, "kid")?;
+    if kid.as_ref().is_some_and(|kid| kid.is_empty() || kid.len() > KID_BYTES_MAX) {
+        return Err(format!("`kid` must have 1 to {KID_BYTES_MAX} bytes, or be left out"));
+    }
+    let algorithm = text(&mut fields, "algorithm")?
+        .and_then(|name| Algorithm::from_name(&name))
+        .ok_or_else(|| format!("`algorithm` must be one of {}", Algorithm::NAMES))?;
+    let secret = text(&mut fields, "secret")?;
+    let public = text(&mut fields, "public_key_pem")?;
+    let private = text(&mut fields, "private_key_pem")?;
+    if let Some(unknown) = fields.keys().next() {
+        return Err(format!("unknown field `{unknown}`"));
+    }
+    let key = match (algorithm, secret, public, private) {
+        (Algorithm::Hs256, Some(secret), None, None) => Key::shared(secret.as_bytes()),
+        (Algorithm::Hs256, ..) => return Err("an HS256 key has a `secret` and no PEM".to_owned()),
+        (_, None, Some(public), private) => Key::pair(algorithm, &public, private.as_ref().map(|pem| pem.as_str())),
+        (..) => return Err(format!("a key for {} has a `public_key_pem` and no `secret`", algorithm.as_str())),
+    };
+    Ok(Entry { kid: kid.map(|kid| kid.to_string()), key: key.map_err(|e| e.to_string())? })
+}
+
+/// Takes the field `name`, which must be a string if it is there.
+fn text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<Zeroizing<String>>, String> {
+    match fields.remove(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(Zeroizing::new(text))),
+        Some(_) => Err(format!("`{name}` must be a string")),
+    }
+}

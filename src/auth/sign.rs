@@ -1,0 +1,97 @@
+//! Making tokens, for the command line and for tests.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+
+use super::{Authenticator, claims};
+use crate::clock::Timestamp;
+
+/// What a new token is to say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewToken {
+    /// Whom it speaks for.
+    pub sub: String,
+    /// Whether it may do admin work.
+    pub admin: bool,
+    /// How long it is good for; whole seconds.
+    pub ttl: Duration,
+    /// The `job` claim.
+    pub job: Option<Value>,
+}
+
+/// Why a token can't be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignError {
+    /// All keys are public ones.
+    #[error("no key of jwt.json can sign: one with a `secret` or a `private_key_pem` is needed")]
+    NoSigningKey,
+    /// No server would take it.
+    #[error("a token's subject must have 1 to 256 bytes and no control characters")]
+    BadSubject,
+    /// No server would take it.
+    #[error("a token must live for 1 s to {} s", .max.as_secs())]
+    BadLifetime {
+        /// The most it may live.
+        max: Duration,
+    },
+    /// No server would take it.
+    #[error("the token would have {bytes} bytes, and may have {max}: the job is too large")]
+    TooLong {
+        /// How many it would have.
+        bytes: usize,
+        /// How many it may have.
+        max: usize,
+    },
+}
+
+impl Authenticator {
+    /// A token that [`Authenticator::verify`] takes from `now` on, signed by the first key that can sign.
+    ///
+    /// # Errors
+    /// If no key can, or no server with these settings would take the token.
+    pub fn sign(&self, token: &NewToken, now: Timestamp) -> Result<String, SignError> {
+        let signer = self.keys.signing().ok_or(SignError::NoSigningKey)?;
+        let claims = self.new_claims(token, now)?;
+        let mut header = json!({"alg": signer.key.algorithm().as_str(), "typ": "JWT"});
+        if let Some(kid) = &signer.kid {
+            header["kid"] = json!(kid);
+        }
+        let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", encode(header), encode(Value::Object(claims)));
+        let signature = signer.key.sign(message.as_bytes()).ok_or(SignError::NoSigningKey)?;
+        let token = format!("{message}.{signature}");
+        let max = self.settings.token_bytes_max;
+        if token.len() > max { Err(SignError::TooLong { bytes: token.len(), max }) } else { Ok(token) }
+    }
+
+    fn new_claims(&self, token: &NewToken, now: Timestamp) -> Result<Map<String, Value>, SignError> {
+        if !claims::is_subject(&token.sub) {
+            return Err(SignError::BadSubject);
+        }
+        let max = self.settings.lifetime_max();
+        if token.ttl.as_secs() == 0 || token.ttl > max {
+            return Err(SignError::BadLifetime { max });
+        }
+        let mut claims = Map::new();
+        if let Some(issuer) = self.settings.issuer() {
+            claims.insert("iss".to_owned(), json!(issuer));
+        }
+        if let Some(audience) = self.settings.audience() {
+            claims.insert("aud".to_owned(), json!(audience));
+        }
+        claims.insert("sub".to_owned(), json!(token.sub));
+        claims.insert("iat".to_owned(), json!(now.as_secs()));
+        claims.insert("exp".to_owned(), json!(now.as_secs().saturating_add(token.ttl.as_secs())));
+        if token.admin {
+            claims.insert("scope".to_owned(), json!(claims::ADMIN));
+        }
+        if let Some(job) = &token.job {
+            claims.insert("job".to_owned(), job.clone());
+        }
+        Ok(claims)
+    }
+}

@@ -1,0 +1,26 @@
+//! Registered users, as far as their tokens are concerned.
+
+use secrecy::SecretString;
+
+/// A registered user's signing key. Its algorithm is HS256, over the secret's UTF-8 bytes.
+#[derive(Clone, Debug)]
+pub struct UserKey {
+    /// The user's name.
+    pub name: String,
+    /// The secret the user signs with.
+    pub secret: SecretString,
+}
+
+/// Where the keys of registered users are found.
+pub trait UserKeys: Send + Sync {
+    /// The user whose tokens carry this `kid`. Called for tokens that nobody has verified yet: it must be cheap and
+    /// treat `kid` as nothing but a map key.
+    fn user_key(&self, kid: &str) -> Option<UserKey>;
+}
+
+/// Nobody is registered.
+impl UserKeys for () {
+    fn user_key(&self, _kid: &str) -> Option<UserKey> {
+        None
+    }
+}

@@ -1,0 +1,176 @@
+//! From a token to whom it speaks for. The order matters: nothing of a token is acted on before its signature is known
+//! to be good, except what picks the key.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
+
+use super::key::{Algorithm, Key};
+use super::{AuthError, KeyRing, Settings, UserKeys, claims, strict_json};
+use crate::clock::Timestamp;
+use crate::job::Owner;
+
+/// Header fields that would let a token choose its own key or change what its signature covers.
+const FORBIDDEN_HEADERS: [&str; 6] = ["jku", "jwk", "x5u", "x5c", "crit", "b64"];
+
+/// Checks tokens, and signs them.
+#[derive(Debug)]
+pub struct Authenticator {
+    pub(super) keys: KeyRing,
+    pub(super) settings: Settings,
+}
+
+/// A token that has passed every check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    /// Whom it speaks for.
+    pub owner: Owner,
+    /// Whether it may do admin work: a key of `jwt.json` signed it, and its `scope` has the word `admin`.
+    pub admin: bool,
+    /// All its claims, the `job` among them.
+    pub claims: Map<String, Value>,
+}
+
+impl Verified {
+    /// Lets admin work go on.
+    ///
+    /// # Errors
+    /// [`AuthError::MissingScope`] if this token may not do it.
+    pub fn require_admin(&self) -> Result<(), AuthError> {
+        if self.admin { Ok(()) } else { Err(AuthError::MissingScope { scope: claims::ADMIN }) }
+    }
+}
+
+impl Authenticator {
+    /// Checks tokens against `keys`, asking what `settings` ask.
+    pub fn new(keys: KeyRing, settings: Settings) -> Self {
+        Self { keys, settings }
+    }
+
+    /// Whom `token` speaks for. Keys of `jwt.json` go before `users`; a token without a `kid` is tried against keys of
+    /// `jwt.json` alone.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn verify(&self, token: &str, users: &dyn UserKeys, now: Timestamp) -> Result<Verified, AuthError> {
+        let parts = Parts::of(token, self.settings.token_bytes_max)?;
+        let header = Header::parse(parts.header)?;
+        let signer = self.signer(&header, users)?;
+        if !signer.signed(parts.signed.as_bytes(), parts.signature) {
+            return Err(AuthError::BadSignature);
+        }
+        let claims = json_part(parts.claims, "claims")?;
+        let sub = claims::check(&claims, &self.settings, now)?;
+        let admin = signer.may_be_admin() && claims::has_scope(&claims, claims::ADMIN);
+        Ok(Verified { owner: Owner { user: signer.into_user(), sub }, admin, claims })
+    }
+
+    /// Who may have signed a token with this header.
+    fn signer(&self, header: &Header, users: &dyn UserKeys) -> Result<Signer<'_>, AuthError> {
+        let algorithm = header.algorithm;
+        let Some(kid) = &header.kid else {
+            let keys: Vec<_> = self.keys.for_algorithm(algorithm).collect();
+            return if keys.is_empty() { Err(AuthError::NoKeyFor { algorithm }) } else { Ok(Signer::Ring(keys)) };
+        };
+        if let Some(key) = self.keys.by_kid(kid) {
+            return registered_for(algorithm, key).map(|()| Signer::Ring(vec![key]));
+        }
+        let user = users.user_key(kid).ok_or(AuthError::UnknownKid)?;
+        // A registered secret is always long enough; one that is not verifies nothing.
+        let key = Key::shared(user.secret.expose_secret().as_bytes()).map_err(|_| AuthError::BadSignature)?;
+        registered_for(algorithm, &key).map(|()| Signer::User { name: user.name, key: Box::new(key) })
+    }
+}
+
+/// Refuses an `alg` that the key is not for, lest a public key serve as a shared secret.
+fn registered_for(algorithm: Algorithm, key: &Key) -> Result<(), AuthError> {
+    let registered = key.algorithm();
+    if registered == algorithm { Ok(()) } else { Err(AuthError::WrongAlgorithm { registered }) }
+}
+
+/// Who may have signed a token.
+enum Signer<'a> {
+    /// Whoever holds one of these keys of `jwt.json`.
+    Ring(Vec<&'a Key>),
+    /// A registered user.
+    User { name: String, key: Box<Key> },
+}
+
+impl Signer<'_> {
+    fn signed(&self, message: &[u8], signature: &str) -> bool {
+        match self {
+            Self::Ring(keys) => keys.iter().any(|key| key.verifies(message, signature)),
+            Self::User { key, .. } => key.verifies(message, signature),
+        }
+    }
+
+    fn may_be_admin(&self) -> bool {
+        matches!(self, Self::Ring(_))
+    }
+
+    fn into_user(self) -> Option<String> {
+        match self {
+            Self::Ring(_) => None,
+            Self::User { name, .. } => Some(name),
+        }
+    }
+}
+
+/// A token's three parts, still encoded.
+struct Parts<'a> {
+    header: &'a str,
+    claims: &'a str,
+    signature: &'a str,
+    /// What the signature covers: header, dot, claims.
+    signed: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(token: &'a str, bytes_max: usize) -> Result<Self, AuthError> {
+        if token.is_empty() {
+            return Err(AuthError::Missing);
+        }
+        if token.len() > bytes_max {
+            return Err(AuthError::TooLong { max: bytes_max });
+        }
+        let not_three = || malformed("it must have three parts, separated by dots");
+        let (signed, signature) = token.rsplit_once('.').ok_or_else(not_three)?;
+        let (header, claims) = signed.split_once('.').ok_or_else(not_three)?;
+        if claims.contains('.') {
+            return Err(not_three());
+        }
+        Ok(Self { header, claims, signature, signed })
+    }
+}
+
+/// What of a token's header picks the key.
+struct Header {
+    algorithm: Algorithm,
+    kid: Option<String>,
+}
+
+impl Header {
+    fn parse(encoded: &str) -> Result<Self, AuthError> {
+        let mut fields = json_part(encoded, "header")?;
+        if let Some(field) = FORBIDDEN_HEADERS.into_iter().find(|field| fields.contains_key(*field)) {
+            return Err(AuthError::ForbiddenHeader { field });
+        }
+        let algorithm = fields.get("alg").and_then(Value::as_str).and_then(Algorithm::from_name);
+        let kid = match fields.remove("kid") {
+            None => None,
+            Some(Value::String(kid)) => Some(kid),
+            Some(_) => return Err(malformed("its header's `kid` must be a string")),
+        };
+        Ok(Self { algorithm: algorithm.ok_or(AuthError::UnsupportedAlgorithm)?, kid })
+    }
+}
+
+fn json_part(encoded: &str, name: &str) -> Result<Map<String, Value>, AuthError> {
+    let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| malformed(format!("its {name} is not base64url")))?;
+    strict_json::object(&bytes).map_err(|detail| malformed(format!("its {name}: {detail}")))
+}
+
+fn malformed(detail: impl Into<String>) -> AuthError {
+    AuthError::Malformed { detail: detail.into() }
+}

@@ -1,0 +1,7 @@
+//! Tokens: which are taken, which are refused, and that what is refused is refused for the right reason.
+
+mod forge;
+mod keys;
+mod refused;
+mod signing;
+mod taken;
