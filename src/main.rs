@@ -80,7 +80,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 eprintln!("pixerve: {warning}");
             }
             let TokenArgs { sub, admin, ttl, job } = args;
-            let token = runtime()?.block_on(app::token(config, TokenOptions { sub, admin, ttl, job }))?;
+            let token = app::token(&config, TokenOptions { sub, admin, ttl, job })?;
             println!("{token}");
             Ok(())
         }

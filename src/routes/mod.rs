@@ -1,1 +1,73 @@
-//! To come.
+//! HTTP: one file a family of routes.
+
+mod access;
+mod body;
+mod cancel;
+mod extract;
+pub mod files;
+mod health;
+mod problem;
+mod records;
+mod register;
+mod state;
+mod status;
+mod upload;
+mod version;
+
+pub use problem::Refusal;
+pub use state::{AppState, HttpSettings, Readiness};
+
+use axum::Router;
+use axum::middleware::from_fn;
+use axum::routing::{delete, get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::job::JobId;
+
+/// Every route. `files` serves what direct hosting stored.
+///
+/// From the outside in: the access log sees everything, a panic becomes a 500 that it logs, then the routes.
+pub fn router(state: AppState, files: Router) -> Router {
+    Router::new()
+        .route("/upload", post(upload::upload))
+        .route("/status", get(status::status))
+        .route("/cancel", delete(cancel::cancel))
+        .route("/success", get(records::success))
+        .route("/success/list", get(records::success_list))
+        .route("/failures", get(records::failures))
+        .route("/failures/list", get(records::failures_list))
+        .route("/register", post(register::register).get(register::list).delete(register::deregister))
+        .route("/health", get(health::health))
+        .route("/version", get(version::version))
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(state)
+        .merge(files)
+        .fallback(not_found)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(access::access_log))
+}
+
+/// Where to ask about a job.
+#[must_use]
+pub fn status_url(id: JobId) -> String {
+    format!("/status?job_id={id}")
+}
+
+async fn not_found() -> Refusal {
+    Refusal::NotFound("there is nothing at this address".into())
+}
+
+async fn method_not_allowed() -> Refusal {
+    Refusal::MethodNotAllowed
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> axum::response::Response {
+    use axum::response::IntoResponse;
+    let detail = panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "a panic without words".to_owned());
+    Refusal::Internal(detail).into_response()
+}

@@ -1,0 +1,225 @@
+//! The parts of a running server, made from its settings and taken down in order.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::CLOSE_PATIENCE;
+use super::headers::VaultHeaders;
+use super::listener::listen;
+use super::settings::{
+    auth_settings, callback_settings, connection_limits, http_settings, pixel_limits, queue_settings, retry_settings,
+    store_timeouts, worker_settings,
+};
+use crate::auth::{Authenticator, KeyRing, KeyRingError};
+use crate::callback::Outbox;
+use crate::clock::{SharedClock, System};
+use crate::config::Config;
+use crate::job::SpecLimits;
+use crate::pipeline::Engine;
+use crate::queue::{Blame, JobQueue, QueueError, SledQueue};
+use crate::routes::{AppParts, AppState, Readiness, files, router};
+use crate::running::Running;
+use crate::spool::{Spool, SpoolError};
+use crate::vault::{Sealer, Vault, VaultError};
+use crate::version::VERSION;
+use crate::worker::{
+    Pool, ReconcileError, Rescuer, StartedPool, Stores, WorkerContext, reconcile,
+};
+use crate::writer::{DirectServe, WriteError};
+
+/// Why the server didn't start: what was attempted, on what, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum StartError {
+    #[error("the directory {path} can't be used: {source}")]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Keys(#[from] KeyRingError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    #[error(transparent)]
+    DirectServe(#[from] WriteError),
+    #[error("callbacks can't be made: {0}")]
+    Callback(String),
+    #[error("the encoders can't be started: {0}")]
+    Engine(String),
+    #[error("can't listen on {addr}: {source}; is another server running there? PIXERVE_ADDR chooses another")]
+    Listen { addr: SocketAddr, source: std::io::Error },
+    #[error("a start-up task died: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// A running server.
+pub struct App {
+    addr: SocketAddr,
+    state: AppState,
+    pool: StartedPool,
+    background: Vec<JoinHandle<()>>,
+    stop_background: CancellationToken,
+    server: JoinHandle<()>,
+    stop_server: CancellationToken,
+}
+
+impl App {
+    /// Starts everything. The port is bound last, when everything that was accepted before is accounted for.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_at(config, Arc::new(System::new())).await
+    }
+
+    /// Starts everything by this clock.
+    pub async fn start_at(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        make_dir(&config.storage.data_dir)?;
+        make_dir(&config.storage.serve_dir)?;
+        let keys = load_keys(&config)?;
+        let Held { queue, vault, spool } = hold(&config, &clock).await?;
+        reconcile(&spool, &*queue).await?;
+
+        let running = Running::default();
+        let pixel_limits = pixel_limits(&config);
+        let engine = Engine::new(config.worker.encode_threads, pixel_limits.clone())
+            .map_err(|error| StartError::Engine(error.to_string()))?;
+        let direct = DirectServe::open(&config.storage.serve_dir)?;
+        let context = Arc::new(WorkerContext {
+            queue: Arc::clone(&queue),
+            spool: spool.clone(),
+            running: running.clone(),
+            engine: Arc::new(engine),
+            stores: Stores::new(Arc::new(direct), Arc::clone(&vault), retry_settings(&config), store_timeouts(&config)),
+            clock: Arc::clone(&clock),
+            settings: worker_settings(&config),
+        });
+        let state = AppState::new(AppParts {
+            queue: Arc::clone(&queue),
+            spool,
+            running,
+            vault: Arc::clone(&vault),
+            auth: Authenticator::new(keys, auth_settings(&config)),
+            clock: Arc::clone(&clock),
+            http: http_settings(&config),
+            spec_limits: SpecLimits { variants_max: config.pixels.variants_max },
+            pixel_limits,
+            store_timeouts: store_timeouts(&config),
+            readiness: Readiness::default(),
+            started_at: clock.now(),
+        });
+        let outbox = Outbox::new(queue, Arc::new(VaultHeaders(vault)), clock, callback_settings(&config))
+            .map_err(|error| StartError::Callback(error.to_string()))?;
+
+        let serve_dir = config.storage.serve_dir.clone();
+        let files = files::router(&serve_dir).map_err(|source| StartError::Directory { path: serve_dir, source })?;
+        let listener = TcpListener::bind(config.server.addr)
+            .await
+            .map_err(|source| StartError::Listen { addr: config.server.addr, source })?;
+        let addr = listener.local_addr().map_err(|source| StartError::Listen { addr: config.server.addr, source })?;
+
+        let stop_background = CancellationToken::new();
+        let background = vec![
+            tokio::spawn(Rescuer::new(Arc::clone(&context)).run(stop_background.clone())),
+            tokio::spawn(outbox.run(stop_background.clone())),
+        ];
+        let pool = Pool::new(context).start();
+        let stop_server = CancellationToken::new();
+        let router = router(state.clone(), files);
+        let server = tokio::spawn(listen(listener, router, connection_limits(&config), stop_server.clone()));
+        info!(%addr, version = VERSION.version, workers = config.worker.max_workers, "listening");
+        Ok(Self { addr, state, pool, background, stop_background, server, stop_server })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What its handlers use.
+    #[must_use]
+    pub fn state(&self) -> &AppState {
+        &self.state
+    }
+
+    /// Refuses new uploads, lets running jobs finish for `patience`, puts the rest back, closes.
+    pub async fn stop(self, patience: Duration) {
+        self.state.readiness.drain();
+        self.pool.drain(patience).await;
+        self.stop_background.cancel();
+        for task in self.background {
+            if let Err(error) = task.await {
+                error!(%error, "a background task died");
+            }
+        }
+        self.stop_server.cancel();
+        if let Err(error) = self.server.await {
+            error!(%error, "the listener died");
+        }
+        match tokio::time::timeout(CLOSE_PATIENCE, self.state.queue.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(%error, "the queue did not close cleanly"),
+            Err(_) => error!("the queue did not close in time"),
+        }
+        if let Err(error) = self.state.vault.close().await {
+            error!(%error, "the register did not close cleanly");
+        }
+    }
+}
+
+/// What holds things across restarts.
+struct Held {
+    queue: Arc<dyn JobQueue>,
+    vault: Arc<Vault>,
+    spool: Spool,
+}
+
+/// Opens queue, vault and spool, which wait for the disk.
+async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> {
+    let (data_dir, settings, clock) = (config.storage.data_dir.clone(), queue_settings(config), Arc::clone(clock));
+    spawn_blocking(move || {
+        // The queue first: its lock is what keeps a second server out of the directory.
+        let opened = SledQueue::open(&data_dir.join("ConvertQueue.db"), settings, Arc::clone(&clock), Blame::InFlight)?;
+        if let Some(set_aside) = &opened.set_aside {
+            error!(
+                path = %set_aside.path.display(), why = set_aside.why,
+                "THE QUEUE'S DATABASE WAS DAMAGED and has been set aside; a new one begins. Accepted uploads that had not \
+                 ended are queued again from the spool; the records of ended jobs are lost"
+            );
+        }
+        let sealer = Sealer::open(&data_dir)?;
+        let (vault, set_aside) = Vault::open(&data_dir, sealer, clock)?;
+        if let Some(set_aside) = set_aside {
+            error!(
+                path = %set_aside.path.display(), why = set_aside.why,
+                "THE REGISTER'S DATABASE WAS DAMAGED and has been set aside; users and stores must be registered again"
+            );
+        }
+        let spool = Spool::open(&data_dir)?;
+        Ok(Held { queue: Arc::new(opened.queue), vault: Arc::new(vault), spool })
+    })
+    .await?
+}
+
+fn make_dir(path: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(path).map_err(|source| StartError::Directory { path: path.to_owned(), source })
+}
+
+/// The keys of `jwt.json`, or of the environment, or new ones.
+pub(super) fn load_keys(config: &Config) -> Result<KeyRing, KeyRingError> {
+    let path = &config.auth.jwt_file;
+    if let Some(keys) = KeyRing::load(path, config.auth.jwt_secret.as_ref())? {
+        return Ok(keys);
+    }
+    let keys = KeyRing::generate(path)?;
+    warn!(path = %path.display(), "no signing key was configured; made one with a random secret. Back this file up");
+    Ok(keys)
+}

@@ -1,0 +1,41 @@
+//! What `make run` ends with: a token and a line to try it with.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::App;
+use crate::auth::NewToken;
+
+/// How long the printed token is good for.
+const TTL: Duration = Duration::from_secs(12 * 3600);
+
+/// Prints a token for a small job, and the curl lines that use it.
+pub(super) fn print(app: &App) -> anyhow::Result<()> {
+    let job = json!({
+        "formats": {
+            "avif": {"sizes": [[1600], [800]]},
+            "webp": {"sizes": [[1600], [800]]},
+            "jpg": {"sizes": [[1600], [800], [400, 400]]},
+        },
+        "keepOriginal": true,
+        "directHost": true,
+    });
+    let token = NewToken { sub: "demo".into(), admin: false, ttl: TTL, job: Some(job) };
+    let state = app.state();
+    let token = state.auth.sign(&token, state.clock.now())?;
+    let mut addr = app.addr();
+    if addr.ip().is_unspecified() {
+        addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let token = format!("TOKEN={token}");
+    println!(
+        "\nPixerve is running. In another terminal, from a directory with a photo.jpg in it:\n\n\
+         {token}\n\n\
+         curl -F file=@photo.jpg -H \"Authorization: Bearer $TOKEN\" http://{addr}/upload\n\n\
+         The answer names the files it makes. A moment later a browser shows them under http://{addr}/files/<name>,\n\
+         and http://{addr}<status_url> tells how far it is. Ctrl-C stops the server.\n"
+    );
+    Ok(())
+}

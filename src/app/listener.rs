@@ -1,0 +1,153 @@
+//! The connection loop: what a bare `axum::serve` doesn't do - time-outs for headers, a cap on connections, bounds on
+//! HTTP/2.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+/// Bounds of a connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimits {
+    /// For the head of a request, from its first byte or from when the last one ended.
+    pub header_timeout: Duration,
+    /// Connections at once; further ones wait in the kernel's backlog.
+    pub connections_max: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub http2_streams_max: u32,
+    /// Bytes of a request's head.
+    pub headers_bytes_max: u32,
+    /// Headers of a request.
+    pub headers_max: usize,
+}
+
+/// Between two pings on an HTTP/2 connection, and for the answer to one.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+/// After `accept` failed, most often for want of descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// For requests in flight when the listener closes.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// The least that hyper reads at once.
+const READ_BYTES_MIN: usize = 8 * 1024;
+
+/// Answers connections until `stop`, then lets those in flight end.
+pub async fn listen(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let builder = Arc::new(builder(&limits));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let connection = Connection {
+                    builder: Arc::clone(&builder),
+                    router: router.clone(),
+                    first_head_timeout: limits.header_timeout,
+                    _place: place,
+                };
+                connection.start(stream, graceful.watcher());
+            }
+            Err(error) => {
+                warn!(%error, "can't accept a connection; trying again");
+                sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(CLOSE_PATIENCE, graceful.shutdown()).await.is_err() {
+        warn!("some requests were still being answered when the server stopped");
+    }
+}
+
+fn builder(limits: &ConnectionLimits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    let read_bytes = usize::try_from(limits.headers_bytes_max).unwrap_or(usize::MAX).max(READ_BYTES_MIN);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(limits.headers_max)
+        .max_buf_size(read_bytes);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.http2_streams_max)
+        .max_header_list_size(limits.headers_bytes_max)
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PING);
+    builder
+}
+
+/// The next connection, once there is a place for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
+    // The semaphore is never closed; without a permit the connection would only be uncounted.
+    let place = Arc::clone(places).acquire_owned().await.ok();
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, place))
+}
+
+struct Connection {
+    builder: Arc<Builder<TokioExecutor>>,
+    router: Router,
+    first_head_timeout: Duration,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    fn start(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
+        tokio::spawn(async move {
+            let spoke = Arc::new(AtomicBool::new(false));
+            let service = {
+                let (router, spoke) = (self.router.clone(), Arc::clone(&spoke));
+                service_fn(move |request: Request<Incoming>| {
+                    spoke.store(true, Ordering::Relaxed);
+                    answer(router.clone(), request)
+                })
+            };
+            let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            tokio::select! {
+                served = watcher.watch(connection) => if let Err(error) = served {
+                    debug!(error = %error, "a connection broke");
+                },
+                // hyper's own time-out begins once it knows the protocol, which a silent client never tells it.
+                () = silence(self.first_head_timeout, &spoke) => debug!("a connection said nothing; closed"),
+            }
+        });
+    }
+}
+
+async fn answer(router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+    router.oneshot(request.map(Body::new)).await
+}
+
+/// Returns if no request has begun within `limit`.
+async fn silence(limit: Duration, spoke: &AtomicBool) {
+    sleep(limit).await;
+    if spoke.load(Ordering::Relaxed) {
+        pending::<()>().await;
+    }
+}

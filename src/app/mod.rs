@@ -1,0 +1,66 @@
+//! Puts the rooms together: settings to parts, then serve and work, then drain.
+
+mod compose;
+mod demo;
+mod headers;
+mod listener;
+mod settings;
+mod token;
+
+pub use compose::{App, StartError};
+pub use token::{TokenOptions, token};
+
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::config::Config;
+
+/// What `pixerve serve` may be asked beside its settings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServeOptions {
+    /// Print a token and a curl line once the server listens.
+    pub demo: bool,
+}
+
+/// Runs the server until it is told to stop.
+pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> {
+    let mut stop = StopSignals::new().context("listening for signals")?;
+    let patience = config.server.drain_timeout;
+    let app = App::start(config).await?;
+    if options.demo {
+        demo::print(&app)?;
+    }
+    let signal = stop.recv().await;
+    info!(signal, patience_s = patience.as_secs(), "stopping: no new uploads; running jobs may finish");
+    tokio::select! {
+        () = app.stop(patience) => {}
+        // Who asks twice doesn't want to wait; what is running will be found in the spool.
+        signal = stop.recv() => warn!(signal, "stopping at once"),
+    }
+    info!("stopped");
+    Ok(())
+}
+
+struct StopSignals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn recv(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// How long databases may take to close.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);

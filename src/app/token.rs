@@ -1,0 +1,46 @@
+//! `pixerve token`: a token signed with this server's own key.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use super::compose::load_keys;
+use super::settings::auth_settings;
+use crate::auth::{Authenticator, NewToken};
+use crate::clock::{Clock, System};
+use crate::config::Config;
+use crate::job::{ParsedJob, SpecLimits};
+
+/// What token to make.
+#[derive(Clone, Debug)]
+pub struct TokenOptions {
+    /// The subject.
+    pub sub: String,
+    /// Whether it carries the admin scope.
+    pub admin: bool,
+    /// How long it is good for.
+    pub ttl: Duration,
+    /// A JSON file with the job.
+    pub job: Option<PathBuf>,
+}
+
+/// A signed token. A job that the server would refuse is refused here, with the same words.
+pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
+    let job = options.job.map(read_job).transpose()?;
+    if let Some(job) = &job {
+        let limits = SpecLimits { variants_max: config.pixels.variants_max };
+        if let Err(errors) = ParsedJob::from_claim(Some(job), &limits) {
+            bail!("the job would be refused: {errors}");
+        }
+    }
+    let authenticator = Authenticator::new(load_keys(config)?, auth_settings(config));
+    let token = NewToken { sub: options.sub, admin: options.admin, ttl: options.ttl, job };
+    Ok(authenticator.sign(&token, System::new().now())?)
+}
+
+fn read_job(path: PathBuf) -> anyhow::Result<Value> {
+    let text = std::fs::read(&path).with_context(|| format!("reading the job in {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("reading the job in {}", path.display()))
+}

@@ -1,0 +1,59 @@
+//! Request ids and the access log: one line a request, and one span around everything it does.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::{Instrument, info, info_span};
+use uuid::Uuid;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+tokio::task_local! {
+    static REQUEST_ID: String;
+}
+
+/// The id of the request that this task is answering.
+#[must_use]
+pub fn current_request_id() -> Option<String> {
+    REQUEST_ID.try_with(Clone::clone).ok()
+}
+
+/// Gives the request an id (or keeps a plain one that a proxy gave it), runs it in a span of that id, answers with it,
+/// and logs one line. The query is left out of the line: it may hold what its sender considers private.
+#[expect(clippy::disallowed_methods, reason = "how long an answer took is read by people, not by logic")]
+pub async fn access_log(request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+    let span = info_span!("request", request_id = %id);
+    let started = Instant::now();
+    let answer = async {
+        let response = next.run(request).await;
+        let ms = started.elapsed().as_millis();
+        let status = response.status().as_u16();
+        let path = path.escape_debug();
+        match route.as_deref() {
+            // Load balancers ask every few seconds.
+            Some("/health") if status == 200 => tracing::debug!(%method, %path, status, ms, "answered"),
+            _ => info!(%method, %path, status, ms, "answered"),
+        }
+        response
+    };
+    let mut response = REQUEST_ID.scope(id.clone(), answer).instrument(span).await;
+    if let Ok(value) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    response
+}
+
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
+    let plain = given.filter(|id| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    });
+    plain.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}

@@ -1,0 +1,177 @@
+//! A request's body as it comes in: counted, paced, and read to its end even when the answer is no.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+/// How much, and how slowly.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Bytes at most.
+    pub(super) bytes_max: u64,
+    /// Time in which no pace is asked for.
+    pub(super) grace: Duration,
+    /// Bytes a second that must have come on average once that is over.
+    pub(super) bytes_per_sec_min: u64,
+    /// Bytes of boundaries and part headers at most.
+    pub(super) overhead_max: u64,
+}
+
+/// Bytes of a refused body that are read on, so that its sender sees the answer and not a reset.
+const DRAIN_BYTES_MAX: u64 = 100 * 1024 * 1024;
+/// And for how long.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Why a body was not read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("the body has more bytes than are taken")]
+    TooLarge,
+    #[error("the body came too slowly")]
+    TooSlow,
+    #[error("the body's part headers are too long")]
+    Overhead,
+    #[error("the connection broke before the body was complete")]
+    Broken,
+}
+
+/// One body, shared by the parser that reads it and the handler that drains what the parser left.
+#[derive(Clone)]
+pub(super) struct Intake {
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    body: BodyDataStream,
+    pace: Pace,
+    started: Instant,
+    alarm: Pin<Box<Sleep>>,
+    read: u64,
+    used: u64,
+    paused: bool,
+    touched: bool,
+    ended: bool,
+}
+
+impl Intake {
+    pub(super) fn new(body: Body, pace: Pace) -> Self {
+        let started = Instant::now();
+        let inner = Inner {
+            body: body.into_data_stream(),
+            pace,
+            started,
+            alarm: Box::pin(sleep_until(started + pace.grace)),
+            read: 0,
+            used: 0,
+            paused: false,
+            touched: false,
+            ended: false,
+        };
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// The body for a parser.
+    pub(super) fn stream(&self) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + use<> {
+        IntakeStream(self.clone())
+    }
+
+    /// Tells that the parser handed out this many bytes of content: what it was given beyond those is overhead.
+    pub(super) fn used(&self, bytes: usize) {
+        self.lock().used += bytes as u64;
+    }
+
+    /// Whether any of the body was asked for: before that, a client that expects a `100 Continue` has sent nothing.
+    pub(super) fn is_touched(&self) -> bool {
+        self.lock().touched
+    }
+
+    /// Reads on and throws away, within bounds.
+    pub(super) async fn drain(&self) {
+        {
+            let mut inner = self.lock();
+            inner.pace.bytes_max = inner.read.saturating_add(DRAIN_BYTES_MAX);
+            inner.pace.overhead_max = u64::MAX;
+        }
+        let mut rest = Box::pin(self.stream());
+        let _ = timeout(DRAIN_TIME_MAX, async { while let Some(Ok(_)) = rest.next().await {} }).await;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct IntakeStream(Intake);
+
+impl Stream for IntakeStream {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.lock().poll_chunk(cx)
+    }
+}
+
+impl Inner {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        // The parser gathers for as long as there is something ready. One chunk at a time keeps it from taking a
+        // whole upload into memory.
+        if std::mem::take(&mut self.paused) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.touched = true;
+        match self.body.poll_next_unpin(cx) {
+            Poll::Ready(None) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(_))) => {
+                self.ended = true;
+                Poll::Ready(Some(Err(BodyError::Broken)))
+            }
+            Poll::Ready(Some(Ok(chunk))) => Poll::Ready(Some(self.count(chunk))),
+            Poll::Pending => self.poll_alarm(cx),
+        }
+    }
+
+    fn count(&mut self, chunk: Bytes) -> Result<Bytes, BodyError> {
+        self.read += chunk.len() as u64;
+        self.paused = true;
+        if self.read > self.pace.bytes_max {
+            return Err(BodyError::TooLarge);
+        }
+        // What was read before this chunk has been parsed by now.
+        if self.read - self.used > self.pace.overhead_max + chunk.len() as u64 {
+            return Err(BodyError::Overhead);
+        }
+        if Instant::now() > self.deadline() {
+            return Err(BodyError::TooSlow);
+        }
+        Ok(chunk)
+    }
+
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let deadline = self.deadline();
+        if self.alarm.deadline() != deadline {
+            self.alarm.as_mut().reset(deadline);
+        }
+        std::task::ready!(self.alarm.as_mut().poll(cx));
+        self.ended = true;
+        Poll::Ready(Some(Err(BodyError::TooSlow)))
+    }
+
+    /// By when the next byte must be here.
+    fn deadline(&self) -> Instant {
+        let earned = Duration::from_secs_f64(self.read as f64 / self.pace.bytes_per_sec_min.max(1) as f64);
+        self.started + self.pace.grace + earned
+    }
+}

@@ -1,0 +1,57 @@
+//! `DELETE /cancel`: stops a job for good.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use tracing::{info, warn};
+
+use super::extract::{Caller, Parameters, find};
+use super::{AppState, Refusal};
+use crate::job::JobId;
+use crate::queue::CancelOutcome;
+
+#[derive(Deserialize)]
+pub(super) struct Query {
+    hash: Option<String>,
+    job_id: Option<String>,
+}
+
+/// The route. Another's job looks like one that doesn't exist.
+pub(super) async fn cancel(
+    State(state): State<AppState>,
+    Caller(caller): Caller,
+    Parameters(query): Parameters<Query>,
+) -> Result<StatusCode, Refusal> {
+    let job = find(&state, query.hash.as_deref(), query.job_id.as_deref()).await?;
+    let allowed = job.filter(|job| caller.admin || job.record.owner == caller.owner);
+    let job = allowed.ok_or_else(unknown)?;
+    if job.state.is_terminal() {
+        return Err(Refusal::JobEnded(job.state));
+    }
+    // In a task of its own: a client that hangs up must not leave a job stopped but not cancelled.
+    let id = job.record.id;
+    tokio::spawn(async move { stop_for_good(&state, id).await })
+        .await
+        .map_err(|error| Refusal::Internal(format!("cancelling {id}: {error}")))?
+}
+
+/// First the work stops, so that the record can name everything that was stored; then the queue is told; then, should
+/// a worker have claimed it in between, that stops too. When this returns nothing more appears.
+async fn stop_for_good(state: &AppState, id: JobId) -> Result<StatusCode, Refusal> {
+    let stored = state.running.stop(id).await.unwrap_or_default();
+    match state.queue.cancel(&id, stored).await? {
+        CancelOutcome::CancelledPending | CancelOutcome::CancelledProcessing => {}
+        CancelOutcome::Ended(ended) => return Err(Refusal::JobEnded(ended)),
+        CancelOutcome::Unknown => return Err(unknown()),
+    }
+    state.running.stop(id).await;
+    if let Err(error) = state.spool.remove(id).await {
+        warn!(job_id = %id, %error, "a cancelled job is still in the spool; the next start removes it");
+    }
+    info!(job_id = %id, "cancelled");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn unknown() -> Refusal {
+    Refusal::NotFound("no job of this hash is known, or it is another's".into())
+}

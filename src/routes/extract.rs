@@ -1,0 +1,76 @@
+//! What handlers need from a request before they can begin: who asks, and for what.
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::{AppState, Refusal};
+use crate::auth::{AuthError, Verified, bearer};
+use crate::job::{HashKey, JobId};
+use crate::queue::Job;
+
+/// The token in the `Authorization` header, verified.
+pub(super) struct Caller(pub(super) Verified);
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
+        let token = bearer_of(&parts.headers)?.ok_or(AuthError::Missing)?;
+        Ok(Self(verify(state, token)?))
+    }
+}
+
+/// A verified token that may do everything.
+pub(super) struct Admin;
+
+impl FromRequestParts<AppState> for Admin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
+        let Caller(verified) = Caller::from_request_parts(parts, state).await?;
+        verified.require_admin()?;
+        Ok(Self)
+    }
+}
+
+/// The query string's parameters; a bad one is a `bad_request` that names it.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<AppState> for Parameters<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Refusal> {
+        axum::extract::Query::try_from_uri(&parts.uri)
+            .map(|axum::extract::Query(parameters)| Self(parameters))
+            .map_err(|error| Refusal::BadRequest(error.body_text()))
+    }
+}
+
+/// The token of an `Authorization` header, if there is such a header.
+pub(super) fn bearer_of(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    headers.get(AUTHORIZATION).map(|value| bearer(value.as_bytes())).transpose().map_err(Refusal::from)
+}
+
+/// Checks a token against the keys and the registered users.
+pub(super) fn verify(state: &AppState, token: &str) -> Result<Verified, Refusal> {
+    state.auth.verify(token, &*state.vault, state.clock.now()).map_err(Refusal::from)
+}
+
+/// A job as a request names it: the newest with a `hash`, or the one with a `job_id`.
+pub(super) async fn find(state: &AppState, hash: Option<&str>, job_id: Option<&str>) -> Result<Option<Job>, Refusal> {
+    match (hash.filter(|h| !h.is_empty()), job_id.filter(|id| !id.is_empty())) {
+        (_, Some(id)) => match id.parse::<JobId>() {
+            Ok(id) => Ok(state.queue.get(&id).await?),
+            Err(_) => Err(Refusal::BadRequest("`job_id` must be a UUID, as /upload gave it".into())),
+        },
+        (Some(hash), None) => match HashKey::parse(hash) {
+            Some(hash) => Ok(state.queue.newest(&hash).await?),
+            // Nothing can have this hash; like any other that is unknown, it is not an error of form.
+            None => Ok(None),
+        },
+        (None, None) => Err(Refusal::BadRequest("the parameter `hash` is missing".into())),
+    }
+}

@@ -1,0 +1,88 @@
+//! `GET /health`: whether this server should be sent requests. Never waits on a worker or a remote store.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use time::macros::format_description;
+
+use super::AppState;
+use crate::version::VERSION;
+
+/// The route.
+pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<Value>) {
+    let (queue, disk, workers) = (queue(&state).await, disk(&state), workers(&state));
+    let healthy = !state.readiness.is_draining() && [&queue, &disk, &workers].iter().all(|check| check["status"] == "ok");
+    let now = state.clock.now();
+    let mut body = json!({
+        "status": if healthy { "healthy" } else { "unhealthy" },
+        "timestamp": now.rfc3339(),
+        "version": VERSION.version,
+        "uptime": uptime(now.since(state.started_at)),
+        "start_time": start_time(&state),
+        "checks": { "queue": queue, "disk": disk, "workers": workers },
+    });
+    if state.readiness.is_draining() {
+        body["checks"]["draining"] = json!({ "status": "failing", "detail": "the server is stopping" });
+    }
+    (if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
+}
+
+async fn queue(state: &AppState) -> Value {
+    match state.queue.counts().await {
+        Ok(counts) => json!({ "status": "ok", "pending": counts.pending, "processing": counts.processing }),
+        Err(error) => json!({ "status": "failing", "detail": error.to_string() }),
+    }
+}
+
+fn disk(state: &AppState) -> Value {
+    let floor = state.http.free_disk_min;
+    match free_disk(state) {
+        Some(free) if free >= floor => json!({ "status": "ok", "free_bytes": free }),
+        Some(free) => json!({
+            "status": "failing", "free_bytes": free,
+            "detail": format!("less than {floor} bytes are free; uploads are refused"),
+        }),
+        None => json!({ "status": "failing", "detail": "the data directory's file system can't be asked" }),
+    }
+}
+
+fn workers(state: &AppState) -> Value {
+    let (alive, busy) = (state.running.workers(), state.running.count());
+    if alive == state.http.workers {
+        json!({ "status": "ok", "workers": alive, "busy": busy })
+    } else {
+        let detail = format!("{alive} of {} workers run", state.http.workers);
+        json!({ "status": "failing", "workers": alive, "busy": busy, "detail": detail })
+    }
+}
+
+/// Free bytes for us on the data directory's disk. A system call that asks the kernel, not the disk.
+pub(super) fn free_disk(state: &AppState) -> Option<u64> {
+    let stat = rustix::fs::statvfs(&state.http.data_dir).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// `Xd Yh Zm Ws`.
+fn uptime(uptime: Duration) -> String {
+    let secs = uptime.as_secs();
+    format!("{}d {}h {}m {}s", secs / 86_400, secs / 3_600 % 24, secs / 60 % 60, secs % 60)
+}
+
+/// `2006-01-02 15:04:05 UTC`.
+fn start_time(state: &AppState) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+    state.started_at.date_time().format(&format).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uptime_reads_as_the_classic_one() {
+        assert_eq!(uptime(Duration::from_secs(93_784)), "1d 2h 3m 4s");
+    }
+}

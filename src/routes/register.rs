@@ -1,0 +1,126 @@
+//! `/register`: users and their storage. Admin only.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use http_body_util::{BodyExt, Limited};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::extract::{Admin, Parameters};
+use super::{AppState, Refusal};
+use crate::job::ClaimErrors;
+use crate::writer::{StorageSettings, connect};
+
+/// Bytes of a registration: a service account's JSON is about 3 KiB.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Deserialize)]
+pub(super) struct RegisterQuery {
+    #[serde(default)]
+    verify: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct DeregisterQuery {
+    access_key: Option<String>,
+}
+
+/// `POST /register`: a user, or a store.
+pub(super) async fn register(
+    State(state): State<AppState>,
+    _: Admin,
+    Parameters(query): Parameters<RegisterQuery>,
+    request: Request,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let body = read_json(request).await?;
+    let answer = match body.get("type") {
+        Some(_) => register_store(&state, &body, query.verify).await?,
+        None => register_user(&state, &body).await?,
+    };
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// `GET /register`: everything registered, without secrets.
+pub(super) async fn list(State(state): State<AppState>, _: Admin) -> Result<Json<Value>, Refusal> {
+    let registrations = state.vault.list();
+    Ok(Json(json!({ "count": registrations.len(), "registrations": registrations })))
+}
+
+/// `DELETE /register`.
+pub(super) async fn deregister(
+    State(state): State<AppState>,
+    _: Admin,
+    Parameters(query): Parameters<DeregisterQuery>,
+) -> Result<StatusCode, Refusal> {
+    let access_key = query
+        .access_key
+        .filter(|key| !key.is_empty())
+        .ok_or_else(|| Refusal::BadRequest("the parameter `access_key` is missing".into()))?;
+    if state.vault.deregister(&access_key).await? {
+        info!(access_key, "deregistered");
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Refusal::NotFound("nothing is registered under this access_key".into()))
+    }
+}
+
+async fn register_user(state: &AppState, body: &Value) -> Result<Value, Refusal> {
+    let mut errors = ClaimErrors::default();
+    for field in body.as_object().into_iter().flat_map(|fields| fields.keys()).filter(|field| *field != "user") {
+        errors.push(format!("/{field}"), "unknown field; a user is {\"user\": name}, a store has a `type`");
+    }
+    let name = body.get("user").and_then(Value::as_str).unwrap_or_default();
+    if name.is_empty() {
+        errors.push("/user", "must be the user's name; for a store, `type` must be s3 or gcs");
+    }
+    errors.or(())?;
+    let user = state.vault.register_user(name).await?;
+    info!(access_key = user.access_key, user = name, "registered a user");
+    Ok(json!({ "access_key": user.access_key, "secret": user.secret.expose_secret(), "algorithm": "HS256" }))
+}
+
+async fn register_store(state: &AppState, body: &Value, verify: bool) -> Result<Value, Refusal> {
+    let settings = StorageSettings::from_request(body)?;
+    let user = match body.get("user") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(user)) if user.is_empty() => None,
+        Some(Value::String(user)) => Some(user.as_str()),
+        Some(_) => {
+            let mut errors = ClaimErrors::default();
+            errors.push("/user", "must be a registered user's name");
+            return Err(errors.into());
+        }
+    };
+    if verify {
+        let store = connect(&settings, &state.store_timeouts).await.map_err(Refusal::StoreRefused)?;
+        store.probe().await.map_err(Refusal::StoreRefused)?;
+    }
+    let access_key =
+        state.vault.register_storage(settings.kind(), user, &settings.to_sealable(), settings.summary()).await?;
+    info!(access_key, kind = settings.kind().as_str(), "registered a store");
+    Ok(json!({ "access_key": access_key }))
+}
+
+async fn read_json(request: Request) -> Result<Value, Refusal> {
+    let body: Bytes = Limited::new(request.into_body(), BODY_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                Refusal::BodyTooLarge { bytes_max: BODY_BYTES_MAX as u64 }
+            } else {
+                Refusal::BadJson("the body broke off".into())
+            }
+        })?
+        .to_bytes();
+    match serde_json::from_slice(&body) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err(Refusal::BadJson("the body must be a JSON object".into())),
+        // The words of the parser name a place, never the content: a registration holds secrets.
+        Err(error) => Err(Refusal::BadJson(format!("line {}, column {}", error.line(), error.column()))),
+    }
+}

@@ -1,0 +1,96 @@
+//! What every handler may use.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::auth::Authenticator;
+use crate::clock::{SharedClock, Timestamp};
+use crate::job::SpecLimits;
+use crate::pipeline::PixelLimits;
+use crate::queue::JobQueue;
+use crate::running::Running;
+use crate::spool::Spool;
+use crate::vault::Vault;
+use crate::writer::StoreTimeouts;
+
+/// Limits of the HTTP side.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Bytes a request's body may have.
+    pub body_bytes_max: u64,
+    /// Time in which a body may come at any pace.
+    pub body_grace: Duration,
+    /// Bytes a second it must average afterwards.
+    pub body_bytes_per_sec_min: u64,
+    /// Parts of a multipart body.
+    pub parts_max: usize,
+    /// Bytes of one part's header.
+    pub part_header_bytes_max: u64,
+    /// Free bytes that uploads must leave on the data directory's disk.
+    pub free_disk_min: u64,
+    /// Where that disk is mounted.
+    pub data_dir: PathBuf,
+    /// Live jobs in all: above it, an upload is refused before its body is read.
+    pub queue_depth_max: usize,
+    /// Jobs at once.
+    pub workers: usize,
+}
+
+/// Whether the server takes new work. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    draining: Arc<AtomicBool>,
+}
+
+impl Readiness {
+    /// From now on uploads are refused and `/health` says so.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the server is stopping.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+}
+
+/// The parts that handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState(Arc<AppParts>);
+
+/// See [`AppState`].
+#[expect(missing_docs, reason = "the types say it")]
+pub struct AppParts {
+    pub queue: Arc<dyn JobQueue>,
+    pub spool: Spool,
+    pub running: Running,
+    pub vault: Arc<Vault>,
+    pub auth: Authenticator,
+    pub clock: SharedClock,
+    pub http: HttpSettings,
+    pub spec_limits: SpecLimits,
+    pub pixel_limits: PixelLimits,
+    pub store_timeouts: StoreTimeouts,
+    pub readiness: Readiness,
+    pub started_at: Timestamp,
+}
+
+impl AppState {
+    /// Shares `parts` among all handlers.
+    #[must_use]
+    pub fn new(parts: AppParts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for AppState {
+    type Target = AppParts;
+
+    fn deref(&self) -> &AppParts {
+        &self.0
+    }
+}

@@ -1,0 +1,77 @@
+//! Puts jobs back whose worker is gone, and forgets what is older than the retention.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::WorkerContext;
+
+/// Records are swept this often, and at start.
+const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Jobs a call may touch, so that no call holds the queue up.
+const BATCH: usize = 100;
+
+/// One for the whole server.
+pub struct Rescuer {
+    context: Arc<WorkerContext>,
+}
+
+impl Rescuer {
+    /// A rescuer that has not started.
+    #[must_use]
+    pub fn new(context: Arc<WorkerContext>) -> Self {
+        Self { context }
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut reap = interval(self.context.settings.lease / 4);
+        reap.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweep = interval(SWEEP_EVERY);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = reap.tick() => self.reap().await,
+                _ = sweep.tick() => self.sweep().await,
+            }
+        }
+    }
+
+    async fn reap(&self) {
+        match self.context.queue.reap_expired(BATCH).await {
+            Ok(reaped) => {
+                for id in reaped.requeued {
+                    warn!(job_id = %id, "its worker was lost; put back");
+                }
+                for id in reaped.failed {
+                    warn!(job_id = %id, "its worker was lost once too often; failed");
+                    if let Err(error) = self.context.spool.remove(id).await {
+                        warn!(job_id = %id, %error, "an ended job is still in the spool; the next start removes it");
+                    }
+                }
+            }
+            Err(error) => warn!(%error, "can't look for lost jobs; trying again"),
+        }
+    }
+
+    async fn sweep(&self) {
+        let before = self.context.clock.now().before(self.context.settings.retention);
+        let mut forgotten = 0;
+        loop {
+            match self.context.queue.purge(before, BATCH).await {
+                Ok(0) => break,
+                Ok(purged) => forgotten += purged,
+                Err(error) => {
+                    warn!(%error, "can't forget old records; the next sweep tries again");
+                    break;
+                }
+            }
+        }
+        if forgotten > 0 {
+            info!(records = forgotten, "forgot records older than the retention");
+        }
+    }
+}
