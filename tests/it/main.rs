@@ -3,6 +3,7 @@
 mod callback;
 mod config;
 mod files;
+mod harness;
 mod http;
 mod pixels;
 mod queue;
