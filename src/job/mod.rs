@@ -18,6 +18,7 @@ pub use owner::Owner;
 pub use pointer::{ClaimErrors, FieldError};
 pub use record::{CallbackTarget, JobError, JobRecord, Original, SealedText, Stored, StoredFile};
 pub use source::SourceFormat;
+pub(crate) use spec::Fields;
 pub use spec::{
     BackendKind, Background, CallbackHeader, Fit, Format, JobSpec, ParsedJob, Position, Priority, SpecLimits,
     StorageKey, SubDir, VariantSpec,

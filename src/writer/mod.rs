@@ -1,6 +1,22 @@
 //! Bytes to a store, one kind of store a file.
 
+mod body;
+mod direct_serve;
+mod failure;
+mod gcs;
+mod retrying;
+mod s3;
+mod settings;
+
+pub use direct_serve::DirectServe;
+use failure::{Failure, chain};
+pub use gcs::Gcs;
+pub use retrying::{RetrySettings, Retrying};
+pub use s3::S3;
+pub use settings::{GcsSettings, KeyPrefix, S3Settings, StorageSettings};
+
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -77,4 +93,19 @@ pub trait WriterBackend: Send + Sync {
 
     /// Writes and deletes a small object of a random name, to see whether the credentials are good.
     async fn probe(&self) -> Result<(), WriteError>;
+}
+
+#[async_trait]
+impl<W: WriterBackend + ?Sized> WriterBackend for Arc<W> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
+        (**self).put(object).await
+    }
+
+    async fn probe(&self) -> Result<(), WriteError> {
+        (**self).probe().await
+    }
 }

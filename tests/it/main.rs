@@ -4,6 +4,7 @@ mod auth;
 mod callback;
 mod config;
 mod files;
+mod harness;
 mod http;
 mod pixels;
 mod queue;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::job::pointer::{ClaimErrors, escape};
 
 /// An object whose fields are taken one by one; what is left at the end is unknown.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     object: &'a Map<String, Value>,
     known: Vec<&'static str>,
     at: String,
@@ -13,7 +13,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// `value` as an object at the JSON Pointer `at`; `None`, with an error noted, if it is none.
-    pub(super) fn of(value: &'a Value, at: &str, errors: &mut ClaimErrors) -> Option<Self> {
+    pub(crate) fn of(value: &'a Value, at: &str, errors: &mut ClaimErrors) -> Option<Self> {
         match value {
             Value::Object(object) => Some(Self { object, known: Vec::new(), at: at.to_owned() }),
             other => {
@@ -24,24 +24,24 @@ impl<'a> Fields<'a> {
     }
 
     /// The pointer of the field `name`.
-    pub(super) fn pointer(&self, name: &str) -> String {
+    pub(crate) fn pointer(&self, name: &str) -> String {
         format!("{}/{}", self.at, escape(name))
     }
 
     /// The field `name`, unless it is absent or empty: `null`, `""`, `{}` and `[]` mean absent, since that is what
     /// Go clients send for it.
-    pub(super) fn take(&mut self, name: &'static str) -> Option<&'a Value> {
+    pub(crate) fn take(&mut self, name: &'static str) -> Option<&'a Value> {
         self.known.push(name);
         self.object.get(name).filter(|v| !is_empty(v))
     }
 
     /// A `true` or `false`.
-    pub(super) fn bool(&mut self, name: &'static str, errors: &mut ClaimErrors) -> Option<bool> {
+    pub(crate) fn bool(&mut self, name: &'static str, errors: &mut ClaimErrors) -> Option<bool> {
         self.parsed(name, errors, "true or false", Value::as_bool)
     }
 
     /// A word that `parse` knows; `expected` tells which there are.
-    pub(super) fn word<T>(
+    pub(crate) fn word<T>(
         &mut self,
         name: &'static str,
         errors: &mut ClaimErrors,
@@ -65,7 +65,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes every field that was never taken.
-    pub(super) fn refuse_unknown(self, errors: &mut ClaimErrors) {
+    pub(crate) fn refuse_unknown(self, errors: &mut ClaimErrors) {
         for name in self.object.keys().filter(|name| !self.known.contains(&name.as_str())) {
             errors.push(self.pointer(name), format!("unknown field; known are {}", self.known.join(", ")));
         }

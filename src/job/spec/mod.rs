@@ -7,6 +7,7 @@ mod parse;
 mod sub_dir;
 
 pub use callback::CallbackHeader;
+pub(crate) use fields::Fields;
 pub use format::{Background, Fit, Format, Position};
 pub use parse::{ParsedJob, SpecLimits};
 pub use sub_dir::SubDir;

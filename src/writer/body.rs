@@ -1,0 +1,140 @@
+//! An object's bytes, read once from front to back, and only passed on whole if they are the ones that were promised.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+
+use bytes::Bytes;
+
+use super::failure::off_the_runtime;
+use super::{Body, Failure, Object};
+use crate::job::{ContentHash, ContentHasher};
+
+/// Reads exactly as many bytes as the object has and checks their SHA-256: a file that was cut or changed since it was
+/// hashed fails with [`io::ErrorKind::InvalidData`] instead of being stored under another's hash. Blocks.
+pub(super) struct BodyReader {
+    source: Source,
+    hasher: ContentHasher,
+    sha256: ContentHash,
+    left: u64,
+}
+
+enum Source {
+    Memory(Cursor<Bytes>),
+    File(File),
+}
+
+impl BodyReader {
+    /// A reader at the first byte of `object`.
+    pub(super) fn open(object: &Object) -> io::Result<Self> {
+        let source = match &object.body {
+            Body::Bytes(bytes) => Source::Memory(Cursor::new(bytes.clone())),
+            Body::File { path, .. } => Source::File(File::open(path)?),
+        };
+        let left = object.body.len();
+        Ok(Self { source, hasher: ContentHasher::default(), sha256: object.sha256, left })
+    }
+
+    /// The next `bytes_max` bytes, fewer only at the end, none after it.
+    pub(super) fn chunk(&mut self, bytes_max: usize) -> io::Result<Bytes> {
+        let mut chunk = Vec::with_capacity(bytes_max.min(usize::try_from(self.left).unwrap_or(usize::MAX)));
+        self.take(bytes_max as u64).read_to_end(&mut chunk)?;
+        Ok(chunk.into())
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let found = self.hasher.clone().finish();
+        if found == self.sha256 {
+            return Ok(());
+        }
+        let detail = format!("the bytes at hand have the SHA-256 {found}, not {}", self.sha256);
+        Err(io::Error::new(io::ErrorKind::InvalidData, detail))
+    }
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let read = match &mut self.source {
+            Source::Memory(cursor) => cursor.read(&mut buffer[..wanted])?,
+            Source::File(file) => file.read(&mut buffer[..wanted])?,
+        };
+        if read == 0 {
+            let detail = format!("the bytes at hand end {} too early", self.left);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
+        }
+        self.hasher.update(&buffer[..read]);
+        self.left -= read as u64;
+        if self.left == 0 {
+            self.check()?;
+        }
+        Ok(read)
+    }
+}
+
+/// A reader at the first byte of `object`.
+pub(super) async fn open(object: &Object) -> Result<BodyReader, Failure> {
+    let object = object.clone();
+    off_the_runtime(move || BodyReader::open(&object).map_err(|error| Failure::of_io(&error))).await
+}
+
+/// The next `bytes_max` bytes of `reader`, and the reader for those after them.
+pub(super) async fn next_chunk(mut reader: BodyReader, bytes_max: usize) -> Result<(BodyReader, Bytes), Failure> {
+    off_the_runtime(move || {
+        let chunk = reader.chunk(bytes_max).map_err(|error| Failure::of_io(&error))?;
+        Ok((reader, chunk))
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::SubDir;
+
+    fn object(body: Body, of: &[u8]) -> Object {
+        Object {
+            sub_dir: SubDir::default(),
+            name: "x.jpg".to_owned(),
+            media_type: "image/jpeg",
+            sha256: ContentHash::of(of),
+            body,
+        }
+    }
+
+    fn read(object: &Object) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        BodyReader::open(object)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    #[test]
+    fn chunks_add_up_to_the_body() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        let object = object(Body::Bytes(bytes.clone().into()), &bytes);
+        let mut reader = BodyReader::open(&object).expect("opens");
+        let mut found = Vec::new();
+        for expected in [300, 300, 300, 100, 0] {
+            let chunk = reader.chunk(300).expect("reads");
+            assert_eq!(chunk.len(), expected);
+            found.extend_from_slice(&chunk);
+        }
+        assert_eq!(found, bytes);
+    }
+
+    #[test]
+    fn a_file_that_was_changed_cut_or_lost_is_not_passed_on() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("original");
+        for content in [&b"0123456789"[..], b"0123", b"0123456789 and more", b""] {
+            std::fs::File::create(&path).and_then(|mut f| io::Write::write_all(&mut f, content)).expect("written");
+            let object = object(Body::File { path: path.clone(), bytes: 10 }, b"abcdefghij");
+            assert_eq!(read(&object).expect_err("refused").kind(), io::ErrorKind::InvalidData, "{content:?}");
+        }
+        std::fs::remove_file(&path).expect("removed");
+        let object = object(Body::File { path, bytes: 10 }, b"abcdefghij");
+        assert_eq!(read(&object).expect_err("refused").kind(), io::ErrorKind::NotFound);
+    }
+}

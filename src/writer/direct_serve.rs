@@ -1,0 +1,175 @@
+//! The directory that Pixerve serves itself.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions};
+use rustix::fs::{Mode, OFlags};
+use uuid::Uuid;
+
+use super::body::BodyReader;
+use super::failure::off_the_runtime;
+use super::{Failure, Object, WriteError, WriterBackend};
+use crate::job::{Stored, SubDir};
+
+/// What the names of half-written files end with; they start with a dot, so no one is ever served one.
+const TEMPORARY_SUFFIX: &str = ".pixerve-tmp";
+
+/// Levels of directories a [`SubDir`] can make.
+const DEPTH_MAX: usize = 4;
+
+/// Bytes of a file name that every usual file system takes.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Stores files beneath one directory, which the operator chose.
+///
+/// Every component is opened by its parent's descriptor and never through a symbolic link. That keeps a write inside
+/// even while someone swaps directories for links, and needs no `openat2`, which some sandboxes lack.
+#[derive(Clone)]
+pub struct DirectServe {
+    root: Arc<Dir>,
+}
+
+impl DirectServe {
+    /// Opens the directory `root`, making it if it is missing, and removes what a crash left half-written. Blocks.
+    ///
+    /// # Errors
+    /// If it can't be made, opened or listed.
+    pub fn open(root: &Path) -> Result<Self, WriteError> {
+        let what = || format!("open the serve directory {}", root.display());
+        Self::open_swept(root).map_err(|error| Failure::of_io(&error).on(what()))
+    }
+
+    fn open_swept(root: &Path) -> io::Result<Self> {
+        Dir::create_ambient_dir_all(root, ambient_authority())?;
+        let dir = Dir::open_ambient_dir(root, ambient_authority())?;
+        sync_dir(&dir.open_parent_dir(ambient_authority())?)?;
+        let swept = sweep(&dir, DEPTH_MAX)?;
+        if swept > 0 {
+            tracing::info!(files = swept, root = %root.display(), "removed files that were left half-written");
+        }
+        Ok(Self { root: Arc::new(dir) })
+    }
+
+    fn put_blocking(&self, object: &Object) -> Result<(), Failure> {
+        if !is_plain_name(&object.name) {
+            return Err(Failure::lasting("the name is not one of [A-Za-z0-9._-] that starts without a dot"));
+        }
+        let dir = self.sub_dir(&object.sub_dir).map_err(|error| Failure::of_io(&error))?;
+        let temporary = Temporary::new(&dir);
+        temporary.fill(object).and_then(|()| temporary.publish(&object.name)).map_err(|error| Failure::of_io(&error))
+    }
+
+    /// The directory `sub_dir` below the root, made durably where it is missing.
+    fn sub_dir(&self, sub_dir: &SubDir) -> io::Result<Dir> {
+        let mut dir = self.root.try_clone()?;
+        for segment in sub_dir.segments() {
+            match dir.create_dir(segment) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                // Also when it was there before: whoever made it may have died before its own fsync.
+                _ => sync_dir(&dir)?,
+            }
+            dir = open_dir(&dir, segment)?;
+        }
+        Ok(dir)
+    }
+
+    fn probe_blocking(&self) -> Result<(), Failure> {
+        Temporary::new(&self.root).create().map(drop).map_err(|error| Failure::of_io(&error))
+    }
+}
+
+#[async_trait]
+impl WriterBackend for DirectServe {
+    fn name(&self) -> &'static str {
+        "directHost"
+    }
+
+    async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
+        let path = object.sub_dir.join(&object.name);
+        let (this, object) = (self.clone(), object.clone());
+        off_the_runtime(move || this.put_blocking(&object))
+            .await
+            .map_err(|failure| failure.on(format!("write `{path}` into the serve directory")))?;
+        Ok(Stored { backend: self.name().to_owned(), location: format!("/files/{path}") })
+    }
+
+    async fn probe(&self) -> Result<(), WriteError> {
+        let this = self.clone();
+        off_the_runtime(move || this.probe_blocking())
+            .await
+            .map_err(|failure| failure.on("write a probe into the serve directory"))
+    }
+}
+
+/// A file that nobody sees until it is published, and that is gone if it never is.
+struct Temporary<'a> {
+    dir: &'a Dir,
+    name: String,
+}
+
+impl<'a> Temporary<'a> {
+    fn new(dir: &'a Dir) -> Self {
+        Self { dir, name: format!(".{}{TEMPORARY_SUFFIX}", Uuid::now_v7().simple()) }
+    }
+
+    fn create(&self) -> io::Result<cap_std::fs::File> {
+        self.dir.open_with(&self.name, OpenOptions::new().write(true).create_new(true))
+    }
+
+    fn fill(&self, object: &Object) -> io::Result<()> {
+        let mut body = BodyReader::open(object)?;
+        let mut file = self.create()?;
+        io::copy(&mut body, &mut file)?;
+        file.sync_all()
+    }
+
+    /// A rename replaces a symbolic link of that name instead of following it.
+    fn publish(&self, name: &str) -> io::Result<()> {
+        self.dir.rename(&self.name, self.dir, name)?;
+        sync_dir(self.dir)
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        // Not there any more if it was published; if it can't be removed now, the sweep of the next start does it.
+        let _ = self.dir.remove_file(&self.name);
+    }
+}
+
+/// Opens the directory `name` in `parent`, unless it is a symbolic link.
+fn open_dir(parent: &Dir, name: &str) -> io::Result<Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?.into())
+}
+
+fn sync_dir(dir: &Dir) -> io::Result<()> {
+    Ok(rustix::fs::fsync(dir)?)
+}
+
+/// Removes half-written files from `dir` and `depth` levels of directories below. Whatever else is there is not ours.
+fn sweep(dir: &Dir, depth: usize) -> io::Result<u64> {
+    let mut swept = 0;
+    for entry in dir.entries()? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with('.') && name.ends_with(TEMPORARY_SUFFIX) {
+            dir.remove_file(name)?;
+            swept += 1;
+        } else if depth > 0 && SubDir::is_segment(name) && entry.file_type()?.is_dir() {
+            swept += sweep(&open_dir(dir, name)?, depth - 1)?;
+        }
+    }
+    Ok(swept)
+}
+
+fn is_plain_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}

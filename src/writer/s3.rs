@@ -1,0 +1,149 @@
+//! S3 and everything that speaks its protocol.
+
+mod multipart;
+mod request;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Config, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_http_client::tls;
+use bytes::Bytes;
+use md5::{Digest, Md5};
+use secrecy::ExposeSecret;
+use uuid::Uuid;
+
+use self::request::within;
+use super::body;
+use super::{Failure, KeyPrefix, Object, S3Settings, WriteError, WriterBackend};
+use crate::job::Stored;
+
+/// Larger objects are sent in parts. One that fits is held in memory while it is sent.
+const WHOLE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A bucket.
+pub struct S3 {
+    client: Client,
+    bucket: String,
+    prefix: KeyPrefix,
+    /// For messages: the endpoint, or the region of AWS.
+    place: String,
+}
+
+impl S3 {
+    /// A client for the bucket. Nothing is sent yet.
+    ///
+    /// Nothing is taken from the environment either: no profile, no instance metadata, no proxy. What is registered is
+    /// all there is.
+    #[must_use]
+    pub fn connect(settings: &S3Settings) -> Self {
+        let place = match &settings.endpoint {
+            Some(endpoint) => endpoint.to_string(),
+            None => format!("AWS {}", settings.region),
+        };
+        let client = Client::from_conf(config(settings));
+        Self { client, bucket: settings.bucket.clone(), prefix: settings.prefix.clone(), place }
+    }
+
+    async fn put_object(&self, key: &str, object: &Object) -> Result<(), Failure> {
+        let reader = body::open(object).await?;
+        if object.body.len() > WHOLE_BYTES_MAX as u64 {
+            return self.put_in_parts(key, object, reader).await;
+        }
+        let (_, bytes) = body::next_chunk(reader, WHOLE_BYTES_MAX).await?;
+        self.put_whole(key, object.media_type, bytes).await
+    }
+
+    async fn put_whole(&self, key: &str, media_type: &str, bytes: Bytes) -> Result<(), Failure> {
+        let md5 = Md5::digest(&bytes);
+        let size = bytes.len() as u64;
+        let request =
+            self.client.put_object().bucket(&self.bucket).key(key).content_type(media_type).body(in_memory(bytes));
+        let answer = within(size, request.send()).await?;
+        let is_encrypted = answer.ssekms_key_id().is_some() || answer.sse_customer_algorithm().is_some();
+        confirm(answer.e_tag(), &md5, is_encrypted)
+    }
+
+    async fn probe_object(&self, key: &str) -> Result<(), Failure> {
+        self.put_whole(key, "text/plain", Bytes::from_static(b"Pixerve was here.\n")).await?;
+        within(0, self.client.delete_object().bucket(&self.bucket).key(key).send()).await?;
+        Ok(())
+    }
+
+    fn what(&self, verb: &str, key: &str) -> String {
+        format!("{verb} `{key}` in bucket `{}` at {}", self.bucket, self.place)
+    }
+}
+
+#[async_trait]
+impl WriterBackend for S3 {
+    fn name(&self) -> &'static str {
+        "s3"
+    }
+
+    async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
+        let key = self.prefix.key(object);
+        self.put_object(&key, object).await.map_err(|failure| failure.on(self.what("put", &key)))?;
+        Ok(Stored { backend: self.name().to_owned(), location: format!("s3://{}/{key}", self.bucket) })
+    }
+
+    async fn probe(&self) -> Result<(), WriteError> {
+        let key = self.prefix.join(&format!("pixerve-probe-{}", Uuid::new_v4().simple()));
+        self.probe_object(&key).await.map_err(|failure| failure.on(self.what("write and delete", &key)))
+    }
+}
+
+/// Integrity: the SDK signs the SHA-256 of every body that is in memory, and here all of them are; every store that
+/// speaks signature version 4 checks it, the oldest included. The newer checksum headers and trailers add nothing to
+/// that, and some stores refuse them, so they are left out.
+fn config(settings: &S3Settings) -> Config {
+    let credentials = Credentials::new(
+        settings.access_key_id.clone(),
+        settings.secret_access_key.expose_secret(),
+        None,
+        None,
+        "pixerve registration",
+    );
+    let http_client = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+        .build_https();
+    let mut config = Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(http_client)
+        .region(Region::new(settings.region.clone()))
+        .credentials_provider(credentials)
+        .force_path_style(settings.path_style.unwrap_or(settings.endpoint.is_some()))
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        // Tries are the wrapper's to count, and time is kept around each request.
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    config.set_endpoint_url(settings.endpoint.as_ref().map(ToString::to_string));
+    config.build()
+}
+
+/// A body that is signed with its hash, since it is in memory.
+fn in_memory(bytes: Bytes) -> ByteStream {
+    ByteStream::from(bytes)
+}
+
+/// Checks the answer to a write: a store that says "yes" but has other bytes must not count as having them. An ETag that
+/// looks like an MD5 is one, unless the store encrypts with a key of the customer's; any other says nothing.
+fn confirm(etag: Option<&str>, md5: &[u8], is_encrypted: bool) -> Result<(), Failure> {
+    let Some(etag) = etag.filter(|_| !is_encrypted).map(|etag| etag.trim_matches('"')) else { return Ok(()) };
+    let looks_like_md5 = etag.len() == 32 && etag.bytes().all(|b| b.is_ascii_hexdigit());
+    if !looks_like_md5 || etag.eq_ignore_ascii_case(&hex::encode(md5)) {
+        return Ok(());
+    }
+    Err(Failure::passing(format!("the store has bytes with the MD5 {etag}, but {} was sent", hex::encode(md5))))
+}

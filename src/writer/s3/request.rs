@@ -1,0 +1,65 @@
+//! What a request to S3 came to.
+
+use std::time::Duration;
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use crate::writer::{Failure, chain};
+
+/// How long the store may keep silent.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection slower than this counts as stalled: 256 KiB/s.
+const BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
+
+/// Codes that ask for another try whatever status they come with: a slow body is a 400 to S3, and so are bytes that
+/// changed on the way; an upload that the store has forgotten begins anew.
+const PASSING_CODES: [&str; 8] = [
+    "BadDigest",
+    "IncompleteBody",
+    "InternalError",
+    "NoSuchUpload",
+    "OperationAborted",
+    "RequestTimeout",
+    "SlowDown",
+    "XAmzContentSHA256Mismatch",
+];
+
+/// Sends a request that carries `bytes` and waits for its answer, but not for ever.
+///
+/// The SDK's own read time-out counts from the first byte sent, so a fixed one would fail large bodies on slow lines;
+/// as part of the client's settings it could not depend on the body either.
+pub(super) async fn within<T, E: ProvideErrorMetadata + std::error::Error + 'static>(
+    bytes: u64,
+    request: impl Future<Output = Result<T, SdkError<E>>>,
+) -> Result<T, Failure> {
+    let limit = IDLE_TIMEOUT + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN);
+    match tokio::time::timeout(limit, request).await {
+        Ok(answer) => answer.map_err(|error| failure(&error)),
+        Err(_) => Err(Failure::passing(format!("no answer within {} s", limit.as_secs()))),
+    }
+}
+
+fn failure<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> Failure {
+    match error {
+        SdkError::ServiceError(answer) => of_answer(answer.raw().status().as_u16(), answer.err().meta()),
+        SdkError::ResponseError(answer) => {
+            Failure::of_status(answer.raw().status().as_u16(), "an answer that is not S3's")
+        }
+        SdkError::DispatchFailure(cause) if cause.is_user() => Failure::lasting(chain(error)),
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Failure::passing(chain(error)),
+        _ => Failure::lasting(chain(error)),
+    }
+}
+
+fn of_answer(status: u16, answer: &aws_sdk_s3::error::ErrorMetadata) -> Failure {
+    let words = match (answer.code(), answer.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(words), None) | (None, Some(words)) => words.to_owned(),
+        (None, None) => String::new(),
+    };
+    let mut failure = Failure::of_status(status, &words);
+    // A 200 may still carry an error: the status was sent before the store knew.
+    failure.transient |= status < 300 || answer.code().is_some_and(|code| PASSING_CODES.contains(&code));
+    failure
+}

@@ -1,0 +1,145 @@
+//! What `/register` is told about a store, and the way from there to a backend.
+
+mod parse;
+
+use std::fmt;
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+use url::Url;
+
+use super::{Gcs, Object, S3, WriteError, WriterBackend};
+use crate::job::BackendKind;
+
+/// A store of one kind, with its credentials.
+///
+/// Its `Serialize` shows the secrets: it is there for the vault to seal, and for nothing else. `Debug` redacts them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum StorageSettings {
+    /// S3 and everything that speaks its protocol.
+    S3(S3Settings),
+    /// Google Cloud Storage.
+    Gcs(GcsSettings),
+}
+
+impl StorageSettings {
+    /// What kind of store it is.
+    #[must_use]
+    pub fn kind(&self) -> BackendKind {
+        match self {
+            Self::S3(_) => BackendKind::S3,
+            Self::Gcs(_) => BackendKind::Gcs,
+        }
+    }
+
+    /// A client for the store. It holds connections, so it is worth keeping.
+    ///
+    /// # Errors
+    /// If the credentials can't be used as they are or TLS can't be set up; nothing is sent yet.
+    pub fn connect(&self) -> Result<Arc<dyn WriterBackend>, WriteError> {
+        Ok(match self {
+            Self::S3(settings) => Arc::new(S3::connect(settings)),
+            Self::Gcs(settings) => Arc::new(Gcs::connect(settings)?),
+        })
+    }
+}
+
+/// A bucket of S3 or of something that speaks its protocol.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct S3Settings {
+    /// Its name.
+    pub bucket: String,
+    /// Its region; what to say where there are none is up to the store.
+    pub region: String,
+    /// The public half of the credentials.
+    pub access_key_id: String,
+    /// The secret half.
+    #[serde(serialize_with = "expose")]
+    pub secret_access_key: SecretString,
+    /// Where the store is; none means AWS.
+    pub endpoint: Option<Url>,
+    /// What every key starts with.
+    pub prefix: KeyPrefix,
+    /// Whether the bucket goes into the path instead of the host name; none means so if there is an endpoint.
+    pub path_style: Option<bool>,
+}
+
+/// A bucket of Google Cloud Storage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GcsSettings {
+    /// Its name.
+    pub bucket: String,
+    /// A service account's key, as the JSON that Google hands out; none for an emulator.
+    #[serde(serialize_with = "expose_optional")]
+    pub credentials: Option<SecretString>,
+    /// Where the store is; none means Google.
+    pub endpoint: Option<Url>,
+    /// What every key starts with.
+    pub prefix: KeyPrefix,
+}
+
+/// The start of every key in a bucket: segments of `[A-Za-z0-9._-]+` other than `.` and `..`, joined by `/`, at most
+/// 512 bytes; empty for none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyPrefix(String);
+
+impl KeyPrefix {
+    const BYTES_MAX: usize = 512;
+    const RULE: &'static str =
+        "must be segments of [A-Za-z0-9._-] joined by `/`, none of them `.` or `..`, of at most 512 bytes in all";
+
+    /// Reads a prefix; slashes at its ends don't count.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim_matches('/');
+        let is_segment = |segment: &str| {
+            !matches!(segment, "" | "." | "..")
+                && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        };
+        let ok = text.is_empty() || (text.len() <= Self::BYTES_MAX && text.split('/').all(is_segment));
+        ok.then(|| Self(text.to_owned()))
+    }
+
+    /// `prefix/subDir/name`, empty parts left out.
+    #[must_use]
+    pub fn key(&self, object: &Object) -> String {
+        self.join(&object.sub_dir.join(&object.name))
+    }
+
+    /// `rest` below this prefix.
+    #[must_use]
+    pub fn join(&self, rest: &str) -> String {
+        if self.0.is_empty() { rest.to_owned() } else { format!("{}/{rest}", self.0) }
+    }
+}
+
+impl fmt::Display for KeyPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for KeyPrefix {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or(Self::RULE)
+    }
+}
+
+impl From<KeyPrefix> for String {
+    fn from(prefix: KeyPrefix) -> Self {
+        prefix.0
+    }
+}
+
+fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
+}
+
+fn expose_optional<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
+}
