@@ -1,1 +1,10 @@
-//! To come.
+//! Every route, over a real connection: what it answers when all is well, and every way it refuses.
+
+mod cancel;
+mod connection;
+mod health;
+mod records;
+mod register;
+mod slow;
+mod upload;
+mod upload_refused;
