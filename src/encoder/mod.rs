@@ -1,4 +1,24 @@
 //! Pixels to bytes, one format a file.
+//!
+//! The C libraries in here (libwebp, mozjpeg) see only pixels that the pipeline made, never a stranger's bytes. What
+//! `quality` and `speed` mean to each of them stands in one table, in [`tuning`].
+
+mod avif;
+mod copy;
+mod jpeg;
+mod png;
+mod registry;
+pub mod tuning;
+mod webp;
+mod webp_animation;
+
+pub use avif::Avif;
+pub use copy::{CopyError, copy};
+pub use jpeg::Jpeg;
+pub use png::Png;
+pub use registry::Registry;
+pub use webp::Webp;
+pub use webp_animation::{AnimatedWebp, Frame};
 
 use crate::job::Format;
 
@@ -22,6 +42,17 @@ pub enum Pixels {
     Rgba(Vec<u8>),
 }
 
+impl Picture {
+    /// Whether every pixel has R = G = B. Stops at the first that doesn't.
+    #[must_use]
+    pub fn is_grey(&self) -> bool {
+        match &self.pixels {
+            Pixels::Rgb(samples) => samples.chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]),
+            Pixels::Rgba(samples) => samples.chunks_exact(4).all(|p| p[0] == p[1] && p[1] == p[2]),
+        }
+    }
+}
+
 /// How to encode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EncodeSettings {
@@ -43,6 +74,13 @@ pub struct EncodeError {
     pub height: u32,
     /// The encoder's own words.
     pub detail: String,
+}
+
+impl EncodeError {
+    /// `format` can't hold `picture`, for the reason that `detail` gives.
+    fn new(format: Format, picture: &Picture, detail: impl std::fmt::Display) -> Self {
+        Self { format, width: picture.width, height: picture.height, detail: detail.to_string() }
+    }
 }
 
 /// Makes files of one format.

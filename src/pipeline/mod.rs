@@ -1,1 +1,28 @@
-//! To come.
+//! An original's bytes to the variants' bytes: inspect, decode, orient, resize, convert to sRGB, encode.
+//!
+//! Pure and synchronous: no files, no network, no clock. What can be refused is refused from the header, before
+//! anything is allocated ([`inspect`], [`check_outputs`]); [`Engine::render`] does the rest.
+
+mod animation;
+mod colour;
+mod compose;
+mod decode;
+mod engine;
+mod error;
+mod geometry;
+mod inspect;
+mod limits;
+mod memory;
+mod orient;
+mod outputs;
+mod plan;
+mod raster;
+mod resize;
+mod verify;
+
+pub use engine::{Engine, Rendered};
+pub use error::PipelineError;
+pub use geometry::{Canvas, Layout, Region};
+pub use inspect::{InspectError, SourceInfo, inspect};
+pub use limits::PixelLimits;
+pub use outputs::check_outputs;

@@ -1,0 +1,34 @@
+//! AVIF by ravif: rav1e's AV1, colour in full resolution.
+
+use ravif::{BitDepth, Img};
+use rgb::FromSlice;
+
+use super::{EncodeError, EncodeSettings, Encoder, Picture, Pixels, tuning};
+use crate::job::Format;
+
+/// Makes still AVIF files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Avif;
+
+impl Encoder for Avif {
+    fn format(&self) -> Format {
+        Format::Avif
+    }
+
+    fn encode(&self, picture: &Picture, settings: &EncodeSettings) -> Result<Vec<u8>, EncodeError> {
+        let knobs = tuning::avif(settings);
+        // No thread count: rav1e then works on the pool whose thread called, which is the encoding pool. Given one, it
+        // would build a pool of its own for every picture.
+        let encoder = ravif::Encoder::new()
+            .with_quality(f32::from(knobs.quality))
+            .with_alpha_quality(f32::from(knobs.quality))
+            .with_speed(knobs.speed)
+            .with_bit_depth(if knobs.ten_bits { BitDepth::Ten } else { BitDepth::Eight });
+        let (width, height) = (picture.width as usize, picture.height as usize);
+        let encoded = match &picture.pixels {
+            Pixels::Rgb(samples) => encoder.encode_rgb(Img::new(samples.as_rgb(), width, height)),
+            Pixels::Rgba(samples) => encoder.encode_rgba(Img::new(samples.as_rgba(), width, height)),
+        };
+        encoded.map(|image| image.avif_file).map_err(|e| EncodeError::new(Format::Avif, picture, e))
+    }
+}

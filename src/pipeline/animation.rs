@@ -1,0 +1,178 @@
+//! Animated GIF, WebP and PNG to animated WebP: every frame, its duration, and how often it plays.
+//!
+//! Frames go through in batches of a few: decoded one by one, resized, and encoded side by side.
+
+use std::io::Cursor;
+
+use fast_image_resize::Resizer;
+use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
+use image::metadata::LoopCount;
+use image::{AnimationDecoder, Frames, ImageDecoder, ImageError};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+
+use super::colour::Converter;
+use super::decode::{decoder_limits, is_complete};
+use super::orient::{stored_region, upright};
+use super::outputs::is_animated;
+use super::raster::{Model, Raster, Samples};
+use super::resize::resize;
+use super::{Layout, PipelineError, PixelLimits, SourceInfo};
+use crate::encoder::{AnimatedWebp, EncodeError, EncodeSettings, Frame, Pixels};
+use crate::job::{SourceFormat, VariantSpec};
+
+/// The shortest time a frame shows. Browsers show what asks for less than this for a tenth of a second, since old
+/// animations count on it; so does this.
+const FRAME_MS_MIN: u32 = 11;
+const FRAME_MS_DEFAULT: u32 = 100;
+
+/// Refuses an animation whose frames have more pixels in all than a source may have.
+pub(super) fn check(
+    source: &[u8],
+    info: &SourceInfo,
+    variants: &[VariantSpec],
+    limits: &PixelLimits,
+) -> Result<(), PipelineError> {
+    let mut moving = variants.iter().filter(|variant| is_animated(variant, info)).peekable();
+    if moving.peek().is_none() {
+        return Ok(());
+    }
+    let pixels = info.pixels().saturating_mul(u64::from(info.frames));
+    if pixels > limits.source_pixels_max {
+        let detail = format!("{} frames have {pixels} pixels; {} are allowed", info.frames, limits.source_pixels_max);
+        return Err(PipelineError::TooLarge { detail });
+    }
+    if moving.any(|variant| !variant.tolerant) && !is_complete(info.format, source) {
+        return Err(PipelineError::Truncated);
+    }
+    Ok(())
+}
+
+/// Makes one animated variant. `stopped` is asked before every batch.
+pub(super) fn render(
+    source: &[u8],
+    info: &SourceInfo,
+    variant: &VariantSpec,
+    stopped: &(dyn Fn() -> bool + Sync),
+) -> Result<Vec<u8>, PipelineError> {
+    let layout = Layout::of(info.width, info.height, variant);
+    let (width, height) = layout.output_size();
+    let settings = EncodeSettings { quality: variant.quality, speed: variant.speed };
+    let mut animation = Animation::open(source, info)?;
+    let mut file = AnimatedWebp::new(width, height, animation.plays);
+    let mut scene = Scene { info, variant, layout, converter: None, resizer: Resizer::new(), before: None };
+    let batch = rayon::current_num_threads().max(1) * 2;
+    let mut frames_left = info.frames as usize;
+    loop {
+        if stopped() {
+            return Err(PipelineError::Cancelled);
+        }
+        let mut frames = Vec::with_capacity(batch);
+        while frames.len() < batch.min(frames_left) {
+            match animation.frames.next() {
+                Some(Ok(frame)) => frames.push(scene.next(frame, &animation.icc)?),
+                Some(Err(_)) if variant.tolerant && scene.before.is_some() => break,
+                Some(Err(e)) => return Err(PipelineError::bad_image(e)),
+                None => break,
+            }
+        }
+        frames_left -= frames.len();
+        let last = frames.len() < batch;
+        let encoded: Vec<Result<Vec<u8>, EncodeError>> = frames.par_iter().map(|f| f.encode(&settings)).collect();
+        for (frame, encoded) in frames.iter().zip(encoded) {
+            file.push(frame, &encoded?);
+        }
+        if last {
+            return Ok(file.finish()?);
+        }
+    }
+}
+
+/// A source that moves.
+struct Animation<'a> {
+    frames: Frames<'a>,
+    icc: Option<Vec<u8>>,
+    /// How often it plays; 0 for ever.
+    plays: u16,
+}
+
+impl<'a> Animation<'a> {
+    fn open(source: &'a [u8], info: &SourceInfo) -> Result<Self, PipelineError> {
+        let bytes = Cursor::new(source);
+        let limits = decoder_limits(info);
+        let opened = match info.format {
+            SourceFormat::Gif => GifDecoder::new(bytes).and_then(|d| Self::of(d, limits)),
+            SourceFormat::Webp => WebPDecoder::new(bytes).and_then(|d| Self::of(d, limits)),
+            _ => PngDecoder::with_limits(bytes, limits).and_then(|mut decoder| {
+                let icc = decoder.icc_profile()?;
+                let decoder = decoder.apng()?;
+                Ok(Self { plays: plays(decoder.loop_count()), icc, frames: decoder.into_frames() })
+            }),
+        };
+        opened.map_err(PipelineError::bad_image)
+    }
+
+    fn of<D>(mut decoder: D, limits: image::Limits) -> Result<Self, ImageError>
+    where
+        D: ImageDecoder + AnimationDecoder<'a>,
+    {
+        decoder.set_limits(limits)?;
+        let icc = decoder.icc_profile()?;
+        Ok(Self { plays: plays(decoder.loop_count()), icc, frames: decoder.into_frames() })
+    }
+}
+
+fn plays(count: LoopCount) -> u16 {
+    match count {
+        LoopCount::Infinite => 0,
+        LoopCount::Finite(plays) => u16::try_from(plays.get()).unwrap_or(u16::MAX),
+    }
+}
+
+/// The canvas of one variant, from frame to frame.
+struct Scene<'a> {
+    info: &'a SourceInfo,
+    variant: &'a VariantSpec,
+    layout: Layout,
+    converter: Option<Converter>,
+    resizer: Resizer,
+    /// The canvas that the last frame left: R, G, B, A.
+    before: Option<Vec<u8>>,
+}
+
+impl Scene<'_> {
+    fn next(&mut self, frame: image::Frame, icc: &Option<Vec<u8>>) -> Result<Frame, PipelineError> {
+        let (numerator, denominator) = frame.delay().numer_denom_ms();
+        let duration_ms = match numerator / denominator.max(1) {
+            ..FRAME_MS_MIN => FRAME_MS_DEFAULT,
+            duration => duration,
+        };
+        let buffer = frame.into_buffer();
+        let (width, height) = buffer.dimensions();
+        if (width, height) != self.info.stored_size() {
+            return Err(PipelineError::bad_image("a frame has another size than the animation"));
+        }
+        let samples = Samples::U8(buffer.into_raw());
+        let raster = Raster { width, height, model: Model::Rgb, alpha: true, samples };
+        let canvas = self.show(&raster, icc.as_deref())?;
+        let (width, height) = self.layout.output_size();
+        let difference = Frame::difference(self.before.as_deref(), &canvas, width, height, duration_ms);
+        self.before = Some(canvas);
+        Ok(difference)
+    }
+
+    /// The frame as the variant shows it: R, G, B, A.
+    fn show(&mut self, raster: &Raster, icc: Option<&[u8]>) -> Result<Vec<u8>, PipelineError> {
+        let Layout { region, width, height, .. } = self.layout;
+        let orientation = self.info.orientation;
+        let region = stored_region(region, raster.width, raster.height, orientation);
+        let (width, height) =
+            if super::orient::swaps_sides(orientation) { (height, width) } else { (width, height) };
+        let resized = upright(resize(&mut self.resizer, raster, region, width, height)?, orientation);
+        let converter = self.converter.get_or_insert_with(|| Converter::new(&resized, icc));
+        let picture = super::compose::compose(converter.convert(&resized)?, &self.layout, self.variant);
+        Ok(match picture.pixels {
+            Pixels::Rgba(samples) => samples,
+            Pixels::Rgb(samples) => samples.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect(),
+        })
+    }
+}

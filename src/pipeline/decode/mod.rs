@@ -1,0 +1,39 @@
+//! Bytes to a raster, by decoders that are all Rust.
+
+mod complete;
+mod generic;
+mod jpeg;
+mod png;
+mod tiff;
+
+pub(super) use complete::is_complete;
+pub(super) use generic::limits as decoder_limits;
+
+use super::raster::Raster;
+use super::{PipelineError, SourceInfo};
+use crate::job::SourceFormat;
+
+/// A picture as it is stored, and what the file says about it.
+pub(super) struct Decoded {
+    pub(super) raster: Raster,
+    pub(super) icc: Option<Vec<u8>>,
+}
+
+/// Decodes the first frame. With `tolerant`, what a truncated file still gives.
+pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+    if !tolerant && !is_complete(info.format, source) {
+        return Err(PipelineError::Truncated);
+    }
+    let decoded = match info.format {
+        SourceFormat::Jpeg => jpeg::decode(source),
+        SourceFormat::Png => png::decode(source, info, tolerant),
+        SourceFormat::Tiff => tiff::decode(source, info),
+        SourceFormat::Webp | SourceFormat::Gif | SourceFormat::Bmp => generic::decode(source, info),
+        SourceFormat::Avif | SourceFormat::Heic => Err(PipelineError::bad_image("this format can't be read yet")),
+    }?;
+    let Raster { width, height, .. } = decoded.raster;
+    if (width, height) != info.stored_size() {
+        return Err(PipelineError::bad_image(format!("its header and its data disagree: {width} x {height} pixels")));
+    }
+    Ok(Decoded { raster: decoded.raster.without_opaque_alpha(), ..decoded })
+}

@@ -1,0 +1,81 @@
+//! Why a job's pixels could not be made.
+
+use crate::encoder::EncodeError;
+
+use super::InspectError;
+
+/// Why rendering failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The original can't be decoded.
+    #[error("the image can't be decoded: {detail}")]
+    BadImage {
+        /// The decoder's own words.
+        detail: String,
+    },
+    /// The original, or what the job wants made of it, has too many pixels.
+    #[error("the image is too large: {detail}")]
+    TooLarge {
+        /// Which limit.
+        detail: String,
+    },
+    /// The original ends before its picture does, and the job doesn't say `tolerant`.
+    #[error("the image is truncated; a job with `tolerant` would take what there is")]
+    Truncated,
+    /// A variant can't be encoded, or what the encoder wrote is not what was asked for.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The job was cancelled.
+    #[error("the job was cancelled")]
+    Cancelled,
+    /// A decoder or encoder gave up in the middle.
+    #[error("the image codec panicked: {detail}")]
+    Panicked {
+        /// The panic's message.
+        detail: String,
+    },
+}
+
+impl PipelineError {
+    /// A stable word for records and callbacks.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadImage { .. } => "image_damaged",
+            Self::TooLarge { .. } => "image_too_large",
+            Self::Truncated => "image_truncated",
+            Self::Encode(_) => "encoding_failed",
+            Self::Cancelled => "cancelled",
+            Self::Panicked { .. } => "codec_panicked",
+        }
+    }
+
+    /// Whether the same job may succeed another time. Bad input never does; an encoder may have lacked memory.
+    #[must_use]
+    pub fn can_pass_on_retry(&self) -> bool {
+        match self {
+            Self::Encode(_) | Self::Panicked { .. } => true,
+            Self::BadImage { .. } | Self::TooLarge { .. } | Self::Truncated | Self::Cancelled => false,
+        }
+    }
+
+    pub(super) fn bad_image(detail: impl ToString) -> Self {
+        Self::BadImage { detail: detail.to_string() }
+    }
+
+    /// The error that a caught panic stands for.
+    pub(super) fn panicked(payload: &(dyn std::any::Any + Send)) -> Self {
+        let message = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let message = message.or_else(|| payload.downcast_ref::<String>().cloned());
+        Self::Panicked { detail: message.unwrap_or_else(|| "no message".to_owned()) }
+    }
+}
+
+impl From<InspectError> for PipelineError {
+    fn from(error: InspectError) -> Self {
+        match error {
+            InspectError::TooLarge { detail } => Self::TooLarge { detail },
+            other => Self::bad_image(other),
+        }
+    }
+}

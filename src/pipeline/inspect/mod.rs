@@ -1,0 +1,216 @@
+//! What an original is, from its header alone: nothing is decoded, and no memory is taken that the header asks for.
+
+mod bmp;
+mod gif;
+mod jpeg;
+mod png;
+mod source;
+mod tiff;
+mod webp;
+
+use std::io::{self, BufRead, Seek, SeekFrom};
+
+use image::metadata::Orientation;
+use source::Source;
+
+use super::PixelLimits;
+use crate::job::SourceFormat;
+
+/// The formats that originals may have, for people.
+const SUPPORTED: &str = "JPEG, PNG, WebP, GIF, TIFF and BMP";
+
+/// What the header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceInfo {
+    /// The format, by its first bytes.
+    pub format: SourceFormat,
+    /// Pixels a row, upright: after the EXIF orientation.
+    pub width: u32,
+    /// Rows, upright.
+    pub height: u32,
+    /// How the stored pixels become upright.
+    pub orientation: Orientation,
+    /// Samples a pixel once decoded: 1 to 4.
+    pub channels: u8,
+    /// Bits a sample once decoded: 8 or 16.
+    pub bits: u8,
+    /// Frames: 1 for a still picture, more for an animation.
+    pub frames: u32,
+    /// Whether the decoder holds all coefficients at once (progressive JPEG).
+    pub progressive: bool,
+}
+
+impl SourceInfo {
+    /// Pixels of one frame.
+    #[must_use]
+    pub fn pixels(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+
+    /// (width, height) as they are stored, before orientation.
+    #[must_use]
+    pub fn stored_size(&self) -> (u32, u32) {
+        if super::orient::swaps_sides(self.orientation) {
+            (self.height, self.width)
+        } else {
+            (self.width, self.height)
+        }
+    }
+}
+
+/// Why an original is refused before it is decoded.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// It is none of the formats that can be decoded, or a kind of one that can't.
+    #[error("{detail}; supported are {SUPPORTED}")]
+    Unsupported {
+        /// What it is, as far as that can be said.
+        detail: String,
+    },
+    /// Its dimensions exceed the limits.
+    #[error("the image is too large: {detail}")]
+    TooLarge {
+        /// Which limit.
+        detail: String,
+    },
+    /// The header can't be read.
+    #[error("the image's header is damaged: {detail}")]
+    Damaged {
+        /// What is wrong.
+        detail: String,
+    },
+    /// The file can't be read.
+    #[error("the image can't be read: {0}")]
+    Io(io::Error),
+}
+
+impl InspectError {
+    fn unsupported(detail: impl Into<String>) -> Self {
+        Self::Unsupported { detail: detail.into() }
+    }
+
+    fn damaged(detail: impl Into<String>) -> Self {
+        Self::Damaged { detail: detail.into() }
+    }
+}
+
+impl From<io::Error> for InspectError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::damaged("it ends inside its header"),
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// Reads the header of the image that `reader` holds from its start.
+///
+/// # Errors
+/// If it is not an image that can be decoded, or larger than `limits` allow for one frame.
+pub fn inspect<R: BufRead + Seek>(reader: R, limits: &PixelLimits) -> Result<SourceInfo, InspectError> {
+    let mut source = Source::new(reader)?;
+    let mut magic = [0; 16];
+    let read = source.read_some(&mut magic)?;
+    let format = recognise(&magic[..read])?;
+    source.reader().seek(SeekFrom::Start(0))?;
+    let header = match format {
+        SourceFormat::Jpeg => jpeg::header(&mut source),
+        SourceFormat::Png => png::header(&mut source),
+        SourceFormat::Webp => webp::header(&mut source),
+        SourceFormat::Gif => gif::header(&mut source),
+        SourceFormat::Tiff => tiff::header(source.reader()),
+        SourceFormat::Bmp => bmp::header(source.reader()),
+        SourceFormat::Avif => Err(InspectError::unsupported("AVIF can't be read yet")),
+        SourceFormat::Heic => Err(InspectError::unsupported("HEIC can't be read yet")),
+    }?;
+    header.check(limits)?;
+    Ok(header.into_info(format))
+}
+
+/// The format by its first bytes.
+fn recognise(magic: &[u8]) -> Result<SourceFormat, InspectError> {
+    let brand = magic.get(8..12).unwrap_or_default();
+    match magic {
+        [0xFF, 0xD8, 0xFF, ..] => Ok(SourceFormat::Jpeg),
+        [0x89, b'P', b'N', b'G', 0x0D, 0x0A, 0x1A, 0x0A, ..] => Ok(SourceFormat::Png),
+        [0x89 | 0x09, b'P', b'N', b'G', ..] => {
+            Err(InspectError::damaged("a PNG whose line ends were converted, as by a transfer in text mode"))
+        }
+        [b'R', b'I', b'F', b'F', ..] if brand == b"WEBP" => Ok(SourceFormat::Webp),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(SourceFormat::Gif),
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(SourceFormat::Tiff),
+        [b'B', b'M', ..] => Ok(SourceFormat::Bmp),
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => match brand {
+            b"avif" | b"avis" => Ok(SourceFormat::Avif),
+            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => Ok(SourceFormat::Heic),
+            _ => Err(InspectError::unsupported("this is a video or another ISO media file, not an image")),
+        },
+        [] => Err(InspectError::unsupported("the file is empty")),
+        _ => Err(InspectError::unsupported("this is not an image of a known format")),
+    }
+}
+
+/// What each format's header gives, as stored.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    width: u32,
+    height: u32,
+    orientation: Orientation,
+    channels: u8,
+    bits: u8,
+    frames: u32,
+    progressive: bool,
+}
+
+impl Header {
+    /// A still, upright picture of 8 bits a sample.
+    fn still(width: u32, height: u32, channels: u8) -> Self {
+        let orientation = Orientation::NoTransforms;
+        Self { width, height, orientation, channels, bits: 8, frames: 1, progressive: false }
+    }
+
+    fn check(&self, limits: &PixelLimits) -> Result<(), InspectError> {
+        let Self { width, height, .. } = *self;
+        if width == 0 || height == 0 {
+            return Err(InspectError::damaged(format!("it claims {width} x {height} pixels")));
+        }
+        let side_max = limits.source_side_max;
+        if width > side_max || height > side_max {
+            let detail = format!("{width} x {height} pixels; a side may have {side_max}");
+            return Err(InspectError::TooLarge { detail });
+        }
+        let pixels_max = limits.source_pixels_max;
+        if u64::from(width) * u64::from(height) > pixels_max {
+            let detail = format!("{width} x {height} pixels; {pixels_max} are allowed");
+            return Err(InspectError::TooLarge { detail });
+        }
+        Ok(())
+    }
+
+    fn into_info(self, format: SourceFormat) -> SourceInfo {
+        let Self { width, height, orientation, channels, bits, frames, progressive } = self;
+        let (width, height) =
+            if super::orient::swaps_sides(orientation) { (height, width) } else { (width, height) };
+        SourceInfo { format, width, height, orientation, channels, bits, frames: frames.max(1), progressive }
+    }
+}
+
+/// The orientation in an EXIF block, with or without the marker that some writers leave in front.
+pub(super) fn exif_orientation(exif: &[u8]) -> Orientation {
+    let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
+    Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_image_is_told_what_is() {
+        for bytes in [&b""[..], b"%PDF-1.7 and so on", b"<svg xmlns=", b"\0\0\0\x18ftypmp42", b"\0\0\0\x18ftypavif...."] {
+            let error = inspect(io::Cursor::new(bytes), &PixelLimits::default()).expect_err("no image");
+            assert!(matches!(error, InspectError::Unsupported { .. }), "{error}");
+            assert!(error.to_string().contains("JPEG, PNG"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! A reader that knows how long it is, so that a header's promise can be held against it.
+
+use std::io::{self, BufRead, ErrorKind, Seek, SeekFrom};
+
+/// A seekable reader and its length.
+pub(super) struct Source<R> {
+    reader: R,
+    length: u64,
+}
+
+impl<R: BufRead + Seek> Source<R> {
+    pub(super) fn new(mut reader: R) -> io::Result<Self> {
+        let length = reader.seek(SeekFrom::End(0))?;
+        reader.seek(SeekFrom::Start(0))?;
+        Ok(Self { reader, length })
+    }
+
+    pub(super) fn reader(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
+    /// As many of the next bytes as there are and `into` holds.
+    pub(super) fn read_some(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < into.len() {
+            match self.reader.read(&mut into[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Exactly the next `N` bytes.
+    pub(super) fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.reader.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    pub(super) fn byte(&mut self) -> io::Result<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    /// The next `count` bytes, at most `max` of them kept; the reader stands behind all of them.
+    pub(super) fn take(&mut self, count: u64, max: usize) -> io::Result<Vec<u8>> {
+        let kept = usize::try_from(count).unwrap_or(usize::MAX).min(max);
+        if self.left()? < kept as u64 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = vec![0; kept];
+        self.reader.read_exact(&mut bytes)?;
+        self.skip(count - kept as u64)?;
+        Ok(bytes)
+    }
+
+    /// Passes over `count` bytes, which may lie beyond the end; reading there fails.
+    pub(super) fn skip(&mut self, count: u64) -> io::Result<()> {
+        let count = i64::try_from(count).map_err(|_| io::Error::from(ErrorKind::UnexpectedEof))?;
+        self.reader.seek_relative(count)
+    }
+
+    /// Bytes from here to the end.
+    pub(super) fn left(&mut self) -> io::Result<u64> {
+        Ok(self.length.saturating_sub(self.reader.stream_position()?))
+    }
+}

@@ -1,0 +1,76 @@
+//! WebP: the first chunk says what the file is.
+
+use std::io::{BufRead, Seek};
+
+use super::source::Source;
+use super::{Header, InspectError, exif_orientation};
+
+/// Chunks that are looked at: an animation has one a frame.
+const CHUNKS_MAX: usize = 100_000;
+
+/// The largest EXIF chunk that is read.
+const EXIF_BYTES_MAX: usize = 1024 * 1024;
+
+pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header, InspectError> {
+    source.skip(12)?;
+    let id: [u8; 4] = source.array()?;
+    let length = u64::from(u32::from_le_bytes(source.array()?));
+    match &id {
+        b"VP8 " => {
+            let [_, _, _, s0, s1, s2, w0, w1, h0, h1] = source.array()?;
+            if [s0, s1, s2] != [0x9D, 0x01, 0x2A] {
+                return Err(InspectError::damaged("its VP8 frame has no start code"));
+            }
+            // The upper two bits say how to scale for display; nobody does.
+            let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3FFF);
+            Ok(Header::still(side(w0, w1), side(h0, h1), 3))
+        }
+        b"VP8L" => {
+            let [signature, b0, b1, b2, b3] = source.array()?;
+            if signature != 0x2F {
+                return Err(InspectError::damaged("its VP8L data has no signature"));
+            }
+            let bits = u32::from_le_bytes([b0, b1, b2, b3]);
+            let channels = if bits >> 28 & 1 == 1 { 4 } else { 3 };
+            Ok(Header::still((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, channels))
+        }
+        b"VP8X" => {
+            let [flags, _, _, _, w0, w1, w2, h0, h1, h2] = source.array()?;
+            let side = |a, b, c| u32::from_le_bytes([a, b, c, 0]) + 1;
+            let animated = flags & 0b10 != 0;
+            let channels = if animated || flags & 0b1_0000 != 0 { 4 } else { 3 };
+            let mut header = Header::still(side(w0, w1, w2), side(h0, h1, h2), channels);
+            source.skip((length + length % 2).saturating_sub(10))?;
+            extended(source, &mut header, animated);
+            Ok(header)
+        }
+        _ => Err(InspectError::damaged("its first chunk is none that a WebP starts with")),
+    }
+}
+
+/// Walks the chunks for orientation and frames. A file that ends early is the decoder's to refuse.
+fn extended<R: BufRead + Seek>(source: &mut Source<R>, header: &mut Header, animated: bool) {
+    let mut frames = 0;
+    for _ in 0..CHUNKS_MAX {
+        let Ok([i0, i1, i2, i3, l0, l1, l2, l3]) = source.array::<8>() else { break };
+        let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
+        let padding = length % 2;
+        let passed = match &[i0, i1, i2, i3] {
+            b"EXIF" => source
+                .take(length, EXIF_BYTES_MAX)
+                .map(|exif| header.orientation = exif_orientation(&exif))
+                .and_then(|()| source.skip(padding)),
+            b"ANMF" => {
+                frames += 1;
+                source.skip(length + padding)
+            }
+            _ => source.skip(length + padding),
+        };
+        if passed.is_err() {
+            break;
+        }
+    }
+    if animated {
+        header.frames = frames;
+    }
+}

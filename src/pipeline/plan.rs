@@ -1,0 +1,101 @@
+//! In which order sizes are made, and from what.
+
+use super::{Layout, Region};
+
+/// A picture is made from a larger one only if that is at least this much larger on both sides: closer than that,
+/// resampling twice would show.
+const STEP_MIN: f64 = 1.5;
+
+/// One resized picture and the variants that it serves.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Step {
+    /// Region and size; canvases differ by variant and are not looked at here.
+    pub(super) layout: Layout,
+    /// The earlier step that it is made from; none means the source.
+    pub(super) from: Option<usize>,
+    /// Indices into the layouts that the plan was made of.
+    pub(super) variants: Vec<usize>,
+}
+
+/// The steps for `layouts`, largest first, each from the smallest that serves.
+///
+/// Regions are the original's in every step, so that rounding never adds up along a cascade.
+pub(super) fn plan(layouts: &[(usize, Layout)]) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for (variant, layout) in layouts {
+        let layout = Layout { canvas: None, ..*layout };
+        match steps.iter_mut().find(|step| step.layout == layout) {
+            Some(step) => step.variants.push(*variant),
+            None => steps.push(Step { layout, from: None, variants: vec![*variant] }),
+        }
+    }
+    let area = |step: &Step| u64::from(step.layout.width) * u64::from(step.layout.height);
+    steps.sort_by_key(|step| std::cmp::Reverse(area(step)));
+    for i in 1..steps.len() {
+        let wanted = steps[i].layout;
+        steps[i].from = (0..i).rev().find(|earlier| serves(&steps[*earlier].layout, &wanted));
+    }
+    steps
+}
+
+/// Where `region` of the source lies in the picture that `made` describes.
+pub(super) fn within(region: Region, made: &Layout) -> Region {
+    let (across, down) = density(made);
+    Region {
+        x: (region.x - made.region.x) * across,
+        y: (region.y - made.region.y) * down,
+        width: region.width * across,
+        height: region.height * down,
+    }
+}
+
+fn serves(made: &Layout, wanted: &Layout) -> bool {
+    let (has, needs) = (density(made), density(wanted));
+    let (outer, inner) = (made.region, wanted.region);
+    let contains = outer.x <= inner.x
+        && outer.y <= inner.y
+        && outer.x + outer.width >= inner.x + inner.width
+        && outer.y + outer.height >= inner.y + inner.height;
+    let enlarged = has.0 > 1.0 || has.1 > 1.0;
+    contains && !enlarged && has.0 >= needs.0 * STEP_MIN && has.1 >= needs.1 * STEP_MIN
+}
+
+/// Pixels of the result per pixel of the source, across and down.
+fn density(layout: &Layout) -> (f64, f64) {
+    (f64::from(layout.width) / layout.region.width, f64::from(layout.height) / layout.region.height)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(width: u32, height: u32) -> Layout {
+        let region = Region { x: 0.0, y: 0.0, width: 4000.0, height: 3000.0 };
+        Layout { region, width, height, canvas: None }
+    }
+
+    #[test]
+    fn sizes_cascade_from_the_smallest_that_is_large_enough() {
+        let layouts = [(0, whole(400, 300)), (1, whole(1600, 1200)), (2, whole(800, 600)), (3, whole(780, 585))];
+        let steps = plan(&layouts);
+        let made: Vec<_> = steps.iter().map(|s| (s.layout.width, s.from)).collect();
+        // 780 is too close to 800 to be made from it, and 400 is made from 780, the smallest that serves.
+        assert_eq!(made, [(1600, None), (800, Some(0)), (780, Some(0)), (400, Some(2))]);
+    }
+
+    #[test]
+    fn one_size_is_made_once_for_all_its_formats() {
+        let steps = plan(&[(0, whole(400, 300)), (1, whole(400, 300))]);
+        assert_eq!(steps.len(), 1);
+        assert_eq!(steps[0].variants, [0, 1]);
+    }
+
+    #[test]
+    fn a_cut_out_comes_only_from_a_picture_that_holds_it() {
+        let region = Region { x: 500.0, y: 0.0, width: 3000.0, height: 3000.0 };
+        let square = |side| Layout { region, width: side, height: side, canvas: None };
+        let steps = plan(&[(0, square(1500)), (1, whole(400, 300)), (2, square(200)), (3, whole(2000, 1500))]);
+        let made: Vec<_> = steps.iter().map(|s| (s.layout.width, s.from)).collect();
+        assert_eq!(made, [(2000, None), (1500, None), (400, Some(0)), (200, Some(1))]);
+    }
+}

@@ -1,0 +1,65 @@
+//! Pixels on their way: in the source's own colours and depth.
+
+/// What the samples mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Model {
+    /// Lightness.
+    Grey,
+    /// R, G, B.
+    Rgb,
+    /// C, M, Y, K; all bits set is full ink.
+    Cmyk,
+}
+
+/// The samples, interleaved, rows top down without padding.
+#[derive(Clone, Debug)]
+pub(super) enum Samples {
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+}
+
+/// A decoded picture.
+#[derive(Clone, Debug)]
+pub(super) struct Raster {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) model: Model,
+    /// Whether straight alpha follows the colour samples.
+    pub(super) alpha: bool,
+    pub(super) samples: Samples,
+}
+
+impl Raster {
+    /// Samples a pixel.
+    pub(super) fn channels(&self) -> usize {
+        let colours = match self.model {
+            Model::Grey => 1,
+            Model::Rgb => 3,
+            Model::Cmyk => 4,
+        };
+        colours + usize::from(self.alpha)
+    }
+
+    /// The same without its alpha channel, if that says nothing.
+    pub(super) fn without_opaque_alpha(mut self) -> Self {
+        if !self.alpha {
+            return self;
+        }
+        let channels = self.channels();
+        let reduced = match &self.samples {
+            Samples::U8(samples) => without_last(samples, channels, u8::MAX).map(Samples::U8),
+            Samples::U16(samples) => without_last(samples, channels, u16::MAX).map(Samples::U16),
+        };
+        if let Some(samples) = reduced {
+            self.samples = samples;
+            self.alpha = false;
+        }
+        self
+    }
+}
+
+/// `samples` without the last of each `channels`, if all of those are `full`.
+pub(super) fn without_last<T: Copy + PartialEq>(samples: &[T], channels: usize, full: T) -> Option<Vec<T>> {
+    let opaque = samples.iter().skip(channels - 1).step_by(channels).all(|alpha| *alpha == full);
+    opaque.then(|| samples.chunks_exact(channels).flat_map(|pixel| &pixel[..channels - 1]).copied().collect())
+}
