@@ -67,7 +67,7 @@ pub(super) fn open_and_check(place: &Place) -> Result<Checked, Attempt> {
 /// Answers the bytes of all keys and values.
 fn check(engine: &sled::Db, place: &Place) -> Result<u64, Attempt> {
     let live_bytes = guarded(place, || read_everything(engine))?;
-    let inside = guarded(place, || Ok(engine.open_tree(META)?.get(UUID)?))?;
+    let inside = guarded(place, || engine.open_tree(META)?.get(UUID))?;
     let inside = inside.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     match (place.uuid()?, inside) {
         (Some(expected), Some(inside)) if expected == inside => {}
