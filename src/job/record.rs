@@ -65,7 +65,7 @@ pub struct Original {
 pub struct CallbackTarget {
     /// The job's `completionCallback`.
     pub url: Url,
-    /// The job's `callbackHeaders`, a JSON object of strings, sealed under the job's id.
+    /// The job's `callbackHeaders`, a JSON array of pairs of strings, sealed under the job's id.
     pub sealed_headers: Option<SealedText>,
 }
 

@@ -1,0 +1,151 @@
+//! What is registered, as the rest of the house sees it.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::VaultError;
+use crate::clock::Timestamp;
+use crate::job::BackendKind;
+
+const NAME_BYTES_MAX: usize = 64;
+const ACCESS_KEY_BYTES: usize = 16;
+const SECRET_BYTES: usize = 48;
+
+/// A registered client.
+#[derive(Debug)]
+pub struct User {
+    /// What its tokens carry as `kid`.
+    pub access_key: String,
+    /// Its name: `[A-Za-z0-9._-]{1,64}`, unique among the users that are registered.
+    pub name: String,
+    /// What it signs with.
+    pub secret: SecretString,
+    /// When it was registered.
+    pub created_at: Timestamp,
+}
+
+/// What a new user is told, once.
+#[derive(Debug)]
+pub struct NewUser {
+    /// What its tokens must carry as `kid`.
+    pub access_key: String,
+    /// What it signs with (HS256), as UTF-8 bytes.
+    pub secret: SecretString,
+}
+
+/// A store to register.
+#[derive(Debug)]
+pub struct NewStorage {
+    /// What kind of store it is.
+    pub kind: BackendKind,
+    /// The name or access key of the one user it is for; none: it is for all.
+    pub user: Option<String>,
+    /// All the writer needs, credentials included: JSON text, which nobody here looks into.
+    pub settings: SecretString,
+    /// What of it may be listed: bucket, endpoint, prefix. No secret.
+    pub summary: Value,
+}
+
+/// A registered store.
+#[derive(Debug)]
+pub struct StorageCredential {
+    /// What tokens call it.
+    pub access_key: String,
+    /// What kind of store it is.
+    pub kind: BackendKind,
+    /// The one user it is for, if it is not for all.
+    pub user: Option<UserRef>,
+    /// [`NewStorage::settings`].
+    pub settings: SecretString,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// [`NewStorage::summary`].
+    pub summary: Value,
+}
+
+/// A user as a store remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRef {
+    /// Its access key, which no later user ever has.
+    pub access_key: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// What an access key stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// A user.
+    User,
+    /// A store of this kind.
+    Storage(BackendKind),
+}
+
+/// A line of [`super::Vault::list`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The access key, which is no secret.
+    pub access_key: String,
+    /// What it stands for.
+    pub kind: CredentialKind,
+    /// The user's own name, or that of the user a store belongs to.
+    pub user: Option<String>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// [`NewStorage::summary`]; null for a user.
+    pub details: Value,
+}
+
+impl User {
+    pub(super) fn summary(&self) -> Summary {
+        Summary {
+            access_key: self.access_key.clone(),
+            kind: CredentialKind::User,
+            user: Some(self.name.clone()),
+            created_at: self.created_at,
+            details: Value::Null,
+        }
+    }
+}
+
+impl StorageCredential {
+    pub(super) fn summary(&self) -> Summary {
+        Summary {
+            access_key: self.access_key.clone(),
+            kind: CredentialKind::Storage(self.kind),
+            user: self.user.as_ref().map(|user| user.name.clone()),
+            created_at: self.created_at,
+            details: self.summary.clone(),
+        }
+    }
+}
+
+pub(super) fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain)
+}
+
+pub(super) fn user_access_key() -> Result<String, VaultError> {
+    access_key("pxu_")
+}
+
+pub(super) fn storage_access_key() -> Result<String, VaultError> {
+    access_key("pxs_")
+}
+
+/// Hex, so that it survives URLs, shells and double clicks.
+fn access_key(prefix: &str) -> Result<String, VaultError> {
+    let mut random = [0; ACCESS_KEY_BYTES];
+    getrandom::fill(&mut random).map_err(VaultError::Random)?;
+    Ok(format!("{prefix}{}", hex::encode(random)))
+}
+
+pub(super) fn user_secret() -> Result<SecretString, VaultError> {
+    let mut random = Zeroizing::new([0; SECRET_BYTES]);
+    getrandom::fill(random.as_mut_slice()).map_err(VaultError::Random)?;
+    Ok(URL_SAFE_NO_PAD.encode(random.as_slice()).into())
+}

@@ -1,0 +1,51 @@
+//! What can go wrong with what is registered.
+
+use std::path::PathBuf;
+
+use super::SealError;
+use crate::database::DatabaseError;
+
+/// Why users or stores can't be read or changed. The words never contain a secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VaultError {
+    /// The name can't be a user's.
+    #[error("a user's name must be [A-Za-z0-9._-]{{1,64}}")]
+    BadName,
+    /// The name is a user's already.
+    #[error("a user named `{name}` is registered already")]
+    NameTaken {
+        /// The name, which is a valid one.
+        name: String,
+    },
+    /// A store is to belong to somebody who is not registered.
+    #[error("no such user is registered")]
+    UnknownUser,
+    /// A record can't be sealed.
+    #[error("sealing a credential failed")]
+    Seal(#[from] SealError),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers for a new credential")]
+    Random(#[source] getrandom::Error),
+    /// The database can't be opened, or what was written can't be made durable.
+    #[error("keeping credentials failed")]
+    Database(#[source] DatabaseError),
+    /// The database can't be read or written.
+    #[error("reading or writing credentials failed")]
+    Engine(#[source] sled::Error),
+    /// There are credentials, and not one was sealed with any key we have.
+    #[error(
+        "none of the {records} credentials in `{}` was sealed with a key of the sealing key file: restore that file \
+         from its backup, or move the database away and register everything anew",
+        .database.display()
+    )]
+    WrongKeys {
+        /// How many there are.
+        records: usize,
+        /// Where they are.
+        database: PathBuf,
+    },
+    /// It was closed before.
+    #[error("the credentials are closed: the server is stopping")]
+    Closed,
+}

@@ -1,0 +1,85 @@
+//! From the disk to memory.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock};
+
+use super::record::Record;
+use super::seal::KeyAge;
+use super::{Disk, Inner, Known, Sealer, Vault, VaultError};
+use crate::clock::SharedClock;
+use crate::database::{Database, SetAside};
+use crate::job::SealedText;
+
+/// The database's directory inside the data directory.
+const DATABASE: &str = "credentials.db";
+const RECORDS: &str = "credentials";
+
+/// The vault, and what about it must be said loudly.
+#[derive(Debug)]
+pub struct Opened {
+    /// The vault, ready for use.
+    pub vault: Vault,
+    /// A database that was damaged and is kept under another name: credentials may have to be registered anew.
+    pub set_aside: Option<SetAside>,
+    /// Access keys whose records can't be unsealed, though others can: damaged, or sealed with a key that was removed
+    /// from the key file. They serve nobody, and can be deregistered.
+    pub unreadable: Vec<String>,
+}
+
+impl Vault {
+    /// Opens the credentials in the data directory `data`, or makes a place for them. What was sealed with an older
+    /// key is sealed with the newest, so that the older one can be taken out of the key file.
+    ///
+    /// Blocks: belongs before the runtime or in `spawn_blocking`.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongKeys`] if there are credentials but none can be unsealed, or the disk.
+    pub fn open(data: &Path, sealer: Arc<Sealer>, clock: SharedClock) -> Result<Opened, VaultError> {
+        let path = data.join(DATABASE);
+        let opened = Database::open(&path).map_err(VaultError::Database)?;
+        let records = opened.database.tree(RECORDS).map_err(VaultError::Database)?;
+        let mut disk = Disk { records, database: opened.database };
+        let Loaded { known, aged, unreadable } = load(&disk.records, &sealer)?;
+        let readable = known.users.len() + known.storage.len();
+        if readable == 0 && !unreadable.is_empty() {
+            return Err(VaultError::WrongKeys { records: unreadable.len(), database: path });
+        }
+        if !aged.is_empty() {
+            reseal(&mut disk, &aged)?;
+        }
+        let inner = Inner { disk: Mutex::new(Some(disk)), known: RwLock::new(known), sealer, clock };
+        Ok(Opened { vault: Vault { inner: Arc::new(inner) }, set_aside: opened.set_aside, unreadable })
+    }
+}
+
+struct Loaded {
+    known: Known,
+    /// What was sealed with an older key, sealed with the newest.
+    aged: Vec<(String, SealedText)>,
+    unreadable: Vec<String>,
+}
+
+fn load(records: &sled::Tree, sealer: &Sealer) -> Result<Loaded, VaultError> {
+    let mut loaded = Loaded { known: Known::default(), aged: Vec::new(), unreadable: Vec::new() };
+    for entry in records {
+        let (key, value) = entry.map_err(VaultError::Engine)?;
+        let access_key = String::from_utf8_lossy(&key).into_owned();
+        let text = SealedText(String::from_utf8_lossy(&value).into_owned());
+        let Ok((record, age)) = Record::unseal(sealer, &access_key, &text) else {
+            loaded.unreadable.push(access_key);
+            continue;
+        };
+        if age == KeyAge::Older {
+            loaded.aged.push((access_key.clone(), record.seal(sealer, &access_key)?));
+        }
+        loaded.known.insert(access_key, record);
+    }
+    Ok(loaded)
+}
+
+fn reseal(disk: &mut Disk, aged: &[(String, SealedText)]) -> Result<(), VaultError> {
+    for (access_key, sealed) in aged {
+        disk.records.insert(access_key, sealed.0.as_bytes()).map_err(VaultError::Engine)?;
+    }
+    disk.database.sync().map_err(VaultError::Database)
+}

@@ -1,0 +1,58 @@
+//! A credential as it is kept: all of it sealed, so that the disk tells neither secrets nor names, and nobody who can
+//! write to it can hand one user's store to another.
+
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+
+use super::seal::{SealError, Sealer, UnsealError};
+use super::{UserRef, seal};
+use crate::clock::Timestamp;
+use crate::job::{BackendKind, SealedText};
+
+/// What is known about one access key.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub(super) enum Record {
+    User {
+        created_at: Timestamp,
+        name: String,
+        #[serde(serialize_with = "exposed")]
+        secret: SecretString,
+    },
+    Storage {
+        created_at: Timestamp,
+        backend: BackendKind,
+        user: Option<UserRef>,
+        #[serde(serialize_with = "exposed")]
+        settings: SecretString,
+        summary: Value,
+    },
+}
+
+impl Record {
+    pub(super) fn seal(&self, sealer: &Sealer, access_key: &str) -> Result<SealedText, SealError> {
+        let plain = Zeroizing::new(serde_json::to_vec(self).map_err(|_| SealError::NotJson)?);
+        sealer.seal(&context(access_key), &plain)
+    }
+
+    pub(super) fn unseal(
+        sealer: &Sealer,
+        access_key: &str,
+        text: &SealedText,
+    ) -> Result<(Self, seal::KeyAge), UnsealError> {
+        let (plain, age) = sealer.unseal_noting_age(&context(access_key), text)?;
+        let record = serde_json::from_slice(&plain).map_err(|_| UnsealError::Content)?;
+        Ok((record, age))
+    }
+}
+
+fn context(access_key: &str) -> String {
+    format!("credential:{access_key}")
+}
+
+/// Only ever called to be sealed at once.
+fn exposed<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
+}

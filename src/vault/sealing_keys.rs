@@ -1,0 +1,115 @@
+//! The file of sealing keys: one key a line, the newest last.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::zeroize::Zeroizing;
+
+use crate::auth::key_file;
+
+const KEY_BYTES: usize = 32;
+/// Anything larger is no key file.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+const PREAMBLE: &str = "\
+# Credentials and callback headers are sealed with the last key below, and unsealed with any.
+# Without this file they are lost: keep a backup, apart from the data.
+# To rotate, append a line (head -c 32 /dev/urandom | base64) and restart.
+";
+
+pub(super) type SealingKey = Zeroizing<[u8; KEY_BYTES]>;
+
+/// Why there are no keys to seal with. The words never contain one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealingKeysError {
+    /// The file can't be read.
+    #[error("can't read the sealing keys in `{}`", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A new file can't be made.
+    #[error("can't make new sealing keys in `{}`", .path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others than its owner may read it.
+    #[error(
+        "the sealing keys in `{path}` may be read by others (mode {mode:04o}): `chmod 600 {path}`, and if others were \
+         on this machine, append a new key",
+        path = .path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It says something else than keys.
+    #[error("line {line} of the sealing keys in `{}` is not the base64 of {KEY_BYTES} bytes", .path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+    },
+    /// It has no key. Making one now would not open what is sealed.
+    #[error("the file of sealing keys `{}` has no key: restore it from its backup", .path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The keys in the file at `path`, oldest first and at least one; if there is no file, one is made.
+pub(super) fn read_or_make(path: &Path) -> Result<Vec<SealingKey>, SealingKeysError> {
+    match File::open(path) {
+        Ok(file) => read(path, file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path).map(|key| vec![key]),
+        Err(source) => Err(SealingKeysError::Read { path: path.to_owned(), source }),
+    }
+}
+
+fn read(path: &Path, file: File) -> Result<Vec<SealingKey>, SealingKeysError> {
+    let unreadable = |source| SealingKeysError::Read { path: path.to_owned(), source };
+    // Asked of the open file, so that it is this one's mode and not that of whatever the path names by then.
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(SealingKeysError::Exposed { path: path.to_owned(), mode });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    let mut keys = Vec::new();
+    for (i, line) in text.lines().enumerate().map(|(i, line)| (i, line.trim())) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        keys.push(parse(line).ok_or_else(|| SealingKeysError::Line { path: path.to_owned(), line: i + 1 })?);
+    }
+    if keys.is_empty() { Err(SealingKeysError::Empty { path: path.to_owned() }) } else { Ok(keys) }
+}
+
+fn parse(line: &str) -> Option<SealingKey> {
+    let bytes = Zeroizing::new(STANDARD.decode(line).ok()?);
+    bytes.as_slice().try_into().ok().map(Zeroizing::new)
+}
+
+fn make(path: &Path) -> Result<SealingKey, SealingKeysError> {
+    let failed = |source| SealingKeysError::Create { path: path.to_owned(), source };
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    getrandom::fill(key.as_mut_slice()).map_err(|error| failed(error.into()))?;
+    let encoded = Zeroizing::new(STANDARD.encode(key.as_slice()));
+    let text = Zeroizing::new(format!("{PREAMBLE}{}\n", *encoded));
+    key_file::create(path, text.as_bytes()).map_err(failed)?;
+    Ok(key)
+}
