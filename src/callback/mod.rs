@@ -1,1 +1,18 @@
-//! To come.
+//! Tells the caller: takes ended jobs out of the queue's outbox and posts them to the job's `completionCallback`, at
+//! least once, always under the same id.
+//!
+//! The URL comes from a stranger, so it is treated as an attempt to reach what only this machine can reach: every
+//! address it stands for is judged ([`address`]) at the moment of connecting ([`resolve`]), and nothing is followed.
+
+pub mod address;
+pub mod delivery;
+pub mod outbox;
+pub mod payload;
+pub mod resolve;
+pub mod settings;
+
+pub use address::AddressPolicy;
+pub use delivery::{Courier, OpenHeaders};
+pub use outbox::Outbox;
+pub use resolve::{Resolver, SystemResolver};
+pub use settings::CallbackSettings;

@@ -1,0 +1,245 @@
+//! One try to deliver a callback.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use reqwest::{Client, Response, redirect};
+use secrecy::ExposeSecret;
+use tokio::time::{Instant, timeout_at};
+
+use super::address::{self, AddressPolicy};
+use super::payload::{self, PayloadError};
+use super::resolve::{Forbidden, Guarded, Resolver};
+use super::settings::CallbackSettings;
+use crate::clock::{SharedClock, Timestamp};
+use crate::job::{CallbackHeader, CallbackTarget, JobId, SealedText};
+use crate::queue::{Job, Retry};
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const USER_AGENT: &str = concat!("Pixerve/", env!("CARGO_PKG_VERSION"));
+
+/// Bytes of a reply that are read, and thrown away, before the connection is closed on a talkative receiver.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// The longest `Retry-After` that is honoured in full.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Opens what the vault sealed.
+pub trait OpenHeaders: Send + Sync + 'static {
+    /// The callback headers of the job `id`, or why they can't be opened, in words that hold no secret.
+    fn open(&self, id: &JobId, sealed: &SealedText) -> Result<Vec<CallbackHeader>, String>;
+}
+
+/// Why a try failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// The job has no `completionCallback`.
+    #[error("the job names no callback")]
+    NoTarget,
+    /// The job has nothing to tell.
+    #[error("writing the callback's body")]
+    Payload(#[from] PayloadError),
+    /// Nobody would know the caller without them.
+    #[error("opening the callback's sealed headers: {0}")]
+    Headers(String),
+    /// The URL itself names an address that may not be called.
+    #[error("the callback's URL names a forbidden address")]
+    ForbiddenLiteral(#[source] Forbidden),
+    /// The host's name stands for an address that may not be called, today.
+    #[error("the callback's host resolves to a forbidden address")]
+    ForbiddenAddress(#[source] Forbidden),
+    /// 410: the receiver asks never to be called again.
+    #[error("the receiver is gone (410)")]
+    Gone,
+    /// Any other answer but 2xx, redirects included: what may be called was checked for this URL only.
+    #[error("the receiver answered {status}")]
+    Refused {
+        /// Its status.
+        status: StatusCode,
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// No status within the time for one try.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// No connection, or one that broke.
+    #[error("posting the callback")]
+    Post(#[source] reqwest::Error),
+}
+
+impl DeliveryError {
+    /// Whether another try may fare better, and how long it must wait at least.
+    #[must_use]
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::NoTarget | Self::Payload(_) | Self::Headers(_) | Self::ForbiddenLiteral(_) | Self::Gone => {
+                Retry::Never
+            }
+            Self::Refused { retry_after, .. } => Retry::After(retry_after.unwrap_or_default()),
+            // A DNS record changes, and a poisoned or half-propagated one is not the caller's last word.
+            Self::ForbiddenAddress(_) | Self::Timeout(_) | Self::Post(_) => Retry::After(Duration::ZERO),
+        }
+    }
+
+    /// The receiver's status, if it came to one.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Gone => Some(StatusCode::GONE),
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+/// Delivers callbacks.
+pub struct Courier {
+    client: Client,
+    policy: AddressPolicy,
+    timeout: Duration,
+    headers: Arc<dyn OpenHeaders>,
+    clock: SharedClock,
+}
+
+impl Courier {
+    /// A courier that asks `resolver` for addresses and `headers` for what a job sealed. Fails if TLS can't be set up,
+    /// as on a machine without any root certificate.
+    pub fn new(
+        settings: &CallbackSettings,
+        resolver: Arc<dyn Resolver>,
+        headers: Arc<dyn OpenHeaders>,
+        clock: SharedClock,
+    ) -> Result<Self, reqwest::Error> {
+        let policy = AddressPolicy::new(settings.allow.clone());
+        let client = Client::builder()
+            .user_agent(USER_AGENT)
+            .dns_resolver(Guarded { resolver, policy: policy.clone() })
+            .connect_timeout(settings.connect_timeout)
+            // The outbox decides what is tried again; a redirect or a proxy would lead to addresses nobody judged.
+            .retry(reqwest::retry::never())
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            // A connection of its own for every try, so that none outlives the judgement of its address.
+            .pool_max_idle_per_host(0)
+            // Replies are thrown away: unpacking them would only turn a small one into a large one.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .build()?;
+        Ok(Self { client, policy, timeout: settings.timeout, headers, clock })
+    }
+
+    /// Posts the callback of `job` once. `Ok` is the receiver's 2xx.
+    pub async fn deliver(&self, job: &Job) -> Result<StatusCode, DeliveryError> {
+        let target = job.record.callback.as_ref().ok_or(DeliveryError::NoTarget)?;
+        if let Some(refused) = address::literal(&target.url).filter(|address| !self.policy.permits(*address)) {
+            return Err(DeliveryError::ForbiddenLiteral(Forbidden(refused)));
+        }
+        let body = payload::body(job)?;
+        let headers = self.headers(&job.record.id, target)?;
+        let deadline = Instant::now() + self.timeout;
+        let request = self.client.post(target.url.clone()).headers(headers).body(body);
+        let reply = timeout_at(deadline, request.send())
+            .await
+            .map_err(|_| DeliveryError::Timeout(self.timeout))?
+            .map_err(not_sent)?;
+        let verdict = self.judge(&reply);
+        // The status is the answer, however the rest of the reply turns out.
+        let _ = timeout_at(deadline, discard(reply)).await;
+        verdict
+    }
+
+    /// The job's own headers, with ours over them.
+    fn headers(&self, id: &JobId, target: &CallbackTarget) -> Result<HeaderMap, DeliveryError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(sealed) = &target.sealed_headers {
+            for CallbackHeader { name, value } in self.headers.open(id, sealed).map_err(DeliveryError::Headers)? {
+                let mut value = HeaderValue::from_str(value.expose_secret())
+                    .map_err(|_| DeliveryError::Headers(format!("the value of `{name}` is no header value")))?;
+                value.set_sensitive(true);
+                headers.insert(name, value);
+            }
+        }
+        let id = HeaderValue::from_str(&id.to_string()).expect("INVARIANT: a UUID is ASCII");
+        headers.insert(WEBHOOK_ID, id);
+        Ok(headers)
+    }
+
+    fn judge(&self, reply: &Response) -> Result<StatusCode, DeliveryError> {
+        let status = reply.status();
+        match status {
+            status if status.is_success() => Ok(status),
+            StatusCode::GONE => Err(DeliveryError::Gone),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                let retry_after = reply.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                let retry_after = retry_after.and_then(|text| parse_retry_after(text, self.clock.now()));
+                Err(DeliveryError::Refused { status, retry_after })
+            }
+            _ => Err(DeliveryError::Refused { status, retry_after: None }),
+        }
+    }
+}
+
+/// The error without its URL, whose query or user name may be a secret.
+fn not_sent(error: reqwest::Error) -> DeliveryError {
+    match Forbidden::inside(&error) {
+        Some(refused) => DeliveryError::ForbiddenAddress(refused),
+        None => DeliveryError::Post(error.without_url()),
+    }
+}
+
+/// Lets a receiver finish its reply, within reason: some take a connection closed early for a caller that died.
+async fn discard(mut reply: Response) {
+    let mut left = REPLY_BYTES_MAX;
+    while let Ok(Some(chunk)) = reply.chunk().await {
+        left = match left.checked_sub(chunk.len()) {
+            Some(left) => left,
+            None => return,
+        };
+    }
+}
+
+/// How long a `Retry-After` of seconds or of an HTTP date asks for at `now`, at most [`RETRY_AFTER_MAX`].
+fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    let asked = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than a u64 holds still mean "very long".
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else {
+        let at = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        at.saturating_sub(Duration::from_millis(now.as_millis()))
+    };
+    Some(asked.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_never_more_than_a_day() {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let now = Timestamp::from_millis(784_111_777_000);
+        for (text, secs) in [
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("86401", Some(86_400)),
+            ("99999999999999999999999999", Some(86_400)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", Some(30)),
+            ("Sunday, 06-Nov-94 08:50:07 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("Wed, 06 Nov 2030 08:49:37 GMT", Some(86_400)),
+            ("", None),
+            ("-5", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            assert_eq!(parse_retry_after(text, now), secs.map(Duration::from_secs), "{text:?}");
+        }
+    }
+}
