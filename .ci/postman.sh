@@ -31,8 +31,9 @@ trap 'exit 1' INT TERM
 cd "$work"
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 base_url=http://127.0.0.1:$port
+# Always in a subshell, which becomes the program: a signal to the one reaches the other.
 with_settings() {
-    env -i PATH="$PATH" HOME="$work" TMPDIR="$work" \
+    exec env -i PATH="$PATH" HOME="$work" TMPDIR="$work" \
         PIXERVE_ADDR="127.0.0.1:$port" PIXERVE_DATA_DIR="$work/data" PIXERVE_SERVE_DIR="$work/serve" \
         PIXERVE_JWT_FILE="$work/jwt.json" PIXERVE_CALLBACK_ALLOW=127.0.0.0/8 "$@"
 }
