@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use pixerve::app::{self, ServeOptions, TokenOptions};
-use pixerve::config::{Config, ConfigErrors};
-use pixerve::telemetry;
+use pixerve::config::{Config, ConfigErrors, Warning};
+use pixerve::telemetry::{self, TelemetryError};
 use pixerve::version::VERSION_LINE;
 
 /// A self-hosted image-ingestion server: upload, convert, store, tell.
@@ -56,35 +56,46 @@ struct TokenArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("pixerve: {error:#}");
-            ExitCode::from(if error.is::<ConfigErrors>() { 2 } else { 1 })
+            let is_about_settings = error.is::<ConfigErrors>() || error.is::<TelemetryError>();
+            ExitCode::from(if is_about_settings { 2 } else { 1 })
         }
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let (config, warnings) = Config::from_process(cli.config.as_deref())?;
     match cli.command.unwrap_or(Command::Serve(ServeArgs::default())) {
-        Command::Serve(args) => {
-            let _guard = telemetry::init(&config.log)?;
-            for warning in warnings {
-                tracing::warn!("{warning}");
-            }
-            let options = ServeOptions { demo: args.demo };
-            runtime()?.block_on(app::serve(config, options))
-        }
-        Command::Token(args) => {
-            for warning in warnings {
-                eprintln!("pixerve: {warning}");
-            }
-            let TokenArgs { sub, admin, ttl, job } = args;
-            let token = app::token(&config, TokenOptions { sub, admin, ttl, job })?;
-            println!("{token}");
-            Ok(())
+        Command::Serve(args) => serve(config, &warnings, &args),
+        Command::Token(args) => token(config, &warnings, args),
+    }
+}
+
+fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let _guard = telemetry::init(&config.log)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let options = ServeOptions { demo: args.demo };
+    match runtime()?.block_on(app::serve(config, options)) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            // Where logs go, the reason for the end belongs too.
+            tracing::error!(error = format!("{error:#}"), "the server ends");
+            Ok(ExitCode::FAILURE)
         }
     }
+}
+
+fn token(config: Config, warnings: &[Warning], args: TokenArgs) -> anyhow::Result<ExitCode> {
+    for warning in warnings {
+        eprintln!("pixerve: {warning}");
+    }
+    let TokenArgs { sub, admin, ttl, job } = args;
+    println!("{}", runtime()?.block_on(app::token(config, TokenOptions { sub, admin, ttl, job }))?);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -4,7 +4,7 @@
 pub(super) const PREFIX: &str = "PIXERVE_";
 
 /// How alike two names must be, from 0 to 1, for one to be suggested for the other.
-const SIMILARITY_MIN: f64 = 0.8;
+const SIMILARITY_MIN: f64 = 0.75;
 
 /// The environment variable of a setting.
 pub(super) fn variable_of(key: &str) -> String {
@@ -14,8 +14,14 @@ pub(super) fn variable_of(key: &str) -> String {
 /// The one of `names` that `name` may be a slip of.
 pub(super) fn suggest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     names
-        .map(|candidate| (strsim::normalized_damerau_levenshtein(name, candidate), candidate))
+        .map(|candidate| (similarity(name, candidate), candidate))
         .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// The prefix that all variables share would make any two of them alike.
+fn similarity(a: &str, b: &str) -> f64 {
+    let bare = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+    strsim::normalized_damerau_levenshtein(&bare(a), &bare(b))
 }

@@ -1,12 +1,15 @@
 //! Settings: their layers, and what is said about wrong ones.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use pixerve::config::{Config, ConfigErrors, Sources, Warning};
 use pixerve::telemetry::Format;
 use secrecy::ExposeSecret;
+use tempfile::tempdir;
 
 const ENV_EXAMPLE: &str = include_str!("../../.env.example");
 
@@ -32,6 +35,22 @@ fn errors(sources: Sources) -> String {
 
 fn warnings(sources: Sources) -> Vec<String> {
     Config::load(sources).expect("the settings are right").1.iter().map(ToString::to_string).collect()
+}
+
+/// Runs the program in `dir`, with no variables but `variables`.
+fn pixerve(dir: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pixerve"));
+    command.current_dir(dir).args(arguments).env_clear().envs(variables.iter().copied());
+    command.output().expect("the program runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+#[expect(clippy::disallowed_methods, reason = "durability is not what is tested")]
+fn write(dir: &Path, name: &str, text: &str) {
+    fs::write(dir.join(name), text).expect("the file is written");
 }
 
 /// The variables of `.env.example` with their values, uncommented.
@@ -247,4 +266,49 @@ fn errors_are_counted_one_by_one() {
     let errors: ConfigErrors = Config::load(file("a = 1\nb = 2")).expect_err("two unknown keys");
     assert_eq!(errors.iter().count(), 2);
     assert!(errors.to_string().starts_with("there are 2 errors in the settings:\n  - my.toml, line 1: "));
+}
+
+#[test]
+fn a_start_with_wrong_settings_lists_them_all_and_exits_with_2() {
+    let dir = tempdir().expect("a directory");
+    write(dir.path(), "my.toml", "colour = 1");
+    write(dir.path(), ".env", "PIXERVE_LOG=inof\nnot a line\n");
+    for command in ["serve", "token"] {
+        let output = pixerve(dir.path(), &[command, "--config", "my.toml"], &[("PIXERVE_ADDR", "nowhere")]);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        for expected in
+            ["4 errors", "my.toml, line 1", ".env, line 2", ".env: PIXERVE_LOG", "environment: PIXERVE_ADDR"]
+        {
+            assert!(text.contains(expected), "no {expected:?} in:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_settings_file_is_an_error_together_with_the_others() {
+    let dir = tempdir().expect("a directory");
+    let output = pixerve(dir.path(), &["--config", "missing.toml"], &[("PIXERVE_ADDR", "nowhere")]);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("missing.toml can't be read") && text.contains("PIXERVE_ADDR"), "{text}");
+}
+
+#[test]
+fn the_environment_of_the_program_outweighs_its_dotenv() {
+    let dir = tempdir().expect("a directory");
+    write(dir.path(), ".env", "PIXERVE_ADDR=10.0.0.1:1\n");
+    let text = stderr(&pixerve(dir.path(), &["serve"], &[("PIXERVE_ADDR", "nowhere")]));
+    assert!(text.contains("environment: PIXERVE_ADDR is \"nowhere\"") && !text.contains(".env:"), "{text}");
+}
+
+#[test]
+fn the_version_names_the_commit_the_time_and_the_compiler() {
+    let dir = tempdir().expect("a directory");
+    let output = pixerve(dir.path(), &["--version"], &[]);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let built = pixerve::version::VERSION;
+    for part in [built.version, built.git_commit, built.build_time, built.rust_version] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
 }

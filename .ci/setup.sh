@@ -1,0 +1,54 @@
+#!/bin/sh
+# Installs the system's packages that are missing, and only those: `setup.sh build`, `setup.sh test`, or both.
+set -eu
+
+missing=""
+
+# need PACKAGE COMMAND...: PACKAGE is missing unless COMMAND succeeds.
+need() {
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+for purpose in "$@"; do
+    case $purpose in
+    build)
+        need build-essential command -v cc
+        need nasm command -v nasm
+        need curl command -v curl
+        need ca-certificates test -d /etc/ssl/certs
+        ;;
+    test)
+        # A virtual environment needs ensurepip, which Debian packs apart.
+        need python3-venv python3 -c 'import ensurepip, venv'
+        need nodejs command -v node
+        need npm command -v npm
+        ;;
+    *)
+        echo "setup: unknown purpose $purpose" >&2
+        exit 2
+        ;;
+    esac
+done
+
+if [ -n "$missing" ]; then
+    if ! command -v apt-get >/dev/null; then
+        echo "Please install what these Debian packages hold, then try again:$missing" >&2
+        exit 1
+    fi
+    as_root=""
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || { echo "Please install as root, then try again:$missing" >&2; exit 1; }
+        as_root=sudo
+    fi
+    echo "Installing$missing"
+    $as_root apt-get update -qq
+    # shellcheck disable=SC2086 # one word a package
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing </dev/null
+fi
+
+if ! command -v cargo >/dev/null; then
+    echo "Please install Rust from https://rustup.rs, then try again." >&2
+    exit 1
+fi

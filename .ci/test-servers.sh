@@ -1,0 +1,27 @@
+#!/bin/sh
+# Installs into DIRECTORY what tests talk to: `test-servers.sh DIRECTORY`. Does nothing where it is there already.
+#   DIRECTORY/venv/bin/gcp-storage-emulator
+#   DIRECTORY/node/node_modules/.bin/newman
+set -eu
+
+GCP_STORAGE_EMULATOR=2026.7.19
+NEWMAN=6.2.2
+
+directory=$1
+wanted="gcp-storage-emulator $GCP_STORAGE_EMULATOR, newman $NEWMAN"
+stamp=$directory/installed
+if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+    exit 0
+fi
+
+echo "Installing into $directory: $wanted"
+rm -rf "$directory"
+mkdir -p "$directory/node"
+
+python3 -m venv "$directory/venv"
+"$directory/venv/bin/pip" install --quiet --disable-pip-version-check "gcp-storage-emulator==$GCP_STORAGE_EMULATOR"
+
+npm install --prefix "$directory/node" --no-audit --no-fund --no-progress --loglevel=error "newman@$NEWMAN" </dev/null
+
+# Last: a broken installation is done again.
+printf '%s\n' "$wanted" >"$stamp"

@@ -1,0 +1,50 @@
+# Everything there is to do here. `make help` lists it.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+# Where the servers and tools live that only tests need.
+TEST_SERVERS := target/test-servers
+
+.DEFAULT_GOAL := help
+.PHONY: help run build setup test-servers test postman check fmt lint clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Install what is missing, build, start the server, and print a token and a command to try it with
+	@sh .ci/setup.sh build
+	$(CARGO) build --release --locked
+	@./target/release/pixerve serve --demo
+
+build: ## Build target/release/pixerve
+	$(CARGO) build --release --locked
+
+setup: ## Install what building and testing need and is missing
+	@sh .ci/setup.sh build test
+
+test-servers: ## Install what tests talk to: a GCS emulator and newman, both under target/
+	@sh .ci/test-servers.sh $(TEST_SERVERS)
+
+test: ## Run all tests, the Postman collection included
+	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory test-servers
+	$(CARGO) test --locked
+	@$(MAKE) --no-print-directory postman
+
+postman: test-servers ## Run the Postman collection against a server of its own
+	@# Built as tests build it: a plain build chooses other features and would compile every dependency again.
+	$(CARGO) test --locked --test it --no-run
+	@sh .ci/postman.sh target/debug/pixerve $(TEST_SERVERS)
+
+check: ## Check format and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+fmt: ## Format
+	$(CARGO) fmt
+
+lint: ## Show lints
+	$(CARGO) clippy --all-targets --locked
+
+clean: ## Remove everything that was built or installed here; data and keys stay
+	$(CARGO) clean
