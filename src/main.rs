@@ -69,7 +69,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let (config, warnings) = Config::from_process(cli.config.as_deref())?;
     match cli.command.unwrap_or(Command::Serve(ServeArgs::default())) {
         Command::Serve(args) => serve(config, &warnings, &args),
-        Command::Token(args) => token(config, &warnings, args),
+        Command::Token(args) => token(&config, &warnings, args),
     }
 }
 
@@ -89,12 +89,12 @@ fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Resu
     }
 }
 
-fn token(config: Config, warnings: &[Warning], args: TokenArgs) -> anyhow::Result<ExitCode> {
+fn token(config: &Config, warnings: &[Warning], args: TokenArgs) -> anyhow::Result<ExitCode> {
     for warning in warnings {
         eprintln!("pixerve: {warning}");
     }
     let TokenArgs { sub, admin, ttl, job } = args;
-    println!("{}", runtime()?.block_on(app::token(config, TokenOptions { sub, admin, ttl, job }))?);
+    println!("{}", app::token(config, TokenOptions { sub, admin, ttl, job })?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::CLOSE_PATIENCE;
-use super::headers::VaultHeaders;
+use super::headers::SealedHeaders;
 use super::listener::listen;
 use super::settings::{
     auth_settings, callback_settings, connection_limits, http_settings, pixel_limits, queue_settings, retry_settings,
     store_timeouts, worker_settings,
 };
 use crate::auth::{Authenticator, KeyRing, KeyRingError};
-use crate::callback::Outbox;
+use crate::callback::{Courier, Outbox, SystemResolver};
 use crate::clock::{SharedClock, System};
 use crate::config::Config;
 use crate::job::SpecLimits;
@@ -27,7 +27,7 @@ use crate::queue::{Blame, JobQueue, QueueError, SledQueue};
 use crate::routes::{AppParts, AppState, Readiness, files, router};
 use crate::running::Running;
 use crate::spool::{Spool, SpoolError};
-use crate::vault::{Sealer, Vault, VaultError};
+use crate::vault::{self, Sealer, SealingKeysError, Vault, VaultError};
 use crate::version::VERSION;
 use crate::worker::{
     Pool, ReconcileError, Rescuer, StartedPool, Stores, WorkerContext, reconcile,
@@ -44,6 +44,8 @@ pub enum StartError {
     Keys(#[from] KeyRingError),
     #[error(transparent)]
     Vault(#[from] VaultError),
+    #[error(transparent)]
+    SealingKeys(#[from] SealingKeysError),
     #[error(transparent)]
     Queue(#[from] QueueError),
     #[error(transparent)]
@@ -84,7 +86,7 @@ impl App {
         make_dir(&config.storage.data_dir)?;
         make_dir(&config.storage.serve_dir)?;
         let keys = load_keys(&config)?;
-        let Held { queue, vault, spool } = hold(&config, &clock).await?;
+        let Held { queue, vault, sealer, spool } = hold(&config, &clock).await?;
         reconcile(&spool, &*queue).await?;
 
         let running = Running::default();
@@ -105,7 +107,8 @@ impl App {
             queue: Arc::clone(&queue),
             spool,
             running,
-            vault: Arc::clone(&vault),
+            vault,
+            sealer: Arc::clone(&sealer),
             auth: Authenticator::new(keys, auth_settings(&config)),
             clock: Arc::clone(&clock),
             http: http_settings(&config),
@@ -115,8 +118,10 @@ impl App {
             readiness: Readiness::default(),
             started_at: clock.now(),
         });
-        let outbox = Outbox::new(queue, Arc::new(VaultHeaders(vault)), clock, callback_settings(&config))
+        let callbacks = callback_settings(&config);
+        let courier = Courier::new(&callbacks, Arc::new(SystemResolver), Arc::new(SealedHeaders(sealer)), clock)
             .map_err(|error| StartError::Callback(error.to_string()))?;
+        let outbox = Outbox::new(queue, courier, &callbacks);
 
         let serve_dir = config.storage.serve_dir.clone();
         let files = files::router(&serve_dir).map_err(|source| StartError::Directory { path: serve_dir, source })?;
@@ -175,10 +180,14 @@ impl App {
     }
 }
 
+/// The file in the data directory that holds what seals credentials.
+const SEALING_KEYS: &str = "vault.key";
+
 /// What holds things across restarts.
 struct Held {
     queue: Arc<dyn JobQueue>,
     vault: Arc<Vault>,
+    sealer: Arc<Sealer>,
     spool: Spool,
 }
 
@@ -195,8 +204,11 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
                  ended are queued again from the spool; the records of ended jobs are lost"
             );
         }
-        let sealer = Sealer::open(&data_dir)?;
-        let (vault, set_aside) = Vault::open(&data_dir, sealer, clock)?;
+        let sealer = Arc::new(Sealer::open(&data_dir.join(SEALING_KEYS))?);
+        let vault::Opened { vault, set_aside, unreadable } = Vault::open(&data_dir, Arc::clone(&sealer), clock)?;
+        for access_key in unreadable {
+            error!(access_key, "this registration can't be unsealed: damaged, or its sealing key is gone; register it again");
+        }
         if let Some(set_aside) = set_aside {
             error!(
                 path = %set_aside.path.display(), why = set_aside.why,
@@ -204,7 +216,7 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
             );
         }
         let spool = Spool::open(&data_dir)?;
-        Ok(Held { queue: Arc::new(opened.queue), vault: Arc::new(vault), spool })
+        Ok(Held { queue: Arc::new(opened.queue), vault: Arc::new(vault), sealer, spool })
     })
     .await?
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use crate::callback::OpenHeaders;
 use crate::job::{CallbackHeader, JobId, SealedText};
-use crate::vault::Vault;
+use crate::vault::Sealer;
 
-/// The vault, as the callback room sees it.
-pub(super) struct VaultHeaders(pub(super) Arc<Vault>);
+/// The vault's sealer, as the callback room sees it.
+pub(super) struct SealedHeaders(pub(super) Arc<Sealer>);
 
-impl OpenHeaders for VaultHeaders {
+impl OpenHeaders for SealedHeaders {
     fn open(&self, id: &JobId, sealed: &SealedText) -> Result<Vec<CallbackHeader>, String> {
-        self.0.sealer().unseal_headers(id, sealed).map_err(|error| error.to_string())
+        self.0.unseal_headers(id, sealed).map_err(|error| error.to_string())
     }
 }

@@ -48,6 +48,12 @@ impl Authenticator {
         Self { keys, settings }
     }
 
+    /// Bytes a token may have.
+    #[must_use]
+    pub fn token_bytes_max(&self) -> usize {
+        self.settings.token_bytes_max
+    }
+
     /// Whom `token` speaks for. Keys of `jwt.json` go before `users`; a token without a `kid` is tried against keys of
     /// `jwt.json` alone.
     ///

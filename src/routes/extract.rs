@@ -51,7 +51,9 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Parameters<T> {
 
 /// The token of an `Authorization` header, if there is such a header.
 pub(super) fn bearer_of(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    headers.get(AUTHORIZATION).map(|value| bearer(value.as_bytes())).transpose().map_err(Refusal::from)
+    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
+    let token = value.to_str().map_err(|_| AuthError::NotBearer).and_then(bearer)?;
+    Ok(Some(token))
 }
 
 /// Checks a token against the keys and the registered users.

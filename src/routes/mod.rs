@@ -15,7 +15,7 @@ mod upload;
 mod version;
 
 pub use problem::Refusal;
-pub use state::{AppState, HttpSettings, Readiness};
+pub use state::{AppParts, AppState, HttpSettings, Readiness};
 
 use axum::Router;
 use axum::middleware::from_fn;

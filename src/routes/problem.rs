@@ -218,7 +218,7 @@ fn vault(error: &VaultError) -> Answer {
         VaultError::NameTaken { .. } => {
             Answer::new(StatusCode::CONFLICT, "name_taken", "The name is taken", error.to_string())
         }
-        VaultError::BadName { .. } | VaultError::UnknownUser { .. } => {
+        VaultError::BadName | VaultError::UnknownUser => {
             Answer::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are invalid", error.to_string())
         }
         _ => internal("the register could not be read or written"),
@@ -278,7 +278,7 @@ impl IntoResponse for Refusal {
 impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::MissingScope => Self::Forbidden,
+            AuthError::MissingScope { .. } => Self::Forbidden,
             error => Self::Unauthorized(error),
         }
     }

@@ -13,7 +13,8 @@ use tracing::info;
 use super::extract::{Admin, Parameters};
 use super::{AppState, Refusal};
 use crate::job::ClaimErrors;
-use crate::writer::{StorageSettings, connect};
+use crate::vault::{CredentialKind, NewStorage, Summary};
+use crate::writer::StorageSettings;
 
 /// Bytes of a registration: a service account's JSON is about 3 KiB.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -46,8 +47,21 @@ pub(super) async fn register(
 
 /// `GET /register`: everything registered, without secrets.
 pub(super) async fn list(State(state): State<AppState>, _: Admin) -> Result<Json<Value>, Refusal> {
-    let registrations = state.vault.list();
+    let registrations: Vec<_> = state.vault.list().into_iter().map(show).collect();
     Ok(Json(json!({ "count": registrations.len(), "registrations": registrations })))
+}
+
+fn show(summary: Summary) -> Value {
+    let Summary { access_key, kind, user, created_at, details } = summary;
+    let kind = match kind {
+        CredentialKind::User => "user",
+        CredentialKind::Storage(kind) => kind.as_str(),
+    };
+    let mut shown = json!({ "access_key": access_key, "type": kind, "user": user, "created_at": created_at.rfc3339() });
+    if let (Value::Object(shown), Value::Object(details)) = (&mut shown, details) {
+        shown.extend(details);
+    }
+    shown
 }
 
 /// `DELETE /register`.
@@ -96,12 +110,18 @@ async fn register_store(state: &AppState, body: &Value, verify: bool) -> Result<
         }
     };
     if verify {
-        let store = connect(&settings, &state.store_timeouts).await.map_err(Refusal::StoreRefused)?;
+        let store = settings.connect(&state.store_timeouts).map_err(Refusal::StoreRefused)?;
         store.probe().await.map_err(Refusal::StoreRefused)?;
     }
-    let access_key =
-        state.vault.register_storage(settings.kind(), user, &settings.to_sealable(), settings.summary()).await?;
-    info!(access_key, kind = settings.kind().as_str(), "registered a store");
+    let kind = settings.kind();
+    let store = NewStorage {
+        kind,
+        user: user.map(str::to_owned),
+        settings: settings.expose_for_sealing(),
+        summary: settings.summary(),
+    };
+    let access_key = state.vault.register_storage(store).await?;
+    info!(access_key, kind = kind.as_str(), "registered a store");
     Ok(json!({ "access_key": access_key }))
 }
 

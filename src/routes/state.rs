@@ -13,7 +13,7 @@ use crate::pipeline::PixelLimits;
 use crate::queue::JobQueue;
 use crate::running::Running;
 use crate::spool::Spool;
-use crate::vault::Vault;
+use crate::vault::{Sealer, Vault};
 use crate::writer::StoreTimeouts;
 
 /// Limits of the HTTP side.
@@ -69,6 +69,7 @@ pub struct AppParts {
     pub spool: Spool,
     pub running: Running,
     pub vault: Arc<Vault>,
+    pub sealer: Arc<Sealer>,
     pub auth: Authenticator,
     pub clock: SharedClock,
     pub http: HttpSettings,

@@ -23,6 +23,7 @@ use crate::job::{
 use crate::pipeline::{InspectError, check_outputs, inspect};
 use crate::queue::{Enqueued, QueueError};
 use crate::spool::{Received, Upload};
+use crate::vault::VaultError;
 
 /// What an accepted upload is answered with.
 #[derive(Serialize)]
@@ -115,7 +116,7 @@ impl Ticket {
         let sealed_headers = if callback_headers.is_empty() {
             None
         } else {
-            Some(state.vault.sealer().seal_headers(&id, &callback_headers)?)
+            Some(state.sealer.seal_headers(&id, &callback_headers).map_err(VaultError::from)?)
         };
         Ok(JobRecord {
             id,
@@ -269,14 +270,14 @@ impl<'a> Form<'a> {
 
 /// What the bytes are, judged by themselves, and whether the job can be done with them.
 async fn look_at(state: &AppState, received: &Received, job: &ParsedJob) -> Result<Original, Refusal> {
-    let (path, limits) = (received.path(), state.pixel_limits.clone());
+    let (path, limits) = (received.path(), state.pixel_limits);
     let info = spawn_blocking(move || {
         let file = File::open(&path).map_err(InspectError::Io)?;
         inspect(BufReader::new(file), &limits)
     })
     .await
     .map_err(|error| Refusal::Internal(format!("looking at an upload: {error}")))??;
-    check_outputs(&job.spec, info.width, info.height, &state.pixel_limits)?;
+    check_outputs(&job.spec, &info, &state.pixel_limits)?;
     Ok(Original {
         format: info.format,
         sha256: received.sha256,

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{Instrument, info, warn};
 
 use super::shelf::Shelf;
 use super::stores::Store;
@@ -18,6 +18,7 @@ use crate::job::{ContentHash, JobError, JobRecord, State, StoredFile, VariantSpe
 use crate::pipeline::{PipelineError, Rendered};
 use crate::queue::{Claim, Lease, LeaseState, QueueError, Retry, Settled};
 use crate::running::RunningJob;
+use crate::telemetry::attempt_span;
 use crate::spool::{Journal, SpoolError, StoredLine};
 use crate::writer::{Body, Object, WriteError};
 
@@ -29,15 +30,15 @@ const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 /// Works on `claim` until it is settled, or until it is not this worker's any more.
 pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: CancellationToken) {
     let record = &claim.job.record;
-    let span = info_span!("job", job_id = %record.id, attempt = claim.job.attempts);
+    let span = attempt_span(&record.id, &record.hash, claim.job.attempts);
     async {
-        info!(hash = %record.hash, files = record.spec.file_count(), "working on it");
+        info!(files = record.spec.file_count(), "working on it");
         let guard = context.running.start(record.id, record.spec.file_count());
         let renewal = Renewal::start(&context, &claim.lease, guard.job(), drain.clone());
-        let mut attempt =
-            Attempt { context: &context, record, running: Arc::clone(guard.job()), attempts: claim.job.attempts, rendering: None };
-        let outcome = attempt.work().await;
-        let rendering = attempt.rendering.take();
+        let attempt =
+            Attempt { context: &context, record, running: Arc::clone(guard.job()), attempts: claim.job.attempts };
+        let mut rendering = None;
+        let outcome = attempt.work(&mut rendering).await;
         match outcome {
             // Whoever cancelled it settles it; whoever else has it will settle it.
             Outcome::Stopped if !drain.is_cancelled() => info!("stopped"),
@@ -115,16 +116,19 @@ struct Attempt<'a> {
     record: &'a JobRecord,
     running: Arc<RunningJob>,
     attempts: u32,
-    rendering: Option<JoinHandle<Result<(), PipelineError>>>,
 }
 
+/// The thread that works on a job's pixels.
+type Rendering = JoinHandle<Result<(), PipelineError>>;
+
 impl Attempt<'_> {
-    async fn work(&mut self) -> Outcome {
+    /// What is left in `rendering` when this returns goes on for a moment; nobody needs what comes of it.
+    async fn work(&self, rendering: &mut Option<Rendering>) -> Outcome {
         let journal = match self.context.spool.journal(self.record.id).await {
             Ok(journal) => journal,
             Err(error) => return self.spool_failed(&error, Vec::new()),
         };
-        let stores = self.context.stores.of_job(self.record).await;
+        let stores = self.context.stores.of_job(self.record);
         let shelf = Shelf::new(self.record, journal.earlier());
         let storing = Storing {
             record: self.record,
@@ -134,43 +138,51 @@ impl Attempt<'_> {
             shelf: &shelf,
             places: Semaphore::new(PUTS_AT_ONCE),
         };
-        let (variants, original) = tokio::join!(self.variants(&storing), storing.original(self.context));
+        let (variants, original) = tokio::join!(self.variants(&storing, rendering), storing.original(self.context));
         if self.running.stop().is_cancelled() {
             return Outcome::Stopped;
         }
-        self.judge(variants.and(original), &storing)
+        let result = match (variants, original) {
+            (Err(first), Err(second)) => Err(first.worse(second)),
+            (variants, original) => variants.and(original),
+        };
+        self.judge(result, &storing)
     }
 
     /// Makes every variant that some store still lacks and stores it as soon as it is there.
-    async fn variants(&mut self, storing: &Storing<'_>) -> Result<(), Failure> {
+    async fn variants(&self, storing: &Storing<'_>, rendering: &mut Option<Rendering>) -> Result<(), Failure> {
         let missing: Vec<VariantSpec> =
             self.record.spec.variants.iter().filter(|v| storing.lacks(&storing.name_of(v))).cloned().collect();
         if missing.is_empty() {
             return Ok(());
         }
         let source = self.context.spool.read_original(self.record.id).await.map_err(Failure::Spool)?;
-        let mut rendered = self.render(source, missing.clone());
+        let (thread, mut rendered) = self.render(source, missing.clone());
+        let thread = rendering.insert(thread);
         let mut puts = FuturesUnordered::new();
         let mut failure = None;
-        let mut rendering = true;
-        while rendering || !puts.is_empty() {
+        let mut more = true;
+        while more || !puts.is_empty() {
             tokio::select! {
                 // When the job is stopped nothing new is begun, but what was begun is seen through.
-                () = self.running.stop().cancelled(), if rendering => rendering = false,
-                next = rendered.recv(), if rendering => match next {
+                () = self.running.stop().cancelled(), if more => more = false,
+                next = rendered.recv(), if more => match next {
                     Some((index, file)) => puts.push(storing.variant(&missing[index], file)),
-                    None => rendering = false,
+                    None => more = false,
                 },
-                Some(stored) = puts.next() => failure = failure.or(stored.err()),
+                Some(stored) = puts.next() => if let Err(error) = stored {
+                    failure = Some(match failure {
+                        Some(earlier) => Failure::worse(earlier, error),
+                        None => error,
+                    });
+                },
             }
         }
         if self.running.stop().is_cancelled() {
             return Ok(());
         }
-        let outcome = match self.rendering.take() {
-            Some(handle) => handle.await,
-            None => return failure.map_or(Ok(()), Err),
-        };
+        let outcome = thread.await;
+        *rendering = None;
         match outcome {
             Ok(Ok(())) => failure.map_or(Ok(()), Err),
             Ok(Err(error)) => Err(Failure::Pixels(error)),
@@ -179,7 +191,11 @@ impl Attempt<'_> {
     }
 
     /// Starts the pixel work on a thread of its own; files come out of the channel as they are done.
-    fn render(&mut self, source: Vec<u8>, variants: Vec<VariantSpec>) -> mpsc::UnboundedReceiver<(usize, Rendered)> {
+    fn render(
+        &self,
+        source: Vec<u8>,
+        variants: Vec<VariantSpec>,
+    ) -> (Rendering, mpsc::UnboundedReceiver<(usize, Rendered)>) {
         // Unbounded, since a slow store must not hold up the encoders of all jobs; a job's own limits bound it.
         let (deliver, delivered) = mpsc::unbounded_channel();
         let engine = Arc::clone(&self.context.engine);
@@ -187,15 +203,15 @@ impl Attempt<'_> {
         let deadline = clock.elapsed() + self.context.settings.job_timeout;
         let stop = self.running.stop().clone();
         let span = tracing::Span::current();
-        self.rendering = Some(spawn_blocking(move || {
+        let thread = spawn_blocking(move || {
             let _entered = span.entered();
             let cancelled = || stop.is_cancelled() || clock.elapsed() >= deadline;
             engine.render(&source, &variants, &cancelled, &|index, file| {
                 // Nobody listens once the job is stopped.
                 let _ = deliver.send((index, file));
             })
-        }));
-        delivered
+        });
+        (thread, delivered)
     }
 
     fn judge(&self, result: Result<(), Failure>, storing: &Storing<'_>) -> Outcome {
@@ -210,7 +226,7 @@ impl Attempt<'_> {
                 let secs = self.context.settings.job_timeout.as_secs();
                 (JobError::new("timeout", format!("making the variants took longer than {secs} s")), false)
             }
-            Failure::Pixels(error) => (JobError::new(error.code(), error.to_string()), error.is_transient()),
+            Failure::Pixels(error) => (JobError::new(error.code(), error.to_string()), error.can_pass_on_retry()),
             Failure::Panicked(detail) => (JobError::new("internal", detail), true),
             Failure::Store(error) => {
                 let code = if error.transient { "store_unreachable" } else { "store_refused" };

@@ -28,13 +28,13 @@ impl Stores {
 
     /// Every store that a job's files go to. One whose credentials are gone fails when it is written to, so that the
     /// others still get theirs.
-    pub(super) async fn of_job(&self, record: &JobRecord) -> Vec<Store> {
+    pub(super) fn of_job(&self, record: &JobRecord) -> Vec<Store> {
         let mut stores = Vec::new();
         if record.spec.direct_host {
             stores.push(self.retried(Arc::clone(&self.direct)));
         }
         for key in &record.spec.storage {
-            let store = self.client(key, record.owner.user.as_deref()).await.unwrap_or_else(|error| {
+            let store = self.client(key, record.owner.user.as_deref()).unwrap_or_else(|error| {
                 Arc::new(Gone { name: key.backend.as_str(), what: error.what, detail: error.detail })
             });
             stores.push(self.retried(store));
@@ -46,7 +46,7 @@ impl Stores {
         Store { backend, retry: self.retry.clone() }
     }
 
-    async fn client(&self, key: &StorageKey, user: Option<&str>) -> Result<Arc<dyn WriterBackend>, WriteError> {
+    fn client(&self, key: &StorageKey, user: Option<&str>) -> Result<Arc<dyn WriterBackend>, WriteError> {
         // Asked every time: a key that was deregistered must stop working, whatever is cached.
         if !self.vault.may_use(&key.access_key, key.backend, user) {
             self.lock().remove(&key.access_key);
@@ -59,9 +59,9 @@ impl Stores {
             .vault
             .storage(&key.access_key)
             .ok_or_else(|| gone(key.backend, "its access key has been deregistered since the upload"))?;
-        let settings = StorageSettings::from_sealable(&credential.settings)
-            .map_err(|_| gone(key.backend, "its credentials can't be read; register the store again"))?;
-        let client = settings.connect(&self.timeouts).await?;
+        let settings = StorageSettings::from_sealed(&credential.settings)
+            .ok_or_else(|| gone(key.backend, "its credentials can't be read; register the store again"))?;
+        let client = settings.connect(&self.timeouts)?;
         self.lock().insert(key.access_key.clone(), Arc::clone(&client));
         Ok(client)
     }

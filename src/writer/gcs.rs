@@ -6,8 +6,6 @@
 
 mod upload;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use google_cloud_auth::credentials::{CacheableResource, Credentials, service_account};
 use http::{Extensions, HeaderMap};
@@ -20,12 +18,11 @@ use url::Url;
 use uuid::Uuid;
 
 use self::upload::Movement;
-use super::{Body, Failure, GcsSettings, KeyPrefix, Object, WriteError, WriterBackend, chain};
+use super::{Body, Failure, GcsSettings, KeyPrefix, Object, StoreTimeouts, WriteError, WriterBackend, chain};
 use crate::job::{ContentHash, Stored, SubDir};
 
 const HOME: &str = "https://storage.googleapis.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer that are read: an object's description is about 1 KiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -45,10 +42,10 @@ impl Gcs {
     ///
     /// # Errors
     /// If the service account's key can't be used or TLS can't be set up.
-    pub fn connect(settings: &GcsSettings) -> Result<Self, WriteError> {
+    pub fn connect(settings: &GcsSettings, timeouts: &StoreTimeouts) -> Result<Self, WriteError> {
         let what = || format!("set up a client for the bucket `{}`", settings.bucket);
         let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(timeouts.connect)
             .redirect(Policy::none())
             .no_proxy()
             .build()

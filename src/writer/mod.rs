@@ -13,7 +13,7 @@ use failure::{Failure, chain};
 pub use gcs::Gcs;
 pub use retrying::{RetrySettings, Retrying};
 pub use s3::S3;
-pub use settings::{GcsSettings, KeyPrefix, S3Settings, StorageSettings};
+pub use settings::{GcsSettings, KeyPrefix, S3Settings, StorageSettings, StoreTimeouts};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -3,8 +3,6 @@
 mod multipart;
 mod request;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -22,13 +20,11 @@ use uuid::Uuid;
 
 use self::request::within;
 use super::body;
-use super::{Failure, KeyPrefix, Object, S3Settings, WriteError, WriterBackend};
+use super::{Failure, KeyPrefix, Object, S3Settings, StoreTimeouts, WriteError, WriterBackend};
 use crate::job::Stored;
 
 /// Larger objects are sent in parts. One that fits is held in memory while it is sent.
 const WHOLE_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A bucket.
 pub struct S3 {
@@ -45,12 +41,12 @@ impl S3 {
     /// Nothing is taken from the environment either: no profile, no instance metadata, no proxy. What is registered is
     /// all there is.
     #[must_use]
-    pub fn connect(settings: &S3Settings) -> Self {
+    pub fn connect(settings: &S3Settings, timeouts: &StoreTimeouts) -> Self {
         let place = match &settings.endpoint {
             Some(endpoint) => endpoint.to_string(),
             None => format!("AWS {}", settings.region),
         };
-        let client = Client::from_conf(config(settings));
+        let client = Client::from_conf(config(settings, timeouts));
         Self { client, bucket: settings.bucket.clone(), prefix: settings.prefix.clone(), place }
     }
 
@@ -105,7 +101,7 @@ impl WriterBackend for S3 {
 /// Integrity: the SDK signs the SHA-256 of every body that is in memory, and here all of them are; every store that
 /// speaks signature version 4 checks it, the oldest included. The newer checksum headers and trailers add nothing to
 /// that, and some stores refuse them, so they are left out.
-fn config(settings: &S3Settings) -> Config {
+fn config(settings: &S3Settings, timeouts: &StoreTimeouts) -> Config {
     let credentials = Credentials::new(
         settings.access_key_id.clone(),
         settings.secret_access_key.expose_secret(),
@@ -126,7 +122,7 @@ fn config(settings: &S3Settings) -> Config {
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         // Tries are the wrapper's to count, and time is kept around each request.
         .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(timeouts.connect).build())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     config.set_endpoint_url(settings.endpoint.as_ref().map(ToString::to_string));
     config.build()

@@ -4,9 +4,11 @@ mod parse;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Value, json};
 use url::Url;
 
 use super::{Gcs, Object, S3, WriteError, WriterBackend};
@@ -38,11 +40,51 @@ impl StorageSettings {
     ///
     /// # Errors
     /// If the credentials can't be used as they are or TLS can't be set up; nothing is sent yet.
-    pub fn connect(&self) -> Result<Arc<dyn WriterBackend>, WriteError> {
+    pub fn connect(&self, timeouts: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError> {
         Ok(match self {
-            Self::S3(settings) => Arc::new(S3::connect(settings)),
-            Self::Gcs(settings) => Arc::new(Gcs::connect(settings)?),
+            Self::S3(settings) => Arc::new(S3::connect(settings, timeouts)),
+            Self::Gcs(settings) => Arc::new(Gcs::connect(settings, timeouts)?),
         })
+    }
+
+    /// Everything, secrets included, as text for the vault to seal.
+    #[must_use]
+    pub fn expose_for_sealing(&self) -> SecretString {
+        SecretString::from(serde_json::to_string(self).expect("INVARIANT: these settings are strings and flags"))
+    }
+
+    /// What the vault unsealed; `None` if it is not settings of a store.
+    #[must_use]
+    pub fn from_sealed(text: &SecretString) -> Option<Self> {
+        serde_json::from_str(text.expose_secret()).ok()
+    }
+
+    /// What may be listed: no secret.
+    #[must_use]
+    pub fn summary(&self) -> Value {
+        match self {
+            Self::S3(s3) => json!({
+                "bucket": s3.bucket, "region": s3.region, "endpoint": s3.endpoint, "prefix": s3.prefix,
+                "path_style": s3.path_style,
+            }),
+            Self::Gcs(gcs) => json!({ "bucket": gcs.bucket, "endpoint": gcs.endpoint, "prefix": gcs.prefix }),
+        }
+    }
+}
+
+/// How long to wait for a remote store.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreTimeouts {
+    /// For a connection.
+    pub connect: Duration,
+    /// For a transfer that stands still.
+    pub idle: Duration,
+}
+
+impl Default for StoreTimeouts {
+    /// 5 s and 30 s.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), idle: Duration::from_secs(30) }
     }
 }
 
