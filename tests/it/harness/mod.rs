@@ -1,0 +1,3 @@
+//! What the tests share: servers that they start themselves.
+
+pub(crate) mod stores;
