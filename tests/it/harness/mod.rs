@@ -1,6 +1,7 @@
-//! What the tests stand on.
+//! What the tests share: a whole server, servers for it to talk to, tokens, pictures.
 
 pub(crate) mod app;
 pub(crate) mod picture;
 pub(crate) mod receiver;
+pub(crate) mod stores;
 pub(crate) mod token;

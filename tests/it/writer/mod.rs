@@ -1,1 +1,47 @@
-//! To come.
+//! Every store does what the trait promises, and each its own part besides.
+
+mod conformance;
+mod direct_serve;
+mod gcs;
+mod retrying;
+mod s3;
+mod scripted;
+
+use std::path::Path;
+
+use pixerve::job::{ContentHash, SubDir};
+use pixerve::writer::{Body, Object};
+
+/// A JPEG as far as a store can tell.
+fn object(sub_dir: &str, name: &str, bytes: impl Into<Vec<u8>>) -> Object {
+    let bytes = bytes.into();
+    Object {
+        sub_dir: SubDir::parse(sub_dir).expect("a valid subDir"),
+        name: name.to_owned(),
+        media_type: "image/jpeg",
+        sha256: ContentHash::of(&bytes),
+        body: Body::Bytes(bytes.into()),
+    }
+}
+
+/// The same, but its bytes in a file at `path`.
+fn object_in_file(path: &Path, sub_dir: &str, name: &str, bytes: &[u8]) -> Object {
+    let mut file = std::fs::File::create(path).expect("created");
+    std::io::Write::write_all(&mut file, bytes).expect("written");
+    let body = Body::File { path: path.to_owned(), bytes: bytes.len() as u64 };
+    Object { body, ..object(sub_dir, name, bytes) }
+}
+
+/// Bytes without a pattern that a part boundary or a line ending could hide behind, the same in every run.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    })
+    .flatten()
+    .take(size)
+    .collect()
+}

@@ -1,0 +1,206 @@
+//! Stores to write to: an S3 server in this process, and one Google Cloud Storage emulator for the whole test run.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Config, Credentials, Region};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use s3s_fs::FileSystem;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use url::Url;
+
+/// An object as its store shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StoredObject {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) content_type: Option<String>,
+}
+
+/// An S3 server on a loopback port, with its buckets in a temporary directory. It ends when it is dropped.
+pub(crate) struct S3Server {
+    pub(crate) endpoint: Url,
+    pub(crate) access_key: &'static str,
+    pub(crate) secret: &'static str,
+    root: TempDir,
+    client: Client,
+    serving: JoinHandle<()>,
+}
+
+/// Starts an S3 server without buckets.
+pub(crate) async fn s3() -> S3Server {
+    let (access_key, secret) = ("pixerve-test", "s3-canary-secret-0123456789");
+    let root = tempfile::tempdir().expect("temporary directory");
+    let service = {
+        let mut builder = S3ServiceBuilder::new(FileSystem::new(root.path()).expect("file system"));
+        builder.set_auth(SimpleAuth::from_single(access_key, secret));
+        builder.build()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback port");
+    let address = listener.local_addr().expect("address");
+    let serving = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service.clone();
+            tokio::spawn(async move {
+                let server = auto::Builder::new(TokioExecutor::new());
+                // A client that hangs up is no business of the server's.
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    let endpoint = Url::parse(&format!("http://{address}")).expect("URL");
+    let client = Client::from_conf(
+        Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("test-1"))
+            .credentials_provider(Credentials::new(access_key, secret, None, None, "test"))
+            .endpoint_url(endpoint.as_str())
+            .force_path_style(true)
+            .build(),
+    );
+    S3Server { endpoint, access_key, secret, root, client, serving }
+}
+
+impl S3Server {
+    pub(crate) fn create_bucket(&self, bucket: &str) {
+        std::fs::create_dir(self.root.path().join(bucket)).expect("bucket");
+    }
+
+    /// A body for `/register`.
+    pub(crate) fn registration(&self, bucket: &str) -> Value {
+        json!({
+            "type": "s3", "bucket": bucket, "region": "test-1", "access_key_id": self.access_key,
+            "secret_access_key": self.secret, "endpoint": self.endpoint
+        })
+    }
+
+    /// The object, if it is there, as a client of the store gets it.
+    pub(crate) async fn object(&self, bucket: &str, key: &str) -> Option<StoredObject> {
+        let answer = match self.client.get_object().bucket(bucket).key(key).send().await {
+            Ok(answer) => answer,
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_key()) => return None,
+            Err(error) => panic!("get {key}: {error:?}"),
+        };
+        let content_type = answer.content_type().map(str::to_owned);
+        let bytes = answer.body.collect().await.expect("body").to_vec();
+        Some(StoredObject { bytes, content_type })
+    }
+
+    /// Every key of the bucket, sorted.
+    pub(crate) async fn keys(&self, bucket: &str) -> Vec<String> {
+        let answer = self.client.list_objects_v2().bucket(bucket).send().await.expect("listed");
+        let mut keys: Vec<_> = answer.contents().iter().filter_map(|o| o.key().map(str::to_owned)).collect();
+        keys.sort();
+        keys
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// The emulator of Google Cloud Storage. All tests share it, so each makes a bucket of its own.
+pub(crate) struct GcsServer {
+    pub(crate) endpoint: Url,
+    http: reqwest::Client,
+}
+
+/// The emulator, started by the first test that asks for it.
+pub(crate) async fn gcs() -> GcsServer {
+    static EMULATOR: OnceLock<Emulator> = OnceLock::new();
+    let port = tokio::task::spawn_blocking(|| EMULATOR.get_or_init(Emulator::start).port).await.expect("started");
+    GcsServer {
+        endpoint: Url::parse(&format!("http://127.0.0.1:{port}")).expect("URL"),
+        http: reqwest::Client::builder().no_proxy().build().expect("client"),
+    }
+}
+
+/// The emulator's process. A static is never dropped, so it ends by itself when this process and with it the other end
+/// of its standard input is gone, however that came about.
+struct Emulator {
+    port: u16,
+    _process: Child,
+}
+
+impl Emulator {
+    fn start() -> Self {
+        let python = environment().join("bin/python");
+        assert!(python.exists(), "{} is missing: run `make test-servers` first", python.display());
+        let mut process = Command::new(&python)
+            .args(["-c", include_str!("gcs_emulator.py")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} does not start: {error}", python.display()));
+        let mut line = String::new();
+        let stdout = process.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("read");
+        let port = line.trim().parse().unwrap_or_else(|_| {
+            panic!("the GCS emulator in {} does not start: run `make test-servers` again", environment().display())
+        });
+        Self { port, _process: process }
+    }
+}
+
+/// The Python environment that holds the emulator.
+#[expect(clippy::disallowed_methods, reason = "where the test servers are is the environment's to say")]
+fn environment() -> PathBuf {
+    std::env::var("PIXERVE_TEST_GCS_EMULATOR")
+        .map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-servers/venv"), PathBuf::from)
+}
+
+impl GcsServer {
+    pub(crate) async fn create_bucket(&self, bucket: &str) {
+        let url = self.url(&["b"]);
+        let body = json!({"name": bucket}).to_string();
+        let request = self.http.post(url).header("content-type", "application/json").body(body);
+        let answer = request.send().await.expect("answer");
+        assert!(answer.status().is_success(), "create {bucket}: {}", answer.status());
+    }
+
+    /// A body for `/register`.
+    pub(crate) fn registration(&self, bucket: &str) -> Value {
+        json!({"type": "gcs", "bucket": bucket, "endpoint": self.endpoint})
+    }
+
+    /// The object, if it is there, as a client of the store gets it.
+    pub(crate) async fn object(&self, bucket: &str, key: &str) -> Option<StoredObject> {
+        let url = self.url(&["b", bucket, "o", key]);
+        let description = self.http.get(url.clone()).send().await.expect("answer");
+        if description.status() == http::StatusCode::NOT_FOUND {
+            return None;
+        }
+        let description: Value =
+            serde_json::from_slice(&description.bytes().await.expect("description")).expect("JSON");
+        let media = self.http.get(url).query(&[("alt", "media")]).send().await.expect("answer");
+        assert!(media.status().is_success(), "get {key}: {}", media.status());
+        let bytes = media.bytes().await.expect("bytes").to_vec();
+        Some(StoredObject { bytes, content_type: description["contentType"].as_str().map(str::to_owned) })
+    }
+
+    /// Every key of the bucket, sorted.
+    pub(crate) async fn keys(&self, bucket: &str) -> Vec<String> {
+        let answer = self.http.get(self.url(&["b", bucket, "o"])).send().await.expect("answer");
+        let answer: Value = serde_json::from_slice(&answer.bytes().await.expect("listing")).expect("JSON");
+        let items = answer["items"].as_array().cloned().unwrap_or_default();
+        let mut keys: Vec<_> = items.iter().filter_map(|o| o["name"].as_str().map(str::to_owned)).collect();
+        keys.sort();
+        keys
+    }
+
+    fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.endpoint.clone();
+        url.path_segments_mut().expect("a web address").pop_if_empty().extend(["storage", "v1"]).extend(segments);
+        url
+    }
+}

@@ -1,0 +1,344 @@
+//! One suite for every store. What a store must do is a function here; each runs against each store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pixerve::job::ContentHash;
+use pixerve::writer::{DirectServe, StorageSettings, WriterBackend};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{noise, object, object_in_file};
+use crate::harness::stores::{self, GcsServer, S3Server, StoredObject};
+
+/// A store and a way to look into it that is not the writer's.
+#[async_trait]
+trait Subject: Sync {
+    fn writer(&self) -> Arc<dyn WriterBackend>;
+    /// What a location starts with, before `subDir/name`.
+    fn location_base(&self) -> String;
+    /// Everything in the store, by its key below any prefix. A content type is shown only if the store keeps one.
+    async fn content(&self) -> BTreeMap<String, StoredObject>;
+}
+
+struct Direct(TempDir);
+
+impl Direct {
+    async fn start() -> Self {
+        Self(tempfile::tempdir().expect("temporary directory"))
+    }
+}
+
+#[async_trait]
+impl Subject for Direct {
+    fn writer(&self) -> Arc<dyn WriterBackend> {
+        Arc::new(DirectServe::open(self.0.path()).expect("opens"))
+    }
+
+    fn location_base(&self) -> String {
+        "/files/".to_owned()
+    }
+
+    async fn content(&self) -> BTreeMap<String, StoredObject> {
+        let mut content = BTreeMap::new();
+        let mut directories = vec![self.0.path().to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).expect("listed") {
+                let path = entry.expect("entry").path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else {
+                    let key = path.strip_prefix(self.0.path()).expect("beneath").to_str().expect("UTF-8").to_owned();
+                    let bytes = std::fs::read(&path).expect("read");
+                    content.insert(key, StoredObject { bytes, content_type: None });
+                }
+            }
+        }
+        content
+    }
+}
+
+const BUCKET: &str = "pixerve-pictures";
+
+fn connect(registration: &Value) -> Arc<dyn WriterBackend> {
+    StorageSettings::from_request(registration).expect("valid").connect().expect("a client")
+}
+
+fn with(mut registration: Value, name: &str, value: Value) -> Value {
+    registration[name] = value;
+    registration
+}
+
+struct S3 {
+    server: S3Server,
+}
+
+impl S3 {
+    async fn start() -> Self {
+        let server = stores::s3().await;
+        server.create_bucket(BUCKET);
+        Self { server }
+    }
+
+    fn registration(&self) -> Value {
+        self.server.registration(BUCKET)
+    }
+}
+
+#[async_trait]
+impl Subject for S3 {
+    fn writer(&self) -> Arc<dyn WriterBackend> {
+        connect(&with(self.registration(), "prefix", json!("site/pics")))
+    }
+
+    fn location_base(&self) -> String {
+        format!("s3://{BUCKET}/site/pics/")
+    }
+
+    async fn content(&self) -> BTreeMap<String, StoredObject> {
+        let mut content = BTreeMap::new();
+        for key in self.server.keys(BUCKET).await {
+            let object = self.server.object(BUCKET, &key).await.expect("listed, so there");
+            content.insert(key.strip_prefix("site/pics/").expect("below the prefix").to_owned(), object);
+        }
+        content
+    }
+}
+
+struct Gcs {
+    server: GcsServer,
+    bucket: String,
+}
+
+impl Gcs {
+    async fn start() -> Self {
+        let server = stores::gcs().await;
+        let bucket = format!("pixerve-{}", uuid::Uuid::now_v7().simple());
+        server.create_bucket(&bucket).await;
+        Self { server, bucket }
+    }
+
+    fn registration(&self) -> Value {
+        self.server.registration(&self.bucket)
+    }
+}
+
+#[async_trait]
+impl Subject for Gcs {
+    fn writer(&self) -> Arc<dyn WriterBackend> {
+        connect(&with(self.registration(), "prefix", json!("site/pics")))
+    }
+
+    fn location_base(&self) -> String {
+        format!("gs://{}/site/pics/", self.bucket)
+    }
+
+    async fn content(&self) -> BTreeMap<String, StoredObject> {
+        let mut content = BTreeMap::new();
+        for key in self.server.keys(&self.bucket).await {
+            let object = self.server.object(&self.bucket, &key).await.expect("listed, so there");
+            content.insert(key.strip_prefix("site/pics/").expect("below the prefix").to_owned(), object);
+        }
+        content
+    }
+}
+
+async fn stores_bytes(subject: &impl Subject) {
+    let writer = subject.writer();
+    let bytes = noise(100_000);
+    let stored = writer.put(&object("", "a.jpg", bytes.clone())).await.expect("stored");
+    assert_eq!(stored.backend, writer.name());
+    assert_eq!(stored.location, format!("{}a.jpg", subject.location_base()));
+    assert_eq!(subject.content().await["a.jpg"].bytes, bytes);
+}
+
+async fn replaces_what_is_there(subject: &impl Subject) {
+    let writer = subject.writer();
+    for bytes in [&b"long and old"[..], b"new"] {
+        writer.put(&object("t", "a.jpg", bytes)).await.expect("stored");
+    }
+    let content = subject.content().await;
+    assert_eq!((content.len(), content["t/a.jpg"].bytes.as_slice()), (1, &b"new"[..]));
+}
+
+async fn twice_is_harmless(subject: &impl Subject) {
+    let object = object("", "a.jpg", noise(5000));
+    let (one, other) = (subject.writer(), subject.writer());
+    let (first, second) = tokio::join!(one.put(&object), other.put(&object));
+    assert_eq!(first.expect("stored"), second.expect("stored"));
+    let content = subject.content().await;
+    assert_eq!((content.len(), content["a.jpg"].bytes.as_slice()), (1, noise(5000).as_slice()));
+}
+
+async fn a_large_file_arrives_whole(subject: &impl Subject) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let bytes = noise(40 * 1024 * 1024 + 1);
+    let object = object_in_file(&dir.path().join("original"), "big", "o.jpg", &bytes);
+    subject.writer().put(&object).await.expect("stored");
+    let content = subject.content().await;
+    let found = &content["big/o.jpg"];
+    assert_eq!((content.len(), found.bytes.len()), (1, bytes.len()));
+    assert_eq!(ContentHash::of(&found.bytes), object.sha256);
+    assert!(found.content_type.as_deref().is_none_or(|t| t == "image/jpeg"), "{:?}", found.content_type);
+}
+
+async fn an_empty_file_arrives(subject: &impl Subject) {
+    subject.writer().put(&object("", "a.jpg", Vec::new())).await.expect("stored");
+    assert_eq!(subject.content().await["a.jpg"].bytes, b"");
+}
+
+async fn bytes_with_another_hash_are_not_stored(subject: &impl Subject) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    for size in [1000, 17 * 1024 * 1024] {
+        let mut object = object_in_file(&dir.path().join("original"), "", "a.jpg", &noise(size));
+        object.sha256 = ContentHash::of(b"something else");
+        let error = subject.writer().put(&object).await.expect_err("refused");
+        assert!(!error.transient && error.detail.contains("SHA-256"), "{error}");
+    }
+    assert_eq!(subject.content().await, BTreeMap::new());
+}
+
+async fn the_content_type_is_kept(subject: &impl Subject) {
+    let mut object = object("", "a.webp", *b"RIFF");
+    object.media_type = "image/webp";
+    subject.writer().put(&object).await.expect("stored");
+    assert_eq!(subject.content().await["a.webp"].content_type.as_deref(), Some("image/webp"));
+}
+
+async fn awkward_names_arrive_as_they_are(subject: &impl Subject) {
+    let writer = subject.writer();
+    let longest = format!("{}_{}_65535_65535_.jpeg", "0".repeat(130), "x".repeat(80));
+    let names = ["-", "_", "a..b", "--help", "a.jpg.", "CON", "a-_.-b.jpg", "o", "acl", longest.as_str()];
+    for name in names {
+        writer.put(&object("a.b-c_d", name, name)).await.expect("stored");
+    }
+    let content = subject.content().await;
+    assert_eq!(content.len(), names.len());
+    for name in names {
+        assert_eq!(content[&format!("a.b-c_d/{name}")].bytes, name.as_bytes(), "{name}");
+    }
+}
+
+async fn directories_become_part_of_the_key(subject: &impl Subject) {
+    let writer = subject.writer();
+    for sub_dir in ["", "a", "a/b/c/d"] {
+        let stored = writer.put(&object(sub_dir, "x.jpg", "x")).await.expect("stored");
+        let path = if sub_dir.is_empty() { "x.jpg".to_owned() } else { format!("{sub_dir}/x.jpg") };
+        assert_eq!(stored.location, format!("{}{path}", subject.location_base()));
+    }
+    let keys: Vec<_> = subject.content().await.into_keys().collect();
+    assert_eq!(keys, ["a/b/c/d/x.jpg", "a/x.jpg", "x.jpg"]);
+}
+
+async fn a_probe_leaves_nothing_behind(subject: &impl Subject) {
+    subject.writer().probe().await.expect("good");
+    assert_eq!(subject.content().await, BTreeMap::new());
+}
+
+macro_rules! suite {
+    ($store:ident, $subject:ty, [$($fact:ident),+ $(,)?]) => {
+        mod $store {
+            $(
+                #[tokio::test]
+                async fn $fact() {
+                    super::$fact(&<$subject>::start().await).await;
+                }
+            )+
+        }
+    };
+}
+
+suite!(
+    direct_serve,
+    super::Direct,
+    [
+        stores_bytes,
+        replaces_what_is_there,
+        twice_is_harmless,
+        a_large_file_arrives_whole,
+        an_empty_file_arrives,
+        bytes_with_another_hash_are_not_stored,
+        awkward_names_arrive_as_they_are,
+        directories_become_part_of_the_key,
+        a_probe_leaves_nothing_behind,
+    ]
+);
+
+suite!(
+    s3,
+    super::S3,
+    [
+        stores_bytes,
+        replaces_what_is_there,
+        twice_is_harmless,
+        a_large_file_arrives_whole,
+        an_empty_file_arrives,
+        bytes_with_another_hash_are_not_stored,
+        the_content_type_is_kept,
+        awkward_names_arrive_as_they_are,
+        directories_become_part_of_the_key,
+        a_probe_leaves_nothing_behind,
+    ]
+);
+
+suite!(
+    gcs,
+    super::Gcs,
+    [
+        stores_bytes,
+        replaces_what_is_there,
+        twice_is_harmless,
+        a_large_file_arrives_whole,
+        an_empty_file_arrives,
+        bytes_with_another_hash_are_not_stored,
+        the_content_type_is_kept,
+        awkward_names_arrive_as_they_are,
+        directories_become_part_of_the_key,
+        a_probe_leaves_nothing_behind,
+    ]
+);
+
+/// A loopback port that was free a moment ago and that nobody listens on.
+fn closed_endpoint() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback port");
+    format!("http://{}", listener.local_addr().expect("address"))
+}
+
+async fn nobody_there_is_transient(registration: Value) {
+    let writer = connect(&with(registration, "endpoint", json!(closed_endpoint())));
+    let error = writer.put(&object("", "a.jpg", "x")).await.expect_err("nobody there");
+    assert!(error.transient, "{error}");
+    assert!(writer.probe().await.expect_err("nobody there").transient);
+}
+
+#[tokio::test]
+async fn an_unreachable_s3_is_transient() {
+    nobody_there_is_transient(S3::start().await.registration()).await;
+}
+
+#[tokio::test]
+async fn an_unreachable_gcs_is_transient() {
+    nobody_there_is_transient(json!({"type": "gcs", "bucket": BUCKET})).await;
+}
+
+async fn a_missing_bucket_is_final(registration: Value) {
+    let writer = connect(&with(registration, "bucket", json!("not-here")));
+    for error in [
+        writer.put(&object("", "a.jpg", "x")).await.expect_err("no bucket"),
+        writer.probe().await.expect_err("no bucket"),
+    ] {
+        assert!(!error.transient, "{error}");
+        assert!(error.what.contains("`not-here`") && error.detail.contains("404"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_s3_bucket_is_final() {
+    a_missing_bucket_is_final(S3::start().await.registration()).await;
+}
+
+#[tokio::test]
+async fn a_missing_gcs_bucket_is_final() {
+    a_missing_bucket_is_final(Gcs::start().await.registration()).await;
+}

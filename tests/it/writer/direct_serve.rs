@@ -1,0 +1,181 @@
+//! What is the served directory's alone: nothing gets out of it, and nothing half-written stays in it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pixerve::writer::{DirectServe, WriterBackend};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::object;
+
+/// A directory to serve, and one beside it that nothing may be written to.
+struct Place {
+    _both: TempDir,
+    root: std::path::PathBuf,
+    outside: std::path::PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let both = tempfile::tempdir().expect("temporary directory");
+        let (root, outside) = (both.path().join("serve"), both.path().join("outside"));
+        fs::create_dir(&root).expect("made");
+        fs::create_dir(&outside).expect("made");
+        Self { _both: both, root, outside }
+    }
+
+    fn writer(&self) -> DirectServe {
+        DirectServe::open(&self.root).expect("opens")
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).expect("listed");
+    let mut names: Vec<_> = entries.map(|e| e.expect("entry").file_name().into_string().expect("UTF-8")).collect();
+    names.sort();
+    names
+}
+
+fn touch(path: &Path) {
+    fs::File::create(path).expect("created");
+}
+
+#[tokio::test]
+async fn a_symlinked_directory_is_not_followed() {
+    let place = Place::new();
+    fs::create_dir(place.root.join("real")).expect("made");
+    symlink(&place.outside, place.root.join("link")).expect("linked");
+    symlink(&place.outside, place.root.join("real/link")).expect("linked");
+    symlink("real", place.root.join("inner")).expect("linked");
+    symlink("../outside", place.root.join("relative")).expect("linked");
+    let writer = place.writer();
+    for sub_dir in ["link", "real/link", "link/deeper", "inner", "relative"] {
+        let error = writer.put(&object(sub_dir, "a.jpg", "x")).await.expect_err("refused");
+        assert!(!error.transient && error.detail.contains("symbolic link"), "{error}");
+    }
+    assert_eq!(names(&place.outside), [""; 0]);
+    assert_eq!(names(&place.root.join("real")), ["link"]);
+}
+
+#[tokio::test]
+async fn a_link_of_the_files_own_name_is_replaced_not_followed() {
+    let place = Place::new();
+    let target = place.outside.join("target");
+    touch(&target);
+    symlink(&target, place.root.join("a.jpg")).expect("linked");
+    place.writer().put(&object("", "a.jpg", "x")).await.expect("stored");
+    assert_eq!(fs::read(&target).expect("read"), b"");
+    assert!(fs::symlink_metadata(place.root.join("a.jpg")).expect("there").is_file());
+}
+
+#[tokio::test]
+async fn a_directory_swapped_for_a_link_while_writing_lets_nothing_out() {
+    let place = Place::new();
+    let writer = place.writer();
+    let (dir, aside) = (place.root.join("a"), place.root.join("aside"));
+    fs::create_dir(&dir).expect("made");
+    let (done, outside) = (Arc::new(AtomicBool::new(false)), place.outside.clone());
+    let swapper = std::thread::spawn({
+        let done = done.clone();
+        move || {
+            let mut swaps = 0;
+            while !done.load(Ordering::Relaxed) {
+                // Any step may lose against the writer, which makes the directory anew when it is gone.
+                let _ = fs::rename(&dir, &aside);
+                let _ = symlink(&outside, &dir);
+                let _ = fs::remove_file(&dir);
+                let _ = fs::remove_dir_all(&dir);
+                let _ = fs::rename(&aside, &dir);
+                swaps += 1;
+            }
+            swaps
+        }
+    });
+    let mut stored = 0;
+    for n in 0..300 {
+        stored += usize::from(writer.put(&object("a", &format!("{n}.jpg"), "x")).await.is_ok());
+    }
+    done.store(true, Ordering::Relaxed);
+    let swaps = swapper.join().expect("no panic");
+    assert_eq!(names(&place.outside), [""; 0], "{stored} stored, {swaps} swaps");
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_is_final() {
+    let place = Place::new();
+    touch(&place.root.join("file"));
+    fs::create_dir(place.root.join("dir.jpg")).expect("made");
+    let writer = place.writer();
+    for (sub_dir, name) in [("file", "a.jpg"), ("", "dir.jpg")] {
+        let error = writer.put(&object(sub_dir, name, "x")).await.expect_err("refused");
+        assert!(!error.transient, "{error}");
+    }
+    assert_eq!(names(&place.root), ["dir.jpg", "file"], "and nothing half-written stays");
+}
+
+#[test]
+fn what_a_crash_left_half_written_is_swept_and_nothing_else() {
+    let place = Place::new();
+    fs::create_dir_all(place.root.join("a/b/c/d")).expect("made");
+    symlink(&place.outside, place.root.join("link")).expect("linked");
+    let temporary = ".0123.pixerve-tmp";
+    for dir in ["", "a", "a/b/c/d"] {
+        touch(&place.root.join(dir).join(temporary));
+        touch(&place.root.join(dir).join("kept.jpg"));
+    }
+    touch(&place.root.join(".keep"));
+    touch(&place.outside.join(temporary));
+    place.writer();
+    assert_eq!(names(&place.root), [".keep", "a", "kept.jpg", "link"]);
+    assert_eq!(names(&place.root.join("a")), ["b", "kept.jpg"]);
+    assert_eq!(names(&place.root.join("a/b/c/d")), ["kept.jpg"]);
+    assert_eq!(names(&place.outside), [temporary]);
+}
+
+#[test]
+fn a_missing_root_is_made() {
+    let place = Place::new();
+    let root = place.root.join("not/yet/there");
+    DirectServe::open(&root).expect("opens");
+    assert!(root.is_dir());
+    touch(&place.root.join("file"));
+    assert!(DirectServe::open(&place.root.join("file")).is_err());
+}
+
+/// Names that try to get out, and names at random.
+fn hostile_name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "(\\.\\./|/|\\./|[a-z]/){0,4}[a-z.]{0,8}",
+        "[\\./\\\\\u{0}a-z%]{0,12}",
+        any::<String>(),
+        "[a-zA-Z0-9._-]{1,300}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    #[test]
+    fn no_name_writes_outside_its_directory(name in hostile_name()) {
+        let place = Place::new();
+        let writer = place.writer();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        let result = runtime.block_on(writer.put(&object("sub", &name, "x")));
+        let above = names(place.root.parent().expect("a parent"));
+        prop_assert_eq!(above, ["outside", "serve"]);
+        prop_assert_eq!(names(&place.outside), [""; 0]);
+        match result {
+            Ok(stored) => {
+                prop_assert_eq!(names(&place.root.join("sub")), [name.as_str()]);
+                prop_assert_eq!(stored.location, format!("/files/sub/{name}"));
+            }
+            Err(error) => {
+                prop_assert!(!error.transient);
+                prop_assert_eq!(names(&place.root), [""; 0]);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What is Google Cloud Storage's alone.
+
+use std::sync::Arc;
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use http::StatusCode;
+use pixerve::writer::{StorageSettings, WriterBackend};
+use serde_json::{Value, json};
+
+use super::object;
+use super::scripted::Scripted;
+
+const ADDRESS: &str = "pixerve@test.iam.gserviceaccount.com";
+
+fn service_account() -> Value {
+    let key = KeyPair::generate(KeySize::Rsa2048).expect("a key");
+    let der = aws_lc_rs::encoding::Pkcs8V1Der::from(key.as_der().expect("PKCS#8"));
+    let pem =
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", BASE64_STANDARD.encode(der.as_ref()));
+    // No one may be asked for a token: `token_uri` leads nowhere.
+    json!({
+        "type": "service_account", "client_email": ADDRESS, "private_key_id": "key-1", "project_id": "test",
+        "private_key": pem, "token_uri": "http://127.0.0.1:1/token"
+    })
+}
+
+fn writer_at(endpoint: &str, credentials: &Value) -> Arc<dyn WriterBackend> {
+    let body = json!({"type": "gcs", "bucket": "pics", "endpoint": endpoint, "credentials": credentials});
+    StorageSettings::from_request(&body).expect("valid").connect().expect("a client")
+}
+
+fn google_error(status: u16, message: &str) -> Response {
+    let body = json!({"error": {"code": status, "message": message, "errors": [{"reason": "x"}]}}).to_string();
+    (StatusCode::from_u16(status).expect("a status"), body).into_response()
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_final_and_in_the_stores_words() {
+    let server = Scripted::start(|_, _| google_error(401, "Invalid Credentials")).await;
+    let account = service_account();
+    let error = writer_at(&server.endpoint, &account).put(&object("", "a.jpg", "x")).await.expect_err("refused");
+    assert!(!error.transient, "{error}");
+    assert_eq!(error.detail, "Invalid Credentials (HTTP 401)");
+
+    let asked = server.asked();
+    let token = asked[0].header("authorization").and_then(|v| v.strip_prefix("Bearer ")).expect("a bearer token");
+    let claims = token.split('.').nth(1).expect("a JWT");
+    let claims: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).expect("base64")).expect("JSON");
+    assert_eq!(claims["iss"], ADDRESS);
+    assert!(claims["scope"].as_str().is_some_and(|s| s.ends_with("devstorage.read_write")));
+    let shown = format!("{error} {error:?}");
+    for secret in [token, &account["private_key"].as_str().expect("PEM")[30..60]] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_final_and_not_shown() {
+    let server = Scripted::start(|_, _| StatusCode::OK.into_response()).await;
+    let mut account = service_account();
+    account["private_key"] = json!("-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n");
+    let error = writer_at(&server.endpoint, &account).put(&object("", "a.jpg", "x")).await.expect_err("refused");
+    assert!(!error.transient, "{error}");
+    assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
+    assert_eq!(server.asked().len(), 0);
+}
+
+#[tokio::test]
+async fn each_answer_is_final_or_transient_as_google_means_it() {
+    for (status, transient) in
+        [(400, false), (302, false), (403, false), (404, false), (408, true), (429, true), (503, true)]
+    {
+        let server = Scripted::start(move |_, _| google_error(status, "its own words")).await;
+        let error =
+            writer_at(&server.endpoint, &Value::Null).put(&object("", "a.jpg", "x")).await.expect_err("refused");
+        assert_eq!(error.transient, transient, "{error}");
+        assert_eq!(error.detail, format!("its own words (HTTP {status})"));
+        let asked = server.asked();
+        assert_eq!(asked.len(), 1, "one try, no redirect followed");
+        assert_eq!(asked[0].header("authorization"), None, "nobody's token for an emulator");
+    }
+}
+
+#[tokio::test]
+async fn a_yes_with_another_md5_is_no_yes() {
+    for answer in [json!({"md5Hash": "AAAAAAAAAAAAAAAAAAAAAA=="}).to_string(), "<html>".to_owned()] {
+        let server = Scripted::start(move |_, _| answer.clone().into_response()).await;
+        let error =
+            writer_at(&server.endpoint, &Value::Null).put(&object("", "a.jpg", "x")).await.expect_err("refused");
+        assert!(error.transient, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_store_is_told_name_type_and_hash_before_the_bytes() {
+    let server = Scripted::start(|_, _| json!({}).to_string().into_response()).await;
+    writer_at(&server.endpoint, &Value::Null).put(&object("t", "a.jpg", "x")).await.expect("stored");
+    let asked = server.asked();
+    assert_eq!(asked[0].uri, "/upload/storage/v1/b/pics/o?uploadType=multipart");
+    assert_eq!(asked[0].header("content-length"), Some(asked[0].body.len().to_string().as_str()));
+    let body = String::from_utf8(asked[0].body.to_vec()).expect("text");
+    let metadata = json!({"name": "t/a.jpg", "contentType": "image/jpeg", "md5Hash": "nd0uT3j8DGYU9RzsBA/9iA=="});
+    assert!(body.contains(&metadata.to_string()), "{body}");
+}
+
+#[tokio::test]
+async fn a_probe_that_may_not_delete_says_so() {
+    let server = Scripted::start(|before, _| match before {
+        0 => json!({}).to_string().into_response(),
+        _ => google_error(403, "storage.objects.delete denied"),
+    })
+    .await;
+    let error = writer_at(&server.endpoint, &Value::Null).probe().await.expect_err("refused");
+    assert!(!error.transient && error.detail.contains("delete denied"), "{error}");
+    let asked = server.asked();
+    assert_eq!(asked[1].method, "DELETE");
+    assert!(asked[1].uri.path().starts_with("/storage/v1/b/pics/o/pixerve-probe-"), "{}", asked[1].uri);
+}

@@ -1,0 +1,184 @@
+//! What is S3's alone.
+
+use std::sync::Arc;
+
+use md5::{Digest, Md5};
+use pixerve::job::ContentHash;
+use pixerve::writer::{StorageSettings, WriterBackend};
+use serde_json::json;
+
+use super::scripted::{Request, Scripted, s3_error, s3_yes};
+use super::{noise, object, object_in_file};
+use crate::harness::stores;
+
+const SECRET: &str = "canary-secret-9876543210";
+
+fn writer_at(endpoint: &str) -> Arc<dyn WriterBackend> {
+    let body = json!({
+        "type": "s3", "bucket": "pics", "region": "test-1", "access_key_id": "id", "secret_access_key": SECRET,
+        "endpoint": endpoint
+    });
+    StorageSettings::from_request(&body).expect("valid").connect().expect("a client")
+}
+
+fn md5_of(request: &Request) -> String {
+    hex::encode(Md5::digest(&request.body))
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_final_and_in_the_stores_words() {
+    let server = stores::s3().await;
+    server.create_bucket("pics");
+    for (id, secret, words) in
+        [(server.access_key, SECRET, "SignatureDoesNotMatch"), ("somebody-else", server.secret, "InvalidAccessKeyId")]
+    {
+        let mut body = server.registration("pics");
+        body["access_key_id"] = json!(id);
+        body["secret_access_key"] = json!(secret);
+        let writer = StorageSettings::from_request(&body).expect("valid").connect().expect("a client");
+        for error in [
+            writer.put(&object("", "a.jpg", "x")).await.expect_err("refused"),
+            writer.probe().await.expect_err("refused"),
+        ] {
+            assert!(!error.transient && error.detail.contains(words) && error.detail.contains("403"), "{error}");
+            assert!(!format!("{error} {error:?}").contains(secret), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_hash_of_the_body_is_signed_and_no_newer_checksum_is_sent() {
+    let server = Scripted::start(|_, request| s3_yes(&md5_of(request))).await;
+    let bytes = noise(300_000);
+    writer_at(&server.endpoint).put(&object("t", "a.jpg", bytes.clone())).await.expect("stored");
+    let asked = server.asked();
+    let [request] = asked.as_slice() else { panic!("{} requests", asked.len()) };
+    assert_eq!((request.method.as_str(), request.uri.path()), ("PUT", "/pics/t/a.jpg"));
+    assert_eq!(request.body, bytes);
+    assert_eq!(request.header("content-type"), Some("image/jpeg"));
+    assert_eq!(request.header("x-amz-content-sha256"), Some(ContentHash::of(&bytes).to_string().as_str()));
+    assert!(request.header("authorization").is_some_and(|v| v.starts_with("AWS4-HMAC-SHA256")));
+    for (name, value) in &request.headers {
+        let name = name.as_str();
+        assert!(
+            !name.contains("checksum") && name != "x-amz-trailer" && name != "content-encoding",
+            "{name}: {value:?}"
+        );
+        assert!(!value.to_str().expect("ASCII").contains(SECRET), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_yes_with_another_md5_is_no_yes() {
+    let server = Scripted::start(|_, _| s3_yes("00000000000000000000000000000000")).await;
+    let error = writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect_err("refused");
+    assert!(error.transient && error.detail.contains("MD5"), "{error}");
+}
+
+#[tokio::test]
+async fn an_etag_that_is_no_md5_says_nothing() {
+    for etag in ["0x8DCAFE", "00000000000000000000000000000000-1"] {
+        let server = Scripted::start(move |_, _| s3_yes(etag)).await;
+        writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect("stored");
+    }
+}
+
+#[tokio::test]
+async fn each_answer_is_final_or_transient_as_s3_means_it() {
+    for (status, code, transient) in [
+        (400, "InvalidArgument", false),
+        (400, "RequestTimeout", true),
+        (400, "BadDigest", true),
+        (301, "PermanentRedirect", false),
+        (403, "AccessDenied", false),
+        (404, "NoSuchBucket", false),
+        (408, "Whatever", true),
+        (409, "OperationAborted", true),
+        (429, "TooManyRequests", true),
+        (500, "InternalError", true),
+        (503, "SlowDown", true),
+    ] {
+        let server = Scripted::start(move |_, _| s3_error(status, code, "its own words")).await;
+        let error = writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect_err("refused");
+        assert_eq!(error.transient, transient, "{error}");
+        assert_eq!(error.detail, format!("{code}: its own words (HTTP {status})"));
+        assert_eq!(server.asked().len(), 1, "the SDK itself tries once");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_s3s_is_told_by_its_status() {
+    use axum::response::IntoResponse;
+    for (status, transient) in [(403, false), (502, true)] {
+        let page = format!("<html>{}</html>", "x".repeat(5000));
+        let server = Scripted::start(move |_, _| {
+            (http::StatusCode::from_u16(status).expect("a status"), page.clone()).into_response()
+        })
+        .await;
+        let error = writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect_err("refused");
+        assert_eq!(error.transient, transient, "{error}");
+        assert!(error.detail.contains(&status.to_string()) && error.detail.len() < 600, "{error}");
+    }
+}
+
+/// Plays a whole multipart upload, but for the part numbers `refused`.
+async fn multipart(refused: u32) -> Scripted {
+    use axum::response::IntoResponse;
+    Scripted::start(move |_, request| {
+        let query = request.query();
+        if query.contains("uploads") {
+            return "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>"
+                .into_response();
+        }
+        if query.contains(&format!("partNumber={refused}&")) || query.ends_with(&format!("partNumber={refused}")) {
+            return s3_error(500, "InternalError", "not this one");
+        }
+        if request.method == "PUT" {
+            return s3_yes(&md5_of(request));
+        }
+        "<CompleteMultipartUploadResult><ETag>x-3</ETag></CompleteMultipartUploadResult>".into_response()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_large_object_goes_in_parts_that_add_up() {
+    let server = multipart(99).await;
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let bytes = noise(20 * 1024 * 1024 + 7);
+    let object = object_in_file(&dir.path().join("original"), "", "a.jpg", &bytes);
+    writer_at(&server.endpoint).put(&object).await.expect("stored");
+    let asked = server.asked();
+    let begun = asked.first().expect("asked");
+    assert_eq!((begun.method.as_str(), begun.header("content-type")), ("POST", Some("image/jpeg")));
+    let parts: Vec<_> = asked.iter().filter(|r| r.query().contains("partNumber")).collect();
+    assert_eq!(parts.iter().map(|r| r.body.len() >> 20).collect::<Vec<_>>(), [8, 8, 4]);
+    assert_eq!(parts.iter().flat_map(|r| r.body.to_vec()).collect::<Vec<_>>(), bytes);
+    assert!(parts.iter().all(|r| r.header("x-amz-content-sha256") == Some(&*ContentHash::of(&r.body).to_string())));
+    let completed = String::from_utf8(asked.last().expect("asked").body.to_vec()).expect("XML");
+    assert!(parts.iter().all(|r| completed.contains(&md5_of(r))), "{completed}");
+}
+
+#[tokio::test]
+async fn an_upload_that_fails_half_way_is_aborted() {
+    let server = multipart(2).await;
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let object = object_in_file(&dir.path().join("original"), "", "a.jpg", &noise(20 * 1024 * 1024));
+    let error = writer_at(&server.endpoint).put(&object).await.expect_err("refused");
+    assert!(error.transient && error.detail.contains("not this one"), "{error}");
+    let asked: Vec<_> = server.asked().iter().map(|r| (r.method.to_string(), r.query().to_owned())).collect();
+    let last = asked.last().expect("asked");
+    assert!(last.0 == "DELETE" && last.1.contains("uploadId=u1"), "{asked:?}");
+    assert_eq!(asked.iter().filter(|(method, _)| method == "POST").count(), 1, "begun, never completed: {asked:?}");
+}
+
+#[tokio::test]
+async fn a_large_body_that_is_not_what_it_says_is_aborted() {
+    let server = multipart(99).await;
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let mut object = object_in_file(&dir.path().join("original"), "", "a.jpg", &noise(17 * 1024 * 1024));
+    object.sha256 = ContentHash::of(b"something else");
+    let error = writer_at(&server.endpoint).put(&object).await.expect_err("refused");
+    assert!(!error.transient, "{error}");
+    assert_eq!(server.asked().last().expect("asked").method, "DELETE");
+}
