@@ -24,7 +24,7 @@ const USER_AGENT: &str = concat!("Pixerve/", env!("CARGO_PKG_VERSION"));
 const REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// The longest `Retry-After` that is honoured in full.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// Opens what the vault sealed.
 pub trait OpenHeaders: Send + Sync + 'static {

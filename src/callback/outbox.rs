@@ -105,6 +105,10 @@ impl Outbox {
             if due.is_empty() {
                 return Ok(());
             }
+            // First who has ended, else what is due again would pass for what is still in hand.
+            while let Some(ended) = self.tries.try_join_next_with_id() {
+                self.ended(ended);
+            }
             for Delivery { job, attempts } in due {
                 let host = host_of(&job).to_owned();
                 self.lanes.take_in(Ticket { id: job.record.id, attempts, host });
@@ -128,12 +132,12 @@ impl Outbox {
     }
 
     fn ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
-        let task = match &ended {
-            Ok((task, ())) => *task,
-            Err(error) => error.id(),
+        let (task, panicked) = match ended {
+            Ok((task, ())) => (task, false),
+            Err(error) => (error.id(), true),
         };
         let Some(ticket) = self.tickets.remove(&task) else { return };
-        if ended.is_err() {
+        if panicked {
             error!(job_id = %ticket.id, host = ticket.host, "the try to deliver a callback panicked; it comes again");
         }
         self.lanes.leave(&ticket);

@@ -20,7 +20,7 @@ pub(super) struct Ticket {
 /// Every delivery in hand.
 pub(super) struct Lanes {
     in_flight_max: usize,
-    lanes: HashMap<String, Lane>,
+    by_host: HashMap<String, Lane>,
     /// Hosts with someone waiting, next turn first.
     turns: VecDeque<String>,
     /// Everyone, waiting or in flight.
@@ -36,13 +36,13 @@ struct Lane {
 impl Lanes {
     /// No deliveries; later at most `in_flight_max` at once to a host.
     pub(super) fn new(in_flight_max: usize) -> Self {
-        Self { in_flight_max, lanes: HashMap::new(), turns: VecDeque::new(), in_hand: HashSet::new() }
+        Self { in_flight_max, by_host: HashMap::new(), turns: VecDeque::new(), in_hand: HashSet::new() }
     }
 
     /// Takes a delivery in, unless it is in hand already: then it was handed out again since its lease lapsed while it
     /// waited, which has only renewed the lease.
     pub(super) fn take_in(&mut self, ticket: Ticket) {
-        let lane = self.lanes.entry(ticket.host.clone()).or_default();
+        let lane = self.by_host.entry(ticket.host.clone()).or_default();
         if lane.waiting.len() >= WAITING_MAX || !self.in_hand.insert(ticket.id) {
             return;
         }
@@ -56,7 +56,7 @@ impl Lanes {
     pub(super) fn next(&mut self) -> Option<Ticket> {
         for _ in 0..self.turns.len() {
             let host = self.turns.pop_front()?;
-            let lane = self.lanes.get_mut(&host)?;
+            let lane = self.by_host.get_mut(&host)?;
             let ticket = if lane.in_flight < self.in_flight_max { lane.waiting.pop_front() } else { None };
             lane.in_flight += usize::from(ticket.is_some());
             if !lane.waiting.is_empty() {
@@ -72,10 +72,10 @@ impl Lanes {
     /// The delivery is no longer in flight.
     pub(super) fn leave(&mut self, ticket: &Ticket) {
         self.in_hand.remove(&ticket.id);
-        let Some(lane) = self.lanes.get_mut(&ticket.host) else { return };
+        let Some(lane) = self.by_host.get_mut(&ticket.host) else { return };
         lane.in_flight = lane.in_flight.saturating_sub(1);
         if lane.in_flight == 0 && lane.waiting.is_empty() {
-            self.lanes.remove(&ticket.host);
+            self.by_host.remove(&ticket.host);
         }
     }
 }
@@ -132,6 +132,6 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, WAITING_MAX);
-        assert!(lanes.lanes.is_empty() && lanes.turns.is_empty() && lanes.in_hand.is_empty());
+        assert!(lanes.by_host.is_empty() && lanes.turns.is_empty() && lanes.in_hand.is_empty());
     }
 }

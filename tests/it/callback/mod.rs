@@ -1,1 +1,7 @@
-//! To come.
+//! Callbacks: who may be called, what is said, and what becomes of a try. The receivers are on loopback.
+
+mod address;
+mod deliver;
+mod harness;
+mod hostile;
+mod settings;

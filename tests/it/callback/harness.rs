@@ -1,0 +1,426 @@
+//! A queue that holds an outbox and nothing else, receivers on loopback, and jobs that have ended.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use pixerve::callback::{CallbackSettings, Courier, OpenHeaders, Outbox, Resolver, SystemResolver};
+use pixerve::clock::{Clock, Manual, Timestamp};
+use pixerve::job::{
+    CallbackHeader, CallbackTarget, ContentHash, HashKey, JobError, JobId, JobRecord, JobSpec, Original, Owner,
+    Priority, SealedText, SourceFormat, State, Stem, Stored, StoredFile, SubDir,
+};
+use pixerve::queue::{
+    CancelOutcome, Claim, Counts, Delivery, DeliveryOutcome, Durability, Enqueued, Filter, Job, JobQueue, Lease,
+    LeaseState, Page, PageRequest, QueueError, Reaped, Retry, Settled,
+};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Longer than any step of a test takes; only a hanging one ever sees it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Fails the test instead of letting it hang.
+pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: nothing happened"))
+}
+
+/// An outbox that runs against a [`FakeQueue`].
+pub(super) struct Running {
+    pub(super) queue: Arc<FakeQueue>,
+    pub(super) clock: Arc<Manual>,
+    outbox: JoinHandle<()>,
+    shutdown: CancellationToken,
+    _stop: DropGuard,
+}
+
+/// Settings under which loopback may be called and a try takes at most two seconds.
+pub(super) fn loopback_settings() -> CallbackSettings {
+    CallbackSettings {
+        allow: vec!["127.0.0.0/8".parse().expect("a network")],
+        timeout: Duration::from_secs(2),
+        connect_timeout: Duration::from_secs(1),
+        ..CallbackSettings::default()
+    }
+}
+
+impl Running {
+    /// Starts an outbox that resolves names as the machine does.
+    pub(super) fn start(settings: &CallbackSettings) -> Self {
+        Self::start_with(settings, Arc::new(SystemResolver))
+    }
+
+    /// Starts an outbox that asks `resolver`.
+    pub(super) fn start_with(settings: &CallbackSettings, resolver: Arc<dyn Resolver>) -> Self {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let clock = Arc::new(Manual::at(Timestamp::from_millis(784_111_777_000)));
+        let queue = Arc::new(FakeQueue::new(clock.clone()));
+        let courier = Courier::new(settings, resolver, Arc::new(PlainHeaders), clock.clone()).expect("a courier");
+        let shutdown = CancellationToken::new();
+        let outbox = Outbox::new(queue.clone(), courier, settings);
+        let outbox = tokio::spawn(outbox.run(shutdown.clone()));
+        Self { queue, clock, outbox, _stop: shutdown.clone().drop_guard(), shutdown }
+    }
+
+    /// Lets time pass for the queue, rounded up to what the clock can show.
+    pub(super) fn advance(&self, by: Duration) {
+        self.clock.advance(by + Duration::from_millis(1));
+        self.queue.due.notify_one();
+    }
+
+    /// Asks the outbox to stop.
+    pub(super) fn shut_down(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Waits until the outbox has stopped.
+    pub(super) async fn stopped(self) {
+        soon("stopping", self.outbox).await.expect("the outbox doesn't panic");
+    }
+}
+
+/// The outbox of a queue; every other call answers that the queue can't be used.
+pub(super) struct FakeQueue {
+    clock: Arc<Manual>,
+    owed: Mutex<Vec<Owed>>,
+    due: Notify,
+    settled: mpsc::UnboundedSender<(JobId, DeliveryOutcome)>,
+    settlements: AsyncMutex<mpsc::UnboundedReceiver<(JobId, DeliveryOutcome)>>,
+    /// Settlements that fail before one succeeds.
+    pub(super) settle_failures: Mutex<u32>,
+}
+
+struct Owed {
+    job: Job,
+    attempts: u32,
+    due: Duration,
+}
+
+impl FakeQueue {
+    fn new(clock: Arc<Manual>) -> Self {
+        let (settled, settlements) = mpsc::unbounded_channel();
+        Self {
+            clock,
+            owed: Mutex::default(),
+            due: Notify::new(),
+            settled,
+            settlements: AsyncMutex::new(settlements),
+            settle_failures: Mutex::new(0),
+        }
+    }
+
+    /// Puts a callback into the outbox.
+    pub(super) fn owe(&self, job: Job) -> JobId {
+        let id = job.record.id;
+        self.owed.lock().expect("no poison").push(Owed { job, attempts: 0, due: self.clock.elapsed() });
+        self.due.notify_one();
+        id
+    }
+
+    /// Waits for the next settlement.
+    pub(super) async fn settlement(&self) -> (JobId, DeliveryOutcome) {
+        soon("a settlement", async { self.settlements.lock().await.recv().await }).await.expect("the queue lives")
+    }
+
+    /// Waits for the next settlement, which must ask for another try; answers after what time.
+    pub(super) async fn retry(&self) -> Duration {
+        match self.settlement().await.1 {
+            DeliveryOutcome::Retry(wait) => wait,
+            DeliveryOutcome::Done => panic!("settled for good"),
+        }
+    }
+
+    /// How many callbacks are still owed.
+    pub(super) fn owed(&self) -> usize {
+        self.owed.lock().expect("no poison").len()
+    }
+}
+
+fn unavailable<T>() -> Result<T, QueueError> {
+    Err(QueueError::Unavailable { what: "this queue is an outbox and nothing else".to_owned(), source: None })
+}
+
+#[async_trait]
+impl JobQueue for FakeQueue {
+    async fn due_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, QueueError> {
+        let now = self.clock.elapsed();
+        let mut owed = self.owed.lock().expect("no poison");
+        let due = owed.iter_mut().filter(|owed| owed.due <= now).take(limit);
+        Ok(due
+            .map(|owed| {
+                owed.due = now + lease;
+                Delivery { job: owed.job.clone(), attempts: owed.attempts }
+            })
+            .collect())
+    }
+
+    async fn settle_delivery(&self, id: &JobId, outcome: DeliveryOutcome) -> Result<(), QueueError> {
+        {
+            let mut failures = self.settle_failures.lock().expect("no poison");
+            if let Some(left) = failures.checked_sub(1) {
+                *failures = left;
+                return Err(QueueError::StorageFull);
+            }
+        }
+        let mut owed = self.owed.lock().expect("no poison");
+        match outcome {
+            DeliveryOutcome::Done => owed.retain(|owed| owed.job.record.id != *id),
+            DeliveryOutcome::Retry(wait) => {
+                for owed in owed.iter_mut().filter(|owed| owed.job.record.id == *id) {
+                    owed.attempts += 1;
+                    owed.due = self.clock.elapsed() + wait;
+                }
+            }
+        }
+        drop(owed);
+        self.settled.send((*id, outcome)).expect("the test listens");
+        Ok(())
+    }
+
+    async fn wait_delivery(&self, at_most: Duration) {
+        let _ = tokio::time::timeout(at_most, self.due.notified()).await;
+    }
+
+    async fn get(&self, id: &JobId) -> Result<Option<Job>, QueueError> {
+        let owed = self.owed.lock().expect("no poison");
+        Ok(owed.iter().find(|owed| owed.job.record.id == *id).map(|owed| owed.job.clone()))
+    }
+
+    async fn enqueue(&self, _: JobRecord) -> Result<Enqueued, QueueError> {
+        unavailable()
+    }
+    async fn live(&self, _: &Owner, _: &ContentHash) -> Result<Option<Job>, QueueError> {
+        unavailable()
+    }
+    async fn claim(&self, _: usize, _: Duration) -> Result<Vec<Claim>, QueueError> {
+        unavailable()
+    }
+    async fn wait_ready(&self, _: Duration) {}
+    async fn extend(&self, _: &Lease, _: Duration) -> Result<LeaseState, QueueError> {
+        unavailable()
+    }
+    async fn complete(&self, _: &Lease, _: Vec<StoredFile>) -> Result<Settled, QueueError> {
+        unavailable()
+    }
+    async fn fail(&self, _: &Lease, _: JobError, _: Vec<StoredFile>, _: Retry) -> Result<Settled, QueueError> {
+        unavailable()
+    }
+    async fn crashed(&self, _: &Lease, _: JobError) -> Result<Settled, QueueError> {
+        unavailable()
+    }
+    async fn release(&self, _: &Lease) -> Result<Settled, QueueError> {
+        unavailable()
+    }
+    async fn cancel(&self, _: &JobId, _: Vec<StoredFile>) -> Result<CancelOutcome, QueueError> {
+        unavailable()
+    }
+    async fn newest(&self, _: &HashKey) -> Result<Option<Job>, QueueError> {
+        unavailable()
+    }
+    async fn list(&self, _: &Filter, _: PageRequest) -> Result<Page, QueueError> {
+        unavailable()
+    }
+    async fn counts(&self) -> Result<Counts, QueueError> {
+        unavailable()
+    }
+    async fn reap_expired(&self, _: usize) -> Result<Reaped, QueueError> {
+        unavailable()
+    }
+    async fn purge(&self, _: Timestamp, _: usize) -> Result<usize, QueueError> {
+        unavailable()
+    }
+    async fn shutdown(&self) -> Result<(), QueueError> {
+        unavailable()
+    }
+    fn durability(&self) -> Durability {
+        Durability::None
+    }
+}
+
+/// "Sealed" headers are lines of `name: value`; anything else doesn't open.
+struct PlainHeaders;
+
+impl OpenHeaders for PlainHeaders {
+    fn open(&self, _: &JobId, sealed: &SealedText) -> Result<Vec<CallbackHeader>, String> {
+        let header = |line: &str| {
+            let (name, value) = line.split_once(": ")?;
+            Some(CallbackHeader { name: name.parse().ok()?, value: SecretString::from(value) })
+        };
+        sealed.0.split('|').map(|line| header(line).ok_or_else(|| "the seal is broken".to_owned())).collect()
+    }
+}
+
+/// A job that ended well and owes a callback to `url`.
+pub(super) fn completed(url: &str) -> Job {
+    let created_at = Timestamp::from_millis(1_700_000_000_000);
+    let sha256 = ContentHash::of(b"the original");
+    let owner = Owner { user: None, sub: "user-123".to_owned() };
+    let original = Original { format: SourceFormat::Png, sha256, bytes: 12, width: 3, height: 2 };
+    let spec = JobSpec {
+        priority: Priority::Realtime,
+        keep_original: true,
+        direct_host: true,
+        storage: Vec::new(),
+        sub_dir: SubDir::default(),
+        variants: Vec::new(),
+    };
+    let callback = CallbackTarget { url: url.parse().expect("a URL"), sealed_headers: None };
+    let record = JobRecord {
+        id: JobId::new(created_at),
+        hash: HashKey::new(&sha256, &owner),
+        owner,
+        stem: Stem::of("photo.png"),
+        original,
+        spec,
+        callback: Some(callback),
+        job_data: serde_json::json!({"directHost": true, "keepOriginal": true}),
+        created_at,
+    };
+    let name = record.original_name();
+    let stored = Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") };
+    let file =
+        StoredFile { name, format: "png".to_owned(), width: 3, height: 2, bytes: 12, sha256, stored: vec![stored] };
+    Job {
+        record,
+        state: State::Completed,
+        seq: 1,
+        attempts: 1,
+        crashes: 0,
+        not_before: None,
+        started_at: Some(created_at),
+        finished_at: Some(created_at.after(Duration::from_millis(2_500))),
+        error: None,
+        files: vec![file],
+    }
+}
+
+/// The same with these headers, `name: value` joined by `|`.
+pub(super) fn with_headers(mut job: Job, headers: &str) -> Job {
+    let target = job.record.callback.as_mut().expect("it has a callback");
+    target.sealed_headers = Some(SealedText(headers.to_owned()));
+    job
+}
+
+/// What a receiver was sent.
+pub(super) struct Received {
+    pub(super) method: http::Method,
+    pub(super) target: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// A receiver on loopback that answers from a list, then 200.
+pub(super) struct Receiver {
+    pub(super) address: SocketAddr,
+    received: AsyncMutex<mpsc::UnboundedReceiver<Received>>,
+}
+
+/// A reply without a body.
+pub(super) fn reply(status: u16, headers: &[(&str, &str)]) -> Response<String> {
+    let reply = Response::builder().status(status);
+    let reply = headers.iter().fold(reply, |reply, (name, value)| reply.header(*name, *value));
+    reply.body(String::new()).expect("a reply")
+}
+
+impl Receiver {
+    /// Starts on a free port of 127.0.0.1.
+    pub(super) async fn start(replies: Vec<Response<String>>) -> Self {
+        Self::start_on((Ipv4Addr::LOCALHOST, 0).into(), replies).await
+    }
+
+    /// Starts on `address`.
+    pub(super) async fn start_on(address: SocketAddr, replies: Vec<Response<String>>) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let (sender, received) = mpsc::unbounded_channel();
+        let replies = Arc::new(Mutex::new(VecDeque::from(replies)));
+        let app = Router::new().fallback(move |request: Request| {
+            let (sender, replies) = (sender.clone(), replies.clone());
+            async move {
+                let (head, body) = request.into_parts();
+                let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+                let target = head.uri.to_string();
+                let _ = sender.send(Received { method: head.method, target, headers: head.headers, body });
+                let next = replies.lock().expect("no poison").pop_front();
+                next.map_or_else(|| StatusCode::OK.into_response(), IntoResponse::into_response)
+            }
+        });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { address, received: AsyncMutex::new(received) }
+    }
+
+    /// A URL of this receiver.
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Waits for the next request.
+    pub(super) async fn request(&self) -> Received {
+        soon("a request", async { self.received.lock().await.recv().await }).await.expect("the receiver lives")
+    }
+
+    /// How many requests are there that nobody waited for.
+    pub(super) async fn pending(&self) -> usize {
+        self.received.lock().await.len()
+    }
+}
+
+/// A listener that nobody may connect to.
+pub(super) struct Canary(StdListener);
+
+impl Canary {
+    /// Listens on a free port of 127.0.0.1.
+    pub(super) fn listen() -> Self {
+        let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("non-blocking");
+        Self(listener)
+    }
+
+    /// Its port.
+    pub(super) fn port(&self) -> u16 {
+        self.0.local_addr().expect("its address").port()
+    }
+
+    /// Panics if anyone connected. The kernel queues a connection before `connect` returns, so none is missed.
+    pub(super) fn assert_untouched(&self) {
+        let touched = self.0.accept();
+        assert!(matches!(&touched, Err(error) if error.kind() == io::ErrorKind::WouldBlock), "{touched:?}");
+    }
+}
+
+/// A resolver that answers from a list, whatever the name, and counts.
+pub(super) struct ScriptedResolver {
+    answers: Mutex<VecDeque<Vec<IpAddr>>>,
+}
+
+impl ScriptedResolver {
+    /// Answers these, one a look-up.
+    pub(super) fn answering(answers: &[&[&str]]) -> Arc<Self> {
+        let parse = |answer: &&[&str]| answer.iter().map(|ip| ip.parse().expect("an address")).collect();
+        Arc::new(Self { answers: Mutex::new(answers.iter().map(parse).collect()) })
+    }
+
+    /// Answers nobody asked for yet.
+    pub(super) fn left(&self) -> usize {
+        self.answers.lock().expect("no poison").len()
+    }
+}
+
+#[async_trait]
+impl Resolver for ScriptedResolver {
+    async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let answer = self.answers.lock().expect("no poison").pop_front();
+        answer.ok_or_else(|| io::Error::other(format!("{host} was looked up once more than expected")))
+    }
+}
