@@ -3,6 +3,18 @@
 //! Calls are written so that Redis could serve them: claim with a lease, renew, settle with a fence, cancel, look up,
 //! page, count. Every implementation passes the one conformance suite in `tests/it/queue`.
 
+pub mod memory;
+pub mod sled;
+
+mod key;
+mod machine;
+mod outbox;
+mod read;
+mod record;
+mod schedule;
+mod signal;
+mod store;
+
 use std::error::Error;
 use std::time::Duration;
 
@@ -220,6 +232,17 @@ impl Default for QueueSettings {
     }
 }
 
+/// Whom to blame when the server died while jobs were processing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// Nobody: a job's pixels are worked on in a child process, whose death is counted by [`JobQueue::crashed`].
+    /// A job that crashed takes nobody along, and runs among the others.
+    Nobody,
+    /// Every job that was processing: they run in the server's own process. A job that crashed then runs alone:
+    /// it waits until nothing else is processing, and halts other claims until it has run.
+    InFlight,
+}
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
@@ -274,6 +297,12 @@ pub enum QueueError {
     },
 }
 
+impl QueueError {
+    fn closed() -> Self {
+        Self::Unavailable { what: "it is shut down".to_owned(), source: None }
+    }
+}
+
 /// The queue. `Ok` means that the change survives what [`JobQueue::durability`] says.
 #[async_trait]
 pub trait JobQueue: Send + Sync + 'static {
@@ -284,8 +313,8 @@ pub trait JobQueue: Send + Sync + 'static {
     async fn live(&self, owner: &Owner, content: &ContentHash) -> Result<Option<Job>, QueueError>;
 
     /// Claims up to `max` jobs: realtime before queued (but see [`QueueSettings::realtime_run_max`]), owners in turn,
-    /// each owner's first in first out. A job that crashed before is claimed only while nothing else is processing,
-    /// and halts other claims until it has run.
+    /// each owner's first in first out. Under [`Blame::InFlight`] a job that crashed before is claimed only while
+    /// nothing else is processing, and halts other claims until it has run.
     async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claim>, QueueError>;
 
     /// Returns when a claim may find something, or after `at_most`. A hint: spurious and missed wake-ups are allowed.

@@ -1,0 +1,140 @@
+//! The keys of the tables. Every one can be derived from the job's record.
+
+use std::ops::Range;
+
+use super::store::{Batch, Table};
+use super::{Cursor, Filter, Job, QueueError};
+use crate::clock::Timestamp;
+use crate::job::{HashKey, JobId, Owner, State};
+
+const OWNER_BYTES: usize = 16;
+
+pub(super) const SCHEMA: &[u8] = b"schema";
+pub(super) const SEQ: &[u8] = b"seq";
+pub(super) const TOKEN: &[u8] = b"token";
+
+/// The table that a job in this state is in.
+pub(super) fn home(state: State) -> Table {
+    match state {
+        State::Pending | State::Processing => Table::Jobs,
+        State::Completed => Table::Success,
+        State::Failed | State::Cancelled => Table::Failures,
+    }
+}
+
+/// Puts a new job into every index.
+pub(super) fn add(batch: &mut Batch, job: &Job) {
+    let by = [Filter::default(), Filter { state: None, owner: Some(job.record.owner.clone()) }];
+    for filter in by {
+        batch.put(Table::Listing, listed(&filter, job.seq), *job.record.id.as_bytes());
+    }
+    batch.put(Table::ByHash, of_hash(&job.record.hash, job.seq), *job.record.id.as_bytes());
+    for filter in with_state(job, job.state) {
+        batch.put(Table::Listing, listed(&filter, job.seq), *job.record.id.as_bytes());
+    }
+}
+
+/// Moves a job that was in state `before` to where it is listed now.
+pub(super) fn move_on(batch: &mut Batch, job: &Job, before: State) {
+    for filter in with_state(job, before) {
+        batch.remove(Table::Listing, listed(&filter, job.seq));
+    }
+    for filter in with_state(job, job.state) {
+        batch.put(Table::Listing, listed(&filter, job.seq), *job.record.id.as_bytes());
+    }
+}
+
+/// Takes a job out of every index and table.
+pub(super) fn forget(batch: &mut Batch, job: &Job) {
+    let [by_state, by_both] = with_state(job, job.state);
+    let by_owner = Filter { state: None, owner: Some(job.record.owner.clone()) };
+    for filter in [Filter::default(), by_owner, by_state, by_both] {
+        batch.remove(Table::Listing, listed(&filter, job.seq));
+    }
+    batch.remove(Table::ByHash, of_hash(&job.record.hash, job.seq));
+    if let Some(finished) = job.finished_at {
+        batch.remove(Table::ByDone, done(finished, &job.record.id));
+    }
+    batch.remove(home(job.state), *job.record.id.as_bytes());
+}
+
+/// Everything that a filter lists, oldest first.
+pub(super) fn listing(filter: &Filter) -> Range<Vec<u8>> {
+    listed(filter, 0)..listed(filter, u64::MAX)
+}
+
+/// The part of a list that is older than a cursor.
+pub(super) fn listing_before(filter: &Filter, cursor: Option<&Cursor>) -> Result<Range<Vec<u8>>, QueueError> {
+    let end = match cursor {
+        None => u64::MAX,
+        Some(Cursor(text)) if text.len() == 16 => u64::from_str_radix(text, 16).map_err(|_| QueueError::BadCursor)?,
+        Some(_) => return Err(QueueError::BadCursor),
+    };
+    Ok(listed(filter, 0)..listed(filter, end))
+}
+
+/// Where the page after the job at `seq` begins.
+pub(super) fn cursor(seq: u64) -> Cursor {
+    Cursor(format!("{seq:016x}"))
+}
+
+/// Every job with this hash, oldest first.
+pub(super) fn hash(hash: &HashKey) -> Range<Vec<u8>> {
+    of_hash(hash, 0)..of_hash(hash, u64::MAX)
+}
+
+/// A job that ended then.
+pub(super) fn done(finished: Timestamp, id: &JobId) -> Vec<u8> {
+    [finished.as_millis().to_be_bytes().as_slice(), id.as_bytes()].concat()
+}
+
+/// What ended before then.
+pub(super) fn done_before(finished: Timestamp) -> Range<Vec<u8>> {
+    Vec::new()..finished.as_millis().to_be_bytes().to_vec()
+}
+
+/// The id at the end of a [`done`] key.
+pub(super) fn id_of_done(key: &[u8]) -> Option<JobId> {
+    id(key.get(8..)?)
+}
+
+/// An id that is a key or a value.
+pub(super) fn id(bytes: &[u8]) -> Option<JobId> {
+    bytes.try_into().ok().map(JobId::from_bytes)
+}
+
+fn with_state(job: &Job, state: State) -> [Filter; 2] {
+    let owner = Some(job.record.owner.clone());
+    [Filter { state: Some(state), owner: None }, Filter { state: Some(state), owner }]
+}
+
+fn listed(filter: &Filter, seq: u64) -> Vec<u8> {
+    let mut key = vec![u8::from(filter.state.is_some()) | u8::from(filter.owner.is_some()) << 1];
+    if let Some(owner) = &filter.owner {
+        key.extend_from_slice(&short(owner));
+    }
+    key.extend(filter.state.map(number));
+    key.extend_from_slice(&seq.to_be_bytes());
+    key
+}
+
+fn of_hash(hash: &HashKey, seq: u64) -> Vec<u8> {
+    [hash.as_str().as_bytes(), &[0], &seq.to_be_bytes()].concat()
+}
+
+/// Enough of the digest to tell owners apart in a key. Whoever reads compares the owner itself.
+fn short(owner: &Owner) -> [u8; OWNER_BYTES] {
+    let mut short = [0; OWNER_BYTES];
+    short.copy_from_slice(&owner.digest()[..OWNER_BYTES]);
+    short
+}
+
+fn number(state: State) -> u8 {
+    match state {
+        State::Pending => 0,
+        State::Processing => 1,
+        State::Completed => 2,
+        State::Failed => 3,
+        State::Cancelled => 4,
+    }
+}

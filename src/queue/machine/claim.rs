@@ -1,0 +1,52 @@
+//! Jobs going out, and leases held longer.
+
+use std::time::Duration;
+
+use super::Machine;
+use crate::job::{JobId, State};
+use crate::queue::store::{Batch, Store, Table};
+use crate::queue::{Claim, Lease, LeaseState, QueueError, read};
+
+impl<S: Store> Machine<S> {
+    pub(in crate::queue) fn claim(&mut self, max: usize, lease: Duration) -> Result<Vec<Claim>, QueueError> {
+        let mut claims = Vec::new();
+        while claims.len() < max {
+            let Some(id) = self.schedule.next(self.clock.elapsed()) else { break };
+            claims.extend(self.claim_one(&id, lease)?);
+        }
+        Ok(claims)
+    }
+
+    fn claim_one(&mut self, id: &JobId, lease: Duration) -> Result<Option<Claim>, QueueError> {
+        let Some(mut stored) = read::stored_in(&*self.store, Table::Jobs, id)? else {
+            tracing::error!(job = %id, "a scheduled job has no record");
+            self.schedule.remove(id);
+            return Ok(None);
+        };
+        let mut batch = Batch::default();
+        stored.token = self.token.take(&mut batch);
+        stored.wait_ms = 0;
+        stored.job.state = State::Processing;
+        stored.job.attempts += 1;
+        stored.job.not_before = None;
+        stored.job.started_at.get_or_insert_with(|| self.clock.now());
+        Self::write_live(&mut batch, &stored, State::Pending)?;
+        self.apply(&batch)?;
+
+        let expires = self.clock.elapsed().saturating_add(lease);
+        self.schedule.lease(id, stored.token, expires);
+        Ok(Some(Claim { lease: Lease { id: *id, token: stored.token, expires }, job: stored.job }))
+    }
+
+    /// Not durable: after a restart every lease is void anyway.
+    pub(in crate::queue) fn extend(&mut self, lease: &Lease, by: Duration) -> Result<LeaseState, QueueError> {
+        if self.schedule.token(&lease.id) == Some(lease.token) {
+            let expires = self.clock.elapsed().saturating_add(by);
+            self.schedule.extend(&lease.id, expires);
+            return Ok(LeaseState::Held(expires));
+        }
+        let job = read::job(&*self.store, &lease.id)?;
+        let cancelled = job.is_some_and(|job| job.state == State::Cancelled);
+        Ok(if cancelled { LeaseState::Cancelled } else { LeaseState::Lost })
+    }
+}

@@ -1,0 +1,61 @@
+//! Jobs coming in.
+
+use super::{Machine, encode, live};
+use crate::job::{JobRecord, State};
+use crate::queue::record::StoredJob;
+use crate::queue::store::{Batch, Store, StoreError, Table};
+use crate::queue::{Enqueued, Job, QueueError, key, read};
+
+impl<S: Store> Machine<S> {
+    pub(in crate::queue) fn enqueue(&mut self, record: JobRecord) -> Result<Enqueued, QueueError> {
+        let max = self.settings.record_bytes_max;
+        let json = serde_json::to_vec(&record).map_err(|e| StoreError::failed("writing a record", e))?;
+        if json.len() > max {
+            return Err(QueueError::TooLarge { bytes: json.len(), max });
+        }
+        // What is known is known, however full the queue is.
+        if read::stored(&*self.store, &record.id)?.is_some() {
+            return Ok(Enqueued::Known);
+        }
+        if let Some(job) = read::live(&*self.store, &record.hash)? {
+            return Ok(Enqueued::Duplicate(Box::new(job)));
+        }
+        self.check_depth(&record)?;
+
+        let mut batch = Batch::default();
+        let seq = self.seq.take(&mut batch);
+        let stored = StoredJob { job: fresh(record, seq), token: 0, wait_ms: 0 };
+        batch.put(Table::Jobs, *stored.job.record.id.as_bytes(), encode(&stored)?);
+        key::add(&mut batch, &stored.job);
+        self.apply(&batch)?;
+        self.schedule.wait(live(&stored.job), None);
+        Ok(Enqueued::Created)
+    }
+
+    fn check_depth(&self, record: &JobRecord) -> Result<(), QueueError> {
+        let depth = self.schedule.depth();
+        if depth >= self.settings.depth_max {
+            return Err(QueueError::Full { depth });
+        }
+        let depth = self.schedule.owner_depth(&record.owner.digest());
+        if depth >= self.settings.owner_depth_max {
+            return Err(QueueError::OwnerFull { depth });
+        }
+        Ok(())
+    }
+}
+
+fn fresh(record: JobRecord, seq: u64) -> Job {
+    Job {
+        record,
+        state: State::Pending,
+        seq,
+        attempts: 0,
+        crashes: 0,
+        not_before: None,
+        started_at: None,
+        finished_at: None,
+        error: None,
+        files: Vec::new(),
+    }
+}

@@ -1,0 +1,73 @@
+//! What has to be looked for: lapsed leases, and ended jobs that may be forgotten.
+
+use super::{Machine, ended_count};
+use crate::clock::Timestamp;
+use crate::job::{JobError, State};
+use crate::queue::store::{Batch, Order, Store, Table};
+use crate::queue::{Job, QueueError, Reaped, key, read};
+
+/// Jobs forgotten in one batch: batches are kept small, since each holds up all others.
+const FORGOTTEN_AT_ONCE: usize = 32;
+
+impl<S: Store> Machine<S> {
+    pub(in crate::queue) fn reap_expired(&mut self, limit: usize) -> Result<Reaped, QueueError> {
+        let mut reaped = Reaped::default();
+        for id in self.schedule.expired(self.clock.elapsed(), limit) {
+            let Some(mut stored) = read::stored_in(&*self.store, Table::Jobs, &id)? else {
+                tracing::error!(job = %id, "a leased job has no record");
+                self.schedule.remove(&id);
+                continue;
+            };
+            if stored.job.attempts < self.settings.attempts_max {
+                self.put_back(stored, State::Processing, None)?;
+                reaped.requeued.push(id);
+            } else {
+                let detail = format!("the worker of attempt {} was not heard of again", stored.job.attempts);
+                stored.job.error = Some(JobError::new("lease_expired", detail));
+                self.end_failed(stored)?;
+                reaped.failed.push(id);
+            }
+        }
+        Ok(reaped)
+    }
+
+    pub(in crate::queue) fn purge(&mut self, finished_before: Timestamp, limit: usize) -> Result<usize, QueueError> {
+        let keys = key::done_before(finished_before);
+        let mut from = keys.start;
+        let mut forgotten = 0;
+        while forgotten < limit {
+            let at_once = FORGOTTEN_AT_ONCE.min(limit - forgotten);
+            let entries = self.store.range(Table::ByDone, &from..&keys.end, Order::Ascending, at_once)?;
+            let Some((last, _)) = entries.last() else { break };
+            // The first key behind it.
+            from = [last.as_slice(), &[0]].concat();
+            forgotten += self.forget(&entries)?;
+        }
+        Ok(forgotten)
+    }
+
+    fn forget(&mut self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<usize, QueueError> {
+        let mut batch = Batch::default();
+        let mut jobs: Vec<Job> = Vec::new();
+        for (done, _) in entries {
+            let Some(id) = key::id_of_done(done) else { continue };
+            if self.outbox.get(&id).is_some() {
+                continue;
+            }
+            match read::job(&*self.store, &id)? {
+                Some(job) => {
+                    key::forget(&mut batch, &job);
+                    jobs.push(job);
+                }
+                None => batch.remove(Table::ByDone, done.as_slice()),
+            }
+        }
+        self.apply(&batch)?;
+        for job in &jobs {
+            if let Some(count) = ended_count(&mut self.ended, job.state) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        Ok(jobs.len())
+    }
+}

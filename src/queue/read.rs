@@ -1,0 +1,79 @@
+//! Looking jobs up. A job moves from live to ended in one batch and never back, so a look that goes the same way
+//! doesn't miss it.
+
+use super::key;
+use super::record::{self, StoredJob};
+use super::store::{Order, Store, StoreError, Table};
+use super::{Filter, Job, Page, PageRequest, QueueError};
+use crate::job::{HashKey, JobId};
+
+const PAGE_MAX: usize = 200;
+
+/// A job with what only the queue knows of it.
+pub(super) fn stored<S: Store>(store: &S, id: &JobId) -> Result<Option<StoredJob>, QueueError> {
+    for table in [Table::Jobs, Table::Success, Table::Failures] {
+        if let Some(stored) = stored_in(store, table, id)? {
+            return Ok(Some(stored));
+        }
+    }
+    Ok(None)
+}
+
+/// The same, looked for in one table.
+pub(super) fn stored_in<S: Store>(store: &S, table: Table, id: &JobId) -> Result<Option<StoredJob>, QueueError> {
+    let Some(bytes) = store.get(table, id.as_bytes())? else { return Ok(None) };
+    let stored = record::decode(&bytes).map_err(|e| StoreError::failed("reading a job's record", e))?;
+    Ok(Some(stored))
+}
+
+/// The job with this id.
+pub(super) fn job<S: Store>(store: &S, id: &JobId) -> Result<Option<Job>, QueueError> {
+    Ok(stored(store, id)?.map(|stored| stored.job))
+}
+
+/// The newest job with this hash.
+pub(super) fn newest<S: Store>(store: &S, hash: &HashKey) -> Result<Option<Job>, QueueError> {
+    let keys = key::hash(hash);
+    let newest = store.range(Table::ByHash, &keys.start..&keys.end, Order::Descending, 1)?;
+    match newest.first().and_then(|(_, id)| key::id(id)) {
+        Some(id) => job(store, &id),
+        None => Ok(None),
+    }
+}
+
+/// The live job with this hash: while it lives there can be no newer one.
+pub(super) fn live<S: Store>(store: &S, hash: &HashKey) -> Result<Option<Job>, QueueError> {
+    Ok(newest(store, hash)?.filter(|job| !job.state.is_terminal()))
+}
+
+/// A part of a list, newest first.
+pub(super) fn page<S: Store>(store: &S, filter: &Filter, request: &PageRequest) -> Result<Page, QueueError> {
+    let limit = request.limit.clamp(1, PAGE_MAX);
+    let mut keys = key::listing_before(filter, request.cursor.as_ref())?;
+    let mut jobs: Vec<Job> = Vec::with_capacity(limit);
+    loop {
+        let entries = store.range(Table::Listing, &keys.start..&keys.end, Order::Descending, limit + 1)?;
+        let exhausted = entries.len() <= limit;
+        for (listed, id) in entries {
+            keys.end.clone_from(&listed);
+            let Some(found) = key::id(&id).map(|id| job(store, &id)).transpose()?.flatten() else { continue };
+            // It may have moved on since it was listed, and another owner's key may begin alike.
+            if !lists(filter, &found) || !listed.ends_with(&found.seq.to_be_bytes()) {
+                continue;
+            }
+            if jobs.len() == limit {
+                let next = jobs.last().map(|last| key::cursor(last.seq));
+                return Ok(Page { jobs, next });
+            }
+            jobs.push(found);
+        }
+        if exhausted {
+            return Ok(Page { jobs, next: None });
+        }
+    }
+}
+
+fn lists(filter: &Filter, job: &Job) -> bool {
+    filter.state.is_none_or(|state| state == job.state)
+        && filter.owner.as_ref().is_none_or(|owner| *owner == job.record.owner)
+}

@@ -1,0 +1,73 @@
+//! How a record lies in a store: a version byte, then JSON. A version that was ever released stays readable, and what
+//! is written is always the newest.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Job;
+use crate::clock::Timestamp;
+
+const VERSION: u8 = 1;
+
+/// The layout of all tables together; a store with a newer one is refused.
+pub(super) const SCHEMA: u32 = 1;
+
+/// A job and what only the queue needs to know of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredJob {
+    pub(super) job: Job,
+    /// Of its last claim; 0 before the first.
+    pub(super) token: u64,
+    /// How long it was told to wait when `not_before` was set: after a restart it waits no longer than that,
+    /// whatever the wall clock has done.
+    pub(super) wait_ms: u64,
+}
+
+/// A callback that is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredDelivery {
+    pub(super) due: Timestamp,
+    /// As in [`StoredJob::wait_ms`].
+    pub(super) wait_ms: u64,
+    pub(super) attempts: u32,
+}
+
+/// Why a record can't be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    #[error("the record is empty")]
+    Empty,
+    #[error("the record has version {0}; this Pixerve knows version {VERSION}")]
+    Version(u8),
+    #[error("the record is not what its version says")]
+    Json(#[from] serde_json::Error),
+}
+
+pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, RecordError> {
+    let mut bytes = vec![VERSION];
+    serde_json::to_writer(&mut bytes, record)?;
+    Ok(bytes)
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
+    match bytes.split_first() {
+        Some((&VERSION, json)) => Ok(serde_json::from_slice(json)?),
+        Some((&version, _)) => Err(RecordError::Version(version)),
+        None => Err(RecordError::Empty),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_an_unknown_version_is_refused() {
+        let delivery = StoredDelivery { due: Timestamp::from_millis(7), wait_ms: 3, attempts: 1 };
+        let mut bytes = encode(&delivery).expect("it serializes");
+        assert_eq!(decode::<StoredDelivery>(&bytes).expect("it is of this version"), delivery);
+        bytes[0] = 2;
+        assert!(matches!(decode::<StoredDelivery>(&bytes), Err(RecordError::Version(2))));
+        assert!(matches!(decode::<StoredDelivery>(&[]), Err(RecordError::Empty)));
+    }
+}

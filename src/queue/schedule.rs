@@ -1,0 +1,230 @@
+//! Which job is next: lanes, turns, delays, leases and suspects of the live jobs. Plain data, rebuilt at every start.
+//! Times are those of [`crate::clock::Clock::elapsed`], which never jump.
+
+mod lane;
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use lane::Lane;
+
+use crate::job::{JobId, Priority};
+
+/// Stands for an owner.
+pub(super) type OwnerKey = [u8; 32];
+
+/// What the schedule has to know of a live job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Live {
+    pub(super) id: JobId,
+    pub(super) seq: u64,
+    pub(super) priority: Priority,
+    pub(super) owner: OwnerKey,
+    /// It took its worker down before.
+    pub(super) suspect: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Ready,
+    Delayed(Duration),
+    Leased { token: u64, expires: Duration },
+}
+
+/// Whether a suspect gets the machine to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspects {
+    /// It waits until nothing else is processing, and halts other claims until it has run.
+    Alone,
+    /// It runs in a child process of its own and can take nobody along.
+    AmongOthers,
+}
+
+/// The live jobs and their order.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    jobs: HashMap<JobId, (Live, Place)>,
+    realtime: Lane,
+    queued: Lane,
+    /// Ready suspects, if they run alone.
+    alone: BTreeSet<(u64, JobId)>,
+    delayed: BTreeSet<(Duration, u64, JobId)>,
+    leases: BTreeSet<(Duration, JobId)>,
+    depth_of: HashMap<OwnerKey, usize>,
+    suspects: Suspects,
+    suspect_runs: bool,
+    /// Claims from the realtime lane since the last from the queued one.
+    realtime_run: u32,
+    realtime_run_max: u32,
+}
+
+impl Schedule {
+    pub(super) fn new(suspects: Suspects, realtime_run_max: u32) -> Self {
+        Self {
+            jobs: HashMap::new(),
+            realtime: Lane::default(),
+            queued: Lane::default(),
+            alone: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            leases: BTreeSet::new(),
+            depth_of: HashMap::new(),
+            suspects,
+            suspect_runs: false,
+            realtime_run: 0,
+            realtime_run_max: realtime_run_max.max(1),
+        }
+    }
+
+    /// Takes a job in, or puts one back to its place: ready from then on, or at once.
+    pub(super) fn wait(&mut self, live: Live, not_before: Option<Duration>) {
+        self.remove(&live.id);
+        let place = not_before.map_or(Place::Ready, Place::Delayed);
+        self.place(live, place);
+    }
+
+    /// Forgets a job.
+    pub(super) fn remove(&mut self, id: &JobId) {
+        let Some((live, place)) = self.jobs.remove(id) else { return };
+        match place {
+            Place::Ready => self.unready(&live),
+            Place::Delayed(until) => {
+                self.delayed.remove(&(until, live.seq, live.id));
+            }
+            Place::Leased { expires, .. } => {
+                self.leases.remove(&(expires, live.id));
+                // One that runs alone has no company.
+                self.suspect_runs = self.suspect_runs && !live.suspect;
+            }
+        }
+        if let Some(depth) = self.depth_of.get_mut(&live.owner) {
+            *depth -= 1;
+            if *depth == 0 {
+                self.depth_of.remove(&live.owner);
+            }
+        }
+    }
+
+    /// The job whose turn it is. It stays where it is until it is [`Schedule::lease`]d.
+    pub(super) fn next(&mut self, now: Duration) -> Option<JobId> {
+        self.promote(now);
+        if self.suspect_runs {
+            return None;
+        }
+        if let Some((_, id)) = self.alone.first() {
+            return self.leases.is_empty().then_some(*id);
+        }
+        let queued_first = self.realtime_run >= self.realtime_run_max;
+        let (first, second) =
+            if queued_first { (&self.queued, &self.realtime) } else { (&self.realtime, &self.queued) };
+        first.first().or_else(|| second.first())
+    }
+
+    /// Gives a waiting job, or one whose lease was lost with a store, to whoever holds `token`.
+    pub(super) fn lease(&mut self, id: &JobId, token: u64, expires: Duration) {
+        let Some((live, place)) = self.jobs.get(id).copied() else { return };
+        if matches!(place, Place::Ready) && !self.runs_alone(&live) {
+            match live.priority {
+                Priority::Realtime => self.realtime_run = self.realtime_run.saturating_add(1),
+                Priority::Queued => self.realtime_run = 0,
+            }
+            self.lane(live.priority).end_turn(&live.owner);
+        }
+        self.remove(id);
+        self.place(live, Place::Leased { token, expires });
+    }
+
+    /// Holds a lease longer.
+    pub(super) fn extend(&mut self, id: &JobId, expires: Duration) {
+        if let Some((live, Place::Leased { token, .. })) = self.jobs.get(id).copied() {
+            self.remove(id);
+            self.place(live, Place::Leased { token, expires });
+        }
+    }
+
+    /// The number that the job's present lease has.
+    pub(super) fn token(&self, id: &JobId) -> Option<u64> {
+        match self.jobs.get(id)?.1 {
+            Place::Leased { token, .. } => Some(token),
+            Place::Ready | Place::Delayed(_) => None,
+        }
+    }
+
+    /// Every lease: job, token, when it lapses.
+    pub(super) fn leases(&self) -> impl Iterator<Item = (JobId, u64, Duration)> + '_ {
+        self.jobs.iter().filter_map(|(id, (_, place))| match *place {
+            Place::Leased { token, expires } => Some((*id, token, expires)),
+            Place::Ready | Place::Delayed(_) => None,
+        })
+    }
+
+    /// The jobs whose leases have lapsed, the longest lapsed first.
+    pub(super) fn expired(&self, now: Duration, limit: usize) -> Vec<JobId> {
+        self.leases.iter().take_while(|(expires, _)| *expires <= now).take(limit).map(|(_, id)| *id).collect()
+    }
+
+    /// When the next delayed job is due, if a claim could have it then.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        let halted = self.suspect_runs || !self.alone.is_empty();
+        self.delayed.first().filter(|_| !halted).map(|(until, _, _)| *until)
+    }
+
+    /// How many jobs are live.
+    pub(super) fn depth(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// How many of them are this owner's.
+    pub(super) fn owner_depth(&self, owner: &OwnerKey) -> usize {
+        self.depth_of.get(owner).copied().unwrap_or_default()
+    }
+
+    /// How many of them are leased.
+    pub(super) fn processing(&self) -> usize {
+        self.leases.len()
+    }
+
+    fn place(&mut self, live: Live, place: Place) {
+        match place {
+            Place::Ready if self.runs_alone(&live) => {
+                self.alone.insert((live.seq, live.id));
+            }
+            Place::Ready => self.lane(live.priority).insert(live.owner, live.seq, live.id),
+            Place::Delayed(until) => {
+                self.delayed.insert((until, live.seq, live.id));
+            }
+            Place::Leased { expires, .. } => {
+                self.leases.insert((expires, live.id));
+                self.suspect_runs = self.suspect_runs || self.runs_alone(&live);
+            }
+        }
+        *self.depth_of.entry(live.owner).or_default() += 1;
+        self.jobs.insert(live.id, (live, place));
+    }
+
+    fn unready(&mut self, live: &Live) {
+        if self.runs_alone(live) {
+            self.alone.remove(&(live.seq, live.id));
+        } else {
+            self.lane(live.priority).remove(&live.owner, live.seq, live.id);
+        }
+    }
+
+    /// Makes every delayed job that is due ready.
+    fn promote(&mut self, now: Duration) {
+        while let Some((_, _, id)) = self.delayed.first().copied().filter(|(until, _, _)| *until <= now) {
+            let Some((live, _)) = self.jobs.get(&id).copied() else { return };
+            self.wait(live, None);
+        }
+    }
+
+    fn runs_alone(&self, live: &Live) -> bool {
+        live.suspect && self.suspects == Suspects::Alone
+    }
+
+    fn lane(&mut self, priority: Priority) -> &mut Lane {
+        match priority {
+            Priority::Realtime => &mut self.realtime,
+            Priority::Queued => &mut self.queued,
+        }
+    }
+}

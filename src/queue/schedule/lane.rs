@@ -1,0 +1,45 @@
+//! One priority's ready jobs: owners take turns, and each owner's jobs go first in, first out.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use super::OwnerKey;
+use crate::job::JobId;
+
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    waiting: HashMap<OwnerKey, BTreeSet<(u64, JobId)>>,
+    /// Every owner in `waiting` once, whose turn is next first.
+    turns: VecDeque<OwnerKey>,
+}
+
+impl Lane {
+    pub(super) fn insert(&mut self, owner: OwnerKey, seq: u64, id: JobId) {
+        let waiting = self.waiting.entry(owner).or_default();
+        if waiting.is_empty() {
+            self.turns.push_back(owner);
+        }
+        waiting.insert((seq, id));
+    }
+
+    pub(super) fn first(&self) -> Option<JobId> {
+        let waiting = self.waiting.get(self.turns.front()?)?;
+        waiting.first().map(|(_, id)| *id)
+    }
+
+    /// Sends an owner who has just been served behind the others.
+    pub(super) fn end_turn(&mut self, owner: &OwnerKey) {
+        if let Some(at) = self.turns.iter().position(|waiting| waiting == owner) {
+            self.turns.remove(at);
+            self.turns.push_back(*owner);
+        }
+    }
+
+    pub(super) fn remove(&mut self, owner: &OwnerKey, seq: u64, id: JobId) {
+        let Some(waiting) = self.waiting.get_mut(owner) else { return };
+        waiting.remove(&(seq, id));
+        if waiting.is_empty() {
+            self.waiting.remove(owner);
+            self.turns.retain(|waiting| waiting != owner);
+        }
+    }
+}

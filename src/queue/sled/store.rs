@@ -1,0 +1,175 @@
+//! The tables in sled. The one module that knows its transactions.
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use ::sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
+use ::sled::{Error, IVec, Tree};
+
+use crate::database::{Database, DatabaseError, Opened, SetAside};
+use crate::queue::QueueError;
+use crate::queue::store::{Batch, Entry, Order, Store, StoreError, Table};
+
+/// Room that must be free before a database which ran out of it is opened again, besides a copy of it.
+const ROOM_BYTES: u64 = 64 << 20;
+
+/// Where stores come from: at the start, and after one of them failed.
+pub(super) trait Source: Send + Sync + 'static {
+    type Store: Store;
+
+    fn open(&self) -> Result<Self::Store, QueueError>;
+
+    /// Whether opening now is worth a try.
+    fn has_room(&self) -> bool;
+}
+
+/// The directory of a database.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    set_aside: Mutex<Vec<SetAside>>,
+}
+
+impl Directory {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, set_aside: Mutex::default() }
+    }
+
+    pub(super) fn set_aside(&self) -> Vec<SetAside> {
+        self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Source for Directory {
+    type Store = SledStore;
+
+    fn open(&self) -> Result<SledStore, QueueError> {
+        let Opened { database, set_aside } = Database::open(&self.path)?;
+        if let Some(set_aside) = set_aside {
+            tracing::error!(database = %self.path.display(), set_aside = %set_aside.path.display(),
+                why = set_aside.why, "the queue's database was damaged and has been set aside");
+            self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).push(set_aside);
+        }
+        Ok(SledStore::new(database)?)
+    }
+
+    fn has_room(&self) -> bool {
+        let Ok(stat) = rustix::fs::statvfs(&self.path) else { return true };
+        let database_bytes = fs::metadata(self.path.join("db")).map_or(0, |metadata| metadata.len());
+        stat.f_bavail.saturating_mul(stat.f_frsize) >= database_bytes.saturating_add(ROOM_BYTES)
+    }
+}
+
+/// The tables of one open database.
+#[derive(Debug)]
+pub(super) struct SledStore {
+    /// In the order of [`Table::ALL`]. Dropped before the database, which can't be closed otherwise.
+    trees: Vec<Tree>,
+    database: Database,
+}
+
+impl SledStore {
+    fn new(database: Database) -> Result<Self, DatabaseError> {
+        let trees = Table::ALL.iter().map(|table| database.tree(table.name())).collect::<Result<_, _>>()?;
+        Ok(Self { trees, database })
+    }
+
+    fn tree(&self, table: Table) -> &Tree {
+        &self.trees[table as usize]
+    }
+}
+
+impl Store for SledStore {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let value = self.tree(table).get(key).map_err(|e| failed("reading", e))?;
+        Ok(value.map(|bytes| bytes.to_vec()))
+    }
+
+    fn range(&self, table: Table, keys: Range<&[u8]>, order: Order, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let range = self.tree(table).range(keys);
+        let owned = |entry: ::sled::Result<(IVec, IVec)>| {
+            entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|e| failed("listing", e))
+        };
+        match order {
+            Order::Ascending => range.take(limit).map(owned).collect(),
+            Order::Descending => range.rev().take(limit).map(owned).collect(),
+        }
+    }
+
+    fn count(&self, table: Table, keys: Range<&[u8]>) -> Result<u64, StoreError> {
+        let mut count = 0;
+        for entry in self.tree(table).range(keys) {
+            entry.map_err(|e| failed("counting", e))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        // Inside, only the transaction's own trees may be touched: an outer one would wait for itself.
+        let outcome = self.trees.as_slice().transaction(|trees| {
+            for change in batch.changes() {
+                let tree = &trees[change.table as usize];
+                match &change.value {
+                    Some(value) => tree.insert(change.key.as_slice(), value.as_slice())?,
+                    None => tree.remove(change.key.as_slice())?,
+                };
+            }
+            Ok::<(), ConflictableTransactionError<Error>>(())
+        });
+        outcome.map_err(|error| match error {
+            TransactionError::Abort(error) | TransactionError::Storage(error) => failed("writing", error),
+        })
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(self.database.sync()?)
+    }
+
+    fn close(self) -> Result<(), StoreError> {
+        let Self { trees, database } = self;
+        drop(trees);
+        Ok(database.close()?)
+    }
+}
+
+fn failed(what: &'static str, error: Error) -> StoreError {
+    match error {
+        Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => StoreError::StorageFull,
+        error => StoreError::failed(what, error),
+    }
+}
+
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::StorageFull { .. } => Self::StorageFull,
+            error => Self::failed("syncing", error),
+        }
+    }
+}
+
+impl From<DatabaseError> for QueueError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::AlreadyRunning { path } => Self::AlreadyRunning { path: path.display().to_string() },
+            DatabaseError::StorageFull { .. } => Self::StorageFull,
+            error => Self::Unavailable { what: error.to_string(), source: Some(Box::new(error)) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_is_where_its_number_says() {
+        for (i, table) in Table::ALL.into_iter().enumerate() {
+            assert_eq!(table as usize, i, "{table:?}");
+        }
+    }
+}

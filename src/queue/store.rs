@@ -1,0 +1,145 @@
+//! What the queue's state machine asks of whatever keeps its records: ordered tables, and batches that happen wholly
+//! or not at all.
+
+use std::error::Error;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::QueueError;
+
+/// The tables. Keys sort as bytes; integers in them are big-endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Table {
+    /// Id -> record, of pending and processing jobs.
+    Jobs,
+    /// Id -> record, of completed jobs.
+    Success,
+    /// Id -> record, of failed and cancelled jobs.
+    Failures,
+    /// Every job under four keys, one for each way of listing -> id.
+    Listing,
+    /// Hash, NUL, seq -> id: the newest is the last.
+    ByHash,
+    /// When it ended, id -> nothing.
+    ByDone,
+    /// Id -> when its callback is due.
+    Outbox,
+    /// Schema and high-water marks.
+    Meta,
+    /// Key -> record that could not be read, kept for a person to look at.
+    Unreadable,
+}
+
+impl Table {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Jobs,
+        Self::Success,
+        Self::Failures,
+        Self::Listing,
+        Self::ByHash,
+        Self::ByDone,
+        Self::Outbox,
+        Self::Meta,
+        Self::Unreadable,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Jobs => "jobs",
+            Self::Success => "success",
+            Self::Failures => "failures",
+            Self::Listing => "listing",
+            Self::ByHash => "by_hash",
+            Self::ByDone => "by_done",
+            Self::Outbox => "outbox",
+            Self::Meta => "meta",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Changes that belong together.
+#[derive(Debug, Default)]
+pub(super) struct Batch(Vec<Change>);
+
+/// One change: a value to write, or none to remove.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) table: Table,
+    pub(super) key: Vec<u8>,
+    pub(super) value: Option<Vec<u8>>,
+}
+
+impl Batch {
+    pub(super) fn put(&mut self, table: Table, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.0.push(Change { table, key: key.into(), value: Some(value.into()) });
+    }
+
+    pub(super) fn remove(&mut self, table: Table, key: impl Into<Vec<u8>>) {
+        self.0.push(Change { table, key: key.into(), value: None });
+    }
+
+    pub(super) fn changes(&self) -> &[Change] {
+        &self.0
+    }
+}
+
+/// Which end of a range comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Ascending,
+    Descending,
+}
+
+/// A key and its value.
+pub(super) type Entry = (Vec<u8>, Vec<u8>);
+
+/// Ordered tables. Every call may block.
+pub(super) trait Store: Send + Sync + 'static {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The first `limit` entries of a range.
+    fn range(&self, table: Table, keys: Range<&[u8]>, order: Order, limit: usize) -> Result<Vec<Entry>, StoreError>;
+
+    /// How many entries a range has.
+    fn count(&self, table: Table, keys: Range<&[u8]>) -> Result<u64, StoreError>;
+
+    /// Makes all changes in the order given, or none; visible at once, durable after [`Store::sync`].
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// Makes every change so far as durable as the store can.
+    fn sync(&self) -> Result<(), StoreError>;
+
+    /// Closes it well.
+    fn close(self) -> Result<(), StoreError>;
+}
+
+/// Why a store failed. Cloneable, since every call of a batch has to be told.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    #[error("no space left")]
+    StorageFull,
+    #[error("{what} failed")]
+    Failed {
+        what: &'static str,
+        #[source]
+        source: Arc<dyn Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    pub(super) fn failed(what: &'static str, source: impl Error + Send + Sync + 'static) -> Self {
+        Self::Failed { what, source: Arc::new(source) }
+    }
+}
+
+impl From<StoreError> for QueueError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::StorageFull => Self::StorageFull,
+            error @ StoreError::Failed { what, .. } => {
+                Self::Unavailable { what: what.to_owned(), source: Some(Box::new(error)) }
+            }
+        }
+    }
+}
