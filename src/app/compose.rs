@@ -23,7 +23,8 @@ use crate::clock::{SharedClock, System};
 use crate::config::Config;
 use crate::job::SpecLimits;
 use crate::pipeline::Engine;
-use crate::queue::{Blame, JobQueue, QueueError, SledQueue};
+use crate::queue::sled::SledQueue;
+use crate::queue::{Blame, JobQueue, QueueError};
 use crate::routes::{AppParts, AppState, Readiness, files, router};
 use crate::running::Running;
 use crate::spool::{Spool, SpoolError};
@@ -196,8 +197,8 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
     let (data_dir, settings, clock) = (config.storage.data_dir.clone(), queue_settings(config), Arc::clone(clock));
     spawn_blocking(move || {
         // The queue first: its lock is what keeps a second server out of the directory.
-        let opened = SledQueue::open(&data_dir.join("ConvertQueue.db"), settings, Arc::clone(&clock), Blame::InFlight)?;
-        if let Some(set_aside) = &opened.set_aside {
+        let queue = SledQueue::open(&data_dir.join("ConvertQueue.db"), settings, Arc::clone(&clock), Blame::InFlight)?;
+        for set_aside in queue.set_aside() {
             error!(
                 path = %set_aside.path.display(), why = set_aside.why,
                 "THE QUEUE'S DATABASE WAS DAMAGED and has been set aside; a new one begins. Accepted uploads that had not \
@@ -216,7 +217,7 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
             );
         }
         let spool = Spool::open(&data_dir)?;
-        Ok(Held { queue: Arc::new(opened.queue), vault: Arc::new(vault), sealer, spool })
+        Ok(Held { queue: Arc::new(queue), vault: Arc::new(vault), sealer, spool })
     })
     .await?
 }

@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 
 /// Bounds of a connection.
 #[derive(Clone, Debug)]
-pub struct ConnectionLimits {
+pub(super) struct ConnectionLimits {
     /// For the head of a request, from its first byte or from when the last one ended.
     pub header_timeout: Duration,
     /// Connections at once; further ones wait in the kernel's backlog.
@@ -48,7 +48,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const READ_BYTES_MIN: usize = 8 * 1024;
 
 /// Answers connections until `stop`, then lets those in flight end.
-pub async fn listen(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: CancellationToken) {
+pub(super) async fn listen(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let builder = Arc::new(builder(&limits));
     let graceful = GracefulShutdown::new();

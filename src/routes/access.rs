@@ -17,14 +17,14 @@ tokio::task_local! {
 
 /// The id of the request that this task is answering.
 #[must_use]
-pub fn current_request_id() -> Option<String> {
+pub(super) fn current_request_id() -> Option<String> {
     REQUEST_ID.try_with(Clone::clone).ok()
 }
 
 /// Gives the request an id (or keeps a plain one that a proxy gave it), runs it in a span of that id, answers with it,
 /// and logs one line. The query is left out of the line: it may hold what its sender considers private.
 #[expect(clippy::disallowed_methods, reason = "how long an answer took is read by people, not by logic")]
-pub async fn access_log(request: Request, next: Next) -> Response {
+pub(super) async fn access_log(request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pixerve::job::ContentHash;
-use pixerve::writer::{DirectServe, StorageSettings, WriterBackend};
+use pixerve::writer::{DirectServe, StorageSettings, StoreTimeouts, WriterBackend};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -62,7 +62,7 @@ impl Subject for Direct {
 const BUCKET: &str = "pixerve-pictures";
 
 fn connect(registration: &Value) -> Arc<dyn WriterBackend> {
-    StorageSettings::from_request(registration).expect("valid").connect().expect("a client")
+    StorageSettings::from_request(registration).expect("valid").connect(&StoreTimeouts::default()).expect("a client")
 }
 
 fn with(mut registration: Value, name: &str, value: Value) -> Value {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use http::StatusCode;
-use pixerve::writer::{StorageSettings, WriterBackend};
+use pixerve::writer::{StorageSettings, StoreTimeouts, WriterBackend};
 use serde_json::{Value, json};
 
 use super::object;
@@ -30,7 +30,7 @@ fn service_account() -> Value {
 
 fn writer_at(endpoint: &str, credentials: &Value) -> Arc<dyn WriterBackend> {
     let body = json!({"type": "gcs", "bucket": "pics", "endpoint": endpoint, "credentials": credentials});
-    StorageSettings::from_request(&body).expect("valid").connect().expect("a client")
+    StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client")
 }
 
 fn google_error(status: u16, message: &str) -> Response {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use md5::{Digest, Md5};
 use pixerve::job::Stored;
-use pixerve::writer::{Object, RetrySettings, Retrying, StorageSettings, WriteError, WriterBackend};
+use pixerve::writer::{Object, RetrySettings, Retrying, StorageSettings, StoreTimeouts, WriteError, WriterBackend};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ fn retrying_s3(server: &Scripted) -> Retrying<Arc<dyn WriterBackend>> {
         "type": "s3", "bucket": "pics", "region": "test-1", "access_key_id": "id", "secret_access_key": "secret",
         "endpoint": server.endpoint
     });
-    let writer = StorageSettings::from_request(&body).expect("valid").connect().expect("a client");
+    let writer = StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client");
     Retrying::new(writer, QUICK, CancellationToken::new())
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use md5::{Digest, Md5};
 use pixerve::job::ContentHash;
-use pixerve::writer::{StorageSettings, WriterBackend};
+use pixerve::writer::{StorageSettings, StoreTimeouts, WriterBackend};
 use serde_json::json;
 
 use super::scripted::{Request, Scripted, s3_error, s3_yes};
@@ -18,7 +18,7 @@ fn writer_at(endpoint: &str) -> Arc<dyn WriterBackend> {
         "type": "s3", "bucket": "pics", "region": "test-1", "access_key_id": "id", "secret_access_key": SECRET,
         "endpoint": endpoint
     });
-    StorageSettings::from_request(&body).expect("valid").connect().expect("a client")
+    StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client")
 }
 
 fn md5_of(request: &Request) -> String {
@@ -35,7 +35,7 @@ async fn wrong_credentials_are_final_and_in_the_stores_words() {
         let mut body = server.registration("pics");
         body["access_key_id"] = json!(id);
         body["secret_access_key"] = json!(secret);
-        let writer = StorageSettings::from_request(&body).expect("valid").connect().expect("a client");
+        let writer = StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client");
         for error in [
             writer.put(&object("", "a.jpg", "x")).await.expect_err("refused"),
             writer.probe().await.expect_err("refused"),
