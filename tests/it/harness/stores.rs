@@ -65,6 +65,8 @@ pub(crate) async fn s3() -> S3Server {
     let client = Client::from_conf(
         Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
+            // The SDK's own would ask the environment's proxy for a loopback address.
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
             .region(Region::new("test-1"))
             .credentials_provider(Credentials::new(access_key, secret, None, None, "test"))
             .endpoint_url(endpoint.as_str())
