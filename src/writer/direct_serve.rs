@@ -1,11 +1,11 @@
 //! The directory that Pixerve serves itself.
 
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 use rustix::fs::{Mode, OFlags};
 use uuid::Uuid;
@@ -44,9 +44,9 @@ impl DirectServe {
     }
 
     fn open_swept(root: &Path) -> io::Result<Self> {
-        Dir::create_ambient_dir_all(root, ambient_authority())?;
-        let dir = Dir::open_ambient_dir(root, ambient_authority())?;
-        sync_dir(&dir.open_parent_dir(ambient_authority())?)?;
+        make_durably(root)?;
+        // Not by cap-std, whose own descriptors can't be fsynced. The root itself may be a link: it is the operator's.
+        let dir = Dir::from_std_file(File::open(root)?);
         let swept = sweep(&dir, DEPTH_MAX)?;
         if swept > 0 {
             tracing::info!(files = swept, root = %root.display(), "removed files that were left half-written");
@@ -139,6 +139,18 @@ impl Drop for Temporary<'_> {
         // Not there any more if it was published; if it can't be removed now, the sweep of the next start does it.
         let _ = self.dir.remove_file(&self.name);
     }
+}
+
+/// Makes `root` and what is missing above it, each entry fsynced into the directory that holds it.
+fn make_durably(root: &Path) -> io::Result<()> {
+    let missing: Vec<_> = root.ancestors().take_while(|path| !path.exists()).collect();
+    fs::create_dir_all(root)?;
+    for parent in missing.iter().filter_map(|path| path.parent()) {
+        // What is relative may have an empty parent: the working directory.
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Opens the directory `name` in `parent`, unless it is a symbolic link.

@@ -71,7 +71,7 @@ impl Gcs {
     async fn send(&self, request: RequestBuilder, movement: Movement) -> Result<Vec<u8>, Failure> {
         let request = request.headers(self.authorization().await?);
         let exchange = async {
-            let response = request.send().await.map_err(|error| of_transport(error))?;
+            let response = request.send().await.map_err(of_transport)?;
             read(response).await
         };
         movement.watch(exchange).await

@@ -65,14 +65,20 @@ impl S3 {
         let request =
             self.client.put_object().bucket(&self.bucket).key(key).content_type(media_type).body(in_memory(bytes));
         let answer = within(size, request.send()).await?;
-        let is_encrypted = answer.ssekms_key_id().is_some() || answer.sse_customer_algorithm().is_some();
-        confirm(answer.e_tag(), &md5, is_encrypted)
+        let is_opaque = self.has_opaque_etags(answer.ssekms_key_id(), answer.sse_customer_algorithm());
+        confirm(answer.e_tag(), &md5, is_opaque)
     }
 
     async fn probe_object(&self, key: &str) -> Result<(), Failure> {
         self.put_whole(key, "text/plain", Bytes::from_static(b"Pixerve was here.\n")).await?;
         within(0, self.client.delete_object().bucket(&self.bucket).key(key).send()).await?;
         Ok(())
+    }
+
+    /// Whether an `ETag` is something else than an MD5 though it may look like one: in directory buckets, and where the
+    /// store encrypts with a key that is not its own.
+    fn has_opaque_etags(&self, kms_key: Option<&str>, customer_algorithm: Option<&str>) -> bool {
+        kms_key.is_some() || customer_algorithm.is_some() || self.bucket.ends_with("--x-s3")
     }
 
     fn what(&self, verb: &str, key: &str) -> String {
@@ -133,10 +139,10 @@ fn in_memory(bytes: Bytes) -> ByteStream {
     ByteStream::from(bytes)
 }
 
-/// Checks the answer to a write: a store that says "yes" but has other bytes must not count as having them. An ETag that
-/// looks like an MD5 is one, unless the store encrypts with a key of the customer's; any other says nothing.
-fn confirm(etag: Option<&str>, md5: &[u8], is_encrypted: bool) -> Result<(), Failure> {
-    let Some(etag) = etag.filter(|_| !is_encrypted).map(|etag| etag.trim_matches('"')) else { return Ok(()) };
+/// Checks the answer to a write: a store that says "yes" but has other bytes must not count as having them. An `ETag` that
+/// looks like an MD5 is one, unless `is_opaque`; any other says nothing.
+fn confirm(etag: Option<&str>, md5: &[u8], is_opaque: bool) -> Result<(), Failure> {
+    let Some(etag) = etag.filter(|_| !is_opaque).map(|etag| etag.trim_matches('"')) else { return Ok(()) };
     let looks_like_md5 = etag.len() == 32 && etag.bytes().all(|b| b.is_ascii_hexdigit());
     if !looks_like_md5 || etag.eq_ignore_ascii_case(&hex::encode(md5)) {
         return Ok(());

@@ -103,6 +103,7 @@ pub struct S3Settings {
     /// Where the store is; none means AWS.
     pub endpoint: Option<Url>,
     /// What every key starts with.
+    #[serde(default)]
     pub prefix: KeyPrefix,
     /// Whether the bucket goes into the path instead of the host name; none means so if there is an endpoint.
     pub path_style: Option<bool>,
@@ -119,6 +120,7 @@ pub struct GcsSettings {
     /// Where the store is; none means Google.
     pub endpoint: Option<Url>,
     /// What every key starts with.
+    #[serde(default)]
     pub prefix: KeyPrefix,
 }
 
@@ -182,6 +184,7 @@ fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, 
     serializer.serialize_str(secret.expose_secret())
 }
 
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 fn expose_optional<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
 }

@@ -113,15 +113,23 @@ impl Movement {
     }
 
     /// Waits for `exchange`, unless nothing moves for too long.
-    pub(super) async fn watch<T>(mut self, exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    pub(super) async fn watch<T>(self, exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.watch_for(IDLE_TIMEOUT, exchange).await
+    }
+
+    async fn watch_for<T>(
+        mut self,
+        limit: Duration,
+        exchange: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         let mut exchange = pin!(exchange);
         loop {
-            let idle = tokio::time::sleep(IDLE_TIMEOUT);
+            let idle = tokio::time::sleep(limit);
             tokio::select! {
                 result = &mut exchange => return result,
                 Ok(()) = self.0.changed() => {}
                 () = idle => {
-                    return Err(Failure::passing(format!("nothing moved for {} s", IDLE_TIMEOUT.as_secs())));
+                    return Err(Failure::passing(format!("nothing moved for {} s", limit.as_secs())));
                 }
             }
         }
@@ -131,5 +139,29 @@ impl Movement {
 impl Moved {
     fn notice(&self) {
         self.0.send_replace(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_exchange_in_which_nothing_moves_is_given_up_as_transient() {
+        let (movement, _moved) = Movement::new();
+        let never = std::future::pending::<Result<(), Failure>>();
+        let failure = movement.watch_for(Duration::from_millis(1), never).await.expect_err("given up");
+        assert!(failure.transient);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_has_gone_out_leaves_time_for_the_answer() {
+        let (movement, moved) = Movement::new();
+        drop(moved);
+        let answer = async {
+            tokio::task::yield_now().await;
+            Ok(7)
+        };
+        assert_eq!(movement.watch(answer).await.expect("answered"), 7);
     }
 }

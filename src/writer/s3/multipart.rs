@@ -50,8 +50,8 @@ impl S3 {
             let size = bytes.len() as u64;
             let request = self.client.upload_part().bucket(&self.bucket).key(upload.key).upload_id(&upload.id);
             let answer = within(size, request.part_number(number).body(in_memory(bytes)).send()).await?;
-            let is_encrypted = answer.ssekms_key_id().is_some() || answer.sse_customer_algorithm().is_some();
-            confirm(answer.e_tag(), &md5, is_encrypted)?;
+            let is_opaque = self.has_opaque_etags(answer.ssekms_key_id(), answer.sse_customer_algorithm());
+            confirm(answer.e_tag(), &md5, is_opaque)?;
             let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);
             parts.push(part.build());
         }

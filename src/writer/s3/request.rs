@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use futures_util::future::BoxFuture;
 
 use crate::writer::{Failure, chain};
 
@@ -29,15 +30,19 @@ const PASSING_CODES: [&str; 8] = [
 ///
 /// The SDK's own read time-out counts from the first byte sent, so a fixed one would fail large bodies on slow lines;
 /// as part of the client's settings it could not depend on the body either.
-pub(super) async fn within<T, E: ProvideErrorMetadata + std::error::Error + 'static>(
+///
+/// Boxed, since the SDK's futures are some 16 KiB each and would make every caller's as large.
+pub(super) fn within<'a, T, E: ProvideErrorMetadata + std::error::Error + 'static>(
     bytes: u64,
-    request: impl Future<Output = Result<T, SdkError<E>>>,
-) -> Result<T, Failure> {
+    request: impl Future<Output = Result<T, SdkError<E>>> + Send + 'a,
+) -> BoxFuture<'a, Result<T, Failure>> {
     let limit = IDLE_TIMEOUT + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN);
-    match tokio::time::timeout(limit, request).await {
-        Ok(answer) => answer.map_err(|error| failure(&error)),
-        Err(_) => Err(Failure::passing(format!("no answer within {} s", limit.as_secs()))),
-    }
+    Box::pin(async move {
+        match tokio::time::timeout(limit, request).await {
+            Ok(answer) => answer.map_err(|error| failure(&error)),
+            Err(_) => Err(Failure::passing(format!("no answer within {} s", limit.as_secs()))),
+        }
+    })
 }
 
 fn failure<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> Failure {

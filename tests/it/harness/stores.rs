@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Config, Credentials, Region};
+use aws_sdk_s3::operation::get_object::GetObjectError;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
+use s3s::{S3Result, s3_error};
 use s3s_fs::FileSystem;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -42,6 +46,7 @@ pub(crate) async fn s3() -> S3Server {
     let service = {
         let mut builder = S3ServiceBuilder::new(FileSystem::new(root.path()).expect("file system"));
         builder.set_auth(SimpleAuth::from_single(access_key, secret));
+        builder.set_access(BucketsMustExist(root.path().to_owned()));
         builder.build()
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback port");
@@ -60,6 +65,8 @@ pub(crate) async fn s3() -> S3Server {
     let client = Client::from_conf(
         Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
+            // The SDK's own would ask the environment's proxy for a loopback address.
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
             .region(Region::new("test-1"))
             .credentials_provider(Credentials::new(access_key, secret, None, None, "test"))
             .endpoint_url(endpoint.as_str())
@@ -67,6 +74,24 @@ pub(crate) async fn s3() -> S3Server {
             .build(),
     );
     S3Server { endpoint, access_key, secret, root, client, serving }
+}
+
+/// The server itself would make a bucket of the first key written to it; S3 never does.
+struct BucketsMustExist(PathBuf);
+
+#[async_trait]
+impl S3Access for BucketsMustExist {
+    async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        if cx.credentials().is_none() {
+            return Err(s3_error!(AccessDenied, "Signature is required"));
+        }
+        match cx.s3_path().get_bucket_name() {
+            Some(bucket) if !self.0.join(bucket).is_dir() => {
+                Err(s3_error!(NoSuchBucket, "The specified bucket does not exist"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl S3Server {
@@ -86,7 +111,7 @@ impl S3Server {
     pub(crate) async fn object(&self, bucket: &str, key: &str) -> Option<StoredObject> {
         let answer = match self.client.get_object().bucket(bucket).key(key).send().await {
             Ok(answer) => answer,
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_no_such_key()) => return None,
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => return None,
             Err(error) => panic!("get {key}: {error:?}"),
         };
         let content_type = answer.content_type().map(str::to_owned);

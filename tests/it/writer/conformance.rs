@@ -9,7 +9,7 @@ use pixerve::writer::{DirectServe, StorageSettings, StoreTimeouts, WriterBackend
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{noise, object, object_in_file};
+use super::{longest_name, noise, object, object_in_file};
 use crate::harness::stores::{self, GcsServer, S3Server, StoredObject};
 
 /// A store and a way to look into it that is not the writer's.
@@ -25,6 +25,7 @@ trait Subject: Sync {
 struct Direct(TempDir);
 
 impl Direct {
+    #[expect(clippy::unused_async, reason = "the suite starts every store alike")]
     async fn start() -> Self {
         Self(tempfile::tempdir().expect("temporary directory"))
     }
@@ -208,8 +209,7 @@ async fn the_content_type_is_kept(subject: &impl Subject) {
 
 async fn awkward_names_arrive_as_they_are(subject: &impl Subject) {
     let writer = subject.writer();
-    let longest = format!("{}_{}_65535_65535_.jpeg", "0".repeat(130), "x".repeat(80));
-    let names = ["-", "_", "a..b", "--help", "a.jpg.", "CON", "a-_.-b.jpg", "o", "acl", longest.as_str()];
+    let names = ["-", "_", "a..b", "--help", "a.jpg.", "CON", "a-_.-b.jpg", "o", "acl"];
     for name in names {
         writer.put(&object("a.b-c_d", name, name)).await.expect("stored");
     }
@@ -218,6 +218,11 @@ async fn awkward_names_arrive_as_they_are(subject: &impl Subject) {
     for name in names {
         assert_eq!(content[&format!("a.b-c_d/{name}")].bytes, name.as_bytes(), "{name}");
     }
+}
+
+async fn the_longest_name_arrives(subject: &impl Subject) {
+    subject.writer().put(&object("a", &longest_name(), "x")).await.expect("stored");
+    assert_eq!(subject.content().await[&format!("a/{}", longest_name())].bytes, b"x");
 }
 
 async fn directories_become_part_of_the_key(subject: &impl Subject) {
@@ -260,11 +265,14 @@ suite!(
         an_empty_file_arrives,
         bytes_with_another_hash_are_not_stored,
         awkward_names_arrive_as_they_are,
+        the_longest_name_arrives,
         directories_become_part_of_the_key,
         a_probe_leaves_nothing_behind,
     ]
 );
 
+// The S3 server keeps each file under a name that is longer than the key's last part, so the longest name is tried
+// elsewhere.
 suite!(
     s3,
     super::S3,
@@ -294,6 +302,7 @@ suite!(
         bytes_with_another_hash_are_not_stored,
         the_content_type_is_kept,
         awkward_names_arrive_as_they_are,
+        the_longest_name_arrives,
         directories_become_part_of_the_key,
         a_probe_leaves_nothing_behind,
     ]

@@ -30,7 +30,7 @@ async fn wrong_credentials_are_final_and_in_the_stores_words() {
     let server = stores::s3().await;
     server.create_bucket("pics");
     for (id, secret, words) in
-        [(server.access_key, SECRET, "SignatureDoesNotMatch"), ("somebody-else", server.secret, "InvalidAccessKeyId")]
+        [(server.access_key, SECRET, "SignatureDoesNotMatch"), ("somebody-else", server.secret, "NotSignedUp")]
     {
         let mut body = server.registration("pics");
         body["access_key_id"] = json!(id);
@@ -66,6 +66,14 @@ async fn the_hash_of_the_body_is_signed_and_no_newer_checksum_is_sent() {
         );
         assert!(!value.to_str().expect("ASCII").contains(SECRET), "{name}");
     }
+}
+
+#[tokio::test]
+async fn the_longest_key_arrives_as_it_is() {
+    let server = Scripted::start(|_, request| s3_yes(&md5_of(request))).await;
+    let (sub_dir, name) = (["d".repeat(64), "e".repeat(64)].join("/"), super::longest_name());
+    writer_at(&server.endpoint).put(&object(&sub_dir, &name, "x")).await.expect("stored");
+    assert_eq!(server.asked()[0].uri.path(), format!("/pics/{sub_dir}/{name}"));
 }
 
 #[tokio::test]

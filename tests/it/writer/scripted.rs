@@ -90,7 +90,7 @@ pub(super) fn s3_error(status: u16, code: &str, message: &str) -> Response {
     (StatusCode::from_u16(status).expect("a status"), [("content-type", "application/xml")], body).into_response()
 }
 
-/// A yes to an upload to S3, with this ETag.
+/// A yes to an upload to S3, with this `ETag`.
 pub(super) fn s3_yes(etag: &str) -> Response {
     [("etag", format!("\"{etag}\""))].into_response()
 }
