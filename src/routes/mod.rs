@@ -1,1 +1,3 @@
-//! To come.
+//! What Pixerve answers.
+
+pub mod files;
