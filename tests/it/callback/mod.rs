@@ -2,6 +2,7 @@
 
 mod address;
 mod deliver;
+mod fake_queue;
 mod harness;
 mod hostile;
 mod settings;

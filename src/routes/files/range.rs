@@ -1,0 +1,114 @@
+//! Which bytes a request wants (RFC 9110, section 14).
+
+use http::HeaderMap;
+use http::header::RANGE;
+
+/// Which bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The whole file.
+    All,
+    /// From `first` to `last`, both included.
+    Part { first: u64, last: u64 },
+    /// Only bytes that the file doesn't have.
+    Nothing,
+}
+
+/// Reads `Range` for a file of `bytes` bytes. What isn't understood is ignored, as it must be; so is a list of several
+/// ranges, as it may be: nobody shows a picture that way, and answering lists has brought servers down.
+pub(super) fn parse(headers: &HeaderMap, bytes: u64) -> Wanted {
+    let mut values = headers.get_all(RANGE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Wanted::All };
+    value.to_str().ok().and_then(|value| single(value, bytes)).unwrap_or(Wanted::All)
+}
+
+fn single(value: &str, bytes: u64) -> Option<Wanted> {
+    let (unit, range) = value.split_once('=')?;
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    let (first, last) = range.trim().split_once('-')?;
+    let (first, last) = match (first, last) {
+        ("", suffix) => {
+            let suffix = number(suffix)?.min(bytes);
+            (bytes - suffix, bytes)
+        }
+        (first, "") => (number(first)?, bytes),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last {
+                return None;
+            }
+            (first, last)
+        }
+    };
+    if first >= bytes {
+        return Some(Wanted::Nothing);
+    }
+    Some(Wanted::Part { first, last: last.min(bytes - 1) })
+}
+
+/// Digits alone; more than a u64 holds are as good as the largest.
+fn number(text: &str) -> Option<u64> {
+    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_the_rfc_says() {
+        let part = |first, last| Wanted::Part { first, last };
+        for (value, wanted) in [
+            ("bytes=0-0", part(0, 0)),
+            ("bytes=0-99", part(0, 99)),
+            ("bytes=10-19", part(10, 19)),
+            ("bytes=10-", part(10, 99)),
+            ("bytes=0-", part(0, 99)),
+            ("bytes=99-", part(99, 99)),
+            ("bytes=90-1000", part(90, 99)),
+            ("bytes=0-99999999999999999999999", part(0, 99)),
+            ("bytes=-1", part(99, 99)),
+            ("bytes=-100", part(0, 99)),
+            ("bytes=-1000", part(0, 99)),
+            ("bytes=-99999999999999999999999", part(0, 99)),
+            ("Bytes=5-6", part(5, 6)),
+            ("bytes= 5-6 ", part(5, 6)),
+            ("bytes=100-", Wanted::Nothing),
+            ("bytes=100-200", Wanted::Nothing),
+            ("bytes=99999999999999999999999-", Wanted::Nothing),
+            ("bytes=-0", Wanted::Nothing),
+            // Not understood, or several: the whole file.
+            ("bytes=5-4", Wanted::All),
+            ("bytes=-", Wanted::All),
+            ("bytes=", Wanted::All),
+            ("bytes", Wanted::All),
+            ("", Wanted::All),
+            ("bytes=a-b", Wanted::All),
+            ("bytes=+1-2", Wanted::All),
+            ("bytes=1-2-3", Wanted::All),
+            ("bytes=--1", Wanted::All),
+            ("bytes=0x1-0x2", Wanted::All),
+            ("bytes=1 - 2", Wanted::All),
+            ("bytes=0-1,5-6", Wanted::All),
+            ("bytes=0-,0-,0-", Wanted::All),
+            ("items=0-1", Wanted::All),
+            ("bytes 0-1", Wanted::All),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RANGE, value.parse().expect("a header value"));
+            assert_eq!(parse(&headers, 100), wanted, "{value:?}");
+        }
+        assert_eq!(parse(&HeaderMap::new(), 100), Wanted::All);
+    }
+
+    #[test]
+    fn an_empty_file_has_no_range() {
+        for value in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RANGE, value.parse().expect("a header value"));
+            assert_eq!(parse(&headers, 0), Wanted::Nothing, "{value:?}");
+        }
+    }
+}

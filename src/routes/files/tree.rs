@@ -1,0 +1,120 @@
+//! Finding a file beneath the serve directory, and nothing outside of it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use percent_encoding::percent_decode_str;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::job::SubDir;
+
+const NAME_BYTES_MAX: usize = 255;
+
+/// A path that may lead to a stored file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FilePath {
+    pub(super) sub_dir: SubDir,
+    pub(super) name: String,
+}
+
+/// Reads the part of a request's path behind `/files/`. Segments are decoded one by one, once: an encoded slash is a
+/// character of its segment, where it isn't allowed, and what is still encoded afterwards holds a `%`, which isn't.
+pub(super) fn parse(path: &str) -> Option<FilePath> {
+    let segments = path.split('/').map(|segment| percent_decode_str(segment).decode_utf8().ok());
+    let mut segments: Vec<_> = segments.collect::<Option<_>>()?;
+    let name = segments.pop().filter(|name| is_name(name))?.into_owned();
+    if !segments.iter().all(|segment| SubDir::is_segment(segment)) {
+        return None;
+    }
+    Some(FilePath { sub_dir: SubDir::parse(&segments.join("/"))?, name })
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// An opened file and what identifies its content.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) file: File,
+    pub(super) inode: u64,
+    pub(super) bytes: u64,
+    /// Last written, in seconds since the Unix epoch.
+    pub(super) modified_secs: i64,
+    /// The rest of that, in nanoseconds.
+    pub(super) modified_nanos: i64,
+}
+
+/// Why there is no opened file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    /// There is none, or it is none that is served: a directory, a symlink, a device.
+    #[error("no such file")]
+    NotFound,
+    /// No file descriptor or memory is left for it.
+    #[error("too many open files")]
+    Busy,
+    /// The disk or its permissions.
+    #[error("opening a stored file")]
+    Io(#[source] io::Error),
+}
+
+impl From<Errno> for OpenError {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            // A symlink is LOOP as a file and NOTDIR as a directory; NXIO and NODEV are of sockets and devices.
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::NXIO | Errno::NODEV => {
+                Self::NotFound
+            }
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM => Self::Busy,
+            errno => Self::Io(errno.into()),
+        }
+    }
+}
+
+/// The serve directory.
+pub(super) struct Tree {
+    root: OwnedFd,
+}
+
+impl Tree {
+    /// Opens it. The operator may have it be a symlink.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { root: rustix::fs::open(path, flags, Mode::empty())? })
+    }
+
+    /// Opens a stored file. Blocks on the disk.
+    ///
+    /// Directories are opened one by one, each relative to the last and none through a symlink. A segment can't be
+    /// `..` or hold a slash, so no step leaves the tree, whatever is renamed meanwhile.
+    pub(super) fn find(&self, path: &FilePath) -> Result<Found, OpenError> {
+        let through = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut dir = None;
+        for segment in path.sub_dir.segments() {
+            let parent = dir.as_ref().unwrap_or(&self.root);
+            dir = Some(rustix::fs::openat(parent, segment, through, Mode::empty())?);
+        }
+        // NONBLOCK: opening a pipe that someone put there must not wait for its writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(dir.as_ref().unwrap_or(&self.root), path.name.as_str(), flags, Mode::empty())?;
+        let file = File::from(file);
+        let metadata = file.metadata().map_err(OpenError::Io)?;
+        if !metadata.is_file() {
+            return Err(OpenError::NotFound);
+        }
+        Ok(Found {
+            file,
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified_secs: metadata.mtime(),
+            modified_nanos: metadata.mtime_nsec(),
+        })
+    }
+}
