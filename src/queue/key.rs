@@ -67,7 +67,9 @@ pub(super) fn listing(filter: &Filter) -> Range<Vec<u8>> {
 pub(super) fn listing_before(filter: &Filter, cursor: Option<&Cursor>) -> Result<Range<Vec<u8>>, QueueError> {
     let end = match cursor {
         None => u64::MAX,
-        Some(Cursor(text)) if text.len() == 16 => u64::from_str_radix(text, 16).map_err(|_| QueueError::BadCursor)?,
+        Some(Cursor(text)) if text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            u64::from_str_radix(text, 16).map_err(|_| QueueError::BadCursor)?
+        }
         Some(_) => return Err(QueueError::BadCursor),
     };
     Ok(listed(filter, 0)..listed(filter, end))

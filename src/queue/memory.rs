@@ -149,12 +149,14 @@ impl JobQueue for MemoryQueue {
     }
 }
 
+type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// Tables in memory.
 #[derive(Debug, Default)]
-pub(super) struct MemoryStore(Mutex<BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>>);
+pub(super) struct MemoryStore(Mutex<BTreeMap<Table, Entries>>);
 
 impl MemoryStore {
-    fn with<T>(&self, table: Table, look: impl FnOnce(&mut BTreeMap<Vec<u8>, Vec<u8>>) -> T) -> T {
+    fn with<T>(&self, table: Table, look: impl FnOnce(&mut Entries) -> T) -> T {
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         look(tables.entry(table).or_default())
     }

@@ -62,6 +62,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn version_1_reads_its_golden_record() {
+        let golden = [&[1], include_bytes!("../../tests/it/queue/job-v1.json").as_slice()].concat();
+        let stored: StoredJob = decode(&golden).expect("it stays readable");
+        assert_eq!((stored.token, stored.wait_ms, stored.job.seq), (3, 5000, 7));
+    }
+
+    #[test]
     fn a_record_of_an_unknown_version_is_refused() {
         let delivery = StoredDelivery { due: Timestamp::from_millis(7), wait_ms: 3, attempts: 1 };
         let mut bytes = encode(&delivery).expect("it serializes");

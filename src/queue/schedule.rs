@@ -151,10 +151,7 @@ impl Schedule {
 
     /// Every lease: job, token, when it lapses.
     pub(super) fn leases(&self) -> impl Iterator<Item = (JobId, u64, Duration)> + '_ {
-        self.jobs.iter().filter_map(|(id, (_, place))| match *place {
-            Place::Leased { token, expires } => Some((*id, token, expires)),
-            Place::Ready | Place::Delayed(_) => None,
-        })
+        self.leases.iter().filter_map(|(expires, id)| Some((*id, self.token(id)?, *expires)))
     }
 
     /// The jobs whose leases have lapsed, the longest lapsed first.

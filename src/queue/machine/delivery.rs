@@ -20,15 +20,12 @@ impl<S: Store> Machine<S> {
         let mut deliveries = Vec::new();
         for id in self.outbox.due(now, limit) {
             let Some(owed) = self.outbox.get(&id) else { continue };
-            match read::job(&*self.store, &id)? {
-                Some(job) => {
-                    self.outbox.set(id, Owed { due: now.saturating_add(lease), ..owed });
-                    deliveries.push(Delivery { job, attempts: owed.attempts });
-                }
-                None => {
-                    tracing::error!(job = %id, "a callback is owed by a job that has no record");
-                    self.settle_delivery(&id, DeliveryOutcome::Done)?;
-                }
+            if let Some(job) = read::job(&*self.store, &id)? {
+                self.outbox.set(id, Owed { due: now.saturating_add(lease), ..owed });
+                deliveries.push(Delivery { job, attempts: owed.attempts });
+            } else {
+                tracing::error!(job = %id, "a callback is owed by a job that has no record");
+                self.settle_delivery(&id, DeliveryOutcome::Done)?;
             }
         }
         Ok(deliveries)

@@ -36,6 +36,8 @@ pub(super) struct Machine<S> {
     ended: Counts,
     seq: Numbers,
     token: Numbers,
+    /// The leases that their holders know of: those of the last batch that was durable.
+    acknowledged: recover::Leases,
     /// Whether anything was written since the last sync.
     dirty: bool,
     /// Why the store failed. What is in memory may not be what is on disk then: recover from the store.
@@ -87,7 +89,7 @@ impl<S: Store> Machine<S> {
         self.broken.as_ref()
     }
 
-    /// Syncs if there is anything to sync.
+    /// Syncs if there is anything to sync. What was done before may be acknowledged if it succeeds.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
         if self.dirty && self.broken.is_none() {
             if let Err(error) = self.store.sync() {
@@ -95,7 +97,11 @@ impl<S: Store> Machine<S> {
             }
             self.dirty = false;
         }
-        self.broken.clone().map_or(Ok(()), Err)
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        self.acknowledged = self.leases();
+        Ok(())
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), QueueError> {

@@ -31,10 +31,13 @@ pub(in crate::queue) enum Start {
 /// What outlives a store in memory.
 #[derive(Clone, Debug, Default)]
 pub(in crate::queue) struct Carried {
-    leases: HashMap<JobId, (u64, Duration)>,
+    leases: Leases,
     seq: u64,
     token: u64,
 }
+
+/// Who holds which job: its token, and when it lapses.
+pub(super) type Leases = HashMap<JobId, (u64, Duration)>;
 
 impl<S: Store> Machine<S> {
     /// Reads what is there, and puts back what nobody works on any more. Durable when it returns.
@@ -63,6 +66,7 @@ impl<S: Store> Machine<S> {
             store,
             settings,
             clock,
+            acknowledged: Leases::default(),
             dirty: true,
             broken: None,
         };
@@ -74,17 +78,16 @@ impl<S: Store> Machine<S> {
 
     /// What the next store has to be told.
     pub(in crate::queue) fn carry(&self) -> Carried {
-        Carried {
-            leases: self.schedule.leases().map(|(id, token, expires)| (id, (token, expires))).collect(),
-            seq: self.seq.next,
-            token: self.token.next,
-        }
+        Carried { leases: self.acknowledged.clone(), seq: self.seq.next, token: self.token.next }
+    }
+
+    pub(super) fn leases(&self) -> Leases {
+        self.schedule.leases().map(|(id, token, expires)| (id, (token, expires))).collect()
     }
 
     /// Gives back, unharmed, every job that is still leased: nobody is to blame for a server that stops.
     pub(in crate::queue) fn stand_down(&mut self) -> Result<(), QueueError> {
-        let leased: Vec<_> = self.schedule.leases().map(|(id, token, expires)| (id, token, expires)).collect();
-        for (id, token, expires) in leased {
+        for (id, (token, expires)) in self.leases() {
             self.release(&crate::queue::Lease { id, token, expires })?;
         }
         Ok(())
@@ -176,7 +179,7 @@ fn check_schema<S: Store>(store: &S) -> Result<(), QueueError> {
         batch.put(Table::Meta, key::SCHEMA, SCHEMA.to_be_bytes());
         return Ok(store.apply(&batch)?);
     };
-    let found = bytes.try_into().map(u32::from_be_bytes).unwrap_or(u32::MAX);
+    let found = bytes.try_into().map_or(u32::MAX, u32::from_be_bytes);
     if found > SCHEMA {
         return Err(QueueError::SchemaTooNew { found, known: SCHEMA });
     }

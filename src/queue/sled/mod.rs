@@ -2,6 +2,8 @@
 
 mod link;
 mod store;
+#[cfg(test)]
+mod tests;
 mod watchdog;
 mod writer;
 

@@ -53,14 +53,15 @@ mod tests {
     #[test]
     fn a_batch_that_hangs_is_noticed() {
         let (hung, noticed) = mpsc::channel();
-        let watchdog = Watchdog::with(Duration::from_millis(1), move || drop(hung.send(()))).expect("it starts");
+        let watchdog =
+            Watchdog::with(Duration::from_millis(1), move || hung.send(()).unwrap_or_default()).expect("it starts");
         watchdog.watch(|| noticed.recv().expect("it is noticed while the batch still runs"));
     }
 
     #[test]
     fn batches_that_end_are_not_noticed() {
         let (hung, noticed) = mpsc::channel::<()>();
-        let watchdog = Watchdog::with(BATCH_MAX, move || drop(hung.send(()))).expect("it starts");
+        let watchdog = Watchdog::with(BATCH_MAX, move || hung.send(()).unwrap_or_default()).expect("it starts");
         assert_eq!((0..100).map(|i| watchdog.watch(|| i)).sum::<i32>(), 4950);
         drop(watchdog);
         assert!(noticed.recv().is_err(), "its thread ended without raising an alarm");

@@ -33,7 +33,7 @@ pub(super) enum Request<S> {
 }
 
 enum Phase<S> {
-    Running(Machine<S>),
+    Running(Box<Machine<S>>),
     /// The store failed; once it can be opened again, everything goes on.
     Down {
         carried: Carried,
@@ -87,7 +87,7 @@ impl<O: Source> Writer<O> {
         clock: SharedClock,
         blame: Blame,
     ) -> Result<Self, QueueError> {
-        let phase = Phase::Running(machine);
+        let phase = Phase::Running(Box::new(machine));
         Ok(Self { phase, source, shared, settings, clock, blame, watchdog: Watchdog::start()? })
     }
 
@@ -155,7 +155,7 @@ impl<O: Source> Writer<O> {
                 tracing::info!("the queue's store is open again");
                 self.shared.signal.show(machine.pulse());
                 self.shared.swap(Some(store));
-                self.phase = Phase::Running(machine);
+                self.phase = Phase::Running(Box::new(machine));
             }
             Err(error) => {
                 tracing::error!(%error, "the queue's store can't be opened yet");

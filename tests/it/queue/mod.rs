@@ -1,3 +1,31 @@
 //! The queue: what every implementation promises, and what the durable one does on top.
 
+/// Runs every test named here against every queue there is.
+macro_rules! every_queue {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() -> crate::queue::bench::Checked {
+                super::$name(crate::queue::bench::Bench::memory()?).await
+            })*
+        }
+        mod sled {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() -> crate::queue::bench::Checked {
+                super::$name(crate::queue::bench::Bench::sled()?).await
+            })*
+        }
+    };
+}
+
+mod bench;
+mod cancel;
 mod database;
+mod dedupe;
+mod delivery;
+mod durable;
+mod lease;
+mod list;
+mod order;
+mod random;
+mod settle;

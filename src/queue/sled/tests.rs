@@ -1,0 +1,187 @@
+//! What becomes of a queue whose disk is full for a while.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::link::Link;
+use super::store::Source;
+use crate::clock::{Manual, Timestamp};
+use crate::job::{
+    ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, SourceFormat, State, Stem, SubDir,
+};
+use crate::queue::memory::MemoryStore;
+use crate::queue::store::{Batch, Entry, Order, Store, StoreError, Table};
+use crate::queue::{Blame, Claim, Enqueued, QueueError, QueueSettings, Settled, read};
+
+type Checked = Result<(), Box<dyn std::error::Error>>;
+
+const LEASE: Duration = Duration::from_mins(1);
+
+/// A disk that can be filled, and what is on it.
+#[derive(Debug, Default)]
+struct Disk {
+    tables: MemoryStore,
+    full: AtomicBool,
+    /// The next sync fails, though there was room for what it syncs.
+    sync_fails: AtomicBool,
+    opened: AtomicUsize,
+}
+
+/// A store that, as sled, fails for good once the disk was full.
+#[derive(Debug)]
+struct Opened {
+    disk: Arc<Disk>,
+    failed: AtomicBool,
+}
+
+impl Opened {
+    fn check(&self, fails: bool) -> Result<(), StoreError> {
+        if fails {
+            self.failed.store(true, Ordering::SeqCst);
+        }
+        if self.failed.load(Ordering::SeqCst) { Err(StoreError::StorageFull) } else { Ok(()) }
+    }
+}
+
+impl Store for Opened {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.disk.tables.get(table, key)
+    }
+
+    fn range(&self, table: Table, keys: Range<&[u8]>, order: Order, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.disk.tables.range(table, keys, order, limit)
+    }
+
+    fn count(&self, table: Table, keys: Range<&[u8]>) -> Result<u64, StoreError> {
+        self.disk.tables.count(table, keys)
+    }
+
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.check(self.disk.full.load(Ordering::SeqCst))?;
+        self.disk.tables.apply(batch)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.check(self.disk.sync_fails.swap(false, Ordering::SeqCst))
+    }
+
+    fn close(self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Source for Arc<Disk> {
+    type Store = Opened;
+
+    fn open(&self) -> Result<Opened, QueueError> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        Ok(Opened { disk: Arc::clone(self), failed: AtomicBool::new(false) })
+    }
+
+    fn has_room(&self) -> bool {
+        !self.full.load(Ordering::SeqCst)
+    }
+}
+
+struct Bench {
+    disk: Arc<Disk>,
+    clock: Arc<Manual>,
+    link: Link<Opened>,
+}
+
+impl Bench {
+    fn new() -> Result<Self, QueueError> {
+        let disk = Arc::new(Disk::default());
+        let clock = Arc::new(Manual::at(Timestamp::from_millis(1_750_000_000_000)));
+        let source = Arc::new(Arc::clone(&disk));
+        let link = Link::open(source, QueueSettings::default(), clock.clone(), Blame::InFlight)?;
+        Ok(Self { disk, clock, link })
+    }
+
+    async fn enqueue(&self, record: &JobRecord) -> Result<Enqueued, QueueError> {
+        let record = record.clone();
+        self.link.try_call(move |machine| machine.enqueue(record)).await
+    }
+
+    async fn claim(&self) -> Result<Vec<Claim>, QueueError> {
+        self.link.call(move |machine| machine.claim(1, LEASE)).await
+    }
+}
+
+fn record(n: u8) -> JobRecord {
+    let owner = Owner { user: None, sub: "a".to_owned() };
+    let sha256 = ContentHash::of(&[n]);
+    JobRecord {
+        id: JobId::from_bytes([n; 16]),
+        hash: HashKey::new(&sha256, &owner),
+        owner,
+        stem: Stem::of("photo.jpg"),
+        original: Original { format: SourceFormat::Jpeg, sha256, bytes: 1, width: 1, height: 1 },
+        spec: JobSpec {
+            priority: Priority::Queued,
+            keep_original: true,
+            direct_host: true,
+            storage: Vec::new(),
+            sub_dir: SubDir::default(),
+            variants: Vec::new(),
+        },
+        callback: None,
+        job_data: serde_json::Value::Null,
+        created_at: Timestamp::from_millis(0),
+    }
+}
+
+#[tokio::test]
+async fn queue_goes_on_by_itself_once_there_is_space_again() -> Checked {
+    let bench = Bench::new()?;
+    bench.enqueue(&record(1)).await?;
+    let held = bench.claim().await?.remove(0);
+
+    bench.disk.full.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        let refused = bench.enqueue(&record(2)).await;
+        assert!(matches!(refused, Err(QueueError::StorageFull)), "{refused:?}");
+    }
+    let id = held.lease.id;
+    let job = bench.link.read(move |store| read::job(store, &id)).await?;
+    assert_eq!(job.map(|job| job.state), Some(State::Processing), "reads still work");
+    assert_eq!(bench.link.signal().pulse().counts.processing, 1);
+    assert_eq!(bench.disk.opened.load(Ordering::SeqCst), 1, "no try while the disk is full");
+
+    bench.disk.full.store(false, Ordering::SeqCst);
+    assert_eq!(bench.enqueue(&record(2)).await?, Enqueued::Created);
+    let settled = bench.link.call(move |machine| machine.complete(&held.lease, Vec::new())).await?;
+    assert_eq!(settled, Settled::Applied(State::Completed), "the worker's lease outlived the store");
+    let next = bench.claim().await?.remove(0);
+    assert_eq!((next.job.record.id, next.job.crashes), (record(2).id, 0), "nobody is blamed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_that_was_not_synced() -> Checked {
+    let bench = Bench::new()?;
+    bench.disk.sync_fails.store(true, Ordering::SeqCst);
+    assert!(matches!(bench.enqueue(&record(1)).await, Err(QueueError::StorageFull)));
+    // It may have reached the disk all the same. Whoever asks again learns that.
+    assert_eq!(bench.enqueue(&record(1)).await?, Enqueued::Known);
+
+    bench.disk.sync_fails.store(true, Ordering::SeqCst);
+    assert!(matches!(bench.claim().await, Err(QueueError::StorageFull)));
+    bench.clock.advance(Duration::from_secs(1));
+    let claims = bench.claim().await?;
+    assert_eq!(claims.len(), 1, "nobody holds a lease that nobody was given");
+    assert_eq!((claims[0].job.attempts, claims[0].job.crashes), (1, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_batch() -> Checked {
+    let bench = Bench::new()?;
+    bench.enqueue(&record(1)).await?;
+    let panicked = bench.link.call(|_| -> Result<(), QueueError> { panic!("as sled may") }).await;
+    assert!(panicked.is_err());
+    assert_eq!(bench.claim().await?.len(), 1);
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! A queue on the bench: a clock that stands still, jobs made to measure.
+
+use std::error::Error;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pixerve::clock::{Clock, Manual, SharedClock, Timestamp};
+use pixerve::job::{
+    CallbackTarget, ContentHash, HashKey, JobError, JobId, JobRecord, JobSpec, Original, Owner, Priority, SourceFormat,
+    Stem, SubDir,
+};
+use pixerve::queue::memory::MemoryQueue;
+use pixerve::queue::sled::SledQueue;
+use pixerve::queue::{Blame, Claim, Enqueued, JobQueue, QueueSettings, Settled};
+
+pub(crate) type Checked = Result<(), Box<dyn Error>>;
+pub(crate) type Queue = Arc<dyn JobQueue>;
+
+/// Longer than any test lets pass by accident.
+pub(crate) const LEASE: Duration = Duration::from_mins(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Memory,
+    Sled,
+}
+
+pub(crate) struct Bench {
+    pub(crate) clock: Arc<Manual>,
+    kind: Kind,
+    temp: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) fn memory() -> Result<Self, Box<dyn Error>> {
+        Self::of(Kind::Memory)
+    }
+
+    pub(crate) fn sled() -> Result<Self, Box<dyn Error>> {
+        Self::of(Kind::Sled)
+    }
+
+    fn of(kind: Kind) -> Result<Self, Box<dyn Error>> {
+        Ok(Self { clock: Arc::new(Manual::at(START)), kind, temp: tempfile::tempdir()? })
+    }
+
+    pub(crate) fn open(&self) -> Result<Queue, Box<dyn Error>> {
+        self.open_with(QueueSettings::default(), Blame::Nobody)
+    }
+
+    pub(crate) fn open_with(&self, settings: QueueSettings, blame: Blame) -> Result<Queue, Box<dyn Error>> {
+        let clock: SharedClock = self.clock.clone();
+        Ok(match self.kind {
+            Kind::Memory => Arc::new(MemoryQueue::open(settings, clock, blame)?),
+            Kind::Sled => Arc::new(SledQueue::open(&self.dir(), settings, clock, blame)?),
+        })
+    }
+
+    /// Where the durable queue is.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.temp.path().join("queue.db")
+    }
+
+    /// Ends a queue as the death of its server would: nobody gives anything back.
+    pub(crate) fn crash(&self, queue: Queue) -> Checked {
+        drop(queue);
+        // Its writer lets go of the lock last.
+        File::open(self.temp.path().join("queue.db.lock"))?.lock()?;
+        Ok(())
+    }
+
+    /// The wall clock of a job or a callback that is due by then.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+pub(crate) fn owner(sub: &str) -> Owner {
+    Owner { user: None, sub: sub.to_owned() }
+}
+
+/// A queued job of `sub`; `n` stands for its bytes.
+pub(crate) fn queued(sub: &str, n: u32) -> JobRecord {
+    record(&owner(sub), n, Priority::Queued)
+}
+
+pub(crate) fn realtime(sub: &str, n: u32) -> JobRecord {
+    record(&owner(sub), n, Priority::Realtime)
+}
+
+/// The same job, owing a callback.
+pub(crate) fn calling_back(mut record: JobRecord) -> JobRecord {
+    let url = "https://app.example/hook".parse().expect("a URL");
+    record.callback = Some(CallbackTarget { url, sealed_headers: None });
+    record
+}
+
+pub(crate) fn record(owner: &Owner, n: u32, priority: Priority) -> JobRecord {
+    let sha256 = ContentHash::of(&n.to_be_bytes());
+    JobRecord {
+        id: JobId::new(START),
+        hash: HashKey::new(&sha256, owner),
+        owner: owner.clone(),
+        stem: Stem::of("photo.jpg"),
+        original: Original { format: SourceFormat::Jpeg, sha256, bytes: 4, width: 2, height: 1 },
+        spec: JobSpec {
+            priority,
+            keep_original: true,
+            direct_host: true,
+            storage: Vec::new(),
+            sub_dir: SubDir::default(),
+            variants: Vec::new(),
+        },
+        callback: None,
+        job_data: serde_json::json!({"keepOriginal": true, "directHost": true}),
+        created_at: START,
+    }
+}
+
+pub(crate) async fn enqueue(queue: &Queue, record: &JobRecord) -> Result<JobId, Box<dyn Error>> {
+    let enqueued = queue.enqueue(record.clone()).await?;
+    assert_eq!(enqueued, Enqueued::Created);
+    Ok(record.id)
+}
+
+/// Enqueues them all, in this order.
+pub(crate) async fn enqueue_all(queue: &Queue, records: &[JobRecord]) -> Result<Vec<JobId>, Box<dyn Error>> {
+    let mut ids = Vec::new();
+    for record in records {
+        ids.push(enqueue(queue, record).await?);
+    }
+    Ok(ids)
+}
+
+pub(crate) async fn claim(queue: &Queue) -> Result<Claim, Box<dyn Error>> {
+    queue.claim(1, LEASE).await?.pop().ok_or_else(|| "nothing to claim".into())
+}
+
+pub(crate) async fn nothing_to_claim(queue: &Queue) -> Checked {
+    let claims = queue.claim(1, LEASE).await?;
+    assert!(claims.is_empty(), "{claims:?}");
+    Ok(())
+}
+
+/// The ids in the order in which they are claimed, one by one.
+pub(crate) async fn claim_order(queue: &Queue) -> Result<Vec<JobId>, Box<dyn Error>> {
+    let mut ids = Vec::new();
+    while let Some(claim) = queue.claim(1, LEASE).await?.pop() {
+        ids.push(claim.job.record.id);
+    }
+    Ok(ids)
+}
+
+pub(crate) async fn complete(queue: &Queue, claim: &Claim) -> Checked {
+    let settled = queue.complete(&claim.lease, Vec::new()).await?;
+    assert_eq!(settled, Settled::Applied(pixerve::job::State::Completed));
+    Ok(())
+}
+
+pub(crate) fn broken_disk() -> JobError {
+    JobError::new("store", "writing the file failed")
+}

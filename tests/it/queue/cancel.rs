@@ -1,0 +1,75 @@
+//! Jobs called off.
+
+use pixerve::clock::Timestamp;
+use pixerve::job::{JobId, State};
+use pixerve::queue::{CancelOutcome, LeaseState, Retry, Settled};
+
+use super::bench::{
+    Bench, Checked, LEASE, SECOND, broken_disk, calling_back, claim, complete, enqueue, nothing_to_claim, queued,
+};
+use super::settle::file;
+
+every_queue! {
+    cancelled_pending_job_never_starts,
+    cancelled_delayed_job_never_starts,
+    worker_of_a_cancelled_job_is_told_to_stop,
+    cancelling_what_has_ended_changes_nothing,
+    cancelled_job_calls_nobody_back,
+}
+
+async fn cancelled_pending_job_never_starts(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    assert_eq!(queue.cancel(&id, Vec::new()).await?, CancelOutcome::CancelledPending);
+    nothing_to_claim(&queue).await?;
+    let job = queue.get(&id).await?.ok_or("it is unknown")?;
+    assert_eq!((job.state, job.finished_at), (State::Cancelled, Some(bench.now())));
+    Ok(())
+}
+
+async fn cancelled_delayed_job_never_starts(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    let held = claim(&queue).await?;
+    queue.fail(&held.lease, broken_disk(), vec![file("one.jpg")], Retry::After(SECOND)).await?;
+    assert_eq!(queue.cancel(&id, Vec::new()).await?, CancelOutcome::CancelledPending);
+    bench.clock.advance(SECOND);
+    nothing_to_claim(&queue).await?;
+    let job = queue.get(&id).await?.ok_or("it is unknown")?;
+    assert_eq!((job.not_before, job.files.len()), (None, 1), "what was stored stays listed");
+    Ok(())
+}
+
+async fn worker_of_a_cancelled_job_is_told_to_stop(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    let held = claim(&queue).await?;
+    let cancelled = queue.cancel(&id, vec![file("one.jpg")]).await?;
+    assert_eq!(cancelled, CancelOutcome::CancelledProcessing);
+    assert_eq!(queue.extend(&held.lease, LEASE).await?, LeaseState::Cancelled);
+    assert_eq!(queue.complete(&held.lease, Vec::new()).await?, Settled::Stale);
+    assert_eq!(queue.fail(&held.lease, broken_disk(), Vec::new(), Retry::Never).await?, Settled::Stale);
+    let job = queue.get(&id).await?.ok_or("it is unknown")?;
+    assert_eq!((job.state, job.files), (State::Cancelled, vec![file("one.jpg")]));
+    Ok(())
+}
+
+async fn cancelling_what_has_ended_changes_nothing(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    complete(&queue, &claim(&queue).await?).await?;
+    let before = queue.get(&id).await?;
+    assert_eq!(queue.cancel(&id, Vec::new()).await?, CancelOutcome::Ended(State::Completed));
+    assert_eq!(queue.get(&id).await?, before);
+    let nobody = JobId::new(Timestamp::from_millis(1));
+    assert_eq!(queue.cancel(&nobody, Vec::new()).await?, CancelOutcome::Unknown);
+    Ok(())
+}
+
+async fn cancelled_job_calls_nobody_back(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
+    queue.cancel(&id, Vec::new()).await?;
+    assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
+    Ok(())
+}

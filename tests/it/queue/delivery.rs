@@ -1,0 +1,109 @@
+//! The callbacks that are owed.
+
+use std::sync::Arc;
+
+use pixerve::job::State;
+use pixerve::queue::{DeliveryOutcome, Retry};
+
+use super::bench::{Bench, Checked, LEASE, SECOND, broken_disk, calling_back, claim, complete, enqueue, queued};
+
+every_queue! {
+    ended_job_owes_its_callback,
+    job_without_callback_owes_none,
+    delivery_is_hidden_while_it_is_tried,
+    delivery_is_tried_again_later,
+    delivered_callback_is_owed_no_more,
+    purge_keeps_what_owes_a_callback,
+    waiting_for_deliveries_ends_when_one_is_owed,
+}
+
+async fn ended_job_owes_its_callback(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    enqueue(&queue, &calling_back(queued("a", 1))).await?;
+    enqueue(&queue, &calling_back(queued("a", 2))).await?;
+    assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
+    complete(&queue, &claim(&queue).await?).await?;
+    queue.fail(&claim(&queue).await?.lease, broken_disk(), Vec::new(), Retry::Never).await?;
+    let mut states: Vec<_> =
+        queue.due_deliveries(10, LEASE).await?.into_iter().map(|d| (d.job.state, d.attempts)).collect();
+    states.sort();
+    assert_eq!(states, [(State::Completed, 0), (State::Failed, 0)]);
+    Ok(())
+}
+
+async fn job_without_callback_owes_none(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    enqueue(&queue, &queued("a", 1)).await?;
+    complete(&queue, &claim(&queue).await?).await?;
+    assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
+    Ok(())
+}
+
+async fn delivery_is_hidden_while_it_is_tried(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    for n in 0..3 {
+        enqueue(&queue, &calling_back(queued("a", n))).await?;
+        complete(&queue, &claim(&queue).await?).await?;
+    }
+    assert_eq!(queue.due_deliveries(2, LEASE).await?.len(), 2);
+    assert_eq!(queue.due_deliveries(10, 2 * LEASE).await?.len(), 1);
+    assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
+    bench.clock.advance(LEASE);
+    assert_eq!(queue.due_deliveries(10, LEASE).await?.len(), 2, "whoever tried those was not heard of again");
+    Ok(())
+}
+
+async fn delivery_is_tried_again_later(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
+    complete(&queue, &claim(&queue).await?).await?;
+    for attempts in 0..3 {
+        let due = queue.due_deliveries(10, LEASE).await?;
+        assert_eq!(due.iter().map(|delivery| delivery.attempts).collect::<Vec<_>>(), [attempts]);
+        queue.settle_delivery(&id, DeliveryOutcome::Retry(300 * SECOND)).await?;
+        bench.clock.advance(299 * SECOND);
+        assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
+        bench.clock.advance(SECOND);
+    }
+    Ok(())
+}
+
+async fn delivered_callback_is_owed_no_more(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
+    complete(&queue, &claim(&queue).await?).await?;
+    queue.due_deliveries(10, LEASE).await?;
+    queue.settle_delivery(&id, DeliveryOutcome::Done).await?;
+    queue.settle_delivery(&id, DeliveryOutcome::Retry(SECOND)).await?;
+    bench.clock.advance(LEASE);
+    assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
+    Ok(())
+}
+
+async fn purge_keeps_what_owes_a_callback(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let owing = enqueue(&queue, &calling_back(queued("a", 1))).await?;
+    complete(&queue, &claim(&queue).await?).await?;
+    let done = enqueue(&queue, &queued("a", 2)).await?;
+    complete(&queue, &claim(&queue).await?).await?;
+    bench.clock.advance(SECOND);
+    assert_eq!(queue.purge(bench.now(), 10).await?, 1);
+    assert_eq!((queue.get(&owing).await?.is_some(), queue.get(&done).await?), (true, None));
+    queue.settle_delivery(&owing, DeliveryOutcome::Done).await?;
+    assert_eq!(queue.purge(bench.now(), 10).await?, 1);
+    Ok(())
+}
+
+async fn waiting_for_deliveries_ends_when_one_is_owed(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    enqueue(&queue, &calling_back(queued("a", 1))).await?;
+    let held = claim(&queue).await?;
+    let waiting = tokio::spawn({
+        let queue = Arc::clone(&queue);
+        async move { queue.wait_delivery(3600 * SECOND).await }
+    });
+    complete(&queue, &held).await?;
+    waiting.await?;
+    assert_eq!(queue.due_deliveries(10, LEASE).await?.len(), 1);
+    Ok(())
+}

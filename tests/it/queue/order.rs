@@ -1,0 +1,212 @@
+//! Whose turn it is.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use pixerve::queue::{Blame, QueueSettings, Retry};
+
+use super::bench::{
+    Bench, Checked, LEASE, SECOND, broken_disk, claim, claim_order, complete, enqueue, enqueue_all, nothing_to_claim,
+    queued, realtime,
+};
+
+every_queue! {
+    realtime_comes_first_then_first_in_first_out,
+    equal_timestamps_are_still_first_in_first_out,
+    retried_job_keeps_its_place,
+    delayed_job_is_invisible_until_due,
+    due_delayed_job_honours_priority,
+    owners_take_turns,
+    an_owner_who_floods_delays_another_by_one_job,
+    queued_lane_is_not_starved,
+    concurrent_claims_neither_duplicate_nor_lose,
+    claim_on_empty_finds_nothing,
+    one_claim_may_take_many,
+    suspect_runs_alone_where_jobs_run_in_process,
+    job_that_crashed_its_own_child_halts_nobody,
+    waiting_for_work_ends_when_there_is_some,
+    waiting_for_work_ends_when_a_delay_is_over,
+}
+
+async fn realtime_comes_first_then_first_in_first_out(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let [q1, q2] = [queued("a", 1), queued("a", 2)];
+    let [r1, r2] = [realtime("a", 3), realtime("a", 4)];
+    enqueue_all(&queue, &[q1.clone(), r1.clone(), q2.clone(), r2.clone()]).await?;
+    assert_eq!(claim_order(&queue).await?, [r1.id, r2.id, q1.id, q2.id]);
+    Ok(())
+}
+
+async fn equal_timestamps_are_still_first_in_first_out(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let records: Vec<_> = (0..50).map(|n| queued("a", n)).collect();
+    let mut by_id: Vec<_> = records.iter().map(|record| record.id).collect();
+    let ids = enqueue_all(&queue, &records).await?;
+    assert_eq!(claim_order(&queue).await?, ids);
+    by_id.sort();
+    assert_ne!(by_id, ids, "ids made at one moment don't sort, so it wasn't they that kept the order");
+    Ok(())
+}
+
+async fn retried_job_keeps_its_place(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("a", 3)]).await?;
+    let first = claim(&queue).await?;
+    queue.fail(&first.lease, broken_disk(), Vec::new(), Retry::After(SECOND)).await?;
+    bench.clock.advance(SECOND);
+    assert_eq!(claim_order(&queue).await?, ids);
+    Ok(())
+}
+
+async fn delayed_job_is_invisible_until_due(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    let first = claim(&queue).await?;
+    queue.fail(&first.lease, broken_disk(), Vec::new(), Retry::After(10 * SECOND)).await?;
+    nothing_to_claim(&queue).await?;
+    bench.clock.advance(9 * SECOND);
+    nothing_to_claim(&queue).await?;
+    bench.clock.advance(SECOND);
+    assert_eq!(claim(&queue).await?.job.record.id, id);
+    Ok(())
+}
+
+async fn due_delayed_job_honours_priority(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let urgent = enqueue(&queue, &realtime("a", 1)).await?;
+    let first = claim(&queue).await?;
+    queue.fail(&first.lease, broken_disk(), Vec::new(), Retry::After(SECOND)).await?;
+    let patient = enqueue(&queue, &queued("a", 2)).await?;
+    bench.clock.advance(SECOND);
+    assert_eq!(claim_order(&queue).await?, [urgent, patient]);
+    Ok(())
+}
+
+async fn owners_take_turns(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let [a1, a2, a3] = [queued("a", 1), queued("a", 2), queued("a", 3)];
+    let [b1, b2] = [queued("b", 1), queued("b", 2)];
+    let c1 = queued("c", 1);
+    let all = [a1.clone(), a2.clone(), a3.clone(), b1.clone(), b2.clone(), c1.clone()];
+    enqueue_all(&queue, &all).await?;
+    assert_eq!(claim_order(&queue).await?, [a1.id, b1.id, c1.id, a2.id, b2.id, a3.id]);
+    Ok(())
+}
+
+async fn an_owner_who_floods_delays_another_by_one_job(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let flood: Vec<_> = (0..100).map(|n| queued("flood", n)).collect();
+    enqueue_all(&queue, &flood).await?;
+    claim(&queue).await?;
+    let other = enqueue(&queue, &queued("other", 1)).await?;
+    let next_two = [claim(&queue).await?.job.record.id, claim(&queue).await?.job.record.id];
+    assert!(next_two.contains(&other));
+    Ok(())
+}
+
+async fn queued_lane_is_not_starved(bench: Bench) -> Checked {
+    let settings = QueueSettings { realtime_run_max: 3, ..QueueSettings::default() };
+    let queue = bench.open_with(settings, Blame::Nobody)?;
+    let patient = enqueue_all(&queue, &[queued("a", 100), queued("a", 101)]).await?;
+    let urgent: Vec<_> = (0..8).map(|n| realtime("b", n)).collect();
+    enqueue_all(&queue, &urgent).await?;
+    let order = claim_order(&queue).await?;
+    assert_eq!([order[3], order[7]], [patient[0], patient[1]]);
+    assert_eq!(order.len(), 10);
+    Ok(())
+}
+
+async fn concurrent_claims_neither_duplicate_nor_lose(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let records: Vec<_> = (0..64).map(|n| queued(["a", "b", "c"][n as usize % 3], n)).collect();
+    let ids: HashSet<_> = enqueue_all(&queue, &records).await?.into_iter().collect();
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let queue = Arc::clone(&queue);
+        workers.spawn(async move {
+            let mut claimed = Vec::new();
+            while let Ok(claims) = queue.claim(3, LEASE).await {
+                if claims.is_empty() {
+                    break;
+                }
+                claimed.extend(claims.into_iter().map(|claim| (claim.job.record.id, claim.lease.token)));
+            }
+            claimed
+        });
+    }
+    let claimed: Vec<_> = workers.join_all().await.concat();
+    assert_eq!(claimed.len(), ids.len());
+    assert_eq!(claimed.iter().map(|(id, _)| *id).collect::<HashSet<_>>(), ids);
+    assert_eq!(claimed.iter().map(|(_, token)| *token).collect::<HashSet<_>>().len(), ids.len());
+    Ok(())
+}
+
+async fn claim_on_empty_finds_nothing(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    nothing_to_claim(&queue).await?;
+    enqueue(&queue, &queued("a", 1)).await?;
+    let only = claim(&queue).await?;
+    nothing_to_claim(&queue).await?;
+    complete(&queue, &only).await?;
+    nothing_to_claim(&queue).await
+}
+
+async fn one_claim_may_take_many(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("a", 3)]).await?;
+    let claims = queue.claim(2, LEASE).await?;
+    assert_eq!(claims.iter().map(|claim| claim.job.record.id).collect::<Vec<_>>(), ids[..2]);
+    assert!(claims[0].lease.token < claims[1].lease.token);
+    assert!(queue.claim(0, LEASE).await?.is_empty());
+    Ok(())
+}
+
+async fn suspect_runs_alone_where_jobs_run_in_process(bench: Bench) -> Checked {
+    let queue = bench.open_with(QueueSettings::default(), Blame::InFlight)?;
+    let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("b", 3)]).await?;
+    let (suspect, other) = (claim(&queue).await?, claim(&queue).await?);
+    queue.crashed(&suspect.lease, broken_disk()).await?;
+    nothing_to_claim(&queue).await?;
+    complete(&queue, &other).await?;
+    let alone = queue.claim(10, LEASE).await?;
+    assert_eq!(alone.iter().map(|claim| claim.job.record.id).collect::<Vec<_>>(), [ids[0]]);
+    nothing_to_claim(&queue).await?;
+    complete(&queue, &alone[0]).await?;
+    assert_eq!(claim_order(&queue).await?.len(), 1);
+    Ok(())
+}
+
+async fn job_that_crashed_its_own_child_halts_nobody(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("b", 3)]).await?;
+    let crashed = claim(&queue).await?;
+    claim(&queue).await?;
+    queue.crashed(&crashed.lease, broken_disk()).await?;
+    assert_eq!(claim_order(&queue).await?.len(), 2);
+    Ok(())
+}
+
+async fn waiting_for_work_ends_when_there_is_some(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let waiting = tokio::spawn({
+        let queue = Arc::clone(&queue);
+        async move { queue.wait_ready(3600 * SECOND).await }
+    });
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    waiting.await?;
+    queue.wait_ready(3600 * SECOND).await;
+    assert_eq!(claim(&queue).await?.job.record.id, id);
+    queue.wait_ready(SECOND / 100).await;
+    Ok(())
+}
+
+async fn waiting_for_work_ends_when_a_delay_is_over(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    enqueue(&queue, &queued("a", 1)).await?;
+    let first = claim(&queue).await?;
+    queue.fail(&first.lease, broken_disk(), Vec::new(), Retry::After(10 * SECOND)).await?;
+    bench.clock.advance(10 * SECOND);
+    queue.wait_ready(3600 * SECOND).await;
+    claim(&queue).await?;
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Whatever happens in whatever order, the books balance.
+
+use std::collections::HashMap;
+use std::error::Error;
+
+use pixerve::job::State;
+use pixerve::queue::{Claim, Counts, DeliveryOutcome, Filter, PageRequest, Retry};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use super::bench::{Bench, Checked, LEASE, Queue, SECOND, broken_disk, calling_back, queued, realtime};
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Enqueue { owner: u8, n: u8, realtime: bool },
+    Claim { max: u8 },
+    Complete { nth: u8 },
+    Fail { nth: u8, retry: bool },
+    Crash { nth: u8 },
+    Release { nth: u8 },
+    Cancel { nth: u8 },
+    Reap,
+    Purge,
+    Deliver { done: bool },
+    Advance { seconds: u8 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..3_u8, 0..12_u8, any::<bool>()).prop_map(|(owner, n, realtime)| Step::Enqueue { owner, n, realtime }),
+        4 => (1..4_u8).prop_map(|max| Step::Claim { max }),
+        2 => any::<u8>().prop_map(|nth| Step::Complete { nth }),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(nth, retry)| Step::Fail { nth, retry }),
+        1 => any::<u8>().prop_map(|nth| Step::Crash { nth }),
+        1 => any::<u8>().prop_map(|nth| Step::Release { nth }),
+        2 => any::<u8>().prop_map(|nth| Step::Cancel { nth }),
+        1 => Just(Step::Reap),
+        1 => Just(Step::Purge),
+        1 => any::<bool>().prop_map(|done| Step::Deliver { done }),
+        2 => (0..70_u8).prop_map(|seconds| Step::Advance { seconds }),
+    ]
+}
+
+/// Does one step; claims that were ever handed out stay around, stale or not.
+async fn take(step: Step, bench: &Bench, queue: &Queue, claims: &mut Vec<Claim>) -> Result<(), Box<dyn Error>> {
+    let nth = |n: u8| claims.get(usize::from(n) % claims.len().max(1)).map(|claim| claim.lease.clone());
+    match step {
+        Step::Enqueue { owner, n, realtime: urgent } => {
+            let sub = format!("owner-{owner}");
+            let record = if urgent { realtime(&sub, n.into()) } else { queued(&sub, n.into()) };
+            queue.enqueue(if n % 2 == 0 { calling_back(record) } else { record }).await?;
+        }
+        Step::Claim { max } => claims.extend(queue.claim(max.into(), LEASE).await?),
+        Step::Complete { nth: n } => {
+            if let Some(lease) = nth(n) {
+                queue.complete(&lease, Vec::new()).await?;
+            }
+        }
+        Step::Fail { nth: n, retry } => {
+            if let Some(lease) = nth(n) {
+                let retry = if retry { Retry::After(20 * SECOND) } else { Retry::Never };
+                queue.fail(&lease, broken_disk(), Vec::new(), retry).await?;
+            }
+        }
+        Step::Crash { nth: n } => {
+            if let Some(lease) = nth(n) {
+                queue.crashed(&lease, broken_disk()).await?;
+            }
+        }
+        Step::Release { nth: n } => {
+            if let Some(lease) = nth(n) {
+                queue.release(&lease).await?;
+            }
+        }
+        Step::Cancel { nth: n } => {
+            if let Some(lease) = nth(n) {
+                queue.cancel(&lease.id, Vec::new()).await?;
+            }
+        }
+        Step::Reap => drop(queue.reap_expired(10).await?),
+        Step::Purge => drop(queue.purge(bench.now(), 3).await?),
+        Step::Deliver { done } => {
+            for delivery in queue.due_deliveries(2, LEASE).await? {
+                let outcome = if done { DeliveryOutcome::Done } else { DeliveryOutcome::Retry(SECOND) };
+                queue.settle_delivery(&delivery.job.record.id, outcome).await?;
+            }
+        }
+        Step::Advance { seconds } => bench.clock.advance(u32::from(seconds) * SECOND),
+    }
+    Ok(())
+}
+
+/// What the lists say, each way of listing.
+async fn listed(queue: &Queue) -> Result<Counts, Box<dyn Error>> {
+    let all = queue.list(&Filter::default(), PageRequest { limit: 200, cursor: None }).await?.jobs;
+    let mut by_state: HashMap<State, u64> = HashMap::new();
+    for state in State::ALL {
+        let filter = Filter { state: Some(state), owner: None };
+        let jobs = queue.list(&filter, PageRequest { limit: 200, cursor: None }).await?.jobs;
+        assert!(jobs.iter().all(|job| job.state == state));
+        assert_eq!(jobs.len(), all.iter().filter(|job| job.state == state).count());
+        by_state.insert(state, jobs.len() as u64);
+    }
+    Ok(Counts {
+        pending: by_state[&State::Pending],
+        processing: by_state[&State::Processing],
+        completed: by_state[&State::Completed],
+        failed: by_state[&State::Failed],
+        cancelled: by_state[&State::Cancelled],
+    })
+}
+
+async fn balance(bench: &Bench, steps: &[Step], reopens: bool) -> Checked {
+    let queue = bench.open()?;
+    let mut claims = Vec::new();
+    for step in steps {
+        take(*step, bench, &queue, &mut claims).await?;
+    }
+    let counts = queue.counts().await?;
+    assert_eq!(counts, listed(&queue).await?);
+    if reopens {
+        bench.crash(queue)?;
+        let queue = bench.open()?;
+        let after = queue.counts().await?;
+        assert_eq!(after, listed(&queue).await?);
+        assert_eq!(after, Counts { pending: counts.pending + counts.processing, processing: 0, ..counts });
+    }
+    Ok(())
+}
+
+fn check(cases: u32, bench: fn() -> Result<Bench, Box<dyn Error>>, reopens: bool) -> Checked {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
+    runner.run(&vec(step(), 1..80), |steps| {
+        let balanced = bench().and_then(|bench| runtime.block_on(balance(&bench, &steps, reopens)));
+        balanced.map_err(|error| TestCaseError::fail(error.to_string()))
+    })?;
+    Ok(())
+}
+
+#[test]
+fn counts_are_what_is_listed_in_memory() -> Checked {
+    check(64, Bench::memory, false)
+}
+
+#[test]
+fn counts_are_what_is_listed_in_sled_and_after_a_crash() -> Checked {
+    check(12, Bench::sled, true)
+}

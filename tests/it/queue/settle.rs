@@ -1,0 +1,145 @@
+//! How attempts end.
+
+use pixerve::job::{ContentHash, JobError, State, Stored, StoredFile};
+use pixerve::queue::{Blame, QueueSettings, Retry, Settled};
+
+use super::bench::{Bench, Checked, SECOND, broken_disk, claim, claim_order, enqueue, enqueue_all, queued};
+
+every_queue! {
+    completed_job_lists_its_files,
+    retry_delay_is_recorded,
+    exhausted_retries_fail_with_the_last_error,
+    failure_that_is_final_is_not_retried,
+    failed_job_lists_what_was_stored_all_the_same,
+    crashes_make_poison,
+    crash_on_the_last_attempt_fails_the_job,
+    release_refunds_the_attempt_and_keeps_the_place,
+    shut_down_queue_refuses_calls,
+}
+
+pub(crate) fn file(name: &str) -> StoredFile {
+    StoredFile {
+        name: name.to_owned(),
+        format: "jpg".to_owned(),
+        width: 2,
+        height: 1,
+        bytes: 3,
+        sha256: ContentHash::of(name.as_bytes()),
+        stored: vec![Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") }],
+    }
+}
+
+async fn completed_job_lists_its_files(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let record = queued("a", 1);
+    let id = enqueue(&queue, &record).await?;
+    let held = claim(&queue).await?;
+    let files = vec![file("one.jpg"), file("two.jpg")];
+    assert_eq!(queue.complete(&held.lease, files.clone()).await?, Settled::Applied(State::Completed));
+    let job = queue.get(&id).await?.ok_or("it is unknown")?;
+    assert_eq!((job.state, job.files, job.error), (State::Completed, files, None));
+    assert_eq!(queue.newest(&record.hash).await?.map(|job| job.record), Some(record));
+    Ok(())
+}
+
+async fn retry_delay_is_recorded(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    let held = claim(&queue).await?;
+    let settled = queue.fail(&held.lease, broken_disk(), vec![file("one.jpg")], Retry::After(5 * SECOND)).await?;
+    assert_eq!(settled, Settled::Applied(State::Pending));
+    let job = queue.get(&id).await?.ok_or("it is unknown")?;
+    assert_eq!((job.state, job.not_before), (State::Pending, Some(bench.now().after(5 * SECOND))));
+    assert_eq!((job.error, job.files.len()), (Some(broken_disk()), 1));
+    Ok(())
+}
+
+async fn exhausted_retries_fail_with_the_last_error(bench: Bench) -> Checked {
+    let settings = QueueSettings { attempts_max: 3, ..QueueSettings::default() };
+    let queue = bench.open_with(settings, Blame::Nobody)?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    for attempt in 1..=3 {
+        let held = claim(&queue).await?;
+        let error = JobError::new("store", format!("attempt {attempt}"));
+        let settled = queue.fail(&held.lease, error, Vec::new(), Retry::After(SECOND)).await?;
+        let expected = if attempt < 3 { State::Pending } else { State::Failed };
+        assert_eq!(settled, Settled::Applied(expected));
+        bench.clock.advance(SECOND);
+    }
+    let job = queue.get(&id).await?.ok_or("it is unknown")?;
+    assert_eq!((job.state, job.attempts), (State::Failed, 3));
+    assert_eq!(job.error.ok_or("it doesn't say why")?.detail, "attempt 3");
+    assert_eq!(claim_order(&queue).await?, []);
+    Ok(())
+}
+
+async fn failure_that_is_final_is_not_retried(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    enqueue(&queue, &queued("a", 1)).await?;
+    let held = claim(&queue).await?;
+    let settled = queue.fail(&held.lease, broken_disk(), Vec::new(), Retry::Never).await?;
+    assert_eq!(settled, Settled::Applied(State::Failed));
+    bench.clock.advance(3600 * SECOND);
+    assert_eq!(claim_order(&queue).await?, []);
+    Ok(())
+}
+
+async fn failed_job_lists_what_was_stored_all_the_same(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    let held = claim(&queue).await?;
+    queue.fail(&held.lease, broken_disk(), vec![file("one.jpg")], Retry::Never).await?;
+    let job = queue.get(&id).await?.ok_or("it is unknown")?;
+    assert_eq!((job.files, job.error), (vec![file("one.jpg")], Some(broken_disk())));
+    Ok(())
+}
+
+async fn crashes_make_poison(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2)]).await?;
+    let signal = JobError::new("crash", "the child was killed by signal 11");
+    for crash in 1..=3 {
+        let held = claim(&queue).await?;
+        assert_eq!((held.job.record.id, held.job.crashes), (ids[0], crash - 1));
+        let expected = if crash < 3 { State::Pending } else { State::Failed };
+        assert_eq!(queue.crashed(&held.lease, signal.clone()).await?, Settled::Applied(expected));
+    }
+    let error = queue.get(&ids[0]).await?.and_then(|job| job.error).ok_or("it doesn't say why")?;
+    assert_eq!(error.code, "poison");
+    assert!(error.detail.contains("3 times") && error.detail.contains("signal 11"), "{}", error.detail);
+    assert_eq!(claim_order(&queue).await?, [ids[1]], "the others go on");
+    Ok(())
+}
+
+async fn crash_on_the_last_attempt_fails_the_job(bench: Bench) -> Checked {
+    let settings = QueueSettings { attempts_max: 2, ..QueueSettings::default() };
+    let queue = bench.open_with(settings, Blame::Nobody)?;
+    enqueue(&queue, &queued("a", 1)).await?;
+    for expected in [State::Pending, State::Failed] {
+        let held = claim(&queue).await?;
+        assert_eq!(queue.crashed(&held.lease, broken_disk()).await?, Settled::Applied(expected));
+    }
+    Ok(())
+}
+
+async fn release_refunds_the_attempt_and_keeps_the_place(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2)]).await?;
+    let held = claim(&queue).await?;
+    assert_eq!(queue.release(&held.lease).await?, Settled::Applied(State::Pending));
+    let job = queue.get(&ids[0]).await?.ok_or("it is unknown")?;
+    assert_eq!((job.attempts, job.started_at), (0, None));
+    assert_eq!(claim_order(&queue).await?, ids);
+    Ok(())
+}
+
+async fn shut_down_queue_refuses_calls(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    queue.shutdown().await?;
+    queue.shutdown().await?;
+    assert!(queue.enqueue(queued("a", 2)).await.is_err());
+    assert!(queue.claim(1, SECOND).await.is_err());
+    assert!(queue.get(&id).await.is_err());
+    Ok(())
+}
