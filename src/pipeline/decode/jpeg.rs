@@ -4,43 +4,54 @@ use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
 
 use super::Decoded;
 use crate::pipeline::PipelineError;
 use crate::pipeline::raster::{Model, Raster, Samples};
 
-pub(super) fn decode(source: &[u8]) -> Result<Decoded, PipelineError> {
-    // Not strict: what strictness refuses (bytes between segments, odd markers) is common and harmless. Whether the
-    // file is whole has been looked at before.
+/// Decodes `source`. Damage in the picture's data is an error unless `tolerant`.
+pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<Decoded, PipelineError> {
+    if tolerant {
+        return run(source, false).map_err(refuse);
+    }
+    // The strict mode notices damage that the other paints grey, but it also refuses bytes between segments, which are
+    // common and harmless.
+    match run(source, true) {
+        Err(DecodeErrors::FormatStatic(detail)) if detail.contains("Extra bytes") => run(source, false),
+        outcome => outcome,
+    }
+    .map_err(refuse)
+}
+
+fn run(source: &[u8], strict: bool) -> Result<Decoded, DecodeErrors> {
     let options = DecoderOptions::default()
-        .set_strict_mode(false)
+        .set_strict_mode(strict)
         .set_max_width(usize::from(u16::MAX))
         .set_max_height(usize::from(u16::MAX));
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(source), options);
-    decoder.decode_headers().map_err(refuse)?;
-    let stored = decoder.input_colorspace().ok_or_else(|| PipelineError::bad_image("it has no frame header"))?;
-    let components = decoder.info().map_or(0, |info| info.components);
-    let (model, asked) = match (components, stored) {
+    decoder.decode_headers()?;
+    let missing = DecodeErrors::FormatStatic("there is no frame header");
+    let (Some(info), Some(stored)) = (decoder.info(), decoder.input_colorspace()) else { return Err(missing) };
+    let (model, asked) = match (info.components, stored) {
         (1, _) => (Model::Grey, ColorSpace::Luma),
         (4, ColorSpace::YCCK) => (Model::Cmyk, ColorSpace::YCCK),
         (4, _) => (Model::Cmyk, ColorSpace::CMYK),
         _ => (Model::Rgb, ColorSpace::RGB),
     };
     decoder.set_options(options.jpeg_set_out_colorspace(asked));
-    let mut samples = decoder.decode().map_err(refuse)?;
-    let (width, height) = decoder.dimensions().ok_or_else(|| PipelineError::bad_image("it has no dimensions"))?;
+    let mut samples = decoder.decode()?;
     if asked == ColorSpace::YCCK {
         ycck_to_cmyk(&mut samples);
     } else if model == Model::Cmyk && has_adobe_marker(source) {
         samples.iter_mut().for_each(|sample| *sample = 255 - *sample);
     }
-    let icc = decoder.icc_profile();
-    let side = |side: usize| u32::try_from(side).unwrap_or(u32::MAX);
-    let raster = Raster { width: side(width), height: side(height), model, alpha: false, samples: Samples::U8(samples) };
-    Ok(Decoded { raster, icc })
+    let (width, height) = (u32::from(info.width), u32::from(info.height));
+    let samples = Samples::U8(samples);
+    Ok(Decoded { raster: Raster { width, height, model, alpha: false, samples }, icc: decoder.icc_profile() })
 }
 
-fn refuse(error: zune_jpeg::errors::DecodeErrors) -> PipelineError {
+fn refuse(error: DecodeErrors) -> PipelineError {
     PipelineError::bad_image(error)
 }
 

@@ -25,7 +25,7 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result
         return Err(PipelineError::Truncated);
     }
     let decoded = match info.format {
-        SourceFormat::Jpeg => jpeg::decode(source),
+        SourceFormat::Jpeg => jpeg::decode(source, tolerant),
         SourceFormat::Png => png::decode(source, info, tolerant),
         SourceFormat::Tiff => tiff::decode(source, info),
         SourceFormat::Webp | SourceFormat::Gif | SourceFormat::Bmp => generic::decode(source, info),

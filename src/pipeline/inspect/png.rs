@@ -1,6 +1,8 @@
 //! PNG: IHDR, and what of eXIf and acTL follows it.
 
-use std::io::{BufRead, Seek};
+use std::io::{BufRead, Seek, SeekFrom};
+
+use png::{BitDepth, ColorType, Decoder, Limits};
 
 use super::source::Source;
 use super::{Header, InspectError, exif_orientation};
@@ -8,26 +10,23 @@ use super::{Header, InspectError, exif_orientation};
 /// Chunks that are looked at. Data comes in chunks of 8 KiB and more, so this is beyond any honest file.
 const CHUNKS_MAX: usize = 100_000;
 
+/// Where the second chunk starts: the signature has 8 bytes, IHDR always 25.
+const AFTER_IHDR: u64 = 33;
+
 /// The largest eXIf that is read.
 const EXIF_BYTES_MAX: usize = 1024 * 1024;
 
 pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header, InspectError> {
-    source.skip(8)?;
-    let [.., i, h, d, r] = source.array::<8>()?;
-    if [i, h, d, r] != *b"IHDR" {
-        return Err(InspectError::damaged("it doesn't start with IHDR"));
-    }
-    let [w3, w2, w1, w0, h3, h2, h1, h0, depth, colour, ..] = source.array::<13>()?;
-    source.skip(4)?;
-    let (width, height) = (u32::from_be_bytes([w3, w2, w1, w0]), u32::from_be_bytes([h3, h2, h1, h0]));
+    let mut decoder = Decoder::new_with_limits(&mut *source.reader(), Limits { bytes: 64 * 1024 });
+    let info = decoder.read_header_info().map_err(|e| InspectError::damaged(e.to_string()))?;
     // What a palette or a transparent colour turns into is known only later; the larger counts.
-    let channels = match colour {
-        0 | 4 => 2,
-        2 | 3 | 6 => 4,
-        _ => return Err(InspectError::damaged(format!("colour type {colour} doesn't exist"))),
+    let channels = match info.color_type {
+        ColorType::Grayscale | ColorType::GrayscaleAlpha => 2,
+        ColorType::Rgb | ColorType::Indexed | ColorType::Rgba => 4,
     };
-    let mut header = Header::still(width, height, channels);
-    header.bits = if depth == 16 { 16 } else { 8 };
+    let mut header = Header::still(info.width, info.height, channels);
+    header.bits = if info.bit_depth == BitDepth::Sixteen { 16 } else { 8 };
+    source.reader().seek(SeekFrom::Start(AFTER_IHDR))?;
     ancillary(source, &mut header);
     Ok(header)
 }
