@@ -30,9 +30,7 @@ use crate::running::Running;
 use crate::spool::{Spool, SpoolError};
 use crate::vault::{self, Sealer, SealingKeysError, Vault, VaultError};
 use crate::version::VERSION;
-use crate::worker::{
-    Pool, ReconcileError, Rescuer, StartedPool, Stores, WorkerContext, reconcile,
-};
+use crate::worker::{Pool, ReconcileError, Rescuer, Scope, StartedPool, Stores, WorkerContext, reconcile};
 use crate::writer::{DirectServe, WriteError};
 
 /// Why the server didn't start: what was attempted, on what, and what to do.
@@ -88,7 +86,7 @@ impl App {
         make_dir(&config.storage.serve_dir)?;
         let keys = load_keys(&config)?;
         let Held { queue, vault, sealer, spool } = hold(&config, &clock).await?;
-        reconcile(&spool, &*queue).await?;
+        reconcile(&spool, &*queue, Scope::AtStart).await?;
 
         let running = Running::default();
         let pixel_limits = pixel_limits(&config);

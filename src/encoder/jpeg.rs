@@ -29,12 +29,7 @@ impl Encoder for Jpeg {
     }
 }
 
-fn write(
-    picture: &Picture,
-    samples: &[u8],
-    colour: ColorSpace,
-    knobs: &tuning::JpegKnobs,
-) -> std::io::Result<Vec<u8>> {
+fn write(picture: &Picture, samples: &[u8], colour: ColorSpace, knobs: &tuning::JpegKnobs) -> std::io::Result<Vec<u8>> {
     let mut compress = Compress::new(colour);
     compress.set_size(picture.width as usize, picture.height as usize);
     if !knobs.trellis {

@@ -165,8 +165,7 @@ impl Scene<'_> {
         let Layout { region, width, height, .. } = self.layout;
         let orientation = self.info.orientation;
         let region = stored_region(region, raster.width, raster.height, orientation);
-        let (width, height) =
-            if super::orient::swaps_sides(orientation) { (height, width) } else { (width, height) };
+        let (width, height) = if super::orient::swaps_sides(orientation) { (height, width) } else { (width, height) };
         let resized = upright(resize(&mut self.resizer, raster, region, width, height)?, orientation);
         let converter = self.converter.get_or_insert_with(|| Converter::new(&resized, icc));
         let picture = super::compose::compose(converter.convert(&resized)?, &self.layout, self.variant);

@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::{Instrument, info, info_span};
-use uuid::Uuid;
+use tracing::{Instrument, debug, info};
+
+use super::AppState;
+use crate::telemetry::{request_id, request_span};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -24,22 +26,23 @@ pub(super) fn current_request_id() -> Option<String> {
 /// Gives the request an id (or keeps a plain one that a proxy gave it), runs it in a span of that id, answers with it,
 /// and logs one line. The query is left out of the line: it may hold what its sender considers private.
 #[expect(clippy::disallowed_methods, reason = "how long an answer took is read by people, not by logic")]
-pub(super) async fn access_log(request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
+pub(super) async fn access_log(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
+    let id = request_id(given, state.clock.now());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
-    let span = info_span!("request", request_id = %id);
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
+    let span = request_span(&id, &method, &route);
     let started = Instant::now();
     let answer = async {
         let response = next.run(request).await;
         let ms = started.elapsed().as_millis();
         let status = response.status().as_u16();
-        let path = path.escape_debug();
-        match route.as_deref() {
-            // Load balancers ask every few seconds.
-            Some("/health") if status == 200 => tracing::debug!(%method, %path, status, ms, "answered"),
-            _ => info!(%method, %path, status, ms, "answered"),
+        // Load balancers ask every few seconds.
+        if route == "/health" && status == 200 {
+            debug!(?path, status, ms, "answered");
+        } else {
+            info!(?path, status, ms, "answered");
         }
         response
     };
@@ -48,12 +51,4 @@ pub(super) async fn access_log(request: Request, next: Next) -> Response {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     response
-}
-
-fn request_id(headers: &HeaderMap) -> String {
-    let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
-    let plain = given.filter(|id| {
-        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-    });
-    plain.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }

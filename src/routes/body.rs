@@ -150,7 +150,8 @@ impl Inner {
             return Err(BodyError::TooLarge);
         }
         // What was read before this chunk has been parsed by now.
-        if self.read - self.used > self.pace.overhead_max + chunk.len() as u64 {
+        let unaccounted = self.read.saturating_sub(self.used);
+        if unaccounted > self.pace.overhead_max.saturating_add(chunk.len() as u64) {
             return Err(BodyError::Overhead);
         }
         if Instant::now() > self.deadline() {

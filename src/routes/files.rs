@@ -15,22 +15,22 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, LAST_MODIFIED, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_TYPE, ETAG, LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 use tokio_util::io::ReaderStream;
-use tracing::error;
 
 use self::conditional::{Precondition, Validators};
 use self::media::Media;
 use self::range::Wanted;
 use self::tree::{Found, OpenError, Tree};
+use super::Refusal;
 
 const PREFIX: &str = "/files/";
 /// Bytes read from disk at a time.
@@ -57,23 +57,23 @@ pub fn router(serve_dir: &Path) -> io::Result<Router> {
 async fn serve(State(tree): State<Arc<Tree>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let answered = match method {
         Method::GET | Method::HEAD => answer(tree, &method, uri.path(), &headers).await,
-        _ => Err(Refusal::Method),
+        _ => Err(Refusal::MethodNotAllowed),
     };
-    answered.unwrap_or_else(|refusal| refusal.response(uri.path()))
+    answered.unwrap_or_else(refuse)
 }
 
 async fn answer(tree: Arc<Tree>, method: &Method, path: &str, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let path = path.strip_prefix(PREFIX).and_then(tree::parse).ok_or(Refusal::NotFound)?;
+    let path = path.strip_prefix(PREFIX).and_then(tree::parse).ok_or(OpenError::NotFound)?;
     let media = Media::of(&path.name);
     let found = tokio::task::spawn_blocking(move || tree.find(&path))
         .await
-        .map_err(|error| Refusal::Io(io::Error::other(error)))??;
+        .map_err(|error| Refusal::File(io::Error::other(error)))??;
 
     let validators = Validators::of(&found);
     match validators.check(headers) {
         Precondition::Holds => {}
         Precondition::NotModified => return Ok(not_modified(&validators)),
-        Precondition::Failed => return Err(Refusal::Precondition),
+        Precondition::Failed => return Err(Refusal::PreconditionFailed),
     }
     // A range is defined for GET alone.
     let wanted = match *method {
@@ -94,7 +94,7 @@ async fn answer(tree: Arc<Tree>, method: &Method, path: &str, headers: &HeaderMa
             response.headers_mut().insert(CONTENT_RANGE, ascii(&content_range));
             send(found, first, last - first + 1, response).await
         }
-        Wanted::Nothing => Err(Refusal::Range { bytes: found.bytes }),
+        Wanted::Nothing => Err(Refusal::RangeNotSatisfiable { bytes: found.bytes }),
     }
 }
 
@@ -139,7 +139,7 @@ fn with_length(mut response: Response, bytes: u64) -> Response {
 async fn send(found: Found, first: u64, bytes: u64, response: Response) -> Result<Response, Refusal> {
     let mut file = tokio::fs::File::from_std(found.file);
     if first > 0 {
-        file.seek(SeekFrom::Start(first)).await.map_err(Refusal::Io)?;
+        file.seek(SeekFrom::Start(first)).await.map_err(Refusal::File)?;
     }
     // `take`: a file that grows all the same must not overrun the announced length.
     let stream = ReaderStream::with_capacity(file.take(bytes), CHUNK_BYTES);
@@ -150,70 +150,27 @@ fn ascii(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("INVARIANT: built from digits, hex and fixed ASCII")
 }
 
-/// Why a file isn't sent.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error("there is no such file")]
-    NotFound,
-    #[error("files can only be read: GET or HEAD")]
-    Method,
-    #[error("the file is not the one that the request's If-Match or If-Unmodified-Since names")]
-    Precondition,
-    #[error("the file has {bytes} bytes; none of them is in the range asked for")]
-    Range { bytes: u64 },
-    #[error("too many files are open; try again shortly")]
-    Busy,
-    #[error("the file can't be read")]
-    Io(#[source] io::Error),
-}
-
 impl From<OpenError> for Refusal {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::NotFound => Self::NotFound,
-            OpenError::Busy => Self::Busy,
-            OpenError::Io(error) => Self::Io(error),
+            OpenError::NotFound => Self::NotFound("there is no such file".into()),
+            OpenError::Busy => Self::FilesBusy,
+            OpenError::Io(error) => Self::File(error),
         }
     }
 }
 
-impl Refusal {
-    fn status_and_code(&self) -> (StatusCode, &'static str) {
-        match self {
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::Precondition => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
-            Self::Range { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable"),
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
-            Self::Io(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-        }
-    }
-
-    fn response(&self, instance: &str) -> Response {
-        if let Self::Io(error) = self {
-            error!(path = instance, %error, "can't read a stored file");
-        }
-        let (status, code) = self.status_and_code();
-        let problem = serde_json::json!({
-            "type": "about:blank",
-            "title": status.canonical_reason(),
-            "status": status.as_u16(),
-            "detail": self.to_string(),
-            "instance": instance,
-            "code": code,
-        });
-        let mut response = Response::new(Body::from(problem.to_string()));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(CACHE_CONTROL, NO_STORE);
-        disarm(headers);
-        match self {
-            Self::Method => drop(headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
-            Self::Range { bytes } => drop(headers.insert(CONTENT_RANGE, ascii(&format!("bytes */{bytes}")))),
-            Self::Busy => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
-            Self::NotFound | Self::Precondition | Self::Io(_) => {}
-        }
-        response
-    }
+/// A refusal, with what goes with it here: it may be different in a moment, and nothing in it is active.
+fn refuse(refusal: Refusal) -> Response {
+    let extra = match &refusal {
+        Refusal::MethodNotAllowed => Some((ALLOW, HeaderValue::from_static("GET, HEAD"))),
+        Refusal::RangeNotSatisfiable { bytes } => Some((CONTENT_RANGE, ascii(&format!("bytes */{bytes}")))),
+        _ => None,
+    };
+    let mut response = refusal.into_response();
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    disarm(headers);
+    headers.extend(extra);
+    response
 }

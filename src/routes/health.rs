@@ -14,7 +14,8 @@ use crate::version::VERSION;
 /// The route.
 pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<Value>) {
     let (queue, disk, workers) = (queue(&state).await, disk(&state), workers(&state));
-    let healthy = !state.readiness.is_draining() && [&queue, &disk, &workers].iter().all(|check| check["status"] == "ok");
+    let healthy =
+        !state.readiness.is_draining() && [&queue, &disk, &workers].iter().all(|check| check["status"] == "ok");
     let now = state.clock.now();
     let mut body = json!({
         "status": if healthy { "healthy" } else { "unhealthy" },

@@ -18,7 +18,7 @@ pub use problem::Refusal;
 pub use state::{AppParts, AppState, HttpSettings, Readiness};
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -40,11 +40,11 @@ pub fn router(state: AppState, files: Router) -> Router {
         .route("/health", get(health::health))
         .route("/version", get(version::version))
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(state)
+        .with_state(state.clone())
         .merge(files)
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(access::access_log))
+        .layer(from_fn_with_state(state, access::access_log))
 }
 
 /// Where to ask about a job.

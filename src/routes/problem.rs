@@ -49,6 +49,17 @@ pub enum Refusal {
     },
     /// Not an image, not a supported one, or one that is refused.
     BadImage(InspectError),
+    /// A conditional request for a file whose condition doesn't hold.
+    PreconditionFailed,
+    /// No byte of the file is in the range asked for.
+    RangeNotSatisfiable {
+        /// How many it has.
+        bytes: u64,
+    },
+    /// Too many files are open.
+    FilesBusy,
+    /// A stored file can't be read.
+    File(std::io::Error),
     /// A store refused the probe.
     StoreRefused(WriteError),
     /// The server is stopping.
@@ -131,6 +142,20 @@ impl Refusal {
                 Answer::new(S::PAYLOAD_TOO_LARGE, "too_large", "The upload is too large", detail)
             }
             Self::BadImage(error) => image(error),
+            Self::PreconditionFailed => {
+                let detail = "the file is not the one that If-Match or If-Unmodified-Since names";
+                Answer::new(S::PRECONDITION_FAILED, "precondition_failed", "The condition doesn't hold", detail)
+            }
+            Self::RangeNotSatisfiable { bytes } => {
+                let detail = format!("the file has {bytes} bytes; none of them is in the range asked for");
+                Answer::new(S::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "The range is outside the file", detail)
+            }
+            Self::FilesBusy => {
+                let detail = "too many files are open; try again in a moment";
+                Answer::new(S::SERVICE_UNAVAILABLE, "busy", "Not available right now", detail)
+                    .retry_after(RETRY_SOON_SECS)
+            }
+            Self::File(_) => internal("the file can't be read"),
             Self::StoreRefused(error) => Answer::new(
                 S::UNPROCESSABLE_ENTITY,
                 "store_refused",
@@ -139,7 +164,8 @@ impl Refusal {
             ),
             Self::Draining => {
                 let detail = "the server is stopping and takes no new uploads; try again in a moment";
-                Answer::new(S::SERVICE_UNAVAILABLE, "draining", "The server is stopping", detail).retry_after(RETRY_SOON_SECS)
+                Answer::new(S::SERVICE_UNAVAILABLE, "draining", "The server is stopping", detail)
+                    .retry_after(RETRY_SOON_SECS)
             }
             Self::DiskFull => disk_full("less space is free than is kept for jobs under way"),
             Self::Queue(error) => queue(error),
@@ -170,6 +196,7 @@ impl Refusal {
     fn hidden_cause(&self) -> Option<String> {
         match self {
             Self::Spool(error) => Some(error.to_string()),
+            Self::File(error) => Some(error.to_string()),
             Self::Queue(error @ (QueueError::Unavailable { .. } | QueueError::StorageFull)) => Some(chain(error)),
             Self::Vault(error) => Some(chain(error)),
             Self::Internal(detail) => Some(detail.clone()),
@@ -201,14 +228,19 @@ fn queue(error: &QueueError) -> Answer {
     match error {
         QueueError::Full { .. } => Answer::new(S::SERVICE_UNAVAILABLE, "queue_full", "The queue is full", detail)
             .retry_after(RETRY_WHEN_FULL_SECS),
-        QueueError::OwnerFull { .. } => Answer::new(S::TOO_MANY_REQUESTS, "too_many_jobs", "Too many jobs at once", detail)
-            .retry_after(RETRY_WHEN_FULL_SECS),
-        QueueError::TooLarge { .. } => Answer::new(S::UNPROCESSABLE_ENTITY, "job_too_large", "The job is too large", detail),
+        QueueError::OwnerFull { .. } => {
+            Answer::new(S::TOO_MANY_REQUESTS, "too_many_jobs", "Too many jobs at once", detail)
+                .retry_after(RETRY_WHEN_FULL_SECS)
+        }
+        QueueError::TooLarge { .. } => {
+            Answer::new(S::UNPROCESSABLE_ENTITY, "job_too_large", "The job is too large", detail)
+        }
         QueueError::BadCursor => Answer::new(S::BAD_REQUEST, "bad_request", "The request is unusable", detail),
         QueueError::StorageFull => disk_full("no space left for the queue"),
         QueueError::AlreadyRunning { .. } | QueueError::SchemaTooNew { .. } | QueueError::Unavailable { .. } => {
             let detail = "the queue can't be used right now; try again in a moment";
-            Answer::new(S::SERVICE_UNAVAILABLE, "unavailable", "Not available right now", detail).retry_after(RETRY_SOON_SECS)
+            Answer::new(S::SERVICE_UNAVAILABLE, "unavailable", "Not available right now", detail)
+                .retry_after(RETRY_SOON_SECS)
         }
     }
 }
@@ -218,9 +250,12 @@ fn vault(error: &VaultError) -> Answer {
         VaultError::NameTaken { .. } => {
             Answer::new(StatusCode::CONFLICT, "name_taken", "The name is taken", error.to_string())
         }
-        VaultError::BadName | VaultError::UnknownUser => {
-            Answer::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are invalid", error.to_string())
-        }
+        VaultError::BadName | VaultError::UnknownUser => Answer::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_fields",
+            "Some fields are invalid",
+            error.to_string(),
+        ),
         _ => internal("the register could not be read or written"),
     }
 }

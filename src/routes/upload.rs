@@ -17,9 +17,7 @@ use super::body::{BodyError, Intake, Pace};
 use super::extract::{bearer_of, verify};
 use super::{AppState, Refusal, status_url};
 use crate::auth::{AuthError, Verified};
-use crate::job::{
-    CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Original, Owner, ParsedJob, Stem,
-};
+use crate::job::{CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Original, Owner, ParsedJob, Stem};
 use crate::pipeline::{InspectError, check_outputs, inspect};
 use crate::queue::{Enqueued, QueueError};
 use crate::spool::{Received, Upload};
@@ -183,7 +181,8 @@ impl<'a> Form<'a> {
                 Some("token") => {
                     // The limit of a token's length is checked with the token; this keeps a part from growing past it.
                     let bytes = self.read_small(&mut part).await?;
-                    let token = String::from_utf8(bytes).map_err(|_| Refusal::BadMultipart("`token` is not text".into()))?;
+                    let token =
+                        String::from_utf8(bytes).map_err(|_| Refusal::BadMultipart("`token` is not text".into()))?;
                     return Ok(token.trim().to_owned());
                 }
                 Some("file") => break,

@@ -172,7 +172,9 @@ fn read_entries(jobs: &Path) -> Result<Vec<Entry>, SpoolError> {
 fn read_entry(path: PathBuf) -> Entry {
     let record = fs::read(path.join(MANIFEST))
         .map_err(|error| format!("its {MANIFEST} can't be read: {error}"))
-        .and_then(|bytes| serde_json::from_slice::<JobRecord>(&bytes).map_err(|e| format!("its {MANIFEST} is bad: {e}")))
+        .and_then(|bytes| {
+            serde_json::from_slice::<JobRecord>(&bytes).map_err(|e| format!("its {MANIFEST} is bad: {e}"))
+        })
         .and_then(|record| match fs::metadata(path.join(ORIGINAL)) {
             Ok(meta) if meta.len() == record.original.bytes => Ok(record),
             Ok(meta) => Err(format!("its original has {} bytes, not {}", meta.len(), record.original.bytes)),

@@ -50,7 +50,8 @@ impl Upload {
     async fn flush(&mut self) -> Result<(), SpoolError> {
         let chunks = std::mem::take(&mut self.gathered);
         self.gathered_bytes = 0;
-        let mut open = self.open.take().expect("INVARIANT: one flush at a time, by &mut self; a failed one ends the upload");
+        let mut open =
+            self.open.take().expect("INVARIANT: one flush at a time, by &mut self; a failed one ends the upload");
         self.open = Some(
             blocking(move || {
                 for chunk in &chunks {

@@ -18,8 +18,8 @@ use crate::job::{ContentHash, JobError, JobRecord, State, StoredFile, VariantSpe
 use crate::pipeline::{PipelineError, Rendered};
 use crate::queue::{Claim, Lease, LeaseState, QueueError, Retry, Settled};
 use crate::running::RunningJob;
-use crate::telemetry::attempt_span;
 use crate::spool::{Journal, SpoolError, StoredLine};
+use crate::telemetry::attempt_span;
 use crate::writer::{Body, Object, WriteError};
 
 /// Files of one job on their way to stores at once.
@@ -332,7 +332,13 @@ impl Storing<'_> {
         failures.into_iter().reduce(Failure::worse).map_or(Ok(()), Err)
     }
 
-    async fn one(&self, store: &Store, object: &Object, format: &str, (width, height): (u32, u32)) -> Result<(), Failure> {
+    async fn one(
+        &self,
+        store: &Store,
+        object: &Object,
+        format: &str,
+        (width, height): (u32, u32),
+    ) -> Result<(), Failure> {
         let Ok(_place) = self.places.acquire().await else { return Ok(()) };
         if self.running.stop().is_cancelled() {
             return Ok(());

@@ -9,7 +9,7 @@ mod shelf;
 mod stores;
 
 pub use pool::{Pool, StartedPool};
-pub use reconcile::{ReconcileError, reconcile};
+pub use reconcile::{ReconcileError, Scope, reconcile};
 pub use rescuer::Rescuer;
 pub use stores::Stores;
 

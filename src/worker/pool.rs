@@ -56,7 +56,8 @@ impl StartedPool {
     /// Claims nothing more, lets the jobs in work finish for `patience`, then puts the rest back.
     pub async fn drain(mut self, patience: Duration) {
         self.stop_claiming.cancel();
-        let finished = tokio::time::timeout(patience, async { while self.workers.join_next().await.is_some() {} }).await;
+        let finished =
+            tokio::time::timeout(patience, async { while self.workers.join_next().await.is_some() {} }).await;
         if finished.is_err() {
             self.stop_working.cancel();
             while self.workers.join_next().await.is_some() {}

@@ -1,7 +1,10 @@
-//! At start: what the spool holds and the queue doesn't know is queued again, and what has ended leaves the spool.
+//! What the spool holds and the queue doesn't know is queued again, and what has ended leaves the spool: at start, and
+//! now and then, since an upload whose twin is live must wait for it, and since a queue can lose its database while it
+//! runs.
 
 use tracing::{error, info, warn};
 
+use crate::clock::Timestamp;
 use crate::job::{JobId, JobRecord};
 use crate::queue::{Enqueued, JobQueue, QueueError};
 use crate::spool::{Entry, Spool, SpoolError};
@@ -17,21 +20,41 @@ pub enum ReconcileError {
     Queue(#[from] QueueError),
 }
 
+/// Which uploads to compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them, and damaged ones are named: nothing is on its way yet.
+    AtStart,
+    /// Those accepted before this: a younger one may be on its way from the spool to the queue right now.
+    AcceptedBefore(Timestamp),
+}
+
 /// Compares the spool with the queue; the spool is right. Returns how many uploads were queued again.
-pub async fn reconcile(spool: &Spool, queue: &dyn JobQueue) -> Result<usize, ReconcileError> {
+pub async fn reconcile(spool: &Spool, queue: &dyn JobQueue, scope: Scope) -> Result<usize, ReconcileError> {
     let mut requeued = 0;
     for entry in spool.entries().await? {
         match entry {
+            Entry::Whole(record) if !scope.covers(&record) => {}
             Entry::Whole(record) => requeued += usize::from(reconcile_one(spool, queue, *record).await?),
-            Entry::Damaged { path, why } => {
+            Entry::Damaged { path, why } if scope == Scope::AtStart => {
                 error!(path = %path.display(), why, "an accepted upload is damaged and can't be worked on; it stays there");
             }
+            Entry::Damaged { .. } => {}
         }
     }
     if requeued > 0 {
         warn!(jobs = requeued, "the queue didn't know these accepted uploads; they are queued again");
     }
     Ok(requeued)
+}
+
+impl Scope {
+    fn covers(self, record: &JobRecord) -> bool {
+        match self {
+            Self::AtStart => true,
+            Self::AcceptedBefore(moment) => record.created_at < moment,
+        }
+    }
 }
 
 async fn reconcile_one(spool: &Spool, queue: &dyn JobQueue, record: JobRecord) -> Result<bool, ReconcileError> {
@@ -43,13 +66,11 @@ async fn reconcile_one(spool: &Spool, queue: &dyn JobQueue, record: JobRecord) -
             Ok(false)
         }
         Some(_) => Ok(false),
-        None => match queue.enqueue(record).await? {
-            Enqueued::Created | Enqueued::Known => Ok(true),
-            // Two were on their way when the server died; neither client had its answer, and one job is enough.
-            Enqueued::Duplicate(_) => {
-                spool.remove(id).await?;
-                Ok(false)
-            }
+        None => match queue.enqueue(record).await {
+            Ok(Enqueued::Created | Enqueued::Known) => Ok(true),
+            // Its client may have had its answer, so it is a job of its own; its turn comes when its twin has ended.
+            Ok(Enqueued::Duplicate(_)) | Err(QueueError::Full { .. } | QueueError::OwnerFull { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
         },
     }
 }

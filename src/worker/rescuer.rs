@@ -1,4 +1,5 @@
-//! Puts jobs back whose worker is gone, and forgets what is older than the retention.
+//! Puts jobs back whose worker is gone, finds accepted uploads that the queue lost, and forgets what is older than the
+//! retention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +8,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::WorkerContext;
+use super::{Scope, WorkerContext, reconcile};
 
 /// Records are swept this often, and at start.
 const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// The spool is compared with the queue this often, at start besides.
+const RECONCILE_EVERY: Duration = Duration::from_secs(60);
 /// Jobs a call may touch, so that no call holds the queue up.
 const BATCH: usize = 100;
 
@@ -31,11 +34,14 @@ impl Rescuer {
         let mut reap = interval(self.context.settings.lease / 4);
         reap.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut sweep = interval(SWEEP_EVERY);
+        let mut compare = interval(RECONCILE_EVERY);
+        compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = reap.tick() => self.reap().await,
                 _ = sweep.tick() => self.sweep().await,
+                _ = compare.tick() => self.compare().await,
             }
         }
     }
@@ -54,6 +60,13 @@ impl Rescuer {
                 }
             }
             Err(error) => warn!(%error, "can't look for lost jobs; trying again"),
+        }
+    }
+
+    async fn compare(&self) {
+        let scope = Scope::AcceptedBefore(self.context.clock.now().before(RECONCILE_EVERY));
+        if let Err(error) = reconcile(&self.context.spool, &*self.context.queue, scope).await {
+            warn!(%error, "can't compare the spool with the queue; trying again");
         }
     }
 

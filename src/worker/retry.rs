@@ -19,7 +19,10 @@ mod tests {
     fn waits_grow_with_the_fourth_power_within_their_jitter() {
         for (attempts, secs) in [(1, 1), (2, 16), (3, 81), (4, 256)] {
             let wait = back_off(attempts, Duration::from_secs(1));
-            assert!((Duration::from_secs(secs) / 2..=Duration::from_secs(secs)).contains(&wait), "{attempts}: {wait:?}");
+            assert!(
+                (Duration::from_secs(secs) / 2..=Duration::from_secs(secs)).contains(&wait),
+                "{attempts}: {wait:?}"
+            );
         }
     }
 }

@@ -22,7 +22,12 @@ pub struct Stores {
 impl Stores {
     /// Our own directory and whatever the vault knows.
     #[must_use]
-    pub fn new(direct: Arc<dyn WriterBackend>, vault: Arc<Vault>, retry: RetrySettings, timeouts: StoreTimeouts) -> Self {
+    pub fn new(
+        direct: Arc<dyn WriterBackend>,
+        vault: Arc<Vault>,
+        retry: RetrySettings,
+        timeouts: StoreTimeouts,
+    ) -> Self {
         Self { direct, vault, retry, timeouts, clients: Mutex::default() }
     }
 

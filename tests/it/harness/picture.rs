@@ -7,7 +7,9 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 /// Soft colours, edges and a little noise, the same for the same `seed`: compresses like a photo.
 pub(crate) fn photo(width: u32, height: u32, seed: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
-        let noise = (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503) ^ seed.wrapping_mul(97)).wrapping_mul(2_246_822_519) >> 28;
+        let noise = (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503) ^ seed.wrapping_mul(97))
+            .wrapping_mul(2_246_822_519)
+            >> 28;
         let wave = ((x + seed) as f32 / 17.0).sin() * 40.0 + (y as f32 / 23.0).cos() * 40.0;
         let edge = if (x / 32 + y / 32) % 2 == 0 { 30.0 } else { 0.0 };
         let at = |base: f32| (base + wave + edge + noise as f32).clamp(0.0, 255.0) as u8;

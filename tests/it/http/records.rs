@@ -39,11 +39,7 @@ async fn status_without_a_parameter_is_a_400_and_of_an_unknown_job_a_404() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn success_and_failures_tell_the_state_the_job_is_really_in() {
-    let app = TestApp::start_with(&[
-        ("PIXERVE_STORES_TRIES_MAX", "1"),
-        ("PIXERVE_QUEUE_ATTEMPTS_MAX", "1"),
-    ])
-    .await;
+    let app = TestApp::start_with(&[("PIXERVE_STORES_TRIES_MAX", "1"), ("PIXERVE_QUEUE_ATTEMPTS_MAX", "1")]).await;
     let s3 = app.register(dead_store()).await;
     let done = app.done("me", small_job(), "a.jpg", jpeg(64, 64, 1)).await;
     let job = json!({ "storageKeys": { "s3": s3 }, "callbackHeaders": { "X-Key": "canary-header" }, "formats": { "jpg": {} } });
@@ -52,7 +48,10 @@ async fn success_and_failures_tell_the_state_the_job_is_really_in() {
 
     for route in ["success", "failures"] {
         let record = app.get_json(&format!("/{route}?hash={}", hash(&done))).await;
-        assert_eq!((&record["hash"], &record["status"], &record["file_count"]), (&done["hash"], &json!("success"), &json!(1)));
+        assert_eq!(
+            (&record["hash"], &record["status"], &record["file_count"]),
+            (&done["hash"], &json!("success"), &json!(1))
+        );
         assert_eq!(record["files"], done["files"]);
         assert!(record["timestamp"].as_str().is_some_and(|t| t.ends_with('Z')), "{record}");
         let job_data: Value = serde_json::from_str(record["job_data"].as_str().expect("a string")).expect("of JSON");

@@ -66,10 +66,19 @@ async fn the_list_names_everything_and_tells_no_secret() {
     let list: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(list["count"], 2);
     let of = |key: &str| {
-        list["registrations"].as_array().expect("a list").iter().find(|r| r["access_key"] == key).expect("it is there").clone()
+        list["registrations"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|r| r["access_key"] == key)
+            .expect("it is there")
+            .clone()
     };
     assert_eq!((&of(&key)["type"], &of(&key)["user"]), (&json!("user"), &json!("shop")));
-    assert_eq!((&of(&store)["type"], &of(&store)["user"], &of(&store)["bucket"]), (&json!("s3"), &json!("shop"), &json!("nowhere")));
+    assert_eq!(
+        (&of(&store)["type"], &of(&store)["user"], &of(&store)["bucket"]),
+        (&json!("s3"), &json!("shop"), &json!("nowhere"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,15 +39,14 @@ async fn a_head_that_never_ends_and_a_silent_connection_are_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_beyond_the_cap_wait_and_are_then_answered() {
-    let app = TestApp::start_with(&[
-        ("PIXERVE_SERVER_CONNECTIONS_MAX", "2"),
-        ("PIXERVE_SERVER_HEADER_TIMEOUT", "300ms"),
-    ])
-    .await;
+    let app =
+        TestApp::start_with(&[("PIXERVE_SERVER_CONNECTIONS_MAX", "2"), ("PIXERVE_SERVER_HEADER_TIMEOUT", "300ms")])
+            .await;
     let mut silent = Vec::new();
     for _ in 0..2 {
         silent.push(TcpStream::connect(app.addr()).await.expect("a connection"));
     }
-    let response = timeout(PATIENCE, app.request(reqwest::Method::GET, "/health").timeout(Duration::from_secs(60)).send());
+    let response =
+        timeout(PATIENCE, app.request(reqwest::Method::GET, "/health").timeout(Duration::from_secs(60)).send());
     assert_eq!(response.await.expect("in time").expect("an answer").status(), 200);
 }

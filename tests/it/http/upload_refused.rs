@@ -66,7 +66,8 @@ async fn bad_claims_are_named_by_their_pointers_all_at_once() {
     });
     let body = assert_problem(refused(&app, job, jpeg(8, 8, 1)).await, 422, "invalid_fields").await;
     let pointers: Vec<_> = body["errors"].as_array().expect("errors").iter().map(|e| e["pointer"].clone()).collect();
-    for pointer in ["/job/typo", "/job/formats/jpg/settings/quality", "/job/formats/jpg/sizes/1/0", "/job/formats/gif"] {
+    for pointer in ["/job/typo", "/job/formats/jpg/settings/quality", "/job/formats/jpg/sizes/1/0", "/job/formats/gif"]
+    {
         assert!(pointers.contains(&json!(pointer)), "{pointer} not in {pointers:?}");
     }
     let job = json!({ "storageKeys": { "s3": "pxs_unknown" }, "formats": { "jpg": {} } });
@@ -100,9 +101,15 @@ async fn an_unusable_body_is_a_400() {
         ("multipart/form-data; boundary=x", ""),
         ("multipart/form-data; boundary=x", "--x\r\n"),
         ("multipart/form-data; boundary=x", "--x--\r\n"),
-        ("multipart/form-data; boundary=x", "--y\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nbytes\r\n--y--\r\n"),
+        (
+            "multipart/form-data; boundary=x",
+            "--y\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nbytes\r\n--y--\r\n",
+        ),
         ("multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nbroken off"),
-        ("multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\nno file\r\n--x--\r\n"),
+        (
+            "multipart/form-data; boundary=x",
+            "--x\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\nno file\r\n--x--\r\n",
+        ),
     ] {
         let response = send(kind, body).await.expect("an answer");
         assert_problem(response, 400, "bad_multipart").await;
@@ -141,7 +148,7 @@ async fn what_is_no_supported_image_is_a_415() {
         assert!(body["detail"].as_str().expect("a detail").contains("JPEG"), "it names what is supported: {body}");
     }
     let mut headless = jpeg(64, 64, 1);
-    headless.truncate(40);
+    headless.truncate(12);
     assert_problem(refused(&app, small_job(), headless).await, 415, "damaged_image").await;
     assert_nothing_is_left(&app).await;
 }

@@ -27,7 +27,8 @@ fn retrying_s3(server: &Scripted) -> Retrying<Arc<dyn WriterBackend>> {
         "type": "s3", "bucket": "pics", "region": "test-1", "access_key_id": "id", "secret_access_key": "secret",
         "endpoint": server.endpoint
     });
-    let writer = StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client");
+    let writer =
+        StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client");
     Retrying::new(writer, QUICK, CancellationToken::new())
 }
 

@@ -35,7 +35,8 @@ async fn wrong_credentials_are_final_and_in_the_stores_words() {
         let mut body = server.registration("pics");
         body["access_key_id"] = json!(id);
         body["secret_access_key"] = json!(secret);
-        let writer = StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client");
+        let writer =
+            StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client");
         for error in [
             writer.put(&object("", "a.jpg", "x")).await.expect_err("refused"),
             writer.probe().await.expect_err("refused"),
