@@ -14,11 +14,7 @@ pub(super) fn verify(file: &[u8], format: Format, width: u32, height: u32) -> Re
         Format::Webp => header(file, SourceFormat::Webp)?,
         Format::Avif => avif_size(file).ok_or("it has no `ftyp avif`, no `ispe`, or no `mdat`")?,
     };
-    if found == (width, height) {
-        Ok(())
-    } else {
-        Err(format!("the encoder wrote {} x {} pixels", found.0, found.1))
-    }
+    if found == (width, height) { Ok(()) } else { Err(format!("the encoder wrote {} x {} pixels", found.0, found.1)) }
 }
 
 fn header(file: &[u8], format: SourceFormat) -> Result<(u32, u32), String> {

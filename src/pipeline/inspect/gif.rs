@@ -12,8 +12,7 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header
     source.skip(6)?;
     let [w0, w1, h0, h1, flags, _, _] = source.array()?;
     source.skip(colour_table_bytes(flags))?;
-    let mut header =
-        Header::still(u32::from(u16::from_le_bytes([w0, w1])), u32::from(u16::from_le_bytes([h0, h1])), 4);
+    let mut header = Header::still(u32::from(u16::from_le_bytes([w0, w1])), u32::from(u16::from_le_bytes([h0, h1])), 4);
     header.frames = frames(source).max(1);
     Ok(header)
 }

@@ -22,11 +22,14 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header
             _ => {}
         }
         let length = u64::from(u16::from_be_bytes(source.array()?));
-        let payload = length.checked_sub(2).ok_or_else(|| InspectError::damaged("a segment shorter than its length"))?;
+        let payload =
+            length.checked_sub(2).ok_or_else(|| InspectError::damaged("a segment shorter than its length"))?;
         match marker {
             0xC0..=0xC2 => return frame(source, marker, orientation.unwrap_or(Orientation::NoTransforms)),
             0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
-                return Err(InspectError::unsupported("lossless, hierarchical and arithmetic-coded JPEG can't be read"));
+                return Err(InspectError::unsupported(
+                    "lossless, hierarchical and arithmetic-coded JPEG can't be read",
+                ));
             }
             0xE1 if orientation.is_none() => {
                 let block = source.take(payload, 64 * 1024)?;

@@ -50,11 +50,7 @@ impl SourceInfo {
     /// (width, height) as they are stored, before orientation.
     #[must_use]
     pub fn stored_size(&self) -> (u32, u32) {
-        if super::orient::swaps_sides(self.orientation) {
-            (self.height, self.width)
-        } else {
-            (self.width, self.height)
-        }
+        if super::orient::swaps_sides(self.orientation) { (self.height, self.width) } else { (self.width, self.height) }
     }
 }
 
@@ -189,8 +185,7 @@ impl Header {
 
     fn into_info(self, format: SourceFormat) -> SourceInfo {
         let Self { width, height, orientation, channels, bits, frames, progressive } = self;
-        let (width, height) =
-            if super::orient::swaps_sides(orientation) { (height, width) } else { (width, height) };
+        let (width, height) = if super::orient::swaps_sides(orientation) { (height, width) } else { (width, height) };
         SourceInfo { format, width, height, orientation, channels, bits, frames: frames.max(1), progressive }
     }
 }
@@ -207,7 +202,8 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_told_what_is() {
-        for bytes in [&b""[..], b"%PDF-1.7 and so on", b"<svg xmlns=", b"\0\0\0\x18ftypmp42", b"\0\0\0\x18ftypavif...."] {
+        for bytes in [&b""[..], b"%PDF-1.7 and so on", b"<svg xmlns=", b"\0\0\0\x18ftypmp42", b"\0\0\0\x18ftypavif...."]
+        {
             let error = inspect(io::Cursor::new(bytes), &PixelLimits::default()).expect_err("no image");
             assert!(matches!(error, InspectError::Unsupported { .. }), "{error}");
             assert!(error.to_string().contains("JPEG, PNG"), "{error}");
