@@ -18,18 +18,18 @@ impl Encoder for Jpeg {
         let Pixels::Rgb(samples) = &picture.pixels else {
             return Err(EncodeError::new(Format::Jpeg, picture, "it has no alpha channel; flatten the picture first"));
         };
-        let knobs = tuning::jpeg(settings);
+        let knobs = tuning::jpeg(*settings);
         let written = if picture.is_grey() {
             let grey: Vec<u8> = samples.iter().step_by(3).copied().collect();
-            write(picture, &grey, ColorSpace::JCS_GRAYSCALE, &knobs)
+            write(picture, &grey, ColorSpace::JCS_GRAYSCALE, knobs)
         } else {
-            write(picture, samples, ColorSpace::JCS_RGB, &knobs)
+            write(picture, samples, ColorSpace::JCS_RGB, knobs)
         };
         written.map_err(|e| EncodeError::new(Format::Jpeg, picture, e))
     }
 }
 
-fn write(picture: &Picture, samples: &[u8], colour: ColorSpace, knobs: &tuning::JpegKnobs) -> std::io::Result<Vec<u8>> {
+fn write(picture: &Picture, samples: &[u8], colour: ColorSpace, knobs: tuning::JpegKnobs) -> std::io::Result<Vec<u8>> {
     let mut compress = Compress::new(colour);
     compress.set_size(picture.width as usize, picture.height as usize);
     if !knobs.trellis {

@@ -17,11 +17,11 @@ impl Encoder for Png {
     }
 
     fn encode(&self, picture: &Picture, settings: &EncodeSettings) -> Result<Vec<u8>, EncodeError> {
-        write(picture, &tuning::png(settings)).map_err(|e| EncodeError::new(Format::Png, picture, e))
+        write(picture, tuning::png(*settings)).map_err(|e| EncodeError::new(Format::Png, picture, e))
     }
 }
 
-fn write(picture: &Picture, knobs: &tuning::PngKnobs) -> Result<Vec<u8>, png::EncodingError> {
+fn write(picture: &Picture, knobs: tuning::PngKnobs) -> Result<Vec<u8>, png::EncodingError> {
     let reduced = Reduced::of(picture);
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, picture.width, picture.height);
@@ -96,11 +96,10 @@ impl Palette {
                 continue;
             }
             last = Some(colour);
-            if !index.contains_key(&colour) {
+            if index.insert(colour, 0).is_none() {
                 if colours.len() == 256 {
                     return None;
                 }
-                index.insert(colour, 0);
                 colours.push(colour);
             }
         }

@@ -28,6 +28,7 @@
 use super::EncodeSettings;
 
 /// mozjpeg's knobs.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the library")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JpegKnobs {
     /// 1-100.
@@ -75,7 +76,7 @@ pub struct PngKnobs {
 
 /// The JPEG column.
 #[must_use]
-pub fn jpeg(settings: &EncodeSettings) -> JpegKnobs {
+pub fn jpeg(settings: EncodeSettings) -> JpegKnobs {
     let quality = settings.quality.unwrap_or(80).clamp(1, 100);
     let speed = settings.speed.unwrap_or(7);
     JpegKnobs {
@@ -89,7 +90,7 @@ pub fn jpeg(settings: &EncodeSettings) -> JpegKnobs {
 
 /// The WebP column.
 #[must_use]
-pub fn webp(settings: &EncodeSettings) -> WebpKnobs {
+pub fn webp(settings: EncodeSettings) -> WebpKnobs {
     let quality = settings.quality.unwrap_or(80).clamp(1, 100);
     let method = match settings.speed.unwrap_or(6) {
         0..=2 => 6,
@@ -105,14 +106,14 @@ pub fn webp(settings: &EncodeSettings) -> WebpKnobs {
 
 /// The AVIF column.
 #[must_use]
-pub fn avif(settings: &EncodeSettings) -> AvifKnobs {
+pub fn avif(settings: EncodeSettings) -> AvifKnobs {
     let speed = settings.speed.unwrap_or(9).clamp(1, 10);
     AvifKnobs { quality: settings.quality.unwrap_or(70).clamp(1, 100), speed, ten_bits: speed <= 4 }
 }
 
 /// The PNG column.
 #[must_use]
-pub fn png(settings: &EncodeSettings) -> PngKnobs {
+pub fn png(settings: EncodeSettings) -> PngKnobs {
     let speed = settings.speed.unwrap_or(6);
     let deflate_level = match speed {
         0..=2 => Some(9),
@@ -139,18 +140,18 @@ mod tests {
     fn a_higher_speed_never_asks_for_more_work() {
         for speed in 1..10 {
             let (slow, fast) = (at(speed), at(speed + 1));
-            assert!(webp(&slow).method >= webp(&fast).method);
-            assert!(avif(&slow).speed <= avif(&fast).speed);
-            assert!(png(&slow).deflate_level.unwrap_or(0) >= png(&fast).deflate_level.unwrap_or(0));
+            assert!(webp(slow).method >= webp(fast).method);
+            assert!(avif(slow).speed <= avif(fast).speed);
+            assert!(png(slow).deflate_level.unwrap_or(0) >= png(fast).deflate_level.unwrap_or(0));
             let effort = |k: JpegKnobs| u8::from(k.trellis) + u8::from(k.progressive) + u8::from(k.optimise_huffman);
-            assert!(effort(jpeg(&slow)) >= effort(jpeg(&fast)));
+            assert!(effort(jpeg(slow)) >= effort(jpeg(fast)));
         }
     }
 
     #[test]
     fn only_webp_at_100_is_lossless() {
-        assert!(webp(&EncodeSettings { quality: Some(100), speed: None }).lossless);
-        assert!(!webp(&EncodeSettings { quality: Some(99), speed: None }).lossless);
-        assert!(!webp(&EncodeSettings::default()).lossless);
+        assert!(webp(EncodeSettings { quality: Some(100), speed: None }).lossless);
+        assert!(!webp(EncodeSettings { quality: Some(99), speed: None }).lossless);
+        assert!(!webp(EncodeSettings::default()).lossless);
     }
 }

@@ -19,7 +19,7 @@ impl Encoder for Webp {
         if picture.width > side_max || picture.height > side_max {
             return Err(EncodeError::new(Format::Webp, picture, format!("a side may have {side_max} pixels at most")));
         }
-        let config = config(settings).ok_or_else(|| EncodeError::new(Format::Webp, picture, "no configuration"))?;
+        let config = config(*settings).ok_or_else(|| EncodeError::new(Format::Webp, picture, "no configuration"))?;
         let (samples, layout) = match &picture.pixels {
             Pixels::Rgb(samples) => (samples, PixelLayout::Rgb),
             Pixels::Rgba(samples) => (samples, PixelLayout::Rgba),
@@ -31,7 +31,7 @@ impl Encoder for Webp {
     }
 }
 
-fn config(settings: &EncodeSettings) -> Option<WebPConfig> {
+fn config(settings: EncodeSettings) -> Option<WebPConfig> {
     let knobs = tuning::webp(settings);
     let mut config = WebPConfig::new().ok()?;
     config.method = i32::from(knobs.method);

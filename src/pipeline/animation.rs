@@ -69,7 +69,7 @@ pub(super) fn render(
         let mut frames = Vec::with_capacity(batch);
         while frames.len() < batch.min(frames_left) {
             match animation.frames.next() {
-                Some(Ok(frame)) => frames.push(scene.next(frame, &animation.icc)?),
+                Some(Ok(frame)) => frames.push(scene.next(frame, animation.icc.as_deref())?),
                 Some(Err(_)) if variant.tolerant && scene.before.is_some() => break,
                 Some(Err(e)) => return Err(PipelineError::bad_image(e)),
                 None => break,
@@ -140,7 +140,7 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    fn next(&mut self, frame: image::Frame, icc: &Option<Vec<u8>>) -> Result<Frame, PipelineError> {
+    fn next(&mut self, frame: image::Frame, icc: Option<&[u8]>) -> Result<Frame, PipelineError> {
         let (numerator, denominator) = frame.delay().numer_denom_ms();
         let duration_ms = match numerator / denominator.max(1) {
             ..FRAME_MS_MIN => FRAME_MS_DEFAULT,
@@ -153,7 +153,7 @@ impl Scene<'_> {
         }
         let samples = Samples::U8(buffer.into_raw());
         let raster = Raster { width, height, model: Model::Rgb, alpha: true, samples };
-        let canvas = self.show(&raster, icc.as_deref())?;
+        let canvas = self.show(&raster, icc)?;
         let (width, height) = self.layout.output_size();
         let difference = Frame::difference(self.before.as_deref(), &canvas, width, height, duration_ms);
         self.before = Some(canvas);

@@ -117,7 +117,7 @@ struct Rendering<'a> {
     failure: Mutex<Option<PipelineError>>,
 }
 
-impl<'a> Rendering<'a> {
+impl Rendering<'_> {
     /// Decodes and resizes on this thread; every picture's encodes are spawned as soon as it exists.
     fn run<'s>(&'s self, scope: &Scope<'s>) -> Result<(), PipelineError> {
         let layouts: Vec<(usize, Layout)> = (0..self.variants.len())
@@ -226,7 +226,7 @@ impl Sizes<'_> {
                 let raster = self.made[*earlier].as_ref().ok_or_else(|| PipelineError::bad_image("a size is gone"))?;
                 resize(resizer, raster, within(layout.region, earlier_layout), layout.width, layout.height)?
             }
-            None => self.from_source(layout, i, resizer)?,
+            None => self.make_from_source(layout, i, resizer)?,
         };
         let picture = converter.convert(&raster)?;
         self.made.push(self.is_needed(Some(i), i).then_some(raster));
@@ -238,7 +238,7 @@ impl Sizes<'_> {
         Ok(picture)
     }
 
-    fn from_source(&mut self, layout: &Layout, i: usize, resizer: &mut Resizer) -> Result<Raster, PipelineError> {
+    fn make_from_source(&mut self, layout: &Layout, i: usize, resizer: &mut Resizer) -> Result<Raster, PipelineError> {
         let orientation = self.info.orientation;
         let raster = self.source.as_ref().ok_or_else(|| PipelineError::bad_image("the source is gone"))?;
         let (width, height) = (layout.width, layout.height);
@@ -246,7 +246,7 @@ impl Sizes<'_> {
         let region = stored_region(layout.region, raster.width, raster.height, orientation);
         let whole = region.width >= f64::from(raster.width) && region.height >= f64::from(raster.height);
         let last = !self.is_needed(None, i);
-        let resized = if !whole || (width, height) != (raster.width, raster.height) {
+        let scaled = if !whole || (width, height) != (raster.width, raster.height) {
             resize(resizer, raster, region, width, height)?
         } else if last {
             self.source.take().ok_or_else(|| PipelineError::bad_image("the source is gone"))?
@@ -256,7 +256,7 @@ impl Sizes<'_> {
         if last {
             self.source = None;
         }
-        Ok(upright(resized, orientation))
+        Ok(upright(scaled, orientation))
     }
 
     /// Whether a step after `i` is made from the step `from`, or from the source.

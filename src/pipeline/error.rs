@@ -59,8 +59,8 @@ impl PipelineError {
         }
     }
 
-    pub(super) fn bad_image(detail: impl ToString) -> Self {
-        Self::BadImage { detail: detail.to_string() }
+    pub(super) fn bad_image(detail: impl std::fmt::Display) -> Self {
+        Self::BadImage { detail: format!("{detail}") }
     }
 
     /// The error that a caught panic stands for.

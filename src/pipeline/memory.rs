@@ -13,7 +13,7 @@ const BASE_BYTES: u64 = 16 * 1024 * 1024;
 /// picture per variant size, and what the encoders work with, for as many of the hungriest as run at once.
 pub(super) fn estimate(source: &SourceInfo, variants: &[VariantSpec], threads: usize) -> u64 {
     let decoded = source.pixels() * u64::from(source.channels) * u64::from(source.bits / 8);
-    let decoder = if source.progressive { source.pixels() * 2 * u64::from(source.channels) } else { decoded };
+    let beside = if source.progressive { source.pixels() * 2 * u64::from(source.channels) } else { decoded };
     let (mut pictures, mut encoders) = (0, Vec::new());
     for variant in variants {
         let (width, height) = Layout::of(source.width, source.height, variant).output_size();
@@ -24,7 +24,7 @@ pub(super) fn estimate(source: &SourceInfo, variants: &[VariantSpec], threads: u
         encoders.push(pixels * working_bytes(variant.format));
     }
     encoders.sort_unstable_by(|a, b| b.cmp(a));
-    BASE_BYTES + decoded + decoder + pictures + encoders.iter().take(threads.max(1)).sum::<u64>()
+    BASE_BYTES + decoded + beside + pictures + encoders.iter().take(threads.max(1)).sum::<u64>()
 }
 
 /// Bytes an encoder works with, per pixel.

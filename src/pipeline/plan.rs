@@ -94,8 +94,8 @@ mod tests {
     fn a_cut_out_comes_only_from_a_picture_that_holds_it() {
         let region = Region { x: 500.0, y: 0.0, width: 3000.0, height: 3000.0 };
         let square = |side| Layout { region, width: side, height: side, canvas: None };
-        let steps = plan(&[(0, square(1500)), (1, whole(400, 300)), (2, square(200)), (3, whole(2000, 1500))]);
+        let steps = plan(&[(0, square(1500)), (1, whole(400, 300)), (2, square(250)), (3, whole(2000, 1500))]);
         let made: Vec<_> = steps.iter().map(|s| (s.layout.width, s.from)).collect();
-        assert_eq!(made, [(2000, None), (1500, None), (400, Some(0)), (200, Some(1))]);
+        assert_eq!(made, [(2000, None), (1500, None), (400, Some(0)), (250, Some(1))]);
     }
 }

@@ -26,9 +26,8 @@ fn jpeg(source: &[u8]) -> Option<()> {
         let code = *rest.get(fill)?;
         rest = &rest[fill + 1..];
         match code {
-            0x00 | 0x01 | 0xD0..=0xD8 => {}
             0xD9 if scans > 0 => return Some(()),
-            0xD9 => {}
+            0x00 | 0x01 | 0xD0..=0xD9 => {}
             _ => {
                 scans += usize::from(code == 0xDA);
                 let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));

@@ -70,7 +70,6 @@ fn from_float(sample: f32) -> u16 {
     (sample.clamp(0.0, 1.0) * 65_535.0).round() as u16
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn refuse(error: ImageError) -> PipelineError {
     match error {
         ImageError::Limits(limit) => PipelineError::TooLarge { detail: limit.to_string() },

@@ -44,7 +44,9 @@ fn run(source: &[u8], strict: bool) -> Result<Decoded, DecodeErrors> {
     if asked == ColorSpace::YCCK {
         ycck_to_cmyk(&mut samples);
     } else if model == Model::Cmyk && has_adobe_marker(source) {
-        samples.iter_mut().for_each(|sample| *sample = 255 - *sample);
+        for sample in &mut samples {
+            *sample = 255 - *sample;
+        }
     }
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     let samples = Samples::U8(samples);

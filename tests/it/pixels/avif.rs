@@ -1,0 +1,59 @@
+//! AVIF to pixels, by a decoder that has nothing to do with the encoder.
+
+use image::{Rgba, RgbaImage};
+use re_rav1d::{Decoder, Picture, PixelLayout, PlanarImageComponent};
+
+/// Decodes a still AVIF of 4:4:4 or 4:2:0, full range, BT.601 matrix.
+pub(super) fn decode(bytes: &[u8]) -> RgbaImage {
+    let parsed = avif_parse::read_avif(&mut &*bytes).expect("an AVIF");
+    let colour = av1(parsed.primary_item.to_vec());
+    let alpha = parsed.alpha_item.map(|item| av1(item.to_vec()));
+    let (y, u, v) = (
+        Samples::of(&colour, PlanarImageComponent::Y),
+        Samples::of(&colour, PlanarImageComponent::U),
+        Samples::of(&colour, PlanarImageComponent::V),
+    );
+    let halved = u32::from(colour.pixel_layout() == PixelLayout::I420);
+    let a = alpha.as_ref().map(|alpha| Samples::of(alpha, PlanarImageComponent::Y));
+    RgbaImage::from_fn(colour.width(), colour.height(), |px, py| {
+        let (cx, cy) = (px >> halved, py >> halved);
+        let (y, cb, cr) = (y.at(px, py), u.at(cx, cy) - 128.0, v.at(cx, cy) - 128.0);
+        let rgb = [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb];
+        let [r, g, b] = rgb.map(|c| c.round().clamp(0.0, 255.0) as u8);
+        Rgba([r, g, b, a.as_ref().map_or(255, |a| a.at(px, py).round() as u8)])
+    })
+}
+
+fn av1(data: Vec<u8>) -> Picture {
+    let mut decoder = Decoder::new().expect("a decoder");
+    decoder.send_data(data, None, None, None).expect("AV1 data");
+    loop {
+        match decoder.get_picture() {
+            Ok(picture) => return picture,
+            Err(e) if e.is_again() => decoder.send_pending_data().expect("AV1 data"),
+            Err(e) => panic!("AV1 doesn't decode: {e}"),
+        }
+    }
+}
+
+struct Samples {
+    plane: Vec<u8>,
+    stride: u32,
+    bits: usize,
+}
+
+impl Samples {
+    fn of(picture: &Picture, component: PlanarImageComponent) -> Self {
+        let stride = picture.stride(component);
+        Self { plane: picture.plane(component).to_vec(), stride, bits: picture.bit_depth() }
+    }
+
+    /// On the scale of 8 bits.
+    fn at(&self, x: u32, y: u32) -> f64 {
+        if self.bits == 8 {
+            return f64::from(self.plane[(y * self.stride + x) as usize]);
+        }
+        let at = (y * self.stride + x * 2) as usize;
+        f64::from(u16::from_le_bytes([self.plane[at], self.plane[at + 1]])) * 255.0 / f64::from((1 << self.bits) - 1)
+    }
+}

@@ -1,0 +1,123 @@
+//! One engine, many jobs: none harms another.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use pixerve::encoder::{EncodeError, EncodeSettings, Encoder, Picture, Png, Registry};
+use pixerve::job::Format;
+use pixerve::pipeline::{Engine, PipelineError, PixelLimits, inspect};
+
+use super::picture::{engine, photo, png, render, variant};
+
+/// Panics on its first picture of each `period`, and makes the rest.
+struct Clumsy(AtomicUsize, usize);
+
+impl Encoder for Clumsy {
+    fn format(&self) -> Format {
+        Format::Png
+    }
+
+    fn encode(&self, picture: &Picture, settings: &EncodeSettings) -> Result<Vec<u8>, EncodeError> {
+        assert!(self.0.fetch_add(1, Ordering::SeqCst) >= self.1, "dropped it");
+        Png.encode(picture, settings)
+    }
+}
+
+/// Writes something else than it was asked for.
+struct Liar;
+
+impl Encoder for Liar {
+    fn format(&self) -> Format {
+        Format::Png
+    }
+
+    fn encode(&self, picture: &Picture, settings: &EncodeSettings) -> Result<Vec<u8>, EncodeError> {
+        let mut bytes = Png.encode(picture, settings)?;
+        bytes.truncate(bytes.len() - 4);
+        Ok(bytes)
+    }
+}
+
+fn engine_with(encoder: impl Encoder + 'static) -> Engine {
+    let registry = Registry::built_in().with(Arc::new(encoder));
+    Engine::with_registry(2, PixelLimits::default(), registry).expect("threads")
+}
+
+#[test]
+fn a_panic_costs_its_job_and_not_the_pool() {
+    let engine = engine_with(Clumsy(AtomicUsize::new(0), 100));
+    let source = png(&photo(20, 20));
+    for _ in 0..100 {
+        let outcome = engine.render(&source, &[variant(Format::Png, 0, 0)], &|| false, &|_, _| ());
+        assert!(matches!(outcome, Err(PipelineError::Panicked { detail }) if detail == "dropped it"));
+    }
+    let delivered = AtomicUsize::new(0);
+    let variants: Vec<_> = (1..=8).map(|side| variant(Format::Png, side, side)).collect();
+    engine
+        .render(&source, &variants, &|| false, &|_, _| {
+            delivered.fetch_add(1, Ordering::SeqCst);
+        })
+        .expect("the pool still works");
+    assert_eq!(delivered.into_inner(), 8);
+}
+
+#[test]
+fn a_file_that_is_not_what_was_asked_for_is_not_handed_out() {
+    let outcome = engine_with(Liar)
+        .render(&png(&photo(20, 20)), &[variant(Format::Png, 0, 0)], &|| false, &|_, _| panic!("it was handed out"));
+    assert!(matches!(&outcome, Err(PipelineError::Encode(_))), "{outcome:?}");
+}
+
+#[test]
+fn a_cancelled_job_delivers_nothing_more() {
+    let source = png(&photo(64, 64));
+    let variants: Vec<_> = (1..=40).map(|side| variant(Format::Png, side, 0)).collect();
+    let (cancelled, late) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let engine = Engine::new(1, PixelLimits::default()).expect("threads");
+    let outcome = engine.render(&source, &variants, &|| cancelled.load(Ordering::SeqCst), &|_, _| {
+        if cancelled.swap(true, Ordering::SeqCst) {
+            late.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    assert!(matches!(outcome, Err(PipelineError::Cancelled)));
+    assert_eq!(late.into_inner(), 0);
+
+    let outcome = engine.render(&source, &variants, &|| true, &|_, _| panic!("nothing is delivered"));
+    assert!(matches!(outcome, Err(PipelineError::Cancelled)));
+}
+
+#[test]
+fn jobs_share_the_pool_and_each_gets_its_own_files() {
+    let sides: Vec<u32> = (20..28).collect();
+    let outcomes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for side in &sides {
+            let outcomes = &outcomes;
+            scope.spawn(move || {
+                let specs = Format::ALL.map(|format| variant(format, 0, 0));
+                let rendered = render(&png(&photo(*side, 16)), &specs).expect("a good source");
+                let whose = rendered.iter().map(|r| r.width).collect::<Vec<_>>();
+                outcomes.lock().expect("no panic").push((*side, whose));
+            });
+        }
+    });
+    let outcomes = outcomes.into_inner().expect("no panic");
+    assert_eq!(outcomes.len(), 8);
+    for (side, whose) in outcomes {
+        assert_eq!(whose, [side; 4]);
+    }
+}
+
+#[test]
+fn the_memory_estimate_grows_with_what_is_asked_for() {
+    let info = inspect(std::io::Cursor::new(png(&photo(400, 300))), &PixelLimits::default()).expect("a PNG");
+    let estimate = |formats: &[Format]| {
+        let specs: Vec<_> = formats.iter().map(|format| variant(*format, 0, 0)).collect();
+        engine().memory_estimate(&info, &specs)
+    };
+    let decoded = info.pixels() * 4;
+    assert!(estimate(&[]) > decoded);
+    assert!(estimate(&[Format::Jpeg]) > estimate(&[]));
+    assert!(estimate(&[Format::Avif]) > estimate(&[Format::Jpeg]) + 30 * info.pixels());
+}

@@ -1,0 +1,169 @@
+//! What is refused, when, and what a tolerant job still gets.
+
+use std::io::Cursor;
+
+use image::ImageFormat;
+use pixerve::job::{Fit, Format, JobSpec, Priority, SubDir, VariantSpec};
+use pixerve::pipeline::{InspectError, PipelineError, PixelLimits, SourceInfo, check_outputs, inspect};
+
+use super::orientation::with_exif;
+use super::picture::{assert_like, file, jpeg, photo, png, render, show, variant};
+
+fn inspected(source: &[u8]) -> Result<SourceInfo, InspectError> {
+    inspect(Cursor::new(source), &PixelLimits::default())
+}
+
+/// A PNG that has a header and nothing else.
+fn png_header(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgba);
+    drop(encoder.write_header().expect("a header"));
+    bytes
+}
+
+#[test]
+fn a_header_that_claims_too_much_is_refused_before_the_data_is_looked_at() {
+    let mut small = jpeg(&photo(16, 16));
+    let frame = small.windows(2).position(|w| w == [0xFF, 0xC0]).expect("a baseline JPEG");
+    small[frame + 5..frame + 9].fill(0xFF);
+    small.truncate(frame + 40);
+    for source in [small, png_header(30_000, 30_000), png_header(70_000, 1)] {
+        let error = inspected(&source).expect_err("too large");
+        assert!(matches!(error, InspectError::TooLarge { .. }), "{error}");
+        let error = render(&source, &[variant(Format::Png, 8, 8)]).expect_err("too large");
+        assert!(matches!(error, PipelineError::TooLarge { .. }), "{error}");
+        assert!(!error.can_pass_on_retry());
+    }
+    assert!(inspected(&png_header(10_000, 10_000)).is_ok(), "100 MP exactly are allowed");
+}
+
+#[test]
+fn nonsense_headers_are_damage() {
+    let mut zero = jpeg(&photo(16, 16));
+    let frame = zero.windows(2).position(|w| w == [0xFF, 0xC0]).expect("a baseline JPEG");
+    zero[frame + 5..frame + 7].fill(0);
+    let text_mode: Vec<u8> = png(&photo(4, 4)).iter().copied().filter(|b| *b != b'\r').collect();
+    let flipped = {
+        let mut bytes = png(&photo(4, 4));
+        bytes[19] ^= 1;
+        bytes
+    };
+    for source in [zero, text_mode, flipped, b"\x89PNG\r\n\x1a\n".to_vec(), b"GIF89a".to_vec(), b"BM12".to_vec()] {
+        let error = inspected(&source).expect_err("damaged");
+        assert!(matches!(error, InspectError::Damaged { .. }), "{error}");
+    }
+}
+
+#[test]
+fn every_cut_is_noticed() {
+    let picture = photo(64, 48);
+    let sources = [
+        jpeg(&picture),
+        png(&picture),
+        file(picture.clone(), ImageFormat::WebP),
+        file(picture.clone(), ImageFormat::Gif),
+        file(picture.clone(), ImageFormat::Tiff),
+        file(picture, ImageFormat::Bmp),
+    ];
+    for source in sources {
+        let kind = inspected(&source).expect("whole").format;
+        for cut in (0..100).map(|percent| source.len() * percent / 100) {
+            let error = render(&source[..cut], &[variant(Format::Png, 8, 8)]).err();
+            let error = error.unwrap_or_else(|| panic!("{kind:?} cut to {cut} of {} bytes passed", source.len()));
+            assert!(!error.can_pass_on_retry(), "{kind:?} cut to {cut}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_tolerant_job_gets_the_rows_that_are_there() {
+    let picture = photo(64, 64);
+    for source in [jpeg(&picture), png(&picture)] {
+        let cut = &source[..source.len() * 2 / 3];
+        let strict = variant(Format::Png, 0, 0);
+        let tolerant = VariantSpec { tolerant: true, ..strict.clone() };
+        assert!(matches!(render(cut, std::slice::from_ref(&strict)), Err(PipelineError::Truncated)));
+        let top = |shown: &image::RgbaImage| image::imageops::crop_imm(shown, 0, 0, 64, 24).to_image();
+        assert_like("the top", &top(&show(cut, &tolerant)), &top(&picture), 33.0);
+        let both = [tolerant, VariantSpec { width: 8, ..strict }];
+        assert!(matches!(render(cut, &both), Err(PipelineError::Truncated)), "the strict one fails the job");
+    }
+}
+
+#[test]
+fn what_follows_the_end_is_harmless() {
+    let picture = photo(48, 32);
+    let whole = jpeg(&picture);
+    let garbage = [&whole[..], &[0; 1000], b"trailing"].concat();
+    let second_picture = [&whole[..], &jpeg(&photo(8, 8))[..100]].concat();
+    for source in [garbage, second_picture] {
+        assert_like("the first picture", &show(&source, &variant(Format::Png, 0, 0)), &picture, 33.0);
+    }
+}
+
+#[test]
+fn the_end_of_a_thumbnail_is_not_the_end() {
+    let thumbnail = jpeg(&photo(8, 8));
+    let source = with_exif(&jpeg(&photo(64, 48)), &thumbnail);
+    let cut = &source[..source.len() - source.len() / 4];
+    assert!(matches!(render(cut, &[variant(Format::Png, 0, 0)]), Err(PipelineError::Truncated)));
+}
+
+#[test]
+fn flipped_bytes_never_panic() {
+    let picture = photo(40, 30);
+    let sources = [
+        jpeg(&picture),
+        png(&picture),
+        file(picture.clone(), ImageFormat::WebP),
+        file(picture.clone(), ImageFormat::Gif),
+        file(picture.clone(), ImageFormat::Tiff),
+        file(picture, ImageFormat::Bmp),
+    ];
+    let mut state = 1_u32;
+    for source in sources {
+        for _ in 0..40 {
+            let mut bytes = source.clone();
+            for _ in 0..4 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let at = state as usize % bytes.len();
+                bytes[at] = (state >> 8) as u8;
+            }
+            let tolerant = VariantSpec { tolerant: true, ..variant(Format::Png, 8, 8) };
+            if let Err(PipelineError::Panicked { detail }) = render(&bytes, &[tolerant]) {
+                panic!("a codec panicked: {detail}");
+            }
+        }
+    }
+}
+
+fn job(variants: Vec<VariantSpec>) -> JobSpec {
+    JobSpec {
+        priority: Priority::Realtime,
+        keep_original: false,
+        direct_host: true,
+        storage: Vec::new(),
+        sub_dir: SubDir::default(),
+        variants,
+    }
+}
+
+#[test]
+fn outputs_that_are_too_large_are_named_at_upload() {
+    let limits = PixelLimits { output_pixels_max: 1_000_000, ..PixelLimits::default() };
+    let source = inspected(&png_header(20_000, 100)).expect("a header");
+    let pointers = |variants: Vec<VariantSpec>| {
+        let errors = check_outputs(&job(variants), &source, &limits).err();
+        errors.map(|e| e.fields().iter().map(|f| f.pointer.clone()).collect::<Vec<_>>()).unwrap_or_default()
+    };
+    assert_eq!(pointers(vec![variant(Format::Webp, 0, 0)]), ["/job/formats/webp", "/job/formats"]);
+    assert_eq!(pointers(vec![variant(Format::Webp, 16_383, 0)]), ["/job/formats"]);
+    assert!(pointers(vec![variant(Format::Png, 10_000, 0)]).is_empty());
+    assert_eq!(
+        pointers(vec![variant(Format::Png, 10_000, 0), variant(Format::Avif, 10_000, 0), variant(Format::Jpeg, 1, 1)]),
+        ["/job/formats"]
+    );
+    let grown = VariantSpec { fit: Fit::Outside, enlarge: true, ..variant(Format::Jpeg, 10, 60_000) };
+    assert_eq!(pointers(vec![grown]), ["/job/formats/jpg", "/job/formats"]);
+}
