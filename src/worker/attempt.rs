@@ -48,7 +48,7 @@ pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: Cancel
         drop(guard);
         // A stopped job's pixels may still be worked on for a moment. Nothing comes of it, but the next job waits, so
         // that there are never more of them in memory than there are workers.
-        if let Some(rendering) = rendering {
+        if let Some(rendering) = rendering.filter(|_| !drain.is_cancelled()) {
             let _ = rendering.await;
         }
     }
@@ -130,7 +130,8 @@ impl Attempt<'_> {
         };
         let stores = self.context.stores.of_job(self.record);
         let shelf = Shelf::new(self.record, journal.earlier());
-        let storing = Storing {
+        self.running.set_stored(shelf.files(), shelf.complete(stores.len()));
+        let keeper = Keeper {
             record: self.record,
             running: &self.running,
             stores: &stores,
@@ -138,7 +139,7 @@ impl Attempt<'_> {
             shelf: &shelf,
             places: Semaphore::new(PUTS_AT_ONCE),
         };
-        let (variants, original) = tokio::join!(self.variants(&storing, rendering), storing.original(self.context));
+        let (variants, original) = tokio::join!(self.variants(&keeper, rendering), keeper.original(self.context));
         if self.running.stop().is_cancelled() {
             return Outcome::Stopped;
         }
@@ -146,13 +147,13 @@ impl Attempt<'_> {
             (Err(first), Err(second)) => Err(first.worse(second)),
             (variants, original) => variants.and(original),
         };
-        self.judge(result, &storing)
+        self.judge(result, &keeper)
     }
 
     /// Makes every variant that some store still lacks and stores it as soon as it is there.
-    async fn variants(&self, storing: &Storing<'_>, rendering: &mut Option<Rendering>) -> Result<(), Failure> {
+    async fn variants(&self, keeper: &Keeper<'_>, rendering: &mut Option<Rendering>) -> Result<(), Failure> {
         let missing: Vec<VariantSpec> =
-            self.record.spec.variants.iter().filter(|v| storing.lacks(&storing.name_of(v))).cloned().collect();
+            self.record.spec.variants.iter().filter(|v| keeper.lacks(&keeper.name_of(v))).cloned().collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -167,7 +168,7 @@ impl Attempt<'_> {
                 // When the job is stopped nothing new is begun, but what was begun is seen through.
                 () = self.running.stop().cancelled(), if more => more = false,
                 next = rendered.recv(), if more => match next {
-                    Some((index, file)) => puts.push(storing.variant(&missing[index], file)),
+                    Some((index, file)) => puts.push(keeper.variant(&missing[index], file)),
                     None => more = false,
                 },
                 Some(stored) = puts.next() => if let Err(error) = stored {
@@ -214,10 +215,12 @@ impl Attempt<'_> {
         (thread, delivered)
     }
 
-    fn judge(&self, result: Result<(), Failure>, storing: &Storing<'_>) -> Outcome {
-        let files = storing.shelf.files();
+    fn judge(&self, result: Result<(), Failure>, keeper: &Keeper<'_>) -> Outcome {
+        let files = keeper.shelf.files();
+        let complete = keeper.shelf.complete(keeper.stores.len()) == self.record.spec.file_count();
         let failure = match result {
-            Ok(()) => return Outcome::Completed(files),
+            Ok(()) if complete => return Outcome::Completed(files),
+            Ok(()) => Failure::Panicked("some files were neither stored nor refused; this is a bug in Pixerve".into()),
             Err(failure) => failure,
         };
         let (error, transient) = match failure {
@@ -269,7 +272,7 @@ impl Failure {
 }
 
 /// Puts files into stores and remembers that.
-struct Storing<'a> {
+struct Keeper<'a> {
     record: &'a JobRecord,
     running: &'a RunningJob,
     stores: &'a [Store],
@@ -278,7 +281,7 @@ struct Storing<'a> {
     places: Semaphore,
 }
 
-impl Storing<'_> {
+impl Keeper<'_> {
     fn name_of(&self, variant: &VariantSpec) -> String {
         variant_name(&self.record.hash, &self.record.stem, variant.height, variant.width, variant.format)
     }
