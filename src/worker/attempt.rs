@@ -3,27 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
-use super::shelf::Shelf;
-use super::stores::Store;
+use super::keeper::{Failure, Keeper};
 use super::{WorkerContext, retry};
-use crate::job::{ContentHash, JobError, JobRecord, State, StoredFile, VariantSpec, variant_name};
+use crate::job::{JobError, JobRecord, State, StoredFile, VariantSpec};
 use crate::pipeline::{PipelineError, Rendered};
 use crate::queue::{Claim, Lease, LeaseState, QueueError, Retry, Settled};
 use crate::running::RunningJob;
-use crate::spool::{Journal, SpoolError, StoredLine};
+use crate::spool::SpoolError;
 use crate::telemetry::attempt_span;
-use crate::writer::{Body, Object, WriteError};
 
-/// Files of one job on their way to stores at once.
-const PUTS_AT_ONCE: usize = 8;
 /// Between tries to settle a job whose queue fails.
 const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -129,16 +124,7 @@ impl Attempt<'_> {
             Err(error) => return self.spool_failed(&error, Vec::new()),
         };
         let stores = self.context.stores.of_job(self.record);
-        let shelf = Shelf::new(self.record, journal.earlier());
-        self.running.set_stored(shelf.files(), shelf.complete(stores.len()));
-        let keeper = Keeper {
-            record: self.record,
-            running: &self.running,
-            stores: &stores,
-            journal: &journal,
-            shelf: &shelf,
-            places: Semaphore::new(PUTS_AT_ONCE),
-        };
+        let keeper = Keeper::new(self.record, &self.running, &stores, &journal);
         let (variants, original) = tokio::join!(self.variants(&keeper, rendering), keeper.original(self.context));
         if self.running.stop().is_cancelled() {
             return Outcome::Stopped;
@@ -216,10 +202,9 @@ impl Attempt<'_> {
     }
 
     fn judge(&self, result: Result<(), Failure>, keeper: &Keeper<'_>) -> Outcome {
-        let files = keeper.shelf.files();
-        let complete = keeper.shelf.complete(keeper.stores.len()) == self.record.spec.file_count();
+        let files = keeper.files();
         let failure = match result {
-            Ok(()) if complete => return Outcome::Completed(files),
+            Ok(()) if keeper.is_done() => return Outcome::Completed(files),
             Ok(()) => Failure::Panicked("some files were neither stored nor refused; this is a bug in Pixerve".into()),
             Err(failure) => failure,
         };
@@ -250,119 +235,6 @@ impl Attempt<'_> {
         } else {
             Retry::Never
         }
-    }
-}
-
-/// Why an attempt failed.
-enum Failure {
-    Spool(SpoolError),
-    Pixels(PipelineError),
-    Panicked(String),
-    Store(WriteError),
-}
-
-impl Failure {
-    /// Of two failures, the one that decides: a final one, else the first.
-    fn worse(self, other: Self) -> Self {
-        match (&self, &other) {
-            (Self::Store(first), Self::Store(second)) if first.transient && !second.transient => other,
-            _ => self,
-        }
-    }
-}
-
-/// Puts files into stores and remembers that.
-struct Keeper<'a> {
-    record: &'a JobRecord,
-    running: &'a RunningJob,
-    stores: &'a [Store],
-    journal: &'a Journal,
-    shelf: &'a Shelf,
-    places: Semaphore,
-}
-
-impl Keeper<'_> {
-    fn name_of(&self, variant: &VariantSpec) -> String {
-        variant_name(&self.record.hash, &self.record.stem, variant.height, variant.width, variant.format)
-    }
-
-    fn lacks(&self, name: &str) -> bool {
-        self.stores.iter().any(|store| !self.shelf.has(name, store.name(), None))
-    }
-
-    async fn variant(&self, variant: &VariantSpec, rendered: Rendered) -> Result<(), Failure> {
-        let Rendered { width, height, bytes } = rendered;
-        let bytes = Bytes::from(bytes);
-        let hashed = bytes.clone();
-        let sha256 = spawn_blocking(move || ContentHash::of(&hashed))
-            .await
-            .map_err(|error| Failure::Panicked(format!("hashing a variant: {error}")))?;
-        let object = Object {
-            sub_dir: self.record.spec.sub_dir.clone(),
-            name: self.name_of(variant),
-            media_type: variant.format.media_type(),
-            sha256,
-            body: Body::Bytes(bytes),
-        };
-        self.everywhere(&object, variant.format.extension(), (width, height)).await
-    }
-
-    async fn original(&self, context: &WorkerContext) -> Result<(), Failure> {
-        let original = &self.record.original;
-        let name = self.record.original_name();
-        if !self.record.spec.keep_original || !self.lacks(&name) {
-            return Ok(());
-        }
-        let object = Object {
-            sub_dir: self.record.spec.sub_dir.clone(),
-            name,
-            media_type: original.format.media_type(),
-            sha256: original.sha256,
-            body: Body::File { path: context.spool.original(self.record.id), bytes: original.bytes },
-        };
-        self.everywhere(&object, original.format.extension(), (original.width, original.height)).await
-    }
-
-    /// Puts one file into every store that lacks it. A store that fails doesn't keep the others from getting theirs.
-    async fn everywhere(&self, object: &Object, format: &str, (width, height): (u32, u32)) -> Result<(), Failure> {
-        let puts: FuturesUnordered<_> = self
-            .stores
-            .iter()
-            .filter(|store| !self.shelf.has(&object.name, store.name(), Some(&object.sha256)))
-            .map(|store| self.one(store, object, format, (width, height)))
-            .collect();
-        let failures = puts.filter_map(|put| std::future::ready(put.err())).collect::<Vec<_>>().await;
-        failures.into_iter().reduce(Failure::worse).map_or(Ok(()), Err)
-    }
-
-    async fn one(
-        &self,
-        store: &Store,
-        object: &Object,
-        format: &str,
-        (width, height): (u32, u32),
-    ) -> Result<(), Failure> {
-        let Ok(_place) = self.places.acquire().await else { return Ok(()) };
-        if self.running.stop().is_cancelled() {
-            return Ok(());
-        }
-        let stored = store.put(object, self.running.stop()).await.map_err(Failure::Store)?;
-        let line = StoredLine {
-            name: object.name.clone(),
-            format: format.to_owned(),
-            width,
-            height,
-            bytes: object.body.len(),
-            sha256: object.sha256,
-            stored,
-        };
-        // The store has it; should the journal fail, a restart merely writes it again.
-        if let Err(error) = self.journal.append(&line).await {
-            warn!(%error, "can't note that a file is stored");
-        }
-        self.shelf.put(line);
-        self.running.set_stored(self.shelf.files(), self.shelf.complete(self.stores.len()));
-        Ok(())
     }
 }
 

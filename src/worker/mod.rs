@@ -1,6 +1,7 @@
 //! Works jobs off: claim, render, store, settle.
 
 mod attempt;
+mod keeper;
 mod pool;
 mod reconcile;
 mod rescuer;

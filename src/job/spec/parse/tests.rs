@@ -92,7 +92,7 @@ fn every_bad_field_is_named_at_once() {
 #[test]
 fn two_variants_of_one_name_are_refused() {
     let found = pointers(
-        json!({"directHost": true, "formats": {"jpg": {"sizes": [[400], [400, 400]]}, "jpeg": {"sizes": [[400]]}}}),
+        &json!({"directHost": true, "formats": {"jpg": {"sizes": [[400], [400, 400]]}, "jpeg": {"sizes": [[400]]}}}),
     );
     assert_eq!(found, ["/job/formats/jpg/sizes/1", "/job/formats/jpeg/sizes/0"]);
 }
