@@ -129,8 +129,6 @@ pub struct Worker {
     pub encode_threads: usize,
     /// For one attempt.
     pub job_timeout: Duration,
-    /// For decoding; at most `job_timeout`.
-    pub decode_timeout: Duration,
 }
 
 /// How much a job may ask for.
@@ -246,7 +244,6 @@ fn read_worker(r: &mut Reader) -> Worker {
             threads => threads,
         },
         job_timeout: r.read("worker.job_timeout", &duration()),
-        decode_timeout: r.read("worker.decode_timeout", &duration()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One job, from claim to settle.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,10 +150,16 @@ impl Attempt<'_> {
         let mut puts = FuturesUnordered::new();
         let mut failure = None;
         let mut more = true;
+        let mut expired = pin!(tokio::time::sleep(self.context.settings.job_timeout));
         while more || !puts.is_empty() {
             tokio::select! {
                 // When the job is stopped nothing new is begun, but what was begun is seen through.
                 () = self.running.stop().cancelled(), if more => more = false,
+                // A decoder in the middle of a picture can't be asked to stop, but it isn't waited for either.
+                () = &mut expired, if more => {
+                    more = false;
+                    failure = Some(Failure::Pixels(PipelineError::Cancelled));
+                }
                 next = rendered.recv(), if more => match next {
                     Some((index, file)) => puts.push(keeper.variant(&missing[index], file)),
                     None => more = false,
@@ -167,6 +174,9 @@ impl Attempt<'_> {
         }
         if self.running.stop().is_cancelled() {
             return Ok(());
+        }
+        if !thread.is_finished() && expired.is_elapsed() {
+            return Err(failure.unwrap_or(Failure::Pixels(PipelineError::Cancelled)));
         }
         let outcome = thread.await;
         *rendering = None;
