@@ -351,6 +351,11 @@ async fn a_silent_s3_is_given_up_as_transient() {
     a_silent_store_is_given_up(S3::start().await.registration()).await;
 }
 
+#[tokio::test]
+async fn a_silent_gcs_is_given_up_as_transient() {
+    a_silent_store_is_given_up(json!({"type": "gcs", "bucket": BUCKET})).await;
+}
+
 async fn a_missing_bucket_is_final(registration: Value) {
     let writer = connect(&with(registration, "bucket", json!("not-here")));
     for error in [
