@@ -8,5 +8,6 @@ mod harness;
 mod http;
 mod pixels;
 mod queue;
+mod tour;
 mod vault;
 mod writer;
