@@ -3,10 +3,13 @@
 mod auth;
 mod callback;
 mod config;
+mod end_to_end;
 mod files;
 mod harness;
 mod http;
+mod kill;
 mod pixels;
 mod queue;
+mod restart;
 mod vault;
 mod writer;
