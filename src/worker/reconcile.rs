@@ -35,7 +35,19 @@ pub async fn reconcile(spool: &Spool, queue: &dyn JobQueue, scope: Scope) -> Res
     for entry in spool.entries().await? {
         match entry {
             Entry::Whole(record) if !scope.covers(&record) => {}
-            Entry::Whole(record) => requeued += usize::from(reconcile_one(spool, queue, *record).await?),
+            Entry::Whole(record) => {
+                let id = record.id;
+                match reconcile_one(spool, queue, *record).await {
+                    Ok(queued) => requeued += usize::from(queued),
+                    // The queue as a whole: no point in asking about the rest.
+                    Err(ReconcileError::Queue(error @ (QueueError::Unavailable { .. } | QueueError::StorageFull))) => {
+                        return Err(error.into());
+                    }
+                    Err(error) => {
+                        error!(job_id = %id, %error, "this upload can't be dealt with now; trying again later");
+                    }
+                }
+            }
             Entry::Damaged { path, why } if scope == Scope::AtStart => {
                 error!(path = %path.display(), why, "an accepted upload is damaged and can't be worked on; it stays there");
             }
