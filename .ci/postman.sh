@@ -1,7 +1,6 @@
 #!/bin/sh
 # Runs the Postman collection against a server of its own: `postman.sh PIXERVE TEST_SERVERS`, from the top directory.
-# The collection gets baseUrl, userToken (with a job), adminToken, and photo (a PNG's path); files it names without a
-# directory are looked for beside the photo.
+# Twice: with the key of jwt.json, so that it signs its tokens, and with tokens. It gets baseUrl and photo (a PNG's path).
 set -eu
 
 pixerve=$(realpath "$1")
@@ -74,7 +73,6 @@ PYTHON
 
 cat >job.json <<'JSON'
 {
-  "priority": 0,
   "keepOriginal": true,
   "formats": {"jpg": {"settings": {"quality": 80}, "sizes": [[32, 24]]}, "webp": {"sizes": [[16]]}},
   "directHost": true,
@@ -82,10 +80,17 @@ cat >job.json <<'JSON'
 }
 JSON
 
+# No colour and no spinner: the output ends up in files.
+run_collection() {
+    "$newman" run "$collection" --working-dir "$work" --color off --disable-unicode --timeout 300000 \
+        --env-var "baseUrl=$base_url" --env-var "photo=$work/photo.png" "$@" </dev/null
+}
+
+echo "With tokens that the collection signs itself:"
+jwt_key() { python3 -c 'import json, sys; print(json.load(open("jwt.json"))["keys"][0][sys.argv[1]])' "$1"; }
+run_collection --env-var "jwtSecret=$(jwt_key secret)" --env-var "jwtKid=$(jwt_key kid)"
+
+echo "With tokens that are given:"
 user_token=$(with_settings "$pixerve" token --sub postman --job job.json)
 admin_token=$(with_settings "$pixerve" token --sub postman-admin --admin)
-
-# No colour and no spinner: the output ends up in files.
-"$newman" run "$collection" --working-dir "$work" --color off --disable-unicode \
-    --env-var "baseUrl=$base_url" --env-var "userToken=$user_token" --env-var "adminToken=$admin_token" \
-    --env-var "photo=$work/photo.png" </dev/null
+run_collection --env-var "userToken=$user_token" --env-var "adminToken=$admin_token"

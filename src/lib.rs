@@ -1,4 +1,4 @@
-//! Pixerve, from the ground up: modules in floor order, imports point down only.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 // Floor 0: plain data.
 pub mod clock;
@@ -26,6 +26,8 @@ pub mod callback;
 pub mod routes;
 pub mod worker;
 
-// Floor 5 and 6: putting it together.
-pub mod app;
+// Floor 5: the settings of all rooms.
 pub mod config;
+
+// Floor 6: putting it together.
+pub mod app;

@@ -11,5 +11,6 @@ mod kill;
 mod pixels;
 mod queue;
 mod restart;
+mod tour;
 mod vault;
 mod writer;
