@@ -53,6 +53,9 @@ struct TokenArgs {
     job: Option<PathBuf>,
 }
 
+/// For threads that are still at work when the server has stopped.
+const EXIT_PATIENCE: Duration = Duration::from_millis(500);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
@@ -79,7 +82,11 @@ fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Resu
         tracing::warn!("{warning}");
     }
     let options = ServeOptions { demo: args.demo };
-    match runtime()?.block_on(app::serve(config, options)) {
+    let runtime = runtime()?;
+    let served = runtime.block_on(app::serve(config, options));
+    // An encoder in the middle of a picture can't be stopped; nobody waits for what it makes.
+    runtime.shutdown_timeout(EXIT_PATIENCE);
+    match served {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             // Where logs go, the reason for the end belongs too.

@@ -90,7 +90,7 @@ impl App {
 
         let running = Running::default();
         let pixel_limits = pixel_limits(&config);
-        let engine = Engine::new(config.worker.encode_threads, pixel_limits.clone())
+        let engine = Engine::new(config.worker.encode_threads, pixel_limits)
             .map_err(|error| StartError::Engine(error.to_string()))?;
         let direct = DirectServe::open(&config.storage.serve_dir)?;
         let context = Arc::new(WorkerContext {

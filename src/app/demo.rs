@@ -9,7 +9,7 @@ use super::App;
 use crate::auth::NewToken;
 
 /// How long the printed token is good for.
-const TTL: Duration = Duration::from_secs(12 * 3600);
+const TTL: Duration = Duration::from_hours(12);
 
 /// Prints a token for a small job, and the curl lines that use it.
 pub(super) fn print(app: &App) -> anyhow::Result<()> {

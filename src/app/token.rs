@@ -1,6 +1,6 @@
 //! `pixerve token`: a token signed with this server's own key.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -28,10 +28,10 @@ pub struct TokenOptions {
 
 /// A signed token. A job that the server would refuse is refused here, with the same words.
 pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
-    let job = options.job.map(read_job).transpose()?;
+    let job = options.job.as_deref().map(read_job).transpose()?;
     if let Some(job) = &job {
         let limits = SpecLimits { variants_max: config.pixels.variants_max };
-        if let Err(errors) = ParsedJob::from_claim(Some(job), &limits) {
+        if let Err(errors) = ParsedJob::from_claim(Some(job), limits) {
             bail!("the job would be refused: {errors}");
         }
     }
@@ -40,7 +40,7 @@ pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
     Ok(authenticator.sign(&token, System::new().now())?)
 }
 
-fn read_job(path: PathBuf) -> anyhow::Result<Value> {
-    let text = std::fs::read(&path).with_context(|| format!("reading the job in {}", path.display()))?;
+fn read_job(path: &Path) -> anyhow::Result<Value> {
+    let text = std::fs::read(path).with_context(|| format!("reading the job in {}", path.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("reading the job in {}", path.display()))
 }

@@ -35,7 +35,6 @@ fn durations(config: &Config, reader: &mut Reader) {
         format!("queue.lease ({lease}) must be more than twice queue.lease_renew ({renew}): one renewal may be late")
     });
     let ordered = [
-        (("worker.decode_timeout", config.worker.decode_timeout), ("worker.job_timeout", config.worker.job_timeout)),
         (("stores.backoff_min", config.stores.backoff_min), ("stores.backoff_max", config.stores.backoff_max)),
         (("callback.connect_timeout", config.callback.connect_timeout), ("callback.timeout", config.callback.timeout)),
     ];

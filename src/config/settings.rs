@@ -129,8 +129,6 @@ pub struct Worker {
     pub encode_threads: usize,
     /// For one attempt.
     pub job_timeout: Duration,
-    /// For decoding; at most `job_timeout`.
-    pub decode_timeout: Duration,
 }
 
 /// How much a job may ask for.
@@ -149,7 +147,7 @@ pub struct Pixels {
 pub struct Stores {
     /// For a connection.
     pub connect_timeout: Duration,
-    /// For a transfer that stands still.
+    /// What a transfer may take beyond the time its bytes take at 256 KiB/s.
     pub idle_timeout: Duration,
     /// Tries of one object within one attempt.
     pub tries_max: u32,
@@ -246,7 +244,6 @@ fn read_worker(r: &mut Reader) -> Worker {
             threads => threads,
         },
         job_timeout: r.read("worker.job_timeout", &duration()),
-        decode_timeout: r.read("worker.decode_timeout", &duration()),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod avif;
 mod copy;
+mod credits;
 mod jpeg;
 mod png;
 mod registry;
@@ -14,6 +15,7 @@ mod webp_animation;
 
 pub use avif::Avif;
 pub use copy::{CopyError, copy};
+pub use credits::Credits;
 pub use jpeg::Jpeg;
 pub use png::Png;
 pub use registry::Registry;

@@ -12,6 +12,7 @@ use fast_image_resize::Resizer;
 use rayon::{Scope, ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::colour::Converter;
+use super::credits::credits;
 use super::decode::decode;
 use super::orient::{stored_region, swaps_sides, upright};
 use super::outputs::is_animated;
@@ -20,7 +21,7 @@ use super::raster::Raster;
 use super::resize::resize;
 use super::verify::verify;
 use super::{Layout, PipelineError, PixelLimits, SourceInfo, animation, compose, inspect, memory};
-use crate::encoder::{EncodeError, EncodeSettings, Picture, Registry};
+use crate::encoder::{Credits, EncodeError, EncodeSettings, Picture, Registry};
 use crate::job::{Format, VariantSpec};
 
 /// A finished variant.
@@ -94,7 +95,9 @@ impl Engine {
         guarded(|| {
             let info = inspect(Cursor::new(source), &self.limits)?;
             animation::check(source, &info, variants, &self.limits)?;
-            let job = Rendering { engine: self, source, info, variants, cancelled, deliver, failure: Mutex::default() };
+            let credits = credits(source, info.format);
+            let failure = Mutex::default();
+            let job = Rendering { engine: self, source, info, credits, variants, cancelled, deliver, failure };
             self.pool.in_place_scope(|scope| {
                 if let Err(error) = guarded(|| job.run(scope)) {
                     job.fail(error);
@@ -110,6 +113,8 @@ struct Rendering<'a> {
     engine: &'a Engine,
     source: &'a [u8],
     info: SourceInfo,
+    /// What every variant says about its origin.
+    credits: Credits,
     variants: &'a [VariantSpec],
     cancelled: &'a (dyn Fn() -> bool + Sync),
     deliver: &'a (dyn Fn(usize, Rendered) + Sync),
@@ -178,6 +183,7 @@ impl Rendering<'_> {
         let variant = &self.variants[index];
         let format = variant.format;
         let (width, height) = Layout::of(self.info.width, self.info.height, variant).output_size();
+        let bytes = self.credits.put_into(bytes, format, width, height);
         verify(&bytes, format, width, height)
             .map_err(|detail| PipelineError::Encode(EncodeError { format, width, height, detail }))?;
         self.check_stopped()?;

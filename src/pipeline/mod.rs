@@ -6,6 +6,7 @@
 mod animation;
 mod colour;
 mod compose;
+mod credits;
 mod decode;
 mod engine;
 mod error;

@@ -172,7 +172,7 @@ impl Inner {
 
     /// By when the next byte must be here.
     fn deadline(&self) -> Instant {
-        let earned = Duration::from_secs_f64(self.read as f64 / self.pace.bytes_per_sec_min.max(1) as f64);
+        let earned = Duration::from_millis(self.read.saturating_mul(1000) / self.pace.bytes_per_sec_min.max(1));
         self.started + self.pace.grace + earned
     }
 }

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::extract::{Caller, Parameters, find};
 use super::{AppState, Refusal};
-use crate::job::JobId;
+use crate::job::{JobId, StoredFile};
 use crate::queue::CancelOutcome;
 
 #[derive(Deserialize)]
@@ -30,15 +30,15 @@ pub(super) async fn cancel(
     }
     // In a task of its own: a client that hangs up must not leave a job stopped but not cancelled.
     let id = job.record.id;
-    tokio::spawn(async move { stop_for_good(&state, id).await })
+    tokio::spawn(async move { stop_for_good(&state, id, job.files).await })
         .await
         .map_err(|error| Refusal::Internal(format!("cancelling {id}: {error}")))?
 }
 
 /// First the work stops, so that the record can name everything that was stored; then the queue is told; then, should
 /// a worker have claimed it in between, that stops too. When this returns nothing more appears.
-async fn stop_for_good(state: &AppState, id: JobId) -> Result<StatusCode, Refusal> {
-    let stored = state.running.stop(id).await.unwrap_or_default();
+async fn stop_for_good(state: &AppState, id: JobId, known: Vec<StoredFile>) -> Result<StatusCode, Refusal> {
+    let stored = state.running.stop(id).await.unwrap_or(known);
     match state.queue.cancel(&id, stored).await? {
         CancelOutcome::CancelledPending | CancelOutcome::CancelledProcessing => {}
         CancelOutcome::Ended(ended) => return Err(Refusal::JobEnded(ended)),

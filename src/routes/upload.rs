@@ -95,7 +95,7 @@ struct Ticket {
 impl Ticket {
     fn check(state: &AppState, token: &str) -> Result<Self, Refusal> {
         let Verified { owner, claims, .. } = verify(state, token)?;
-        let job = ParsedJob::from_claim(claims.get("job"), &state.spec_limits)?;
+        let job = ParsedJob::from_claim(claims.get("job"), state.spec_limits)?;
         let mut errors = ClaimErrors::default();
         for key in &job.spec.storage {
             if !state.vault.may_use(&key.access_key, key.backend, owner.user.as_deref()) {
@@ -221,7 +221,7 @@ impl<'a> Form<'a> {
     }
 
     async fn next_part(&mut self) -> Result<Option<Field<'static>>, Refusal> {
-        let part = self.parts.next_field().await.map_err(|error| self.refuse(error))?;
+        let part = self.parts.next_field().await.map_err(|error| self.refuse(&error))?;
         self.parts_seen += usize::from(part.is_some());
         if self.parts_seen > self.state.http.parts_max {
             let max = self.state.http.parts_max;
@@ -231,7 +231,7 @@ impl<'a> Form<'a> {
     }
 
     async fn chunk(&self, part: &mut Field<'static>) -> Result<Option<bytes::Bytes>, Refusal> {
-        let chunk = part.chunk().await.map_err(|error| self.refuse(error))?;
+        let chunk = part.chunk().await.map_err(|error| self.refuse(&error))?;
         if let Some(chunk) = &chunk {
             self.intake.used(chunk.len());
         }
@@ -254,8 +254,8 @@ impl<'a> Form<'a> {
         Ok(())
     }
 
-    fn refuse(&self, error: multer::Error) -> Refusal {
-        let multer::Error::StreamReadFailed(cause) = &error else {
+    fn refuse(&self, error: &multer::Error) -> Refusal {
+        let multer::Error::StreamReadFailed(cause) = error else {
             return Refusal::BadMultipart(error.to_string());
         };
         match cause.downcast_ref::<BodyError>() {

@@ -1,1 +1,149 @@
+use bytes::Bytes;
+use serde_json::json;
+use tempfile::TempDir;
 
+use super::*;
+use crate::clock::Timestamp;
+use crate::job::{ContentHash, HashKey, Original, Owner, ParsedJob, SourceFormat, SpecLimits, Stem, Stored};
+
+fn record(id: JobId, received: &Received) -> JobRecord {
+    let owner = Owner { user: None, sub: "me".into() };
+    let job = json!({ "directHost": true, "formats": { "jpg": {} } });
+    let parsed = ParsedJob::from_claim(Some(&job), SpecLimits::default()).expect("valid");
+    JobRecord {
+        id,
+        hash: HashKey::new(&received.sha256, &owner),
+        owner,
+        stem: Stem::of("a.jpg"),
+        original: Original {
+            format: SourceFormat::Jpeg,
+            sha256: received.sha256,
+            bytes: received.bytes,
+            width: 1,
+            height: 1,
+        },
+        spec: parsed.spec,
+        callback: None,
+        job_data: parsed.job_data,
+        created_at: Timestamp::from_millis(1),
+    }
+}
+
+async fn receive(spool: &Spool, id: JobId, chunks: &[&'static [u8]]) -> Received {
+    let mut upload = spool.receive(id).await.expect("room");
+    for chunk in chunks {
+        upload.write(Bytes::from_static(chunk)).await.expect("written");
+    }
+    upload.finish().await.expect("finished")
+}
+
+async fn accept(spool: &Spool, id: JobId) -> JobRecord {
+    let received = receive(spool, id, &[b"some ", b"bytes"]).await;
+    let record = record(id, &received);
+    received.accept(&record).await.expect("accepted");
+    record
+}
+
+fn files(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|e| if e.path().is_dir() { files(&e.path()) } else { 1 }).sum()
+}
+
+fn new_id() -> JobId {
+    JobId::new(Timestamp::from_millis(1_767_225_600_000))
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_there_after_a_restart() {
+    let data = TempDir::new().expect("a directory");
+    let spool = Spool::open(data.path()).expect("opens");
+    let accepted = accept(&spool, new_id()).await;
+    assert_eq!(accepted.original.sha256, ContentHash::of(b"some bytes"));
+    assert_eq!(accepted.original.bytes, 10);
+
+    let spool = Spool::open(data.path()).expect("opens again");
+    let entries = spool.entries().await.expect("listed");
+    let [Entry::Whole(found)] = entries.as_slice() else { panic!("{entries:?}") };
+    assert_eq!(**found, accepted);
+    assert_eq!(spool.read_original(accepted.id).await.expect("read"), b"some bytes");
+}
+
+#[tokio::test]
+async fn what_was_not_accepted_leaves_nothing_behind() {
+    let data = TempDir::new().expect("a directory");
+    let spool = Spool::open(data.path()).expect("opens");
+    let half = spool.receive(new_id()).await.expect("room");
+    let whole = receive(&spool, new_id(), &[b"x"]).await;
+    tokio::task::spawn_blocking(move || drop((half, whole))).await.expect("dropped");
+    // Deleting happens on a thread of its own: the runtime's blocking pool runs it before this.
+    for _ in 0..1000 {
+        if files(data.path()) == 0 {
+            break;
+        }
+        tokio::task::yield_now().await;
+        tokio::task::spawn_blocking(|| ()).await.expect("a turn");
+    }
+    assert_eq!(files(data.path()), 0);
+    assert!(spool.entries().await.expect("listed").is_empty());
+}
+
+#[tokio::test]
+async fn uploads_that_a_crash_cut_off_are_swept_at_the_next_start() {
+    let data = TempDir::new().expect("a directory");
+    let spool = Spool::open(data.path()).expect("opens");
+    std::mem::forget(receive(&spool, new_id(), &[b"x"]).await);
+    assert_eq!(files(data.path()), 1);
+    Spool::open(data.path()).expect("opens again");
+    assert_eq!(files(data.path()), 0);
+}
+
+#[tokio::test]
+async fn removing_twice_is_harmless() {
+    let data = TempDir::new().expect("a directory");
+    let spool = Spool::open(data.path()).expect("opens");
+    let accepted = accept(&spool, new_id()).await;
+    spool.remove(accepted.id).await.expect("removed");
+    spool.remove(accepted.id).await.expect("harmless");
+    assert_eq!(files(data.path()), 0);
+    assert!(spool.read_original(accepted.id).await.expect_err("gone").is_missing());
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test is the damage")]
+async fn a_damaged_entry_is_named_and_left_where_it_is() {
+    let data = TempDir::new().expect("a directory");
+    let spool = Spool::open(data.path()).expect("opens");
+    let (torn, cut) = (accept(&spool, new_id()).await, accept(&spool, new_id()).await);
+    fs::write(spool.job_dir(torn.id).join(MANIFEST), b"{\"id\":").expect("torn");
+    fs::write(spool.original(cut.id), b"some").expect("cut");
+    let entries = spool.entries().await.expect("listed");
+    assert!(entries.len() == 2 && entries.iter().all(|e| matches!(e, Entry::Damaged { .. })), "{entries:?}");
+    assert!(spool.original(torn.id).exists());
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test is the damage")]
+async fn a_journal_forgets_a_torn_line_and_goes_on() {
+    let data = TempDir::new().expect("a directory");
+    let spool = Spool::open(data.path()).expect("opens");
+    let id = accept(&spool, new_id()).await.id;
+    let line = |name: &str| StoredLine {
+        name: name.into(),
+        format: "jpg".into(),
+        width: 1,
+        height: 2,
+        bytes: 3,
+        sha256: ContentHash::of(name.as_bytes()),
+        stored: Stored { backend: "directHost".into(), location: format!("/files/{name}") },
+    };
+    spool.journal(id).await.expect("opens").append(&line("first")).await.expect("written");
+    let path = spool.job_dir(id).join(STORED);
+    let mut torn = fs::read(&path).expect("read");
+    torn.extend_from_slice(b"{\"name\":\"half a li");
+    fs::write(&path, torn).expect("torn");
+
+    let journal = spool.journal(id).await.expect("opens");
+    assert_eq!(journal.earlier(), [line("first")]);
+    journal.append(&line("second")).await.expect("written");
+    assert_eq!(spool.journal(id).await.expect("opens").earlier(), [line("first"), line("second")]);
+}

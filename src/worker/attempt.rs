@@ -1,29 +1,25 @@
 //! One job, from claim to settle.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
-use super::shelf::Shelf;
-use super::stores::Store;
+use super::keeper::{Failure, Keeper};
 use super::{WorkerContext, retry};
-use crate::job::{ContentHash, JobError, JobRecord, State, StoredFile, VariantSpec, variant_name};
+use crate::job::{JobError, JobRecord, State, StoredFile, VariantSpec};
 use crate::pipeline::{PipelineError, Rendered};
 use crate::queue::{Claim, Lease, LeaseState, QueueError, Retry, Settled};
 use crate::running::RunningJob;
-use crate::spool::{Journal, SpoolError, StoredLine};
+use crate::spool::SpoolError;
 use crate::telemetry::attempt_span;
-use crate::writer::{Body, Object, WriteError};
 
-/// Files of one job on their way to stores at once.
-const PUTS_AT_ONCE: usize = 8;
 /// Between tries to settle a job whose queue fails.
 const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -48,7 +44,7 @@ pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: Cancel
         drop(guard);
         // A stopped job's pixels may still be worked on for a moment. Nothing comes of it, but the next job waits, so
         // that there are never more of them in memory than there are workers.
-        if let Some(rendering) = rendering {
+        if let Some(rendering) = rendering.filter(|_| !drain.is_cancelled()) {
             let _ = rendering.await;
         }
     }
@@ -129,16 +125,8 @@ impl Attempt<'_> {
             Err(error) => return self.spool_failed(&error, Vec::new()),
         };
         let stores = self.context.stores.of_job(self.record);
-        let shelf = Shelf::new(self.record, journal.earlier());
-        let storing = Storing {
-            record: self.record,
-            running: &self.running,
-            stores: &stores,
-            journal: &journal,
-            shelf: &shelf,
-            places: Semaphore::new(PUTS_AT_ONCE),
-        };
-        let (variants, original) = tokio::join!(self.variants(&storing, rendering), storing.original(self.context));
+        let keeper = Keeper::new(self.record, &self.running, &stores, &journal);
+        let (variants, original) = tokio::join!(self.variants(&keeper, rendering), keeper.original(self.context));
         if self.running.stop().is_cancelled() {
             return Outcome::Stopped;
         }
@@ -146,13 +134,13 @@ impl Attempt<'_> {
             (Err(first), Err(second)) => Err(first.worse(second)),
             (variants, original) => variants.and(original),
         };
-        self.judge(result, &storing)
+        self.judge(result, &keeper)
     }
 
     /// Makes every variant that some store still lacks and stores it as soon as it is there.
-    async fn variants(&self, storing: &Storing<'_>, rendering: &mut Option<Rendering>) -> Result<(), Failure> {
+    async fn variants(&self, keeper: &Keeper<'_>, rendering: &mut Option<Rendering>) -> Result<(), Failure> {
         let missing: Vec<VariantSpec> =
-            self.record.spec.variants.iter().filter(|v| storing.lacks(&storing.name_of(v))).cloned().collect();
+            self.record.spec.variants.iter().filter(|v| keeper.lacks(&keeper.name_of(v))).cloned().collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -162,12 +150,18 @@ impl Attempt<'_> {
         let mut puts = FuturesUnordered::new();
         let mut failure = None;
         let mut more = true;
+        let mut expired = pin!(tokio::time::sleep(self.context.settings.job_timeout));
         while more || !puts.is_empty() {
             tokio::select! {
                 // When the job is stopped nothing new is begun, but what was begun is seen through.
                 () = self.running.stop().cancelled(), if more => more = false,
+                // A decoder in the middle of a picture can't be asked to stop, but it isn't waited for either.
+                () = &mut expired, if more => {
+                    more = false;
+                    failure = Some(Failure::Pixels(PipelineError::Cancelled));
+                }
                 next = rendered.recv(), if more => match next {
-                    Some((index, file)) => puts.push(storing.variant(&missing[index], file)),
+                    Some((index, file)) => puts.push(keeper.variant(&missing[index], file)),
                     None => more = false,
                 },
                 Some(stored) = puts.next() => if let Err(error) = stored {
@@ -180,6 +174,9 @@ impl Attempt<'_> {
         }
         if self.running.stop().is_cancelled() {
             return Ok(());
+        }
+        if !thread.is_finished() && expired.is_elapsed() {
+            return Err(failure.unwrap_or(Failure::Pixels(PipelineError::Cancelled)));
         }
         let outcome = thread.await;
         *rendering = None;
@@ -214,10 +211,11 @@ impl Attempt<'_> {
         (thread, delivered)
     }
 
-    fn judge(&self, result: Result<(), Failure>, storing: &Storing<'_>) -> Outcome {
-        let files = storing.shelf.files();
+    fn judge(&self, result: Result<(), Failure>, keeper: &Keeper<'_>) -> Outcome {
+        let files = keeper.files();
         let failure = match result {
-            Ok(()) => return Outcome::Completed(files),
+            Ok(()) if keeper.is_done() => return Outcome::Completed(files),
+            Ok(()) => Failure::Panicked("some files were neither stored nor refused; this is a bug in Pixerve".into()),
             Err(failure) => failure,
         };
         let (error, transient) = match failure {
@@ -247,119 +245,6 @@ impl Attempt<'_> {
         } else {
             Retry::Never
         }
-    }
-}
-
-/// Why an attempt failed.
-enum Failure {
-    Spool(SpoolError),
-    Pixels(PipelineError),
-    Panicked(String),
-    Store(WriteError),
-}
-
-impl Failure {
-    /// Of two failures, the one that decides: a final one, else the first.
-    fn worse(self, other: Self) -> Self {
-        match (&self, &other) {
-            (Self::Store(first), Self::Store(second)) if first.transient && !second.transient => other,
-            _ => self,
-        }
-    }
-}
-
-/// Puts files into stores and remembers that.
-struct Storing<'a> {
-    record: &'a JobRecord,
-    running: &'a RunningJob,
-    stores: &'a [Store],
-    journal: &'a Journal,
-    shelf: &'a Shelf,
-    places: Semaphore,
-}
-
-impl Storing<'_> {
-    fn name_of(&self, variant: &VariantSpec) -> String {
-        variant_name(&self.record.hash, &self.record.stem, variant.height, variant.width, variant.format)
-    }
-
-    fn lacks(&self, name: &str) -> bool {
-        self.stores.iter().any(|store| !self.shelf.has(name, store.name(), None))
-    }
-
-    async fn variant(&self, variant: &VariantSpec, rendered: Rendered) -> Result<(), Failure> {
-        let Rendered { width, height, bytes } = rendered;
-        let bytes = Bytes::from(bytes);
-        let hashed = bytes.clone();
-        let sha256 = spawn_blocking(move || ContentHash::of(&hashed))
-            .await
-            .map_err(|error| Failure::Panicked(format!("hashing a variant: {error}")))?;
-        let object = Object {
-            sub_dir: self.record.spec.sub_dir.clone(),
-            name: self.name_of(variant),
-            media_type: variant.format.media_type(),
-            sha256,
-            body: Body::Bytes(bytes),
-        };
-        self.everywhere(&object, variant.format.extension(), (width, height)).await
-    }
-
-    async fn original(&self, context: &WorkerContext) -> Result<(), Failure> {
-        let original = &self.record.original;
-        let name = self.record.original_name();
-        if !self.record.spec.keep_original || !self.lacks(&name) {
-            return Ok(());
-        }
-        let object = Object {
-            sub_dir: self.record.spec.sub_dir.clone(),
-            name,
-            media_type: original.format.media_type(),
-            sha256: original.sha256,
-            body: Body::File { path: context.spool.original(self.record.id), bytes: original.bytes },
-        };
-        self.everywhere(&object, original.format.extension(), (original.width, original.height)).await
-    }
-
-    /// Puts one file into every store that lacks it. A store that fails doesn't keep the others from getting theirs.
-    async fn everywhere(&self, object: &Object, format: &str, (width, height): (u32, u32)) -> Result<(), Failure> {
-        let puts: FuturesUnordered<_> = self
-            .stores
-            .iter()
-            .filter(|store| !self.shelf.has(&object.name, store.name(), Some(&object.sha256)))
-            .map(|store| self.one(store, object, format, (width, height)))
-            .collect();
-        let failures = puts.filter_map(|put| std::future::ready(put.err())).collect::<Vec<_>>().await;
-        failures.into_iter().reduce(Failure::worse).map_or(Ok(()), Err)
-    }
-
-    async fn one(
-        &self,
-        store: &Store,
-        object: &Object,
-        format: &str,
-        (width, height): (u32, u32),
-    ) -> Result<(), Failure> {
-        let Ok(_place) = self.places.acquire().await else { return Ok(()) };
-        if self.running.stop().is_cancelled() {
-            return Ok(());
-        }
-        let stored = store.put(object, self.running.stop()).await.map_err(Failure::Store)?;
-        let line = StoredLine {
-            name: object.name.clone(),
-            format: format.to_owned(),
-            width,
-            height,
-            bytes: object.body.len(),
-            sha256: object.sha256,
-            stored,
-        };
-        // The store has it; should the journal fail, a restart merely writes it again.
-        if let Err(error) = self.journal.append(&line).await {
-            warn!(%error, "can't note that a file is stored");
-        }
-        self.shelf.put(line);
-        self.running.set_stored(self.shelf.files(), self.shelf.complete(self.stores.len()));
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Works jobs off: claim, render, store, settle.
 
 mod attempt;
+mod keeper;
 mod pool;
 mod reconcile;
 mod rescuer;
@@ -43,11 +44,11 @@ impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
             workers: 1,
-            lease: Duration::from_secs(60),
+            lease: Duration::from_mins(1),
             lease_renew: Duration::from_secs(15),
-            job_timeout: Duration::from_secs(300),
+            job_timeout: Duration::from_mins(5),
             retry_base: Duration::from_secs(1),
-            retention: Duration::from_secs(30 * 24 * 3600),
+            retention: Duration::from_hours(30 * 24),
         }
     }
 }

@@ -11,9 +11,9 @@ use tracing::{info, warn};
 use super::{Scope, WorkerContext, reconcile};
 
 /// Records are swept this often, and at start.
-const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
+const SWEEP_EVERY: Duration = Duration::from_hours(24);
 /// The spool is compared with the queue this often, at start besides.
-const RECONCILE_EVERY: Duration = Duration::from_secs(60);
+const RECONCILE_EVERY: Duration = Duration::from_mins(1);
 /// Jobs a call may touch, so that no call holds the queue up.
 const BATCH: usize = 100;
 

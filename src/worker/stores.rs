@@ -48,7 +48,7 @@ impl Stores {
     }
 
     fn retried(&self, backend: Arc<dyn WriterBackend>) -> Store {
-        Store { backend, retry: self.retry.clone() }
+        Store { backend, retry: self.retry }
     }
 
     fn client(&self, key: &StorageKey, user: Option<&str>) -> Result<Arc<dyn WriterBackend>, WriteError> {
@@ -94,7 +94,7 @@ impl Store {
 
     /// Stores one file, trying again while that may help and `stop` hasn't fired.
     pub(super) async fn put(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
-        Retrying::new(Arc::clone(&self.backend), self.retry.clone(), stop.clone()).put(object).await
+        Retrying::new(Arc::clone(&self.backend), self.retry, stop.clone()).put(object).await
     }
 }
 

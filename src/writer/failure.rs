@@ -11,7 +11,7 @@ use super::WriteError;
 const WORDS_BYTES_MAX: usize = 500;
 
 /// What came of an attempt, before it is said on what: half a [`WriteError`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failure {
     detail: String,
     pub(super) transient: bool,

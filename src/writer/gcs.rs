@@ -1,44 +1,59 @@
-//! Google Cloud Storage, by its JSON API.
+//! Google Cloud Storage, by Google's own client library.
 //!
-//! Spoken directly: writing an object is one request, and so is deleting one. Google's own storage client sets no
-//! time limits on connections and bodies, takes proxies from the environment, follows redirects, and deletes by gRPC
-//! only, which no emulator speaks. The tokens come from Google's library.
+//! What that library leaves to be known:
+//! - It sets no time limit on connecting or on a body, so each exchange has one around it here.
+//! - It reads answers to their end, however long they are; only that limit bounds them.
+//! - It has no setting that keeps it from the environment: uploads go through the proxies of `HTTP_PROXY`,
+//!   `HTTPS_PROXY` and `ALL_PROXY` unless `NO_PROXY` exempts the endpoint. A `GOOGLE_CLOUD_UNIVERSE_DOMAIN` that is not
+//!   the credentials' own makes every write fail, and `GOOGLE_CLOUD_RUST_LOGGING` turns its tracing on.
+//! - It deletes objects by gRPC only, which no emulator speaks and not every endpoint passes on. The probe's one deletion
+//!   is therefore a plain request of the JSON API.
+//! - It says the endpoint's host without its port in the `Host` header. An emulator that tells where to go on with a
+//!   resumable upload by that header points nowhere, which is one reason why each object goes out in one request; the
+//!   other is that a failed try begins anew in any case.
 
 mod upload;
 
 use async_trait::async_trait;
-use google_cloud_auth::credentials::{CacheableResource, Credentials, service_account};
+use google_cloud_auth::credentials::{CacheableResource, Credentials, anonymous, service_account};
+use google_cloud_auth::errors::CredentialsError;
+use google_cloud_gax::retry_policy::NeverRetry;
+use google_cloud_storage::client::Storage;
 use http::{Extensions, HeaderMap};
+use reqwest::Response;
 use reqwest::redirect::Policy;
-use reqwest::{RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::sync::OnceCell;
 use url::Url;
 use uuid::Uuid;
 
-use self::upload::Movement;
 use super::{Body, Failure, GcsSettings, KeyPrefix, Object, StoreTimeouts, WriteError, WriterBackend, chain};
 use crate::job::{ContentHash, Stored, SubDir};
 
 const HOME: &str = "https://storage.googleapis.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
 
-/// Bytes of an answer that are read: an object's description is about 1 KiB.
+/// Bytes of a refusal to delete that are read: Google's are about 1 KiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A bucket.
 pub struct Gcs {
+    /// Made by the first write, since making it takes a runtime.
+    client: OnceCell<Storage>,
+    /// For deletions.
     http: reqwest::Client,
-    /// None for an emulator.
-    credentials: Option<Credentials>,
+    /// Nobody's for an emulator.
+    credentials: Credentials,
     endpoint: Url,
     bucket: String,
     prefix: KeyPrefix,
+    timeouts: StoreTimeouts,
 }
 
 impl Gcs {
-    /// A client for the bucket. Nothing is sent yet, and nothing is taken from the environment.
+    /// A client for the bucket. Nothing is sent yet.
     ///
     /// # Errors
     /// If the service account's key can't be used or TLS can't be set up.
@@ -50,41 +65,59 @@ impl Gcs {
             .no_proxy()
             .build()
             .map_err(|error| Failure::lasting(chain(&error)).on(what()))?;
-        let credentials = settings.credentials.as_ref().map(credentials).transpose();
+        let credentials = match &settings.credentials {
+            Some(account) => credentials(account).map_err(|failure| failure.on(what()))?,
+            None => anonymous::Builder::new().build(),
+        };
         let endpoint = settings.endpoint.clone().map_or_else(|| Url::parse(HOME), Ok);
         Ok(Self {
+            client: OnceCell::new(),
             http,
-            credentials: credentials.map_err(|failure| failure.on(what()))?,
+            credentials,
             endpoint: endpoint.expect("INVARIANT: a constant URL parses"),
             bucket: settings.bucket.clone(),
             prefix: settings.prefix.clone(),
+            timeouts: *timeouts,
         })
+    }
+
+    async fn client(&self) -> Result<&Storage, Failure> {
+        self.client.get_or_try_init(|| self.make_client()).await
+    }
+
+    async fn make_client(&self) -> Result<Storage, Failure> {
+        let mut builder = Storage::builder()
+            .with_endpoint(self.endpoint.as_str())
+            .with_credentials(self.credentials.clone())
+            // Tries are the wrapper's to count.
+            .with_retry_policy(NeverRetry)
+            // One request an object, whatever its size.
+            .with_resumable_upload_threshold(usize::MAX);
+        if let Some(domain) = self.credentials.universe_domain().await {
+            builder = builder.with_universe_domain(domain);
+        }
+        builder.build().await.map_err(|error| Failure::lasting(chain(&error)))
     }
 
     async fn delete(&self, key: &str) -> Result<(), Failure> {
         let url = self.url(&["storage", "v1", "b", &self.bucket, "o", key]);
-        self.send(self.http.delete(url), Movement::none()).await?;
-        Ok(())
+        let request = self.http.delete(url).headers(self.authorization().await?);
+        self.within(0, async { confirm(request.send().await.map_err(of_transport)?).await }).await
     }
 
-    /// Sends `request` as whom we are, and waits as long as something moves.
-    async fn send(&self, request: RequestBuilder, movement: Movement) -> Result<Vec<u8>, Failure> {
-        let request = request.headers(self.authorization().await?);
-        let exchange = async {
-            let response = request.send().await.map_err(of_transport)?;
-            read(response).await
-        };
-        movement.watch(exchange).await
+    /// Waits for an `exchange` that carries `bytes`, but not for ever.
+    async fn within<T>(&self, bytes: u64, exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let limit = self.timeouts.exchange(bytes);
+        let late = |_| Err(Failure::passing(format!("no answer within {limit:?}")));
+        tokio::time::timeout(limit, exchange).await.unwrap_or_else(late)
     }
 
     async fn authorization(&self) -> Result<HeaderMap, Failure> {
-        let Some(credentials) = &self.credentials else { return Ok(HeaderMap::new()) };
-        match credentials.headers(Extensions::new()).await {
+        match self.credentials.headers(Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => Ok(data),
             // Only said to who shows what it has cached already.
             Ok(CacheableResource::NotModified) => Err(Failure::passing("no token could be had")),
-            Err(error) if error.is_transient() => Err(Failure::passing(chain(&error))),
-            Err(error) => Err(Failure::lasting(chain(&error))),
+            Err(error) => Err(of_credentials(&error)),
         }
     }
 
@@ -151,20 +184,21 @@ fn credentials(account: &SecretString) -> Result<Credentials, Failure> {
         .map_err(|_| unusable())
 }
 
-/// The body of a good answer, cut where no honest one goes on.
-async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
+/// Nothing if the answer is a good one, else what it says, cut where no honest one goes on.
+async fn confirm(mut response: Response) -> Result<(), Failure> {
     let status = response.status();
+    if status.is_success() {
+        return Ok(());
+    }
     let mut body = Vec::new();
-    while body.len() < ANSWER_BYTES_MAX {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            // The status says enough, if it was an error.
-            Err(_) if !status.is_success() => break,
-            Err(error) => return Err(of_transport(error)),
+    // If the connection breaks, the status says enough.
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() >= ANSWER_BYTES_MAX {
+            break;
         }
     }
-    if status.is_success() { Ok(body) } else { Err(Failure::of_status(status.as_u16(), &words(&body))) }
+    Err(Failure::of_status(status.as_u16(), &words(&body)))
 }
 
 /// The store's own words: JSON from the API, plain text from the servers before it.
@@ -181,6 +215,10 @@ fn words(body: &[u8]) -> String {
         Ok(answer) => answer.error.message,
         Err(_) => String::from_utf8_lossy(body).into_owned(),
     }
+}
+
+fn of_credentials(error: &CredentialsError) -> Failure {
+    if error.is_transient() { Failure::passing(chain(error)) } else { Failure::lasting(chain(error)) }
 }
 
 /// No answer came: connections, TLS and time-outs may pass, a request that can't be built won't.

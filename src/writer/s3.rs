@@ -33,6 +33,7 @@ pub struct S3 {
     prefix: KeyPrefix,
     /// For messages: the endpoint, or the region of AWS.
     place: String,
+    timeouts: StoreTimeouts,
 }
 
 impl S3 {
@@ -47,7 +48,7 @@ impl S3 {
             None => format!("AWS {}", settings.region),
         };
         let client = Client::from_conf(config(settings, timeouts));
-        Self { client, bucket: settings.bucket.clone(), prefix: settings.prefix.clone(), place }
+        Self { client, bucket: settings.bucket.clone(), prefix: settings.prefix.clone(), place, timeouts: *timeouts }
     }
 
     async fn put_object(&self, key: &str, object: &Object) -> Result<(), Failure> {
@@ -64,14 +65,14 @@ impl S3 {
         let size = bytes.len() as u64;
         let request =
             self.client.put_object().bucket(&self.bucket).key(key).content_type(media_type).body(in_memory(bytes));
-        let answer = within(size, request.send()).await?;
+        let answer = within(self.timeouts.exchange(size), request.send()).await?;
         let is_opaque = self.has_opaque_etags(answer.ssekms_key_id(), answer.sse_customer_algorithm());
         confirm(answer.e_tag(), &md5, is_opaque)
     }
 
     async fn probe_object(&self, key: &str) -> Result<(), Failure> {
         self.put_whole(key, "text/plain", Bytes::from_static(b"Pixerve was here.\n")).await?;
-        within(0, self.client.delete_object().bucket(&self.bucket).key(key).send()).await?;
+        within(self.timeouts.exchange(0), self.client.delete_object().bucket(&self.bucket).key(key).send()).await?;
         Ok(())
     }
 

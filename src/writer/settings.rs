@@ -77,8 +77,21 @@ impl StorageSettings {
 pub struct StoreTimeouts {
     /// For a connection.
     pub connect: Duration,
-    /// For a transfer that stands still.
+    /// What a transfer may take beyond the time its bytes take at 256 KiB/s.
     pub idle: Duration,
+}
+
+/// A connection slower than this counts as stalled: 256 KiB/s.
+const BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
+
+impl StoreTimeouts {
+    /// For a whole exchange, connecting included, whose request carries `bytes`.
+    ///
+    /// The stores' clients can't tell a body that stands still from one that is slow, so the slowest bearable line sets
+    /// the limit.
+    pub(super) fn exchange(&self, bytes: u64) -> Duration {
+        self.connect.saturating_add(self.idle).saturating_add(Duration::from_secs(bytes / BYTES_PER_SECOND_MIN))
+    }
 }
 
 impl Default for StoreTimeouts {

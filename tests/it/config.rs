@@ -187,7 +187,6 @@ fn values_that_contradict_each_other_are_an_error() {
         ("PIXERVE_QUEUE_OWNER_DEPTH_MAX", "10001", "must not be above queue.depth_max"),
         ("PIXERVE_STORES_BACKOFF_MIN", "21s", "must not be above stores.backoff_max"),
         ("PIXERVE_CALLBACK_CONNECT_TIMEOUT", "16s", "must not be above callback.timeout"),
-        ("PIXERVE_WORKER_DECODE_TIMEOUT", "301s", "must not be above worker.job_timeout"),
         ("PIXERVE_SERVER_HEADERS_BYTES_MAX", "4 KiB", "at least 8192"),
     ] {
         let text = errors(env(&[(variable, value)]));

@@ -46,7 +46,7 @@ impl ParsedJob {
     ///
     /// # Errors
     /// Every bad field, by its JSON Pointer into the token's claims.
-    pub fn from_claim(job: Option<&Value>, limits: &SpecLimits) -> Result<Self, ClaimErrors> {
+    pub fn from_claim(job: Option<&Value>, limits: SpecLimits) -> Result<Self, ClaimErrors> {
         let mut errors = ClaimErrors::default();
         let Some(job) = job.filter(|j| !is_empty(j)) else {
             errors.push("/job", "is missing: the token must carry the job");
@@ -135,7 +135,7 @@ impl Shape {
 fn variants(
     formats: Option<&Value>,
     defaults: &Shape,
-    limits: &SpecLimits,
+    limits: SpecLimits,
     errors: &mut ClaimErrors,
 ) -> Vec<VariantSpec> {
     let at = "/job/formats";
@@ -245,7 +245,7 @@ fn size_box(size: &Value, at: &str, errors: &mut ClaimErrors) -> Option<(u32, u3
     let mut ok = true;
     for (i, side) in sides.iter().enumerate() {
         if let Some(n) = side.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= SIDE_MAX) {
-            parsed[i] = n
+            parsed[i] = n;
         } else {
             errors.push(
                 format!("{at}/{i}"),

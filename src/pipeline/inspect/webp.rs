@@ -16,24 +16,8 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header
     let id: [u8; 4] = source.array()?;
     let length = u64::from(u32::from_le_bytes(source.array()?));
     match &id {
-        b"VP8 " => {
-            let [_, _, _, s0, s1, s2, w0, w1, h0, h1] = source.array()?;
-            if [s0, s1, s2] != [0x9D, 0x01, 0x2A] {
-                return Err(InspectError::damaged("its VP8 frame has no start code"));
-            }
-            // The upper two bits say how to scale for display; nobody does.
-            let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3FFF);
-            Ok(Header::still(side(w0, w1), side(h0, h1), 3))
-        }
-        b"VP8L" => {
-            let [signature, b0, b1, b2, b3] = source.array()?;
-            if signature != 0x2F {
-                return Err(InspectError::damaged("its VP8L data has no signature"));
-            }
-            let bits = u32::from_le_bytes([b0, b1, b2, b3]);
-            let channels = if bits >> 28 & 1 == 1 { 4 } else { 3 };
-            Ok(Header::still((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, channels))
-        }
+        b"VP8 " => lossy(source),
+        b"VP8L" => lossless(source),
         b"VP8X" => {
             let [flags, _, _, _, w0, w1, w2, h0, h1, h2] = source.array()?;
             let side = |a, b, c| u32::from_le_bytes([a, b, c, 0]) + 1;
@@ -41,30 +25,64 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header
             let channels = if animated || flags & 0b1_0000 != 0 { 4 } else { 3 };
             let mut header = Header::still(side(w0, w1, w2), side(h0, h1, h2), channels);
             source.skip((length + length % 2).saturating_sub(10))?;
-            extended(source, &mut header, animated);
+            extended(source, &mut header, animated)?;
             Ok(header)
         }
         _ => Err(InspectError::damaged("its first chunk is none that a WebP starts with")),
     }
 }
 
-/// Walks the chunks for orientation and frames. A file that ends early is the decoder's to refuse.
-fn extended<R: BufRead + Seek>(source: &mut Source<R>, header: &mut Header, animated: bool) {
+/// A VP8 frame.
+fn lossy<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header, InspectError> {
+    let [_, _, _, s0, s1, s2, w0, w1, h0, h1] = source.array()?;
+    if [s0, s1, s2] != [0x9D, 0x01, 0x2A] {
+        return Err(InspectError::damaged("its VP8 frame has no start code"));
+    }
+    // The upper two bits say how to scale for display; nobody does.
+    let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3FFF);
+    Ok(Header::still(side(w0, w1), side(h0, h1), 3))
+}
+
+/// A VP8L picture.
+fn lossless<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header, InspectError> {
+    let [signature, b0, b1, b2, b3] = source.array()?;
+    if signature != 0x2F {
+        return Err(InspectError::damaged("its VP8L data has no signature"));
+    }
+    let bits = u32::from_le_bytes([b0, b1, b2, b3]);
+    let channels = if bits >> 28 & 1 == 1 { 4 } else { 3 };
+    Ok(Header::still((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, channels))
+}
+
+/// Walks the chunks for orientation and frames. A file that ends early is the decoder's to refuse, but the picture
+/// inside must have the size of the canvas: the decoder takes memory for it before it compares them.
+fn extended<R: BufRead + Seek>(
+    source: &mut Source<R>,
+    header: &mut Header,
+    animated: bool,
+) -> Result<(), InspectError> {
     let mut frames = 0;
     for _ in 0..CHUNKS_MAX {
         let Ok([i0, i1, i2, i3, l0, l1, l2, l3]) = source.array::<8>() else { break };
         let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
-        let padding = length % 2;
+        let padded = length + length % 2;
         let passed = match &[i0, i1, i2, i3] {
+            id @ (b"VP8 " | b"VP8L") if !animated => {
+                let (inner, read) = if id == b"VP8 " { (lossy(source)?, 10) } else { (lossless(source)?, 5) };
+                if (inner.width, inner.height) != (header.width, header.height) {
+                    return Err(InspectError::damaged("the picture in it has another size than it claims"));
+                }
+                source.skip(padded.saturating_sub(read))
+            }
             b"EXIF" => source
                 .take(length, EXIF_BYTES_MAX)
                 .map(|exif| header.orientation = exif_orientation(&exif))
-                .and_then(|()| source.skip(padding)),
+                .and_then(|()| source.skip(length % 2)),
             b"ANMF" => {
                 frames += 1;
-                source.skip(length + padding)
+                source.skip(padded)
             }
-            _ => source.skip(length + padding),
+            _ => source.skip(padded),
         };
         if passed.is_err() {
             break;
@@ -73,4 +91,5 @@ fn extended<R: BufRead + Seek>(source: &mut Source<R>, header: &mut Header, anim
     if animated {
         header.frames = frames;
     }
+    Ok(())
 }

@@ -1,167 +1,188 @@
 //! One object in one request, streamed.
 
-use std::io;
-use std::pin::pin;
-use std::time::Duration;
+use std::error::Error;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use md5::{Digest, Md5};
-use serde::Deserialize;
-use serde_json::json;
-use tokio::sync::watch;
-use uuid::Uuid;
+use google_cloud_auth::errors::CredentialsError;
+use google_cloud_storage::error::WriteError as ChecksumError;
+use google_cloud_storage::streaming_source::{Seek, SizeHint, StreamingSource};
 
 use super::Gcs;
 use crate::writer::body::{self, BodyReader, next_chunk};
 use crate::writer::failure::off_the_runtime;
-use crate::writer::{Failure, Object};
-
-/// How long nothing may move.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::writer::{Failure, Object, chain};
 
 /// Bytes that are read and sent at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
 
 impl Gcs {
-    /// Sends the object with its MD5, so that the store makes it visible only if it got what was sent. It is the one
-    /// hash that both the store and its emulators check and that costs no second kind of checksum here.
+    /// Sends the object with its CRC32C, so that the store makes it visible only if it got what was sent; the client
+    /// holds the answer against it as well.
+    ///
+    /// Left to itself, the client would say the checksum in a third part, after the bytes. Google's servers know that;
+    /// emulators pass over it, or take it for more bytes.
     pub(super) async fn upload(&self, key: &str, object: &Object) -> Result<(), Failure> {
-        let md5 = BASE64_STANDARD.encode(md5(body::open(object).await?).await?);
-        let boundary = Uuid::new_v4().simple().to_string();
-        let metadata = json!({"name": key, "contentType": object.media_type, "md5Hash": md5});
-        let head = format!(
-            "--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{metadata}\r\n\
-             --{boundary}\r\nContent-Type: {}\r\n\r\n",
-            object.media_type
-        );
-        let tail = format!("\r\n--{boundary}--\r\n");
-        let length = head.len() as u64 + object.body.len() + tail.len() as u64;
+        let crc32c = crc32c(body::open(object).await?).await?;
+        self.send(key, object, crc32c).await
+    }
 
-        let (movement, moved) = Movement::new();
-        let parts = stream::iter([Ok(Bytes::from(head))])
-            .chain(chunks(body::open(object).await?))
-            .chain(stream::iter([Ok(Bytes::from(tail))]))
-            .inspect(move |_| moved.notice());
-        let mut url = self.url(&["upload", "storage", "v1", "b", &self.bucket, "o"]);
-        url.query_pairs_mut().append_pair("uploadType", "multipart");
+    async fn send(&self, key: &str, object: &Object, crc32c: u32) -> Result<(), Failure> {
+        let source = Source { object: object.clone(), reader: None };
         let request = self
-            .http
-            .post(url)
-            .header(CONTENT_TYPE, format!("multipart/related; boundary={boundary}"))
-            .header(CONTENT_LENGTH, length)
-            .body(reqwest::Body::wrap_stream(parts));
-        confirm(&self.send(request, movement).await?, &md5)
+            .client()
+            .await?
+            .write_object(format!("projects/_/buckets/{}", self.bucket), key, source)
+            .set_content_type(object.media_type)
+            .with_known_crc32c(crc32c);
+        // Boxed, since the library's future is some 38 KiB and would make every caller's as large.
+        let answer = Box::pin(request.send_unbuffered());
+        self.within(object.body.len(), async { answer.await.map_err(|error| failure(&error)) }).await?;
+        Ok(())
     }
 }
 
-/// Checks the answer to a write: a store that says "yes" but has other bytes must not count as having them.
-fn confirm(answer: &[u8], md5: &str) -> Result<(), Failure> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Description {
-        md5_hash: Option<String>,
-    }
-    match serde_json::from_slice(answer) {
-        Ok(Description { md5_hash: Some(found) }) if found != md5 => {
-            Err(Failure::passing(format!("the store has bytes with the MD5 {found}, but {md5} was sent")))
-        }
-        Ok(_) => Ok(()),
-        Err(_) => Err(Failure::passing("the store's answer does not describe an object")),
-    }
-}
-
-async fn md5(mut reader: BodyReader) -> Result<[u8; 16], Failure> {
+async fn crc32c(mut reader: BodyReader) -> Result<u32, Failure> {
     off_the_runtime(move || {
-        let mut md5 = Md5::new();
+        let mut crc = 0;
         loop {
             let chunk = reader.chunk(CHUNK_BYTES).map_err(|error| Failure::of_io(&error))?;
             if chunk.is_empty() {
-                return Ok(md5.finalize().into());
+                return Ok(crc);
             }
-            md5.update(&chunk);
+            crc = crc32c::crc32c_append(crc, &chunk);
         }
     })
     .await
 }
 
-fn chunks(reader: BodyReader) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    stream::try_unfold(reader, |reader| async {
-        let (rest, chunk) =
-            next_chunk(reader, CHUNK_BYTES).await.map_err(|failure| io::Error::other(failure.detail()))?;
-        Ok((!chunk.is_empty()).then_some((chunk, rest)))
-    })
+/// An object's bytes as the client asks for them, hashed once more while they are read.
+struct Source {
+    object: Object,
+    reader: Option<BodyReader>,
 }
 
-/// Tells a slow exchange from a dead one: a total time limit can't, since it would have to fit the largest body.
-pub(super) struct Movement(watch::Receiver<()>);
+/// The bytes could not be read, or are not the ones that were promised.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.detail())]
+struct Unreadable(Failure);
 
-pub(super) struct Moved(watch::Sender<()>);
+impl StreamingSource for Source {
+    type Error = Unreadable;
 
-impl Movement {
-    fn new() -> (Self, Moved) {
-        let (sender, receiver) = watch::channel(());
-        (Self(receiver), Moved(sender))
-    }
-
-    /// For a request without a body: it has one time span for everything.
-    pub(super) fn none() -> Self {
-        Self::new().0
-    }
-
-    /// Waits for `exchange`, unless nothing moves for too long.
-    pub(super) async fn watch<T>(self, exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        self.watch_for(IDLE_TIMEOUT, exchange).await
-    }
-
-    async fn watch_for<T>(
-        mut self,
-        limit: Duration,
-        exchange: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let mut exchange = pin!(exchange);
-        loop {
-            let idle = tokio::time::sleep(limit);
-            tokio::select! {
-                result = &mut exchange => return result,
-                Ok(()) = self.0.changed() => {}
-                () = idle => {
-                    return Err(Failure::passing(format!("nothing moved for {} s", limit.as_secs())));
-                }
+    async fn next(&mut self) -> Option<Result<Bytes, Unreadable>> {
+        match next_chunk(self.reader.take()?, CHUNK_BYTES).await {
+            Ok((_, chunk)) if chunk.is_empty() => None,
+            Ok((rest, chunk)) => {
+                self.reader = Some(rest);
+                Some(Ok(chunk))
             }
+            Err(failure) => Some(Err(Unreadable(failure))),
         }
     }
+
+    async fn size_hint(&self) -> Result<SizeHint, Unreadable> {
+        Ok(SizeHint::with_exact(self.object.body.len()))
+    }
 }
 
-impl Moved {
-    fn notice(&self) {
-        self.0.send_replace(());
+impl Seek for Source {
+    type Error = Unreadable;
+
+    /// Reads what it skips: the hash is one of all bytes.
+    async fn seek(&mut self, offset: u64) -> Result<(), Unreadable> {
+        let mut reader = body::open(&self.object).await.map_err(Unreadable)?;
+        let mut left = offset;
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+            let (rest, chunk) = next_chunk(reader, wanted).await.map_err(Unreadable)?;
+            reader = rest;
+            if chunk.is_empty() {
+                break;
+            }
+            left -= chunk.len() as u64;
+        }
+        self.reader = Some(reader);
+        Ok(())
+    }
+}
+
+/// What the client's error means. Where no answer came, or none that makes sense, another try may help.
+fn failure(error: &google_cloud_storage::Error) -> Failure {
+    if let Some(Unreadable(failure)) = beneath(error) {
+        return failure.clone();
+    }
+    if let Some(status) = error.http_status_code() {
+        let payload = error.http_payload().map(|payload| String::from_utf8_lossy(payload).into_owned());
+        let words = error.status().map(|status| status.message.clone()).or(payload);
+        return Failure::of_status(status, &words.unwrap_or_default());
+    }
+    match (beneath::<CredentialsError>(error), beneath::<ChecksumError>(error)) {
+        (Some(error), _) => super::of_credentials(error),
+        (None, Some(error)) => Failure::passing(format!("the store has other bytes than were sent: {error}")),
+        (None, None) => Failure::passing(chain(error)),
+    }
+}
+
+/// The first error of the type `E` in the chain of causes of `error`.
+fn beneath<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut found = error;
+    loop {
+        if let Some(error) = found.downcast_ref() {
+            return Some(error);
+        }
+        found = found.source()?;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::TcpListener;
 
-    #[tokio::test]
-    async fn an_exchange_in_which_nothing_moves_is_given_up_as_transient() {
-        let (movement, _moved) = Movement::new();
-        let never = std::future::pending::<Result<(), Failure>>();
-        let failure = movement.watch_for(Duration::from_millis(1), never).await.expect_err("given up");
-        assert!(failure.transient);
+    use super::*;
+    use crate::job::{ContentHash, SubDir};
+    use crate::writer::{Body, GcsSettings, KeyPrefix, StoreTimeouts};
+
+    fn object(bytes: &'static [u8], of: &[u8]) -> Object {
+        Object {
+            sub_dir: SubDir::default(),
+            name: "x.jpg".to_owned(),
+            media_type: "image/jpeg",
+            sha256: ContentHash::of(of),
+            body: Body::Bytes(bytes.into()),
+        }
     }
 
     #[tokio::test]
-    async fn a_body_that_has_gone_out_leaves_time_for_the_answer() {
-        let (movement, moved) = Movement::new();
-        drop(moved);
-        let answer = async {
-            tokio::task::yield_now().await;
-            Ok(7)
+    async fn bytes_that_change_while_they_are_sent_are_a_final_failure_in_its_own_words() {
+        // Whoever connects is never read from, and need not be: the body fails at its first chunk.
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("address"));
+        let settings = GcsSettings {
+            bucket: "pics".to_owned(),
+            credentials: None,
+            endpoint: Some(endpoint.parse().expect("URL")),
+            prefix: KeyPrefix::default(),
         };
-        assert_eq!(movement.watch(answer).await.expect("answered"), 7);
+        let gcs = Gcs::connect(&settings, &StoreTimeouts::default()).expect("a client");
+        let failure = gcs.send("x.jpg", &object(b"after", b"before"), 0).await.expect_err("refused");
+        assert!(
+            !failure.transient && failure.detail().starts_with("the bytes at hand have the SHA-256"),
+            "{failure:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_source_goes_on_from_any_byte() {
+        let bytes: &[u8] = b"0123456789";
+        let mut source = Source { object: object(bytes, bytes), reader: None };
+        for offset in [0, 3, 10, 11] {
+            source.seek(offset).await.expect("sought");
+            let mut found = Vec::new();
+            while let Some(chunk) = source.next().await {
+                found.extend_from_slice(&chunk.expect("read"));
+            }
+            let from = usize::try_from(offset).expect("small").min(bytes.len());
+            assert_eq!(found, &bytes[from..], "{offset}");
+        }
     }
 }

@@ -32,7 +32,7 @@ impl S3 {
 
     async fn begin<'a>(&self, key: &'a str, media_type: &str) -> Result<Upload<'a>, Failure> {
         let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key).content_type(media_type);
-        let answer = within(0, request.send()).await?;
+        let answer = within(self.timeouts.exchange(0), request.send()).await?;
         let id = answer.upload_id().ok_or_else(|| Failure::passing("the store began an upload without an id"))?;
         Ok(Upload { key, id: id.to_owned() })
     }
@@ -49,7 +49,8 @@ impl S3 {
             let md5 = Md5::digest(&bytes);
             let size = bytes.len() as u64;
             let request = self.client.upload_part().bucket(&self.bucket).key(upload.key).upload_id(&upload.id);
-            let answer = within(size, request.part_number(number).body(in_memory(bytes)).send()).await?;
+            let answer =
+                within(self.timeouts.exchange(size), request.part_number(number).body(in_memory(bytes)).send()).await?;
             let is_opaque = self.has_opaque_etags(answer.ssekms_key_id(), answer.sse_customer_algorithm());
             confirm(answer.e_tag(), &md5, is_opaque)?;
             let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);
@@ -62,13 +63,13 @@ impl S3 {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(upload.key);
         // The store may copy the parts together before it answers, hence time for all of it.
-        within(size, request.upload_id(&upload.id).multipart_upload(parts).send()).await?;
+        within(self.timeouts.exchange(size), request.upload_id(&upload.id).multipart_upload(parts).send()).await?;
         Ok(())
     }
 
     async fn abort(&self, upload: &Upload<'_>) {
         let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(upload.key).upload_id(&upload.id);
-        if let Err(failure) = within(0, request.send()).await {
+        if let Err(failure) = within(self.timeouts.exchange(0), request.send()).await {
             let what = self.what("abort the upload of", upload.key);
             tracing::warn!(error = %failure.on(what), "the store keeps the parts of a failed upload");
         }

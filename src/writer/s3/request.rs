@@ -7,12 +7,6 @@ use futures_util::future::BoxFuture;
 
 use crate::writer::{Failure, chain};
 
-/// How long the store may keep silent.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A connection slower than this counts as stalled: 256 KiB/s.
-const BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
-
 /// Codes that ask for another try whatever status they come with: a slow body is a 400 to S3, and so are bytes that
 /// changed on the way; an upload that the store has forgotten begins anew.
 const PASSING_CODES: [&str; 8] = [
@@ -26,21 +20,20 @@ const PASSING_CODES: [&str; 8] = [
     "XAmzContentSHA256Mismatch",
 ];
 
-/// Sends a request that carries `bytes` and waits for its answer, but not for ever.
+/// Sends a request and waits for its answer, but no longer than `limit`.
 ///
 /// The SDK's own read time-out counts from the first byte sent, so a fixed one would fail large bodies on slow lines;
 /// as part of the client's settings it could not depend on the body either.
 ///
 /// Boxed, since the SDK's futures are some 16 KiB each and would make every caller's as large.
 pub(super) fn within<'a, T, E: ProvideErrorMetadata + std::error::Error + 'static>(
-    bytes: u64,
+    limit: Duration,
     request: impl Future<Output = Result<T, SdkError<E>>> + Send + 'a,
 ) -> BoxFuture<'a, Result<T, Failure>> {
-    let limit = IDLE_TIMEOUT + Duration::from_secs(bytes / BYTES_PER_SECOND_MIN);
     Box::pin(async move {
         match tokio::time::timeout(limit, request).await {
             Ok(answer) => answer.map_err(|error| failure(&error)),
-            Err(_) => Err(Failure::passing(format!("no answer within {} s", limit.as_secs()))),
+            Err(_) => Err(Failure::passing(format!("no answer within {limit:?}"))),
         }
     })
 }

@@ -1,7 +1,7 @@
 //! What a client of a server does, whether that runs in this process or in one of its own.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use tokio::time::Instant;
 
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};

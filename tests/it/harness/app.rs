@@ -15,7 +15,7 @@ use super::api::Api;
 use super::token::SECRET;
 
 /// The longest that anything a test waits for may take. Generous: it only ends tests that would hang.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running server and, by `Deref`, a client for it.
 pub(crate) struct TestApp {

@@ -47,6 +47,6 @@ async fn connections_beyond_the_cap_wait_and_are_then_answered() {
         silent.push(TcpStream::connect(app.addr()).await.expect("a connection"));
     }
     let response =
-        timeout(PATIENCE, app.request(reqwest::Method::GET, "/health").timeout(Duration::from_secs(60)).send());
+        timeout(PATIENCE, app.request(reqwest::Method::GET, "/health").timeout(Duration::from_mins(1)).send());
     assert_eq!(response.await.expect("in time").expect("an answer").status(), 200);
 }

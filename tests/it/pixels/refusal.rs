@@ -56,6 +56,18 @@ fn nonsense_headers_are_damage() {
 }
 
 #[test]
+fn a_webp_whose_picture_is_larger_than_its_canvas_is_refused() {
+    let whole = file(photo(40, 30), ImageFormat::WebP);
+    let mut extended = whole[..12].to_vec();
+    extended.extend(b"VP8X\x0A\0\0\0\0\0\0\0\x07\0\0\x07\0\0");
+    extended.extend(&whole[12..]);
+    let size = u32::try_from(extended.len() - 8).expect("small");
+    extended[4..8].copy_from_slice(&size.to_le_bytes());
+    let error = inspected(&extended).expect_err("8 x 8 holding 40 x 30");
+    assert!(matches!(error, InspectError::Damaged { .. }), "{error}");
+}
+
+#[test]
 fn every_cut_is_noticed() {
     let picture = photo(64, 48);
     let sources = [

@@ -26,7 +26,7 @@ async fn a_job_that_can_finish_does_so_before_the_stop_and_one_that_cannot_loses
     let job = json!({ "directHost": true, "formats": { "jpg": { "sizes": [[700], [600], [500]] }, "webp": {} } });
     let accepted = finishing.accepted("me", job, "a.jpg", jpeg(800, 800, 1)).await;
     finishing.processing(&accepted).await;
-    finishing.stop(Duration::from_secs(60)).await;
+    finishing.stop(Duration::from_mins(1)).await;
     finishing.restart().await;
     let status = finishing.get_json(accepted["status_url"].as_str().expect("a url")).await;
     assert_eq!((&status["state"], &status["attempt"]), (&json!("completed"), &json!(1)), "{status}");

@@ -1,6 +1,8 @@
 //! The real binary: SIGTERM, and a second one beside the first.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use serde_json::{Value, json};
 

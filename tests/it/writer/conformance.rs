@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pixerve::job::ContentHash;
@@ -329,6 +330,30 @@ async fn an_unreachable_s3_is_transient() {
 #[tokio::test]
 async fn an_unreachable_gcs_is_transient() {
     nobody_there_is_transient(json!({"type": "gcs", "bucket": BUCKET})).await;
+}
+
+async fn a_silent_store_is_given_up(registration: Value) {
+    // Connections are made by the kernel; nobody ever reads from them.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("address"));
+    let timeouts = StoreTimeouts { connect: Duration::from_millis(50), idle: Duration::from_millis(50) };
+    let settings = StorageSettings::from_request(&with(registration, "endpoint", json!(endpoint))).expect("valid");
+    let writer = settings.connect(&timeouts).expect("a client");
+    let object = object("", "a.jpg", "x");
+    let both = async { [writer.put(&object).await.expect_err("silent"), writer.probe().await.expect_err("silent")] };
+    for error in tokio::time::timeout(Duration::from_secs(20), both).await.expect("not the default's time") {
+        assert!(error.transient, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_s3_is_given_up_as_transient() {
+    a_silent_store_is_given_up(S3::start().await.registration()).await;
+}
+
+#[tokio::test]
+async fn a_silent_gcs_is_given_up_as_transient() {
+    a_silent_store_is_given_up(json!({"type": "gcs", "bucket": BUCKET})).await;
 }
 
 async fn a_missing_bucket_is_final(registration: Value) {

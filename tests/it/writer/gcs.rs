@@ -1,5 +1,6 @@
 //! What is Google Cloud Storage's alone.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -7,12 +8,14 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use http::StatusCode;
+use pixerve::job::ContentHash;
 use pixerve::writer::{StorageSettings, StoreTimeouts, WriterBackend};
 use serde_json::{Value, json};
 
-use super::object;
-use super::scripted::Scripted;
+use super::scripted::{Request, Scripted};
+use super::{noise, object};
 
 const ADDRESS: &str = "pixerve@test.iam.gserviceaccount.com";
 
@@ -36,6 +39,19 @@ fn writer_at(endpoint: &str, credentials: &Value) -> Arc<dyn WriterBackend> {
 fn google_error(status: u16, message: &str) -> Response {
     let body = json!({"error": {"code": status, "message": message, "errors": [{"reason": "x"}]}}).to_string();
     (StatusCode::from_u16(status).expect("a status"), body).into_response()
+}
+
+/// The parts of an upload.
+async fn parts(request: &Request) -> Vec<Bytes> {
+    let content_type = request.header("content-type").expect("a content type");
+    let boundary = content_type.strip_prefix("multipart/related; boundary=").expect("parts");
+    let body = futures_util::stream::iter([Ok::<_, Infallible>(request.body.clone())]);
+    let mut form = multer::Multipart::new(body, boundary);
+    let mut parts = Vec::new();
+    while let Some(part) = form.next_field().await.expect("a part") {
+        parts.push(part.bytes().await.expect("its bytes"));
+    }
+    parts
 }
 
 #[tokio::test]
@@ -86,12 +102,27 @@ async fn each_answer_is_final_or_transient_as_google_means_it() {
 }
 
 #[tokio::test]
-async fn a_yes_with_another_md5_is_no_yes() {
-    for answer in [json!({"md5Hash": "AAAAAAAAAAAAAAAAAAAAAA=="}).to_string(), "<html>".to_owned()] {
+async fn a_yes_with_another_checksum_is_no_yes() {
+    for (answer, words) in [(json!({"crc32c": "AAAAAA=="}).to_string(), "other bytes"), ("<html>".to_owned(), "")] {
         let server = Scripted::start(move |_, _| answer.clone().into_response()).await;
         let error =
             writer_at(&server.endpoint, &Value::Null).put(&object("", "a.jpg", "x")).await.expect_err("refused");
-        assert!(error.transient, "{error}");
+        assert!(error.transient && error.detail.contains(words), "{error}");
+        assert_eq!(server.asked().len(), 1, "the client itself tries once");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_googles_is_told_by_its_status() {
+    for (status, transient) in [(403, false), (502, true)] {
+        let server = Scripted::start(move |_, _| {
+            (StatusCode::from_u16(status).expect("a status"), "<html>nothing here</html>").into_response()
+        })
+        .await;
+        let error =
+            writer_at(&server.endpoint, &Value::Null).put(&object("", "a.jpg", "x")).await.expect_err("refused");
+        assert_eq!(error.transient, transient, "{error}");
+        assert_eq!(error.detail, format!("<html>nothing here</html> (HTTP {status})"));
     }
 }
 
@@ -100,11 +131,33 @@ async fn the_store_is_told_name_type_and_hash_before_the_bytes() {
     let server = Scripted::start(|_, _| json!({}).to_string().into_response()).await;
     writer_at(&server.endpoint, &Value::Null).put(&object("t", "a.jpg", "x")).await.expect("stored");
     let asked = server.asked();
-    assert_eq!(asked[0].uri, "/upload/storage/v1/b/pics/o?uploadType=multipart");
-    assert_eq!(asked[0].header("content-length"), Some(asked[0].body.len().to_string().as_str()));
-    let body = String::from_utf8(asked[0].body.to_vec()).expect("text");
-    let metadata = json!({"name": "t/a.jpg", "contentType": "image/jpeg", "md5Hash": "ndTkYSaMgDT1yFZOFVxnpg=="});
-    assert!(body.contains(&metadata.to_string()), "{body}");
+    assert_eq!(asked[0].uri.path(), "/upload/storage/v1/b/pics/o");
+    assert_eq!(asked[0].query(), "uploadType=multipart&name=t%2Fa.jpg");
+    let parts = parts(&asked[0]).await;
+    assert_eq!(parts.len(), 2, "emulators know no third one");
+    let metadata: Value = serde_json::from_slice(&parts[0]).expect("JSON");
+    assert_eq!(metadata, json!({"contentType": "image/jpeg", "crc32c": "qTxfkw=="}));
+    assert_eq!(parts[1], "x");
+}
+
+#[tokio::test]
+async fn a_large_object_goes_out_in_one_request() {
+    let server = Scripted::start(|_, _| json!({}).to_string().into_response()).await;
+    let bytes = noise(9 * 1024 * 1024);
+    writer_at(&server.endpoint, &Value::Null).put(&object("", "a.jpg", bytes.clone())).await.expect("stored");
+    let asked = server.asked();
+    assert_eq!(asked.len(), 1);
+    assert!(parts(&asked[0]).await[1] == bytes);
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_the_promised_ones_are_not_even_sent() {
+    let server = Scripted::start(|_, _| json!({}).to_string().into_response()).await;
+    let mut object = object("", "a.jpg", "x");
+    object.sha256 = ContentHash::of(b"y");
+    let error = writer_at(&server.endpoint, &Value::Null).put(&object).await.expect_err("refused");
+    assert!(!error.transient && error.detail.contains("SHA-256"), "{error}");
+    assert_eq!(server.asked().len(), 0);
 }
 
 #[tokio::test]

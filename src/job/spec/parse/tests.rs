@@ -1,16 +1,16 @@
 use super::*;
 
-fn parse(job: Value) -> Result<ParsedJob, ClaimErrors> {
-    ParsedJob::from_claim(Some(&job), &SpecLimits::default())
+fn parse(job: &Value) -> Result<ParsedJob, ClaimErrors> {
+    ParsedJob::from_claim(Some(job), SpecLimits::default())
 }
 
-fn pointers(job: Value) -> Vec<String> {
+fn pointers(job: &Value) -> Vec<String> {
     parse(job).expect_err("refused").fields().iter().map(|f| f.pointer.clone()).collect()
 }
 
 #[test]
 fn the_contracts_own_example_is_understood() {
-    let job = parse(json!({
+    let job = parse(&json!({
         "completionCallback": "https://my-app.example/webhook?key=hidden",
         "callbackHeaders": {"Authorization": "Bearer token"},
         "priority": 0, "keepOriginal": false,
@@ -43,7 +43,7 @@ fn the_contracts_own_example_is_understood() {
 
 #[test]
 fn empty_optionals_mean_absent() {
-    let job = parse(json!({
+    let job = parse(&json!({
         "completionCallback": "", "callbackHeaders": {}, "storageKeys": null, "subDir": "", "directHost": true,
         "formats": {"png": {"settings": null, "sizes": []}, "jpg": null}, "fit": "", "priority": null
     }))
@@ -54,12 +54,12 @@ fn empty_optionals_mean_absent() {
 
 #[test]
 fn every_bad_field_is_named_at_once() {
-    let found = pointers(json!({
+    let found = pointers(&json!({
         "directHost": "yes", "priority": 2, "typo": 1, "subDir": "../x", "fit": "stretch",
         "completionCallback": "ftp://example.org", "callbackHeaders": {"Host": "x", "a": "b\r\nc", "webhook-id": "1"},
         "storageKeys": {"s3": 5, "azure": "x"},
         "formats": {
-            "gif": {}, "jpg": {"settings": {"quality": 101, "speed": -1, "more": 0}, "sizes": [[-1], [1, 2, 3], [2147483648u32], "x"]},
+            "gif": {}, "jpg": {"settings": {"quality": 101, "speed": -1, "more": 0}, "sizes": [[-1], [1, 2, 3], [2_147_483_648_u32], "x"]},
             "a/b": {}
         }
     }));
@@ -92,7 +92,7 @@ fn every_bad_field_is_named_at_once() {
 #[test]
 fn two_variants_of_one_name_are_refused() {
     let found = pointers(
-        json!({"directHost": true, "formats": {"jpg": {"sizes": [[400], [400, 400]]}, "jpeg": {"sizes": [[400]]}}}),
+        &json!({"directHost": true, "formats": {"jpg": {"sizes": [[400], [400, 400]]}, "jpeg": {"sizes": [[400]]}}}),
     );
     assert_eq!(found, ["/job/formats/jpg/sizes/1", "/job/formats/jpeg/sizes/0"]);
 }
@@ -100,14 +100,14 @@ fn two_variants_of_one_name_are_refused() {
 #[test]
 fn a_million_sizes_cost_little() {
     let sizes: Vec<_> = (0..1_000_000u32).map(|n| json!([n % 60_000, n % 7])).collect();
-    let errors = parse(json!({"directHost": true, "formats": {"jpg": {"sizes": sizes}}})).expect_err("too many");
+    let errors = parse(&json!({"directHost": true, "formats": {"jpg": {"sizes": sizes}}})).expect_err("too many");
     assert!(errors.fields().len() <= 50);
 }
 
 #[test]
 fn a_job_must_ask_for_something_and_put_it_somewhere() {
-    assert_eq!(pointers(json!({"formats": {"jpg": {}}})), ["/job"]);
-    assert_eq!(pointers(json!({"directHost": true})), ["/job/formats"]);
-    assert!(parse(json!({"directHost": true, "keepOriginal": true})).is_ok());
-    assert!(ParsedJob::from_claim(None, &SpecLimits::default()).is_err());
+    assert_eq!(pointers(&json!({"formats": {"jpg": {}}})), ["/job"]);
+    assert_eq!(pointers(&json!({"directHost": true})), ["/job/formats"]);
+    assert!(parse(&json!({"directHost": true, "keepOriginal": true})).is_ok());
+    assert!(ParsedJob::from_claim(None, SpecLimits::default()).is_err());
 }
