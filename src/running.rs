@@ -1,6 +1,7 @@
 //! The jobs that this process is working on: how far they are, and a way to stop them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +12,8 @@ use crate::job::{JobId, StoredFile};
 /// Every job in this process's hands. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Running {
-    jobs: Arc<Mutex<HashMap<JobId, Arc<RunningJob>>>>,
+    /// More than one of a job only while an attempt that lost its lease hasn't noticed yet.
+    jobs: Arc<Mutex<HashMap<JobId, Vec<Arc<RunningJob>>>>>,
     workers: Arc<AtomicUsize>,
 }
 
@@ -26,22 +28,26 @@ impl Running {
             files_total,
             stored: Mutex::default(),
         });
-        self.lock().insert(id, Arc::clone(&job));
+        self.lock().entry(id).or_default().push(Arc::clone(&job));
         RunningGuard { running: self.clone(), id, job }
     }
 
     /// Stops `id` if it runs here, and waits until nothing of it can appear any more: what is stored of it then.
     pub async fn stop(&self, id: JobId) -> Option<Vec<StoredFile>> {
-        let job = self.lock().get(&id).cloned()?;
-        job.stop.cancel();
-        job.over.cancelled().await;
-        Some(job.stored())
+        let attempts = self.lock().get(&id).cloned()?;
+        for attempt in &attempts {
+            attempt.stop.cancel();
+        }
+        for attempt in &attempts {
+            attempt.over.cancelled().await;
+        }
+        attempts.last().map(|newest| newest.stored())
     }
 
     /// How many of a job's files are stored, if it runs here.
     #[must_use]
     pub fn files_done(&self, id: JobId) -> Option<usize> {
-        self.lock().get(&id).map(|job| job.files_done.load(Ordering::Relaxed))
+        self.lock().get(&id)?.last().map(|job| job.files_done.load(Ordering::Relaxed))
     }
 
     /// How many jobs run here.
@@ -63,7 +69,7 @@ impl Running {
         self.workers.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<RunningJob>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Vec<Arc<RunningJob>>>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,7 +122,14 @@ impl RunningGuard {
 
 impl Drop for RunningGuard {
     fn drop(&mut self) {
-        self.running.lock().remove(&self.id);
+        let mut jobs = self.running.lock();
+        if let Entry::Occupied(mut attempts) = jobs.entry(self.id) {
+            attempts.get_mut().retain(|attempt| !Arc::ptr_eq(attempt, &self.job));
+            if attempts.get().is_empty() {
+                attempts.remove();
+            }
+        }
+        drop(jobs);
         self.job.over.cancel();
     }
 }

@@ -63,7 +63,7 @@ pub(super) async fn listen(listener: TcpListener, router: Router, limits: Connec
                     builder: Arc::clone(&builder),
                     router: router.clone(),
                     first_head_timeout: limits.header_timeout,
-                    _place: place,
+                    place,
                 };
                 connection.start(stream, graceful.watcher());
             }
@@ -114,27 +114,30 @@ struct Connection {
     builder: Arc<Builder<TokioExecutor>>,
     router: Router,
     first_head_timeout: Duration,
-    _place: Option<OwnedSemaphorePermit>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
     fn start(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
+        let Self { builder, router, first_head_timeout, place } = self;
         tokio::spawn(async move {
+            // Taken along: the place is free again when this task ends.
+            let _place = place;
             let spoke = Arc::new(AtomicBool::new(false));
             let service = {
-                let (router, spoke) = (self.router.clone(), Arc::clone(&spoke));
+                let (router, spoke) = (router, Arc::clone(&spoke));
                 service_fn(move |request: Request<Incoming>| {
                     spoke.store(true, Ordering::Relaxed);
                     answer(router.clone(), request)
                 })
             };
-            let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             tokio::select! {
                 served = watcher.watch(connection) => if let Err(error) = served {
                     debug!(error = %error, "a connection broke");
                 },
                 // hyper's own time-out begins once it knows the protocol, which a silent client never tells it.
-                () = silence(self.first_head_timeout, &spoke) => debug!("a connection said nothing; closed"),
+                () = silence(first_head_timeout, &spoke) => debug!("a connection said nothing; closed"),
             }
         });
     }

@@ -147,7 +147,7 @@ pub struct Pixels {
 pub struct Stores {
     /// For a connection.
     pub connect_timeout: Duration,
-    /// For a transfer that stands still.
+    /// What a transfer may take beyond the time its bytes take at 256 KiB/s.
     pub idle_timeout: Duration,
     /// Tries of one object within one attempt.
     pub tries_max: u32,

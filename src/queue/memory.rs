@@ -102,6 +102,10 @@ impl JobQueue for MemoryQueue {
         self.with(|machine| machine.cancel(id, files))
     }
 
+    async fn name_files(&self, id: &JobId, files: Vec<StoredFile>) -> Result<(), QueueError> {
+        self.with(|machine| machine.name_files(id, files))
+    }
+
     async fn get(&self, id: &JobId) -> Result<Option<Job>, QueueError> {
         self.read(|store| read::job(store, id))
     }

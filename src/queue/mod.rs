@@ -345,6 +345,10 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Cancels a job that has not ended. `files` is what is stored of it so far. No callback.
     async fn cancel(&self, id: &JobId, files: Vec<StoredFile>) -> Result<CancelOutcome, QueueError>;
 
+    /// Names what a failed or cancelled job has stored, if it ended without a worker that could say so. Of any other
+    /// job nothing changes.
+    async fn name_files(&self, id: &JobId, files: Vec<StoredFile>) -> Result<(), QueueError>;
+
     /// The job, live or ended.
     async fn get(&self, id: &JobId) -> Result<Option<Job>, QueueError>;
 

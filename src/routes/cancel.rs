@@ -1,14 +1,21 @@
 //! `DELETE /cancel`: stops a job for good.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::StatusCode;
+use backon::{ConstantBuilder, Retryable};
 use serde::Deserialize;
 use tracing::{info, warn};
 
 use super::extract::{Caller, Parameters, find};
 use super::{AppState, Refusal};
 use crate::job::{JobId, StoredFile};
-use crate::queue::CancelOutcome;
+use crate::queue::{CancelOutcome, QueueError};
+
+/// Between two tries to write a cancellation down, and how many there are after the first.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+const TRIES_MORE: usize = 10;
 
 #[derive(Deserialize)]
 pub(super) struct Query {
@@ -39,7 +46,7 @@ pub(super) async fn cancel(
 /// a worker have claimed it in between, that stops too. When this returns nothing more appears.
 async fn stop_for_good(state: &AppState, id: JobId, known: Vec<StoredFile>) -> Result<StatusCode, Refusal> {
     let stored = state.running.stop(id).await.unwrap_or(known);
-    match state.queue.cancel(&id, stored).await? {
+    match cancel_surely(state, id, stored).await? {
         CancelOutcome::CancelledPending | CancelOutcome::CancelledProcessing => {}
         CancelOutcome::Ended(ended) => return Err(Refusal::JobEnded(ended)),
         CancelOutcome::Unknown => return Err(unknown()),
@@ -50,6 +57,12 @@ async fn stop_for_good(state: &AppState, id: JobId, known: Vec<StoredFile>) -> R
     }
     info!(job_id = %id, "cancelled");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The work has stopped already, so a queue that fails is asked again before the client is told no.
+async fn cancel_surely(state: &AppState, id: JobId, stored: Vec<StoredFile>) -> Result<CancelOutcome, QueueError> {
+    let ask = || state.queue.cancel(&id, stored.clone());
+    ask.retry(ConstantBuilder::default().with_delay(TRY_AGAIN).with_max_times(TRIES_MORE)).await
 }
 
 fn unknown() -> Refusal {

@@ -150,11 +150,8 @@ impl Refusal {
                 let detail = format!("the file has {bytes} bytes; none of them is in the range asked for");
                 Answer::new(S::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "The range is outside the file", detail)
             }
-            Self::FilesBusy => {
-                let detail = "too many files are open; try again in a moment";
-                Answer::new(S::SERVICE_UNAVAILABLE, "busy", "Not available right now", detail)
-                    .retry_after(RETRY_SOON_SECS)
-            }
+            Self::Spool(error) if error.is_out_of_descriptors() => busy(),
+            Self::FilesBusy => busy(),
             Self::File(_) => internal("the file can't be read"),
             Self::StoreRefused(error) => Answer::new(
                 S::UNPROCESSABLE_ENTITY,
@@ -196,7 +193,7 @@ impl Refusal {
     fn hidden_cause(&self) -> Option<String> {
         match self {
             Self::Spool(error) => Some(error.to_string()),
-            Self::File(error) => Some(error.to_string()),
+            Self::File(error) | Self::BadImage(InspectError::Io(error)) => Some(error.to_string()),
             Self::Queue(error @ (QueueError::Unavailable { .. } | QueueError::StorageFull)) => Some(chain(error)),
             Self::Vault(error) => Some(chain(error)),
             Self::Internal(detail) => Some(detail.clone()),
@@ -258,6 +255,11 @@ fn vault(error: &VaultError) -> Answer {
         ),
         _ => internal("the register could not be read or written"),
     }
+}
+
+fn busy() -> Answer {
+    let detail = "too many files are open; try again in a moment";
+    Answer::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Not available right now", detail).retry_after(RETRY_SOON_SECS)
 }
 
 fn disk_full(detail: &str) -> Answer {

@@ -19,7 +19,7 @@ use crate::writer::StoreTimeouts;
 /// Limits of the HTTP side.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// Bytes a request's body may have.
+    /// Bytes an uploaded file may have.
     pub body_bytes_max: u64,
     /// Time in which a body may come at any pace.
     pub body_grace: Duration,

@@ -50,11 +50,12 @@ pub(super) async fn upload(State(state): State<AppState>, request: Request) -> R
 
 fn pace(state: &AppState) -> Pace {
     let http = &state.http;
+    let overhead_max = http.part_header_bytes_max * http.parts_max as u64;
     Pace {
-        bytes_max: http.body_bytes_max,
+        bytes_max: http.body_bytes_max.saturating_add(overhead_max),
         grace: http.body_grace,
         bytes_per_sec_min: http.body_bytes_per_sec_min,
-        overhead_max: http.part_header_bytes_max * http.parts_max as u64,
+        overhead_max,
     }
 }
 
@@ -148,7 +149,7 @@ async fn check_room(state: &AppState) -> Result<(), Refusal> {
 
 fn check_length(state: &AppState, headers: &HeaderMap) -> Result<(), Refusal> {
     let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
-    if length.is_some_and(|length| length > state.http.body_bytes_max) {
+    if length.is_some_and(|length| length > pace(state).bytes_max) {
         return Err(Refusal::BodyTooLarge { bytes_max: state.http.body_bytes_max });
     }
     Ok(())
@@ -201,7 +202,12 @@ impl<'a> Form<'a> {
             }
             let stem = Stem::of(part.file_name().unwrap_or_default());
             let mut upload: Upload = self.state.spool.receive(id).await?;
+            let mut bytes = 0;
             while let Some(chunk) = self.chunk(&mut part).await? {
+                bytes += chunk.len() as u64;
+                if bytes > self.state.http.body_bytes_max {
+                    return Err(Refusal::BodyTooLarge { bytes_max: self.state.http.body_bytes_max });
+                }
                 upload.write(chunk).await?;
             }
             return Ok((stem, upload.finish().await?));
@@ -302,7 +308,12 @@ async fn keep(state: &AppState, received: Received, record: JobRecord) -> Result
             return Ok(accepted);
         }
         Ok(Enqueued::Duplicate(job)) => Refusal::DuplicateJob(job),
-        Err(error) => Refusal::Queue(error),
+        Err(error @ (QueueError::Full { .. } | QueueError::OwnerFull { .. } | QueueError::TooLarge { .. })) => {
+            Refusal::Queue(error)
+        }
+        // Nobody knows whether the queue kept it before it failed. The spool keeps it too, so that what may be a job
+        // has its image; if it is none, the spool makes it one. A client that tries again is told of that job.
+        Err(error) => return Err(Refusal::Queue(error)),
     };
     if let Err(error) = state.spool.remove(id).await {
         tracing::warn!(job_id = %id, %error, "a refused upload is still in the spool; the next start would queue it");

@@ -51,6 +51,13 @@ impl SpoolError {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
+    /// Whether the process, or the machine, has as many files open as it may.
+    #[must_use]
+    pub fn is_out_of_descriptors(&self) -> bool {
+        let errno = self.source.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+        matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+    }
+
     /// Whether what was looked for is not there.
     #[must_use]
     pub fn is_missing(&self) -> bool {

@@ -15,7 +15,7 @@ use super::keeper::{Failure, Keeper};
 use super::{WorkerContext, retry};
 use crate::job::{JobError, JobRecord, State, StoredFile, VariantSpec};
 use crate::pipeline::{PipelineError, Rendered};
-use crate::queue::{Claim, Lease, LeaseState, QueueError, Retry, Settled};
+use crate::queue::{Claim, Lease, LeaseState, Retry, Settled};
 use crate::running::RunningJob;
 use crate::spool::SpoolError;
 use crate::telemetry::attempt_span;
@@ -30,11 +30,20 @@ pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: Cancel
     async {
         info!(files = record.spec.file_count(), "working on it");
         let guard = context.running.start(record.id, record.spec.file_count());
+        // Whoever cancels from here on finds it running and waits for it; whoever did before has voided the lease.
+        let held = context.queue.extend(&claim.lease, context.settings.lease).await;
+        if matches!(held, Ok(LeaseState::Cancelled | LeaseState::Lost)) {
+            return info!("cancelled before it began");
+        }
         let renewal = Renewal::start(&context, &claim.lease, guard.job(), drain.clone());
         let attempt =
             Attempt { context: &context, record, running: Arc::clone(guard.job()), attempts: claim.job.attempts };
         let mut rendering = None;
-        let outcome = attempt.work(&mut rendering).await;
+        let outcome = tokio::select! {
+            outcome = attempt.work(&mut rendering) => outcome,
+            // Whatever is on its way to a store is let go: the next start writes it again, to the same name.
+            () = drain.cancelled() => Outcome::Stopped,
+        };
         match outcome {
             // Whoever cancelled it settles it; whoever else has it will settle it.
             Outcome::Stopped if !drain.is_cancelled() => info!("stopped"),
@@ -77,8 +86,8 @@ async fn settle(
         };
         match settled {
             Ok(settled) => return leave(context, record, &outcome, settled).await,
-            Err(QueueError::Unavailable { .. }) if drain.is_cancelled() => {
-                return warn!("the server stops before the queue could take the outcome; the next start tries again");
+            Err(error) if drain.is_cancelled() => {
+                return warn!(%error, "the server stops before the queue could take the outcome; the next start tries again");
             }
             Err(error) => {
                 warn!(%error, "can't settle it yet; trying again");
@@ -235,8 +244,14 @@ impl Attempt<'_> {
     }
 
     fn spool_failed(&self, error: &SpoolError, files: Vec<StoredFile>) -> Outcome {
-        let code = if error.is_missing() { "original_missing" } else { "spool" };
-        Outcome::Failed { error: JobError::new(code, error.to_string()), files, retry: self.retry(!error.is_missing()) }
+        // Which file on which path is for the log: records and callbacks are for strangers.
+        warn!(%error, "the spool failed");
+        let error_for_all = if error.is_missing() {
+            JobError::new("original_missing", "the uploaded image is no longer on the server's disk")
+        } else {
+            JobError::new("spool", "the uploaded image could not be read from the server's disk")
+        };
+        Outcome::Failed { error: error_for_all, files, retry: self.retry(!error.is_missing()) }
     }
 
     fn retry(&self, transient: bool) -> Retry {

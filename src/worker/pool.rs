@@ -13,6 +13,8 @@ use crate::queue::{Claim, Retry};
 
 /// A worker with nothing to do looks again after this long, even if nobody wakes it.
 const IDLE_LOOK: Duration = Duration::from_secs(5);
+/// For workers to put their jobs back when the server stops.
+const PUT_BACK_PATIENCE: Duration = Duration::from_secs(5);
 /// A worker whose queue fails waits this long.
 const QUEUE_TROUBLE: Duration = Duration::from_secs(1);
 
@@ -60,7 +62,10 @@ impl StartedPool {
             tokio::time::timeout(patience, async { while self.workers.join_next().await.is_some() {} }).await;
         if finished.is_err() {
             self.stop_working.cancel();
-            while self.workers.join_next().await.is_some() {}
+            let put_back = async { while self.workers.join_next().await.is_some() {} };
+            if tokio::time::timeout(PUT_BACK_PATIENCE, put_back).await.is_err() {
+                warn!("some jobs could not be put back in time; the next start does it");
+            }
         }
     }
 }

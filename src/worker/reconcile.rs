@@ -4,9 +4,10 @@
 
 use tracing::{error, info, warn};
 
+use super::shelf::Shelf;
 use crate::clock::Timestamp;
-use crate::job::{JobId, JobRecord};
-use crate::queue::{Enqueued, JobQueue, QueueError};
+use crate::job::{JobId, JobRecord, State, StoredFile};
+use crate::queue::{Enqueued, Job, JobQueue, QueueError};
 use crate::spool::{Entry, Spool, SpoolError};
 
 /// Why the start-up comparison failed.
@@ -35,7 +36,19 @@ pub async fn reconcile(spool: &Spool, queue: &dyn JobQueue, scope: Scope) -> Res
     for entry in spool.entries().await? {
         match entry {
             Entry::Whole(record) if !scope.covers(&record) => {}
-            Entry::Whole(record) => requeued += usize::from(reconcile_one(spool, queue, *record).await?),
+            Entry::Whole(record) => {
+                let id = record.id;
+                match reconcile_one(spool, queue, *record).await {
+                    Ok(queued) => requeued += usize::from(queued),
+                    // The queue as a whole: no point in asking about the rest.
+                    Err(ReconcileError::Queue(error @ (QueueError::Unavailable { .. } | QueueError::StorageFull))) => {
+                        return Err(error.into());
+                    }
+                    Err(error) => {
+                        error!(job_id = %id, %error, "this upload can't be dealt with now; trying again later");
+                    }
+                }
+            }
             Entry::Damaged { path, why } if scope == Scope::AtStart => {
                 error!(path = %path.display(), why, "an accepted upload is damaged and can't be worked on; it stays there");
             }
@@ -62,6 +75,7 @@ async fn reconcile_one(spool: &Spool, queue: &dyn JobQueue, record: JobRecord) -
     match queue.get(&id).await? {
         Some(job) if job.state.is_terminal() => {
             info!(job_id = %id, state = %job.state, "had ended; it leaves the spool");
+            name_files(spool, queue, &job).await?;
             spool.remove(id).await?;
             Ok(false)
         }
@@ -73,4 +87,25 @@ async fn reconcile_one(spool: &Spool, queue: &dyn JobQueue, record: JobRecord) -
             Err(error) => Err(error.into()),
         },
     }
+}
+
+/// A job that failed with its server, or was cancelled at that moment, may have stored more than its record says.
+async fn name_files(spool: &Spool, queue: &dyn JobQueue, job: &Job) -> Result<(), ReconcileError> {
+    if job.state == State::Completed {
+        return Ok(());
+    }
+    let journal = match spool.journal(job.record.id).await {
+        // It left the spool just now: whoever ended it has named them.
+        Err(error) if error.is_missing() => return Ok(()),
+        journal => journal?,
+    };
+    let files = Shelf::new(&job.record, journal.earlier()).files();
+    if places(&files) > places(&job.files) {
+        queue.name_files(&job.record.id, files).await?;
+    }
+    Ok(())
+}
+
+fn places(files: &[StoredFile]) -> usize {
+    files.iter().map(|file| file.stored.len()).sum()
 }

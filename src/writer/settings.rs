@@ -77,7 +77,7 @@ impl StorageSettings {
 pub struct StoreTimeouts {
     /// For a connection.
     pub connect: Duration,
-    /// For a transfer that stands still.
+    /// What a transfer may take beyond the time its bytes take at 256 KiB/s.
     pub idle: Duration,
 }
 

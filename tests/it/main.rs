@@ -3,11 +3,14 @@
 mod auth;
 mod callback;
 mod config;
+mod end_to_end;
 mod files;
 mod harness;
 mod http;
+mod kill;
 mod pixels;
 mod queue;
+mod restart;
 mod tour;
 mod vault;
 mod writer;

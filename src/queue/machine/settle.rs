@@ -1,9 +1,9 @@
 //! Attempts coming to their end, and jobs being called off.
 
-use super::Machine;
+use super::{Machine, encode};
 use crate::job::{JobError, JobId, State, StoredFile};
 use crate::queue::record::StoredJob;
-use crate::queue::store::{Store, Table};
+use crate::queue::store::{Batch, Store, Table};
 use crate::queue::{CancelOutcome, Lease, QueueError, Retry, Settled, read};
 
 /// What a job that crashed too often fails with.
@@ -75,6 +75,14 @@ impl<S: Store> Machine<S> {
             State::Processing => CancelOutcome::CancelledProcessing,
             _ => CancelOutcome::CancelledPending,
         })
+    }
+
+    pub(in crate::queue) fn name_files(&mut self, id: &JobId, files: Vec<StoredFile>) -> Result<(), QueueError> {
+        let Some(mut stored) = read::stored_in(&*self.store, Table::Failures, id)? else { return Ok(()) };
+        stored.job.files = files;
+        let mut batch = Batch::default();
+        batch.put(Table::Failures, *id.as_bytes(), encode(&stored)?);
+        self.apply(&batch)
     }
 
     pub(super) fn end_failed(&mut self, mut stored: StoredJob) -> Result<Settled, QueueError> {

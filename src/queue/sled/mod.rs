@@ -105,6 +105,11 @@ impl JobQueue for SledQueue {
         self.link.call(move |machine| machine.cancel(&id, files)).await
     }
 
+    async fn name_files(&self, id: &JobId, files: Vec<StoredFile>) -> Result<(), QueueError> {
+        let id = *id;
+        self.link.call(move |machine| machine.name_files(&id, files)).await
+    }
+
     async fn get(&self, id: &JobId) -> Result<Option<Job>, QueueError> {
         let id = *id;
         self.link.read(move |store| read::job(store, &id)).await

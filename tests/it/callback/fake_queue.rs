@@ -149,6 +149,9 @@ impl JobQueue for FakeQueue {
     async fn cancel(&self, _: &JobId, _: Vec<StoredFile>) -> Result<CancelOutcome, QueueError> {
         unavailable()
     }
+    async fn name_files(&self, _: &JobId, _: Vec<StoredFile>) -> Result<(), QueueError> {
+        unavailable()
+    }
     async fn newest(&self, _: &HashKey) -> Result<Option<Job>, QueueError> {
         unavailable()
     }

@@ -1,7 +1,9 @@
 //! What the tests share: a whole server, servers for it to talk to, tokens, pictures.
 
+pub(crate) mod api;
 pub(crate) mod app;
 pub(crate) mod picture;
+pub(crate) mod process;
 pub(crate) mod receiver;
 pub(crate) mod stores;
 pub(crate) mod token;

@@ -36,8 +36,10 @@ impl Receiver {
             let (tx, answer) = (tx.clone(), Arc::clone(&answer));
             async move {
                 let body = serde_json::from_slice(&body).expect("a JSON body");
+                // Before the test hears of the call: what it says then is about the next one.
+                let status = StatusCode::from_u16(answer.load(Ordering::SeqCst)).expect("a status");
                 let _ = tx.send(Call { headers, body });
-                StatusCode::from_u16(answer.load(Ordering::SeqCst)).expect("a status")
+                status
             }
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

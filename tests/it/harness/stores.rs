@@ -1,6 +1,7 @@
 //! Stores to write to: an S3 server in this process, and one Google Cloud Storage emulator for the whole test run.
 
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -41,15 +42,23 @@ pub(crate) struct S3Server {
 
 /// Starts an S3 server without buckets.
 pub(crate) async fn s3() -> S3Server {
+    s3_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &[]).await
+}
+
+/// Starts an S3 server at this address. It has its buckets before it answers.
+pub(crate) async fn s3_at(address: SocketAddr, buckets: &[&str]) -> S3Server {
     let (access_key, secret) = ("pixerve-test", "s3-canary-secret-0123456789");
     let root = tempfile::tempdir().expect("temporary directory");
+    for bucket in buckets {
+        std::fs::create_dir(root.path().join(bucket)).expect("bucket");
+    }
     let service = {
         let mut builder = S3ServiceBuilder::new(FileSystem::new(root.path()).expect("file system"));
         builder.set_auth(SimpleAuth::from_single(access_key, secret));
         builder.set_access(BucketsMustExist(root.path().to_owned()));
         builder.build()
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback port");
+    let listener = TcpListener::bind(address).await.expect("loopback port");
     let address = listener.local_addr().expect("address");
     let serving = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -99,6 +108,12 @@ impl S3Server {
         std::fs::create_dir(self.root.path().join(bucket)).expect("bucket");
     }
 
+    /// Ends it; when this returns, nobody listens there any more.
+    pub(crate) async fn stop(mut self) {
+        self.serving.abort();
+        let _ = (&mut self.serving).await;
+    }
+
     /// A body for `/register`.
     pub(crate) fn registration(&self, bucket: &str) -> Value {
         json!({
@@ -132,6 +147,14 @@ impl Drop for S3Server {
     fn drop(&mut self) {
         self.serving.abort();
     }
+}
+
+/// A store at an address where nobody listens.
+pub(crate) fn dead_store() -> Value {
+    json!({
+        "type": "s3", "bucket": "nowhere", "region": "us-east-1", "endpoint": "http://127.0.0.1:9",
+        "access_key_id": "id", "secret_access_key": "secret"
+    })
 }
 
 /// The emulator of Google Cloud Storage. All tests share it, so each makes a bucket of its own.

@@ -39,14 +39,17 @@ async fn a_head_that_never_ends_and_a_silent_connection_are_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_beyond_the_cap_wait_and_are_then_answered() {
-    let app =
-        TestApp::start_with(&[("PIXERVE_SERVER_CONNECTIONS_MAX", "2"), ("PIXERVE_SERVER_HEADER_TIMEOUT", "300ms")])
-            .await;
-    let mut silent = Vec::new();
+    let app = TestApp::start_with(&[("PIXERVE_SERVER_CONNECTIONS_MAX", "2")]).await;
+    let mut held = Vec::new();
     for _ in 0..2 {
-        silent.push(TcpStream::connect(app.addr()).await.expect("a connection"));
+        let mut stream = TcpStream::connect(app.addr()).await.expect("a connection");
+        stream.write_all(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it is taken");
+        stream.read_exact(&mut [0; 1]).await.expect("an answer");
+        held.push(stream);
     }
-    let response =
-        timeout(PATIENCE, app.request(reqwest::Method::GET, "/health").timeout(Duration::from_mins(1)).send());
-    assert_eq!(response.await.expect("in time").expect("an answer").status(), 200);
+    let mut third = Box::pin(app.request(reqwest::Method::GET, "/version").send());
+    assert!(timeout(Duration::from_millis(300), &mut third).await.is_err(), "there is no place for a third");
+    drop(held);
+    let answer = timeout(PATIENCE, third).await.expect("in time").expect("an answer");
+    assert_eq!(answer.status(), 200);
 }

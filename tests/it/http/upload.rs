@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::app::{TestApp, assert_problem, files_below, small_job};
 use crate::harness::picture::{jpeg, png};
+pub(crate) use crate::harness::stores::dead_store;
 use crate::harness::token::Claims;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,12 +142,4 @@ async fn many_uploads_of_the_same_bytes_at_once_are_one_job() {
         let accepted = answer.json().await.expect("JSON");
         assert_eq!(app.ended(&accepted).await["state"], "completed");
     }
-}
-
-/// A store at an address where nobody listens.
-pub(crate) fn dead_store() -> Value {
-    json!({
-        "type": "s3", "bucket": "nowhere", "region": "us-east-1", "endpoint": "http://127.0.0.1:9",
-        "access_key_id": "id", "secret_access_key": "secret"
-    })
 }

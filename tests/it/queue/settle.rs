@@ -11,6 +11,7 @@ every_queue! {
     exhausted_retries_fail_with_the_last_error,
     failure_that_is_final_is_not_retried,
     failed_job_lists_what_was_stored_all_the_same,
+    files_can_be_named_after_a_failure_but_not_otherwise,
     crashes_make_poison,
     crash_on_the_last_attempt_fails_the_job,
     release_refunds_the_attempt_and_keeps_the_place,
@@ -91,6 +92,27 @@ async fn failed_job_lists_what_was_stored_all_the_same(bench: Bench) -> Checked 
     queue.fail(&held.lease, broken_disk(), vec![file("one.jpg")], Retry::Never).await?;
     let job = queue.get(&id).await?.ok_or("it is unknown")?;
     assert_eq!((job.files, job.error), (vec![file("one.jpg")], Some(broken_disk())));
+    Ok(())
+}
+
+async fn files_can_be_named_after_a_failure_but_not_otherwise(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("a", 3)]).await?;
+    let held = claim(&queue).await?;
+    queue.fail(&held.lease, broken_disk(), Vec::new(), Retry::Never).await?;
+    let held = claim(&queue).await?;
+    queue.complete(&held.lease, vec![file("two.jpg")]).await?;
+    for id in &ids {
+        queue.name_files(id, vec![file("named.jpg")]).await?;
+    }
+    for (id, state, files) in [
+        (ids[0], State::Failed, vec![file("named.jpg")]),
+        (ids[1], State::Completed, vec![file("two.jpg")]),
+        (ids[2], State::Pending, Vec::new()),
+    ] {
+        let job = queue.get(&id).await?.ok_or("it is unknown")?;
+        assert_eq!((job.state, job.files), (state, files));
+    }
     Ok(())
 }
 

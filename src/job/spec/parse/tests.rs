@@ -11,7 +11,7 @@ fn pointers(job: &Value) -> Vec<String> {
 #[test]
 fn the_contracts_own_example_is_understood() {
     let job = parse(&json!({
-        "completionCallback": "https://my-app.example/webhook?key=hidden",
+        "completionCallback": "https://my-app.example/hidden-webhook?key=hidden",
         "callbackHeaders": {"Authorization": "Bearer token"},
         "priority": 0, "keepOriginal": false,
         "formats": {

@@ -1,0 +1,101 @@
+//! What the caller is told, and that it is.
+
+use serde_json::{Value, json};
+
+use crate::harness::app::TestApp;
+use crate::harness::picture::jpeg;
+use crate::harness::receiver::{Call, Receiver};
+use crate::harness::stores::dead_store;
+use crate::harness::token::now;
+
+/// A small job that calls `receiver` back.
+fn job(receiver: &Receiver) -> Value {
+    json!({
+        "directHost": true, "subDir": "tenant", "completionCallback": receiver.url,
+        "callbackHeaders": { "Authorization": "Bearer for-your-eyes", "X-Shop": "17" },
+        "formats": { "jpg": { "settings": { "quality": 70 }, "sizes": [[32], [16, 0]] } }
+    })
+}
+
+/// The job as others may see it.
+fn without_secrets(mut job: Value) -> Value {
+    job.as_object_mut().expect("an object").remove("callbackHeaders");
+    if let Some(access_keys) = job.get_mut("storageKeys").and_then(Value::as_object_mut) {
+        access_keys.values_mut().for_each(|access_key| *access_key = json!("[redacted]"));
+    }
+    job
+}
+
+/// Asserts that a call is the one about this job, and says what the contract says and nothing else.
+fn assert_tells(call: &Call, status: &Value, job: &Value, since: u64) {
+    for (name, value) in [
+        ("authorization", "Bearer for-your-eyes"),
+        ("x-shop", "17"),
+        ("webhook-id", status["job_id"].as_str().expect("an id")),
+        ("user-agent", concat!("Pixerve/", env!("CARGO_PKG_VERSION"))),
+        ("content-type", "application/json"),
+    ] {
+        assert_eq!(call.headers[name], value, "{name}");
+    }
+    let timestamp = call.body["timestamp"].as_u64().expect("a number of seconds");
+    assert!((since..=now()).contains(&timestamp), "{timestamp}");
+    let mut expected = json!({
+        "hash": status["hash"], "job_id": status["job_id"], "status": status["state"],
+        "file_count": status["files"].as_array().expect("files").len(), "timestamp": timestamp,
+        "files": status["files"], "job_data": without_secrets(job.clone())
+    });
+    if status["state"] == "failed" {
+        expected["error"] = status["error"].clone();
+    }
+    assert_eq!(call.body, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completed_job_says_what_it_made_and_brings_its_headers() {
+    let (app, receiver, since) = (TestApp::start().await, Receiver::start().await, now());
+    let job = job(&receiver);
+    let status = app.done("me", job.clone(), "a.jpg", jpeg(60, 40, 1)).await;
+    assert_eq!(status["state"], "completed");
+    assert_tells(&receiver.call().await, &status, &job, since);
+    assert!(receiver.unexpected().await.is_none(), "one call is enough");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_job_says_why_and_what_it_stored_all_the_same() {
+    let app = TestApp::start_with(&[("PIXERVE_STORES_TRIES_MAX", "1"), ("PIXERVE_QUEUE_ATTEMPTS_MAX", "1")]).await;
+    let (receiver, since) = (Receiver::start().await, now());
+    let mut job = job(&receiver);
+    job["storageKeys"]["s3"] = json!(app.register(dead_store()).await);
+    let status = app.done("me", job.clone(), "a.jpg", jpeg(60, 40, 1)).await;
+    assert_eq!((&status["state"], status["files"].as_array().map(Vec::len)), (&json!("failed"), Some(2)), "{status}");
+    assert_tells(&receiver.call().await, &status, &job, since);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_fails_first_is_called_again_with_the_same_words() {
+    let (app, receiver, since) = (TestApp::start().await, Receiver::start().await, now());
+    receiver.answer(500);
+    let job = job(&receiver);
+    let status = app.done("me", job.clone(), "a.jpg", jpeg(60, 40, 1)).await;
+    let first = receiver.call().await;
+    receiver.answer(200);
+    let second = receiver.call().await;
+    assert_tells(&first, &status, &job, since);
+    assert_tells(&second, &status, &job, since);
+    assert!(receiver.unexpected().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_is_owed_survives_a_restart() {
+    let (mut app, receiver, since) = (TestApp::start().await, Receiver::start().await, now());
+    receiver.answer(503);
+    let job = job(&receiver);
+    let status = app.done("me", job.clone(), "a.jpg", jpeg(60, 40, 1)).await;
+    let refused = receiver.call().await;
+    app.stop(std::time::Duration::ZERO).await;
+    receiver.answer(200);
+    app.restart().await;
+    let taken = receiver.call().await;
+    assert_tells(&refused, &status, &job, since);
+    assert_tells(&taken, &status, &job, since);
+}

@@ -1,0 +1,8 @@
+//! From the upload to the stored file and the callback, with everything in between as it runs in production.
+
+mod callbacks;
+mod formats;
+mod orientation;
+mod secrets;
+mod stores;
+mod unreachable;

@@ -1,0 +1,162 @@
+//! Stores that are down, come back, or were deregistered: what is told, and what isn't done twice.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::app::{TestApp, breathe, files_below};
+use crate::harness::picture::jpeg;
+use crate::harness::process::reserve_port;
+use crate::harness::receiver::Receiver;
+use crate::harness::stores::{S3Server, dead_store, gcs, s3_at};
+
+/// A worker that meets a dead store waits for it, as good as for ever.
+const WAITS_FOR_STORES: [(&str, &str); 2] =
+    [("PIXERVE_STORES_BACKOFF_MIN", "300s"), ("PIXERVE_STORES_BACKOFF_MAX", "300s")];
+
+/// Each file below `dir`, by what changes when it is written again.
+fn identities(dir: &Path) -> BTreeMap<String, (u64, i64, i64)> {
+    let identity = |name: &String| {
+        let meta = std::fs::metadata(dir.join(name)).expect("it exists");
+        (meta.ino(), meta.mtime(), meta.mtime_nsec())
+    };
+    files_below(dir).into_iter().map(|name| (name.clone(), identity(&name))).collect()
+}
+
+fn backends(file: &Value) -> Vec<&str> {
+    file["stored"].as_array().expect("places").iter().filter_map(|place| place["backend"].as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_which_one_store_is_down_fails_and_names_what_the_others_hold() {
+    let app = TestApp::start_with(&[("PIXERVE_STORES_TRIES_MAX", "2"), ("PIXERVE_QUEUE_ATTEMPTS_MAX", "1")]).await;
+    let (gcs, receiver) = (gcs().await, Receiver::start().await);
+    gcs.create_bucket("beside-a-dead-store").await;
+    let gcs_key = app.register(gcs.registration("beside-a-dead-store")).await;
+    let s3_key = app.register(dead_store()).await;
+    let job = json!({
+        "directHost": true, "storageKeys": { "s3": s3_key, "gcs": gcs_key }, "keepOriginal": true,
+        "completionCallback": receiver.url, "formats": { "jpg": { "sizes": [[32], [16]] }, "webp": { "sizes": [[8]] } }
+    });
+    let status = app.done("me", job, "a.jpg", jpeg(40, 30, 1)).await;
+
+    assert_eq!(status["state"], "failed", "{status}");
+    assert_eq!(status["progress"], json!({ "done": 0, "total": 4 }), "none of them is everywhere");
+    let files = status["files"].as_array().expect("files");
+    assert_eq!(files.len(), 4, "{status}");
+    assert!(files.iter().all(|file| backends(file) == ["directHost", "gcs"]), "{status}");
+    for file in files {
+        app.file(file["stored"][0]["location"].as_str().expect("a location")).await;
+    }
+    assert_eq!(gcs.keys("beside-a-dead-store").await.len(), 4);
+    let error = status["error"].as_str().expect("an error");
+    assert!(error.contains("bucket `nowhere`") && error.contains("Connection refused"), "{error}");
+
+    let call = receiver.call().await.body;
+    assert_eq!(
+        (&call["status"], &call["files"], &call["error"]),
+        (&json!("failed"), &status["files"], &status["error"])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_comes_back_gets_its_files_and_the_others_are_not_written_again() {
+    let app = TestApp::start_with(&[("PIXERVE_STORES_TRIES_MAX", "1")]).await;
+    let half = HalfStored::start(&app, "at-a-later-attempt").await;
+    let failed_once = |status: &Value| status["error"].is_string();
+    app.wait_for(&half.accepted, "to fail once", failed_once).await;
+    let before = identities(&app.serve_dir());
+    let s3 = s3_at(half.addr, &[half.bucket]).await;
+    let status = half.assert_completes(&app, &s3).await;
+    assert_eq!(identities(&app.serve_dir()), before, "what was there was written again");
+    assert!(status["attempt"].as_u64().is_some_and(|attempt| attempt > 1), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_before_a_restart_is_not_written_again_after_it() {
+    let mut app = TestApp::start_with(&WAITS_FOR_STORES).await;
+    let half = HalfStored::start(&app, "after-a-restart").await;
+    app.stop(Duration::ZERO).await;
+    let before = identities(&app.serve_dir());
+    let s3 = s3_at(half.addr, &[half.bucket]).await;
+    app.restart().await;
+    let status = half.assert_completes(&app, &s3).await;
+    assert_eq!(identities(&app.serve_dir()), before, "what was there was written again");
+    assert_eq!(status["attempt"], 1, "an attempt that the server ended doesn't count");
+}
+
+/// A job that is stored in our own directory and waits for a store that is down.
+struct HalfStored {
+    accepted: Value,
+    addr: SocketAddr,
+    bucket: &'static str,
+}
+
+impl HalfStored {
+    async fn start(app: &TestApp, bucket: &'static str) -> Self {
+        let addr = reserve_port();
+        let absent = s3_at(addr, &[]).await;
+        let registration = absent.registration(bucket);
+        absent.stop().await;
+        let key = app.register(registration).await;
+        let job = json!({
+            "directHost": true, "storageKeys": { "s3": key }, "keepOriginal": true,
+            "formats": { "jpg": { "sizes": [[32], [16]] }, "webp": { "sizes": [[0, 0]] }, "png": { "sizes": [[8]] } }
+        });
+        let accepted = app.accepted("me", job, "a.jpg", jpeg(40, 30, 1)).await;
+        while stored_below(&app.serve_dir()) < 5 {
+            breathe().await;
+        }
+        Self { accepted, addr, bucket }
+    }
+
+    async fn assert_completes(&self, app: &TestApp, s3: &S3Server) -> Value {
+        let status = app.ended(&self.accepted).await;
+        assert_eq!((&status["state"], &status["error"]), (&json!("completed"), &Value::Null), "{status}");
+        let files = status["files"].as_array().expect("files");
+        assert_eq!(files.len(), 5, "{status}");
+        for file in files {
+            assert_eq!(backends(file), ["directHost", "s3"], "{status}");
+            let name = file["name"].as_str().expect("a name");
+            let object = s3.object(self.bucket, name).await.expect("it is in the store that came back");
+            assert_eq!(object.bytes, app.file(&format!("/files/{name}")).await, "{name}");
+        }
+        status
+    }
+}
+
+/// How many files below `dir` are no temporary ones.
+fn stored_below(dir: &Path) -> usize {
+    files_below(dir).iter().filter(|name| !name.starts_with('.')).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_deregistered_between_upload_and_work_fails_the_job_and_the_error_says_so() {
+    let settings: Vec<_> = WAITS_FOR_STORES.into_iter().chain([("PIXERVE_MAX_WORKERS", "1")]).collect();
+    let app = TestApp::start_with(&settings).await;
+    let s3 = s3_at(reserve_port(), &["deregistered"]).await;
+    let (dead, key) = (app.register(dead_store()).await, app.register(s3.registration("deregistered")).await);
+    let formats = json!({ "jpg": { "sizes": [[16]] } });
+    let holds = json!({ "storageKeys": { "s3": dead }, "formats": formats });
+    let first = app.accepted("me", holds, "a.jpg", jpeg(20, 20, 1)).await;
+    app.processing(&first).await;
+    let job = json!({ "directHost": true, "storageKeys": { "s3": key }, "formats": formats });
+    let second = app.accepted("me", job, "b.jpg", jpeg(20, 20, 2)).await;
+
+    assert_eq!(app.admin(Method::DELETE, &format!("/register?access_key={key}"), None).await.status(), 204);
+    let cancel = format!("/cancel?hash={}", first["hash"].as_str().expect("a hash"));
+    assert_eq!(app.admin(Method::DELETE, &cancel, None).await.status(), 204);
+    let status = app.ended(&second).await;
+
+    assert_eq!((&status["state"], &status["attempt"]), (&json!("failed"), &json!(1)), "{status}");
+    let error = status["error"].as_str().expect("an error");
+    assert!(error.contains("s3") && error.contains("deregistered"), "{error}");
+    assert!(!error.contains(&key), "an access key is the client's: {error}");
+    assert_eq!(backends(&status["files"][0]), ["directHost"]);
+    assert_eq!(s3.keys("deregistered").await, Vec::<String>::new());
+}

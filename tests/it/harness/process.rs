@@ -1,0 +1,159 @@
+//! The real binary, in a process of its own that can be killed.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use tokio::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::api::Api;
+use super::app::{PATIENCE, breathe};
+use super::token::SECRET;
+
+/// Directories, a port and settings: what a server keeps from one life to the next.
+pub(crate) struct Home {
+    pub(crate) addr: SocketAddr,
+    settings: Vec<(String, String)>,
+    dirs: TempDir,
+}
+
+impl Home {
+    /// A home with the settings of `TestApp`, and these.
+    pub(crate) fn new(settings: &[(&str, &str)]) -> Self {
+        let (dirs, addr) = (tempfile::tempdir().expect("a temporary directory"), reserve_port());
+        let path = |name: &str| dirs.path().join(name).display().to_string();
+        let mut all = vec![
+            ("PIXERVE_ADDR".to_owned(), addr.to_string()),
+            ("PIXERVE_DATA_DIR".to_owned(), path("data")),
+            ("PIXERVE_SERVE_DIR".to_owned(), path("serve")),
+            ("PIXERVE_LOG_FILE".to_owned(), path("pixerve.log")),
+        ];
+        let ours = [
+            ("PIXERVE_JWT_SECRET", SECRET),
+            ("PIXERVE_CALLBACK_ALLOW", "127.0.0.0/8"),
+            ("PIXERVE_STORAGE_FREE_DISK_MIN", "0"),
+            ("PIXERVE_LOG_ROTATION", "never"),
+        ];
+        all.extend(ours.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Self { addr, settings: all, dirs }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.dirs.path()
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.root().join("data")
+    }
+
+    pub(crate) fn serve_dir(&self) -> PathBuf {
+        self.root().join("serve")
+    }
+
+    /// Everything its servers logged to their file.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.root().join("pixerve.log")).unwrap_or_default()
+    }
+
+    /// Everything its servers wrote to their terminal.
+    pub(crate) fn terminal(&self) -> String {
+        std::fs::read_to_string(self.root().join("terminal")).unwrap_or_default()
+    }
+
+    /// Starts a server, without waiting for it.
+    pub(crate) fn spawn(&self, further: &[(&str, &str)]) -> Running {
+        let terminal = File::options().create(true).append(true).open(self.root().join("terminal")).expect("a file");
+        let child = Command::new(env!("CARGO_BIN_EXE_pixerve"))
+            .current_dir(self.root())
+            .env_clear()
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .envs(further.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(terminal)
+            .spawn()
+            .expect("the binary starts");
+        let mut api = Api::default();
+        api.at(self.addr);
+        Running { child, api }
+    }
+
+    /// Starts a server and waits until it answers.
+    pub(crate) async fn start(&self) -> Running {
+        let mut running = self.spawn(&[]);
+        let started = Instant::now();
+        while !running.is_healthy().await {
+            let ended = running.child.try_wait().expect("its state");
+            assert!(ended.is_none(), "the server ended with {ended:?}:\n{}", self.terminal());
+            assert!(started.elapsed() < PATIENCE, "the server does not start:\n{}", self.terminal());
+            breathe().await;
+        }
+        running
+    }
+}
+
+/// A server process and, by `Deref`, a client for it. Killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    api: Api,
+}
+
+impl Running {
+    async fn is_healthy(&self) -> bool {
+        let answer = self.request(reqwest::Method::GET, "/health").send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// SIGTERM: it may take its time.
+    pub(crate) fn terminate(&self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, Signal::TERM).expect("it runs");
+    }
+
+    /// SIGKILL: gone when this returns, whatever it was doing.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Waits until it has ended: how.
+    pub(crate) async fn exited(&mut self) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "the server does not end");
+            breathe().await;
+        }
+    }
+}
+
+impl Deref for Running {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Ended already, most often.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A loopback port that stays free while nobody listens there: below those that the system gives to whoever asks for
+/// any.
+pub(crate) fn reserve_port() -> SocketAddr {
+    std::iter::repeat_with(|| 10_000 + getrandom::u32().expect("randomness") % 20_000)
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).expect("a port"))))
+        .find(|addr| TcpListener::bind(addr).is_ok())
+        .expect("a free port")
+}
