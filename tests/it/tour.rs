@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use pixerve::config::Config;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::harness::app::PATIENCE;
 use crate::harness::picture::jpeg;
+use crate::harness::process::Home;
 
 const README: &str = include_str!("../../README.md");
 const ENV_EXAMPLE: &str = include_str!("../../.env.example");
@@ -21,10 +21,12 @@ const ADDRESS_LINE: &str = "PIXERVE=http://localhost:8080\n";
 /// Divides what the tour's sections say.
 const MARK: &str = "@@@ ";
 
-#[test]
-fn every_command_of_the_tour_does_what_the_readme_says() {
-    let server = Server::start();
-    let said = server.tour();
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_of_the_tour_does_what_the_readme_says() {
+    // With keys that its first start makes.
+    let home = Home::new(&[("PIXERVE_JWT_SECRET", "")]);
+    let _server = home.start().await;
+    let said = tour(&home);
     let answers = |section: &str| -> Vec<Value> {
         let lines = said[section].lines();
         lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| json!(line))).collect()
@@ -41,7 +43,7 @@ fn every_command_of_the_tour_does_what_the_readme_says() {
     assert_eq!((&status["state"], &status["error"]), (&json!("completed"), &Value::Null));
     assert_eq!(status["progress"], json!({ "done": 6, "total": 6 }));
 
-    let sizes: Vec<_> = names.iter().map(|name| size(&server.dir().join("variants").join(name))).collect();
+    let sizes: Vec<_> = names.iter().map(|name| size(&home.root().join("variants").join(name))).collect();
     assert_eq!(sizes, [(800, 533), (800, 533), (400, 267), (800, 600), (200, 200), (1200, 800)], "{names:?}");
     let fetched = &said["Fetch"];
     for (field, times) in [("content-type: image/avif", 1), ("content-type: image/webp", 2), ("etag: \"", 6)] {
@@ -73,21 +75,23 @@ fn every_command_of_the_tour_does_what_the_readme_says() {
 }
 
 #[test]
-fn the_readme_names_every_setting_with_its_default_and_no_other() {
-    let example = ENV_EXAMPLE.lines().filter_map(|line| line.strip_prefix('#')?.split_once('='));
-    let defaults: BTreeMap<&str, &str> = example.filter(|(name, _)| name.starts_with("PIXERVE_")).collect();
-    let rows = README.lines().filter_map(|line| line.strip_prefix("| `PIXERVE_"));
-    let named: BTreeMap<String, &str> = rows
-        .map(|row| {
-            let mut cells = row.split('|').map(|cell| cell.trim().trim_matches('`'));
-            (format!("PIXERVE_{}", cells.next().expect("a name")), cells.next().expect("a default"))
-        })
-        .collect();
-    let settings: Vec<_> = Config::setting_names().iter().map(|name| Config::variable_of(name)).collect();
-    for variable in &settings {
-        assert_eq!(named.get(variable), defaults.get(variable.as_str()), "{variable}");
+fn the_readme_says_of_every_setting_what_env_example_says() {
+    let (mut rows, mut words) = (Vec::new(), Vec::new());
+    for line in ENV_EXAMPLE.lines() {
+        match line.strip_prefix('#') {
+            Some(setting) if setting.starts_with("PIXERVE_") => {
+                let (name, default) = setting.split_once('=').expect("a variable");
+                let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
+                rows.push(format!("| `{name}` | {default} | {} |", words.join(" ")));
+                words.clear();
+            }
+            Some(more) => words.push(more.trim()),
+            None => words.clear(),
+        }
     }
-    assert_eq!(named.len(), settings.len(), "{named:?}");
+    assert_eq!(rows.len(), Config::setting_names().len());
+    let shown: Vec<_> = README.lines().filter(|line| line.starts_with("| `PIXERVE_")).collect();
+    assert_eq!(shown, rows);
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn size(path: &Path) -> (u32, u32) {
 }
 
 /// The tour as one script that says which section it is in.
-fn script(address: &str) -> String {
+fn script(address: SocketAddr) -> String {
     let (_, tour) = README.split_once("<!-- tour:begin -->").expect("the tour begins");
     let (tour, _) = tour.split_once("<!-- tour:end -->").expect("the tour ends");
     assert_eq!(tour.matches(ADDRESS_LINE).count(), 1);
@@ -142,69 +146,26 @@ fn script(address: &str) -> String {
             _ => script.extend(line.strip_prefix("### ").map(|section| format!("echo '{MARK}{section}'"))),
         }
     }
-    script.join("\n").replace(ADDRESS_LINE, &format!("PIXERVE={address}\n"))
+    script.join("\n").replace(ADDRESS_LINE, &format!("PIXERVE=http://{address}\n"))
 }
 
-/// `pixerve serve` in a directory of its own that looks like a checkout with a release build and a photo in it.
-struct Server {
-    process: Child,
-    address: String,
-    dir: TempDir,
-}
+/// Takes the tour in a directory that looks like a checkout with a release build and a photo: what each section printed.
+#[expect(clippy::disallowed_methods, reason = "durability is not what is tested, and PATH is no setting")]
+fn tour(home: &Home) -> BTreeMap<String, String> {
+    let release = home.root().join("target/release");
+    fs::create_dir_all(&release).expect("made");
+    symlink(env!("CARGO_BIN_EXE_pixerve"), release.join("pixerve")).expect("made");
+    fs::write(home.root().join("photo.jpg"), jpeg(1200, 800, 1)).expect("written");
 
-impl Server {
-    #[expect(clippy::disallowed_methods, reason = "durability is not what is tested")]
-    fn start() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let release = dir.path().join("target/release");
-        fs::create_dir_all(&release).expect("made");
-        symlink(env!("CARGO_BIN_EXE_pixerve"), release.join("pixerve")).expect("made");
-        fs::write(dir.path().join("photo.jpg"), jpeg(1200, 800, 1)).expect("written");
-
-        let mut process = Command::new(env!("CARGO_BIN_EXE_pixerve"))
-            .arg("serve")
-            .current_dir(dir.path())
-            .env_clear()
-            .env("PIXERVE_ADDR", "127.0.0.1:0")
-            .env("PIXERVE_STORAGE_FREE_DISK_MIN", "0")
-            .env("PIXERVE_LOG_FORMAT", "json")
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let mut log = BufReader::new(process.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
-        let address = log.find_map(|line| {
-            let event: Value = serde_json::from_str(&line).ok()?;
-            (event["message"] == "listening").then(|| format!("http://{}", event["addr"].as_str().unwrap_or_default()))
-        });
-        // Read on, or the server would wait for a reader some day.
-        std::thread::spawn(move || log.for_each(drop));
-        Self { process, address: address.expect("it says where it listens"), dir }
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.dir.path().to_owned()
-    }
-
-    /// Takes the tour: what each section printed.
-    fn tour(&self) -> BTreeMap<String, String> {
-        let output = Command::new("timeout")
-            .args([&PATIENCE.as_secs().to_string(), "bash", "-eu", "-c", &script(&self.address)])
-            .current_dir(self.dir.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .output()
-            .expect("bash runs");
-        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{}\n{stdout}\n{stderr}", output.status);
-        let sections = stdout.split(MARK).skip(1).filter_map(|section| section.split_once('\n'));
-        sections.map(|(name, said)| (name.to_owned(), said.to_owned())).collect()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A server that has died already can't be killed, and has been noticed.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    let output = Command::new("timeout")
+        .args([&PATIENCE.as_secs().to_string(), "bash", "-eu", "-c", &script(home.addr)])
+        .current_dir(home.root())
+        .env_clear()
+        .env("PATH", std::env::var("PATH").expect("a PATH"))
+        .output()
+        .expect("bash runs");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{stdout}\n{stderr}\n{}", output.status, home.terminal());
+    let sections = stdout.split(MARK).skip(1).filter_map(|section| section.split_once('\n'));
+    sections.map(|(name, said)| (name.to_owned(), said.to_owned())).collect()
 }
