@@ -107,7 +107,8 @@ fn every_file_the_readme_and_the_architecture_page_name_is_there() {
 /// A file or directory of the sources, by the look of it; those that a reader is to add, or that a server makes, are not.
 fn is_path(word: &str) -> bool {
     let examples = ["src/encoder/jxl.rs", "src/writer/azure.rs"];
-    let is_source = ["src/", "tests/", "config/", ".ci/"].iter().any(|top| word.starts_with(top)) || word.ends_with(".rs");
+    let is_source = ["src/", "tests/", "config/", ".ci/"].iter().any(|top| word.starts_with(top))
+        || Path::new(word).extension().is_some_and(|extension| extension == "rs");
     is_source && word.contains('/') && !word.contains(['*', '<', ' ', '{', ':']) && !examples.contains(&word)
 }
 
@@ -138,10 +139,10 @@ fn script(address: &str) -> String {
         match line {
             "```sh" => in_code = true,
             "```" => in_code = false,
-            _ if in_code => script += &format!("{line}\n"),
+            _ if in_code => script.extend([line, "\n"]),
             _ => {
                 if let Some(section) = line.strip_prefix("### ") {
-                    script += &format!("echo '{MARK}{section}'\n");
+                    script.extend(["echo '", MARK, section, "'\n"]);
                 }
             }
         }
