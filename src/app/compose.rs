@@ -37,7 +37,7 @@ use crate::writer::{DirectServe, WriteError};
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum StartError {
-    #[error("the directory {path} can't be used: {source}")]
+    #[error("the directory {path} can't be used")]
     Directory { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Keys(#[from] KeyRingError),
@@ -57,7 +57,7 @@ pub enum StartError {
     Callback(String),
     #[error("the encoders can't be started: {0}")]
     Engine(String),
-    #[error("can't listen on {addr}: {source}; is another server running there? PIXERVE_ADDR chooses another")]
+    #[error("can't listen on {addr}; is another server running there? PIXERVE_ADDR chooses another")]
     Listen { addr: SocketAddr, source: std::io::Error },
     #[error("a start-up task died: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -84,8 +84,9 @@ impl App {
     pub async fn start_at(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         make_dir(&config.storage.data_dir)?;
         make_dir(&config.storage.serve_dir)?;
-        let keys = load_keys(&config)?;
         let Held { queue, vault, sealer, spool } = hold(&config, &clock).await?;
+        // After the lock is ours: a second server in the wrong place must not leave a key file behind.
+        let keys = load_keys(&config)?;
         reconcile(&spool, &*queue, Scope::AtStart).await?;
 
         let running = Running::default();
@@ -225,7 +226,7 @@ fn make_dir(path: &Path) -> Result<(), StartError> {
 }
 
 /// The keys of `jwt.json`, or of the environment, or new ones.
-pub(super) fn load_keys(config: &Config) -> Result<KeyRing, KeyRingError> {
+fn load_keys(config: &Config) -> Result<KeyRing, KeyRingError> {
     let path = &config.auth.jwt_file;
     if let Some(keys) = KeyRing::load(path, config.auth.jwt_secret.as_ref())? {
         return Ok(keys);

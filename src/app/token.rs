@@ -6,9 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::compose::load_keys;
 use super::settings::auth_settings;
-use crate::auth::{Authenticator, NewToken};
+use crate::auth::{Authenticator, KeyRing, NewToken};
 use crate::clock::{Clock, System};
 use crate::config::Config;
 use crate::job::{ParsedJob, SpecLimits};
@@ -35,7 +34,15 @@ pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
             bail!("the job would be refused: {errors}");
         }
     }
-    let authenticator = Authenticator::new(load_keys(config)?, auth_settings(config));
+    let file = &config.auth.jwt_file;
+    let Some(keys) = KeyRing::load(file, config.auth.jwt_secret.as_ref())? else {
+        bail!(
+            "there is no signing key: {} doesn't exist and PIXERVE_JWT_SECRET is not set. Run this where the server \
+             runs, with its settings; its first start makes the file",
+            file.display()
+        );
+    };
+    let authenticator = Authenticator::new(keys, auth_settings(config));
     let token = NewToken { sub: options.sub, admin: options.admin, ttl: options.ttl, job };
     Ok(authenticator.sign(&token, System::new().now())?)
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use backon::{ConstantBuilder, Retryable};
 use serde::Deserialize;
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 
 use super::extract::{Caller, Parameters, find};
 use super::{AppState, Refusal};
@@ -37,7 +37,7 @@ pub(super) async fn cancel(
     }
     // In a task of its own: a client that hangs up must not leave a job stopped but not cancelled.
     let id = job.record.id;
-    tokio::spawn(async move { stop_for_good(&state, id, job.files).await })
+    tokio::spawn(async move { stop_for_good(&state, id, job.files).await }.in_current_span())
         .await
         .map_err(|error| Refusal::Internal(format!("cancelling {id}: {error}")))?
 }

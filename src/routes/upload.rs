@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use multer::{Field, Multipart};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
-use tracing::info;
+use tracing::{Instrument, info};
 
 use super::body::{BodyError, Intake, Pace};
 use super::extract::{bearer_of, verify};
@@ -82,7 +82,7 @@ async fn accept(state: &AppState, headers: &HeaderMap, intake: &Intake) -> Resul
     }
     // In a task of its own: a client that hangs up now must not leave an accepted upload that nobody queued.
     let state = state.clone();
-    tokio::spawn(async move { keep(&state, received, record).await })
+    tokio::spawn(async move { keep(&state, received, record).await }.in_current_span())
         .await
         .map_err(|error| Refusal::Internal(format!("accepting an upload: {error}")))?
 }

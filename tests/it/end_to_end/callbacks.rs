@@ -1,6 +1,7 @@
 //! What the caller is told, and that it is.
 
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::harness::app::TestApp;
 use crate::harness::picture::jpeg;
@@ -20,6 +21,9 @@ fn job(receiver: &Receiver) -> Value {
 /// The job as others may see it.
 fn without_secrets(mut job: Value) -> Value {
     job.as_object_mut().expect("an object").remove("callbackHeaders");
+    // A path may be as secret as a header: hooks of chat services have nothing else.
+    let callback = Url::parse(job["completionCallback"].as_str().expect("a URL")).expect("a URL");
+    job["completionCallback"] = json!(format!("{}/[redacted]", callback.origin().ascii_serialization()));
     if let Some(access_keys) = job.get_mut("storageKeys").and_then(Value::as_object_mut) {
         access_keys.values_mut().for_each(|access_key| *access_key = json!("[redacted]"));
     }
