@@ -4,7 +4,6 @@
 //! `quality` and `speed` mean to each of them stands in one table, in [`tuning`].
 
 mod avif;
-mod copy;
 mod credits;
 mod jpeg;
 mod png;
@@ -14,7 +13,6 @@ mod webp;
 mod webp_animation;
 
 pub use avif::Avif;
-pub use copy::{CopyError, copy};
 pub use credits::Credits;
 pub use jpeg::Jpeg;
 pub use png::Png;
