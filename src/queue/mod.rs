@@ -358,7 +358,8 @@ pub trait JobQueue: Send + Sync + 'static {
     /// A part of the list, newest upload first (by `seq`).
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError>;
 
-    /// How many jobs there are. Never waits on the disk.
+    /// How many jobs there are. Never waits on the disk; an error while other calls would fail, so it tells a health
+    /// check how the queue is.
     async fn counts(&self) -> Result<Counts, QueueError>;
 
     /// Requeues jobs whose lease has lapsed, at most `limit`; the attempt stays counted.

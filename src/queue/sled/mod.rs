@@ -126,7 +126,7 @@ impl JobQueue for SledQueue {
     }
 
     async fn counts(&self) -> Result<Counts, QueueError> {
-        Ok(self.link.signal().pulse().counts)
+        self.link.counts()
     }
 
     async fn reap_expired(&self, limit: usize) -> Result<Reaped, QueueError> {

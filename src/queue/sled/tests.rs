@@ -148,10 +148,12 @@ async fn queue_goes_on_by_itself_once_there_is_space_again() -> Checked {
     let job = bench.link.read(move |store| read::job(store, &id)).await?;
     assert_eq!(job.map(|job| job.state), Some(State::Processing), "reads still work");
     assert_eq!(bench.link.signal().pulse().counts.processing, 1);
+    assert!(matches!(bench.link.counts(), Err(QueueError::StorageFull)), "a health check is told");
     assert_eq!(bench.disk.opened.load(Ordering::SeqCst), 1, "no try while the disk is full");
 
     bench.disk.full.store(false, Ordering::SeqCst);
     assert_eq!(bench.enqueue(&record(2)).await?, Enqueued::Created);
+    assert_eq!(bench.link.counts()?.pending, 1);
     let settled = bench.link.call(move |machine| machine.complete(&held.lease, Vec::new())).await?;
     assert_eq!(settled, Settled::Applied(State::Completed), "the worker's lease outlived the store");
     let next = bench.claim().await?.remove(0);

@@ -163,5 +163,6 @@ async fn shut_down_queue_refuses_calls(bench: Bench) -> Checked {
     assert!(queue.enqueue(queued("a", 2)).await.is_err());
     assert!(queue.claim(1, SECOND).await.is_err());
     assert!(queue.get(&id).await.is_err());
+    assert!(queue.counts().await.is_err());
     Ok(())
 }
