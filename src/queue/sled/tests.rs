@@ -179,6 +179,17 @@ async fn nothing_is_acknowledged_that_was_not_synced() -> Checked {
 }
 
 #[tokio::test]
+async fn a_failure_that_was_not_for_want_of_space_waits_for_none() -> Checked {
+    let bench = Bench::new()?;
+    bench.disk.full.store(true, Ordering::SeqCst);
+    let panicked = bench.link.call(|_| -> Result<(), QueueError> { panic!("as sled may") }).await;
+    assert!(panicked.is_err());
+    assert!(bench.claim().await?.is_empty());
+    assert_eq!(bench.disk.opened.load(Ordering::SeqCst), 2);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_panic_costs_one_batch() -> Checked {
     let bench = Bench::new()?;
     bench.enqueue(&record(1)).await?;

@@ -140,7 +140,9 @@ impl<O: Source> Writer<O> {
         let now = self.clock.elapsed();
         let Phase::Down { carried, why, tried } = &mut self.phase else { return };
         let too_soon = tried.is_some_and(|tried| now < tried.saturating_add(REOPEN_EVERY));
-        if too_soon || !self.source.has_room() {
+        // Any other failure has nothing to do with how full the disk is.
+        let full = matches!(why, StoreError::StorageFull) && !self.source.has_room();
+        if too_soon || full {
             return;
         }
         *tried = Some(now);
