@@ -142,6 +142,10 @@ impl JobQueue for MemoryQueue {
         self.signal.wait_delivery(&*self.clock, at_most).await;
     }
 
+    async fn drain_begins(&self) -> Result<(), QueueError> {
+        self.with(Machine::drain_begins)
+    }
+
     async fn shutdown(&self) -> Result<(), QueueError> {
         drop(self.lock().take());
         self.signal.show(self.signal.pulse().down(Down::Closed));

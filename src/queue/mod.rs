@@ -377,6 +377,10 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Returns when a delivery may be due, or after `at_most`. A hint, like [`JobQueue::wait_ready`].
     async fn wait_delivery(&self, at_most: Duration);
 
+    /// Says, as durably as anything, that the server is stopping: from now on its death blames nobody, whatever
+    /// [`Blame`] says, until the queue was opened again.
+    async fn drain_begins(&self) -> Result<(), QueueError>;
+
     /// Settles what was asked for before, then closes; later calls fail.
     async fn shutdown(&self) -> Result<(), QueueError>;
 

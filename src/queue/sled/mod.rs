@@ -15,6 +15,7 @@ use async_trait::async_trait;
 
 use self::link::Link;
 use self::store::{Directory, SledStore};
+use super::machine::Machine;
 use super::{
     Blame, CancelOutcome, Claim, Counts, Delivery, DeliveryOutcome, Durability, Enqueued, Filter, Job, JobQueue, Lease,
     LeaseState, Page, PageRequest, QueueError, QueueSettings, Reaped, Retry, Settled, read,
@@ -148,6 +149,10 @@ impl JobQueue for SledQueue {
 
     async fn wait_delivery(&self, at_most: Duration) {
         self.link.signal().wait_delivery(&*self.clock, at_most).await;
+    }
+
+    async fn drain_begins(&self) -> Result<(), QueueError> {
+        self.link.call(Machine::drain_begins).await
     }
 
     async fn shutdown(&self) -> Result<(), QueueError> {
