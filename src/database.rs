@@ -112,6 +112,12 @@ impl Database {
         Ok(Opened { database: Self::create(place, lock)?, set_aside })
     }
 
+    /// How much space opening the database in `dir` takes after an unclean stop, for the copy that is made of it.
+    /// Nothing if an opening that was cut short has made the copy already.
+    pub fn bytes_to_open(dir: &Path) -> u64 {
+        Place::new(dir).bytes_to_copy()
+    }
+
     /// The records of this name, made if they don't exist.
     ///
     /// # Errors

@@ -126,8 +126,17 @@ impl Place {
             return Ok(());
         }
         let partial = self.beside("copy.partial");
-        copy_dir(&self.dir, &partial).map_err(|source| self.io_error("copying", source))?;
+        if let Err(source) = copy_dir(&self.dir, &partial) {
+            // Where the disk is full, half a copy would keep it so.
+            self.remove_dir(&partial)?;
+            return Err(self.io_error("copying", source));
+        }
         self.rename(&partial, &fresh)
+    }
+
+    /// How large the copy will be, as far as the file system tells.
+    pub(super) fn bytes_to_copy(&self) -> u64 {
+        if self.fresh_copy().exists() { 0 } else { dir_bytes(&self.dir) }
     }
 
     /// Keeps the copy in place of the last one.
@@ -296,6 +305,17 @@ pub(super) fn until<T>(at_most: Duration, mut attempt: impl FnMut() -> Option<T>
 
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// The bytes of all files in a directory and its subdirectories; what can't be looked at counts for nothing.
+fn dir_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let bytes = entries.filter_map(Result::ok).map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => dir_bytes(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    });
+    bytes.sum()
 }
 
 /// A durable copy of a directory with its subdirectories.

@@ -12,6 +12,8 @@ const OWNER_BYTES: usize = 16;
 pub(super) const SCHEMA: &[u8] = b"schema";
 pub(super) const SEQ: &[u8] = b"seq";
 pub(super) const TOKEN: &[u8] = b"token";
+/// There if the last server was stopping.
+pub(super) const DRAINING: &[u8] = b"draining";
 
 /// The table that a job in this state is in.
 pub(super) fn home(state: State) -> Table {

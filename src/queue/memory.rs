@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::machine::{Machine, Start};
-use super::signal::Signal;
+use super::signal::{Down, Signal};
 use super::store::{Batch, Entry, Order, Store, StoreError, Table};
 use super::{
     Blame, CancelOutcome, Claim, Counts, Delivery, DeliveryOutcome, Durability, Enqueued, Filter, Job, JobQueue, Lease,
@@ -119,7 +119,7 @@ impl JobQueue for MemoryQueue {
     }
 
     async fn counts(&self) -> Result<Counts, QueueError> {
-        Ok(self.signal.pulse().counts)
+        self.signal.pulse().usable_counts()
     }
 
     async fn reap_expired(&self, limit: usize) -> Result<Reaped, QueueError> {
@@ -142,9 +142,13 @@ impl JobQueue for MemoryQueue {
         self.signal.wait_delivery(&*self.clock, at_most).await;
     }
 
+    async fn drain_begins(&self) -> Result<(), QueueError> {
+        self.with(Machine::drain_begins)
+    }
+
     async fn shutdown(&self) -> Result<(), QueueError> {
         drop(self.lock().take());
-        self.signal.show(self.signal.pulse().idle());
+        self.signal.show(self.signal.pulse().down(Down::Closed));
         Ok(())
     }
 

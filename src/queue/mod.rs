@@ -358,7 +358,8 @@ pub trait JobQueue: Send + Sync + 'static {
     /// A part of the list, newest upload first (by `seq`).
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError>;
 
-    /// How many jobs there are. Never waits on the disk.
+    /// How many jobs there are. Never waits on the disk; an error while other calls would fail, so it tells a health
+    /// check how the queue is.
     async fn counts(&self) -> Result<Counts, QueueError>;
 
     /// Requeues jobs whose lease has lapsed, at most `limit`; the attempt stays counted.
@@ -375,6 +376,10 @@ pub trait JobQueue: Send + Sync + 'static {
 
     /// Returns when a delivery may be due, or after `at_most`. A hint, like [`JobQueue::wait_ready`].
     async fn wait_delivery(&self, at_most: Duration);
+
+    /// Says, as durably as anything, that the server is stopping: from now on its death blames nobody, whatever
+    /// [`Blame`] says, until the queue was opened again.
+    async fn drain_begins(&self) -> Result<(), QueueError>;
 
     /// Settles what was asked for before, then closes; later calls fail.
     async fn shutdown(&self) -> Result<(), QueueError>;

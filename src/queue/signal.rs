@@ -4,13 +4,46 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Counts;
+use super::store::StoreError;
+use super::{Counts, QueueError};
 use crate::clock::Clock;
+
+/// Why a queue can't be used now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Down {
+    /// Its disk is full.
+    Full,
+    /// This failed.
+    Failed(&'static str),
+    /// It is shut down.
+    Closed,
+}
+
+impl From<&StoreError> for Down {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::StorageFull => Self::Full,
+            StoreError::Failed { what, .. } => Self::Failed(what),
+        }
+    }
+}
+
+impl From<Down> for QueueError {
+    fn from(down: Down) -> Self {
+        match down {
+            Down::Full => Self::StorageFull,
+            Down::Failed(what) => Self::Unavailable { what: format!("{what} failed"), source: None },
+            Down::Closed => Self::closed(),
+        }
+    }
+}
 
 /// How things stand. Times are those of [`Clock::elapsed`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pulse {
     pub(super) counts: Counts,
+    /// None while it works.
+    pub(super) down: Option<Down>,
     /// A claim would find something.
     pub(super) claimable: bool,
     /// A claim may find something then.
@@ -24,9 +57,14 @@ impl Pulse {
         if self.claimable { Some(Duration::ZERO) } else { self.next_ready }
     }
 
-    /// The same counts, but nothing to wait for.
-    pub(super) fn idle(self) -> Self {
-        Self { counts: self.counts, ..Self::default() }
+    /// The same counts, which nobody can rely on any more, and nothing to wait for.
+    pub(super) fn down(self, why: Down) -> Self {
+        Self { counts: self.counts, down: Some(why), ..Self::default() }
+    }
+
+    /// How many jobs there are, unless the queue can't say so because it can't be used.
+    pub(super) fn usable_counts(self) -> Result<Counts, QueueError> {
+        self.down.map_or(Ok(self.counts), |down| Err(down.into()))
     }
 }
 

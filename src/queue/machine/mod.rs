@@ -73,6 +73,7 @@ impl<S: Store> Machine<S> {
         let now = self.clock.elapsed();
         Pulse {
             counts: Counts { pending: pending as u64, processing: processing as u64, ..self.ended },
+            down: None,
             claimable: self.schedule.next(now).is_some(),
             next_ready: self.schedule.next_due(),
             next_delivery: self.outbox.next_due(),

@@ -53,9 +53,13 @@ impl<S: Store> Machine<S> {
             Blame::Nobody => Suspects::AmongOthers,
             Blame::InFlight => Suspects::Alone,
         };
-        let (carried, blame) = match start {
-            Start::Server => (Carried::default(), blame),
-            Start::Store(carried) => (carried, Blame::Nobody),
+        let (carried, blame, drained) = match start {
+            Start::Server if store.get(Table::Meta, key::DRAINING)?.is_some() => {
+                (Carried::default(), Blame::Nobody, true)
+            }
+            Start::Server => (Carried::default(), blame, false),
+            // A server that was stopping is stopping still: the mark stays.
+            Start::Store(carried) => (carried, Blame::Nobody, false),
         };
         let mut machine = Self {
             seq: numbers(&*store, key::SEQ, carried.seq)?,
@@ -72,6 +76,12 @@ impl<S: Store> Machine<S> {
         };
         machine.recover_jobs(&carried, blame)?;
         machine.recover_outbox()?;
+        if drained {
+            // Only now: a start that is cut short must find it again.
+            let mut batch = Batch::default();
+            batch.remove(Table::Meta, key::DRAINING);
+            machine.apply(&batch)?;
+        }
         machine.sync()?;
         Ok(machine)
     }
@@ -83,6 +93,13 @@ impl<S: Store> Machine<S> {
 
     pub(super) fn leases(&self) -> Leases {
         self.schedule.leases().map(|(id, token, expires)| (id, (token, expires))).collect()
+    }
+
+    /// Notes that the server is stopping, so that the next start blames nobody for its death.
+    pub(in crate::queue) fn drain_begins(&mut self) -> Result<(), QueueError> {
+        let mut batch = Batch::default();
+        batch.put(Table::Meta, key::DRAINING, Vec::new());
+        self.apply(&batch)
     }
 
     /// Gives back, unharmed, every job that is still leased: nobody is to blame for a server that stops.

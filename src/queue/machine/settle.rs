@@ -28,7 +28,10 @@ impl<S: Store> Machine<S> {
     ) -> Result<Settled, QueueError> {
         let Some(mut stored) = self.held(lease)? else { return Ok(Settled::Stale) };
         stored.job.error = Some(error);
-        stored.job.files = files;
+        // An attempt that stored nothing doesn't undo what an earlier one stored.
+        if !files.is_empty() {
+            stored.job.files = files;
+        }
         match retry {
             Retry::After(wait) if stored.job.attempts < self.settings.attempts_max => {
                 self.put_back(stored, State::Processing, Some(wait))?;

@@ -12,7 +12,7 @@ use crate::clock::SharedClock;
 use crate::queue::machine::{Machine, Start};
 use crate::queue::signal::Signal;
 use crate::queue::store::{Store, StoreError};
-use crate::queue::{Blame, QueueError, QueueSettings};
+use crate::queue::{Blame, Counts, QueueError, QueueSettings};
 
 /// Calls that may wait for the writer.
 const WAITING_MAX: usize = 1024;
@@ -61,6 +61,15 @@ impl<S: Store> Link<S> {
 
     pub(super) fn signal(&self) -> &Signal {
         &self.shared.signal
+    }
+
+    /// How many jobs there are, as the writer said last; an error while it can't do anything. Never waits.
+    pub(super) fn counts(&self) -> Result<Counts, QueueError> {
+        // A writer that has gone, for whatever reason, says nothing new.
+        if self.requests.is_closed() {
+            return Err(QueueError::closed());
+        }
+        self.signal().pulse().usable_counts()
     }
 
     /// Has the writer do `work`, and answers once that is durable. Waits its turn if many others do.

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 
 use self::link::Link;
 use self::store::{Directory, SledStore};
+use super::machine::Machine;
 use super::{
     Blame, CancelOutcome, Claim, Counts, Delivery, DeliveryOutcome, Durability, Enqueued, Filter, Job, JobQueue, Lease,
     LeaseState, Page, PageRequest, QueueError, QueueSettings, Reaped, Retry, Settled, read,
@@ -126,7 +127,7 @@ impl JobQueue for SledQueue {
     }
 
     async fn counts(&self) -> Result<Counts, QueueError> {
-        Ok(self.link.signal().pulse().counts)
+        self.link.counts()
     }
 
     async fn reap_expired(&self, limit: usize) -> Result<Reaped, QueueError> {
@@ -148,6 +149,10 @@ impl JobQueue for SledQueue {
 
     async fn wait_delivery(&self, at_most: Duration) {
         self.link.signal().wait_delivery(&*self.clock, at_most).await;
+    }
+
+    async fn drain_begins(&self) -> Result<(), QueueError> {
+        self.link.call(Machine::drain_begins).await
     }
 
     async fn shutdown(&self) -> Result<(), QueueError> {

@@ -1,6 +1,5 @@
 //! The tables in sled. The one module that knows its transactions.
 
-use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -13,8 +12,10 @@ use crate::database::{Database, DatabaseError, Opened, SetAside};
 use crate::queue::QueueError;
 use crate::queue::store::{Batch, Entry, Order, Store, StoreError, Table};
 
-/// Room that must be free before a database which ran out of it is opened again, besides a copy of it.
+/// Room that must be free before a database which ran out of it is opened again, besides what opening it takes: so
+/// much, or on a small file system a part of it.
 const ROOM_BYTES: u64 = 64 << 20;
+const ROOM_PART: u64 = 8;
 
 /// Where stores come from: at the start, and after one of them failed.
 pub(super) trait Source: Send + Sync + 'static {
@@ -22,7 +23,7 @@ pub(super) trait Source: Send + Sync + 'static {
 
     fn open(&self) -> Result<Self::Store, QueueError>;
 
-    /// Whether opening now is worth a try.
+    /// Whether opening now is worth a try, if the last store ran out of space.
     fn has_room(&self) -> bool;
 }
 
@@ -58,9 +59,15 @@ impl Source for Directory {
 
     fn has_room(&self) -> bool {
         let Ok(stat) = rustix::fs::statvfs(&self.path) else { return true };
-        let database_bytes = fs::metadata(self.path.join("db")).map_or(0, |metadata| metadata.len());
-        stat.f_bavail.saturating_mul(stat.f_frsize) >= database_bytes.saturating_add(ROOM_BYTES)
+        let total_bytes = stat.f_blocks.saturating_mul(stat.f_frsize);
+        let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+        free_bytes >= room(total_bytes).saturating_add(Database::bytes_to_open(&self.path))
     }
+}
+
+/// What must be left once the database is open, on a file system of this size.
+fn room(total_bytes: u64) -> u64 {
+    ROOM_BYTES.min(total_bytes / ROOM_PART)
 }
 
 /// The tables of one open database.
@@ -165,6 +172,12 @@ impl From<DatabaseError> for QueueError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_file_system_is_not_asked_for_more_than_it_has() {
+        assert_eq!(room(16 << 20), 2 << 20);
+        assert_eq!(room(1 << 40), ROOM_BYTES);
+    }
 
     #[test]
     fn every_table_is_where_its_number_says() {

@@ -148,10 +148,12 @@ async fn queue_goes_on_by_itself_once_there_is_space_again() -> Checked {
     let job = bench.link.read(move |store| read::job(store, &id)).await?;
     assert_eq!(job.map(|job| job.state), Some(State::Processing), "reads still work");
     assert_eq!(bench.link.signal().pulse().counts.processing, 1);
+    assert!(matches!(bench.link.counts(), Err(QueueError::StorageFull)), "a health check is told");
     assert_eq!(bench.disk.opened.load(Ordering::SeqCst), 1, "no try while the disk is full");
 
     bench.disk.full.store(false, Ordering::SeqCst);
     assert_eq!(bench.enqueue(&record(2)).await?, Enqueued::Created);
+    assert_eq!(bench.link.counts()?.pending, 1);
     let settled = bench.link.call(move |machine| machine.complete(&held.lease, Vec::new())).await?;
     assert_eq!(settled, Settled::Applied(State::Completed), "the worker's lease outlived the store");
     let next = bench.claim().await?.remove(0);
@@ -173,6 +175,17 @@ async fn nothing_is_acknowledged_that_was_not_synced() -> Checked {
     let claims = bench.claim().await?;
     assert_eq!(claims.len(), 1, "nobody holds a lease that nobody was given");
     assert_eq!((claims[0].job.attempts, claims[0].job.crashes), (1, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failure_that_was_not_for_want_of_space_waits_for_none() -> Checked {
+    let bench = Bench::new()?;
+    bench.disk.full.store(true, Ordering::SeqCst);
+    let panicked = bench.link.call(|_| -> Result<(), QueueError> { panic!("as sled may") }).await;
+    assert!(panicked.is_err());
+    assert!(bench.claim().await?.is_empty());
+    assert_eq!(bench.disk.opened.load(Ordering::SeqCst), 2);
     Ok(())
 }
 

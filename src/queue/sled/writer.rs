@@ -13,6 +13,7 @@ use super::store::Source;
 use super::watchdog::Watchdog;
 use crate::clock::SharedClock;
 use crate::queue::machine::{Carried, Machine, Start};
+use crate::queue::signal::Down;
 use crate::queue::store::{Store, StoreError};
 use crate::queue::{Blame, QueueError, QueueSettings};
 
@@ -130,7 +131,7 @@ impl<O: Source> Writer<O> {
         let Phase::Running(machine) = &self.phase else { return };
         tracing::error!(error = %why, "the queue's store failed; it is opened again as soon as it can be");
         let carried = machine.carry();
-        self.shared.signal.show(self.shared.signal.pulse().idle());
+        self.shared.signal.show(self.shared.signal.pulse().down(Down::from(&why)));
         // The machine goes, but the store stays for those who read, until there is a better one.
         self.phase = Phase::Down { carried, why, tried: None };
     }
@@ -139,7 +140,9 @@ impl<O: Source> Writer<O> {
         let now = self.clock.elapsed();
         let Phase::Down { carried, why, tried } = &mut self.phase else { return };
         let too_soon = tried.is_some_and(|tried| now < tried.saturating_add(REOPEN_EVERY));
-        if too_soon || !self.source.has_room() {
+        // Any other failure has nothing to do with how full the disk is.
+        let full = matches!(why, StoreError::StorageFull) && !self.source.has_room();
+        if too_soon || full {
             return;
         }
         *tried = Some(now);
@@ -161,6 +164,7 @@ impl<O: Source> Writer<O> {
                 tracing::error!(%error, "the queue's store can't be opened yet");
                 if matches!(error, QueueError::StorageFull) {
                     *why = StoreError::StorageFull;
+                    self.shared.signal.show(self.shared.signal.pulse().down(Down::Full));
                 }
             }
         }
@@ -171,7 +175,7 @@ impl<O: Source> Writer<O> {
         let stood_down = match self.phase {
             Phase::Running(mut machine) => {
                 let stood_down = machine.stand_down().and_then(|()| Ok(machine.sync()?));
-                self.shared.signal.show(machine.pulse().idle());
+                self.shared.signal.show(machine.pulse().down(Down::Closed));
                 stood_down
             }
             Phase::Down { why, .. } => Err(why.into()),
@@ -190,9 +194,11 @@ fn serve_batch<S: Store>(machine: &mut Machine<S>, watchdog: &Watchdog, shared: 
         let answers: Vec<Answer> = works.into_iter().map(|work| work(Ok(&mut *machine))).collect();
         (answers, machine.sync())
     });
-    if synced.is_ok() {
-        shared.signal.show(machine.pulse());
-    }
+    // Before the answers: whoever was told of a failure finds it everywhere.
+    shared.signal.show(match &synced {
+        Ok(()) => machine.pulse(),
+        Err(why) => shared.signal.pulse().down(Down::from(why)),
+    });
     for answer in answers {
         answer(synced.clone());
     }

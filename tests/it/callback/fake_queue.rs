@@ -167,6 +167,9 @@ impl JobQueue for FakeQueue {
     async fn purge(&self, _: Timestamp, _: usize) -> Result<usize, QueueError> {
         unavailable()
     }
+    async fn drain_begins(&self) -> Result<(), QueueError> {
+        unavailable()
+    }
     async fn shutdown(&self) -> Result<(), QueueError> {
         unavailable()
     }

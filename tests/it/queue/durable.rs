@@ -108,6 +108,24 @@ async fn a_clean_stop_blames_nobody() -> Checked {
 }
 
 #[tokio::test]
+async fn a_server_that_dies_while_it_stops_blames_nobody_once() -> Checked {
+    let bench = Bench::sled()?;
+    let queue = bench.open_with(QueueSettings::default(), Blame::InFlight)?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    claim(&queue).await?;
+    queue.drain_begins().await?;
+    bench.crash(queue)?;
+    for crashes in [0, 1] {
+        let queue = bench.open_with(QueueSettings::default(), Blame::InFlight)?;
+        let job = queue.get(&id).await?.ok_or("it is unknown")?;
+        assert_eq!((job.state, job.attempts, job.crashes), (State::Pending, 0, crashes));
+        claim(&queue).await?;
+        bench.crash(queue)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn owed_callbacks_survive_a_crash() -> Checked {
     let bench = Bench::sled()?;
     let queue = bench.open()?;

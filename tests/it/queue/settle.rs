@@ -11,6 +11,7 @@ every_queue! {
     exhausted_retries_fail_with_the_last_error,
     failure_that_is_final_is_not_retried,
     failed_job_lists_what_was_stored_all_the_same,
+    attempt_that_stored_nothing_keeps_what_an_earlier_one_stored,
     files_can_be_named_after_a_failure_but_not_otherwise,
     crashes_make_poison,
     crash_on_the_last_attempt_fails_the_job,
@@ -95,6 +96,18 @@ async fn failed_job_lists_what_was_stored_all_the_same(bench: Bench) -> Checked 
     Ok(())
 }
 
+async fn attempt_that_stored_nothing_keeps_what_an_earlier_one_stored(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    let held = claim(&queue).await?;
+    queue.fail(&held.lease, broken_disk(), vec![file("one.jpg")], Retry::After(SECOND)).await?;
+    bench.clock.advance(SECOND);
+    let held = claim(&queue).await?;
+    queue.fail(&held.lease, broken_disk(), Vec::new(), Retry::Never).await?;
+    assert_eq!(queue.get(&id).await?.ok_or("it is unknown")?.files, [file("one.jpg")]);
+    Ok(())
+}
+
 async fn files_can_be_named_after_a_failure_but_not_otherwise(bench: Bench) -> Checked {
     let queue = bench.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("a", 3)]).await?;
@@ -163,5 +176,6 @@ async fn shut_down_queue_refuses_calls(bench: Bench) -> Checked {
     assert!(queue.enqueue(queued("a", 2)).await.is_err());
     assert!(queue.claim(1, SECOND).await.is_err());
     assert!(queue.get(&id).await.is_err());
+    assert!(queue.counts().await.is_err());
     Ok(())
 }
