@@ -158,6 +158,10 @@ impl App {
     /// Refuses new uploads, lets running jobs finish for `patience`, puts the rest back, closes.
     pub async fn stop(self, patience: Duration) {
         self.state.readiness.drain();
+        // Should whoever runs us lose patience and kill us, the jobs that were under way are not to blame.
+        if let Err(error) = self.state.queue.drain_begins().await {
+            warn!(%error, "can't note that the server is stopping");
+        }
         self.pool.drain(patience).await;
         self.stop_background.cancel();
         for task in self.background {
