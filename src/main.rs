@@ -10,6 +10,7 @@ use pixerve::app::{self, ServeOptions, TokenOptions};
 use pixerve::config::{Config, ConfigErrors, Warning};
 use pixerve::telemetry::{self, TelemetryError};
 use pixerve::version::VERSION_LINE;
+use pixerve::worker::sandbox;
 
 /// A self-hosted image-ingestion server: upload, convert, store, tell.
 #[derive(Parser)]
@@ -57,6 +58,13 @@ struct TokenArgs {
 const EXIT_PATIENCE: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    // A child reads no settings and no command line of a person's.
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(sandbox::SUBCOMMAND) {
+        return sandbox::child_main(&arguments.collect::<Vec<_>>());
+    }
+    // What whoever started us left open is none of our children's business. Our own descriptors never are.
+    close_fds::set_fds_cloexec(3, &[]);
     let cli = Cli::parse();
     match run(cli) {
         Ok(code) => code,

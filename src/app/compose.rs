@@ -30,7 +30,8 @@ use crate::running::Running;
 use crate::spool::{Spool, SpoolError};
 use crate::vault::{self, Sealer, SealingKeysError, Vault, VaultError};
 use crate::version::VERSION;
-use crate::worker::{Pool, ReconcileError, Rescuer, Scope, StartedPool, Stores, WorkerContext, reconcile};
+use crate::worker::sandbox::{Sandbox, SandboxMode, SandboxSettings};
+use crate::worker::{Pool, ReconcileError, Renderer, Rescuer, Scope, StartedPool, Stores, WorkerContext, reconcile};
 use crate::writer::{DirectServe, WriteError};
 
 /// Why the server didn't start: what was attempted, on what, and what to do.
@@ -59,6 +60,12 @@ pub enum StartError {
     Engine(String),
     #[error("can't listen on {addr}; is another server running there? PIXERVE_ADDR chooses another")]
     Listen { addr: SocketAddr, source: std::io::Error },
+    #[error(
+        "no child process can be started for jobs; PIXERVE_WORKER_SANDBOX=off does without, and without its protection"
+    )]
+    Sandbox(#[source] std::io::Error),
+    #[error("this system can't keep a job's child process from {0}; PIXERVE_WORKER_SANDBOX=on starts all the same")]
+    Confinement(String),
     #[error("a start-up task died: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -77,11 +84,13 @@ pub struct App {
 impl App {
     /// Starts everything. The port is bound last, when everything that was accepted before is accounted for.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        Self::start_at(config, Arc::new(System::new())).await
+        // Not by name: the file there may be another version's by now.
+        Self::start_with(config, Path::new("/proc/self/exe")).await
     }
 
-    /// Starts everything by this clock.
-    pub async fn start_at(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+    /// Starts everything, with this binary for the children that work on pixels.
+    pub async fn start_with(config: Config, program: &Path) -> Result<Self, StartError> {
+        let clock: SharedClock = Arc::new(System::new());
         make_dir(&config.storage.data_dir)?;
         make_dir(&config.storage.serve_dir)?;
         let Held { queue, vault, sealer, spool } = hold(&config, &clock).await?;
@@ -91,14 +100,13 @@ impl App {
 
         let running = Running::default();
         let pixel_limits = pixel_limits(&config);
-        let engine = Engine::new(config.worker.encode_threads, pixel_limits)
-            .map_err(|error| StartError::Engine(error.to_string()))?;
+        let renderer = renderer(&config, &clock, program).await?;
         let direct = DirectServe::open(&config.storage.serve_dir)?;
         let context = Arc::new(WorkerContext {
             queue: Arc::clone(&queue),
             spool: spool.clone(),
             running: running.clone(),
-            engine: Arc::new(engine),
+            renderer,
             stores: Stores::new(Arc::new(direct), Arc::clone(&vault), retry_settings(&config), store_timeouts(&config)),
             clock: Arc::clone(&clock),
             settings: worker_settings(&config),
@@ -187,6 +195,24 @@ impl App {
 /// The file in the data directory that holds what seals credentials.
 const SEALING_KEYS: &str = "vault.key";
 
+/// Where pixels are worked on.
+async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Result<Renderer, StartError> {
+    let (mode, threads, limits) = (config.worker.sandbox, config.worker.encode_threads, pixel_limits(config));
+    if mode == SandboxMode::Off {
+        warn!("jobs run in the server's own process: PIXERVE_WORKER_SANDBOX is off");
+        let engine = Engine::new(threads, limits).map_err(|error| StartError::Engine(error.to_string()))?;
+        return Ok(Renderer::InProcess(Arc::new(engine), Arc::clone(clock)));
+    }
+    let memory_max = config.worker.memory_max;
+    let sandbox = Sandbox::new(SandboxSettings { program: program.to_owned(), threads, limits, memory_max });
+    match sandbox.probe().await.map_err(StartError::Sandbox)?.gaps() {
+        Some(gaps) if mode == SandboxMode::Strict => return Err(StartError::Confinement(gaps)),
+        Some(gaps) => warn!("this system can't keep a job's child process from {gaps}"),
+        None => {}
+    }
+    Ok(Renderer::Caged(Arc::new(sandbox)))
+}
+
 /// What holds things across restarts.
 struct Held {
     queue: Arc<dyn JobQueue>,
@@ -198,9 +224,10 @@ struct Held {
 /// Opens queue, vault and spool, which wait for the disk.
 async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> {
     let (data_dir, settings, clock) = (config.storage.data_dir.clone(), queue_settings(config), Arc::clone(clock));
+    let blame = if config.worker.sandbox == SandboxMode::Off { Blame::InFlight } else { Blame::Nobody };
     spawn_blocking(move || {
         // The queue first: its lock is what keeps a second server out of the directory.
-        let queue = SledQueue::open(&data_dir.join("ConvertQueue.db"), settings, Arc::clone(&clock), Blame::InFlight)?;
+        let queue = SledQueue::open(&data_dir.join("ConvertQueue.db"), settings, Arc::clone(&clock), blame)?;
         for set_aside in queue.set_aside() {
             error!(
                 path = %set_aside.path.display(), why = set_aside.why,

@@ -15,6 +15,7 @@ use super::kind::{
 };
 use super::reader::Reader;
 use crate::telemetry::{self, Format, Rotation};
+use crate::worker::sandbox::SandboxMode;
 
 /// The most jobs at once.
 const WORKERS_MAX: usize = 10;
@@ -129,6 +130,10 @@ pub struct Worker {
     pub encode_threads: usize,
     /// For one attempt.
     pub job_timeout: Duration,
+    /// Whether jobs run in child processes.
+    pub sandbox: SandboxMode,
+    /// Bytes of memory of one child.
+    pub memory_max: u64,
 }
 
 /// How much a job may ask for.
@@ -244,6 +249,11 @@ fn read_worker(r: &mut Reader) -> Worker {
             threads => threads,
         },
         job_timeout: r.read("worker.job_timeout", &duration()),
+        sandbox: r.read(
+            "worker.sandbox",
+            &one_of(&[("on", SandboxMode::On), ("strict", SandboxMode::Strict), ("off", SandboxMode::Off)]),
+        ),
+        memory_max: r.read("worker.memory_max", &bytes()),
     }
 }
 

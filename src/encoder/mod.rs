@@ -20,6 +20,8 @@ pub use registry::Registry;
 pub use webp::Webp;
 pub use webp_animation::{AnimatedWebp, Frame};
 
+use serde::{Deserialize, Serialize};
+
 use crate::job::Format;
 
 /// Upright sRGB pixels, 8 bits a channel, rows top down without padding.
@@ -63,7 +65,7 @@ pub struct EncodeSettings {
 }
 
 /// Why encoding failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{format} of {width} x {height} pixels can't be made: {detail}")]
 pub struct EncodeError {
     /// The format.

@@ -1,11 +1,13 @@
 //! Why a job's pixels could not be made.
 
+use serde::{Deserialize, Serialize};
+
 use crate::encoder::EncodeError;
 
 use super::InspectError;
 
 /// Why rendering failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum PipelineError {
     /// The original can't be decoded.
     #[error("the image can't be decoded: {detail}")]

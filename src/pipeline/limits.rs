@@ -1,7 +1,9 @@
 //! How many pixels are too many.
 
+use serde::{Deserialize, Serialize};
+
 /// Limits on what is decoded and made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PixelLimits {
     /// Pixels of the source, summed over the frames that are decoded.
     pub source_pixels_max: u64,

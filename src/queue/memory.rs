@@ -90,8 +90,8 @@ impl JobQueue for MemoryQueue {
         self.with(|machine| machine.fail(lease, error, files, retry))
     }
 
-    async fn crashed(&self, lease: &Lease, error: JobError) -> Result<Settled, QueueError> {
-        self.with(|machine| machine.crashed(lease, error))
+    async fn crashed(&self, lease: &Lease, error: JobError, files: Vec<StoredFile>) -> Result<Settled, QueueError> {
+        self.with(|machine| machine.crashed(lease, error, files))
     }
 
     async fn release(&self, lease: &Lease) -> Result<Settled, QueueError> {

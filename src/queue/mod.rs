@@ -337,7 +337,8 @@ pub trait JobQueue: Send + Sync + 'static {
     ) -> Result<Settled, QueueError>;
 
     /// Counts a crash of the job's own child process, durably: back to its place as a suspect, or failed (`poison`).
-    async fn crashed(&self, lease: &Lease, error: JobError) -> Result<Settled, QueueError>;
+    /// `files` is what was stored all the same.
+    async fn crashed(&self, lease: &Lease, error: JobError, files: Vec<StoredFile>) -> Result<Settled, QueueError>;
 
     /// Gives a job back unharmed, the attempt refunded.
     async fn release(&self, lease: &Lease) -> Result<Settled, QueueError>;

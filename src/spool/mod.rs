@@ -126,10 +126,10 @@ impl Spool {
         self.job_dir(id).join(ORIGINAL)
     }
 
-    /// The uploaded bytes of an accepted job.
-    pub async fn read_original(&self, id: JobId) -> Result<Vec<u8>, SpoolError> {
+    /// The uploaded bytes of an accepted job, to be read from their start.
+    pub async fn open_original(&self, id: JobId) -> Result<File, SpoolError> {
         let path = self.original(id);
-        blocking(move || fs::read(&path).attempt("read", &path)).await
+        blocking(move || File::open(&path).attempt("open", &path)).await
     }
 
     /// What this job has written so far, ready to take more.

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
 use super::keeper::{Failure, Keeper};
+use super::renderer::{Order, Rendering};
+use super::sandbox::CageError;
 use super::{WorkerContext, retry};
 use crate::job::{JobError, JobRecord, State, StoredFile, VariantSpec};
-use crate::pipeline::{PipelineError, Rendered};
+use crate::pipeline::PipelineError;
 use crate::queue::{Claim, Lease, LeaseState, Retry, Settled};
 use crate::running::RunningJob;
 use crate::spool::SpoolError;
@@ -51,8 +52,8 @@ pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: Cancel
         }
         drop(renewal);
         drop(guard);
-        // A stopped job's pixels may still be worked on for a moment. Nothing comes of it, but the next job waits, so
-        // that there are never more of them in memory than there are workers.
+        // A stopped job's pixels may still be worked on for a moment, in this process. Nothing comes of it, but the next
+        // job waits, so that there are never more of them in memory than there are workers.
         if let Some(rendering) = rendering.filter(|_| !drain.is_cancelled()) {
             let _ = rendering.await;
         }
@@ -64,7 +65,16 @@ pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: Cancel
 /// How an attempt ended.
 enum Outcome {
     Completed(Vec<StoredFile>),
-    Failed { error: JobError, files: Vec<StoredFile>, retry: Retry },
+    Failed {
+        error: JobError,
+        files: Vec<StoredFile>,
+        retry: Retry,
+    },
+    /// The child that worked on it died.
+    Crashed {
+        error: JobError,
+        files: Vec<StoredFile>,
+    },
     Stopped,
 }
 
@@ -82,6 +92,7 @@ async fn settle(
             Outcome::Failed { error, files, retry } => {
                 context.queue.fail(lease, error.clone(), files.clone(), *retry).await
             }
+            Outcome::Crashed { error, files } => context.queue.crashed(lease, error.clone(), files.clone()).await,
             Outcome::Stopped => context.queue.release(lease).await,
         };
         match settled {
@@ -101,10 +112,10 @@ async fn settle(
 async fn leave(context: &WorkerContext, record: &JobRecord, outcome: &Outcome, settled: Settled) {
     match (settled, outcome) {
         (Settled::Applied(State::Completed), Outcome::Completed(files)) => info!(files = files.len(), "completed"),
-        (Settled::Applied(State::Failed), Outcome::Failed { error, .. }) => {
+        (Settled::Applied(State::Failed), Outcome::Failed { error, .. } | Outcome::Crashed { error, .. }) => {
             warn!(code = error.code, error = error.detail, "failed for good");
         }
-        (Settled::Applied(State::Pending), Outcome::Failed { error, .. }) => {
+        (Settled::Applied(State::Pending), Outcome::Failed { error, .. } | Outcome::Crashed { error, .. }) => {
             warn!(code = error.code, error = error.detail, "failed; will be tried again");
         }
         (Settled::Applied(state), _) => info!(%state, "put back"),
@@ -122,9 +133,6 @@ struct Attempt<'a> {
     running: Arc<RunningJob>,
     attempts: u32,
 }
-
-/// The thread that works on a job's pixels.
-type Rendering = JoinHandle<Result<(), PipelineError>>;
 
 impl Attempt<'_> {
     /// What is left in `rendering` when this returns goes on for a moment; nobody needs what comes of it.
@@ -153,9 +161,14 @@ impl Attempt<'_> {
         if missing.is_empty() {
             return Ok(());
         }
-        let source = self.context.spool.read_original(self.record.id).await.map_err(Failure::Spool)?;
-        let (thread, mut rendered) = self.render(source, missing.clone());
-        let thread = rendering.insert(thread);
+        let original = self.context.spool.open_original(self.record.id).await.map_err(Failure::Spool)?;
+        let (work, mut rendered) = self.context.renderer.start(Order {
+            original,
+            variants: missing.clone(),
+            stop: self.running.stop().clone(),
+            timeout: self.context.settings.job_timeout,
+        });
+        let work = rendering.insert(work);
         let mut puts = FuturesUnordered::new();
         let mut failure = None;
         let mut more = true;
@@ -164,7 +177,7 @@ impl Attempt<'_> {
             tokio::select! {
                 // When the job is stopped nothing new is begun, but what was begun is seen through.
                 () = self.running.stop().cancelled(), if more => more = false,
-                // A decoder in the middle of a picture can't be asked to stop, but it isn't waited for either.
+                // In this process a decoder can't be stopped in the middle of a picture, but it isn't waited for either.
                 () = &mut expired, if more => {
                     more = false;
                     failure = Some(Failure::Pixels(PipelineError::Cancelled));
@@ -184,40 +197,17 @@ impl Attempt<'_> {
         if self.running.stop().is_cancelled() {
             return Ok(());
         }
-        if !thread.is_finished() && expired.is_elapsed() {
+        if !work.is_finished() && expired.is_elapsed() {
             return Err(failure.unwrap_or(Failure::Pixels(PipelineError::Cancelled)));
         }
-        let outcome = thread.await;
+        let outcome = work.await;
         *rendering = None;
         match outcome {
             Ok(Ok(())) => failure.map_or(Ok(()), Err),
-            Ok(Err(error)) => Err(Failure::Pixels(error)),
+            Ok(Err(CageError::Pixels(error))) => Err(Failure::Pixels(error)),
+            Ok(Err(error)) => Err(Failure::Child(error)),
             Err(panic) => Err(Failure::Panicked(panic.to_string())),
         }
-    }
-
-    /// Starts the pixel work on a thread of its own; files come out of the channel as they are done.
-    fn render(
-        &self,
-        source: Vec<u8>,
-        variants: Vec<VariantSpec>,
-    ) -> (Rendering, mpsc::UnboundedReceiver<(usize, Rendered)>) {
-        // Unbounded, since a slow store must not hold up the encoders of all jobs; a job's own limits bound it.
-        let (deliver, delivered) = mpsc::unbounded_channel();
-        let engine = Arc::clone(&self.context.engine);
-        let clock = Arc::clone(&self.context.clock);
-        let deadline = clock.elapsed() + self.context.settings.job_timeout;
-        let stop = self.running.stop().clone();
-        let span = tracing::Span::current();
-        let thread = spawn_blocking(move || {
-            let _entered = span.entered();
-            let cancelled = || stop.is_cancelled() || clock.elapsed() >= deadline;
-            engine.render(&source, &variants, &cancelled, &|index, file| {
-                // Nobody listens once the job is stopped.
-                let _ = deliver.send((index, file));
-            })
-        });
-        (thread, delivered)
     }
 
     fn judge(&self, result: Result<(), Failure>, keeper: &Keeper<'_>) -> Outcome {
@@ -234,6 +224,10 @@ impl Attempt<'_> {
                 (JobError::new("timeout", format!("making the variants took longer than {secs} s")), false)
             }
             Failure::Pixels(error) => (JobError::new(error.code(), error.to_string()), error.can_pass_on_retry()),
+            Failure::Child(error @ CageError::Io { .. }) => (JobError::new("internal", with_source(&error)), true),
+            Failure::Child(error) => {
+                return Outcome::Crashed { error: JobError::new("crashed", error.to_string()), files };
+            }
             Failure::Panicked(detail) => (JobError::new("internal", detail), true),
             Failure::Store(error) => {
                 let code = if error.transient { "store_unreachable" } else { "store_refused" };
@@ -291,4 +285,9 @@ impl Drop for Renewal {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// An error and what it came from.
+fn with_source(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }

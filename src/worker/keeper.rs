@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::WorkerContext;
+use super::sandbox::CageError;
 use super::shelf::Shelf;
 use super::stores::Store;
 use crate::job::{ContentHash, JobRecord, StoredFile, VariantSpec, variant_name};
@@ -23,6 +24,8 @@ const PUTS_AT_ONCE: usize = 8;
 pub(super) enum Failure {
     Spool(SpoolError),
     Pixels(PipelineError),
+    /// The process that worked on the pixels, not the pixels.
+    Child(CageError),
     Panicked(String),
     Store(WriteError),
 }

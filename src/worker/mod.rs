@@ -4,13 +4,16 @@ mod attempt;
 mod keeper;
 mod pool;
 mod reconcile;
+mod renderer;
 mod rescuer;
 mod retry;
+pub mod sandbox;
 mod shelf;
 mod stores;
 
 pub use pool::{Pool, StartedPool};
 pub use reconcile::{ReconcileError, Scope, reconcile};
+pub use renderer::Renderer;
 pub use rescuer::Rescuer;
 pub use stores::Stores;
 
@@ -18,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
-use crate::pipeline::Engine;
 use crate::queue::JobQueue;
 use crate::running::Running;
 use crate::spool::Spool;
@@ -62,7 +64,7 @@ pub struct WorkerContext {
     /// Where a job in work is known.
     pub running: Running,
     /// Pixels.
-    pub engine: Arc<Engine>,
+    pub renderer: Renderer,
     /// Where files go.
     pub stores: Stores,
     /// The time.

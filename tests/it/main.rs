@@ -11,6 +11,7 @@ mod kill;
 mod pixels;
 mod queue;
 mod restart;
+mod sandbox;
 mod tour;
 mod vault;
 mod writer;

@@ -41,8 +41,16 @@ impl<S: Store> Machine<S> {
         }
     }
 
-    pub(in crate::queue) fn crashed(&mut self, lease: &Lease, error: JobError) -> Result<Settled, QueueError> {
+    pub(in crate::queue) fn crashed(
+        &mut self,
+        lease: &Lease,
+        error: JobError,
+        files: Vec<StoredFile>,
+    ) -> Result<Settled, QueueError> {
         let Some(mut stored) = self.held(lease)? else { return Ok(Settled::Stale) };
+        if !files.is_empty() {
+            stored.job.files = files;
+        }
         stored.job.crashes += 1;
         stored.job.error = Some(error);
         if stored.job.crashes >= self.settings.crashes_max {

@@ -91,9 +91,9 @@ impl JobQueue for SledQueue {
         self.link.call(move |machine| machine.fail(&lease, error, files, retry)).await
     }
 
-    async fn crashed(&self, lease: &Lease, error: JobError) -> Result<Settled, QueueError> {
+    async fn crashed(&self, lease: &Lease, error: JobError, files: Vec<StoredFile>) -> Result<Settled, QueueError> {
         let lease = lease.clone();
-        self.link.call(move |machine| machine.crashed(&lease, error)).await
+        self.link.call(move |machine| machine.crashed(&lease, error, files)).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<Settled, QueueError> {

@@ -140,7 +140,7 @@ impl JobQueue for FakeQueue {
     async fn fail(&self, _: &Lease, _: JobError, _: Vec<StoredFile>, _: Retry) -> Result<Settled, QueueError> {
         unavailable()
     }
-    async fn crashed(&self, _: &Lease, _: JobError) -> Result<Settled, QueueError> {
+    async fn crashed(&self, _: &Lease, _: JobError, _: Vec<StoredFile>) -> Result<Settled, QueueError> {
         unavailable()
     }
     async fn release(&self, _: &Lease) -> Result<Settled, QueueError> {

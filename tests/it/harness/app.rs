@@ -22,6 +22,8 @@ pub(crate) struct TestApp {
     app: Option<App>,
     api: Api,
     settings: Vec<(String, String)>,
+    /// What works on pixels.
+    program: PathBuf,
     dirs: TempDir,
 }
 
@@ -33,6 +35,11 @@ impl TestApp {
 
     /// The same with further settings, by their environment variables.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_on(env!("CARGO_BIN_EXE_pixerve").into(), settings).await
+    }
+
+    /// The same with another program for the children that work on pixels.
+    pub(crate) async fn start_on(program: PathBuf, settings: &[(&str, &str)]) -> Self {
         let dirs = tempfile::tempdir().expect("a temporary directory");
         let mut all: Vec<(String, String)> = [
             ("PIXERVE_ADDR", "127.0.0.1:0"),
@@ -47,13 +54,13 @@ impl TestApp {
         for (name, dir) in [("PIXERVE_DATA_DIR", "data"), ("PIXERVE_SERVE_DIR", "serve")] {
             all.push((name.to_owned(), dirs.path().join(dir).display().to_string()));
         }
-        let mut test = Self { app: None, api: Api::default(), settings: all, dirs };
+        let mut test = Self { app: None, api: Api::default(), settings: all, program, dirs };
         test.boot().await;
         test
     }
 
     async fn boot(&mut self) {
-        let app = App::start(self.config()).await.expect("the server starts");
+        let app = App::start_with(self.config(), &self.program).await.expect("the server starts");
         self.api.at(app.addr());
         self.app = Some(app);
     }

@@ -108,6 +108,11 @@ impl Running {
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM: it may take its time.
     pub(crate) fn terminate(&self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");

@@ -141,7 +141,7 @@ async fn stale_token_can_neither_release_nor_crash(bench: Bench) -> Checked {
     let queue = bench.open()?;
     let [lost, taken] = lost_and_taken(&bench, &queue).await?;
     assert_eq!(queue.release(&lost.lease).await?, Settled::Stale);
-    assert_eq!(queue.crashed(&lost.lease, broken_disk()).await?, Settled::Stale);
+    assert_eq!(queue.crashed(&lost.lease, broken_disk(), Vec::new()).await?, Settled::Stale);
     nothing_to_claim(&queue).await?;
     complete(&queue, &taken).await
 }

@@ -165,7 +165,7 @@ async fn suspect_runs_alone_where_jobs_run_in_process(bench: Bench) -> Checked {
     let queue = bench.open_with(QueueSettings::default(), Blame::InFlight)?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("b", 3)]).await?;
     let (suspect, other) = (claim(&queue).await?, claim(&queue).await?);
-    queue.crashed(&suspect.lease, broken_disk()).await?;
+    queue.crashed(&suspect.lease, broken_disk(), Vec::new()).await?;
     nothing_to_claim(&queue).await?;
     complete(&queue, &other).await?;
     let alone = queue.claim(10, LEASE).await?;
@@ -181,7 +181,7 @@ async fn job_that_crashed_its_own_child_halts_nobody(bench: Bench) -> Checked {
     enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("b", 3)]).await?;
     let crashed = claim(&queue).await?;
     claim(&queue).await?;
-    queue.crashed(&crashed.lease, broken_disk()).await?;
+    queue.crashed(&crashed.lease, broken_disk(), Vec::new()).await?;
     assert_eq!(claim_order(&queue).await?.len(), 2);
     Ok(())
 }

@@ -65,7 +65,7 @@ async fn take(step: Step, bench: &Bench, queue: &Queue, claims: &mut Vec<Claim>)
         }
         Step::Crash { nth: n } => {
             if let Some(lease) = nth(n) {
-                queue.crashed(&lease, broken_disk()).await?;
+                queue.crashed(&lease, broken_disk(), Vec::new()).await?;
             }
         }
         Step::Release { nth: n } => {

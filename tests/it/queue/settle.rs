@@ -137,7 +137,7 @@ async fn crashes_make_poison(bench: Bench) -> Checked {
         let held = claim(&queue).await?;
         assert_eq!((held.job.record.id, held.job.crashes), (ids[0], crash - 1));
         let expected = if crash < 3 { State::Pending } else { State::Failed };
-        assert_eq!(queue.crashed(&held.lease, signal.clone()).await?, Settled::Applied(expected));
+        assert_eq!(queue.crashed(&held.lease, signal.clone(), Vec::new()).await?, Settled::Applied(expected));
     }
     let error = queue.get(&ids[0]).await?.and_then(|job| job.error).ok_or("it doesn't say why")?;
     assert_eq!(error.code, "poison");
@@ -152,7 +152,7 @@ async fn crash_on_the_last_attempt_fails_the_job(bench: Bench) -> Checked {
     enqueue(&queue, &queued("a", 1)).await?;
     for expected in [State::Pending, State::Failed] {
         let held = claim(&queue).await?;
-        assert_eq!(queue.crashed(&held.lease, broken_disk()).await?, Settled::Applied(expected));
+        assert_eq!(queue.crashed(&held.lease, broken_disk(), Vec::new()).await?, Settled::Applied(expected));
     }
     Ok(())
 }

@@ -1,0 +1,72 @@
+//! The child's side: shut the doors, take the order, work, hand over.
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use super::confine;
+use super::protocol::{self, Order, Report};
+use crate::pipeline::{Engine, PipelineError, Rendered};
+
+/// The hidden subcommand under which the binary is a child.
+pub const SUBCOMMAND: &str = "render-child";
+
+/// Behind the subcommand: report how well the child is confined, and end.
+pub(super) const PROBE: &str = "probe";
+
+/// What the child does: everything, between its start and its end.
+#[must_use]
+pub fn child_main(arguments: &[String]) -> ExitCode {
+    let outcome = confine::enter().and_then(|layers| match arguments {
+        [probe] if probe == PROBE => protocol::write(&mut io::stdout().lock(), &confine::probe(layers)),
+        _ => work(),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work() -> io::Result<()> {
+    let mut input = io::stdin().lock();
+    let order: Order = protocol::read(&mut input)?;
+    confine::cap_memory(order.memory_max)?;
+    let mut source = Vec::new();
+    source.try_reserve_exact(usize::try_from(order.source_bytes).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
+    input.take(order.source_bytes).read_to_end(&mut source)?;
+    let output = Mutex::new(io::stdout());
+    let report = match render(&source, &order, &output) {
+        Ok(()) => Report::Done,
+        Err(error) => Report::Failed(error),
+    };
+    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+    protocol::write(&mut *output, &report)?;
+    output.flush()
+}
+
+fn render(source: &[u8], order: &Order, output: &Mutex<impl Write + Send>) -> Result<(), PipelineError> {
+    let engine = Engine::new(order.threads, order.limits).map_err(|error| PipelineError::Panicked {
+        detail: format!("the encoding threads can't be started: {error}"),
+    })?;
+    let deliver = |index, file: Rendered| {
+        // Whoever reads is gone: the server has died or given up, and nobody wants what is left.
+        if hand_over(index, &file, output).is_err() {
+            std::process::exit(1);
+        }
+    };
+    engine.render(source, &order.variants, &|| false, &deliver)
+}
+
+fn hand_over(index: usize, file: &Rendered, output: &Mutex<impl Write>) -> io::Result<()> {
+    let Rendered { width, height, bytes } = file;
+    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+    protocol::write(
+        &mut *output,
+        &Report::Variant { index, width: *width, height: *height, bytes: bytes.len() as u64 },
+    )?;
+    output.write_all(bytes)?;
+    output.flush()
+}

@@ -1,0 +1,134 @@
+//! Doors that are shut.
+
+use std::process::Command;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::Impostor;
+use crate::harness::app::{TestApp, breathe, small_job};
+use crate::harness::picture::{jpeg, png};
+use crate::harness::process::Home;
+use crate::harness::token::Claims;
+
+/// What a child says of its own confinement.
+fn probe() -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_pixerve")).args(["render-child", "probe"]).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout[4..]).expect("JSON behind its length")
+}
+
+#[test]
+fn a_child_can_open_no_file_and_no_socket_and_start_nothing_and_not_grow_for_ever() {
+    let found = probe();
+    for door in ["seccomp", "files", "network", "programs", "memory"] {
+        assert_eq!(found[door], true, "{door} in {found}");
+    }
+}
+
+/// The children of a process, by their ids.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).collect()
+}
+
+/// A job that takes a debug build seconds.
+fn long_job() -> Value {
+    json!({ "directHost": true, "formats": { "avif": { "settings": { "speed": 1 }, "sizes": [[1200]] } } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_has_no_environment_no_arguments_and_no_descriptors_of_the_servers() {
+    let home = Home::new(&[("PIXERVE_WORKER_SANDBOX", "strict")]);
+    let server = home.start().await;
+    let accepted = server.accepted("me", long_job(), "a.png", png(1200, 900, 1)).await;
+    let child = loop {
+        if let Some(child) = children(server.id()).first() {
+            break *child;
+        }
+        breathe().await;
+    };
+    // Between fork and exec a child still looks like its parent.
+    let read = |what: &str| std::fs::read(format!("/proc/{child}/{what}"));
+    while !read("cmdline").expect("it runs").ends_with(b"render-child\0") {
+        breathe().await;
+    }
+    assert_eq!(String::from_utf8_lossy(&read("environ").expect("it runs")), "");
+    let open = std::fs::read_dir(format!("/proc/{child}/fd")).expect("it runs").flatten();
+    let targets: Vec<String> =
+        open.filter_map(|fd| Some(std::fs::read_link(fd.path()).ok()?.display().to_string())).collect();
+    assert!(!targets.is_empty() && targets.iter().all(|target| target.starts_with("pipe:")), "{targets:?}");
+
+    let path = format!("/cancel?hash={}", accepted["hash"].as_str().expect("a hash"));
+    let token = Claims::of("me").job(long_job()).sign();
+    let response = server.request(Method::DELETE, &path).bearer_auth(token).send().await.expect("an answer");
+    assert_eq!(response.status(), 204);
+    while !children(server.id()).is_empty() {
+        breathe().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_takes_its_children_along() {
+    let home = Home::new(&[]);
+    let server = home.start().await;
+    server.accepted("me", long_job(), "a.png", png(1200, 900, 1)).await;
+    let child = loop {
+        if let Some(child) = children(server.id()).first() {
+            break *child;
+        }
+        breathe().await;
+    };
+    server.kill();
+    // Gone, or a zombie that nobody has collected yet.
+    let is_alive = || {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, after)| !after.starts_with('Z'))
+    };
+    while is_alive() {
+        breathe().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_child_makes_is_what_the_server_would_make_itself() {
+    let job = json!({ "directHost": true, "formats": {
+        "jpg": { "sizes": [[120], [60]] }, "webp": { "sizes": [[90]] }, "png": { "sizes": [[50]] }, "avif": { "sizes": [[40]] }
+    } });
+    let mut made = Vec::new();
+    for mode in ["strict", "off"] {
+        let app = TestApp::start_with(&[("PIXERVE_WORKER_SANDBOX", mode)]).await;
+        let status = app.done("me", job.clone(), "a.jpg", jpeg(200, 150, 4)).await;
+        assert_eq!(status["state"], "completed", "{status}");
+        made.push(status["files"].clone());
+    }
+    assert_eq!(made[0], made[1]);
+    assert_eq!(made[0].as_array().map(Vec::len), Some(5));
+}
+
+/// What a child would say with this JSON, as a format of `printf`.
+fn message(json: &str) -> String {
+    format!(r"\{:03o}\000\000\000{json}", json.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_breaks_its_protocol_is_not_believed() {
+    let variant = |index: u32, bytes: u64| {
+        message(&json!({ "Variant": { "index": index, "width": 1, "height": 1, "bytes": bytes } }).to_string())
+    };
+    for said in [
+        // A header of 4 GiB; a variant that was not asked for; too large a file; an end before any file; no JSON.
+        r"\377\377\377\377".to_owned(),
+        variant(7, 3) + "abc",
+        variant(0, 1 << 40) + "abc",
+        message(r#""Done""#),
+        message("oops"),
+    ] {
+        let impostor = Impostor::new(&format!("printf '{said}'; cat >/dev/null"));
+        let app = TestApp::start_on(impostor.path(), &[("PIXERVE_QUEUE_CRASHES_MAX", "1")]).await;
+        let status = app.done("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
+        assert_eq!(status["state"], "failed", "{status}");
+        assert!(status["error"].as_str().is_some_and(|error| error.contains("broke its protocol")), "{status}");
+    }
+}

@@ -1,0 +1,53 @@
+//! Children that die.
+
+use super::Impostor;
+use crate::harness::app::{TestApp, files_below, small_job};
+use crate::harness::picture::{jpeg, png};
+
+/// A child that kills itself if its job's original is a PNG, and is a good one otherwise.
+fn allergic_to_png() -> Impostor {
+    let real = env!("CARGO_BIN_EXE_pixerve");
+    Impostor::new(&format!(
+        "input=$(mktemp); cat >\"$input\"; if grep -qa IHDR \"$input\"; then rm \"$input\"; kill -9 $$; fi
+         {real} \"$@\" <\"$input\"; code=$?; rm \"$input\"; exit $code"
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_kills_its_child_fails_after_three_and_the_others_finish() {
+    let impostor = allergic_to_png();
+    let app = TestApp::start_on(impostor.path(), &[]).await;
+    let poison = app.accepted("me", small_job(), "a.png", png(40, 30, 1)).await;
+    for seed in 0..5 {
+        let status = app.done("me", small_job(), "a.jpg", jpeg(40, 30, seed)).await;
+        assert_eq!(status["state"], "completed", "{status}");
+    }
+    let status = app.ended(&poison).await;
+    assert_eq!((&status["state"], &status["attempt"]), (&"failed".into(), &3.into()), "{status}");
+    let error = status["error"].as_str().expect("an error");
+    assert!(error.contains("took its worker down 3 times") && error.contains("killed by signal 9"), "{error}");
+    assert_eq!(files_below(&app.serve_dir()).len(), 5);
+    assert_eq!(files_below(&app.data_dir().join("spool")), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_wants_more_memory_than_it_may_have_costs_its_job_alone() {
+    let app = TestApp::start_with(&[("PIXERVE_WORKER_MEMORY_MAX", "48MiB")]).await;
+    // 30 MP of one colour: small on the wire, 90 MB in memory.
+    let huge = png_of_one_colour(6000, 5000);
+    let status = app.done("me", small_job(), "a.png", huge).await;
+    assert_eq!(status["state"], "failed", "{status}");
+    let status = app.done("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
+    assert_eq!(status["state"], "completed", "{status}");
+}
+
+fn png_of_one_colour(width: u32, height: u32) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_compression(png::Compression::Fastest);
+    let mut writer = encoder.write_header().expect("a header");
+    writer.write_image_data(&vec![90; width as usize * height as usize * 3]).expect("pixels");
+    writer.finish().expect("an end");
+    file
+}

@@ -1,0 +1,30 @@
+//! Children that work on pixels: what they can't do, and what it costs when one dies.
+
+mod confined;
+mod deaths;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+/// A program in the place of ours: like it when it is probed, otherwise this shell script.
+struct Impostor {
+    dir: TempDir,
+}
+
+impl Impostor {
+    fn new(script: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let real = env!("CARGO_BIN_EXE_pixerve");
+        let text = format!("#!/bin/sh\nPATH=/usr/bin:/bin\n[ \"$2\" = probe ] && exec {real} \"$@\"\n{script}\n");
+        let path = dir.path().join("program");
+        std::fs::write(&path, text).expect("a script");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("it can be run");
+        Self { dir }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("program")
+    }
+}
