@@ -11,6 +11,7 @@
 mod compact;
 mod engine;
 mod place;
+mod segments;
 
 use std::fs::File;
 use std::io;

@@ -5,10 +5,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::place::{self, Place};
+use super::segments;
 use super::{DatabaseError, RELEASE_PATIENCE};
 
 /// A database that a burst once filled shrinks again only with large segments. Fixed for a database's life.
-const SEGMENT_BYTES: usize = 8 << 20;
+pub(super) const SEGMENT_BYTES: usize = 8 << 20;
 const CACHE_BYTES: u64 = 64 << 20;
 const FLUSH_EVERY_MS: u64 = 500;
 
@@ -47,9 +48,12 @@ pub(super) fn open(place: &Place) -> Result<sled::Db, Attempt> {
     .unwrap_or_else(|| Err(Attempt::Failed(DatabaseError::AlreadyRunning { path: place.dir().to_owned() })))
 }
 
-/// Opens an existing database and reads all of it. sled opens some damaged files as empty ones without an error, and
-/// some that it can't read to the end.
+/// Opens an existing database and reads all of it. sled opens some damaged files as empty ones without an error, some
+/// that it can't read to the end, and passes over segments whose header is damaged.
 pub(super) fn open_and_check(place: &Place) -> Result<Checked, Attempt> {
+    if let Some(offset) = segments::damaged_header(place)? {
+        return Err(Attempt::Damaged(format!("the header of the segment at byte {offset} is damaged")));
+    }
     let engine = open(place)?;
     match check(&engine, place) {
         Ok(live_bytes) => Ok(Checked { engine, live_bytes }),
