@@ -14,8 +14,8 @@ use super::CLOSE_PATIENCE;
 use super::headers::SealedHeaders;
 use super::listener::listen;
 use super::settings::{
-    auth_settings, callback_settings, connection_limits, http_settings, pixel_limits, queue_settings, retry_settings,
-    store_timeouts, worker_settings,
+    auth_settings, callback_settings, connection_limits, http_settings, pixel_limits, queue_settings, rate_settings,
+    retry_settings, store_timeouts, worker_settings,
 };
 use crate::auth::{Authenticator, KeyRing, KeyRingError};
 use crate::callback::{Courier, Outbox, SystemResolver};
@@ -25,7 +25,7 @@ use crate::job::SpecLimits;
 use crate::pipeline::Engine;
 use crate::queue::sled::SledQueue;
 use crate::queue::{Blame, JobQueue, QueueError};
-use crate::routes::{AppParts, AppState, Readiness, files, router};
+use crate::routes::{AppParts, AppState, Rates, Readiness, files, router};
 use crate::running::Running;
 use crate::spool::{Spool, SpoolError};
 use crate::vault::{self, Sealer, SealingKeysError, Vault, VaultError};
@@ -120,6 +120,7 @@ impl App {
             auth: Authenticator::new(keys, auth_settings(&config)),
             clock: Arc::clone(&clock),
             http: http_settings(&config),
+            rates: Rates::new(rate_settings(&config)),
             spec_limits: SpecLimits { variants_max: config.pixels.variants_max },
             pixel_limits,
             store_timeouts: store_timeouts(&config),

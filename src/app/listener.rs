@@ -19,9 +19,12 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, warn};
+
+use crate::routes::Peer;
 
 /// Bounds of a connection.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub(super) struct ConnectionLimits {
     pub headers_bytes_max: u32,
     /// Headers of a request.
     pub headers_max: usize,
+    /// For a client that takes nothing of an answer.
+    pub write_timeout: Duration,
 }
 
 /// Between two pings on an HTTP/2 connection, and for the answer to one.
@@ -58,11 +63,13 @@ pub(super) async fn listen(listener: TcpListener, router: Router, limits: Connec
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok((stream, peer, place)) => {
                 let connection = Connection {
                     builder: Arc::clone(&builder),
                     router: router.clone(),
                     first_head_timeout: limits.header_timeout,
+                    write_timeout: limits.write_timeout,
+                    peer,
                     place,
                 };
                 connection.start(stream, graceful.watcher());
@@ -102,36 +109,42 @@ fn builder(limits: &ConnectionLimits) -> Builder<TokioExecutor> {
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
+) -> std::io::Result<(TcpStream, Peer, Option<OwnedSemaphorePermit>)> {
     // The semaphore is never closed; without a permit the connection would only be uncounted.
     let place = Arc::clone(places).acquire_owned().await.ok();
-    let (stream, _) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, Peer(peer), place))
 }
 
 struct Connection {
     builder: Arc<Builder<TokioExecutor>>,
     router: Router,
     first_head_timeout: Duration,
+    write_timeout: Duration,
+    peer: Peer,
     place: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
     fn start(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
-        let Self { builder, router, first_head_timeout, place } = self;
+        let Self { builder, router, first_head_timeout, write_timeout, peer, place } = self;
         tokio::spawn(async move {
             // Taken along: the place is free again when this task ends.
             let _place = place;
             let spoke = Arc::new(AtomicBool::new(false));
             let service = {
                 let (router, spoke) = (router, Arc::clone(&spoke));
-                service_fn(move |request: Request<Incoming>| {
+                service_fn(move |mut request: Request<Incoming>| {
                     spoke.store(true, Ordering::Relaxed);
+                    request.extensions_mut().insert(peer);
                     answer(router.clone(), request)
                 })
             };
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            // Who reads nothing would hold a place, and what is to be sent, for as long as they like.
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(write_timeout));
+            let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
             tokio::select! {
                 served = watcher.watch(connection) => if let Err(error) = served {
                     debug!(error = %error, "a connection broke");

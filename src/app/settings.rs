@@ -7,7 +7,7 @@ use crate::callback::CallbackSettings;
 use crate::config::Config;
 use crate::pipeline::PixelLimits;
 use crate::queue::QueueSettings;
-use crate::routes::HttpSettings;
+use crate::routes::{HttpSettings, RateSettings};
 use crate::worker::WorkerSettings;
 use crate::writer::{RetrySettings, StoreTimeouts};
 
@@ -20,6 +20,7 @@ pub(super) fn connection_limits(config: &Config) -> ConnectionLimits {
         http2_streams_max: config.server.http2_streams_max,
         headers_bytes_max: config.server.headers_bytes_max,
         headers_max: config.server.headers_max,
+        write_timeout: config.server.write_timeout,
     }
 }
 
@@ -34,6 +35,14 @@ pub(super) fn http_settings(config: &Config) -> HttpSettings {
         data_dir: config.storage.data_dir.clone(),
         queue_depth_max: config.queue.depth_max,
         workers: config.worker.max_workers,
+    }
+}
+
+pub(super) fn rate_settings(config: &Config) -> RateSettings {
+    RateSettings {
+        per_address: config.server.rate_per_address,
+        per_user: config.server.rate_per_user,
+        trusted_proxies: config.server.trusted_proxies.clone(),
     }
 }
 

@@ -125,7 +125,7 @@ pub(super) fn count<T: FromStr + Default + PartialEq + 'static>() -> Kind<T> {
 }
 
 /// A whole number, zero included.
-pub(super) fn count_or_zero() -> Kind<usize> {
+pub(super) fn count_or_zero<T: FromStr + 'static>() -> Kind<T> {
     Kind::of_text("a whole number of at least 0", |text| text.parse().ok())
 }
 

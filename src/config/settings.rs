@@ -54,6 +54,14 @@ pub struct Server {
     pub body_grace: Duration,
     /// Bytes a second on average.
     pub body_rate_min: u64,
+    /// For a client that takes nothing of an answer.
+    pub write_timeout: Duration,
+    /// Requests a second of one address; 0 for no limit.
+    pub rate_per_address: u32,
+    /// Uploads a second of one user; 0 for no limit.
+    pub rate_per_user: u32,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Bytes of an uploaded file.
     pub body_bytes_max: u64,
     /// Connections open at once.
@@ -197,6 +205,10 @@ fn read_server(r: &mut Reader) -> Server {
         header_timeout: r.read("server.header_timeout", &duration()),
         body_grace: r.read("server.body_grace", &duration()),
         body_rate_min: r.read("server.body_rate_min", &bytes()),
+        write_timeout: r.read("server.write_timeout", &duration()),
+        rate_per_address: r.read("server.rate_per_address", &count_or_zero()),
+        rate_per_user: r.read("server.rate_per_user", &count_or_zero()),
+        trusted_proxies: r.read("server.trusted_proxies", &networks()),
         body_bytes_max: r.read("server.body_bytes_max", &bytes()),
         connections_max: r.read("server.connections_max", &count()),
         http2_streams_max: r.read("server.http2_streams_max", &count()),

@@ -7,6 +7,7 @@ mod extract;
 pub mod files;
 mod health;
 mod problem;
+mod rate;
 mod records;
 mod register;
 mod state;
@@ -15,6 +16,7 @@ mod upload;
 mod version;
 
 pub use problem::Refusal;
+pub use rate::{Peer, RateSettings, Rates};
 pub use state::{AppParts, AppState, HttpSettings, Readiness};
 
 use axum::Router;
@@ -26,7 +28,8 @@ use crate::job::JobId;
 
 /// Every route. `files` serves what direct hosting stored.
 ///
-/// From the outside in: the access log sees everything, a panic becomes a 500 that it logs, then the routes.
+/// From the outside in: the access log sees everything, a panic becomes a 500 that it logs, then the routes, those that
+/// cost something behind a limit for each address.
 pub fn router(state: AppState, files: Router) -> Router {
     Router::new()
         .route("/upload", post(upload::upload))
@@ -37,6 +40,7 @@ pub fn router(state: AppState, files: Router) -> Router {
         .route("/failures", get(records::failures))
         .route("/failures/list", get(records::failures_list))
         .route("/register", post(register::register).get(register::list).delete(register::deregister))
+        .route_layer(from_fn_with_state(state.clone(), rate::limit_address))
         .route("/health", get(health::health))
         .route("/version", get(version::version))
         .method_not_allowed_fallback(method_not_allowed)

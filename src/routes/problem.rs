@@ -62,6 +62,11 @@ pub enum Refusal {
     File(std::io::Error),
     /// A store refused the probe.
     StoreRefused(WriteError),
+    /// More requests, or uploads, than one may make in a second.
+    TooManyRequests {
+        /// When the next will be answered.
+        retry_after_secs: u64,
+    },
     /// The server is stopping.
     Draining,
     /// The disk has less free space than is kept.
@@ -159,6 +164,11 @@ impl Refusal {
                 "The store didn't take a probe object",
                 error.to_string(),
             ),
+            Self::TooManyRequests { retry_after_secs } => {
+                let detail = "they come faster than one address, or one user, may send them; slow down";
+                Answer::new(S::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests", detail)
+                    .retry_after(*retry_after_secs)
+            }
             Self::Draining => {
                 let detail = "the server is stopping and takes no new uploads; try again in a moment";
                 Answer::new(S::SERVICE_UNAVAILABLE, "draining", "The server is stopping", detail)

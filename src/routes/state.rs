@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::Rates;
 use crate::auth::Authenticator;
 use crate::clock::{SharedClock, Timestamp};
 use crate::job::SpecLimits;
@@ -73,6 +74,7 @@ pub struct AppParts {
     pub auth: Authenticator,
     pub clock: SharedClock,
     pub http: HttpSettings,
+    pub rates: Rates,
     pub spec_limits: SpecLimits,
     pub pixel_limits: PixelLimits,
     pub store_timeouts: StoreTimeouts,

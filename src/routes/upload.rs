@@ -96,6 +96,7 @@ struct Ticket {
 impl Ticket {
     fn check(state: &AppState, token: &str) -> Result<Self, Refusal> {
         let Verified { owner, claims, .. } = verify(state, token)?;
+        state.rates.count_upload(&owner)?;
         let job = ParsedJob::from_claim(claims.get("job"), state.spec_limits)?;
         let mut errors = ClaimErrors::default();
         for key in &job.spec.storage {

@@ -3,6 +3,7 @@
 mod cancel;
 mod connection;
 mod health;
+mod rate;
 mod records;
 mod register;
 mod slow;
