@@ -7,6 +7,9 @@
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
+#[path = "../it/pixels/ciede.rs"]
+#[expect(dead_code, reason = "tests use more of it")]
+mod ciede;
 #[path = "corpus/child.rs"]
 mod child;
 #[path = "corpus/difference.rs"]

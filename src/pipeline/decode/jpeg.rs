@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use zune_core::bytestream::{ZByteReaderTrait, ZCursor};
+use zune_core::bytestream::ZByteReaderTrait;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
@@ -19,11 +19,10 @@ pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<Decoded, PipelineE
     let structure = Structure::of(source);
     structure.check_scans()?;
     let reached = Cell::new(false);
-    let file = match structure.end {
-        Some(end) => &source[..end],
-        None if tolerant => return run(ZCursor::new(source), &structure, false).map_err(PipelineError::bad_image),
-        None => return Err(PipelineError::Truncated),
-    };
+    if structure.end.is_none() && !tolerant {
+        return Err(PipelineError::Truncated);
+    }
+    let file = &source[..structure.end.unwrap_or(structure.walked)];
     let outcome = match run(Fenced::new(file, &reached), &structure, !tolerant) {
         // The strict mode notices damage that the other paints grey, but it also refuses bytes between segments, which
         // are common and harmless.

@@ -21,6 +21,8 @@ pub(super) struct Structure {
     pub(super) scans: usize,
     /// Where the end-of-image marker is.
     pub(super) end: Option<usize>,
+    /// Up to where there is nothing but whole segments and entropy-coded data.
+    pub(super) walked: usize,
     /// Whether Adobe's marker is there.
     pub(super) adobe: bool,
     pub(super) jfif: bool,
@@ -88,8 +90,10 @@ impl Structure {
         let mut scan: Option<Scan> = None;
         loop {
             // Outside segments: entropy-coded data, stuffed zeros and fill bytes.
+            self.walked = source.len();
             at += memchr(0xFF, source.get(at..)?)?;
             let marker = at;
+            self.walked = marker;
             at += source[at..].iter().take_while(|byte| **byte == 0xFF).count();
             let code = *source.get(at)?;
             at += 1;
