@@ -7,11 +7,11 @@
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
+#[path = "corpus/child.rs"]
+mod child;
 #[path = "../it/pixels/ciede.rs"]
 #[expect(dead_code, reason = "tests use more of it")]
 mod ciede;
-#[path = "corpus/child.rs"]
-mod child;
 #[path = "corpus/difference.rs"]
 mod difference;
 #[path = "corpus/expected.rs"]
@@ -61,7 +61,8 @@ fn main() -> ExitCode {
             fault(&report)
         } else {
             let theirs = references.get(file);
-            let difference = theirs.and_then(|theirs| difference(&target, theirs));
+            let gamma = reference::gamma(&root.join(file));
+            let difference = theirs.and_then(|theirs| difference(&target, theirs, gamma));
             row(file, &report, difference.as_ref())
         };
         if let Some(why) = wrong {
@@ -167,8 +168,8 @@ fn files(root: &Path) -> Vec<PathBuf> {
             let path = entry.path();
             if path.is_dir() {
                 left.push(path);
-            } else if !matches!(path.extension().and_then(|e| e.to_str()), Some("md" | "README" | "bin"))
-                && path.file_name().is_none_or(|name| name != "LICENSE")
+            } else if !matches!(path.extension().and_then(|e| e.to_str()), Some("md" | "bin"))
+                && path.file_name().is_none_or(|name| name != "LICENSE" && name != "README")
             {
                 found.push(path.strip_prefix(root).unwrap_or(&path).to_owned());
             }

@@ -124,8 +124,7 @@ impl Structure {
                 0xDA => {
                     self.scans += 1;
                     let mcus = self.frame.as_mut().and_then(|frame| frame.begin_scan(segment)).unwrap_or(0);
-                    let restarts_expected =
-                        if interval == 0 { 0 } else { mcus.div_ceil(interval).saturating_sub(1) };
+                    let restarts_expected = if interval == 0 { 0 } else { mcus.div_ceil(interval).saturating_sub(1) };
                     scan = Some(Scan { restarts: 0, restarts_expected });
                 }
                 0xDD => interval = u64::from(u16::from_be_bytes(*segment.first_chunk()?)),

@@ -6,8 +6,10 @@ use bytemuck::Pod;
 use tiff::TiffError;
 
 use super::jpeg_structure::Structure;
-use super::tiff_samples::{Half, Sample, cielab, in_place_of_palette, rgb_of_ycbcr, unpacked};
+use super::tiff_samples::{Half, Sample, cielab, in_place_of_palette, rgb_of_ycbcr, srgb_encoded, unpacked};
 use super::{Decoded, ICC_BYTES_MAX, decoder_limits};
+use crate::encoder::Pixels;
+use crate::pipeline::colour::Converter;
 use crate::pipeline::inspect::{Extra, Meaning, Page};
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
@@ -34,7 +36,14 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result
         (_, false) => Samples::U16(read.whole::<u64, u16>(&mut page)?),
         (_, true) => Samples::U16(read.whole::<f64, u16>(&mut page)?),
     };
-    Ok(Decoded { raster: interpreted(&mut page, samples)?, icc })
+    let linear = page.float && icc.is_none();
+    let samples = if linear { encoded(samples, &page) } else { samples };
+    let raster = interpreted(&mut page, samples)?;
+    if raster.model == Model::Cmyk && raster.alpha {
+        // No later step knows ink with alpha.
+        return Ok(Decoded { raster: shown_ink(raster, icc.as_deref())?, icc: None });
+    }
+    Ok(Decoded { raster, icc })
 }
 
 struct Reading<'a> {
@@ -109,6 +118,41 @@ fn interpreted(page: &mut Tiff<'_>, samples: Samples) -> Result<Raster, Pipeline
     Ok(Raster { width, height, model, alpha, samples })
 }
 
+/// Floating point is linear light, unless a profile says otherwise.
+fn encoded(samples: Samples, page: &Tiff<'_>) -> Samples {
+    let Samples::U16(mut samples) = samples else { return samples };
+    let table = srgb_encoded();
+    let colours = page.meaning.colours();
+    for pixel in samples.chunks_exact_mut(shown(page)) {
+        for sample in pixel.iter_mut().take(colours) {
+            *sample = table[usize::from(*sample)];
+        }
+    }
+    Samples::U16(samples)
+}
+
+/// The sRGB of ink with alpha, with its alpha.
+fn shown_ink(raster: Raster, icc: Option<&[u8]>) -> Result<Raster, PipelineError> {
+    fn split<T: Copy>(samples: &[T]) -> (Vec<T>, Vec<T>) {
+        let inks = samples.chunks_exact(5).flat_map(|pixel| &pixel[..4]).copied().collect();
+        (inks, samples.iter().skip(4).step_by(5).copied().collect())
+    }
+    let (inks, alpha) = match &raster.samples {
+        Samples::U8(samples) => {
+            let (inks, alpha) = split(samples);
+            (Samples::U8(inks), alpha)
+        }
+        Samples::U16(samples) => {
+            let (inks, alpha) = split(samples);
+            (Samples::U16(inks), crate::pipeline::colour::rounded(&alpha))
+        }
+    };
+    let opaque = Raster { alpha: false, samples: inks, ..raster };
+    let (Pixels::Rgb(rgb) | Pixels::Rgba(rgb)) = Converter::new(&opaque, icc).convert(&opaque)?.pixels;
+    let samples = rgb.chunks_exact(3).zip(alpha).flat_map(|(p, alpha)| [p[0], p[1], p[2], alpha]).collect();
+    Ok(Raster { model: Model::Rgb, alpha: true, samples: Samples::U8(samples), ..opaque })
+}
+
 fn inverted(samples: Samples, channels: usize) -> Samples {
     match samples {
         Samples::U8(mut samples) => {
@@ -175,7 +219,9 @@ fn check_jpeg_chunks(source: &[u8], page: &mut Tiff<'_>) -> Result<(), PipelineE
 fn refuse(error: TiffError) -> PipelineError {
     match error {
         TiffError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => PipelineError::Truncated,
-        TiffError::LimitsExceeded => PipelineError::TooLarge { detail: "it takes too much memory to decode".to_owned() },
+        TiffError::LimitsExceeded => {
+            PipelineError::TooLarge { detail: "it takes too much memory to decode".to_owned() }
+        }
         other => PipelineError::bad_image(other),
     }
 }

@@ -161,8 +161,15 @@ fn srgb_of_lab(l: f64, a: f64, b: f64) -> [f64; 3] {
         [-0.978_768_4, 1.916_141_5, 0.033_454_0],
         [0.071_945_3, -0.228_991_4, 1.405_242_7],
     ];
-    rows.map(|row| {
-        let value: f64 = row.iter().zip(xyz).map(|(weight, value)| weight * value).sum();
-        if value <= 0.003_130_8 { value * 12.92 } else { 1.055 * value.powf(1.0 / 2.4) - 0.055 }
-    })
+    rows.map(|row| encoded(row.iter().zip(xyz).map(|(weight, value)| weight * value).sum()))
+}
+
+/// sRGB's curve.
+fn encoded(linear: f64) -> f64 {
+    if linear <= 0.003_130_8 { linear * 12.92 } else { 1.055 * linear.powf(1.0 / 2.4) - 0.055 }
+}
+
+/// Encoded sRGB for each level of linear light.
+pub(super) fn srgb_encoded() -> Vec<u16> {
+    (0..=u16::MAX).map(|level| share(encoded(f64::from(level) / 65_535.0))).collect()
 }

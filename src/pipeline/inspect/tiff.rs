@@ -196,11 +196,13 @@ fn meaning(photometric: u16, ink_set: u16) -> Result<Meaning, InspectError> {
     }
 }
 
-/// Writers that give a fourth sample without a word about it mean alpha; one that is said to be unspecified is a mask.
+/// Writers that give a fourth sample without a word about it mean alpha; one that is said to be unspecified is a mask. A
+/// fifth beside ink is a spot colour unless it says that it is alpha.
 fn extra_sample(samples: usize, meaning: Meaning, said: Option<&[u16]>) -> Extra {
-    let more = samples > meaning.colours() && !matches!(meaning, Meaning::Palette | Meaning::Cmyk);
+    let more = samples > meaning.colours() && meaning != Meaning::Palette;
     match said.map(|said| said.first().copied()) {
         _ if !more => Extra::None,
+        None if meaning == Meaning::Cmyk => Extra::None,
         None | Some(Some(2)) => Extra::Straight,
         Some(Some(1)) => Extra::Premultiplied,
         Some(_) => Extra::None,
@@ -213,7 +215,9 @@ fn refuse(error: TiffError) -> InspectError {
             InspectError::unsupported(format!("this kind of TIFF can't be read ({kind})"))
         }
         TiffError::IoError(io) => io.into(),
-        TiffError::LimitsExceeded => InspectError::TooLarge { detail: "its directory takes too much memory".to_owned() },
+        TiffError::LimitsExceeded => {
+            InspectError::TooLarge { detail: "its directory takes too much memory".to_owned() }
+        }
         other => InspectError::damaged(other.to_string()),
     }
 }

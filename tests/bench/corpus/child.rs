@@ -68,12 +68,9 @@ pub(crate) fn ask(source: &Path, target: &Path) -> Report {
 
 fn parse(line: &str) -> Option<Report> {
     let mut parts = line.splitn(6, '\t');
-    let (ms, peak, estimate) =
-        (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let (ms, peak, estimate) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     let outcome = match (parts.next()?, parts.next()?, parts.next()?) {
-        ("shown", width, height) => {
-            Outcome::Shown { width: width.parse().ok()?, height: height.parse().ok()? }
-        }
+        ("shown", width, height) => Outcome::Shown { width: width.parse().ok()?, height: height.parse().ok()? },
         (_, code, detail) => Outcome::Refused { code: code.to_owned(), detail: detail.to_owned() },
     };
     Some(Report { outcome, ms, peak, estimate })

@@ -17,9 +17,13 @@ pub(crate) enum Difference {
     },
 }
 
-/// Compares two files, if both are there.
-pub(crate) fn difference(ours: &Path, theirs: &Path) -> Option<Difference> {
-    let (ours, theirs) = (open(ours)?, open(theirs)?);
+/// Compares two files, if both are there. `gamma` is the exponent that makes theirs linear, if it isn't sRGB yet.
+pub(crate) fn difference(ours: &Path, theirs: &Path, gamma: Option<f64>) -> Option<Difference> {
+    let (ours, mut theirs) = (open(ours)?, open(theirs)?);
+    if let Some(gamma) = gamma {
+        let table: Vec<u8> = (0..=255).map(|v| srgb(f64::from(v) / 255.0, gamma)).collect();
+        theirs.pixels_mut().for_each(|p| p.0[..3].iter_mut().for_each(|v| *v = table[usize::from(*v)]));
+    }
     let (width, height) = theirs.dimensions();
     if ours.dimensions() != (width, height) {
         return Some(Difference::Size { width, height });
@@ -32,6 +36,14 @@ pub(crate) fn difference(ours: &Path, theirs: &Path) -> Option<Difference> {
     }
     let pixels = f64::from(width) * f64::from(height);
     Some(Difference::Pixels { de: de / pixels, psnr: 10.0 * (pixels * 3.0 / squares).log10() })
+}
+
+/// sRGB of 8 bits for an encoded value of another curve.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 255")]
+fn srgb(value: f64, gamma: f64) -> u8 {
+    let linear = value.powf(gamma);
+    let encoded = if linear <= 0.003_130_8 { linear * 12.92 } else { 1.055 * linear.powf(1.0 / 2.4) - 0.055 };
+    (encoded * 255.0).round() as u8
 }
 
 fn open(path: &Path) -> Option<RgbaImage> {

@@ -51,3 +51,22 @@ pub(crate) fn make(root: &Path, files: &[&PathBuf], work: &Path) -> HashMap<Path
     made.retain(|_, target| target.is_file());
     made
 }
+
+/// The exponent of a PNG's gAMA chunk, which libvips passes over and browsers don't; none if it means sRGB, or another
+/// chunk has the say.
+pub(crate) fn gamma(file: &Path) -> Option<f64> {
+    let bytes = std::fs::read(file).ok()?;
+    let mut rest = bytes.strip_prefix(b"\x89PNG\r\n\x1a\n")?;
+    let mut gamma = None;
+    loop {
+        let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
+        match rest.get(4..8)? {
+            b"iCCP" | b"sRGB" | b"cICP" => return None,
+            b"gAMA" => gamma = Some(u32::from_be_bytes(*rest.get(8..)?.first_chunk()?)),
+            b"IDAT" => break,
+            _ => {}
+        }
+        rest = rest.get(12 + length..)?;
+    }
+    gamma.filter(|gamma| !(45_000..=46_000).contains(gamma)).map(|gamma| 100_000.0 / f64::from(gamma))
+}

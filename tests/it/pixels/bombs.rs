@@ -99,7 +99,8 @@ fn screens_canvases_and_frames_that_lie_are_refused_from_the_header() {
     let anmf = |x: u8, width: u8, height: u8| {
         let mut frame = vec![x, 0, 0, 0, 0, 0, width - 1, 0, 0, height - 1, 0, 0, 100, 0, 0, 0];
         frame.extend(&still[12..]);
-        let mut bytes = b"RIFF\0\0\0\0WEBPVP8X\x0A\0\0\0\x02\0\0\0\x27\0\0\x1D\0\0ANIM\x06\0\0\0\0\0\0\0\0\0ANMF".to_vec();
+        let mut bytes =
+            b"RIFF\0\0\0\0WEBPVP8X\x0A\0\0\0\x02\0\0\0\x27\0\0\x1D\0\0ANIM\x06\0\0\0\0\0\0\0\0\0ANMF".to_vec();
         bytes.extend((frame.len() as u32).to_le_bytes());
         bytes.extend(frame);
         let size = (bytes.len() as u32 - 8).to_le_bytes();

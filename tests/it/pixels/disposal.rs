@@ -129,8 +129,7 @@ fn apng(parts: &[Part]) -> Vec<u8> {
 
 /// Colours of what is fully transparent say nothing.
 fn same(a: &RgbaImage, b: &RgbaImage) -> bool {
-    a.dimensions() == b.dimensions()
-        && a.pixels().zip(b.pixels()).all(|(a, b)| a[3] == b[3] && (a[3] == 0 || a == b))
+    a.dimensions() == b.dimensions() && a.pixels().zip(b.pixels()).all(|(a, b)| a[3] == b[3] && (a[3] == 0 || a == b))
 }
 
 #[test]

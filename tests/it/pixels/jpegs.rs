@@ -155,9 +155,13 @@ fn bytes_between_segments_are_harmless_and_hide_no_damage() {
 fn what_can_not_be_read_is_named_at_upload() {
     let source = compressed(&photo(16, 16), |_| ());
     let frame = source.windows(2).position(|w| w == [0xFF, 0xC0]).expect("a frame header");
-    for (offset, value, named) in
-        [(1, 0xC9, "arithmetic"), (1, 0xC3, "lossless"), (1, 0xC5, "hierarchical"), (4, 12, "12 bits"), (9, 2, "2 components")]
-    {
+    for (offset, value, named) in [
+        (1, 0xC9, "arithmetic"),
+        (1, 0xC3, "lossless"),
+        (1, 0xC5, "hierarchical"),
+        (4, 12, "12 bits"),
+        (9, 2, "2 components"),
+    ] {
         let mut bent = source.clone();
         bent[frame + offset] = value;
         let error = inspect(std::io::Cursor::new(&bent), &PixelLimits::default()).expect_err("can't be read");

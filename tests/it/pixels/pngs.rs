@@ -55,8 +55,12 @@ fn grey_of_every_depth_with_and_without_a_transparent_level() {
         let full = ((1_u32 << bits) - 1) as u8;
         let level = |x: usize, y: usize| ((x * 5 + y * 2) % (usize::from(full) + 1)) as u8;
         for transparent in [None, Some([0, 1])] {
-            let kind =
-                Kind { colour: ColorType::Grayscale, depth, palette: None, transparent: transparent.as_ref().map(|t| &t[..]) };
+            let kind = Kind {
+                colour: ColorType::Grayscale,
+                depth,
+                palette: None,
+                transparent: transparent.as_ref().map(|t| &t[..]),
+            };
             let expected = RgbaImage::from_fn(13, 7, |x, y| {
                 let level = level(x as usize, y as usize);
                 let v = level * (255 / full);

@@ -163,13 +163,15 @@ fn deep_samples_are_rounded_once() {
         let fraction = (v / exponent.exp2() - 1.0) * 1024.0;
         (((exponent + 15.0) as u16) << 10) + fraction.round() as u16
     };
+    // Floating point is linear light.
+    let light = || all().map(|v| if v <= 0.040_45 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) });
     let files: [(u32, u32, Vec<u8>); 6] = [
         (16, 1, all().flat_map(|v| ((v * 65_535.0).round() as u16).to_le_bytes()).collect()),
         (32, 1, all().flat_map(|v| ((v * f64::from(u32::MAX)).round() as u32).to_le_bytes()).collect()),
         (64, 1, all().flat_map(|v| ((v * u64::MAX as f64) as u64).to_le_bytes()).collect()),
-        (16, 3, all().flat_map(|v| half(v).to_le_bytes()).collect()),
-        (32, 3, all().flat_map(|v| (v as f32).to_le_bytes()).collect()),
-        (64, 3, all().flat_map(f64::to_le_bytes).collect()),
+        (16, 3, light().flat_map(|v| half(v).to_le_bytes()).collect()),
+        (32, 3, light().flat_map(|v| (v as f32).to_le_bytes()).collect()),
+        (64, 3, light().flat_map(f64::to_le_bytes).collect()),
     ];
     for (bits, format, data) in files {
         let shown = shown(&Tiff::new((16, 16), 1, bits, 1, data).with(339, &[format]));
@@ -309,10 +311,22 @@ fn jpeg_inside_tiff_is_read_and_may_not_lie() {
 fn fax_is_black_on_white() {
     // Group 4, 16 pixels wide: white (vertical 0), black (horizontal: white run 0, black run 16), the same again (two
     // verticals), white (horizontal: white run 16, black run 0), end of block.
-    let bits = concat!("1", "001", "00110101", "0000010111", "1", "1", "001", "101010", "0000110111", "000000000001000000000001");
-    let data = bits.as_bytes().chunks(8).map(|byte| {
-        byte.iter().enumerate().fold(0, |sum, (i, bit)| sum | (bit - b'0') << (7 - i))
-    });
+    let bits = concat!(
+        "1",
+        "001",
+        "00110101",
+        "0000010111",
+        "1",
+        "1",
+        "001",
+        "101010",
+        "0000110111",
+        "000000000001000000000001"
+    );
+    let data = bits
+        .as_bytes()
+        .chunks(8)
+        .map(|byte| byte.iter().enumerate().fold(0, |sum, (i, bit)| sum | (bit - b'0') << (7 - i)));
     let file = Tiff::new((16, 4), 0, 1, 1, data.collect()).with(259, &[4]);
     assert_eq!(shown(&file), grey(16, 4, |_, y| if matches!(y, 1 | 2) { 0 } else { 255 }));
 }
@@ -327,14 +341,19 @@ fn ink_in_a_tiff_looks_like_ink_in_a_jpeg() {
         let deep = ink.iter().flat_map(|v| [*v, *v]).collect::<Vec<_>>().repeat(16);
         assert_eq!(shown(&Tiff::new((4, 4), 5, 16, 4, deep)), expected, "16 bits");
         let spot = [&ink[..], &[77]].concat().repeat(16);
-        assert_eq!(shown(&Tiff::new((4, 4), 5, 8, 5, spot).with(338, &[0])), expected, "with a spot colour");
+        let file = Tiff::new((4, 4), 5, 8, 5, spot);
+        assert_eq!(shown(&file.clone().with(338, &[0])), expected, "with a spot colour");
+        let seen = shown(&file.with(338, &[2]));
+        let [r, g, b] = colour;
+        assert_eq!(seen, RgbaImage::from_pixel(4, 4, Rgba([r, g, b, 77])), "with alpha");
     }
 }
 
 #[test]
 fn lab_becomes_srgb() {
     // sRGB's red, green and blue in CIELAB under D50.
-    let cases = [([54.29, 80.81, 69.89], [255, 0, 0]), ([87.82, -79.29, 80.99], [0, 255, 0]), ([50.0, 0.0, 0.0], [119; 3])];
+    let cases =
+        [([54.29, 80.81, 69.89], [255, 0, 0]), ([87.82, -79.29, 80.99], [0, 255, 0]), ([50.0, 0.0, 0.0], [119; 3])];
     for ([l, a, b], colour) in cases {
         let near = |found: &RgbaImage| {
             let Rgba([r, g, b, _]) = *found.get_pixel(0, 0);
@@ -344,8 +363,23 @@ fn lab_becomes_srgb() {
         let signed = |v: f64| (v.round() as i32).rem_euclid(256) as u8;
         let data = [(l * 2.55_f64).round() as u8, signed(a), signed(b)];
         near(&shown(&Tiff::new((2, 2), 8, 8, 3, data.repeat(4))));
-        near(&shown(&Tiff::new((2, 2), 9, 8, 3, data.map(|v| v).iter().enumerate().map(|(i, v)| if i == 0 { *v } else { v.wrapping_add(128) }).collect::<Vec<_>>().repeat(4))));
-        let deep = [(l * 655.35_f64).round() as u16, ((a * 256.0).round() as i32).rem_euclid(65_536) as u16, ((b * 256.0).round() as i32).rem_euclid(65_536) as u16];
+        near(&shown(&Tiff::new(
+            (2, 2),
+            9,
+            8,
+            3,
+            data.map(|v| v)
+                .iter()
+                .enumerate()
+                .map(|(i, v)| if i == 0 { *v } else { v.wrapping_add(128) })
+                .collect::<Vec<_>>()
+                .repeat(4),
+        )));
+        let deep = [
+            (l * 655.35_f64).round() as u16,
+            ((a * 256.0).round() as i32).rem_euclid(65_536) as u16,
+            ((b * 256.0).round() as i32).rem_euclid(65_536) as u16,
+        ];
         let deep: Vec<u8> = deep.iter().flat_map(|v| v.to_le_bytes()).collect();
         near(&shown(&Tiff::new((2, 2), 8, 16, 3, deep.repeat(4))));
     }
