@@ -34,9 +34,7 @@ impl Converter {
         }
         let (from, to) = layouts(raster);
         let srgb = ColorProfile::new_srgb();
-        // Fixed point has 13 bits: dark colours of wide spaces come out several levels off. It saves nothing that shows,
-        // since pictures are converted once they are small.
-        let options = TransformOptions { prefer_fixed_point: false, ..TransformOptions::default() };
+        let options = TransformOptions::default();
         match raster.samples {
             Samples::U8(_) => {
                 let eight = profile.create_transform_8bit(from, &srgb, to, options).ok();

@@ -183,7 +183,12 @@ fn patch(colour: [f64; 3], bits: u32, alpha: bool, icc: Vec<u8>) -> Vec<u8> {
 }
 
 fn centre(source: &[u8]) -> [u8; 3] {
-    let shown = show(source, &variant(Format::Png, 6, 6));
+    at_size(source, 6)
+}
+
+/// The colour in the middle of `source` once it is `side` pixels wide, 0 for as it is.
+fn at_size(source: &[u8], side: u32) -> [u8; 3] {
+    let shown = show(source, &variant(Format::Png, side, side));
     let [r, g, b, _] = shown.get_pixel(3, 3).0;
     [r, g, b]
 }
@@ -197,7 +202,8 @@ fn every_common_space_lands_on_its_srgb_in_8_and_16_bits() {
                 let full = f64::from((1_u32 << bits) - 1);
                 let stored = colour.map(|v| (v * full).round() / full);
                 let expected = srgb_of(space.primaries, space.white, stored.map(space.linear));
-                let found = centre(&patch(colour, bits, alpha, icc.clone()));
+                // Resized, half-transparent colours of 8 bits keep 7 of them: they are premultiplied on the way.
+                let found = at_size(&patch(colour, bits, alpha, icc.clone()), if alpha { 0 } else { 6 });
                 let off = between(found, expected);
                 assert!(off < 1.5, "{}, {bits} bits, {colour:?}: {found:?}, not {expected:?}: {off:.2}", space.name);
             }
