@@ -5,7 +5,12 @@
 //! is compared. Prints a Markdown table and exits with 1 if an expectation is missed: another outcome than expected, a
 //! panic or a dead process, more than ten seconds, more memory than `Engine::memory_estimate` reports.
 
-#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::many_single_char_names,
+    clippy::disallowed_methods,
+    reason = "figures for people; the names of colour's formulas; a tool has a clock and files that need not be durable"
+)]
 
 #[path = "corpus/child.rs"]
 mod child;

@@ -51,7 +51,7 @@ impl<'a> Fenced<'a> {
     }
 
     /// Copies as much as there is; the position stays.
-    #[inline(always)]
+    #[inline]
     fn peek(&self, into: &mut [u8]) -> usize {
         if let Some(bytes) = self.file.get(self.position..self.position + into.len()) {
             into.copy_from_slice(bytes);
@@ -73,7 +73,7 @@ impl<'a> Fenced<'a> {
 }
 
 impl ZByteReaderTrait for Fenced<'_> {
-    #[inline(always)]
+    #[inline]
     fn read_byte_no_error(&mut self) -> u8 {
         let byte = match self.file.get(self.position) {
             Some(byte) => *byte,
@@ -83,7 +83,7 @@ impl ZByteReaderTrait for Fenced<'_> {
         byte
     }
 
-    #[inline(always)]
+    #[inline]
     fn read_exact_bytes(&mut self, into: &mut [u8]) -> Result<(), ZByteIoError> {
         self.peek_exact_bytes(into)?;
         self.position += into.len();
@@ -100,7 +100,7 @@ impl ZByteReaderTrait for Fenced<'_> {
         Ok(self.peek(into))
     }
 
-    #[inline(always)]
+    #[inline]
     fn peek_exact_bytes(&mut self, into: &mut [u8]) -> Result<(), ZByteIoError> {
         match self.peek(into) {
             all if all == into.len() => Ok(()),

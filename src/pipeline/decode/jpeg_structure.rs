@@ -154,9 +154,10 @@ impl Frame {
         let (count, rest) = segment.split_first()?;
         let count = usize::from(*count);
         let (parameters, components) = (rest.get(2 * count..2 * count + 3)?, &rest[..2 * count]);
-        let (first, last, low) = match self.progressive {
-            true => (usize::from(parameters[0]), usize::from(parameters[1]), parameters[2] & 15),
-            false => (0, 63, 0),
+        let (first, last, low) = if self.progressive {
+            (usize::from(parameters[0]), usize::from(parameters[1]), parameters[2] & 15)
+        } else {
+            (0, 63, 0)
         };
         let largest = self.components.iter().map(|c| c.sampling).fold((1, 1), |a, b| (a.0.max(b.0), a.1.max(b.1)));
         let mut units = 0;

@@ -41,7 +41,7 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result
     let raster = interpreted(&mut page, samples)?;
     if raster.model == Model::Cmyk && raster.alpha {
         // No later step knows ink with alpha.
-        return Ok(Decoded { raster: shown_ink(raster, icc.as_deref())?, icc: None });
+        return Ok(Decoded { raster: shown_ink(&raster, icc.as_deref())?, icc: None });
     }
     Ok(Decoded { raster, icc })
 }
@@ -132,7 +132,7 @@ fn encoded(samples: Samples, page: &Tiff<'_>) -> Samples {
 }
 
 /// The sRGB of ink with alpha, with its alpha.
-fn shown_ink(raster: Raster, icc: Option<&[u8]>) -> Result<Raster, PipelineError> {
+fn shown_ink(raster: &Raster, icc: Option<&[u8]>) -> Result<Raster, PipelineError> {
     fn split<T: Copy>(samples: &[T]) -> (Vec<T>, Vec<T>) {
         let inks = samples.chunks_exact(5).flat_map(|pixel| &pixel[..4]).copied().collect();
         (inks, samples.iter().skip(4).step_by(5).copied().collect())
@@ -147,7 +147,7 @@ fn shown_ink(raster: Raster, icc: Option<&[u8]>) -> Result<Raster, PipelineError
             (Samples::U16(inks), crate::pipeline::colour::rounded(&alpha))
         }
     };
-    let opaque = Raster { alpha: false, samples: inks, ..raster };
+    let opaque = Raster { alpha: false, samples: inks, ..*raster };
     let (Pixels::Rgb(rgb) | Pixels::Rgba(rgb)) = Converter::new(&opaque, icc).convert(&opaque)?.pixels;
     let samples = rgb.chunks_exact(3).zip(alpha).flat_map(|(p, alpha)| [p[0], p[1], p[2], alpha]).collect();
     Ok(Raster { model: Model::Rgb, alpha: true, samples: Samples::U8(samples), ..opaque })

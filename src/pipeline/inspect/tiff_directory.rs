@@ -16,15 +16,15 @@ const VALUES_MAX: u64 = 4 * 65_536;
 /// Tags whose values are bulk data that is read another way, or not at all.
 const BULK: [u16; 6] = [0x02BC, 0x83BB, 0x8649, 0x8773, 0x935C, 0x8769];
 
-/// PhotometricInterpretation.
+/// `PhotometricInterpretation`.
 const PHOTOMETRIC: u16 = 262;
 
-/// BlackIsZero: samples that are what they are.
+/// `BlackIsZero`: samples that are what they are.
 const PLAIN: u16 = 1;
 
 /// What the first directory says before the decoder reads it.
 pub(super) struct Directory {
-    /// PhotometricInterpretation as the file has it.
+    /// `PhotometricInterpretation` as the file has it.
     pub(super) photometric: u16,
     /// Where its value is.
     at: u64,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use pixerve::job::{Background, Fit, Format, Position, VariantSpec};
-use pixerve::pipeline::{Engine, PixelLimits, inspect};
+use pixerve::pipeline::{Engine, PixelLimits, Rendered, inspect};
 
 pub(crate) const FLAG: &str = "--child";
 
@@ -86,19 +86,15 @@ pub(crate) fn run(source: &Path, target: &Path) {
     let header = inspect(std::io::Cursor::new(&bytes), engine.limits());
     let estimate = header.as_ref().map_or(0, |info| engine.memory_estimate(info, &variants));
     let rendered = Mutex::new(None);
-    let outcome = match header {
-        Err(e) => format!("refused\theader\t{e}"),
-        Ok(_) => match engine.render(&bytes, &variants, &|| false, &|_, file| {
-            *rendered.lock().expect("no panic") = Some(file);
-        }) {
-            Err(e) => format!("refused\t{}\t{e}", e.code()),
-            Ok(()) => {
-                let file = rendered.lock().expect("no panic").take().expect("a variant");
-                std::fs::write(target, &file.bytes).expect("the result can be written");
-                format!("shown\t{}\t{}", file.width, file.height)
-            }
-        },
-    };
+    let made = header.map_err(|e| format!("refused\theader\t{e}")).and_then(|_| {
+        let deliver = |_, file| *rendered.lock().expect("no panic") = Some(file);
+        engine.render(&bytes, &variants, &|| false, &deliver).map_err(|e| format!("refused\t{}\t{e}", e.code()))
+    });
+    let outcome = made.err().unwrap_or_else(|| {
+        let file: Rendered = rendered.lock().expect("no panic").take().expect("a variant");
+        std::fs::write(target, &file.bytes).expect("the result can be written");
+        format!("shown\t{}\t{}", file.width, file.height)
+    });
     let ms = start.elapsed().as_millis();
     let peak = (kilobytes("VmHWM:") * 1024).saturating_sub(before);
     println!("{ms}\t{peak}\t{estimate}\t{}", outcome.replace('\n', " "));

@@ -40,13 +40,13 @@ pub(crate) fn make(root: &Path, files: &[&PathBuf], work: &Path) -> HashMap<Path
         .stderr(Stdio::null())
         .spawn()
         .expect("node starts");
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for (i, file) in files.iter().enumerate() {
         let target = work.join(format!("{i}.png"));
-        lines.push_str(&format!("{}\t{}\t{SIDE}\n", root.join(file).display(), target.display()));
+        writeln!(lines, "{}\t{}\t{SIDE}", root.join(file).display(), target.display()).expect("memory takes it");
         made.insert((*file).clone(), target);
     }
-    process.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("node reads");
+    process.stdin.take().expect("piped").write_all(&lines).expect("node reads");
     drop(process.wait());
     made.retain(|_, target| target.is_file());
     made

@@ -11,7 +11,6 @@ pub(super) fn lab(rgb: [f64; 3]) -> [f64; 3] {
 }
 
 /// The CIEDE2000 distance, all weights 1, as CIE 142 has it.
-#[expect(clippy::similar_names, reason = "the standard's names")]
 pub(super) fn ciede2000([l1, a1, b1]: [f64; 3], [l2, a2, b2]: [f64; 3]) -> f64 {
     let c_mean = f64::midpoint(a1.hypot(b1), a2.hypot(b2));
     let g = 0.5 * (1.0 - (c_mean.powi(7) / (c_mean.powi(7) + 25.0_f64.powi(7))).sqrt());
@@ -26,7 +25,7 @@ pub(super) fn ciede2000([l1, a1, b1]: [f64; 3], [l2, a2, b2]: [f64; 3]) -> f64 {
         d if d < -180.0 => d + 360.0,
         d => d,
     };
-    let h_mean = match (h1 + h2) / 2.0 {
+    let h_mean = match f64::midpoint(h1, h2) {
         _ if grey => h1 + h2,
         mean if (h1 - h2).abs() <= 180.0 => mean,
         mean if mean < 180.0 => mean + 180.0,

@@ -228,8 +228,8 @@ fn planes_strips_and_tiles_are_put_together() {
         (0..16).flat_map(|y| (0..32).flat_map(move |x| at(x, y))).collect::<Vec<u8>>()
     };
     let tiles = (0..3).flat_map(|y| (0..2).map(move |x| (x * 32, y * 16))).map(|(x, y)| tile(x, y)).collect();
-    let tiled = base.with(322, &[32]).with(323, &[16]).in_chunks(tiles);
-    assert_eq!(shown(&tiled), picture, "tiles");
+    let in_tiles = base.with(322, &[32]).with(323, &[16]).in_chunks(tiles);
+    assert_eq!(shown(&in_tiles), picture, "tiles");
 
     let deep = data.iter().flat_map(|v| (u16::from(*v) * 257).to_le_bytes()).collect::<Vec<_>>();
     let plane = |c: usize| deep.chunks(2).skip(c).step_by(3).flatten().copied().collect::<Vec<u8>>();
