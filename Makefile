@@ -6,7 +6,7 @@ CARGO ?= cargo
 TEST_SERVERS := target/test-servers
 
 .DEFAULT_GOAL := help
-.PHONY: help run build setup test-servers test postman check fmt lint clean
+.PHONY: help run build setup test-servers test postman corpus check fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ postman: test-servers ## Run the Postman collection against a server of its own
 	@# Built as tests build it: a plain build chooses other features and would compile every dependency again.
 	$(CARGO) test --locked --test it --no-run
 	@sh .ci/postman.sh target/debug/pixerve $(TEST_SERVERS)
+
+corpus: ## Show every file of PIXERVE_CORPUS or ../shared/corpus, beside what sharp makes of it
+	$(CARGO) bench --locked --bench corpus
 
 check: ## Check format and lints
 	$(CARGO) fmt --check

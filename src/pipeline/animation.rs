@@ -25,7 +25,10 @@ use crate::job::{SourceFormat, VariantSpec};
 const FRAME_MS_MIN: u32 = 11;
 const FRAME_MS_DEFAULT: u32 = 100;
 
-/// Refuses an animation whose frames have more pixels in all than a source may have.
+/// Frames that an animation may have, however small: each is a file of its own to the encoder. Ten minutes at 16 a second.
+const FRAMES_MAX: u32 = 10_000;
+
+/// Refuses an animation of too many frames, or whose frames have more pixels in all than a source may have.
 pub(super) fn check(
     source: &[u8],
     info: &SourceInfo,
@@ -35,6 +38,10 @@ pub(super) fn check(
     let mut moving = variants.iter().filter(|variant| is_animated(variant, info)).peekable();
     if moving.peek().is_none() {
         return Ok(());
+    }
+    if info.frames > FRAMES_MAX {
+        let detail = format!("{} frames; {FRAMES_MAX} are allowed", info.frames);
+        return Err(PipelineError::TooLarge { detail });
     }
     let pixels = info.pixels().saturating_mul(u64::from(info.frames));
     if pixels > limits.source_pixels_max {

@@ -101,7 +101,7 @@ fn transformed<T: Copy + Default>(
 }
 
 /// 16 bits to 8, to the nearest.
-fn rounded(samples: &[u16]) -> Vec<u8> {
+pub(super) fn rounded(samples: &[u16]) -> Vec<u8> {
     samples.iter().map(|sample| u8::try_from((u32::from(*sample) + 128) / 257).unwrap_or(u8::MAX)).collect()
 }
 

@@ -3,8 +3,13 @@
 mod complete;
 mod generic;
 mod jpeg;
+mod jpeg_fence;
+mod jpeg_structure;
 mod png;
+mod png_colour;
 mod tiff;
+mod tiff_samples;
+mod webp_cut;
 
 pub(super) use complete::is_complete;
 pub(super) use generic::limits as decoder_limits;
@@ -12,6 +17,10 @@ pub(super) use generic::limits as decoder_limits;
 use super::raster::Raster;
 use super::{PipelineError, SourceInfo};
 use crate::job::SourceFormat;
+
+/// The largest colour profile that is used. Printers' profiles reach 3 MiB; what is larger is passed over like one that
+/// can't be read.
+const ICC_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A picture as it is stored, and what the file says about it.
 pub(super) struct Decoded {
@@ -27,13 +36,14 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result
     let decoded = match info.format {
         SourceFormat::Jpeg => jpeg::decode(source, tolerant),
         SourceFormat::Png => png::decode(source, info, tolerant),
-        SourceFormat::Tiff => tiff::decode(source, info),
-        SourceFormat::Webp | SourceFormat::Gif | SourceFormat::Bmp => generic::decode(source, info),
+        SourceFormat::Tiff => tiff::decode(source, info, tolerant),
+        SourceFormat::Webp | SourceFormat::Gif | SourceFormat::Bmp => generic::decode(source, info, tolerant),
         SourceFormat::Avif | SourceFormat::Heic => Err(PipelineError::bad_image("this format can't be read yet")),
     }?;
     let Raster { width, height, .. } = decoded.raster;
     if (width, height) != info.stored_size() {
         return Err(PipelineError::bad_image(format!("its header and its data disagree: {width} x {height} pixels")));
     }
-    Ok(Decoded { raster: decoded.raster.without_opaque_alpha(), ..decoded })
+    let icc = decoded.icc.filter(|icc| icc.len() <= ICC_BYTES_MAX);
+    Ok(Decoded { raster: decoded.raster.without_opaque_alpha(), icc })
 }

@@ -4,12 +4,17 @@ use std::io::Cursor;
 
 use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
-use super::{Decoded, decoder_limits};
+use super::png_colour::profile;
+use super::{Decoded, ICC_BYTES_MAX};
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 
+/// What the decoder may take for its own buffers, besides a byte a pixel: two rows, and the window of zlib.
+const ROWS_BYTES: usize = 2 * 1024 * 1024;
+
 pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
-    let bytes = usize::try_from(decoder_limits(info).max_alloc.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    // A profile and a few rows; the pixels are ours. It also bounds what a compressed profile may grow to.
+    let bytes = usize::try_from(info.pixels()).unwrap_or(usize::MAX).saturating_add(ICC_BYTES_MAX + ROWS_BYTES);
     let mut decoder = Decoder::new_with_limits(Cursor::new(source), Limits { bytes });
     decoder.set_ignore_text_chunk(true);
     decoder.set_transformations(Transformations::EXPAND);
@@ -37,6 +42,6 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result
         _ => Samples::U8(bytes),
     };
     let (width, height) = reader.info().size();
-    let icc = reader.info().icc_profile.as_deref().map(<[u8]>::to_vec);
+    let icc = profile(reader.info());
     Ok(Decoded { raster: Raster { width, height, model, alpha, samples }, icc })
 }

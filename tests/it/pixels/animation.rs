@@ -40,7 +40,7 @@ fn moving(side: u32) -> VariantSpec {
 }
 
 /// How often it plays, 0 for ever, and the frames with their durations in milliseconds.
-fn frames(webp: &[u8]) -> (u32, Vec<(RgbaImage, u32)>) {
+pub(super) fn frames(webp: &[u8]) -> (u32, Vec<(RgbaImage, u32)>) {
     let decoder = WebPDecoder::new(Cursor::new(webp)).expect("a WebP");
     let plays = match decoder.loop_count() {
         LoopCount::Infinite => 0,

@@ -140,3 +140,16 @@ fn ink_without_a_profile_looks_printed_inverted_or_not() {
         assert!(close(inverted, colour), "{inks:?}, inverted, shows as {inverted:?}");
     }
 }
+
+#[test]
+fn a_plain_colour_keeps_its_value_at_every_size() {
+    for (from, to) in [(12, 6), (12, 5), (100, 33), (64, 63), (300, 7)] {
+        for level in (0..=255).step_by(23) {
+            let colour = Rgb([level, 23, 255 - level]);
+            let source = file(RgbImage::from_pixel(from, from, colour), ImageFormat::Png);
+            for pixel in show(&source, &variant(Format::Png, to, to)).pixels() {
+                assert_eq!(pixel.0[..3], colour.0, "{from} to {to}");
+            }
+        }
+    }
+}

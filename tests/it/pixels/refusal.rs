@@ -104,6 +104,44 @@ fn a_tolerant_job_gets_the_rows_that_are_there() {
 }
 
 #[test]
+fn a_tolerant_job_gets_what_is_there_of_every_format() {
+    let picture = photo(96, 96);
+    let lossy = |alpha: bool| {
+        let mut picture = picture.clone();
+        if alpha {
+            picture.pixels_mut().for_each(|p| p[3] = 200);
+        }
+        webp::Encoder::from_rgba(picture.as_raw(), 96, 96).encode(95.0).to_vec()
+    };
+    let opaque = |shown: image::RgbaImage| image::DynamicImage::from(shown).into_rgb8();
+    let tiff = {
+        let rows = picture.pixels().take(96 * 64).flat_map(|p| [p[0], p[1], p[2]]).collect();
+        super::tiff::Tiff::new((96, 96), 2, 8, 3, rows).file()
+    };
+    let sources: [(&str, Vec<u8>, usize, f64); 6] = [
+        ("GIF", file(picture.clone(), ImageFormat::Gif), 3, 24.0),
+        ("lossless WebP", file(picture.clone(), ImageFormat::WebP), 3, 60.0),
+        ("lossy WebP", lossy(false), 3, 28.0),
+        ("lossy WebP with alpha", lossy(true), 4, 28.0),
+        ("TIFF", tiff, 1, 60.0),
+        ("PNG", png(&picture), 3, 60.0),
+    ];
+    let strict = variant(Format::Png, 0, 0);
+    let tolerant = VariantSpec { tolerant: true, ..strict.clone() };
+    for (what, source, parts, psnr_min) in sources {
+        let cut = if parts == 1 { &source[..] } else { &source[..source.len() - source.len() / parts] };
+        assert!(matches!(render(cut, std::slice::from_ref(&strict)), Err(PipelineError::Truncated)), "{what}");
+        let shown = show(cut, &tolerant);
+        assert_eq!(shown.dimensions(), (96, 96), "{what}");
+        let top = |shown: &image::RgbImage| {
+            let top = image::imageops::crop_imm(shown, 0, 0, 96, 24).to_image();
+            image::DynamicImage::from(top).into_rgba8()
+        };
+        assert_like(what, &top(&opaque(shown)), &top(&opaque(picture.clone())), psnr_min);
+    }
+}
+
+#[test]
 fn what_follows_the_end_is_harmless() {
     let picture = photo(48, 32);
     let whole = jpeg(&picture);
