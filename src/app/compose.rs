@@ -21,6 +21,7 @@ use crate::auth::{Authenticator, KeyRing, KeyRingError};
 use crate::callback::{Courier, Outbox, SystemResolver};
 use crate::clock::{SharedClock, System};
 use crate::config::Config;
+use crate::encoder::{Avif, Registry};
 use crate::job::SpecLimits;
 use crate::pipeline::Engine;
 use crate::queue::sled::SledQueue;
@@ -91,7 +92,8 @@ impl App {
 
         let running = Running::default();
         let pixel_limits = pixel_limits(&config);
-        let engine = Engine::new(config.worker.encode_threads, pixel_limits)
+        let registry = Registry::built_in().with(Arc::new(Avif::new(config.worker.avif_engine)));
+        let engine = Engine::with_registry(config.worker.encode_threads, pixel_limits, registry)
             .map_err(|error| StartError::Engine(error.to_string()))?;
         let direct = DirectServe::open(&config.storage.serve_dir)?;
         let context = Arc::new(WorkerContext {

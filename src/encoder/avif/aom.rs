@@ -1,0 +1,41 @@
+//! libaom: C, several times faster than ravif at the same quality.
+
+use std::borrow::Cow;
+
+use super::super::{Picture, Pixels};
+use super::ffi::{self, Chroma, Frame};
+use super::knobs::AomKnobs;
+use super::planes::{Colour, Planes};
+use super::{container, hidden};
+
+/// A file with `picture`.
+pub(super) fn encode(picture: &Picture, knobs: AomKnobs) -> Result<Vec<u8>, String> {
+    let Picture { width, height, .. } = *picture;
+    let kept = if picture.is_grey() {
+        Colour::None
+    } else if knobs.full_colour {
+        Colour::Full
+    } else {
+        Colour::Halved
+    };
+    let planes = Planes::of(&settled(picture), kept);
+    let [cb, cr] = &planes.chroma;
+    let chroma = Some(Chroma { halved: kept == Colour::Halved, planes: [cb, cr] }).filter(|_| kept != Colour::None);
+    let frame = Frame { width, height, luma: &planes.luma, chroma };
+    let colour = ffi::encode(&frame, knobs.quantizer, &knobs.settings())?;
+    let alpha = if planes.alpha.is_empty() {
+        None
+    } else {
+        let frame = Frame { width, height, luma: &planes.alpha, chroma: None };
+        Some(ffi::encode(&frame, knobs.alpha_quantizer, &knobs.alpha_settings())?)
+    };
+    Ok(container::write(width, height, kept, &colour, alpha.as_deref()))
+}
+
+/// `picture` with colours under its transparent pixels that cost little.
+fn settled(picture: &Picture) -> Cow<'_, Picture> {
+    let Pixels::Rgba(samples) = &picture.pixels else { return Cow::Borrowed(picture) };
+    let mut samples = samples.clone();
+    hidden::settle(&mut samples, picture.width as usize);
+    Cow::Owned(Picture { pixels: Pixels::Rgba(samples), ..*picture })
+}
