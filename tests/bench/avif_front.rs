@@ -222,7 +222,8 @@ fn made(seed: u32, side: u32) -> RgbImage {
     };
     RgbImage::from_fn(side, side * 3 / 4, |px, py| {
         let (x, y) = (f64::from(px), f64::from(py));
-        let texture: f64 = (0..6).map(|i| noise(x / f64::from(2 << i), y / f64::from(2 << i)) * f64::from(8 + 6 * i)).sum();
+        let texture: f64 =
+            (0..6).map(|i| noise(x / f64::from(2 << i), y / f64::from(2 << i)) * f64::from(8 + 6 * i)).sum();
         let hill = y / f64::from(side) > 0.45 + 0.1 * (x / 90.0 + f64::from(seed)).sin();
         let [r, g, b] = if hill { [90.0, 110.0, 60.0] } else { [130.0, 170.0, 220.0] };
         Rgb([r, g, b].map(|c| (c + texture * if hill { 1.0 } else { 0.25 }).clamp(0.0, 255.0) as u8))

@@ -3,13 +3,21 @@
 use std::borrow::Cow;
 
 use super::super::{Picture, Pixels};
-use super::ffi::{self, Chroma, Frame};
+use super::ffi::{self, Chroma, Frame, Samples};
 use super::knobs::AomKnobs;
-use super::planes::{Colour, Planes};
+use super::planes::{Colour, Planes, Sample};
 use super::{container, hidden};
 
 /// A file with `picture`.
 pub(super) fn encode(picture: &Picture, knobs: AomKnobs) -> Result<Vec<u8>, String> {
+    if knobs.ten_bits { encode_as::<u16>(picture, knobs) } else { encode_as::<u8>(picture, knobs) }
+}
+
+/// The same with planes of `S`.
+fn encode_as<S: Sample>(picture: &Picture, knobs: AomKnobs) -> Result<Vec<u8>, String>
+where
+    for<'a> Samples<'a>: From<&'a [S]>,
+{
     let Picture { width, height, .. } = *picture;
     let kept = if picture.is_grey() {
         Colour::None
@@ -19,17 +27,19 @@ pub(super) fn encode(picture: &Picture, knobs: AomKnobs) -> Result<Vec<u8>, Stri
         Colour::Halved
     };
     let planes = Planes::of(&settled(picture), kept);
-    let [cb, cr] = &planes.chroma;
-    let chroma = Some(Chroma { halved: kept == Colour::Halved, planes: [cb, cr] }).filter(|_| kept != Colour::None);
-    let frame = Frame { width, height, luma: &planes.luma, chroma };
+    let chroma = (kept != Colour::None).then(|| Chroma {
+        halved: kept == Colour::Halved,
+        planes: planes.chroma.each_ref().map(|c| Samples::from(&c[..])),
+    });
+    let frame = Frame { width, height, luma: Samples::from(&planes.luma[..]), chroma };
     let colour = ffi::encode(&frame, knobs.quantizer, &knobs.settings())?;
     let alpha = if planes.alpha.is_empty() {
         None
     } else {
-        let frame = Frame { width, height, luma: &planes.alpha, chroma: None };
+        let frame = Frame { width, height, luma: Samples::from(&planes.alpha[..]), chroma: None };
         Some(ffi::encode(&frame, knobs.alpha_quantizer, &knobs.alpha_settings())?)
     };
-    Ok(container::write(width, height, kept, &colour, alpha.as_deref()))
+    Ok(container::write((width, height), kept, knobs.ten_bits, &colour, alpha.as_deref()))
 }
 
 /// `picture` with colours under its transparent pixels that cost little.

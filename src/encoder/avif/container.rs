@@ -2,8 +2,6 @@
 
 use avif_serialize::Aviffy;
 
-use super::planes::Colour;
-
 /// What a file holds, by its boxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contents<'a> {
@@ -19,15 +17,24 @@ pub struct Contents<'a> {
     configuration: &'a [u8],
 }
 
-/// A file of `width` x `height` pixels, 8 bits a sample.
-pub(super) fn write(width: u32, height: u32, kept: Colour, colour: &[u8], alpha: Option<&[u8]>) -> Vec<u8> {
+/// A file of width x height pixels, 8 or 10 bits a sample.
+#[cfg(feature = "aom")]
+pub(super) fn write(
+    (width, height): (u32, u32),
+    kept: super::planes::Colour,
+    ten_bits: bool,
+    colour: &[u8],
+    alpha: Option<&[u8]>,
+) -> Vec<u8> {
+    use super::planes::Colour;
+
     let halved = kept != Colour::Full;
     Aviffy::new()
         // The profile after the first is for 4:4:4 and nothing else.
         .set_seq_profile(u8::from(!halved))
         .set_chroma_subsampling((halved, halved))
         .set_monochrome(kept == Colour::None)
-        .to_vec(colour, alpha, width, height, 8)
+        .to_vec(colour, alpha, width, height, if ten_bits { 10 } else { 8 })
 }
 
 impl<'a> Contents<'a> {

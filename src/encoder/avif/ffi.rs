@@ -10,7 +10,51 @@ use std::ptr::null;
 
 use libaom_sys as sys;
 
-/// One picture as libaom wants it: planes without padding, 8 bits a sample, full range, BT.601 matrix, sRGB.
+/// A plane without padding.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Samples<'a> {
+    /// 8 bits a sample.
+    Eight(&'a [u8]),
+    /// 10 bits a sample.
+    Ten(&'a [u16]),
+}
+
+impl<'a> From<&'a [u8]> for Samples<'a> {
+    fn from(samples: &'a [u8]) -> Self {
+        Self::Eight(samples)
+    }
+}
+
+impl<'a> From<&'a [u16]> for Samples<'a> {
+    fn from(samples: &'a [u16]) -> Self {
+        Self::Ten(samples)
+    }
+}
+
+impl Samples<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::Eight(samples) => samples.len(),
+            Self::Ten(samples) => samples.len(),
+        }
+    }
+
+    fn start(self) -> *const u8 {
+        match self {
+            Self::Eight(samples) => samples.as_ptr(),
+            Self::Ten(samples) => samples.as_ptr().cast(),
+        }
+    }
+
+    fn bits(self) -> u32 {
+        match self {
+            Self::Eight(_) => 8,
+            Self::Ten(_) => 10,
+        }
+    }
+}
+
+/// One picture as libaom wants it: planes of one depth, full range, BT.601 matrix, sRGB.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame<'a> {
     /// Pixels a row.
@@ -18,7 +62,7 @@ pub(super) struct Frame<'a> {
     /// Rows.
     pub(super) height: u32,
     /// Width x height samples.
-    pub(super) luma: &'a [u8],
+    pub(super) luma: Samples<'a>,
     /// None for a grey picture.
     pub(super) chroma: Option<Chroma<'a>>,
 }
@@ -29,7 +73,7 @@ pub(super) struct Chroma<'a> {
     /// Half the samples in both directions, rounded up; all of them otherwise.
     pub(super) halved: bool,
     /// Blue-yellow, then red-green.
-    pub(super) planes: [&'a [u8]; 2],
+    pub(super) planes: [Samples<'a>; 2],
 }
 
 /// A setting by its name on libaom's command line, and its value.
@@ -51,7 +95,7 @@ pub(super) fn encode(frame: &Frame<'_>, quantizer: u32, settings: &[Setting]) ->
 struct Image<'a> {
     raw: sys::aom_image,
     /// Keeps the planes alive that `raw` points into.
-    _planes: std::marker::PhantomData<&'a [u8]>,
+    _planes: std::marker::PhantomData<Frame<'a>>,
 }
 
 impl<'a> Image<'a> {
@@ -61,30 +105,38 @@ impl<'a> Image<'a> {
         let halved = frame.chroma.is_none_or(|chroma| chroma.halved);
         let (chroma_width, chroma_height) =
             if halved { (width.div_ceil(2), height.div_ceil(2)) } else { (width, height) };
+        let bits = frame.luma.bits();
+        let size = chroma_width * chroma_height;
         let fits = frame.luma.len() == width * height
-            && frame.chroma.is_none_or(|c| c.planes.iter().all(|plane| plane.len() == chroma_width * chroma_height));
+            && frame.chroma.is_none_or(|c| c.planes.iter().all(|plane| plane.len() == size && plane.bits() == bits));
         if !fits || width == 0 || height == 0 {
             return Err("the planes are not of the picture's size".to_owned());
         }
-        let stride = |width: usize| c_int::try_from(width).map_err(|_| "a row is too long".to_owned());
+        let bytes = if bits == 8 { 1 } else { 2 };
+        let stride = |width: usize| c_int::try_from(width * bytes).map_err(|_| "a row is too long".to_owned());
         // SAFETY: the struct is plain data of C: integers, and pointers that may be null.
         let mut raw: sys::aom_image = unsafe { MaybeUninit::zeroed().assume_init() };
-        raw.fmt = if halved { sys::AOM_IMG_FMT_I420 } else { sys::AOM_IMG_FMT_I444 };
+        raw.fmt = match (halved, bits) {
+            (true, 8) => sys::AOM_IMG_FMT_I420,
+            (true, _) => sys::AOM_IMG_FMT_I42016,
+            (false, 8) => sys::AOM_IMG_FMT_I444,
+            (false, _) => sys::AOM_IMG_FMT_I44416,
+        };
         raw.cp = sys::AOM_CICP_CP_BT_709;
         raw.tc = sys::AOM_CICP_TC_SRGB;
         raw.mc = sys::AOM_CICP_MC_BT_601;
         raw.range = sys::AOM_CR_FULL_RANGE;
         raw.monochrome = c_int::from(frame.chroma.is_none());
-        raw.bit_depth = 8;
-        raw.bps = if halved { 12 } else { 24 };
+        raw.bit_depth = bits;
+        raw.bps = if halved { 12 } else { 24 } * if bits == 8 { 1 } else { 2 };
         (raw.w, raw.h, raw.d_w, raw.d_h) = (frame.width, frame.height, frame.width, frame.height);
         (raw.x_chroma_shift, raw.y_chroma_shift) = (u32::from(halved), u32::from(halved));
         // libaom only reads the picture: its pointers are mutable because the type also serves its decoder.
-        raw.planes[0] = frame.luma.as_ptr().cast_mut();
+        raw.planes[0] = frame.luma.start().cast_mut();
         raw.stride[0] = stride(width)?;
         if let Some(chroma) = frame.chroma {
             for (i, plane) in chroma.planes.iter().enumerate() {
-                raw.planes[i + 1] = plane.as_ptr().cast_mut();
+                raw.planes[i + 1] = plane.start().cast_mut();
                 raw.stride[i + 1] = stride(chroma_width)?;
             }
         }
@@ -113,8 +165,9 @@ impl Encoder {
         config.g_threads = 1;
         config.g_limit = 1;
         config.g_lag_in_frames = 0;
-        config.g_bit_depth = sys::AOM_BITS_8;
-        config.g_input_bit_depth = 8;
+        let bits = frame.luma.bits();
+        config.g_bit_depth = bits;
+        config.g_input_bit_depth = bits;
         // 4:4:4 is the only thing here that needs the profile after the first.
         config.g_profile = u32::from(frame.chroma.is_some_and(|chroma| !chroma.halved));
         config.monochrome = u32::from(frame.chroma.is_none());
@@ -126,9 +179,10 @@ impl Encoder {
         config.rc_max_quantizer = quantizer;
         let mut context = Box::new(MaybeUninit::<sys::aom_codec_ctx>::zeroed());
         let version = c_int::try_from(sys::AOM_ENCODER_ABI_VERSION).map_err(|e| e.to_string())?;
+        let flags = if bits == 8 { 0 } else { sys::aom_codec_flags_t::from(sys::AOM_CODEC_USE_HIGHBITDEPTH) };
         // SAFETY: the interface is the encoder's, `config` lives through the call (libaom copies it), and the version
         // is the one that the bindings were made for. If it fails, libaom has freed what it allocated.
-        unsafe { check(sys::aom_codec_enc_init_ver(context.as_mut_ptr(), interface, config, 0, version))? };
+        unsafe { check(sys::aom_codec_enc_init_ver(context.as_mut_ptr(), interface, config, flags, version))? };
         // SAFETY: just initialised; all zeros before that, which is valid for this plain struct.
         let mut encoder = Self { context: unsafe { context.assume_init() } };
         encoder.set("cq-level", quantizer)?;

@@ -18,8 +18,16 @@ pub(super) struct AomKnobs {
     pub(super) alpha_quantizer: u32,
     /// Whether colour is kept in full resolution.
     pub(super) full_colour: bool,
+    /// Whether samples have 10 bits.
+    pub(super) ten_bits: bool,
     /// 0 (small) to 9 (fast).
     cpu_used: u32,
+    /// Whether coefficients are chosen by what they cost.
+    trellis: bool,
+    /// Whether only one kind of transform is tried.
+    dct_only: bool,
+    /// Pixels a side of the smallest block.
+    block_min: u32,
 }
 
 #[cfg(feature = "aom")]
@@ -27,13 +35,20 @@ impl AomKnobs {
     /// What libaom is told about the picture.
     pub(super) fn settings(self) -> Vec<(&'static str, u32)> {
         let mut settings = self.alpha_settings();
+        // 1 is SSIM, and 1 is PSNR weighted by the quantiser's matrices; 0 is the steepest of these.
         settings.extend([("tune", 1), ("dist-metric", 1), ("enable-qm", 1), ("qm-min", 0), ("qm-max", 8)]);
+        if self.dct_only {
+            settings.push(("use-intra-dct-only", 1));
+        }
+        if !self.trellis {
+            settings.push(("disable-trellis-quant", 1));
+        }
         settings
     }
 
     /// What libaom is told about the alpha channel: nothing perceptual, it is not looked at.
     pub(super) fn alpha_settings(self) -> Vec<(&'static str, u32)> {
-        vec![("cpu-used", self.cpu_used)]
+        vec![("cpu-used", self.cpu_used), ("min-partition-size", self.block_min)]
     }
 }
 
@@ -52,9 +67,29 @@ pub(super) struct RavifKnobs {
 #[cfg(feature = "aom")]
 pub(super) fn aom(settings: EncodeSettings) -> AomKnobs {
     let quality = u32::from(settings.quality.unwrap_or(QUALITY_DEFAULT).clamp(1, 100));
-    let quantizer = (100 - quality) * 63 / 99;
-    let cpu_used = u32::from(settings.speed.unwrap_or(SPEED_DEFAULT).clamp(1, 9));
-    AomKnobs { quantizer, alpha_quantizer: quantizer / 2, full_colour: quality >= 90, cpu_used }
+    // 100 is 1 (0 would be lossless, which colour in Y, Cb, Cr can't be), 85 is 12, 1 is 63; straight between them.
+    let quantizer =
+        if quality >= 85 { 1 + ((100 - quality) * 11 + 7) / 15 } else { 12 + ((85 - quality) * 51 + 42) / 84 };
+    let speed = settings.speed.unwrap_or(SPEED_DEFAULT);
+    let (cpu_used, block_min) = match speed {
+        0 | 1 => (3, 4),
+        2 => (4, 4),
+        3 => (5, 8),
+        4 => (6, 4),
+        5 | 6 => (6, 8),
+        7 | 8 => (8, 4),
+        9.. => (9, 4),
+    };
+    AomKnobs {
+        quantizer,
+        alpha_quantizer: (quantizer / 2).max(1),
+        full_colour: quality >= 90,
+        ten_bits: speed <= 5 || speed == 7,
+        cpu_used,
+        trellis: speed < 10,
+        dct_only: speed < 9,
+        block_min,
+    }
 }
 
 /// ravif's column.
