@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::super::{Picture, Pixels};
+use super::edges::has_sharp_colour;
 use super::ffi::{self, Chroma, Frame, Samples};
 use super::knobs::AomKnobs;
 use super::planes::{Colour, Planes, Sample};
@@ -21,7 +22,7 @@ where
     let Picture { width, height, .. } = *picture;
     let kept = if picture.is_grey() {
         Colour::None
-    } else if knobs.full_colour {
+    } else if knobs.full_colour || has_sharp_colour(picture) {
         Colour::Full
     } else {
         Colour::Halved

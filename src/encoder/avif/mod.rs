@@ -7,6 +7,8 @@
 mod aom;
 mod container;
 #[cfg(feature = "aom")]
+mod edges;
+#[cfg(feature = "aom")]
 mod ffi;
 #[cfg(feature = "aom")]
 mod hidden;
