@@ -16,6 +16,9 @@ for purpose in "$@"; do
     build)
         need build-essential command -v cc
         need nasm command -v nasm
+        # libaom is built by cmake, which runs perl to make its tables of functions.
+        need cmake command -v cmake
+        need perl command -v perl
         need curl command -v curl
         need ca-certificates test -d /etc/ssl/certs
         ;;

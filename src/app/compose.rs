@@ -21,6 +21,7 @@ use crate::auth::{Authenticator, KeyRing, KeyRingError};
 use crate::callback::{Courier, Outbox, SystemResolver};
 use crate::clock::{SharedClock, System};
 use crate::config::Config;
+use crate::encoder::{Avif, Registry};
 use crate::job::SpecLimits;
 use crate::pipeline::Engine;
 use crate::queue::sled::SledQueue;
@@ -199,13 +200,17 @@ const SEALING_KEYS: &str = "vault.key";
 /// Where pixels are worked on.
 async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Result<Renderer, StartError> {
     let (mode, threads, limits) = (config.worker.sandbox, config.worker.encode_threads, pixel_limits(config));
+    let avif_engine = config.worker.avif_engine;
     if mode == SandboxMode::Off {
         warn!("jobs run in the server's own process: PIXERVE_WORKER_SANDBOX is off");
-        let engine = Engine::new(threads, limits).map_err(|error| StartError::Engine(error.to_string()))?;
+        let registry = Registry::built_in().with(Arc::new(Avif::new(avif_engine)));
+        let engine = Engine::with_registry(threads, limits, registry)
+            .map_err(|error| StartError::Engine(error.to_string()))?;
         return Ok(Renderer::InProcess(Arc::new(engine), Arc::clone(clock)));
     }
     let memory_max = config.worker.memory_max;
-    let sandbox = Sandbox::new(SandboxSettings { program: program.to_owned(), threads, limits, memory_max });
+    let settings = SandboxSettings { program: program.to_owned(), threads, limits, avif_engine, memory_max };
+    let sandbox = Sandbox::new(settings);
     match sandbox.probe().await.map_err(StartError::Sandbox)?.gaps() {
         Some(gaps) if mode == SandboxMode::Strict => return Err(StartError::Confinement(gaps)),
         Some(gaps) => warn!("this system can't keep a job's child process from {gaps}"),

@@ -15,6 +15,10 @@ pub(super) fn relations(config: &Config, reader: &mut Reader) {
     numbers(config, reader);
     durations(config, reader);
     directories(config, reader);
+    let is_built_in = config.worker.avif_engine.is_built_in();
+    reader.check(&["worker.avif_engine"], is_built_in, || {
+        "worker.avif_engine is \"aom\", but this program was built without the cargo feature aom".to_owned()
+    });
 }
 
 fn numbers(config: &Config, reader: &mut Reader) {

@@ -14,6 +14,7 @@ use super::kind::{
     one_of, optional, path, pixels, secret, text,
 };
 use super::reader::Reader;
+use crate::encoder::AvifEngine;
 use crate::telemetry::{self, Format, Rotation};
 use crate::worker::sandbox::SandboxMode;
 
@@ -136,6 +137,8 @@ pub struct Worker {
     pub max_workers: usize,
     /// Threads that encode, at least 1.
     pub encode_threads: usize,
+    /// What makes AVIF; one that is built in.
+    pub avif_engine: AvifEngine,
     /// For one attempt.
     pub job_timeout: Duration,
     /// Whether jobs run in child processes.
@@ -260,6 +263,10 @@ fn read_worker(r: &mut Reader) -> Worker {
             0 => cpus,
             threads => threads,
         },
+        avif_engine: r.read(
+            "worker.avif_engine",
+            &one_of(&[("auto", AvifEngine::Auto), ("ravif", AvifEngine::Ravif), ("aom", AvifEngine::Aom)]),
+        ),
         job_timeout: r.read("worker.job_timeout", &duration()),
         sandbox: r.read(
             "worker.sandbox",

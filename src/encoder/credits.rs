@@ -1,8 +1,8 @@
 //! Who made a picture and whose it is: the only metadata that goes from an original into its variants.
 //!
-//! A fresh EXIF block with these two fields and nothing else is put into the finished file. AVIF goes without: its
-//! metadata is an item that every offset in the file would have to make room for.
+//! A fresh EXIF block with these two fields and nothing else is put into the finished file.
 
+use super::AvifContents;
 use crate::job::Format;
 
 /// The longest credit that is kept, in characters.
@@ -38,7 +38,7 @@ impl Credits {
             Format::Jpeg => into_jpeg(&file, &exif),
             Format::Png => into_png(&file, &exif),
             Format::Webp => into_webp(&file, &exif, width, height).unwrap_or(file),
-            Format::Avif => file,
+            Format::Avif => AvifContents::of(&file).and_then(|contents| contents.with_exif(&exif)).unwrap_or(file),
         }
     }
 

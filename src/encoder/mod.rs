@@ -12,7 +12,7 @@ pub mod tuning;
 mod webp;
 mod webp_animation;
 
-pub use avif::Avif;
+pub use avif::{Avif, AvifContents, AvifEngine};
 pub use credits::Credits;
 pub use jpeg::Jpeg;
 pub use png::Png;

@@ -13,10 +13,11 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The encoders that are built in: all of [`Format::ALL`].
+    /// The encoders that are built in: all of [`Format::ALL`], AVIF by [`AvifEngine::Auto`](super::AvifEngine::Auto).
     #[must_use]
     pub fn built_in() -> Self {
-        let encoders: [Arc<dyn Encoder>; 4] = [Arc::new(Jpeg), Arc::new(Png), Arc::new(Webp), Arc::new(Avif)];
+        let encoders: [Arc<dyn Encoder>; 4] =
+            [Arc::new(Jpeg), Arc::new(Png), Arc::new(Webp), Arc::new(Avif::default())];
         encoders.into_iter().fold(Self { encoders: BTreeMap::new() }, Self::with)
     }
 

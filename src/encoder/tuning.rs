@@ -7,23 +7,23 @@
 //! |---|---|---|
 //! | JPEG | 80 | no quantisation to speak of, colour in full resolution |
 //! | WebP | 82 | lossless |
-//! | AVIF | 85 | the finest quantiser, still lossy |
+//! | AVIF | 85 | the finest quantiser, still lossy; its table of speeds stands in `avif/knobs.rs` |
 //!
 //! **Speed** 1 is the slowest and smallest, 10 the fastest. The default column is what a job gets that names none; it
 //! is where bytes stop falling much for the time they cost.
 //!
-//! | speed | JPEG | WebP method | AVIF (ravif) | PNG |
-//! |---|---|---|---|---|
-//! | 1 | progressive, trellis | 6 | speed 1, 10 bits | deflate 9, adaptive filters |
-//! | 2 | progressive, trellis | 6 | speed 2, 10 bits | deflate 9, adaptive filters |
-//! | 3 | progressive | 5 | speed 3, 10 bits | deflate 7, adaptive filters |
-//! | 4 | progressive | 4 | speed 4, 10 bits | deflate 6, adaptive filters |
-//! | 5 | baseline, optimised Huffman | 3 | speed 5 | deflate 5, adaptive filters |
-//! | 6 | baseline, optimised Huffman | **2** | speed 6 | **deflate 4, adaptive filters** |
-//! | 7 | **baseline, optimised Huffman** | 2 | speed 7 | deflate 3, adaptive filters |
-//! | 8 | baseline, optimised Huffman | 1 | speed 8 | deflate 2, adaptive filters |
-//! | 9 | baseline, optimised Huffman | 1 | **speed 9** | fdeflate, adaptive filters |
-//! | 10 | baseline, standard Huffman | 0 | speed 10 | fdeflate, Paeth filter |
+//! | speed | JPEG | WebP method | PNG |
+//! |---|---|---|---|
+//! | 1 | progressive, trellis | 6 | deflate 9, adaptive filters |
+//! | 2 | progressive, trellis | 6 | deflate 9, adaptive filters |
+//! | 3 | progressive | 5 | deflate 7, adaptive filters |
+//! | 4 | progressive | 4 | deflate 6, adaptive filters |
+//! | 5 | baseline, optimised Huffman | 3 | deflate 5, adaptive filters |
+//! | 6 | baseline, optimised Huffman | **2** | **deflate 4, adaptive filters** |
+//! | 7 | **baseline, optimised Huffman** | 2 | deflate 3, adaptive filters |
+//! | 8 | baseline, optimised Huffman | 1 | deflate 2, adaptive filters |
+//! | 9 | baseline, optimised Huffman | 1 | fdeflate, adaptive filters |
+//! | 10 | baseline, standard Huffman | 0 | fdeflate, Paeth filter |
 
 use super::EncodeSettings;
 
@@ -52,17 +52,6 @@ pub struct WebpKnobs {
     pub lossless: bool,
     /// 0 (fast) to 6 (small).
     pub method: u8,
-}
-
-/// ravif's knobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AvifKnobs {
-    /// 1-100.
-    pub quality: u8,
-    /// 1 (small) to 10 (fast).
-    pub speed: u8,
-    /// 10 bits a channel compress better and take longer.
-    pub ten_bits: bool,
 }
 
 /// The png crate's knobs.
@@ -104,13 +93,6 @@ pub fn webp(settings: EncodeSettings) -> WebpKnobs {
     WebpKnobs { quality, lossless: quality == 100, method }
 }
 
-/// The AVIF column.
-#[must_use]
-pub fn avif(settings: EncodeSettings) -> AvifKnobs {
-    let speed = settings.speed.unwrap_or(9).clamp(1, 10);
-    AvifKnobs { quality: settings.quality.unwrap_or(85).clamp(1, 100), speed, ten_bits: speed <= 4 }
-}
-
 /// The PNG column.
 #[must_use]
 pub fn png(settings: EncodeSettings) -> PngKnobs {
@@ -141,7 +123,6 @@ mod tests {
         for speed in 1..10 {
             let (slow, fast) = (at(speed), at(speed + 1));
             assert!(webp(slow).method >= webp(fast).method);
-            assert!(avif(slow).speed <= avif(fast).speed);
             assert!(png(slow).deflate_level.unwrap_or(0) >= png(fast).deflate_level.unwrap_or(0));
             let effort = |k: JpegKnobs| u8::from(k.trellis) + u8::from(k.progressive) + u8::from(k.optimise_huffman);
             assert!(effort(jpeg(slow)) >= effort(jpeg(fast)));

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use pixerve::config::{Config, ConfigErrors, Sources, Warning};
+use pixerve::encoder::AvifEngine;
 use pixerve::telemetry::Format;
 use secrecy::ExposeSecret;
 use tempfile::tempdir;
@@ -310,4 +311,17 @@ fn the_version_names_the_commit_the_time_and_the_compiler() {
     for part in [built.version, built.git_commit, built.build_time, built.rust_version] {
         assert!(text.contains(part), "no {part} in {text}");
     }
+}
+
+#[test]
+fn an_avif_engine_that_is_not_compiled_in_is_an_error_that_says_so() {
+    let wanted = |engine| env(&[("PIXERVE_WORKER_AVIF_ENGINE", engine)]);
+    assert_eq!(load(Sources::default()).worker.avif_engine, AvifEngine::Auto);
+    assert_eq!(load(wanted("ravif")).worker.avif_engine, AvifEngine::Ravif);
+    if AvifEngine::Aom.is_built_in() {
+        assert_eq!(load(wanted("aom")).worker.avif_engine, AvifEngine::Aom);
+    } else {
+        assert!(errors(wanted("aom")).contains("without the cargo feature aom"));
+    }
+    assert!(errors(wanted("libaom")).contains(r#"expected "auto" or "ravif" or "aom""#));
 }

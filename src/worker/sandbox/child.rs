@@ -2,10 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::confine;
 use super::protocol::{self, Order, Report};
+use crate::encoder::{Avif, Registry};
 use crate::pipeline::{Engine, PipelineError, Rendered};
 
 /// The hidden subcommand under which the binary is a child.
@@ -48,8 +49,9 @@ fn work() -> io::Result<()> {
 }
 
 fn render(source: &[u8], order: &Order, output: &Mutex<impl Write + Send>) -> Result<(), PipelineError> {
-    let engine = Engine::new(order.threads, order.limits).map_err(|error| PipelineError::Panicked {
-        detail: format!("the encoding threads can't be started: {error}"),
+    let registry = Registry::built_in().with(Arc::new(Avif::new(order.avif_engine)));
+    let engine = Engine::with_registry(order.threads, order.limits, registry).map_err(|error| {
+        PipelineError::Panicked { detail: format!("the encoding threads can't be started: {error}") }
     })?;
     let deliver = |index, file: Rendered| {
         // Whoever reads is gone: the server has died or given up, and nobody wants what is left.

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::encoder::AvifEngine;
 use crate::job::VariantSpec;
 use crate::pipeline::{PipelineError, PixelLimits};
 
@@ -20,6 +21,7 @@ pub(super) struct Order {
     pub(super) limits: PixelLimits,
     /// Threads that encode.
     pub(super) threads: usize,
+    pub(super) avif_engine: AvifEngine,
     /// Memory that the child may take, in bytes.
     pub(super) memory_max: u64,
     /// Bytes of the original.

@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use super::Confinement;
 use super::child::{PROBE, SUBCOMMAND};
 use super::protocol::{self, Order, Report};
+use crate::encoder::AvifEngine;
 use crate::job::VariantSpec;
 use crate::pipeline::{PipelineError, PixelLimits, Rendered};
 
@@ -37,6 +38,8 @@ pub struct SandboxSettings {
     pub threads: usize,
     /// What a source may be.
     pub limits: PixelLimits,
+    /// What makes AVIF.
+    pub avif_engine: AvifEngine,
     /// Memory that a child may take, in bytes.
     pub memory_max: u64,
 }
@@ -107,6 +110,7 @@ impl Sandbox {
             variants: variants.to_vec(),
             limits: self.settings.limits,
             threads: self.settings.threads,
+            avif_engine: self.settings.avif_engine,
             memory_max: self.settings.memory_max,
             source_bytes,
         };

@@ -3,25 +3,36 @@
 use image::{Rgba, RgbaImage};
 use re_rav1d::{Decoder, Picture, PixelLayout, PlanarImageComponent};
 
-/// Decodes a still AVIF of 4:4:4 or 4:2:0, full range, BT.601 matrix.
-pub(super) fn decode(bytes: &[u8]) -> RgbaImage {
+/// Decodes a still AVIF of 4:4:4, 4:2:0 or 4:0:0, full range, BT.601 matrix. Halved colour is interpolated, as
+/// browsers do it.
+pub(crate) fn decode(bytes: &[u8]) -> RgbaImage {
     let parsed = avif_parse::read_avif(&mut &*bytes).expect("an AVIF");
     let colour = av1(parsed.primary_item.to_vec());
     let alpha = parsed.alpha_item.map(|item| av1(item.to_vec()));
-    let (y, u, v) = (
-        Samples::of(&colour, PlanarImageComponent::Y),
-        Samples::of(&colour, PlanarImageComponent::U),
-        Samples::of(&colour, PlanarImageComponent::V),
-    );
-    let halved = u32::from(colour.pixel_layout() == PixelLayout::I420);
+    let y = Samples::of(&colour, PlanarImageComponent::Y);
+    let chroma = (colour.pixel_layout() != PixelLayout::I400)
+        .then(|| [PlanarImageComponent::U, PlanarImageComponent::V].map(|c| Samples::of(&colour, c)));
+    let (width, height) = (colour.width(), colour.height());
+    let halved = colour.pixel_layout() == PixelLayout::I420;
     let a = alpha.as_ref().map(|alpha| Samples::of(alpha, PlanarImageComponent::Y));
-    RgbaImage::from_fn(colour.width(), colour.height(), |px, py| {
-        let (cx, cy) = (px >> halved, py >> halved);
-        let (y, cb, cr) = (y.at(px, py), u.at(cx, cy) - 128.0, v.at(cx, cy) - 128.0);
+    RgbaImage::from_fn(width, height, |px, py| {
+        let [cb, cr] = chroma.as_ref().map_or([0.0; 2], |planes| {
+            planes.each_ref().map(|plane| match halved {
+                true => plane.between(px, py, width, height) - plane.half(),
+                false => plane.at(px, py) - plane.half(),
+            })
+        });
+        let y = y.at(px, py);
         let rgb = [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb];
         let [r, g, b] = rgb.map(|c| c.round().clamp(0.0, 255.0) as u8);
         Rgba([r, g, b, a.as_ref().map_or(255, |a| a.at(px, py).round() as u8)])
     })
+}
+
+/// The layout of a file's colour planes.
+pub(crate) fn layout(bytes: &[u8]) -> PixelLayout {
+    let parsed = avif_parse::read_avif(&mut &*bytes).expect("an AVIF");
+    av1(parsed.primary_item.to_vec()).pixel_layout()
 }
 
 fn av1(data: Vec<u8>) -> Picture {
@@ -46,6 +57,21 @@ impl Samples {
     fn of(picture: &Picture, component: PlanarImageComponent) -> Self {
         let stride = picture.stride(component);
         Self { plane: picture.plane(component).to_vec(), stride, bits: picture.bit_depth() }
+    }
+
+    /// No colour, on the scale of 8 bits.
+    fn half(&self) -> f64 {
+        f64::from(1 << (self.bits - 1)) * 255.0 / f64::from((1 << self.bits) - 1)
+    }
+
+    /// Of a plane with half the samples, for the pixel at `x`, `y` of a picture of `width` x `height`.
+    fn between(&self, x: u32, y: u32, width: u32, height: u32) -> f64 {
+        let beside = |at: u32, size: u32| {
+            let (near, last) = (at / 2, size.div_ceil(2) - 1);
+            (near, if at % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(last) })
+        };
+        let ((nx, fx), (ny, fy)) = (beside(x, width), beside(y, height));
+        (9.0 * self.at(nx, ny) + 3.0 * self.at(fx, ny) + 3.0 * self.at(nx, fy) + self.at(fx, fy)) / 16.0
     }
 
     /// On the scale of 8 bits.

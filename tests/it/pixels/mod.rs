@@ -11,6 +11,7 @@
 mod alpha;
 mod animation;
 mod avif;
+mod avif_engines;
 mod bombs;
 mod ciede;
 mod colour;

@@ -1,0 +1,117 @@
+//! What `quality` and `speed` mean to AVIF's two engines.
+//!
+//! | speed | libaom | ravif |
+//! |---|---|---|
+//! | 1 | `cpu-used` 3, 10 bits, DCT only | speed 1, 10 bits |
+//! | 2 | 4, 10 bits, DCT only | speed 2, 10 bits |
+//! | 3 | 5, 10 bits, DCT only, blocks from 8 x 8 | speed 3, 10 bits |
+//! | 4 | 6, 10 bits, DCT only | speed 4, 10 bits |
+//! | 5 | 6, 10 bits, DCT only, blocks from 8 x 8 | speed 5 |
+//! | 6 | 6, DCT only, blocks from 8 x 8 | speed 6 |
+//! | 7 | 8, 10 bits, DCT only | speed 7 |
+//! | 8 | 8, DCT only | speed 8 |
+//! | **9** | **9** | **speed 9** |
+//! | 10 | 9, no trellis | speed 10 |
+//!
+//! libaom's own steps are not all worth taking: its 7 is slower than its 8 and hardly smaller, and from 6 on down the
+//! other kinds of transform cost time and SSIMULACRA2 both (on photos; they serve PSNR), while 10 bits are smaller by
+//! 2 to 3 % for a third more time. At 9, 10 bits are larger. `tests/bench/avif_front.rs` measures all of it.
+
+use super::super::EncodeSettings;
+
+/// The speed of a job that names none.
+const SPEED_DEFAULT: u8 = 9;
+
+/// The quality of a job that names none.
+const QUALITY_DEFAULT: u8 = 85;
+
+/// libaom's knobs.
+#[cfg(feature = "aom")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AomKnobs {
+    /// 0 (finest) to 63.
+    pub(super) quantizer: u32,
+    /// The same for the alpha channel: an edge that is off shows more than a colour that is.
+    pub(super) alpha_quantizer: u32,
+    /// Whether colour is kept in full resolution.
+    pub(super) full_colour: bool,
+    /// Whether samples have 10 bits.
+    pub(super) ten_bits: bool,
+    /// 0 (small) to 9 (fast).
+    cpu_used: u32,
+    /// Whether coefficients are chosen by what they cost.
+    trellis: bool,
+    /// Whether only one kind of transform is tried.
+    dct_only: bool,
+    /// Pixels a side of the smallest block.
+    block_min: u32,
+}
+
+#[cfg(feature = "aom")]
+impl AomKnobs {
+    /// What libaom is told about the picture.
+    pub(super) fn settings(self) -> Vec<(&'static str, u32)> {
+        let mut settings = self.alpha_settings();
+        // 1 is SSIM, and 1 is PSNR weighted by the quantiser's matrices; 0 is the steepest of these.
+        settings.extend([("tune", 1), ("dist-metric", 1), ("enable-qm", 1), ("qm-min", 0), ("qm-max", 8)]);
+        if self.dct_only {
+            settings.push(("use-intra-dct-only", 1));
+        }
+        if !self.trellis {
+            settings.push(("disable-trellis-quant", 1));
+        }
+        settings
+    }
+
+    /// What libaom is told about the alpha channel: nothing perceptual, it is not looked at.
+    pub(super) fn alpha_settings(self) -> Vec<(&'static str, u32)> {
+        vec![("cpu-used", self.cpu_used), ("min-partition-size", self.block_min)]
+    }
+}
+
+/// ravif's knobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RavifKnobs {
+    /// 1-100.
+    pub(super) quality: u8,
+    /// 1 (small) to 10 (fast).
+    pub(super) speed: u8,
+    /// 10 bits a sample compress better and take longer.
+    pub(super) ten_bits: bool,
+}
+
+/// libaom's column.
+#[cfg(feature = "aom")]
+pub(super) fn aom(settings: EncodeSettings) -> AomKnobs {
+    let quality = u32::from(settings.quality.unwrap_or(QUALITY_DEFAULT).clamp(1, 100));
+    // 100 is 1 (0 would be lossless, which colour in Y, Cb, Cr can't be), 85 is 12, 1 is 63; straight between them.
+    let quantizer =
+        if quality >= 85 { 1 + ((100 - quality) * 11 + 7) / 15 } else { 12 + ((85 - quality) * 51 + 42) / 84 };
+    let speed = settings.speed.unwrap_or(SPEED_DEFAULT);
+    let (cpu_used, block_min) = match speed {
+        0 | 1 => (3, 4),
+        2 => (4, 4),
+        3 => (5, 8),
+        4 => (6, 4),
+        5 | 6 => (6, 8),
+        7 | 8 => (8, 4),
+        9.. => (9, 4),
+    };
+    AomKnobs {
+        quantizer,
+        alpha_quantizer: (quantizer / 2).max(1),
+        full_colour: quality >= 90,
+        ten_bits: speed <= 5 || speed == 7,
+        cpu_used,
+        trellis: speed < 10,
+        dct_only: speed < 9,
+        block_min,
+    }
+}
+
+/// ravif's column.
+pub(super) fn ravif(settings: EncodeSettings) -> RavifKnobs {
+    let speed = settings.speed.unwrap_or(SPEED_DEFAULT).clamp(1, 10);
+    let quality = settings.quality.unwrap_or(QUALITY_DEFAULT).clamp(1, 100);
+    RavifKnobs { quality, speed, ten_bits: speed <= 4 }
+}
