@@ -40,7 +40,7 @@ pub(super) fn stream(body: &[u8]) -> Option<Stream> {
     Some(Stream {
         bits: u8::try_from(8 + luma).ok()?,
         chroma,
-        // Where the stream doesn't say, chroma lies on the columns of luma; few say, and fewer mean it.
+        // Streams that don't say put chroma on the columns of luma, by the standard. Writers that halve RGB don't.
         cosited: false,
         coded: Some(Coded { size: (width, height), pixels: u64::from(coded_width) * u64::from(coded_height) }),
         configuration: body.to_vec(),

@@ -5,8 +5,6 @@
 use std::io::{BufRead, Seek};
 use std::ops::Range;
 
-use image::metadata::Orientation;
-
 use super::isobmff::{Code, Fields, Items, brands};
 use super::source::Source;
 use super::transform::Placement;
@@ -161,7 +159,7 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<(Sourc
 
 impl Still {
     /// Reads what the file shows, from `ftyp` and `meta` alone.
-    pub(in crate::pipeline) fn read<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Self, InspectError> {
+    pub(super) fn read<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Self, InspectError> {
         source.seek_to(0)?;
         if !brands(source)?.iter().any(|brand| BRANDS.contains(brand)) {
             return Err(InspectError::unsupported("this is a video or another ISO media file, not an image"));
@@ -181,15 +179,16 @@ impl Still {
         // The source's own transforms come before those of what stands for it.
         let mut placement = Placement::whole(colour.size);
         for (code, body, _) in chain.iter().rev().flat_map(|id| items.properties(*id)) {
-            placement.apply(*code, body).ok_or_else(|| InspectError::damaged("it is cropped or turned in no way there is"))?;
+            placement
+                .apply(*code, body)
+                .ok_or_else(|| InspectError::damaged("it is cropped or turned in no way there is"))?;
         }
         // Some writers describe the tiles' colours, not the grid's.
         let described = || chain.iter().chain(items.referred(shown, *b"dimg").first());
         let colours = || described().flat_map(|id| items.properties(*id)).filter(|(code, ..)| *code == b"colr");
         let cicp = colours().find_map(|(_, body, _)| nclx(body));
-        let icc = colours().find_map(|(_, body, _)| {
-            body.strip_prefix(b"prof").or(body.strip_prefix(b"rICC")).map(<[u8]>::to_vec)
-        });
+        let icc = colours()
+            .find_map(|(_, body, _)| body.strip_prefix(b"prof").or(body.strip_prefix(b"rICC")).map(<[u8]>::to_vec));
         let exif = exif_item(&items, &chain).map_or(Vec::new(), |id| items.extents(id).to_vec());
         Ok(Self { colour, alpha, premultiplied, placement, cicp, icc, exif })
     }
@@ -254,7 +253,8 @@ fn assembly<R: BufRead + Seek>(
 
 fn grid<R: BufRead + Seek>(items: &Items, item: u32, source: &mut Source<R>) -> Result<Assembly, InspectError> {
     let descriptor = read(source, items.extents(item), 12)?;
-    let (rows, columns, size) = grid_descriptor(&descriptor).ok_or_else(|| InspectError::damaged("its grid is cut short"))?;
+    let (rows, columns, size) =
+        grid_descriptor(&descriptor).ok_or_else(|| InspectError::damaged("its grid is cut short"))?;
     let parts = items.referred(item, *b"dimg");
     if parts.len() != rows as usize * columns as usize {
         let detail = format!("its grid has {columns} x {rows} tiles, of which it names {}", parts.len());

@@ -37,7 +37,7 @@ pub(in crate::pipeline) struct Items {
 
 impl Items {
     /// Reads `meta`. The reader stands at the file's start, before `ftyp`.
-    pub(in crate::pipeline) fn read<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Self, InspectError> {
+    pub(super) fn read<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Self, InspectError> {
         let mut tracks = false;
         for _ in 0..BOXES_MAX {
             if source.left()? == 0 {
@@ -86,7 +86,8 @@ impl Items {
 
     fn parse(boxes: &[(Code, Vec<u8>)], idat: &Range<u64>) -> Result<Self, InspectError> {
         let find = |wanted: &Code| boxes.iter().find(|(code, _)| code == wanted).map(|(_, body)| &body[..]);
-        let must = |wanted: &Code| find(wanted).ok_or_else(|| InspectError::damaged(format!("it has no {}", name(*wanted))));
+        let must =
+            |wanted: &Code| find(wanted).ok_or_else(|| InspectError::damaged(format!("it has no {}", name(*wanted))));
         let primary = primary(must(b"pitm")?).ok_or_else(|| cut(*b"pitm"))?;
         let kinds = kinds(must(b"iinf")?).ok_or_else(|| cut(*b"iinf"))?;
         let extents = extents(must(b"iloc")?, idat)?;

@@ -139,6 +139,11 @@ pub fn inspect<R: BufRead + Seek>(reader: R, limits: &PixelLimits) -> Result<Sou
     Ok(header.into_info(format))
 }
 
+/// What an AVIF or HEIC shows, and where its parts lie.
+pub(super) fn still<R: BufRead + Seek>(reader: R) -> Result<Still, InspectError> {
+    Still::read(&mut Source::new(reader)?)
+}
+
 /// The format by its first bytes.
 fn recognise(magic: &[u8]) -> Result<SourceFormat, InspectError> {
     let brand = magic.get(8..12).unwrap_or_default();
