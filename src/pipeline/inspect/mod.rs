@@ -225,4 +225,12 @@ mod tests {
             assert!(error.to_string().contains("JPEG, PNG"), "{error}");
         }
     }
+
+    #[test]
+    fn a_format_that_is_left_out_is_named_with_those_that_are_not() {
+        let told = InspectError::unsupported("it is something else").to_string();
+        assert!(told.contains("JPEG, PNG, WebP, GIF, TIFF"), "{told}");
+        assert_eq!(told.contains("AVIF"), cfg!(feature = "input-avif"), "{told}");
+        assert_eq!(told.contains("HEIC"), cfg!(feature = "input-heic"), "{told}");
+    }
 }

@@ -11,9 +11,15 @@
 mod alpha;
 mod animation;
 mod avif;
+#[cfg(feature = "input-avif")]
+mod avif_input;
 mod colour;
 mod formats;
 mod geometry;
+#[cfg(feature = "input-heic")]
+mod heic_input;
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
+mod heif_file;
 mod jobs;
 mod metadata;
 mod orientation;
