@@ -6,7 +6,7 @@ use re_rav1d as rav1d;
 
 use super::planes::{AnyPlanes, Plane, Planes};
 use crate::pipeline::PipelineError;
-use crate::pipeline::inspect::{Chroma, Cicp, Stream, Tile};
+use crate::pipeline::inspect::{Chroma, Cicp, Tile};
 
 /// Frames that the data of one picture may hold. Layered pictures have a few; thousands that are never shown are an
 /// attack on time.
@@ -16,7 +16,9 @@ const FRAMES_MAX: usize = 16;
 pub(super) struct Av1 {
     picture: Picture,
     planes: Vec<rav1d::Plane>,
-    stream: Stream,
+    chroma: Chroma,
+    cosited: bool,
+    bits: u8,
 }
 
 const COMPONENTS: [PlanarImageComponent; 3] =
@@ -36,20 +38,20 @@ pub(super) fn decode(data: &[u8], tile: &Tile, size: (u32, u32)) -> Result<Av1, 
     settings.set_frame_size_limit(size.0.saturating_mul(size.1));
     let mut decoder = Decoder::with_settings(&settings).map_err(refuse)?;
     let picture = run(&mut decoder, data.to_vec()).map_err(refuse)?;
-    let stream = &tile.stream;
-    let chroma = match picture.pixel_layout() {
-        PixelLayout::I400 => Chroma::None,
-        PixelLayout::I420 => Chroma::Quarter,
-        PixelLayout::I422 => Chroma::Half,
-        PixelLayout::I444 => Chroma::Full,
-    };
-    let bits = picture.bits_per_component().map(|bits| bits.0);
-    if (picture.width(), picture.height()) != size || chroma != stream.chroma || bits != Some(stream.bits.into()) {
+    if (picture.width(), picture.height()) != size {
         return Err(PipelineError::bad_image("its header and its data disagree"));
     }
+    // Old writers got the configuration wrong, so the stream decides. But what was announced as grey is shown so.
+    let chroma = match picture.pixel_layout() {
+        PixelLayout::I420 if tile.stream.chroma != Chroma::None => Chroma::Quarter,
+        PixelLayout::I422 if tile.stream.chroma != Chroma::None => Chroma::Half,
+        PixelLayout::I444 if tile.stream.chroma != Chroma::None => Chroma::Full,
+        _ => Chroma::None,
+    };
+    let bits = picture.bits_per_component().and_then(|bits| u8::try_from(bits.0).ok()).unwrap_or(tile.stream.bits);
     let count = if chroma == Chroma::None { 1 } else { 3 };
     let planes = COMPONENTS[..count].iter().map(|component| picture.plane(*component)).collect();
-    Ok(Av1 { picture, planes, stream: stream.clone() })
+    Ok(Av1 { picture, planes, chroma, cosited: tile.stream.cosited, bits })
 }
 
 fn run(decoder: &mut Decoder, data: Vec<u8>) -> Result<Picture, Error> {
@@ -117,10 +119,10 @@ impl Av1 {
         };
         Some(Planes {
             luma: plane(0)?,
-            differences: if self.stream.chroma == Chroma::None { None } else { Some([plane(1)?, plane(2)?]) },
-            chroma: self.stream.chroma,
-            cosited: self.stream.cosited,
-            bits: self.stream.bits,
+            differences: if self.chroma == Chroma::None { None } else { Some([plane(1)?, plane(2)?]) },
+            chroma: self.chroma,
+            cosited: self.cosited,
+            bits: self.bits,
             size: (self.picture.width() as usize, self.picture.height() as usize),
         })
     }

@@ -10,8 +10,8 @@ use crate::pipeline::inspect::{Assembly, Cicp, Codec, Still, Tile};
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, inspect};
 
-/// What counts where neither file nor stream says anything: sRGB, coded as JPEG is.
-const UNSAID: Cicp = Cicp { primaries: 1, transfer: 13, matrix: 6, full_range: true };
+/// What counts where neither file nor stream says anything: sRGB, and the range that HEVC's standard then names.
+const UNSAID: Cicp = Cicp { primaries: 1, transfer: 13, matrix: 6, full_range: false };
 
 /// Whether every sample that the file speaks of is in it.
 pub(super) fn is_complete(source: &[u8]) -> bool {

@@ -173,6 +173,13 @@ impl Still {
         if let Some(item) = chain.iter().find_map(|id| alpha_of(&items, *id)) {
             alpha = Some(assembly(&items, item, Some(colour.size), source)?);
             premultiplied = chain.iter().any(|id| items.referred(*id, *b"prem").contains(&item));
+        } else if items.kind(shown) == Some(b"grid") {
+            // Or each tile has its own.
+            let parts: Option<Vec<_>> =
+                items.referred(shown, *b"dimg").iter().map(|id| alpha_of(&items, *id)).collect();
+            if let Some(parts) = parts {
+                alpha = Some(tiled(&items, &parts, colour.columns, colour.size)?);
+            }
         }
         check(&colour, alpha.as_ref(), source.length())?;
 
@@ -263,6 +270,11 @@ fn grid<R: BufRead + Seek>(items: &Items, item: u32, source: &mut Source<R>) -> 
     if parts.len() > TILES_MAX {
         return Err(InspectError::TooLarge { detail: format!("{} tiles; {TILES_MAX} are allowed", parts.len()) });
     }
+    tiled(items, parts, columns, size)
+}
+
+/// A grid of these items, row by row.
+fn tiled(items: &Items, parts: &[u32], columns: u32, size: (u32, u32)) -> Result<Assembly, InspectError> {
     let mut tiles = Vec::with_capacity(parts.len());
     let mut first = None;
     for part in parts {
@@ -374,7 +386,7 @@ fn check(colour: &Assembly, alpha: Option<&Assembly>, file: u64) -> Result<(), I
         for stream in part.tiles.iter().map(|tile| &tile.stream) {
             let coded = stream.coded.unwrap_or(Coded { size: part.tile_size, pixels: tile });
             // Padding goes to the next multiple of a coding block, 64 at most.
-            let padded = u64::from(across.div_ceil(64)) * u64::from(down.div_ceil(64)) * 64 * 64;
+            let padded = (u64::from(across.div_ceil(64)) * u64::from(down.div_ceil(64))).saturating_mul(64 * 64);
             if coded.size != part.tile_size || coded.pixels > padded {
                 return Err(InspectError::damaged("its codec tells another size than its container"));
             }

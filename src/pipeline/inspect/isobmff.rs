@@ -38,14 +38,21 @@ pub(in crate::pipeline) struct Items {
 impl Items {
     /// Reads `meta`. The reader stands at the file's start, before `ftyp`.
     pub(super) fn read<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Self, InspectError> {
-        let mut tracks = false;
+        let (mut tracks, mut without_picture) = (false, None);
         for _ in 0..BOXES_MAX {
             if source.left()? == 0 {
                 break;
             }
             let (code, length) = box_header(source)?;
             if &code == b"meta" {
-                return Self::meta(source, length);
+                let end = source.position()?.saturating_add(length);
+                match Self::meta(source, length) {
+                    // A video may have one too, that describes its tracks.
+                    Err(error @ InspectError::Damaged { .. }) => without_picture = Some(error),
+                    outcome => return outcome,
+                }
+                source.seek_to(end)?;
+                continue;
             }
             tracks |= &code == b"moov";
             source.skip(length)?;
@@ -53,7 +60,7 @@ impl Items {
         if tracks {
             return Err(InspectError::unsupported("this is a sequence of images or a video, without a still picture"));
         }
-        Err(InspectError::damaged("it has no `meta` box"))
+        Err(without_picture.unwrap_or_else(|| InspectError::damaged("it has no `meta` box")))
     }
 
     fn meta<R: BufRead + Seek>(source: &mut Source<R>, length: u64) -> Result<Self, InspectError> {

@@ -13,7 +13,7 @@ mod tiff;
 mod transform;
 mod webp;
 
-pub(super) use heif::{Assembly, Chroma, Cicp, Codec, Still, Stream, Tile};
+pub(super) use heif::{Assembly, Chroma, Cicp, Codec, Still, Tile};
 
 use std::io::{self, BufRead, Seek};
 
