@@ -2,9 +2,11 @@
 
 use std::io::Cursor;
 
-use exif::{In, Reader, Tag, Value};
+use exif::{Exif, In, Reader, Tag, Value};
 use tiff::decoder::Decoder;
 
+use super::decode::gather;
+use super::inspect;
 use crate::encoder::Credits;
 use crate::job::SourceFormat;
 
@@ -13,12 +15,25 @@ pub(super) fn credits(source: &[u8], format: SourceFormat) -> Credits {
     match format {
         SourceFormat::Jpeg | SourceFormat::Png | SourceFormat::Webp => embedded(source).unwrap_or_default(),
         SourceFormat::Tiff => own(source).unwrap_or_default(),
-        SourceFormat::Gif | SourceFormat::Bmp | SourceFormat::Avif | SourceFormat::Heic => Credits::default(),
+        SourceFormat::Avif | SourceFormat::Heic => item(source).unwrap_or_default(),
+        SourceFormat::Gif | SourceFormat::Bmp => Credits::default(),
     }
 }
 
 fn embedded(source: &[u8]) -> Option<Credits> {
-    let exif = Reader::new().read_from_container(&mut Cursor::new(source)).ok()?;
+    Some(named(&Reader::new().read_from_container(&mut Cursor::new(source)).ok()?))
+}
+
+/// AVIF and HEIC have EXIF as an item: the offset of its header, then itself.
+fn item(source: &[u8]) -> Option<Credits> {
+    let still = inspect::still(Cursor::new(source)).ok()?;
+    let bytes = gather(source, &still.exif);
+    let (offset, rest) = bytes.split_first_chunk::<4>()?;
+    let exif = rest.get(u32::from_be_bytes(*offset) as usize..)?;
+    Some(named(&Reader::new().read_raw(exif.to_vec()).ok()?))
+}
+
+fn named(exif: &Exif) -> Credits {
     let text = |tag| match &exif.get_field(tag, In::PRIMARY)?.value {
         // Copyright may have two parts: the photographer's and the editor's.
         Value::Ascii(parts) => {
@@ -27,7 +42,7 @@ fn embedded(source: &[u8]) -> Option<Credits> {
         }
         _ => None,
     };
-    Some(Credits { artist: text(Tag::Artist), copyright: text(Tag::Copyright) })
+    Credits { artist: text(Tag::Artist), copyright: text(Tag::Copyright) }
 }
 
 /// A TIFF carries the tags itself.

@@ -1,10 +1,18 @@
 //! Bytes to a raster, by decoders that are all Rust.
 
+#[cfg(feature = "input-avif")]
+mod avif;
+mod cicp;
 mod complete;
 mod generic;
+mod hdr;
+#[cfg(feature = "input-heic")]
+mod heic;
+mod heif;
 mod jpeg;
 mod jpeg_fence;
 mod jpeg_structure;
+mod planes;
 mod png;
 mod png_colour;
 mod tiff;
@@ -13,6 +21,7 @@ mod webp_cut;
 
 pub(super) use complete::is_complete;
 pub(super) use generic::limits as decoder_limits;
+pub(super) use heif::gather;
 
 use super::raster::Raster;
 use super::{PipelineError, SourceInfo};
@@ -38,7 +47,7 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result
         SourceFormat::Png => png::decode(source, info, tolerant),
         SourceFormat::Tiff => tiff::decode(source, info, tolerant),
         SourceFormat::Webp | SourceFormat::Gif | SourceFormat::Bmp => generic::decode(source, info, tolerant),
-        SourceFormat::Avif | SourceFormat::Heic => Err(PipelineError::bad_image("this format can't be read yet")),
+        SourceFormat::Avif | SourceFormat::Heic => heif::decode(source, tolerant),
     }?;
     let Raster { width, height, .. } = decoded.raster;
     if (width, height) != info.stored_size() {

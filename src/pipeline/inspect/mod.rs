@@ -1,15 +1,22 @@
 //! What an original is, from its header alone: nothing is decoded, and no memory is taken that the header asks for.
 
+mod avif;
 mod bmp;
 mod gif;
+mod heic;
+mod heif;
+mod isobmff;
 mod jpeg;
 mod png;
 mod source;
 mod tiff;
 mod tiff_directory;
+mod transform;
 mod webp;
 
-use std::io::{self, BufRead, Seek, SeekFrom};
+pub(super) use heif::{Assembly, Chroma, Cicp, Codec, Still, Tile};
+
+use std::io::{self, BufRead, Seek};
 
 use image::metadata::Orientation;
 use source::Source;
@@ -18,8 +25,13 @@ pub(super) use tiff::{Extra, Meaning, Page};
 use super::PixelLimits;
 use crate::job::SourceFormat;
 
-/// The formats that originals may have, for people.
-const SUPPORTED: &str = "JPEG, PNG, WebP, GIF, TIFF and BMP";
+/// The formats that originals may have in this build, for people.
+const SUPPORTED: &str = match (cfg!(feature = "input-avif"), cfg!(feature = "input-heic")) {
+    (true, true) => "JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF and HEIC",
+    (true, false) => "JPEG, PNG, WebP, GIF, TIFF, BMP and AVIF",
+    (false, true) => "JPEG, PNG, WebP, GIF, TIFF, BMP and HEIC",
+    (false, false) => "JPEG, PNG, WebP, GIF, TIFF and BMP",
+};
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +122,7 @@ pub fn inspect<R: BufRead + Seek>(reader: R, limits: &PixelLimits) -> Result<Sou
     let mut magic = [0; 16];
     let read = source.read_some(&mut magic)?;
     let format = recognise(&magic[..read])?;
-    source.reader().seek(SeekFrom::Start(0))?;
+    source.seek_to(0)?;
     let header = match format {
         SourceFormat::Jpeg => jpeg::header(&mut source),
         SourceFormat::Png => png::header(&mut source),
@@ -118,11 +130,20 @@ pub fn inspect<R: BufRead + Seek>(reader: R, limits: &PixelLimits) -> Result<Sou
         SourceFormat::Gif => gif::header(&mut source),
         SourceFormat::Tiff => tiff::header(source.reader()),
         SourceFormat::Bmp => bmp::header(source.reader()),
-        SourceFormat::Avif => Err(InspectError::unsupported("AVIF can't be read yet")),
-        SourceFormat::Heic => Err(InspectError::unsupported("HEIC can't be read yet")),
+        // The brand names the container; the codec of what it shows is the format.
+        SourceFormat::Avif | SourceFormat::Heic => {
+            let (format, header) = heif::header(&mut source)?;
+            header.check(limits)?;
+            return Ok(header.into_info(format));
+        }
     }?;
     header.check(limits)?;
     Ok(header.into_info(format))
+}
+
+/// What an AVIF or HEIC shows, and where its parts lie.
+pub(super) fn still<R: BufRead + Seek>(reader: R) -> Result<Still, InspectError> {
+    Still::read(&mut Source::new(reader)?)
 }
 
 /// The format by its first bytes.
@@ -138,11 +159,7 @@ fn recognise(magic: &[u8]) -> Result<SourceFormat, InspectError> {
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(SourceFormat::Gif),
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(SourceFormat::Tiff),
         [b'B', b'M', ..] => Ok(SourceFormat::Bmp),
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => match brand {
-            b"avif" | b"avis" => Ok(SourceFormat::Avif),
-            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => Ok(SourceFormat::Heic),
-            _ => Err(InspectError::unsupported("this is a video or another ISO media file, not an image")),
-        },
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => Ok(SourceFormat::Heic),
         [] => Err(InspectError::unsupported("the file is empty")),
         _ => Err(InspectError::unsupported("this is not an image of a known format")),
     }
@@ -204,11 +221,18 @@ mod tests {
 
     #[test]
     fn what_is_no_image_is_told_what_is() {
-        for bytes in [&b""[..], b"%PDF-1.7 and so on", b"<svg xmlns=", b"\0\0\0\x18ftypmp42", b"\0\0\0\x18ftypavif...."]
-        {
+        for bytes in [&b""[..], b"%PDF-1.7 and so on", b"<svg xmlns=", b"\0\0\0\x10ftypmp42...."] {
             let error = inspect(io::Cursor::new(bytes), &PixelLimits::default()).expect_err("no image");
             assert!(matches!(error, InspectError::Unsupported { .. }), "{error}");
             assert!(error.to_string().contains("JPEG, PNG"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_format_that_is_left_out_is_named_with_those_that_are_not() {
+        let told = InspectError::unsupported("it is something else").to_string();
+        assert!(told.contains("JPEG, PNG, WebP, GIF, TIFF"), "{told}");
+        assert_eq!(told.contains("AVIF"), cfg!(feature = "input-avif"), "{told}");
+        assert_eq!(told.contains("HEIC"), cfg!(feature = "input-heic"), "{told}");
     }
 }

@@ -19,6 +19,10 @@ impl<R: BufRead + Seek> Source<R> {
         &mut self.reader
     }
 
+    pub(super) fn seek_to(&mut self, position: u64) -> io::Result<()> {
+        self.reader.seek(SeekFrom::Start(position)).map(|_| ())
+    }
+
     /// As many of the next bytes as there are and `into` holds.
     pub(super) fn read_some(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
@@ -62,8 +66,18 @@ impl<R: BufRead + Seek> Source<R> {
         self.reader.seek_relative(count)
     }
 
+    /// Bytes of the whole.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Bytes before here.
+    pub(super) fn position(&mut self) -> io::Result<u64> {
+        self.reader.stream_position()
+    }
+
     /// Bytes from here to the end.
     pub(super) fn left(&mut self) -> io::Result<u64> {
-        Ok(self.length.saturating_sub(self.reader.stream_position()?))
+        Ok(self.length.saturating_sub(self.position()?))
     }
 }

@@ -14,10 +14,16 @@ mod avif;
 mod avif_engines;
 mod bombs;
 mod ciede;
+#[cfg(feature = "input-avif")]
+mod avif_input;
 mod colour;
 mod disposal;
 mod formats;
 mod geometry;
+#[cfg(feature = "input-heic")]
+mod heic_input;
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
+mod heif_file;
 mod jobs;
 mod jpegs;
 mod metadata;

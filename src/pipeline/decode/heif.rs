@@ -1,0 +1,193 @@
+//! AVIF and HEIC: coded pictures, one after the other, to one raster.
+
+use std::borrow::Cow;
+use std::io::Cursor;
+use std::ops::Range;
+
+use super::planes::{AnyPlanes, Canvas, Conversion, Patch, Planes, Sample, paint_alpha};
+use super::{Decoded, cicp};
+use crate::pipeline::inspect::{Assembly, Cicp, Codec, Still, Tile};
+use crate::pipeline::raster::{Model, Raster, Samples};
+use crate::pipeline::{PipelineError, inspect};
+
+/// What counts where neither file nor stream says anything: sRGB, and the range that HEVC's standard then names.
+const UNSAID: Cicp = Cicp { primaries: 1, transfer: 13, matrix: 6, full_range: false };
+
+/// Whether every sample that the file speaks of is in it.
+pub(super) fn is_complete(source: &[u8]) -> bool {
+    let length = source.len() as u64;
+    inspect::still(Cursor::new(source)).is_ok_and(|still| still.extents().all(|range| end(range, length) <= length))
+}
+
+/// A range without an end goes to the file's.
+fn end(range: &Range<u64>, length: u64) -> u64 {
+    if range.end == u64::MAX { length.max(range.start) } else { range.end }
+}
+
+pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<Decoded, PipelineError> {
+    let still = inspect::still(Cursor::new(source))?;
+    let (_, _, width, height) = still.placement.window;
+    let count = width as usize * height as usize * usize::from(still.channels());
+    let mut job = Job { source, still: &still, tolerant, said: still.cicp };
+    let mut samples = if still.bits() > 8 {
+        Samples::U16(job.fill(vec![0_u16; count])?)
+    } else {
+        Samples::U8(job.fill(vec![0_u8; count])?)
+    };
+    let said = job.said.unwrap_or(UNSAID);
+    let grey = still.is_grey();
+    let icc = match still.icc {
+        Some(icc) => Some(icc),
+        None if grey => None,
+        None => cicp::explain(said, &mut samples, still.alpha.is_some()),
+    };
+    let model = if grey { Model::Grey } else { Model::Rgb };
+    Ok(Decoded { raster: Raster { width, height, model, alpha: still.alpha.is_some(), samples }, icc })
+}
+
+struct Job<'a> {
+    source: &'a [u8],
+    still: &'a Still,
+    tolerant: bool,
+    /// What is known of the colours: from the file, else from the first stream.
+    said: Option<Cicp>,
+}
+
+/// A decoder's own form of a picture.
+enum Coded {
+    #[cfg(feature = "input-avif")]
+    Av1(super::avif::Av1),
+    #[cfg(feature = "input-heic")]
+    Hevc(super::heic::Hevc),
+}
+
+impl Job<'_> {
+    /// Decodes everything into `samples`, black and transparent so far.
+    fn fill<S: Sample>(&mut self, mut samples: Vec<S>) -> Result<Vec<S>, PipelineError> {
+        let channels = usize::from(self.still.channels());
+        let mut canvas = Canvas { samples: &mut samples, width: self.still.placement.window.2 as usize, channels };
+        self.paint(&self.still.colour, &mut canvas, false)?;
+        if let Some(alpha) = &self.still.alpha {
+            self.paint(alpha, &mut canvas, true)?;
+            if self.still.premultiplied {
+                divide(&mut samples, channels);
+            }
+        }
+        Ok(samples)
+    }
+
+    fn paint<S: Sample>(
+        &mut self,
+        assembly: &Assembly,
+        canvas: &mut Canvas<S>,
+        alpha: bool,
+    ) -> Result<(), PipelineError> {
+        for (i, tile) in assembly.tiles.iter().enumerate() {
+            let Some(patch) = self.patch(assembly, i) else { continue };
+            match self.decode(assembly, tile) {
+                Ok(coded) => self.place(&coded, canvas, patch, alpha)?,
+                // What is there of a grid is shown; its first tile must be.
+                Err(_) if self.tolerant && i > 0 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the tile shows; nowhere, perhaps.
+    fn patch(&self, assembly: &Assembly, tile: usize) -> Option<Patch> {
+        let (left, top, width, height) = self.still.placement.window;
+        let (column, row) = (tile % assembly.columns as usize, tile / assembly.columns as usize);
+        let (x, from_x, width) = overlap(column, assembly.tile_size.0, left, width)?;
+        let (y, from_y, height) = overlap(row, assembly.tile_size.1, top, height)?;
+        Some(Patch { to: (x, y), from: (from_x, from_y), size: (width, height) })
+    }
+
+    fn decode(&self, assembly: &Assembly, tile: &Tile) -> Result<Coded, PipelineError> {
+        let data = gather(self.source, &tile.extents);
+        match assembly.codec {
+            #[cfg(feature = "input-avif")]
+            Codec::Av1 => super::avif::decode(&data, tile, assembly.tile_size).map(Coded::Av1),
+            #[cfg(feature = "input-heic")]
+            Codec::Hevc => super::heic::decode(&data, tile, assembly.tile_size).map(Coded::Hevc),
+            #[cfg(not(all(feature = "input-avif", feature = "input-heic")))]
+            _ => Err(PipelineError::bad_image(format!("{} bytes in a format that this build can't read", data.len()))),
+        }
+    }
+
+    fn place<S: Sample>(
+        &mut self,
+        coded: &Coded,
+        canvas: &mut Canvas<S>,
+        patch: Patch,
+        alpha: bool,
+    ) -> Result<(), PipelineError> {
+        let (planes, own) = match coded {
+            #[cfg(feature = "input-avif")]
+            Coded::Av1(picture) => (picture.planes(), Some(picture.cicp())),
+            #[cfg(feature = "input-heic")]
+            Coded::Hevc(picture) => (Some(picture.planes()), picture.cicp()),
+        };
+        let painted = planes.map(|planes| match planes {
+            #[cfg(feature = "input-avif")]
+            AnyPlanes::U8(planes) => self.place_planes(&planes, own, canvas, patch, alpha),
+            #[cfg(feature = "input-avif")]
+            AnyPlanes::U16(planes) => self.place_planes(&planes, own, canvas, patch, alpha),
+            #[cfg(feature = "input-heic")]
+            AnyPlanes::I32(planes) => self.place_planes(&planes, own, canvas, patch, alpha),
+        });
+        painted.unwrap_or_else(|| Err(PipelineError::bad_image("its decoder gave too few samples")))
+    }
+
+    fn place_planes<T: Copy + Into<i32>, S: Sample>(
+        &mut self,
+        planes: &Planes<T>,
+        own: Option<Cicp>,
+        canvas: &mut Canvas<S>,
+        patch: Patch,
+        alpha: bool,
+    ) -> Result<(), PipelineError> {
+        let painted = if alpha {
+            let full_range = own.is_none_or(|own| own.full_range);
+            paint_alpha(planes, full_range, canvas, patch)
+        } else {
+            let said = *self.said.get_or_insert(own.unwrap_or(UNSAID));
+            let colours = if self.still.is_grey() { 1 } else { 3 };
+            Conversion::new(said, planes.bits, S::FULL)?.paint(planes, canvas, patch, colours)
+        };
+        painted.ok_or_else(|| PipelineError::bad_image("its decoder gave too few samples"))
+    }
+}
+
+/// Of one side of a tile: where it starts in the window, where the window starts in it, and how much they share.
+fn overlap(index: usize, tile: u32, start: u32, length: u32) -> Option<(usize, usize, usize)> {
+    let (tile, start, length) = (tile as usize, start as usize, length as usize);
+    let first = index * tile;
+    let from = first.max(start);
+    let to = (first + tile).min(start + length);
+    (from < to).then(|| (from - start, from - first, to - from))
+}
+
+/// An item's bytes, as far as they are in the file.
+pub(in crate::pipeline) fn gather<'a>(source: &'a [u8], extents: &[Range<u64>]) -> Cow<'a, [u8]> {
+    let piece = |range: &Range<u64>| {
+        let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(source.len());
+        source.get(within(range.start)..within(range.end)).unwrap_or_default()
+    };
+    match extents {
+        [range] => Cow::Borrowed(piece(range)),
+        ranges => Cow::Owned(ranges.iter().flat_map(piece).copied().collect()),
+    }
+}
+
+/// Takes alpha out of colours that were multiplied by it.
+fn divide<S: Sample>(samples: &mut [S], channels: usize) {
+    for pixel in samples.chunks_exact_mut(channels) {
+        if let [colours @ .., alpha] = pixel {
+            let alpha = alpha.value();
+            for colour in colours.iter_mut().filter(|_| alpha > 0.0) {
+                *colour = S::rounded(colour.value() * S::FULL / alpha);
+            }
+        }
+    }
+}
