@@ -19,6 +19,8 @@ mod outputs;
 mod plan;
 mod raster;
 mod resize;
+mod sizes;
+mod stored;
 mod verify;
 
 pub use engine::{Engine, Rendered};

@@ -1,10 +1,13 @@
 //! In which order sizes are made, and from what.
 
-use super::{Layout, Region};
+use super::{Layout, Region, SourceInfo};
 
 /// A picture is made from a larger one only if that is at least this much larger on both sides: closer than that,
 /// resampling twice would show.
 const STEP_MIN: f64 = 1.5;
+
+/// Sources of up to this many pixels are decoded as a whole.
+const WHOLE_PIXELS_MAX: u64 = 24_000_000;
 
 /// One resized picture and the variants that it serves.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +39,17 @@ pub(super) fn plan(layouts: &[(usize, Layout)]) -> Vec<Step> {
         steps[i].from = (0..i).rev().find(|earlier| serves(&steps[*earlier].layout, &wanted));
     }
     steps
+}
+
+/// By how much a source may be reduced while it is decoded: 1, 2, 4 or 8, so that everything made from it is still made
+/// from something [`STEP_MIN`] times as large.
+pub(super) fn reduction(steps: &[Step], source: &SourceInfo) -> u32 {
+    if source.pixels() <= WHOLE_PIXELS_MAX {
+        return 1;
+    }
+    let from_source = steps.iter().filter(|step| step.from.is_none()).map(|step| density(&step.layout));
+    let needed = from_source.fold(0.0_f64, |needed, (across, down)| needed.max(across).max(down));
+    [8, 4, 2].into_iter().find(|by| needed * STEP_MIN * f64::from(*by) <= 1.0).unwrap_or(1)
 }
 
 /// Where `region` of the source lies in the picture that `made` describes.

@@ -58,7 +58,7 @@ fn refuse(error: DecodeErrors) -> PipelineError {
 }
 
 /// Adobe's programs store ink inverted, 255 for none, and say so only by signing the file.
-fn has_adobe_marker(source: &[u8]) -> bool {
+pub(super) fn has_adobe_marker(source: &[u8]) -> bool {
     let mut rest = source.get(2..).unwrap_or_default();
     while let [0xFF, code, high, low, after @ ..] = rest {
         match code {
