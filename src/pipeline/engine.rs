@@ -120,7 +120,7 @@ impl Engine {
             None
         } else {
             let tolerant = still.iter().all(|i| variants[*i].tolerant);
-            let reduction = reduction(&steps, &info);
+            let reduction = reduction(&steps, &info, &self.limits);
             let open = || open(&source, &info, tolerant, reduction);
             Some(if reduction > 1 { self.large.install(open)? } else { open()? })
         };

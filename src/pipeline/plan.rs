@@ -1,13 +1,10 @@
 //! In which order sizes are made, and from what.
 
-use super::{Layout, Region, SourceInfo};
+use super::{Layout, PixelLimits, Region, SourceInfo};
 
 /// A picture is made from a larger one only if that is at least this much larger on both sides: closer than that,
 /// resampling twice would show.
 const STEP_MIN: f64 = 1.5;
-
-/// Sources of up to this many pixels are decoded as a whole.
-const WHOLE_PIXELS_MAX: u64 = 24_000_000;
 
 /// One resized picture and the variants that it serves.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +40,8 @@ pub(super) fn plan(layouts: &[(usize, Layout)]) -> Vec<Step> {
 
 /// By how much a source may be reduced while it is decoded: 1, 2, 4 or 8, so that everything made from it is still made
 /// from something [`STEP_MIN`] times as large.
-pub(super) fn reduction(steps: &[Step], source: &SourceInfo) -> u32 {
-    if source.pixels() <= WHOLE_PIXELS_MAX {
+pub(super) fn reduction(steps: &[Step], source: &SourceInfo, limits: &PixelLimits) -> u32 {
+    if source.pixels() <= limits.source_pixels_whole {
         return 1;
     }
     let from_source = steps.iter().filter(|step| step.from.is_none()).map(|step| density(&step.layout));

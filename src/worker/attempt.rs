@@ -212,7 +212,7 @@ impl Attempt<'_> {
         let thread = spawn_blocking(move || {
             let _entered = span.entered();
             let cancelled = || stop.is_cancelled() || clock.elapsed() >= deadline;
-            engine.render(&source, &variants, &cancelled, &|index, file| {
+            engine.render(source, &variants, &cancelled, &|index, file| {
                 // Nobody listens once the job is stopped.
                 let _ = deliver.send((index, file));
             })

@@ -1,39 +1,17 @@
 //! Whether a file goes on to its end. Decoders answer Ok for a JPEG that is cut in the middle; its structure tells.
 
+use super::jpeg_structure::Structure;
 use crate::job::SourceFormat;
 
 /// Whether `source` holds everything up to the marker that ends its format. What comes behind is not looked at: trailing
 /// bytes and second pictures (gain maps, MPF) are harmless. TIFF and BMP have no such marker; their decoders notice.
 pub(in crate::pipeline) fn is_complete(format: SourceFormat, source: &[u8]) -> bool {
     match format {
-        SourceFormat::Jpeg => jpeg(source).is_some(),
+        SourceFormat::Jpeg => Structure::of(source).is_complete(),
         SourceFormat::Png => png(source).is_some(),
         SourceFormat::Gif => gif(source).is_some(),
         SourceFormat::Webp => webp(source).is_some(),
         SourceFormat::Tiff | SourceFormat::Bmp | SourceFormat::Avif | SourceFormat::Heic => true,
-    }
-}
-
-/// Segment by segment to EOI. Embedded thumbnails are inside segments, so their EOI doesn't count.
-fn jpeg(source: &[u8]) -> Option<()> {
-    let mut rest = source.get(2..)?;
-    let mut scans = 0;
-    loop {
-        // To the next marker: over entropy-coded data, stuffed zeros and fill bytes.
-        let at = rest.iter().position(|byte| *byte == 0xFF)?;
-        rest = &rest[at..];
-        let fill = rest.iter().take_while(|byte| **byte == 0xFF).count();
-        let code = *rest.get(fill)?;
-        rest = &rest[fill + 1..];
-        match code {
-            0xD9 if scans > 0 => return Some(()),
-            0x00 | 0x01 | 0xD0..=0xD9 => {}
-            _ => {
-                scans += usize::from(code == 0xDA);
-                let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
-                rest = rest.get(length.max(2)..)?;
-            }
-        }
     }
 }
 

@@ -1,11 +1,11 @@
-//! What `image` decodes as it should: WebP, GIF, BMP, and TIFF but for ink.
+//! What `image` decodes as it should: WebP, GIF and BMP.
 
 use std::io::Cursor;
 
 use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, webp::WebPDecoder};
 use image::{ColorType, ImageDecoder, ImageError, Limits};
 
-use super::Decoded;
+use super::{Decoded, is_complete, webp_cut};
 use crate::job::SourceFormat;
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
@@ -22,52 +22,48 @@ pub(in crate::pipeline) fn limits(info: &SourceInfo) -> Limits {
     limits
 }
 
-pub(super) fn decode(source: &[u8], info: &SourceInfo) -> Result<Decoded, PipelineError> {
+/// Decodes the first frame; with `tolerant`, what comes before the damage.
+pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
     let bytes = Cursor::new(source);
     match info.format {
-        SourceFormat::Webp => read(WebPDecoder::new(bytes).map_err(refuse)?, info),
-        SourceFormat::Gif => read(GifDecoder::new(bytes).map_err(refuse)?, info),
-        _ => read(BmpDecoder::new(bytes).map_err(refuse)?, info),
+        SourceFormat::Webp if tolerant && !is_complete(info.format, source) => webp_cut::decode(source, info),
+        SourceFormat::Webp => webp(source, info),
+        SourceFormat::Gif => read(GifDecoder::new(bytes).map_err(refuse)?, info, tolerant),
+        _ => read(BmpDecoder::new(bytes).map_err(refuse)?, info, tolerant),
     }
 }
 
+/// A whole WebP.
+pub(super) fn webp(source: &[u8], info: &SourceInfo) -> Result<Decoded, PipelineError> {
+    read(WebPDecoder::new(Cursor::new(source)).map_err(refuse)?, info, false)
+}
+
 /// Runs a decoder to its end.
-pub(super) fn read(mut decoder: impl ImageDecoder, info: &SourceInfo) -> Result<Decoded, PipelineError> {
+fn read(mut decoder: impl ImageDecoder, info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
     decoder.set_limits(limits(info)).map_err(refuse)?;
     let icc = decoder.icc_profile().ok().flatten();
-    let raster = raster_of(decoder).map_err(refuse)?;
+    let raster = raster_of(decoder, tolerant).map_err(refuse)?;
     Ok(Decoded { raster, icc })
 }
 
-/// The decoder's picture in the depth it has; floating point becomes 16 bits.
-fn raster_of(decoder: impl ImageDecoder) -> Result<Raster, ImageError> {
+/// The decoder's picture in the depth it has.
+fn raster_of(decoder: impl ImageDecoder, tolerant: bool) -> Result<Raster, ImageError> {
     let (width, height) = decoder.dimensions();
     let colour = decoder.color_type();
     let count = width as usize * height as usize * usize::from(colour.channel_count());
-    let samples = match colour {
-        ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => {
-            let mut samples = vec![0; count];
-            decoder.read_image(&mut samples)?;
-            Samples::U8(samples)
-        }
-        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
-            let mut samples = vec![0_u16; count];
-            decoder.read_image(bytemuck::cast_slice_mut(&mut samples))?;
-            Samples::U16(samples)
-        }
-        _ => {
-            let mut samples = vec![0_f32; count];
-            decoder.read_image(bytemuck::cast_slice_mut(&mut samples))?;
-            Samples::U16(samples.into_iter().map(from_float).collect())
-        }
+    let deep = matches!(colour, ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16);
+    let mut samples = if deep { Samples::U16(vec![0; count]) } else { Samples::U8(vec![0; count]) };
+    let buffer = match &mut samples {
+        Samples::U8(samples) => samples.as_mut_slice(),
+        Samples::U16(samples) => bytemuck::cast_slice_mut(samples),
     };
+    match decoder.read_image(buffer) {
+        // What was decoded before the damage is in the buffer.
+        Err(ImageError::Decoding(_) | ImageError::IoError(_)) if tolerant => {}
+        outcome => outcome?,
+    }
     let model = if colour.has_color() { Model::Rgb } else { Model::Grey };
     Ok(Raster { width, height, model, alpha: colour.has_alpha(), samples })
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range of u16; NaN is 0")]
-fn from_float(sample: f32) -> u16 {
-    (sample.clamp(0.0, 1.0) * 65_535.0).round() as u16
 }
 
 fn refuse(error: ImageError) -> PipelineError {

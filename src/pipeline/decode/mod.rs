@@ -3,9 +3,15 @@
 mod complete;
 mod generic;
 mod jpeg;
+mod jpeg_fence;
+mod jpeg_structure;
 mod png;
+mod png_colour;
 mod scaled_jpeg;
+mod scaled_png;
 mod tiff;
+mod tiff_samples;
+mod webp_cut;
 
 pub(super) use complete::is_complete;
 pub(super) use generic::limits as decoder_limits;
@@ -15,13 +21,17 @@ use super::stored::Stored;
 use super::{PipelineError, SourceInfo};
 use crate::job::SourceFormat;
 
-/// What a decoder makes of a file: its pixels at the size at which they are stored, and its profile.
+/// The largest colour profile that is used. Printers' profiles reach 3 MiB; what is larger is passed over like one that
+/// can't be read.
+const ICC_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What a decoder makes of a file: its pixels, and its profile.
 struct Decoded {
     raster: Raster,
     icc: Option<Vec<u8>>,
 }
 
-/// The same, maybe smaller.
+/// A picture as it is stored, maybe smaller, and the profile that comes with it.
 pub(super) struct Opened {
     pub(super) stored: Stored,
     pub(super) icc: Option<Vec<u8>>,
@@ -38,28 +48,44 @@ pub(super) fn open(
     if !tolerant && !is_complete(info.format, source) {
         return Err(PipelineError::Truncated);
     }
-    if reduction > 1 && info.format == SourceFormat::Jpeg {
-        match scaled_jpeg::decode(source, info, reduction) {
-            Ok(Decoded { raster, icc }) => return Ok(Opened { stored: Stored { raster, reduction }, icc }),
-            // As a whole it gives what is there, for more memory.
-            Err(_) if tolerant => {}
-            Err(e) => return Err(e),
-        }
-    }
-    let Decoded { raster, icc } = decode(source, info, tolerant)?;
-    if (raster.width, raster.height) != info.stored_size() {
+    let reduced = if reduction > 1 { reduced(source, info, tolerant, reduction)? } else { None };
+    let (Decoded { raster, icc }, reduction) = match reduced {
+        Some(decoded) => (decoded, reduction),
+        None => (whole(source, info, tolerant)?, 1),
+    };
+    let (width, height) = info.stored_size();
+    if (raster.width, raster.height) != (width.div_ceil(reduction), height.div_ceil(reduction)) {
         let Raster { width, height, .. } = raster;
         return Err(PipelineError::bad_image(format!("its header and its data disagree: {width} x {height} pixels")));
     }
-    Ok(Opened { stored: Stored::from(raster.without_opaque_alpha()), icc })
+    let icc = icc.filter(|icc| icc.len() <= ICC_BYTES_MAX);
+    Ok(Opened { stored: Stored { raster: raster.without_opaque_alpha(), reduction }, icc })
 }
 
-fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+/// The picture, each side divided by `reduction` and rounded up; none if it has to be decoded as a whole.
+fn reduced(
+    source: &[u8],
+    info: &SourceInfo,
+    tolerant: bool,
+    reduction: u32,
+) -> Result<Option<Decoded>, PipelineError> {
+    match info.format {
+        SourceFormat::Jpeg => match scaled_jpeg::decode(source, info, reduction) {
+            // As a whole it gives what is there, for more memory.
+            Err(_) if tolerant => Ok(None),
+            outcome => outcome.map(Some),
+        },
+        SourceFormat::Png => scaled_png::decode(source, info, tolerant, reduction),
+        _ => Ok(None),
+    }
+}
+
+fn whole(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
     match info.format {
         SourceFormat::Jpeg => jpeg::decode(source, tolerant),
         SourceFormat::Png => png::decode(source, info, tolerant),
-        SourceFormat::Tiff => tiff::decode(source, info),
-        SourceFormat::Webp | SourceFormat::Gif | SourceFormat::Bmp => generic::decode(source, info),
+        SourceFormat::Tiff => tiff::decode(source, info, tolerant),
+        SourceFormat::Webp | SourceFormat::Gif | SourceFormat::Bmp => generic::decode(source, info, tolerant),
         SourceFormat::Avif | SourceFormat::Heic => Err(PipelineError::bad_image("this format can't be read yet")),
     }
 }

@@ -10,7 +10,8 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use super::Decoded;
-use super::jpeg::has_adobe_marker;
+use super::jpeg::is_rgb_by_name;
+use super::jpeg_structure::Structure;
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 
@@ -21,7 +22,9 @@ use crate::pipeline::{PipelineError, SourceInfo};
 pub(super) fn decode(source: &[u8], info: &SourceInfo, reduction: u32) -> Result<Decoded, PipelineError> {
     let (stored_width, stored_height) = info.stored_size();
     let (width, height) = (stored_width.div_ceil(reduction), stored_height.div_ceil(reduction));
-    let (model, transform) = colours(source)?;
+    let structure = Structure::of(source);
+    structure.check_scans()?;
+    let (model, transform) = colours(source, &structure)?;
     let mut decoder = Decoder::new(Guarded::new(source));
     decoder.set_color_transform(transform);
     decoder.set_max_decoding_buffer_size(width as usize * height as usize * model.colours());
@@ -35,7 +38,7 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, reduction: u32) -> Result
         return Err(PipelineError::bad_image("its components don't make a picture"));
     }
     // The decoder takes all ink for inverted, which only Adobe's programs store it as.
-    if transform == ColorTransform::CMYK && !has_adobe_marker(source) {
+    if transform == ColorTransform::CMYK && !structure.adobe {
         for sample in &mut samples {
             *sample = 255 - *sample;
         }
@@ -45,7 +48,7 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, reduction: u32) -> Result
 }
 
 /// What the components mean. zune-jpeg's headers say it for pictures of all sizes alike.
-fn colours(source: &[u8]) -> Result<(Model, ColorTransform), PipelineError> {
+fn colours(source: &[u8], structure: &Structure) -> Result<(Model, ColorTransform), PipelineError> {
     let side_max = usize::from(u16::MAX);
     let options = DecoderOptions::default().set_max_width(side_max).set_max_height(side_max);
     let mut headers = JpegDecoder::new_with_options(ZCursor::new(source), options);
@@ -53,6 +56,7 @@ fn colours(source: &[u8]) -> Result<(Model, ColorTransform), PipelineError> {
     match headers.input_colorspace() {
         Some(ColorSpace::Luma) => Ok((Model::Grey, ColorTransform::Grayscale)),
         Some(ColorSpace::RGB) => Ok((Model::Rgb, ColorTransform::RGB)),
+        Some(ColorSpace::YCbCr) if is_rgb_by_name(structure) => Ok((Model::Rgb, ColorTransform::RGB)),
         Some(ColorSpace::YCbCr) => Ok((Model::Rgb, ColorTransform::YCbCr)),
         Some(ColorSpace::CMYK) => Ok((Model::Cmyk, ColorTransform::CMYK)),
         Some(ColorSpace::YCCK) => Ok((Model::Cmyk, ColorTransform::YCCK)),

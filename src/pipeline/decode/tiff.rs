@@ -1,43 +1,181 @@
-//! TIFF: by `image`, but ink by the tiff crate itself, since `image` would turn it into RGB without the profile.
+//! TIFF by the tiff crate, asked for the samples as they are stored; what they mean is worked out here.
 
 use std::io::Cursor;
 
-use image::codecs::tiff::TiffDecoder;
-use image::{ExtendedColorType, ImageDecoder};
-use tiff::decoder::{Decoder, DecodingResult, Limits};
-use tiff::tags::Tag;
+use bytemuck::Pod;
+use tiff::TiffError;
 
-use super::{Decoded, decoder_limits, generic};
+use super::jpeg_structure::Structure;
+use super::tiff_samples::{Half, Sample, cielab, in_place_of_palette, rgb_of_ycbcr, unpacked};
+use super::{Decoded, ICC_BYTES_MAX, decoder_limits};
+use crate::pipeline::inspect::{Extra, Meaning, Page};
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 
-pub(super) fn decode(source: &[u8], info: &SourceInfo) -> Result<Decoded, PipelineError> {
-    let decoder = TiffDecoder::new(Cursor::new(source)).map_err(PipelineError::bad_image)?;
-    match decoder.original_color_type() {
-        ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16 => ink(source, info),
-        _ => generic::read(decoder, info),
+type Tiff<'a> = Page<Cursor<&'a [u8]>>;
+
+pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+    let mut page = Page::open(Cursor::new(source))?;
+    let icc = page.icc(ICC_BYTES_MAX);
+    if page.jpeg {
+        check_jpeg_chunks(source, &mut page)?;
+    }
+    let read = Reading { info, tolerant };
+    let samples = match (page.bits, page.float) {
+        (1..=7, _) => {
+            let bytes = read.stored::<u8>(&mut page)?;
+            Samples::U8(read.chosen(&page, &unpacked(&bytes, &page)))
+        }
+        (8, _) => Samples::U8(read.whole::<u8, u8>(&mut page)?),
+        (16, false) => Samples::U16(read.whole::<u16, u16>(&mut page)?),
+        (16, true) => Samples::U16(read.whole::<Half, u16>(&mut page)?),
+        (32, false) => Samples::U16(read.whole::<u32, u16>(&mut page)?),
+        (32, true) => Samples::U16(read.whole::<f32, u16>(&mut page)?),
+        (_, false) => Samples::U16(read.whole::<u64, u16>(&mut page)?),
+        (_, true) => Samples::U16(read.whole::<f64, u16>(&mut page)?),
+    };
+    Ok(Decoded { raster: interpreted(&mut page, samples)?, icc })
+}
+
+struct Reading<'a> {
+    info: &'a SourceInfo,
+    tolerant: bool,
+}
+
+impl Reading<'_> {
+    /// The samples that show, in the depth that the pipeline works in.
+    fn whole<T: Sample<Out> + Pod + Default, Out: Copy + 'static>(
+        &self,
+        page: &mut Tiff<'_>,
+    ) -> Result<Vec<Out>, PipelineError> {
+        let stored = self.stored::<T>(page)?;
+        if !page.planar && shown(page) == page.samples {
+            return Ok(T::all(stored));
+        }
+        Ok(T::all(self.chosen(page, &stored)))
+    }
+
+    /// Every sample as it is stored.
+    fn stored<T: Pod + Default>(&self, page: &mut Tiff<'_>) -> Result<Vec<T>, PipelineError> {
+        let layout = page.decoder.image_buffer_layout().map_err(refuse)?;
+        if layout.complete_len as u64 > decoder_limits(self.info).max_alloc.unwrap_or(u64::MAX) {
+            return Err(PipelineError::TooLarge { detail: format!("{} bytes of samples", layout.complete_len) });
+        }
+        let mut samples = vec![T::default(); layout.complete_len.div_ceil(size_of::<T>())];
+        match page.decoder.read_image_bytes(bytemuck::cast_slice_mut(&mut samples)) {
+            Ok(()) => {}
+            // What comes before the damage is there.
+            Err(TiffError::IoError(_) | TiffError::FormatError(_)) if self.tolerant => {}
+            Err(e) => return Err(refuse(e)),
+        }
+        Ok(samples)
+    }
+
+    /// The samples that show, interleaved, out of all.
+    #[expect(clippy::unused_self, reason = "reads as one step of the reading")]
+    fn chosen<T: Copy>(&self, page: &Tiff<'_>, samples: &[T]) -> Vec<T> {
+        let pixels = page.width as usize * page.height as usize;
+        let shown = shown(page);
+        if page.planar {
+            let plane = |channel: usize| &samples[channel * pixels..(channel + 1) * pixels];
+            return (0..pixels).flat_map(|pixel| (0..shown).map(move |channel| plane(channel)[pixel])).collect();
+        }
+        samples.chunks_exact(page.samples).flat_map(|pixel| &pixel[..shown]).copied().collect()
     }
 }
 
-fn ink(source: &[u8], info: &SourceInfo) -> Result<Decoded, PipelineError> {
-    let bytes = usize::try_from(decoder_limits(info).max_alloc.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    let mut limits = Limits::default();
-    limits.decoding_buffer_size = bytes;
-    limits.intermediate_buffer_size = bytes;
-    let mut decoder = Decoder::new(Cursor::new(source)).map_err(PipelineError::bad_image)?.with_limits(limits);
-    let (width, height) = decoder.dimensions().map_err(PipelineError::bad_image)?;
-    let icc = decoder.get_tag_u8_vec(Tag::IccProfile).ok();
-    let samples = match decoder.read_image().map_err(PipelineError::bad_image)? {
-        DecodingResult::U8(samples) => Samples::U8(samples),
-        DecodingResult::U16(samples) => Samples::U16(samples),
-        _ => return Err(PipelineError::bad_image("its samples are no integers")),
+/// Samples a pixel that show.
+fn shown(page: &Tiff<'_>) -> usize {
+    page.meaning.colours() + usize::from(page.extra != Extra::None)
+}
+
+/// A raster of what shows.
+fn interpreted(page: &mut Tiff<'_>, samples: Samples) -> Result<Raster, PipelineError> {
+    let (width, height) = (page.width, page.height);
+    let alpha = page.extra != Extra::None;
+    let channels = shown(page);
+    let (model, mut samples) = match page.meaning {
+        Meaning::Grey => (Model::Grey, samples),
+        Meaning::InvertedGrey => (Model::Grey, inverted(samples, channels)),
+        Meaning::Rgb => (Model::Rgb, samples),
+        Meaning::Cmyk => (Model::Cmyk, samples),
+        Meaning::YCbCr => (Model::Rgb, rgb_of_ycbcr(samples, channels)),
+        Meaning::Palette => (Model::Rgb, in_place_of_palette(page, &samples)?),
+        Meaning::Lab { signed } => (Model::Rgb, cielab(samples, channels, signed)),
     };
-    let count = match &samples {
-        Samples::U8(samples) => samples.len(),
-        Samples::U16(samples) => samples.len(),
-    };
-    if count != width as usize * height as usize * 4 {
-        return Err(PipelineError::bad_image("ink in separate planes can't be read"));
+    if page.extra == Extra::Premultiplied {
+        samples = divided(samples, channels);
     }
-    Ok(Decoded { raster: Raster { width, height, model: Model::Cmyk, alpha: false, samples }, icc })
+    Ok(Raster { width, height, model, alpha, samples })
+}
+
+fn inverted(samples: Samples, channels: usize) -> Samples {
+    match samples {
+        Samples::U8(mut samples) => {
+            samples.iter_mut().step_by(channels).for_each(|sample| *sample = !*sample);
+            Samples::U8(samples)
+        }
+        Samples::U16(mut samples) => {
+            samples.iter_mut().step_by(channels).for_each(|sample| *sample = !*sample);
+            Samples::U16(samples)
+        }
+    }
+}
+
+/// Premultiplied colours made straight.
+fn divided(samples: Samples, channels: usize) -> Samples {
+    fn divide(sample: u32, alpha: u32, full: u32) -> u32 {
+        (sample * full + alpha / 2).checked_div(alpha).unwrap_or(0).min(full)
+    }
+    match samples {
+        Samples::U8(mut samples) => {
+            for pixel in samples.chunks_exact_mut(channels) {
+                if let [colours @ .., alpha] = pixel {
+                    for colour in colours {
+                        *colour = u8::try_from(divide(u32::from(*colour), u32::from(*alpha), 255)).unwrap_or(u8::MAX);
+                    }
+                }
+            }
+            Samples::U8(samples)
+        }
+        Samples::U16(mut samples) => {
+            for pixel in samples.chunks_exact_mut(channels) {
+                if let [colours @ .., alpha] = pixel {
+                    for colour in colours {
+                        let straight = divide(u32::from(*colour), u32::from(*alpha), 65_535);
+                        *colour = u16::try_from(straight).unwrap_or(u16::MAX);
+                    }
+                }
+            }
+            Samples::U16(samples)
+        }
+    }
+}
+
+/// Each strip or tile is a JPEG with a header of its own, which may lie: the decoder takes memory for what it says.
+fn check_jpeg_chunks(source: &[u8], page: &mut Tiff<'_>) -> Result<(), PipelineError> {
+    let (across, down) = page.decoder.chunk_dimensions();
+    let offsets = match page.decoder.get_chunk_type() {
+        tiff::decoder::ChunkType::Strip => tiff::tags::Tag::StripOffsets,
+        tiff::decoder::ChunkType::Tile => tiff::tags::Tag::TileOffsets,
+    };
+    for offset in page.decoder.get_tag_u64_vec(offsets).map_err(refuse)? {
+        let chunk = usize::try_from(offset).ok().and_then(|offset| source.get(offset..)).unwrap_or_default();
+        let structure = Structure::of(chunk);
+        let Some(frame) = &structure.frame else { continue };
+        let components = if page.planar { 1 } else { page.samples };
+        if frame.width != across || frame.height > down.max(16) || frame.components.len() != components {
+            return Err(PipelineError::bad_image("a JPEG in it has another size than its strip or tile"));
+        }
+        structure.check_scans()?;
+    }
+    Ok(())
+}
+
+fn refuse(error: TiffError) -> PipelineError {
+    match error {
+        TiffError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => PipelineError::Truncated,
+        TiffError::LimitsExceeded => PipelineError::TooLarge { detail: "it takes too much memory to decode".to_owned() },
+        other => PipelineError::bad_image(other),
+    }
 }

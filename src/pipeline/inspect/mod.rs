@@ -6,12 +6,14 @@ mod jpeg;
 mod png;
 mod source;
 mod tiff;
+mod tiff_directory;
 mod webp;
 
 use std::io::{self, BufRead, Seek, SeekFrom};
 
 use image::metadata::Orientation;
 use source::Source;
+pub(super) use tiff::{Extra, Meaning, Page};
 
 use super::PixelLimits;
 use crate::job::SourceFormat;
@@ -32,7 +34,7 @@ pub struct SourceInfo {
     pub orientation: Orientation,
     /// Samples a pixel once decoded: 1 to 4.
     pub channels: u8,
-    /// Bits a sample once decoded: 8 or 16.
+    /// Bits a sample once decoded: 8 or 16; of TIFF also 32 and 64.
     pub bits: u8,
     /// Frames: 1 for a still picture, more for an animation.
     pub frames: u32,

@@ -80,7 +80,8 @@ fn extended<R: BufRead + Seek>(
                 .and_then(|()| source.skip(length % 2)),
             b"ANMF" => {
                 frames += 1;
-                source.skip(padded)
+                let Some(read) = frame(source, header)? else { break };
+                source.skip(padded.saturating_sub(read))
             }
             _ => source.skip(padded),
         };
@@ -92,4 +93,47 @@ fn extended<R: BufRead + Seek>(
         header.frames = frames;
     }
     Ok(())
+}
+
+/// Checks the frame of an animation whose data begins here, and says how many bytes that took; none if it ends early. Its
+/// picture must have the size that the frame claims, and lie on the canvas.
+fn frame<R: BufRead + Seek>(source: &mut Source<R>, header: &Header) -> Result<Option<u64>, InspectError> {
+    let Ok([x0, x1, x2, y0, y1, y2, w0, w1, w2, h0, h1, h2, _, _, _, _]) = source.array::<16>() else {
+        return Ok(None);
+    };
+    let number = |a, b, c| u32::from_le_bytes([a, b, c, 0]);
+    let (x, y) = (number(x0, x1, x2) * 2, number(y0, y1, y2) * 2);
+    let (width, height) = (number(w0, w1, w2) + 1, number(h0, h1, h2) + 1);
+    if x + width > header.width || y + height > header.height {
+        return Err(InspectError::damaged("a frame of it lies outside the picture"));
+    }
+    let mut read = 16;
+    for _ in 0..2 {
+        let Ok([i0, i1, i2, i3, l0, l1, l2, l3]) = source.array::<8>() else { return Ok(None) };
+        read += 8;
+        let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
+        let (inner, bytes) = match &[i0, i1, i2, i3] {
+            b"VP8 " => (lossy(source), 10),
+            b"VP8L" => (lossless(source), 5),
+            b"ALPH" => {
+                if source.skip(length + length % 2).is_err() {
+                    return Ok(None);
+                }
+                read += length + length % 2;
+                continue;
+            }
+            _ => break,
+        };
+        match inner {
+            Err(InspectError::Io(_)) => return Ok(None),
+            inner => {
+                let inner = inner?;
+                if (inner.width, inner.height) != (width, height) {
+                    return Err(InspectError::damaged("a frame of it has another size than it claims"));
+                }
+            }
+        }
+        return Ok(Some(read + bytes));
+    }
+    Ok(Some(read))
 }

@@ -1,0 +1,136 @@
+//! A JPEG behind a fence: where its end-of-image marker was, bits follow that no Huffman code has.
+//!
+//! Past the marker, decoders make up zeros without a word, so a picture that is cut in the middle and ended there passes
+//! as whole. All-ones is a prefix of no code (ITU-T T.81, C.2): a decoder that needs more than the file has runs into the
+//! fence and fails. One that doesn't, stops before it.
+
+use std::cell::Cell;
+
+use zune_core::bytestream::{ZByteIoError, ZByteReaderTrait, ZSeekFrom};
+
+/// Pairs of 0xFF and a stuffed zero; each gives eight ones. More than a decoder looks ahead.
+const PAIRS: usize = 64;
+
+/// The fence, and the end behind it.
+const FENCE: [u8; 2 * PAIRS + 2] = {
+    let mut fence = [0; 2 * PAIRS + 2];
+    let mut i = 0;
+    while i <= PAIRS {
+        fence[2 * i] = 0xFF;
+        i += 1;
+    }
+    fence[2 * PAIRS + 1] = 0xD9;
+    fence
+};
+
+/// A reader of a file without its end, then the fence.
+pub(super) struct Fenced<'a> {
+    file: &'a [u8],
+    position: usize,
+    /// Set once more of the fence has been read than looking ahead needs.
+    reached: &'a Cell<bool>,
+}
+
+impl<'a> Fenced<'a> {
+    pub(super) fn new(file: &'a [u8], reached: &'a Cell<bool>) -> Self {
+        Self { file, position: 0, reached }
+    }
+
+    fn length(&self) -> usize {
+        self.file.len() + FENCE.len()
+    }
+
+    fn at(&self, position: usize) -> Option<u8> {
+        match position.checked_sub(self.file.len()) {
+            None => self.file.get(position).copied(),
+            Some(beyond) => {
+                self.reached.set(true);
+                FENCE.get(beyond).copied()
+            }
+        }
+    }
+
+    /// Copies as much as there is; the position stays.
+    #[inline(always)]
+    fn peek(&self, into: &mut [u8]) -> usize {
+        if let Some(bytes) = self.file.get(self.position..self.position + into.len()) {
+            into.copy_from_slice(bytes);
+            return into.len();
+        }
+        self.peek_beyond(into)
+    }
+
+    #[cold]
+    fn peek_beyond(&self, into: &mut [u8]) -> usize {
+        let mut copied = 0;
+        for (position, byte) in (self.position..).zip(into) {
+            let Some(there) = self.at(position) else { break };
+            *byte = there;
+            copied += 1;
+        }
+        copied
+    }
+}
+
+impl ZByteReaderTrait for Fenced<'_> {
+    #[inline(always)]
+    fn read_byte_no_error(&mut self) -> u8 {
+        let byte = match self.file.get(self.position) {
+            Some(byte) => *byte,
+            None => self.at(self.position).unwrap_or(0),
+        };
+        self.position += 1;
+        byte
+    }
+
+    #[inline(always)]
+    fn read_exact_bytes(&mut self, into: &mut [u8]) -> Result<(), ZByteIoError> {
+        self.peek_exact_bytes(into)?;
+        self.position += into.len();
+        Ok(())
+    }
+
+    fn read_bytes(&mut self, into: &mut [u8]) -> Result<usize, ZByteIoError> {
+        let read = self.peek(into);
+        self.position += read;
+        Ok(read)
+    }
+
+    fn peek_bytes(&mut self, into: &mut [u8]) -> Result<usize, ZByteIoError> {
+        Ok(self.peek(into))
+    }
+
+    #[inline(always)]
+    fn peek_exact_bytes(&mut self, into: &mut [u8]) -> Result<(), ZByteIoError> {
+        match self.peek(into) {
+            all if all == into.len() => Ok(()),
+            part => Err(ZByteIoError::NotEnoughBytes(part, into.len())),
+        }
+    }
+
+    fn z_seek(&mut self, to: ZSeekFrom) -> Result<u64, ZByteIoError> {
+        let (base, offset) = match to {
+            ZSeekFrom::Start(position) => (usize::try_from(position)?, 0),
+            ZSeekFrom::End(offset) => (self.length(), offset),
+            ZSeekFrom::Current(offset) => (self.position, offset),
+        };
+        let moved = isize::try_from(offset).ok().and_then(|offset| base.checked_add_signed(offset));
+        self.position = moved.ok_or(ZByteIoError::SeekError("before the start"))?;
+        Ok(self.position as u64)
+    }
+
+    fn is_eof(&mut self) -> Result<bool, ZByteIoError> {
+        Ok(self.position >= self.length())
+    }
+
+    fn z_position(&mut self) -> Result<u64, ZByteIoError> {
+        Ok(self.position as u64)
+    }
+
+    fn read_remaining(&mut self, sink: &mut Vec<u8>) -> Result<usize, ZByteIoError> {
+        let before = sink.len();
+        sink.extend((self.position..self.length()).filter_map(|position| self.at(position)));
+        self.position = self.length();
+        Ok(sink.len() - before)
+    }
+}
