@@ -6,7 +6,7 @@ use fast_image_resize::Resizer;
 
 use super::colour::Converter;
 use super::orient::{stored_region, swaps_sides, upright};
-use super::plan::{Step, within};
+use super::plan::{Step, takes_pixels_unscaled, within};
 use super::raster::Raster;
 use super::resize::resize;
 use super::stored::Stored;
@@ -32,9 +32,17 @@ enum Made {
 }
 
 impl<'a> Sizes<'a> {
-    pub(super) fn new(info: &'a SourceInfo, steps: &'a [Step], source: Stored, icc: Option<&[u8]>) -> Self {
+    pub(super) fn new(
+        info: &'a SourceInfo,
+        steps: &'a [Step],
+        mut source: Stored,
+        icc: Option<&[u8]>,
+    ) -> Result<Self, PipelineError> {
         let converter = Converter::new(&source.kind(), icc);
-        Self { info, steps, source: Some(source), made: Vec::new(), resizer: Resizer::new(), converter }
+        if !takes_pixels_unscaled(steps) {
+            source.premultiply()?;
+        }
+        Ok(Self { info, steps, source: Some(source), made: Vec::new(), resizer: Resizer::new(), converter })
     }
 
     /// The picture of the next step.

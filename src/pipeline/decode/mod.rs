@@ -59,7 +59,7 @@ pub(super) fn open(
         return Err(PipelineError::bad_image(format!("its header and its data disagree: {width} x {height} pixels")));
     }
     let icc = icc.filter(|icc| icc.len() <= ICC_BYTES_MAX);
-    Ok(Opened { stored: Stored { raster: raster.without_opaque_alpha(), reduction }, icc })
+    Ok(Opened { stored: Stored::new(raster.without_opaque_alpha(), reduction), icc })
 }
 
 /// The picture, each side divided by `reduction` and rounded up; none if it has to be decoded as a whole.
