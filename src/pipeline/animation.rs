@@ -175,7 +175,7 @@ impl Scene<'_> {
         let (width, height) = if super::orient::swaps_sides(orientation) { (height, width) } else { (width, height) };
         let resized = upright(resize(&mut self.resizer, raster, region, width, height)?, orientation);
         let converter = self.converter.get_or_insert_with(|| Converter::new(&resized, icc));
-        let picture = super::compose::compose(converter.convert(&resized)?, &self.layout, self.variant);
+        let picture = super::compose::compose(&converter.convert(&resized)?, &self.layout, self.variant);
         Ok(match picture.pixels {
             Pixels::Rgba(samples) => samples,
             Pixels::Rgb(samples) => samples.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect(),

@@ -44,6 +44,19 @@ impl Converter {
         }
     }
 
+    /// Whether [`Self::convert`] would merely copy `raster`.
+    pub(super) fn keeps(&self, raster: &Raster) -> bool {
+        matches!((&raster.samples, raster.model), (Samples::U8(_), Model::Rgb)) && self.eight.is_none()
+    }
+
+    /// `raster` as the picture it already is, as [`Self::keeps`] says.
+    pub(super) fn keep(raster: Raster) -> Result<Picture, PipelineError> {
+        let Raster { width, height, alpha, samples, .. } = raster.without_opaque_alpha();
+        let Samples::U8(samples) = samples else { return Err(PipelineError::bad_image("its samples are too deep")) };
+        let pixels = if alpha { Pixels::Rgba(samples) } else { Pixels::Rgb(samples) };
+        Ok(Picture { width, height, pixels })
+    }
+
     /// `raster` in sRGB, without alpha if it is opaque.
     pub(super) fn convert(&self, raster: &Raster) -> Result<Picture, PipelineError> {
         let samples = match (&raster.samples, &self.eight, &self.sixteen) {

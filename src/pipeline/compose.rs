@@ -1,5 +1,7 @@
 //! The last step before encoding: the canvas around a picture, and what shows through it.
 
+use std::borrow::Cow;
+
 use super::Layout;
 use crate::encoder::{Picture, Pixels};
 use crate::job::{Background, Format, VariantSpec};
@@ -10,24 +12,20 @@ pub(super) fn is_needed(picture: &Picture, layout: &Layout, variant: &VariantSpe
 }
 
 /// `picture` on its canvas; flattened onto the background if the format has no alpha.
-pub(super) fn compose(picture: Picture, layout: &Layout, variant: &VariantSpec) -> Picture {
+pub(super) fn compose(picture: &Picture, layout: &Layout, variant: &VariantSpec) -> Picture {
     let flat = variant.format == Format::Jpeg;
     let background = if flat { over_white(variant.background) } else { variant.background };
-    let picture = if flat { flattened(picture, background) } else { picture };
-    let Some(canvas) = layout.canvas else { return picture };
+    let picture = if flat { flattened(picture, background) } else { Cow::Borrowed(picture) };
+    let Some(canvas) = layout.canvas else { return picture.into_owned() };
 
-    let translucent = background.0[3] < 255 || matches!(picture.pixels, Pixels::Rgba(_));
-    let pixels = if translucent {
-        let samples = match &picture.pixels {
-            Pixels::Rgba(samples) => samples.clone(),
-            Pixels::Rgb(samples) => samples.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect(),
-        };
-        let [r, g, b, a] = background.0;
-        Pixels::Rgba(placed::<4>(&samples, &picture, canvas, [r, g, b, a]))
-    } else {
-        let (Pixels::Rgb(samples) | Pixels::Rgba(samples)) = &picture.pixels;
-        let [r, g, b, _] = background.0;
-        Pixels::Rgb(placed::<3>(samples, &picture, canvas, [r, g, b]))
+    let [r, g, b, a] = background.0;
+    let pixels = match &picture.pixels {
+        Pixels::Rgba(samples) => Pixels::Rgba(placed::<4>(samples, &picture, canvas, [r, g, b, a])),
+        Pixels::Rgb(samples) if a == 255 => Pixels::Rgb(placed::<3>(samples, &picture, canvas, [r, g, b])),
+        Pixels::Rgb(samples) => {
+            let samples: Vec<u8> = samples.chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
+            Pixels::Rgba(placed::<4>(&samples, &picture, canvas, [r, g, b, a]))
+        }
     };
     Picture { width: canvas.width, height: canvas.height, pixels }
 }
@@ -50,14 +48,14 @@ fn over_white(background: Background) -> Background {
     Background([r, g, b, 255])
 }
 
-fn flattened(picture: Picture, background: Background) -> Picture {
-    let Pixels::Rgba(samples) = &picture.pixels else { return picture };
+fn flattened(picture: &Picture, background: Background) -> Cow<'_, Picture> {
+    let Pixels::Rgba(samples) = &picture.pixels else { return Cow::Borrowed(picture) };
     let [r, g, b, _] = background.0;
     let flat = samples
         .chunks_exact(4)
         .flat_map(|p| [blended(p[0], r, p[3]), blended(p[1], g, p[3]), blended(p[2], b, p[3])])
         .collect();
-    Picture { pixels: Pixels::Rgb(flat), ..picture }
+    Cow::Owned(Picture { pixels: Pixels::Rgb(flat), ..*picture })
 }
 
 /// `over` on `under`, as `alpha` says, rounded.

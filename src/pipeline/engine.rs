@@ -4,21 +4,18 @@
 //! and resizing don't use a second core, encoding uses all that the pool has, so with two jobs in flight no core waits.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fast_image_resize::Resizer;
 use rayon::{Scope, ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-use super::colour::Converter;
 use super::credits::credits;
-use super::decode::decode;
-use super::orient::{stored_region, swaps_sides, upright};
+use super::decode::{Opened, open};
 use super::outputs::is_animated;
-use super::plan::{Step, plan, within};
-use super::raster::Raster;
-use super::resize::resize;
+use super::plan::{Step, plan, reduction};
+use super::sizes::Sizes;
 use super::verify::verify;
 use super::{Layout, PipelineError, PixelLimits, SourceInfo, animation, compose, inspect, memory};
 use crate::encoder::{Credits, EncodeError, EncodeSettings, Picture, Registry};
@@ -39,6 +36,8 @@ pub struct Rendered {
 #[derive(Debug)]
 pub struct Engine {
     pool: ThreadPool,
+    /// Where originals are decoded that are too large to be held whole: one after the other, each on one thread.
+    large: ThreadPool,
     registry: Registry,
     limits: PixelLimits,
 }
@@ -62,7 +61,8 @@ impl Engine {
         registry: Registry,
     ) -> Result<Self, ThreadPoolBuildError> {
         let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("encode-{i}")).build()?;
-        Ok(Self { pool, registry, limits })
+        let large = ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "decode-large".to_owned()).build()?;
+        Ok(Self { pool, large, registry, limits })
     }
 
     /// The limits that every source is held against.
@@ -70,52 +70,93 @@ impl Engine {
         &self.limits
     }
 
-    /// Bytes that rendering `variants` of a source is expected to need at its peak, besides the original's own bytes:
-    /// the decoded source and the decoder's own planes, one picture a size, and the working memory of as many of the
-    /// hungriest encoders as there are threads (AVIF 44 bytes a pixel, WebP 12, PNG 10, JPEG 4).
+    /// Bytes that rendering `variants` of a source needs at most at its peak, besides the original's own bytes: the
+    /// decoded source and what its decoder keeps beside it, or one picture a size and the working memory of as many of
+    /// the hungriest encoders as there are threads, whichever is more. At most about twice what is really needed.
     pub fn memory_estimate(&self, source: &SourceInfo, variants: &[VariantSpec]) -> u64 {
-        memory::estimate(source, variants, self.pool.current_num_threads())
+        memory::estimate(source, variants, self.pool.current_num_threads(), &self.limits)
     }
 
     /// Makes every variant of `source` and hands each to `deliver`, with its index into `variants`, as soon as it is
     /// done: in any order, from any thread, several at once. Returns when all are delivered or one has failed.
+    ///
+    /// A `source` that is given away is freed as soon as it is decoded.
     ///
     /// Blocks; call it from a thread that may. `cancelled` is asked between steps. A panic in a codec, in `deliver` or
     /// in `cancelled` is an error of this job and harms no other.
     ///
     /// # Errors
     /// The first that stopped the job. What was delivered before stays delivered.
-    pub fn render(
+    pub fn render<'a>(
         &self,
-        source: &[u8],
+        source: impl Into<Cow<'a, [u8]>>,
         variants: &[VariantSpec],
         cancelled: &(dyn Fn() -> bool + Sync),
         deliver: &(dyn Fn(usize, Rendered) + Sync),
     ) -> Result<(), PipelineError> {
-        guarded(|| {
-            let info = inspect(Cursor::new(source), &self.limits)?;
-            animation::check(source, &info, variants, &self.limits)?;
-            let credits = credits(source, info.format);
-            let failure = Mutex::default();
-            let job = Rendering { engine: self, source, info, credits, variants, cancelled, deliver, failure };
-            self.pool.in_place_scope(|scope| {
-                if let Err(error) = guarded(|| job.run(scope)) {
-                    job.fail(error);
-                }
-            });
-            job.failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-        })
+        let source = source.into();
+        guarded(|| self.render_source(source, variants, cancelled, deliver))
+    }
+
+    fn render_source(
+        &self,
+        source: Cow<'_, [u8]>,
+        variants: &[VariantSpec],
+        cancelled: &(dyn Fn() -> bool + Sync),
+        deliver: &(dyn Fn(usize, Rendered) + Sync),
+    ) -> Result<(), PipelineError> {
+        let info = inspect(Cursor::new(&source[..]), &self.limits)?;
+        animation::check(&source, &info, variants, &self.limits)?;
+        let credits = credits(&source, info.format);
+        let (moving, still): (Vec<usize>, Vec<usize>) =
+            (0..variants.len()).partition(|i| is_animated(&variants[*i], &info));
+        let layouts: Vec<_> =
+            still.iter().map(|i| (*i, Layout::of(info.width, info.height, &variants[*i]))).collect();
+        let steps = plan(&layouts);
+        if cancelled() {
+            return Err(PipelineError::Cancelled);
+        }
+        let opened = if steps.is_empty() {
+            None
+        } else {
+            let tolerant = still.iter().all(|i| variants[*i].tolerant);
+            let reduction = reduction(&steps, &info, &self.limits);
+            let open = || open(&source, &info, tolerant, reduction);
+            Some(if reduction > 1 { self.large.install(open)? } else { open()? })
+        };
+        // Freed here, if it was given away, unless it moves: animations are decoded frame by frame.
+        let source = (!moving.is_empty()).then_some(source);
+        let job = Rendering {
+            engine: self,
+            source: source.as_deref().unwrap_or_default(),
+            info,
+            credits,
+            variants,
+            steps,
+            cancelled,
+            deliver,
+            failure: Mutex::default(),
+        };
+        self.pool.in_place_scope(|scope| {
+            if let Err(error) = guarded(|| job.run(scope, moving, opened)) {
+                job.fail(error);
+            }
+        });
+        job.failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 }
 
 /// One call of [`Engine::render`].
 struct Rendering<'a> {
     engine: &'a Engine,
+    /// The original, for animations; empty if there are none.
     source: &'a [u8],
     info: SourceInfo,
     /// What every variant says about its origin.
     credits: Credits,
     variants: &'a [VariantSpec],
+    /// The sizes of the variants that don't move.
+    steps: Vec<Step>,
     cancelled: &'a (dyn Fn() -> bool + Sync),
     deliver: &'a (dyn Fn(usize, Rendered) + Sync),
     /// Why the job has stopped.
@@ -123,43 +164,34 @@ struct Rendering<'a> {
 }
 
 impl Rendering<'_> {
-    /// Decodes and resizes on this thread; every picture's encodes are spawned as soon as it exists.
-    fn run<'s>(&'s self, scope: &Scope<'s>) -> Result<(), PipelineError> {
-        let layouts: Vec<(usize, Layout)> = (0..self.variants.len())
-            .filter(|i| !is_animated(&self.variants[*i], &self.info))
-            .map(|i| (i, Layout::of(self.info.width, self.info.height, &self.variants[i])))
-            .collect();
-        for index in (0..self.variants.len()).filter(|i| is_animated(&self.variants[*i], &self.info)) {
+    /// Resizes on this thread; every picture's encodes are spawned as soon as it exists.
+    fn run<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        moving: Vec<usize>,
+        opened: Option<Opened>,
+    ) -> Result<(), PipelineError> {
+        for index in moving {
             scope.spawn(move |_| self.settle(|| self.animate(index)));
         }
-        if layouts.is_empty() {
-            return Ok(());
-        }
-        let tolerant = layouts.iter().all(|(i, _)| self.variants[*i].tolerant);
-        self.check_stopped()?;
-        let decoded = decode(self.source, &self.info, tolerant)?;
-        let converter = Converter::new(&decoded.raster, decoded.icc.as_deref());
-        let steps = plan(&layouts);
-        let mut sizes = Sizes { info: &self.info, source: Some(decoded.raster), made: Vec::new(), steps: &steps };
-        let mut resizer = Resizer::new();
-        for (i, step) in steps.iter().enumerate() {
+        let Some(opened) = opened else { return Ok(()) };
+        let mut sizes = Sizes::new(&self.info, &self.steps, opened.stored, opened.icc.as_deref())?;
+        for step in &self.steps {
             self.check_stopped()?;
-            let picture = Arc::new(sizes.make(i, &mut resizer, &converter)?);
+            let picture = sizes.next()?;
             for index in hungriest_first(step, self.variants) {
                 let picture = Arc::clone(&picture);
-                scope.spawn(move |_| self.settle(|| self.encode(index, &picture)));
+                scope.spawn(move |_| self.settle(|| self.encode(index, picture)));
             }
         }
         Ok(())
     }
 
-    fn encode(&self, index: usize, picture: &Arc<Picture>) -> Result<(), PipelineError> {
+    fn encode(&self, index: usize, picture: Arc<Picture>) -> Result<(), PipelineError> {
         let variant = &self.variants[index];
         let layout = Layout::of(self.info.width, self.info.height, variant);
-        let composed;
-        let picture: &Picture = if compose::is_needed(picture, &layout, variant) {
-            composed = compose::compose(Picture::clone(picture), &layout, variant);
-            &composed
+        let picture = if compose::is_needed(&picture, &layout, variant) {
+            Arc::new(compose::compose(&picture, &layout, variant))
         } else {
             picture
         };
@@ -169,7 +201,8 @@ impl Rendering<'_> {
             PipelineError::Encode(EncodeError { format, width, height, detail })
         })?;
         let settings = EncodeSettings { quality: variant.quality, speed: variant.speed };
-        let bytes = encoder.encode(picture, &settings)?;
+        let bytes = encoder.encode(&picture, &settings)?;
+        drop(picture);
         self.hand_out(index, bytes)
     }
 
@@ -210,64 +243,6 @@ impl Rendering<'_> {
     fn check_stopped(&self) -> Result<(), PipelineError> {
         let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         if failed || (self.cancelled)() { Err(PipelineError::Cancelled) } else { Ok(()) }
-    }
-}
-
-/// The sizes made so far, each kept as long as a later one is made from it.
-struct Sizes<'a> {
-    info: &'a SourceInfo,
-    /// As stored, not yet upright.
-    source: Option<Raster>,
-    /// Upright.
-    made: Vec<Option<Raster>>,
-    steps: &'a [Step],
-}
-
-impl Sizes<'_> {
-    fn make(&mut self, i: usize, resizer: &mut Resizer, converter: &Converter) -> Result<Picture, PipelineError> {
-        let Step { layout, from, .. } = &self.steps[i];
-        let raster = match from {
-            Some(earlier) => {
-                let earlier_layout = &self.steps[*earlier].layout;
-                let raster = self.made[*earlier].as_ref().ok_or_else(|| PipelineError::bad_image("a size is gone"))?;
-                resize(resizer, raster, within(layout.region, earlier_layout), layout.width, layout.height)?
-            }
-            None => self.make_from_source(layout, i, resizer)?,
-        };
-        let picture = converter.convert(&raster)?;
-        self.made.push(self.is_needed(Some(i), i).then_some(raster));
-        for earlier in 0..i {
-            if !self.is_needed(Some(earlier), i) {
-                self.made[earlier] = None;
-            }
-        }
-        Ok(picture)
-    }
-
-    fn make_from_source(&mut self, layout: &Layout, i: usize, resizer: &mut Resizer) -> Result<Raster, PipelineError> {
-        let orientation = self.info.orientation;
-        let raster = self.source.as_ref().ok_or_else(|| PipelineError::bad_image("the source is gone"))?;
-        let (width, height) = (layout.width, layout.height);
-        let (width, height) = if swaps_sides(orientation) { (height, width) } else { (width, height) };
-        let region = stored_region(layout.region, raster.width, raster.height, orientation);
-        let whole = region.width >= f64::from(raster.width) && region.height >= f64::from(raster.height);
-        let last = !self.is_needed(None, i);
-        let scaled = if !whole || (width, height) != (raster.width, raster.height) {
-            resize(resizer, raster, region, width, height)?
-        } else if last {
-            self.source.take().ok_or_else(|| PipelineError::bad_image("the source is gone"))?
-        } else {
-            raster.clone()
-        };
-        if last {
-            self.source = None;
-        }
-        Ok(upright(scaled, orientation))
-    }
-
-    /// Whether a step after `i` is made from the step `from`, or from the source.
-    fn is_needed(&self, from: Option<usize>, i: usize) -> bool {
-        self.steps[i + 1..].iter().any(|step| step.from == from)
     }
 }
 

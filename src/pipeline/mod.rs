@@ -19,6 +19,10 @@ mod outputs;
 mod plan;
 mod raster;
 mod resize;
+mod sizes;
+#[doc(hidden)]
+pub mod steps;
+mod stored;
 mod verify;
 
 pub use engine::{Engine, Rendered};

@@ -1,6 +1,6 @@
 //! In which order sizes are made, and from what.
 
-use super::{Layout, Region};
+use super::{Layout, PixelLimits, Region, SourceInfo};
 
 /// A picture is made from a larger one only if that is at least this much larger on both sides: closer than that,
 /// resampling twice would show.
@@ -36,6 +36,25 @@ pub(super) fn plan(layouts: &[(usize, Layout)]) -> Vec<Step> {
         steps[i].from = (0..i).rev().find(|earlier| serves(&steps[*earlier].layout, &wanted));
     }
     steps
+}
+
+/// By how much a source may be reduced while it is decoded: 1, 2, 4 or 8, so that everything made from it is still made
+/// from something [`STEP_MIN`] times as large.
+pub(super) fn reduction(steps: &[Step], source: &SourceInfo, limits: &PixelLimits) -> u32 {
+    if source.pixels() <= limits.source_pixels_whole {
+        return 1;
+    }
+    let from_source = steps.iter().filter(|step| step.from.is_none()).map(|step| density(&step.layout));
+    let needed = from_source.fold(0.0_f64, |needed, (across, down)| needed.max(across).max(down));
+    [8, 4, 2].into_iter().find(|by| needed * STEP_MIN * f64::from(*by) <= 1.0).unwrap_or(1)
+}
+
+/// Whether some step takes pixels of the source as they are.
+pub(super) fn takes_pixels_unscaled(steps: &[Step]) -> bool {
+    let unscaled = |length: u32, region: f64| (f64::from(length) - region).abs() < 1e-6;
+    steps.iter().filter(|step| step.from.is_none()).any(|Step { layout, .. }| {
+        unscaled(layout.width, layout.region.width) && unscaled(layout.height, layout.region.height)
+    })
 }
 
 /// Where `region` of the source lies in the picture that `made` describes.

@@ -11,6 +11,17 @@ pub(super) enum Model {
     Cmyk,
 }
 
+impl Model {
+    /// Samples a pixel, without alpha.
+    pub(super) fn colours(self) -> usize {
+        match self {
+            Self::Grey => 1,
+            Self::Rgb => 3,
+            Self::Cmyk => 4,
+        }
+    }
+}
+
 /// The samples, interleaved, rows top down without padding.
 #[derive(Clone, Debug)]
 pub(super) enum Samples {
@@ -32,12 +43,7 @@ pub(super) struct Raster {
 impl Raster {
     /// Samples a pixel.
     pub(super) fn channels(&self) -> usize {
-        let colours = match self.model {
-            Model::Grey => 1,
-            Model::Rgb => 3,
-            Model::Cmyk => 4,
-        };
-        colours + usize::from(self.alpha)
+        self.model.colours() + usize::from(self.alpha)
     }
 
     /// The same without its alpha channel, if that says nothing.
@@ -46,16 +52,27 @@ impl Raster {
             return self;
         }
         let channels = self.channels();
-        let reduced = match &self.samples {
-            Samples::U8(samples) => without_last(samples, channels, u8::MAX).map(Samples::U8),
-            Samples::U16(samples) => without_last(samples, channels, u16::MAX).map(Samples::U16),
+        let dropped = match &mut self.samples {
+            Samples::U8(samples) => drop_last(samples, channels, u8::MAX),
+            Samples::U16(samples) => drop_last(samples, channels, u16::MAX),
         };
-        if let Some(samples) = reduced {
-            self.samples = samples;
-            self.alpha = false;
-        }
+        self.alpha = !dropped;
         self
     }
+}
+
+/// Takes the last of each `channels` out, in place, if all of those are `full`.
+fn drop_last<T: Copy + PartialEq>(samples: &mut Vec<T>, channels: usize, full: T) -> bool {
+    if samples.iter().skip(channels - 1).step_by(channels).any(|alpha| *alpha != full) {
+        return false;
+    }
+    let (pixels, kept) = (samples.len() / channels, channels - 1);
+    for pixel in 1..pixels {
+        samples.copy_within(pixel * channels..pixel * channels + kept, pixel * kept);
+    }
+    samples.truncate(pixels * kept);
+    samples.shrink_to_fit();
+    true
 }
 
 /// `samples` without the last of each `channels`, if all of those are `full`.

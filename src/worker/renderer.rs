@@ -86,7 +86,7 @@ fn in_process(
         let deliver = |index, file| {
             let _ = deliver.send((index, file));
         };
-        Ok(engine.render(&source, &variants, &cancelled, &deliver)?)
+        Ok(engine.render(source, &variants, &cancelled, &deliver)?)
     })
 }
 

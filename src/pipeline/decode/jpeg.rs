@@ -67,7 +67,7 @@ fn run<R: ZByteReaderTrait>(reader: R, structure: &Structure, strict: bool) -> R
 }
 
 /// Without a marker that tells, components called R, G and B are what they are called.
-fn is_rgb_by_name(structure: &Structure) -> bool {
+pub(super) fn is_rgb_by_name(structure: &Structure) -> bool {
     let names = structure.frame.iter().flat_map(|frame| &frame.components).map(|component| component.id);
     !structure.adobe && !structure.jfif && names.eq(*b"RGB")
 }

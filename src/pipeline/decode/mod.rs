@@ -15,6 +15,8 @@ mod jpeg_structure;
 mod planes;
 mod png;
 mod png_colour;
+mod scaled_jpeg;
+mod scaled_png;
 mod tiff;
 mod tiff_samples;
 mod webp_cut;
@@ -24,6 +26,7 @@ pub(super) use generic::limits as decoder_limits;
 pub(super) use heif::gather;
 
 use super::raster::Raster;
+use super::stored::Stored;
 use super::{PipelineError, SourceInfo};
 use crate::job::SourceFormat;
 
@@ -31,28 +34,67 @@ use crate::job::SourceFormat;
 /// can't be read.
 const ICC_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// A picture as it is stored, and what the file says about it.
-pub(super) struct Decoded {
-    pub(super) raster: Raster,
+/// What a decoder makes of a file: its pixels, and its profile.
+struct Decoded {
+    raster: Raster,
+    icc: Option<Vec<u8>>,
+}
+
+/// A picture as it is stored, maybe smaller, and the profile that comes with it.
+pub(super) struct Opened {
+    pub(super) stored: Stored,
     pub(super) icc: Option<Vec<u8>>,
 }
 
-/// Decodes the first frame. With `tolerant`, what a truncated file still gives.
-pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+/// Decodes the first frame. With `tolerant`, what a truncated file still gives. Where the format makes it possible, a
+/// picture comes reduced by `reduction` (1, 2, 4 or 8) on both sides, without ever being in memory as a whole.
+pub(super) fn open(
+    source: &[u8],
+    info: &SourceInfo,
+    tolerant: bool,
+    reduction: u32,
+) -> Result<Opened, PipelineError> {
     if !tolerant && !is_complete(info.format, source) {
         return Err(PipelineError::Truncated);
     }
-    let decoded = match info.format {
+    let reduced = if reduction > 1 { reduced(source, info, tolerant, reduction)? } else { None };
+    let (Decoded { raster, icc }, reduction) = match reduced {
+        Some(decoded) => (decoded, reduction),
+        None => (whole(source, info, tolerant)?, 1),
+    };
+    let (width, height) = info.stored_size();
+    if (raster.width, raster.height) != (width.div_ceil(reduction), height.div_ceil(reduction)) {
+        let Raster { width, height, .. } = raster;
+        return Err(PipelineError::bad_image(format!("its header and its data disagree: {width} x {height} pixels")));
+    }
+    let icc = icc.filter(|icc| icc.len() <= ICC_BYTES_MAX);
+    Ok(Opened { stored: Stored::new(raster.without_opaque_alpha(), reduction), icc })
+}
+
+/// The picture, each side divided by `reduction` and rounded up; none if it has to be decoded as a whole.
+fn reduced(
+    source: &[u8],
+    info: &SourceInfo,
+    tolerant: bool,
+    reduction: u32,
+) -> Result<Option<Decoded>, PipelineError> {
+    match info.format {
+        SourceFormat::Jpeg => match scaled_jpeg::decode(source, info, reduction) {
+            // As a whole it gives what is there, for more memory.
+            Err(_) if tolerant => Ok(None),
+            outcome => outcome.map(Some),
+        },
+        SourceFormat::Png => scaled_png::decode(source, info, tolerant, reduction),
+        _ => Ok(None),
+    }
+}
+
+fn whole(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+    match info.format {
         SourceFormat::Jpeg => jpeg::decode(source, tolerant),
         SourceFormat::Png => png::decode(source, info, tolerant),
         SourceFormat::Tiff => tiff::decode(source, info, tolerant),
         SourceFormat::Webp | SourceFormat::Gif | SourceFormat::Bmp => generic::decode(source, info, tolerant),
         SourceFormat::Avif | SourceFormat::Heic => heif::decode(source, tolerant),
-    }?;
-    let Raster { width, height, .. } = decoded.raster;
-    if (width, height) != info.stored_size() {
-        return Err(PipelineError::bad_image(format!("its header and its data disagree: {width} x {height} pixels")));
     }
-    let icc = decoded.icc.filter(|icc| icc.len() <= ICC_BYTES_MAX);
-    Ok(Decoded { raster: decoded.raster.without_opaque_alpha(), icc })
 }

@@ -39,7 +39,7 @@ fn work() -> io::Result<()> {
     source.try_reserve_exact(usize::try_from(order.source_bytes).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
     input.take(order.source_bytes).read_to_end(&mut source)?;
     let output = Mutex::new(io::stdout());
-    let report = match render(&source, &order, &output) {
+    let report = match render(source, &order, &output) {
         Ok(()) => Report::Done,
         Err(error) => Report::Failed(error),
     };
@@ -48,7 +48,7 @@ fn work() -> io::Result<()> {
     output.flush()
 }
 
-fn render(source: &[u8], order: &Order, output: &Mutex<impl Write + Send>) -> Result<(), PipelineError> {
+fn render(source: Vec<u8>, order: &Order, output: &Mutex<impl Write + Send>) -> Result<(), PipelineError> {
     let registry = Registry::built_in().with(Arc::new(Avif::new(order.avif_engine)));
     let engine = Engine::with_registry(order.threads, order.limits, registry).map_err(|error| {
         PipelineError::Panicked { detail: format!("the encoding threads can't be started: {error}") }

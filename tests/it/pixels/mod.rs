@@ -26,6 +26,8 @@ mod heic_input;
 mod heif_file;
 mod jobs;
 mod jpegs;
+mod large;
+mod memory;
 mod metadata;
 mod orientation;
 mod picture;

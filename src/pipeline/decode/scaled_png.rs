@@ -1,0 +1,116 @@
+//! PNG row by row, every few pixels averaged into one: the picture is never in memory at its full size.
+
+use super::png::Open;
+use super::png_colour::profile;
+use super::Decoded;
+use crate::pipeline::raster::{Raster, Samples};
+use crate::pipeline::{PipelineError, SourceInfo};
+
+/// Decodes `source`, each side divided by `reduction` and rounded up; none if it is interlaced, since then no row is
+/// whole before the last pass. With `tolerant`, the rows before the damage.
+pub(super) fn decode(
+    source: &[u8],
+    info: &SourceInfo,
+    tolerant: bool,
+    reduction: u32,
+) -> Result<Option<Decoded>, PipelineError> {
+    let Open { mut reader, model, alpha, sixteen } = Open::new(source, info)?;
+    if reader.info().interlaced {
+        return Ok(None);
+    }
+    let (width, height) = reader.info().size();
+    let icc = profile(reader.info());
+    let channels = model.colours() + usize::from(alpha);
+    let mut means = Means::new(width as usize, channels, alpha, reduction as usize);
+    let (width, rows) = (width.div_ceil(reduction), height.div_ceil(reduction));
+    let mut samples = Vec::with_capacity(width as usize * rows as usize * channels);
+    loop {
+        match reader.next_row() {
+            Ok(Some(row)) if sixteen => {
+                let (pairs, _) = row.data().as_chunks::<2>();
+                means.add(pairs.iter().map(|pair| u16::from_be_bytes(*pair)));
+            }
+            Ok(Some(row)) => means.add(row.data().iter().copied().map(u16::from)),
+            Ok(None) => break,
+            Err(_) if tolerant => break,
+            Err(e) => return Err(PipelineError::bad_image(e)),
+        }
+        if means.rows == reduction as usize {
+            means.finish(&mut samples);
+        }
+    }
+    means.finish(&mut samples);
+    samples.resize(width as usize * rows as usize * channels, 0);
+    let samples = if sixteen {
+        Samples::U16(samples)
+    } else {
+        Samples::U8(samples.into_iter().map(|sample| u8::try_from(sample).unwrap_or(u8::MAX)).collect())
+    };
+    Ok(Some(Decoded { raster: Raster { width, height: rows, model, alpha, samples }, icc }))
+}
+
+/// The means of a band of rows on their way.
+struct Means {
+    /// Pixels of a row that comes in.
+    width: usize,
+    channels: usize,
+    alpha: bool,
+    reduction: usize,
+    /// Rows that came in.
+    rows: usize,
+    /// For every pixel that goes out, the sum of each channel; colours times alpha if there is one.
+    sums: Vec<u64>,
+}
+
+impl Means {
+    fn new(width: usize, channels: usize, alpha: bool, reduction: usize) -> Self {
+        let sums = vec![0; width.div_ceil(reduction) * channels];
+        Self { width, channels, alpha, reduction, rows: 0, sums }
+    }
+
+    /// Adds a row.
+    fn add(&mut self, row: impl Iterator<Item = u16>) {
+        match (self.channels, self.alpha) {
+            (1, _) => self.add_pixels::<1, false>(row),
+            (2, _) => self.add_pixels::<2, true>(row),
+            (3, _) => self.add_pixels::<3, false>(row),
+            (_, _) => self.add_pixels::<4, true>(row),
+        }
+        self.rows += 1;
+    }
+
+    fn add_pixels<const N: usize, const ALPHA: bool>(&mut self, mut row: impl Iterator<Item = u16>) {
+        let mut left = self.width;
+        for sums in self.sums.as_chunks_mut::<N>().0 {
+            for _ in 0..left.min(self.reduction) {
+                let pixel: [u64; N] = std::array::from_fn(|_| u64::from(row.next().unwrap_or(0)));
+                let weight = if ALPHA { pixel[N - 1] } else { 1 };
+                for (i, (sum, sample)) in sums.iter_mut().zip(pixel).enumerate() {
+                    *sum += if ALPHA && i == N - 1 { sample } else { sample * weight };
+                }
+            }
+            left = left.saturating_sub(self.reduction);
+        }
+    }
+
+    /// Hands the means out, if any row came in, and begins anew.
+    fn finish(&mut self, into: &mut Vec<u16>) {
+        if self.rows == 0 {
+            return;
+        }
+        let mut left = self.width;
+        for sums in self.sums.chunks_exact_mut(self.channels) {
+            let count = (left.min(self.reduction) * self.rows) as u64;
+            let weights = if self.alpha { sums[self.channels - 1] } else { count };
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let of = if self.alpha && i == self.channels - 1 { count } else { weights };
+                // Where all is transparent there is no colour.
+                let mean = (*sum + of / 2).checked_div(of).unwrap_or(0);
+                into.push(u16::try_from(mean).unwrap_or(u16::MAX));
+                *sum = 0;
+            }
+            left = left.saturating_sub(self.reduction);
+        }
+        self.rows = 0;
+    }
+}
