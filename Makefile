@@ -4,9 +4,11 @@ SHELL := /bin/sh
 CARGO ?= cargo
 # Where the servers and tools live that only tests need.
 TEST_SERVERS := target/test-servers
+# Where sharp is installed, and where the report goes.
+BENCH := target/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run build setup test-servers test postman check fmt lint clean
+.PHONY: help run build setup test-servers test postman bench bench-quality check fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +37,15 @@ postman: test-servers ## Run the Postman collection against a server of its own
 	@# Built as tests build it: a plain build chooses other features and would compile every dependency again.
 	$(CARGO) test --locked --test it --no-run
 	@sh .ci/postman.sh target/debug/pixerve $(TEST_SERVERS)
+
+bench: ## Hold Pixerve against sharp, side by side, and print the table; BENCH_QUICK=1 for a fraction of it
+	@sh .ci/setup.sh build test
+	@sh .ci/bench.sh $(BENCH)
+	$(CARGO) bench --locked --bench against_sharp
+	@echo "The table is in $(BENCH)/report.md"
+
+bench-quality: ## Time, bytes and SSIMULACRA2 of every format at every speed and several qualities
+	$(CARGO) bench --locked --bench quality
 
 check: ## Check format and lints
 	$(CARGO) fmt --check
