@@ -4,9 +4,11 @@ SHELL := /bin/sh
 CARGO ?= cargo
 # Where the servers and tools live that only tests need.
 TEST_SERVERS := target/test-servers
+# Where sharp is installed, and where the report goes.
+BENCH := target/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run build setup test-servers test postman corpus check fmt lint clean
+.PHONY: help run build setup test-servers test postman bench bench-avif bench-quality bench-steps corpus check fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +38,25 @@ postman: test-servers ## Run the Postman collection against a server of its own
 	$(CARGO) test --locked --test it --no-run
 	@sh .ci/postman.sh target/debug/pixerve $(TEST_SERVERS)
 
+bench: ## Hold Pixerve against sharp, side by side, and print the table; BENCH_QUICK=1 for a fraction of it
+	@sh .ci/setup.sh build test
+	@sh .ci/bench.sh $(BENCH)
+	$(CARGO) bench --locked --bench against_sharp
+	@echo "The table is in $(BENCH)/report.md"
+
+bench-avif: ## Time and bytes of AVIF at equal quality, beside sharp's at each effort
+	@sh .ci/setup.sh build test
+	@sh .ci/bench.sh $(BENCH)
+	$(CARGO) bench --locked --bench avif_front
+
+bench-steps: ## Time single steps: decoding, resizing, colour, each encoder
+	$(CARGO) bench --locked --bench steps
+
+bench-quality: ## Time, bytes and SSIMULACRA2 of every format at every speed and several qualities
+	$(CARGO) bench --locked --bench quality
+
 corpus: ## Show every file of PIXERVE_CORPUS or ../shared/corpus, beside what sharp makes of it
+	@sh .ci/bench.sh $(BENCH)
 	$(CARGO) bench --locked --bench corpus
 
 check: ## Check format and lints
