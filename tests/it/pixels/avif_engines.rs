@@ -8,9 +8,9 @@ use re_rav1d::PixelLayout;
 use super::avif::{decode, layout};
 use super::picture::{assert_like, photo, psnr};
 
-/// The engines that this program has.
+/// The engines that this program has; `Auto` is one of them.
 fn engines() -> impl Iterator<Item = AvifEngine> {
-    [AvifEngine::Auto, AvifEngine::Ravif, AvifEngine::Aom].into_iter().filter(|engine| engine.is_built_in())
+    [AvifEngine::Ravif, AvifEngine::Aom].into_iter().filter(|engine| engine.is_built_in())
 }
 
 fn picture(image: &RgbaImage) -> Picture {
