@@ -32,6 +32,9 @@ fn smooth(width: u32, height: u32) -> RgbaImage {
     })
 }
 
+/// What is set before compressing.
+type Setting = fn(&mut Compress);
+
 fn whole() -> VariantSpec {
     variant(Format::Png, 0, 0)
 }
@@ -78,7 +81,7 @@ fn data_begins(source: &[u8]) -> usize {
 #[test]
 fn an_end_in_the_middle_is_not_the_end() {
     let picture = photo(160, 120);
-    let kinds: [(&str, fn(&mut Compress)); 4] = [
+    let kinds: [(&str, Setting); 4] = [
         ("baseline", |_| ()),
         ("4:4:4", |c| c.set_chroma_sampling_pixel_sizes((1, 1), (1, 1))),
         ("progressive", Compress::set_progressive_mode),
