@@ -250,7 +250,8 @@ fn read_worker(r: &mut Reader) -> Worker {
 fn read_max_workers(r: &mut Reader, cpus: usize) -> usize {
     let key = "max_workers";
     let Some(given) = r.read(key, &number_or_auto()) else {
-        return (cpus - 1).clamp(1, WORKERS_MAX);
+        // Decoding and resizing use one core: with one job in flight a second one would idle meanwhile.
+        return (cpus - 1).clamp(cpus.min(2), WORKERS_MAX);
     };
     let used = usize::try_from(given.max(1)).unwrap_or(WORKERS_MAX).min(WORKERS_MAX);
     if usize::try_from(given) != Ok(used) {

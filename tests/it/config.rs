@@ -241,10 +241,10 @@ fn workers_out_of_range_are_clamped_with_a_warning() {
 }
 
 #[test]
-fn workers_are_one_less_than_the_cpus_unless_told() {
+fn workers_are_one_less_than_the_cpus_but_two_for_two_unless_told() {
     let cpus = std::thread::available_parallelism().expect("CPUs are counted").get();
     let config = load(Sources::default());
-    assert_eq!(config.worker.max_workers, (cpus - 1).clamp(1, 10));
+    assert_eq!(config.worker.max_workers, (cpus - 1).clamp(cpus.min(2), 10));
     assert_eq!(config.worker.encode_threads, cpus);
     assert_eq!(load(file("max_workers = 3\n[worker]\nencode_threads = 5")).worker.max_workers, 3);
 }
