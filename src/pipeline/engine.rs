@@ -70,11 +70,11 @@ impl Engine {
         &self.limits
     }
 
-    /// Bytes that rendering `variants` of a source is expected to need at its peak, besides the original's own bytes:
-    /// the decoded source and the decoder's own planes, one picture a size, and the working memory of as many of the
-    /// hungriest encoders as there are threads (AVIF 44 bytes a pixel, WebP 12, PNG 10, JPEG 4).
+    /// Bytes that rendering `variants` of a source needs at most at its peak, besides the original's own bytes: the
+    /// decoded source and what its decoder keeps beside it, or one picture a size and the working memory of as many of
+    /// the hungriest encoders as there are threads, whichever is more. At most about twice what is really needed.
     pub fn memory_estimate(&self, source: &SourceInfo, variants: &[VariantSpec]) -> u64 {
-        memory::estimate(source, variants, self.pool.current_num_threads())
+        memory::estimate(source, variants, self.pool.current_num_threads(), &self.limits)
     }
 
     /// Makes every variant of `source` and hands each to `deliver`, with its index into `variants`, as soon as it is
@@ -110,8 +110,7 @@ impl Engine {
         let credits = credits(&source, info.format);
         let (moving, still): (Vec<usize>, Vec<usize>) =
             (0..variants.len()).partition(|i| is_animated(&variants[*i], &info));
-        let layouts: Vec<_> =
-            still.iter().map(|i| (*i, Layout::of(info.width, info.height, &variants[*i]))).collect();
+        let layouts: Vec<_> = still.iter().map(|i| (*i, Layout::of(info.width, info.height, &variants[*i]))).collect();
         let steps = plan(&layouts);
         if cancelled() {
             return Err(PipelineError::Cancelled);
@@ -165,17 +164,12 @@ struct Rendering<'a> {
 
 impl Rendering<'_> {
     /// Resizes on this thread; every picture's encodes are spawned as soon as it exists.
-    fn run<'s>(
-        &'s self,
-        scope: &Scope<'s>,
-        moving: Vec<usize>,
-        opened: Option<Opened>,
-    ) -> Result<(), PipelineError> {
+    fn run<'s>(&'s self, scope: &Scope<'s>, moving: Vec<usize>, opened: Option<Opened>) -> Result<(), PipelineError> {
         for index in moving {
             scope.spawn(move |_| self.settle(|| self.animate(index)));
         }
         let Some(opened) = opened else { return Ok(()) };
-        let mut sizes = Sizes::new(&self.info, &self.steps, opened.stored, opened.icc.as_deref());
+        let mut sizes = Sizes::new(&self.info, &self.steps, opened.stored, opened.icc.as_deref())?;
         for step in &self.steps {
             self.check_stopped()?;
             let picture = sizes.next()?;

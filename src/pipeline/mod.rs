@@ -20,6 +20,8 @@ mod plan;
 mod raster;
 mod resize;
 mod sizes;
+#[doc(hidden)]
+pub mod steps;
 mod stored;
 mod verify;
 

@@ -49,6 +49,14 @@ pub(super) fn reduction(steps: &[Step], source: &SourceInfo, limits: &PixelLimit
     [8, 4, 2].into_iter().find(|by| needed * STEP_MIN * f64::from(*by) <= 1.0).unwrap_or(1)
 }
 
+/// Whether some step takes pixels of the source as they are.
+pub(super) fn takes_pixels_unscaled(steps: &[Step]) -> bool {
+    let unscaled = |length: u32, region: f64| (f64::from(length) - region).abs() < 1e-6;
+    steps.iter().filter(|step| step.from.is_none()).any(|Step { layout, .. }| {
+        unscaled(layout.width, layout.region.width) && unscaled(layout.height, layout.region.height)
+    })
+}
+
 /// Where `region` of the source lies in the picture that `made` describes.
 pub(super) fn within(region: Region, made: &Layout) -> Region {
     let (across, down) = density(made);

@@ -1,7 +1,7 @@
 //! Lanczos3, in the source's depth, with alpha premultiplied.
 
 use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{PixelType, ResizeError, ResizeOptions, Resizer};
+use fast_image_resize::{MulDiv, PixelType, ResizeError, ResizeOptions, Resizer};
 
 use super::raster::{Model, Raster, Samples};
 use super::{PipelineError, Region};
@@ -54,16 +54,50 @@ pub(super) fn resize<'a>(
     height: u32,
 ) -> Result<Raster, PipelineError> {
     let source = source.into();
+    // K is no alpha.
+    let straight = source.alpha && source.model != Model::Cmyk;
+    resize_as(resizer, source, straight, region, width, height)
+}
+
+/// The same of pixels whose colours are multiplied by their alpha, as they are in the result.
+pub(super) fn resize_premultiplied(
+    resizer: &mut Resizer,
+    source: &Raster,
+    region: Region,
+    width: u32,
+    height: u32,
+) -> Result<Raster, PipelineError> {
+    resize_as(resizer, source.into(), false, region, width, height)
+}
+
+fn resize_as(
+    resizer: &mut Resizer,
+    source: View<'_>,
+    straight: bool,
+    region: Region,
+    width: u32,
+    height: u32,
+) -> Result<Raster, PipelineError> {
     let length = width as usize * height as usize * source.channels();
     let mut samples = if source.sixteen { Samples::U16(vec![0; length]) } else { Samples::U8(vec![0; length]) };
     let kind = pixel_type(&source);
-    // K is no alpha.
-    let options = options(region, source.width, source.height).use_alpha(source.alpha && source.model != Model::Cmyk);
+    let options = options(region, source.width, source.height).use_alpha(straight);
     let from = ImageRef::new(source.width, source.height, source.bytes, kind).map_err(failed)?;
     let mut target = Image::from_slice_u8(width, height, bytes_mut(&mut samples), kind).map_err(failed)?;
     resizer.resize(&from, &mut target, &options).map_err(|e: ResizeError| failed(e))?;
     drop(target);
     Ok(Raster { width, height, model: source.model, alpha: source.alpha, samples })
+}
+
+/// Multiplies the colours of `raster`, or of one that [`resize`] made of such, by their alpha, in place; with `undo`,
+/// divides them by it.
+pub(super) fn premultiply(raster: &mut Raster, undo: bool) -> Result<(), PipelineError> {
+    let kind = pixel_type(&View::from(&*raster));
+    let (width, height) = (raster.width, raster.height);
+    let mut image = Image::from_slice_u8(width, height, bytes_mut(&mut raster.samples), kind).map_err(failed)?;
+    let arithmetic = MulDiv::new();
+    if undo { arithmetic.divide_alpha_inplace(&mut image) } else { arithmetic.multiply_alpha_inplace(&mut image) }
+        .map_err(failed)
 }
 
 /// `region` without the last bits by which arithmetic pushed it over the edge.

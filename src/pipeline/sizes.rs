@@ -6,7 +6,7 @@ use fast_image_resize::Resizer;
 
 use super::colour::Converter;
 use super::orient::{stored_region, swaps_sides, upright};
-use super::plan::{Step, within};
+use super::plan::{Step, takes_pixels_unscaled, within};
 use super::raster::Raster;
 use super::resize::resize;
 use super::stored::Stored;
@@ -32,9 +32,17 @@ enum Made {
 }
 
 impl<'a> Sizes<'a> {
-    pub(super) fn new(info: &'a SourceInfo, steps: &'a [Step], source: Stored, icc: Option<&[u8]>) -> Self {
+    pub(super) fn new(
+        info: &'a SourceInfo,
+        steps: &'a [Step],
+        mut source: Stored,
+        icc: Option<&[u8]>,
+    ) -> Result<Self, PipelineError> {
         let converter = Converter::new(&source.kind(), icc);
-        Self { info, steps, source: Some(source), made: Vec::new(), resizer: Resizer::new(), converter }
+        if !takes_pixels_unscaled(steps) {
+            source.premultiply()?;
+        }
+        Ok(Self { info, steps, source: Some(source), made: Vec::new(), resizer: Resizer::new(), converter })
     }
 
     /// The picture of the next step.
@@ -65,9 +73,7 @@ impl<'a> Sizes<'a> {
         let region = within(layout.region, &self.steps[earlier].layout);
         match &self.made[earlier] {
             Some(Made::Raster(raster)) => resize(&mut self.resizer, raster, region, layout.width, layout.height),
-            Some(Made::Picture(picture)) => {
-                resize(&mut self.resizer, &**picture, region, layout.width, layout.height)
-            }
+            Some(Made::Picture(picture)) => resize(&mut self.resizer, &**picture, region, layout.width, layout.height),
             None => Err(PipelineError::bad_image("a size is gone")),
         }
     }
@@ -78,11 +84,8 @@ impl<'a> Sizes<'a> {
         let (stored_width, stored_height) = self.info.stored_size();
         let region = stored_region(layout.region, stored_width, stored_height, orientation);
         let whole = region.width >= f64::from(stored_width) && region.height >= f64::from(stored_height);
-        let (width, height) = if swaps_sides(orientation) {
-            (layout.height, layout.width)
-        } else {
-            (layout.width, layout.height)
-        };
+        let (width, height) =
+            if swaps_sides(orientation) { (layout.height, layout.width) } else { (layout.width, layout.height) };
         let last = !self.is_needed(None, i);
         if last && whole && (width, height) == (source.raster.width, source.raster.height) {
             return Ok(upright(source.raster, orientation));

@@ -3,7 +3,7 @@
 use fast_image_resize::Resizer;
 
 use super::raster::{Raster, Samples};
-use super::resize::resize;
+use super::resize::{premultiply, resize, resize_premultiplied};
 use super::{PipelineError, Region};
 
 /// What a decoder made of an original.
@@ -13,15 +13,24 @@ pub(super) struct Stored {
     /// How many pixels of the original one of these spans, across and down. At the right and lower edges it may be
     /// fewer: the sides are rounded up.
     pub(super) reduction: u32,
-}
-
-impl From<Raster> for Stored {
-    fn from(raster: Raster) -> Self {
-        Self { raster, reduction: 1 }
-    }
+    /// Whether the colours are multiplied by their alpha.
+    premultiplied: bool,
 }
 
 impl Stored {
+    pub(super) fn new(raster: Raster, reduction: u32) -> Self {
+        Self { raster, reduction, premultiplied: false }
+    }
+
+    /// Multiplies the colours by their alpha, in place: the resizer would do it in a copy, for every size again.
+    pub(super) fn premultiply(&mut self) -> Result<(), PipelineError> {
+        if self.raster.alpha && !self.premultiplied {
+            premultiply(&mut self.raster, false)?;
+            self.premultiplied = true;
+        }
+        Ok(())
+    }
+
     /// A raster without pixels, of the kind that [`Self::resize`] makes.
     pub(super) fn kind(&self) -> Raster {
         let samples = match self.raster.samples {
@@ -42,6 +51,11 @@ impl Stored {
         let by = f64::from(self.reduction);
         let Region { x, y, width: across, height: down } = region;
         let region = Region { x: x / by, y: y / by, width: across / by, height: down / by };
-        resize(resizer, &self.raster, region, width, height)
+        if !self.premultiplied {
+            return resize(resizer, &self.raster, region, width, height);
+        }
+        let mut resized = resize_premultiplied(resizer, &self.raster, region, width, height)?;
+        premultiply(&mut resized, true)?;
+        Ok(resized)
     }
 }

@@ -38,7 +38,7 @@ pub struct SourceInfo {
     pub bits: u8,
     /// Frames: 1 for a still picture, more for an animation.
     pub frames: u32,
-    /// Whether the decoder holds all coefficients at once (progressive JPEG).
+    /// Whether no part of the picture is whole before all of it is (progressive JPEG, interlaced PNG).
     pub progressive: bool,
 }
 

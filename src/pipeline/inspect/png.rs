@@ -26,6 +26,7 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header
     };
     let mut header = Header::still(info.width, info.height, channels);
     header.bits = if info.bit_depth == BitDepth::Sixteen { 16 } else { 8 };
+    header.progressive = info.interlaced;
     source.reader().seek(SeekFrom::Start(AFTER_IHDR))?;
     ancillary(source, &mut header);
     Ok(header)

@@ -15,6 +15,8 @@ mod colour;
 mod formats;
 mod geometry;
 mod jobs;
+mod large;
+mod memory;
 mod metadata;
 mod orientation;
 mod picture;

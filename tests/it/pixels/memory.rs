@@ -1,0 +1,117 @@
+//! What a job really takes, held against what was said before.
+//!
+//! A process's peak can only be asked for as a whole, so every case runs in a child: this very test binary, told by an
+//! environment variable what to render.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+use std::process::Command;
+
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{DynamicImage, ImageEncoder, ImageFormat, RgbaImage};
+use pixerve::job::{Format, VariantSpec};
+use pixerve::pipeline::{Engine, PixelLimits, inspect};
+
+use super::picture::{file, jpeg, photo, variant};
+
+/// What the child is to render: a path, a colon, and formats with widths, as in `photo.jpg:webp=800,jpg=0`.
+const CASE: &str = "PIXERVE_TEST_MEMORY_CASE";
+const MIB: f64 = 1024.0 * 1024.0;
+
+fn limits() -> PixelLimits {
+    // So that small pictures go the way of large ones.
+    PixelLimits { source_pixels_whole: 4_000_000, ..PixelLimits::default() }
+}
+
+fn specs(outputs: &str) -> Vec<VariantSpec> {
+    let spec = |output: &str| {
+        let (format, width) = output.split_once('=').expect("format=width");
+        let format = Format::ALL.into_iter().find(|f| f.extension() == format).expect("a format");
+        VariantSpec { quality: None, speed: None, ..variant(format, width.parse().expect("a width"), 0) }
+    };
+    outputs.split(',').map(spec).collect()
+}
+
+/// A field of `/proc/self/status`, in bytes.
+fn status(field: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with(field)).expect("the field");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+}
+
+/// Does nothing but in the child.
+#[test]
+#[cfg(target_os = "linux")]
+fn one_case_in_a_process_of_its_own() {
+    let Some(case) = std::env::var_os(CASE).and_then(|case| case.into_string().ok()) else { return };
+    let (path, outputs) = case.split_once(':').expect("path:outputs");
+    let source = fs::read(path).expect("the parent wrote it");
+    let specs = specs(outputs);
+    let engine = Engine::new(2, limits()).expect("threads");
+    let info = inspect(Cursor::new(&source), engine.limits()).expect("an image");
+    let estimate = engine.memory_estimate(&info, &specs);
+    // Forgets the peak so far.
+    let reset = fs::OpenOptions::new().write(true).open("/proc/self/clear_refs");
+    std::io::Write::write_all(&mut reset.expect("Linux"), b"5").expect("Linux");
+    let before = status("VmRSS");
+    engine.render(source, &specs, &|| false, &|_, _| ()).expect("a good source");
+    println!("peak={} estimate={estimate} ", status("VmHWM").saturating_sub(before));
+}
+
+/// (peak, estimate) of rendering `outputs` from `source`, in bytes.
+fn measured(source: &Path, outputs: &str) -> (f64, f64) {
+    let mut case = OsString::from(source);
+    case.push(":");
+    case.push(outputs);
+    let output = Command::new(std::env::current_exe().expect("this binary"))
+        .args(["pixels::memory::one_case_in_a_process_of_its_own", "--exact", "--nocapture", "--test-threads=1"])
+        .env(CASE, case)
+        .output()
+        .expect("the binary runs");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let number = |name: &str| {
+        let after = printed.split(name).nth(1).unwrap_or_else(|| panic!("{outputs}: {printed}"));
+        after.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).expect("a number")
+    };
+    (number("peak="), number("estimate="))
+}
+
+fn deep(picture: &RgbaImage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let deep = DynamicImage::from(picture.clone()).into_rgba16();
+    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Sub)
+        .write_image(bytemuck::cast_slice(deep.as_raw()), deep.width(), deep.height(), image::ColorType::Rgba16.into())
+        .expect("encodes");
+    bytes
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn no_job_takes_more_memory_than_was_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = photo(2400, 1600);
+    let large = image::imageops::resize(&picture, 4000, 2600, image::imageops::FilterType::Nearest);
+    let sources = [
+        ("photo.jpg", jpeg(&picture)),
+        ("large.jpg", jpeg(&large)),
+        ("large.png", file(large.clone(), ImageFormat::Png)),
+        ("deep.png", deep(&picture)),
+        ("photo.webp", file(picture.clone(), ImageFormat::WebP)),
+        ("photo.gif", file(image::imageops::thumbnail(&picture, 1200, 800), ImageFormat::Gif)),
+        ("photo.tiff", file(picture.clone(), ImageFormat::Tiff)),
+    ];
+    let outputs = ["jpg=1600,webp=1600,jpg=800,webp=800", "png=800,webp=400", "avif=240,jpg=0"];
+    for (i, (name, bytes)) in sources.iter().enumerate() {
+        let path = folder.path().join(name);
+        fs::File::create(&path).and_then(|mut f| std::io::Write::write_all(&mut f, bytes)).expect("disk");
+        let outputs = outputs[i % outputs.len()];
+        let (peak, estimate) = measured(&path, outputs);
+        println!("{name} -> {outputs}: {:.1} of {:.1} MiB", peak / MIB, estimate / MIB);
+        assert!(peak <= estimate, "{name} -> {outputs}: {:.1} MiB instead of {:.1}", peak / MIB, estimate / MIB);
+        // What every job takes, whatever its size, weighs much in jobs as small as these.
+        let most = 2.5 * peak + 16.0 * MIB;
+        assert!(estimate <= most, "{name} -> {outputs}: {:.1} MiB said for {:.1}", estimate / MIB, peak / MIB);
+    }
+}
