@@ -204,8 +204,8 @@ async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Resul
     if mode == SandboxMode::Off {
         warn!("jobs run in the server's own process: PIXERVE_WORKER_SANDBOX is off");
         let registry = Registry::built_in().with(Arc::new(Avif::new(avif_engine)));
-        let engine = Engine::with_registry(threads, limits, registry)
-            .map_err(|error| StartError::Engine(error.to_string()))?;
+        let engine =
+            Engine::with_registry(threads, limits, registry).map_err(|error| StartError::Engine(error.to_string()))?;
         return Ok(Renderer::InProcess(Arc::new(engine), Arc::clone(clock)));
     }
     let memory_max = config.worker.memory_max;

@@ -110,8 +110,7 @@ impl Engine {
         let credits = credits(&source, info.format);
         let (moving, still): (Vec<usize>, Vec<usize>) =
             (0..variants.len()).partition(|i| is_animated(&variants[*i], &info));
-        let layouts: Vec<_> =
-            still.iter().map(|i| (*i, Layout::of(info.width, info.height, &variants[*i]))).collect();
+        let layouts: Vec<_> = still.iter().map(|i| (*i, Layout::of(info.width, info.height, &variants[*i]))).collect();
         let steps = plan(&layouts);
         if cancelled() {
             return Err(PipelineError::Cancelled);
@@ -165,12 +164,7 @@ struct Rendering<'a> {
 
 impl Rendering<'_> {
     /// Resizes on this thread; every picture's encodes are spawned as soon as it exists.
-    fn run<'s>(
-        &'s self,
-        scope: &Scope<'s>,
-        moving: Vec<usize>,
-        opened: Option<Opened>,
-    ) -> Result<(), PipelineError> {
+    fn run<'s>(&'s self, scope: &Scope<'s>, moving: Vec<usize>, opened: Option<Opened>) -> Result<(), PipelineError> {
         for index in moving {
             scope.spawn(move |_| self.settle(|| self.animate(index)));
         }

@@ -18,6 +18,11 @@ pub struct PixelLimits {
 impl Default for PixelLimits {
     /// 100 MP, 65,535, 24 MP, 400 MP.
     fn default() -> Self {
-        Self { source_pixels_max: 100_000_000, source_side_max: 65_535, source_pixels_whole: 24_000_000, output_pixels_max: 400_000_000 }
+        Self {
+            source_pixels_max: 100_000_000,
+            source_side_max: 65_535,
+            source_pixels_whole: 24_000_000,
+            output_pixels_max: 400_000_000,
+        }
     }
 }

@@ -16,12 +16,7 @@ use crate::job::{Format, SourceFormat, VariantSpec};
 const BASE_BYTES: u64 = 12 * 1024 * 1024;
 
 /// Bytes a job is expected to need at its peak, besides the bytes of the original itself.
-pub(super) fn estimate(
-    source: &SourceInfo,
-    variants: &[VariantSpec],
-    threads: usize,
-    limits: &PixelLimits,
-) -> u64 {
+pub(super) fn estimate(source: &SourceInfo, variants: &[VariantSpec], threads: usize, limits: &PixelLimits) -> u64 {
     let (moving, still): (Vec<&VariantSpec>, Vec<&VariantSpec>) =
         variants.iter().partition(|variant| is_animated(variant, source));
     let layouts: Vec<_> =
@@ -67,7 +62,8 @@ impl Decoded {
         };
         let reduced = (source.pixels() / (by * by)) * bytes_a_pixel;
         let height = u64::from(source.stored_size().1) / by;
-        let coefficients = if source.progressive && source.format == SourceFormat::Jpeg { source.pixels() * 2 * channels } else { 0 };
+        let coefficients =
+            if source.progressive && source.format == SourceFormat::Jpeg { source.pixels() * 2 * channels } else { 0 };
         let rows = u64::from(source.stored_size().0) * channels * 64;
         let beside = match source.format {
             // Tolerance may mean to begin anew, at full size.
@@ -136,6 +132,6 @@ fn working_bytes(format: Format) -> u64 {
         Format::Jpeg => 4,
         Format::Png => 10,
         Format::Webp => 12,
-        Format::Avif => 44,
+        Format::Avif => 48,
     }
 }

@@ -73,9 +73,7 @@ impl<'a> Sizes<'a> {
         let region = within(layout.region, &self.steps[earlier].layout);
         match &self.made[earlier] {
             Some(Made::Raster(raster)) => resize(&mut self.resizer, raster, region, layout.width, layout.height),
-            Some(Made::Picture(picture)) => {
-                resize(&mut self.resizer, &**picture, region, layout.width, layout.height)
-            }
+            Some(Made::Picture(picture)) => resize(&mut self.resizer, &**picture, region, layout.width, layout.height),
             None => Err(PipelineError::bad_image("a size is gone")),
         }
     }
@@ -86,11 +84,8 @@ impl<'a> Sizes<'a> {
         let (stored_width, stored_height) = self.info.stored_size();
         let region = stored_region(layout.region, stored_width, stored_height, orientation);
         let whole = region.width >= f64::from(stored_width) && region.height >= f64::from(stored_height);
-        let (width, height) = if swaps_sides(orientation) {
-            (layout.height, layout.width)
-        } else {
-            (layout.width, layout.height)
-        };
+        let (width, height) =
+            if swaps_sides(orientation) { (layout.height, layout.width) } else { (layout.width, layout.height) };
         let last = !self.is_needed(None, i);
         if last && whole && (width, height) == (source.raster.width, source.raster.height) {
             return Ok(upright(source.raster, orientation));

@@ -24,7 +24,8 @@ fn photo(width: u32, height: u32) -> RgbImage {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24).to_le_bytes()[0]
     };
-    let blobs = RgbImage::from_fn(width.div_ceil(96), height.div_ceil(96), |_, _| image::Rgb([noise(), noise(), noise()]));
+    let blobs =
+        RgbImage::from_fn(width.div_ceil(96), height.div_ceil(96), |_, _| image::Rgb([noise(), noise(), noise()]));
     let mut picture = resize(&blobs, width, height, FilterType::CatmullRom);
     for sample in picture.iter_mut() {
         *sample = sample.saturating_add(noise() / 16);
@@ -70,9 +71,7 @@ fn resizing(c: &mut Criterion) {
     let picture = photo(4032, 3024);
     let mut group = c.benchmark_group("12 MP to 1600, 800, 400");
     group.sample_size(10).measurement_time(Duration::from_secs(3));
-    for (name, source) in
-        [("rgb", jpeg(&picture)), ("rgba", file(with_alpha(&picture), ImageFormat::Png))]
-    {
+    for (name, source) in [("rgb", jpeg(&picture)), ("rgba", file(with_alpha(&picture), ImageFormat::Png))] {
         let original = Original::decode(&source, 1).expect("good");
         group.bench_function(name, |b| b.iter(|| original.cascade(black_box(&[1600, 800, 400])).expect("good")));
     }

@@ -48,12 +48,7 @@ pub(super) struct Opened {
 
 /// Decodes the first frame. With `tolerant`, what a truncated file still gives. Where the format makes it possible, a
 /// picture comes reduced by `reduction` (1, 2, 4 or 8) on both sides, without ever being in memory as a whole.
-pub(super) fn open(
-    source: &[u8],
-    info: &SourceInfo,
-    tolerant: bool,
-    reduction: u32,
-) -> Result<Opened, PipelineError> {
+pub(super) fn open(source: &[u8], info: &SourceInfo, tolerant: bool, reduction: u32) -> Result<Opened, PipelineError> {
     if !tolerant && !is_complete(info.format, source) {
         return Err(PipelineError::Truncated);
     }
@@ -72,12 +67,7 @@ pub(super) fn open(
 }
 
 /// The picture, each side divided by `reduction` and rounded up; none if it has to be decoded as a whole.
-fn reduced(
-    source: &[u8],
-    info: &SourceInfo,
-    tolerant: bool,
-    reduction: u32,
-) -> Result<Option<Decoded>, PipelineError> {
+fn reduced(source: &[u8], info: &SourceInfo, tolerant: bool, reduction: u32) -> Result<Option<Decoded>, PipelineError> {
     match info.format {
         SourceFormat::Jpeg => match scaled_jpeg::decode(source, info, reduction) {
             // As a whole it gives what is there, for more memory.

@@ -1,8 +1,8 @@
 //! PNG row by row, every few pixels averaged into one: the picture is never in memory at its full size.
 
+use super::Decoded;
 use super::png::Open;
 use super::png_colour::profile;
-use super::Decoded;
 use crate::pipeline::raster::{Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 

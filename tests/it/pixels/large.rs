@@ -74,8 +74,7 @@ fn every_model_and_depth_is_reduced_right() {
 fn a_cut_out_of_a_large_picture_is_the_same_cut_out() {
     let source = jpeg(&scene(1201, 803));
     for (x, y) in [(-1, -1), (1, 1), (0, 0)] {
-        let cover =
-            VariantSpec { fit: Fit::Cover, position: Position { x, y }, ..variant(Format::Png, 120, 140) };
+        let cover = VariantSpec { fit: Fit::Cover, position: Position { x, y }, ..variant(Format::Png, 120, 140) };
         assert_same(&format!("cut out at {x}, {y}"), &source, &cover, 38.0);
     }
 }

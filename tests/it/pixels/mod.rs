@@ -12,10 +12,10 @@ mod alpha;
 mod animation;
 mod avif;
 mod avif_engines;
-mod bombs;
-mod ciede;
 #[cfg(feature = "input-avif")]
 mod avif_input;
+mod bombs;
+mod ciede;
 mod colour;
 mod disposal;
 mod formats;
