@@ -71,12 +71,13 @@ impl Decoded {
             // The components before they are put together.
             SourceFormat::Jpeg if by > 1 => reduced + coefficients + rows,
             SourceFormat::Jpeg => coefficients + rows,
-            SourceFormat::Png if by > 1 => 2 * reduced + rows,
             SourceFormat::Png | SourceFormat::Bmp => rows,
             // A canvas of four channels and a frame beside it.
             SourceFormat::Gif => source.pixels() * 5,
             SourceFormat::Webp => source.pixels() * 6,
-            SourceFormat::Tiff | SourceFormat::Avif | SourceFormat::Heic => whole + source.pixels() * 2,
+            // All of it may be one strip.
+            SourceFormat::Tiff => whole,
+            SourceFormat::Avif | SourceFormat::Heic => whole + source.pixels() * 2,
         };
         Self { pixels: reduced, beside, bytes_a_pixel, height }
     }

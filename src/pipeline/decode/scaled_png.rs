@@ -23,7 +23,9 @@ pub(super) fn decode(
     let channels = model.colours() + usize::from(alpha);
     let mut means = Means::new(width as usize, channels, alpha, reduction as usize);
     let (width, rows) = (width.div_ceil(reduction), height.div_ceil(reduction));
-    let mut samples = Vec::with_capacity(width as usize * rows as usize * channels);
+    let count = width as usize * rows as usize * channels;
+    let mut samples =
+        if sixteen { Samples::U16(Vec::with_capacity(count)) } else { Samples::U8(Vec::with_capacity(count)) };
     loop {
         match reader.next_row() {
             Ok(Some(row)) if sixteen => {
@@ -40,12 +42,10 @@ pub(super) fn decode(
         }
     }
     means.finish(&mut samples);
-    samples.resize(width as usize * rows as usize * channels, 0);
-    let samples = if sixteen {
-        Samples::U16(samples)
-    } else {
-        Samples::U8(samples.into_iter().map(|sample| u8::try_from(sample).unwrap_or(u8::MAX)).collect())
-    };
+    match &mut samples {
+        Samples::U8(samples) => samples.resize(count, 0),
+        Samples::U16(samples) => samples.resize(count, 0),
+    }
     Ok(Some(Decoded { raster: Raster { width, height: rows, model, alpha, samples }, icc }))
 }
 
@@ -94,7 +94,7 @@ impl Means {
     }
 
     /// Hands the means out, if any row came in, and begins anew.
-    fn finish(&mut self, into: &mut Vec<u16>) {
+    fn finish(&mut self, into: &mut Samples) {
         if self.rows == 0 {
             return;
         }
@@ -106,7 +106,10 @@ impl Means {
                 let of = if self.alpha && i == self.channels - 1 { count } else { weights };
                 // Where all is transparent there is no colour.
                 let mean = (*sum + of / 2).checked_div(of).unwrap_or(0);
-                into.push(u16::try_from(mean).unwrap_or(u16::MAX));
+                match into {
+                    Samples::U8(into) => into.push(u8::try_from(mean).unwrap_or(u8::MAX)),
+                    Samples::U16(into) => into.push(u16::try_from(mean).unwrap_or(u16::MAX)),
+                }
                 *sum = 0;
             }
             left = left.saturating_sub(self.reduction);
