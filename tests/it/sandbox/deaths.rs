@@ -1,7 +1,7 @@
 //! Children that die.
 
 use super::Impostor;
-use crate::harness::app::{TestApp, files_below, small_job};
+use crate::harness::app::{TestApp, breathe, files_below, small_job};
 use crate::harness::picture::{jpeg, png};
 
 /// A child that kills itself if its job's original is a PNG, and is a good one otherwise.
@@ -27,14 +27,17 @@ async fn a_job_that_kills_its_child_fails_after_three_and_the_others_finish() {
     let error = status["error"].as_str().expect("an error");
     assert!(error.contains("took its worker down 3 times") && error.contains("killed by signal 9"), "{error}");
     assert_eq!(files_below(&app.serve_dir()).len(), 5);
-    assert_eq!(files_below(&app.data_dir().join("spool")), Vec::<String>::new());
+    // It leaves the spool once its end is durable.
+    while !files_below(&app.data_dir().join("spool")).is_empty() {
+        breathe().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_wants_more_memory_than_it_may_have_costs_its_job_alone() {
     let app = TestApp::start_with(&[("PIXERVE_WORKER_MEMORY_MAX", "48MiB")]).await;
-    // 30 MP of one colour: small on the wire, 90 MB in memory.
-    let huge = png_of_one_colour(6000, 5000);
+    // 20 MP of one colour: small on the wire, 60 MB in memory, and not so large that it would be reduced on the way.
+    let huge = png_of_one_colour(5000, 4000);
     let status = app.done("me", small_job(), "a.png", huge).await;
     assert_eq!(status["state"], "failed", "{status}");
     let status = app.done("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
