@@ -6,6 +6,7 @@
 mod avif;
 mod credits;
 mod jpeg;
+mod palette;
 mod png;
 mod registry;
 pub mod tuning;

@@ -7,8 +7,6 @@ use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use mozjpeg::{ColorSpace, Compress};
 
-use crate::child::write;
-
 /// Pictures beside the checkout, used where they are.
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/corpus");
 
@@ -27,7 +25,7 @@ pub(crate) fn twelve_megapixels(directory: &Path, count: usize) -> (Origin, Vec<
     let origin = if corpus.is_empty() { Origin::Generated } else { Origin::Corpus };
     let make = |i: usize| {
         let path = directory.join(format!("12mp-{i}.jpg"));
-        write(&path, &jpeg(&source(&corpus, i, 4032, 3024), 92));
+        save(&path, &jpeg(&source(&corpus, i, 4032, 3024), 92));
         path
     };
     (origin, (0..count).map(make).collect())
@@ -36,7 +34,7 @@ pub(crate) fn twelve_megapixels(directory: &Path, count: usize) -> (Origin, Vec<
 /// One JPEG of `width` x `height` pixels.
 pub(crate) fn of_size(directory: &Path, width: u32, height: u32) -> PathBuf {
     let path = directory.join(format!("{width}x{height}.jpg"));
-    write(&path, &jpeg(&source(&corpus(), 0, width, height), 90));
+    save(&path, &jpeg(&source(&corpus(), 0, width, height), 90));
     path
 }
 
@@ -59,6 +57,16 @@ pub(crate) fn with_alpha(directory: &Path, count: usize) -> Vec<PathBuf> {
         path
     };
     (0..count).map(make).collect()
+}
+
+/// `count` photos of `side` pixels, kept from enlarging where there are real ones.
+pub(crate) fn scaled(count: usize, side: u32) -> Vec<RgbImage> {
+    let corpus = corpus();
+    (0..count).map(|i| source(&corpus, i, side, side * 3 / 4)).collect()
+}
+
+fn save(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).expect("room on the disk");
 }
 
 /// Real photos of at least 3 MP.

@@ -10,6 +10,12 @@ pub(crate) fn own_cpu_ms() -> f64 {
     ticks("self", 2).map_or(0.0, |ticks| ticks as f64 * TICK_MS)
 }
 
+/// CPU milliseconds of this thread so far.
+pub(crate) fn thread_cpu_ms() -> f64 {
+    let line = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    line.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).map_or(0.0, |ns| ns / 1e6)
+}
+
 /// The most memory this process ever had resident, in KiB.
 pub(crate) fn own_peak_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
