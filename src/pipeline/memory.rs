@@ -31,7 +31,8 @@ pub(super) fn estimate(source: &SourceInfo, variants: &[VariantSpec], threads: u
     let reused = steps.iter().filter(|step| step.from.is_none()).count() > 1;
     let kept = if reused { decoded.pixels } else { 0 };
     // Multiplied by alpha, in a copy, since the pixels themselves are wanted, too.
-    let copied = if reused && takes_pixels_unscaled(&steps) && source.channels % 2 == 0 { decoded.pixels } else { 0 };
+    let copied =
+        if reused && takes_pixels_unscaled(&steps) && source.channels.is_multiple_of(2) { decoded.pixels } else { 0 };
     let resizing = decoded.pixels + copied + steps.first().map_or(0, |step| decoded.resizing(step, source));
     let stills = kept + pictures(&steps, source, reused) + encoders(&still, source, threads);
     let animations: u64 = moving.iter().map(|variant| animation(variant, source, threads)).sum();

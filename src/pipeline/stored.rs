@@ -54,8 +54,8 @@ impl Stored {
         if !self.premultiplied {
             return resize(resizer, &self.raster, region, width, height);
         }
-        let mut resized = resize_premultiplied(resizer, &self.raster, region, width, height)?;
-        premultiply(&mut resized, true)?;
-        Ok(resized)
+        let mut smaller = resize_premultiplied(resizer, &self.raster, region, width, height)?;
+        premultiply(&mut smaller, true)?;
+        Ok(smaller)
     }
 }

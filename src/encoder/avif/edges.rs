@@ -56,7 +56,10 @@ mod tests {
         assert!(has_sharp_colour(&striped([220, 0, 0, 255], [0, 60, 220, 255])));
         assert!(!has_sharp_colour(&striped([220, 0, 0, 0], [0, 60, 220, 255])));
         assert!(!has_sharp_colour(&striped([0, 0, 0, 255], [255, 255, 255, 255])));
-        assert!(!has_sharp_colour(&picture(61, |x| [(4 * x) as u8, 100, 250 - (4 * x) as u8, 255])));
+        assert!(!has_sharp_colour(&picture(61, |x| {
+            let level = u8::try_from(4 * x).expect("at most 240");
+            [level, 100, 250 - level, 255]
+        })));
         assert!(!has_sharp_colour(&picture(1, |_| [255, 0, 0, 255])));
     }
 }

@@ -27,6 +27,7 @@ const QUALITY_DEFAULT: u8 = 85;
 
 /// libaom's knobs.
 #[cfg(feature = "aom")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the library")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AomKnobs {
     /// 0 (finest) to 63.

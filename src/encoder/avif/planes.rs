@@ -28,6 +28,7 @@ pub(super) trait Sample: Copy + Default {
 impl Sample for u8 {
     const MAX: i32 = 255;
 
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most MAX, and never negative")]
     fn of(value: i32) -> Self {
         value as Self
     }
@@ -37,6 +38,7 @@ impl Sample for u8 {
 impl Sample for u16 {
     const MAX: i32 = 1023;
 
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most MAX, and never negative")]
     fn of(value: i32) -> Self {
         value as Self
     }
@@ -112,6 +114,7 @@ fn scaled<S: Sample>(sample: u8) -> i32 {
 }
 
 /// `weight` of 65,536, times what a sample of `S` is more than one of 8 bits.
+#[expect(clippy::cast_possible_truncation, reason = "at most five times 65,536")]
 const fn weight<S: Sample>(weight: i64) -> i32 {
     (weight * S::MAX as i64 / 255) as i32
 }

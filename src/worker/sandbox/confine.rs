@@ -89,7 +89,6 @@ fn answer(error: i32) -> SeccompAction {
     SeccompAction::Errno(u32::try_from(error).unwrap_or(1))
 }
 
-#[expect(clippy::cast_sign_loss, reason = "a flag")]
 const THREAD: u64 = libc::CLONE_THREAD as u64;
 
 /// What computing takes: memory, threads and their locks, the clock, the pipes that are open already, and the end.
@@ -142,8 +141,8 @@ pub(super) fn probe(layers: Layers) -> Confinement {
         || std::os::unix::net::UnixStream::pair().is_ok();
     let started = Command::new("/proc/self/exe").arg("--version").stdout(Stdio::null()).status().is_ok();
     // Touching it is not needed: the promise is what is refused.
-    const CAP: u64 = 64 * 1024 * 1024;
-    let grew = cap_memory(CAP).is_err() || Vec::<u8>::new().try_reserve_exact(2 * 64 * 1024 * 1024).is_ok();
+    let mebibyte = 1024 * 1024;
+    let grew = cap_memory(64 * mebibyte).is_err() || Vec::<u64>::new().try_reserve_exact(16 * 1024 * 1024).is_ok();
     let Layers { landlock, seccomp } = layers;
     Confinement { landlock, seccomp, files: !opened, network: !connected, programs: !started, memory: !grew }
 }

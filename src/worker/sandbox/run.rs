@@ -226,8 +226,7 @@ async fn last_words(mut child: Child) -> CageError {
     let words = String::from_utf8_lossy(&words)
         .lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .next_back()
+        .rfind(|line| !line.is_empty())
         .map(|line| format!(": {line}"))
         .unwrap_or_default();
     match child.wait().await {
