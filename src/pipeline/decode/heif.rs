@@ -122,19 +122,19 @@ impl Job<'_> {
         patch: Patch,
         alpha: bool,
     ) -> Result<(), PipelineError> {
-        let (planes, own) = match coded {
+        let planes = match coded {
             #[cfg(feature = "input-avif")]
-            Coded::Av1(picture) => (picture.planes(), Some(picture.cicp())),
+            Coded::Av1(picture) => picture.planes(),
             #[cfg(feature = "input-heic")]
-            Coded::Hevc(picture) => (Some(picture.planes()), picture.cicp()),
+            Coded::Hevc(picture) => Some(picture.planes()),
         };
         let painted = planes.map(|planes| match planes {
             #[cfg(feature = "input-avif")]
-            AnyPlanes::U8(planes) => self.place_planes(&planes, own, canvas, patch, alpha),
+            AnyPlanes::U8(planes) => self.place_planes(&planes, coded, canvas, patch, alpha),
             #[cfg(feature = "input-avif")]
-            AnyPlanes::U16(planes) => self.place_planes(&planes, own, canvas, patch, alpha),
+            AnyPlanes::U16(planes) => self.place_planes(&planes, coded, canvas, patch, alpha),
             #[cfg(feature = "input-heic")]
-            AnyPlanes::I32(planes) => self.place_planes(&planes, own, canvas, patch, alpha),
+            AnyPlanes::I32(planes) => self.place_planes(&planes, coded, canvas, patch, alpha),
         });
         painted.unwrap_or_else(|| Err(PipelineError::bad_image("its decoder gave too few samples")))
     }
@@ -142,20 +142,40 @@ impl Job<'_> {
     fn place_planes<T: Copy + Into<i32>, S: Sample>(
         &mut self,
         planes: &Planes<T>,
-        own: Option<Cicp>,
+        coded: &Coded,
         canvas: &mut Canvas<S>,
         patch: Patch,
         alpha: bool,
     ) -> Result<(), PipelineError> {
         let painted = if alpha {
-            let full_range = own.is_none_or(|own| own.full_range);
-            paint_alpha(planes, full_range, canvas, patch)
+            paint_alpha(planes, coded.full_range(), canvas, patch)
         } else {
-            let said = *self.said.get_or_insert(own.unwrap_or(UNSAID));
+            let said = *self.said.get_or_insert_with(|| coded.cicp().unwrap_or(UNSAID));
             let colours = if self.still.is_grey() { 1 } else { 3 };
             Conversion::new(said, planes.bits, S::FULL)?.paint(planes, canvas, patch, colours)
         };
         painted.ok_or_else(|| PipelineError::bad_image("its decoder gave too few samples"))
+    }
+}
+
+impl Coded {
+    fn full_range(&self) -> bool {
+        match self {
+            #[cfg(feature = "input-avif")]
+            Self::Av1(picture) => picture.full_range(),
+            #[cfg(feature = "input-heic")]
+            Self::Hevc(picture) => picture.full_range(),
+        }
+    }
+
+    /// What the stream itself says of its colours. AV1 always tells the range.
+    fn cicp(&self) -> Option<Cicp> {
+        match self {
+            #[cfg(feature = "input-avif")]
+            Self::Av1(picture) => picture.cicp().or(Some(Cicp { full_range: picture.full_range(), ..UNSAID })),
+            #[cfg(feature = "input-heic")]
+            Self::Hevc(picture) => picture.cicp(),
+        }
     }
 }
 

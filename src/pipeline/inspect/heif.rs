@@ -253,8 +253,8 @@ fn assembly<R: BufRead + Seek>(
     }
     let (codec, tile) = tile(items, item)?;
     let said = ispe(items, item);
-    let coded = tile.stream.coded.map(|coded| coded.size);
-    let size = said.or(coded).or(size).ok_or_else(|| InspectError::damaged("it doesn't say how large it is"))?;
+    let told = tile.stream.coded.map(|coded| coded.size);
+    let size = said.or(told).or(size).ok_or_else(|| InspectError::damaged("it doesn't say how large it is"))?;
     Ok(Assembly { codec, size, tile_size: size, columns: 1, tiles: vec![tile] })
 }
 
@@ -279,8 +279,8 @@ fn tiled(items: &Items, parts: &[u32], columns: u32, size: (u32, u32)) -> Result
     let mut first = None;
     for part in parts {
         let (codec, tile) = tile(items, *part)?;
-        let coded = tile.stream.coded.map(|coded| coded.size);
-        let size = ispe(items, *part).or(coded).ok_or_else(|| InspectError::damaged("a tile has no size"))?;
+        let told = tile.stream.coded.map(|coded| coded.size);
+        let size = ispe(items, *part).or(told).ok_or_else(|| InspectError::damaged("a tile has no size"))?;
         let kind = (codec, size, tile.stream.bits, tile.stream.chroma);
         if *first.get_or_insert(kind) != kind {
             return Err(InspectError::damaged("the tiles of its grid differ"));
