@@ -1,9 +1,8 @@
 //! AVIF and HEIC: coded pictures, one after the other, to one raster.
 
-use std::borrow::Cow;
 use std::io::Cursor;
-use std::ops::Range;
 
+use super::items::gather;
 use super::planes::{AnyPlanes, Canvas, Conversion, Patch, Planes, Sample, paint_alpha};
 use super::{Decoded, cicp};
 use crate::pipeline::inspect::{Assembly, Cicp, Codec, Still, Tile};
@@ -12,17 +11,6 @@ use crate::pipeline::{PipelineError, inspect};
 
 /// What counts where neither file nor stream says anything: sRGB, and the range that HEVC's standard then names.
 const UNSAID: Cicp = Cicp { primaries: 1, transfer: 13, matrix: 6, full_range: false };
-
-/// Whether every sample that the file speaks of is in it.
-pub(super) fn is_complete(source: &[u8]) -> bool {
-    let length = source.len() as u64;
-    inspect::still(Cursor::new(source)).is_ok_and(|still| still.extents().all(|range| end(range, length) <= length))
-}
-
-/// A range without an end goes to the file's.
-fn end(range: &Range<u64>, length: u64) -> u64 {
-    if range.end == u64::MAX { length.max(range.start) } else { range.end }
-}
 
 pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<Decoded, PipelineError> {
     let still = inspect::still(Cursor::new(source))?;
@@ -110,8 +98,9 @@ impl Job<'_> {
             Codec::Av1 => super::avif::decode(&data, tile, assembly.tile_size).map(Coded::Av1),
             #[cfg(feature = "input-heic")]
             Codec::Hevc => super::heic::decode(&data, tile, assembly.tile_size).map(Coded::Hevc),
+            // Refused at its header already.
             #[cfg(not(all(feature = "input-avif", feature = "input-heic")))]
-            _ => Err(PipelineError::bad_image(format!("{} bytes in a format that this build can't read", data.len()))),
+            _ => Err(PipelineError::bad_image("this build can't read its codec")),
         }
     }
 
@@ -186,18 +175,6 @@ fn overlap(index: usize, tile: u32, start: u32, length: u32) -> Option<(usize, u
     let from = first.max(start);
     let to = (first + tile).min(start + length);
     (from < to).then(|| (from - start, from - first, to - from))
-}
-
-/// An item's bytes, as far as they are in the file.
-pub(in crate::pipeline) fn gather<'a>(source: &'a [u8], extents: &[Range<u64>]) -> Cow<'a, [u8]> {
-    let piece = |range: &Range<u64>| {
-        let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(source.len());
-        source.get(within(range.start)..within(range.end)).unwrap_or_default()
-    };
-    match extents {
-        [range] => Cow::Borrowed(piece(range)),
-        ranges => Cow::Owned(ranges.iter().flat_map(piece).copied().collect()),
-    }
 }
 
 /// Takes alpha out of colours that were multiplied by it.

@@ -2,21 +2,26 @@
 
 #[cfg(feature = "input-avif")]
 mod avif;
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
 mod cicp;
 mod complete;
 mod generic;
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
 mod hdr;
 #[cfg(feature = "input-heic")]
 mod heic;
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
 mod heif;
+mod items;
 mod jpeg;
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
 mod planes;
 mod png;
 mod tiff;
 
 pub(super) use complete::is_complete;
 pub(super) use generic::limits as decoder_limits;
-pub(super) use heif::gather;
+pub(super) use items::gather;
 
 use super::raster::Raster;
 use super::{PipelineError, SourceInfo};
@@ -38,7 +43,10 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result
         SourceFormat::Png => png::decode(source, info, tolerant),
         SourceFormat::Tiff => tiff::decode(source, info),
         SourceFormat::Webp | SourceFormat::Gif | SourceFormat::Bmp => generic::decode(source, info),
+        #[cfg(any(feature = "input-avif", feature = "input-heic"))]
         SourceFormat::Avif | SourceFormat::Heic => heif::decode(source, tolerant),
+        #[cfg(not(any(feature = "input-avif", feature = "input-heic")))]
+        SourceFormat::Avif | SourceFormat::Heic => Err(PipelineError::bad_image("this build can't read its codec")),
     }?;
     let Raster { width, height, .. } = decoded.raster;
     if (width, height) != info.stored_size() {

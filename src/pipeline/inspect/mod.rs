@@ -4,6 +4,8 @@ mod avif;
 mod bmp;
 mod gif;
 mod heic;
+// Read without a decoder too, to name what is refused; then not all of it is needed.
+#[cfg_attr(not(all(feature = "input-avif", feature = "input-heic")), allow(dead_code))]
 mod heif;
 mod isobmff;
 mod jpeg;
@@ -13,7 +15,9 @@ mod tiff;
 mod transform;
 mod webp;
 
-pub(super) use heif::{Assembly, Chroma, Cicp, Codec, Still, Tile};
+pub(super) use heif::Still;
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
+pub(super) use heif::{Assembly, Chroma, Cicp, Codec, Tile};
 
 use std::io::{self, BufRead, Seek};
 
