@@ -1,5 +1,6 @@
 //! What an original is, from its header alone: nothing is decoded, and no memory is taken that the header asks for.
 
+mod assembly;
 mod avif;
 mod bmp;
 mod gif;
@@ -236,5 +237,13 @@ mod tests {
         assert!(told.contains("JPEG, PNG, WebP, GIF, TIFF"), "{told}");
         assert_eq!(told.contains("AVIF"), cfg!(feature = "input-avif"), "{told}");
         assert_eq!(told.contains("HEIC"), cfg!(feature = "input-heic"), "{told}");
+    }
+
+    #[test]
+    fn a_heic_for_a_build_without_heic_is_unsupported_not_damaged() {
+        let cut = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
+        let error = inspect(io::Cursor::new(cut), &PixelLimits::default()).expect_err("no picture");
+        let unsupported = matches!(error, InspectError::Unsupported { .. });
+        assert_eq!(unsupported, !cfg!(feature = "input-heic"), "{error}");
     }
 }

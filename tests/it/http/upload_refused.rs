@@ -141,7 +141,7 @@ async fn what_is_no_supported_image_is_a_415() {
         b"just text".to_vec(),
         b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec(),
         b"%PDF-1.7".to_vec(),
-        b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miaf".to_vec(),
+        b"\0\0\0\x14ftypisom\0\0\0\0mp42".to_vec(),
     ] {
         let response = refused(&app, small_job(), bytes).await;
         let body = assert_problem(response, 415, "unsupported_image").await;
