@@ -2,6 +2,8 @@
 
 use rav1d::pixel::YUVRange;
 use rav1d::{Decoder, Error, Picture, PixelLayout, PlanarImageComponent, Settings};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use re_rav1d as rav1d;
 
 use super::planes::{AnyPlanes, Plane, Planes};
@@ -26,6 +28,9 @@ const COMPONENTS: [PlanarImageComponent; 3] =
 
 /// Decodes the picture in `data`, of `size`.
 pub(super) fn decode(data: &[u8], tile: &Tile, size: (u32, u32)) -> Result<Av1, PipelineError> {
+    if data.is_empty() {
+        return Err(PipelineError::Truncated);
+    }
     if frames(data) > FRAMES_MAX {
         return Err(PipelineError::bad_image("it holds more frames than it can show"));
     }
@@ -127,13 +132,20 @@ impl Av1 {
         })
     }
 
-    /// The stream's own word on its colours.
-    pub(super) fn cicp(&self) -> Cicp {
-        Cicp {
+    /// Whether samples use the whole range of their bits.
+    pub(super) fn full_range(&self) -> bool {
+        self.picture.color_range() == YUVRange::Full
+    }
+
+    /// The stream's own word on its colours; none if it names one that isn't defined.
+    pub(super) fn cicp(&self) -> Option<Cicp> {
+        // rav1d's getters panic on numbers that the standard reserves. They read; nothing is left half done.
+        catch_unwind(AssertUnwindSafe(|| Cicp {
             primaries: self.picture.color_primaries() as u8,
             transfer: self.picture.transfer_characteristic() as u8,
             matrix: self.picture.matrix_coefficients() as u8,
-            full_range: self.picture.color_range() == YUVRange::Full,
-        }
+            full_range: self.full_range(),
+        }))
+        .ok()
     }
 }

@@ -11,7 +11,7 @@ pub(in crate::pipeline) fn is_complete(format: SourceFormat, source: &[u8]) -> b
         SourceFormat::Png => png(source).is_some(),
         SourceFormat::Gif => gif(source).is_some(),
         SourceFormat::Webp => webp(source).is_some(),
-        SourceFormat::Avif | SourceFormat::Heic => super::heif::is_complete(source),
+        SourceFormat::Avif | SourceFormat::Heic => super::items::is_complete(source),
         SourceFormat::Tiff | SourceFormat::Bmp => true,
     }
 }

@@ -53,6 +53,11 @@ impl Hevc {
         })
     }
 
+    /// Whether samples use the whole range of their bits; those of alpha do, unless told otherwise.
+    pub(super) fn full_range(&self) -> bool {
+        self.image.color_info.is_none_or(|said| said.full_range)
+    }
+
     /// The stream's own word on its colours.
     pub(super) fn cicp(&self) -> Option<Cicp> {
         let said = self.image.color_info?;

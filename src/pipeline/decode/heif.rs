@@ -1,9 +1,8 @@
 //! AVIF and HEIC: coded pictures, one after the other, to one raster.
 
-use std::borrow::Cow;
 use std::io::Cursor;
-use std::ops::Range;
 
+use super::items::gather;
 use super::planes::{AnyPlanes, Canvas, Conversion, Patch, Planes, Sample, paint_alpha};
 use super::{Decoded, cicp};
 use crate::pipeline::inspect::{Assembly, Cicp, Codec, Still, Tile};
@@ -12,17 +11,6 @@ use crate::pipeline::{PipelineError, inspect};
 
 /// What counts where neither file nor stream says anything: sRGB, and the range that HEVC's standard then names.
 const UNSAID: Cicp = Cicp { primaries: 1, transfer: 13, matrix: 6, full_range: false };
-
-/// Whether every sample that the file speaks of is in it.
-pub(super) fn is_complete(source: &[u8]) -> bool {
-    let length = source.len() as u64;
-    inspect::still(Cursor::new(source)).is_ok_and(|still| still.extents().all(|range| end(range, length) <= length))
-}
-
-/// A range without an end goes to the file's.
-fn end(range: &Range<u64>, length: u64) -> u64 {
-    if range.end == u64::MAX { length.max(range.start) } else { range.end }
-}
 
 pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<Decoded, PipelineError> {
     let still = inspect::still(Cursor::new(source))?;
@@ -110,8 +98,9 @@ impl Job<'_> {
             Codec::Av1 => super::avif::decode(&data, tile, assembly.tile_size).map(Coded::Av1),
             #[cfg(feature = "input-heic")]
             Codec::Hevc => super::heic::decode(&data, tile, assembly.tile_size).map(Coded::Hevc),
+            // Refused at its header already.
             #[cfg(not(all(feature = "input-avif", feature = "input-heic")))]
-            _ => Err(PipelineError::bad_image(format!("{} bytes in a format that this build can't read", data.len()))),
+            _ => Err(PipelineError::bad_image("this build can't read its codec")),
         }
     }
 
@@ -122,19 +111,19 @@ impl Job<'_> {
         patch: Patch,
         alpha: bool,
     ) -> Result<(), PipelineError> {
-        let (planes, own) = match coded {
+        let planes = match coded {
             #[cfg(feature = "input-avif")]
-            Coded::Av1(picture) => (picture.planes(), Some(picture.cicp())),
+            Coded::Av1(picture) => picture.planes(),
             #[cfg(feature = "input-heic")]
-            Coded::Hevc(picture) => (Some(picture.planes()), picture.cicp()),
+            Coded::Hevc(picture) => Some(picture.planes()),
         };
         let painted = planes.map(|planes| match planes {
             #[cfg(feature = "input-avif")]
-            AnyPlanes::U8(planes) => self.place_planes(&planes, own, canvas, patch, alpha),
+            AnyPlanes::U8(planes) => self.place_planes(&planes, coded, canvas, patch, alpha),
             #[cfg(feature = "input-avif")]
-            AnyPlanes::U16(planes) => self.place_planes(&planes, own, canvas, patch, alpha),
+            AnyPlanes::U16(planes) => self.place_planes(&planes, coded, canvas, patch, alpha),
             #[cfg(feature = "input-heic")]
-            AnyPlanes::I32(planes) => self.place_planes(&planes, own, canvas, patch, alpha),
+            AnyPlanes::I32(planes) => self.place_planes(&planes, coded, canvas, patch, alpha),
         });
         painted.unwrap_or_else(|| Err(PipelineError::bad_image("its decoder gave too few samples")))
     }
@@ -142,20 +131,40 @@ impl Job<'_> {
     fn place_planes<T: Copy + Into<i32>, S: Sample>(
         &mut self,
         planes: &Planes<T>,
-        own: Option<Cicp>,
+        coded: &Coded,
         canvas: &mut Canvas<S>,
         patch: Patch,
         alpha: bool,
     ) -> Result<(), PipelineError> {
         let painted = if alpha {
-            let full_range = own.is_none_or(|own| own.full_range);
-            paint_alpha(planes, full_range, canvas, patch)
+            paint_alpha(planes, coded.full_range(), canvas, patch)
         } else {
-            let said = *self.said.get_or_insert(own.unwrap_or(UNSAID));
+            let said = *self.said.get_or_insert_with(|| coded.cicp().unwrap_or(UNSAID));
             let colours = if self.still.is_grey() { 1 } else { 3 };
             Conversion::new(said, planes.bits, S::FULL)?.paint(planes, canvas, patch, colours)
         };
         painted.ok_or_else(|| PipelineError::bad_image("its decoder gave too few samples"))
+    }
+}
+
+impl Coded {
+    fn full_range(&self) -> bool {
+        match self {
+            #[cfg(feature = "input-avif")]
+            Self::Av1(picture) => picture.full_range(),
+            #[cfg(feature = "input-heic")]
+            Self::Hevc(picture) => picture.full_range(),
+        }
+    }
+
+    /// What the stream itself says of its colours. AV1 always tells the range.
+    fn cicp(&self) -> Option<Cicp> {
+        match self {
+            #[cfg(feature = "input-avif")]
+            Self::Av1(picture) => picture.cicp().or(Some(Cicp { full_range: picture.full_range(), ..UNSAID })),
+            #[cfg(feature = "input-heic")]
+            Self::Hevc(picture) => picture.cicp(),
+        }
     }
 }
 
@@ -166,18 +175,6 @@ fn overlap(index: usize, tile: u32, start: u32, length: u32) -> Option<(usize, u
     let from = first.max(start);
     let to = (first + tile).min(start + length);
     (from < to).then(|| (from - start, from - first, to - from))
-}
-
-/// An item's bytes, as far as they are in the file.
-pub(in crate::pipeline) fn gather<'a>(source: &'a [u8], extents: &[Range<u64>]) -> Cow<'a, [u8]> {
-    let piece = |range: &Range<u64>| {
-        let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(source.len());
-        source.get(within(range.start)..within(range.end)).unwrap_or_default()
-    };
-    match extents {
-        [range] => Cow::Borrowed(piece(range)),
-        ranges => Cow::Owned(ranges.iter().flat_map(piece).copied().collect()),
-    }
 }
 
 /// Takes alpha out of colours that were multiplied by it.

@@ -2,16 +2,21 @@
 
 #[cfg(feature = "input-avif")]
 mod avif;
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
 mod cicp;
 mod complete;
 mod generic;
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
 mod hdr;
 #[cfg(feature = "input-heic")]
 mod heic;
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
 mod heif;
+mod items;
 mod jpeg;
 mod jpeg_fence;
 mod jpeg_structure;
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
 mod planes;
 mod png;
 mod png_colour;
@@ -23,7 +28,7 @@ mod webp_cut;
 
 pub(super) use complete::is_complete;
 pub(super) use generic::limits as decoder_limits;
-pub(super) use heif::gather;
+pub(super) use items::gather;
 
 use super::raster::Raster;
 use super::stored::Stored;
@@ -85,6 +90,9 @@ fn whole(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, Pi
         SourceFormat::Png => png::decode(source, info, tolerant),
         SourceFormat::Tiff => tiff::decode(source, info, tolerant),
         SourceFormat::Webp | SourceFormat::Gif | SourceFormat::Bmp => generic::decode(source, info, tolerant),
+        #[cfg(any(feature = "input-avif", feature = "input-heic"))]
         SourceFormat::Avif | SourceFormat::Heic => heif::decode(source, tolerant),
+        #[cfg(not(any(feature = "input-avif", feature = "input-heic")))]
+        SourceFormat::Avif | SourceFormat::Heic => Err(PipelineError::bad_image("this build can't read its codec")),
     }
 }

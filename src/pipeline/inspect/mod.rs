@@ -1,9 +1,12 @@
 //! What an original is, from its header alone: nothing is decoded, and no memory is taken that the header asks for.
 
+mod assembly;
 mod avif;
 mod bmp;
 mod gif;
 mod heic;
+// Read without a decoder too, to name what is refused; then not all of it is needed.
+#[cfg_attr(not(all(feature = "input-avif", feature = "input-heic")), allow(dead_code))]
 mod heif;
 mod isobmff;
 mod jpeg;
@@ -14,7 +17,9 @@ mod tiff_directory;
 mod transform;
 mod webp;
 
-pub(super) use heif::{Assembly, Chroma, Cicp, Codec, Still, Tile};
+pub(super) use heif::Still;
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
+pub(super) use heif::{Assembly, Chroma, Cicp, Codec, Tile};
 
 use std::io::{self, BufRead, Seek};
 
@@ -234,5 +239,13 @@ mod tests {
         assert!(told.contains("JPEG, PNG, WebP, GIF, TIFF"), "{told}");
         assert_eq!(told.contains("AVIF"), cfg!(feature = "input-avif"), "{told}");
         assert_eq!(told.contains("HEIC"), cfg!(feature = "input-heic"), "{told}");
+    }
+
+    #[test]
+    fn a_heic_for_a_build_without_heic_is_unsupported_not_damaged() {
+        let cut = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
+        let error = inspect(io::Cursor::new(cut), &PixelLimits::default()).expect_err("no picture");
+        let unsupported = matches!(error, InspectError::Unsupported { .. });
+        assert_eq!(unsupported, !cfg!(feature = "input-heic"), "{error}");
     }
 }
