@@ -110,7 +110,7 @@ fn frames(mut data: &[u8]) -> usize {
 impl Av1 {
     pub(super) fn planes(&self) -> Option<AnyPlanes<'_>> {
         let planes = if self.picture.bit_depth() == 8 {
-            AnyPlanes::U8(self.planes_of(|bytes| Some(bytes))?)
+            AnyPlanes::U8(self.planes_of(Some)?)
         } else {
             AnyPlanes::U16(self.planes_of(|bytes| bytemuck::try_cast_slice(bytes).ok())?)
         };

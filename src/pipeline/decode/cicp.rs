@@ -15,10 +15,9 @@ pub(super) fn explain(said: Cicp, samples: &mut Samples, alpha: bool) -> Option<
             hdr::to_screen(said.transfer, samples, alpha);
             TransferCharacteristics::Srgb
         }
-        // A camera's curve, not a screen's: pictures that name it were made to look right on sRGB screens, and every
-        // viewer shows them so.
-        1 | 6 | 14 | 15 => TransferCharacteristics::Srgb,
         number @ (4 | 5 | 8 | 9 | 10) => TransferCharacteristics::try_from(number).ok()?,
+        // The curve of television cameras among them, not a screen's: pictures that name it were made to look right on sRGB screens, and every
+        // viewer shows them so.
         _ => TransferCharacteristics::Srgb,
     };
     let primaries = match said.primaries {

@@ -217,7 +217,7 @@ impl<T: Copy + Into<i32>> Planes<'_, T> {
         }
         // Chroma rows lie between two of luma: three quarters of the nearer, a quarter of the next on the other side.
         let near = y / 2;
-        let far = if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(height - 1) };
+        let far = if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(height - 1) };
         let (near, far) = (plane.row(near, width)?, plane.row(far, width)?);
         let between = |x: usize| Some(float(*near.get(x)?) * 0.75 + float(*far.get(x)?) * 0.25);
         self.spread_across(between, width, row)
@@ -265,7 +265,7 @@ fn luma_weights(matrix: u8, primaries: u8) -> Option<(f32, f32)> {
         // From the primaries.
         12 => match primaries {
             1 | 2 => Some((0.2126, 0.0722)),
-            5 | 6 | 7 => Some((0.2124, 0.0866)),
+            5..=7 => Some((0.2124, 0.0866)),
             9 => Some((0.2627, 0.0593)),
             12 => Some((0.2290, 0.0793)),
             _ => None,
