@@ -63,6 +63,7 @@ fn config(knobs: tuning::WebpKnobs) -> Option<WebPConfig> {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "samples wrap around, as they may in a picture")]
 mod tests {
     use super::*;
 

@@ -46,7 +46,7 @@ enum Coded {
     #[cfg(feature = "input-avif")]
     Av1(super::avif::Av1),
     #[cfg(feature = "input-heic")]
-    Hevc(super::heic::Hevc),
+    Hevc(Box<super::heic::Hevc>),
 }
 
 impl Job<'_> {
@@ -97,7 +97,9 @@ impl Job<'_> {
             #[cfg(feature = "input-avif")]
             Codec::Av1 => super::avif::decode(&data, tile, assembly.tile_size).map(Coded::Av1),
             #[cfg(feature = "input-heic")]
-            Codec::Hevc => super::heic::decode(&data, tile, assembly.tile_size).map(Coded::Hevc),
+            Codec::Hevc => {
+                super::heic::decode(&data, tile, assembly.tile_size).map(|picture| Coded::Hevc(Box::new(picture)))
+            }
             // Refused at its header already.
             #[cfg(not(all(feature = "input-avif", feature = "input-heic")))]
             _ => Err(PipelineError::bad_image("this build can't read its codec")),

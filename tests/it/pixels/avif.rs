@@ -17,9 +17,9 @@ pub(crate) fn decode(bytes: &[u8]) -> RgbaImage {
     let a = alpha.as_ref().map(|alpha| Samples::of(alpha, PlanarImageComponent::Y));
     RgbaImage::from_fn(width, height, |px, py| {
         let [cb, cr] = chroma.as_ref().map_or([0.0; 2], |planes| {
-            planes.each_ref().map(|plane| match halved {
-                true => plane.between(px, py, width, height) - plane.half(),
-                false => plane.at(px, py) - plane.half(),
+            planes.each_ref().map(|plane| {
+                let sample = if halved { plane.between(px, py, width, height) } else { plane.at(px, py) };
+                sample - plane.half()
             })
         });
         let y = y.at(px, py);
@@ -68,7 +68,7 @@ impl Samples {
     fn between(&self, x: u32, y: u32, width: u32, height: u32) -> f64 {
         let beside = |at: u32, size: u32| {
             let (near, last) = (at / 2, size.div_ceil(2) - 1);
-            (near, if at % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(last) })
+            (near, if at.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(last) })
         };
         let ((nx, fx), (ny, fy)) = (beside(x, width), beside(y, height));
         (9.0 * self.at(nx, ny) + 3.0 * self.at(fx, ny) + 3.0 * self.at(nx, fy) + self.at(fx, fy)) / 16.0

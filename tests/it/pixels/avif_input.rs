@@ -234,7 +234,7 @@ fn headers_that_lie_are_refused_before_anything_is_decoded() {
         let error = inspected(&source).expect_err("a grid that isn't one");
         assert!(matches!(error, InspectError::Damaged { .. }), "{error}");
     }
-    let many = of(grid(128, 128, 8192, 6144), &[2; 128 * 128]);
+    let many = of(grid(128, 128, 8192, 6144), &vec![2; 128 * 128]);
     let error = inspected(&many).expect_err("16,384 tiles");
     assert!(matches!(error, InspectError::TooLarge { .. }), "{error}");
     let outside = File::of(vec![tile]).bytes_with(|_, length| (u32::MAX - 8, length));

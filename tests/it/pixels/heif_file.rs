@@ -1,5 +1,7 @@
 //! AVIF and HEIC files put together box by box.
 
+#![expect(clippy::trivially_copy_pass_by_ref, reason = "byte strings are references")]
+
 use avif_parse::read_avif;
 
 type Code = [u8; 4];
