@@ -40,12 +40,14 @@ fn smallest(
     knobs: tuning::JpegKnobs,
 ) -> std::io::Result<Vec<u8>> {
     let file = write(picture, samples, colour, knobs)?;
-    if !knobs.progressive || file.len() > SMALL {
+    // Scans chosen by trial are never larger but for their headers; trellis gives other pixels, not only other bytes.
+    let surely_smaller = knobs.trellis || (knobs.optimise_scans && file.len() > SMALL);
+    if !knobs.progressive || surely_smaller {
         return Ok(file);
     }
-    let in_one_pass = tuning::JpegKnobs { progressive: false, optimise_scans: false, trellis: false, ..knobs };
+    let in_one_pass = tuning::JpegKnobs { progressive: false, optimise_scans: false, ..knobs };
     let baseline = write(picture, samples, colour, in_one_pass)?;
-    Ok(if baseline.len() < file.len() && !knobs.trellis { baseline } else { file })
+    Ok(if baseline.len() < file.len() { baseline } else { file })
 }
 
 fn write(picture: &Picture, samples: &[u8], colour: ColorSpace, knobs: tuning::JpegKnobs) -> std::io::Result<Vec<u8>> {

@@ -19,8 +19,8 @@
 //! | 2 | progressive, scans chosen by trial, trellis | 6 | 10 |
 //! | 3 | progressive, scans chosen by trial | 5 | 9 |
 //! | 4 | progressive, scans chosen by trial | 4 | 7 |
-//! | 5 | progressive | 4 | 6 |
-//! | 6 | progressive | **2** | **4** |
+//! | 5 | progressive where that saves | 4 | 6 |
+//! | 6 | progressive where that saves | **2** | **4** |
 //! | 7 | **baseline, optimised Huffman** | 2 | 3 |
 //! | 8 | baseline, optimised Huffman | 1 | 2 |
 //! | 9 | baseline, optimised Huffman | 1 | 1 |

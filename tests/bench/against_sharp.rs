@@ -15,12 +15,14 @@ mod contest;
 mod equal;
 mod job;
 mod lab;
+#[expect(dead_code, reason = "the other benchmark needs more of it")]
 mod photos;
 mod report;
 mod service;
 #[allow(dead_code, reason = "what only the tests use of it")]
 #[path = "../it/harness/token.rs"]
 mod token;
+#[expect(dead_code, reason = "the other benchmark needs more of it")]
 mod usage;
 
 use std::path::Path;
