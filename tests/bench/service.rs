@@ -19,7 +19,7 @@ use crate::usage::tree_cpu_ms;
 /// Uploads at once: enough that the server never waits for a client.
 const CLIENTS: usize = 4;
 /// How long a start or a job may take before the run is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server with two workers, and a client. Killed when dropped.
 pub(crate) struct Service {

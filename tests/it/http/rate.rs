@@ -1,5 +1,6 @@
 //! Too many requests, and answers that nobody reads.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::TcpStream;
 
@@ -69,7 +70,8 @@ async fn a_client_that_reads_nothing_of_its_answer_loses_its_place() {
     let app =
         TestApp::start_with(&[("PIXERVE_SERVER_WRITE_TIMEOUT", "1s"), ("PIXERVE_SERVER_CONNECTIONS_MAX", "1")]).await;
     // More than any socket's buffers hold.
-    std::fs::write(app.serve_dir().join("large.jpg"), vec![7; 64 << 20]).expect("a file");
+    let mut file = File::create(app.serve_dir().join("large.jpg")).expect("a file");
+    file.write_all(&vec![7; 64 << 20]).expect("its bytes");
     let mut idle = TcpStream::connect(app.addr()).expect("a connection");
     idle.write_all(b"GET /files/large.jpg HTTP/1.1\r\nHost: here\r\n\r\n").expect("a request");
     // There is one place, so this answer means that the other connection has lost it.

@@ -65,7 +65,7 @@ fn a_panic_costs_its_job_and_not_the_pool() {
 #[test]
 fn a_file_that_is_not_what_was_asked_for_is_not_handed_out() {
     let outcome = engine_with(Liar)
-        .render(&png(&photo(20, 20)), &[variant(Format::Png, 0, 0)], &|| false, &|_, _| panic!("it was handed out"));
+        .render(png(&photo(20, 20)), &[variant(Format::Png, 0, 0)], &|| false, &|_, _| panic!("it was handed out"));
     assert!(matches!(&outcome, Err(PipelineError::Encode(_))), "{outcome:?}");
 }
 

@@ -3,6 +3,8 @@
 mod confined;
 mod deaths;
 
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -19,7 +21,8 @@ impl Impostor {
         let real = env!("CARGO_BIN_EXE_pixerve");
         let text = format!("#!/bin/sh\nPATH=/usr/bin:/bin\n[ \"$2\" = probe ] && exec {real} \"$@\"\n{script}\n");
         let path = dir.path().join("program");
-        std::fs::write(&path, text).expect("a script");
+        // Closed before it is run: a file that is open for writing is busy.
+        File::create(&path).and_then(|mut file| file.write_all(text.as_bytes())).expect("a script");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("it can be run");
         Self { dir }
     }
