@@ -3,8 +3,8 @@
 //! `cargo bench --bench avif_front -- [PHOTOS [SIDE [SPEEDS [EFFORTS]]]]`, such as `-- 3 800 1-10 0-4`. Every picture is
 //! encoded at several qualities; time (CPU of one core) and bytes are read off at SSIMULACRA2 65, 70, 75 and 80, between
 //! the two qualities around. One decoder and one metric for both sides. The photos are those of `../shared/corpus` that
-//! no knob was chosen by, or made here where there is no corpus. sharp runs where it is found: in `PIXERVE_SHARP_DIR` or
-//! in `target/bench/node/node_modules/sharp`, once with its own 4:4:4 and once with 4:2:0.
+//! no knob was chosen by, or made here where there is no corpus. sharp runs where npm installed it, below `PIXERVE_SHARP_DIR` or
+//! `target/bench/node`, once with its own 4:4:4 and once with 4:2:0.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -118,10 +118,9 @@ fn sharps(
     scratch: &Path,
     score: &dyn Fn(&[u8]) -> f64,
 ) -> Vec<(String, Vec<Point>)> {
-    let dir = std::env::var_os("PIXERVE_SHARP_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/node/node_modules/sharp"),
-        PathBuf::from,
-    );
+    let installed = std::env::var_os("PIXERVE_SHARP_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/node"), PathBuf::from);
+    let dir = installed.join("node_modules/sharp");
     if !dir.is_dir() {
         eprintln!("no sharp at {}", dir.display());
         return Vec::new();
