@@ -1,11 +1,11 @@
 //! What `quality` and `speed` mean to each encoder.
 //!
 //! **Quality** goes to JPEG, WebP and AVIF as it is, 1-100 on each one's own scale; the scales differ, so the defaults
-//! are chosen to look alike: SSIMULACRA2 of 77 to 80 on photos, all three. PNG is lossless and has none.
+//! are chosen to look alike: SSIMULACRA2 of 76 to 79 over photos and sizes, all three. PNG is lossless and has none.
 //!
 //! | | default | 100 means |
 //! |---|---|---|
-//! | JPEG | 80 | no quantisation to speak of, colour in full resolution |
+//! | JPEG | 78 | no quantisation to speak of, colour in full resolution |
 //! | WebP | 84 | lossless |
 //! | AVIF | 85 | the finest quantiser, still lossy; its table of speeds stands in `avif/knobs.rs` |
 //!
@@ -21,15 +21,26 @@
 //! | 4 | progressive, scans chosen by trial | 4 | 7 |
 //! | 5 | progressive where that saves | 4 | 6 |
 //! | 6 | progressive where that saves | **2** | **4** |
-//! | 7 | **baseline, optimised Huffman** | 2 | 3 |
-//! | 8 | baseline, optimised Huffman | 1 | 2 |
+//! | 7 | **baseline, optimised Huffman** | 2 | 4 |
+//! | 8 | baseline, optimised Huffman | 1 | 1 |
 //! | 9 | baseline, optimised Huffman | 1 | 1 |
 //! | 10 | baseline, standard Huffman | 0 | fdeflate instead |
 //!
-//! Per 1600 x 1200 photo, as CPU time relative to the default and bytes at SSIMULACRA2 77 relative to its own:
-//! JPEG speed 1 x 12 and 0.96, 4 x 6 and 0.96, 6 x 2.2 and 0.97, 10 x 0.5 and 1.03. WebP method 6 x 4.5 and 0.91, 5 x 2.5
-//! and 0.93, 4 x 2.2 and 0.97, 1 x 0.8 and 1.11, 0 x 0.6 and 1.22; method 3 is slower than 4 and larger. PNG level 9 x 7
-//! and 0.94, 6 x 1.7 and 0.97, 1 x 0.5 and 1.03, fdeflate x 0.13 and 1.14.
+//! Bytes and CPU time of 1200-pixel photos at SSIMULACRA2 77, relative to the default speed's (`make bench-quality`):
+//!
+//! | speed | JPEG | WebP | PNG with alpha | PNG |
+//! |---|---|---|---|---|
+//! | 1 | 0.95, x 15 | 0.91, x 5.1 | 0.92, x 16 | 0.94, x 15 |
+//! | 2 | 0.95, x 15 | 0.91, x 5.1 | 0.92, x 8.9 | 0.94, x 8.7 |
+//! | 3 | 0.97, x 7.9 | 0.93, x 2.6 | 0.96, x 7.2 | 0.97, x 6.2 |
+//! | 4 | 0.97, x 7.9 | 0.94, x 2.5 | 0.97, x 2.9 | 0.97, x 3.0 |
+//! | 5 | 0.98, x 3.7 | 0.94, x 2.5 | 0.98, x 1.6 | 0.98, x 1.7 |
+//! | 6 | 0.98, x 3.7 | 1 | 1 | 1 |
+//! | 7 | 1 | 1 | 1 | 1 |
+//! | 8, 9 | 1 | 1.10, x 0.76 | 1.02, x 0.6 | 1.02, x 0.6 |
+//! | 10 | 1.03, x 0.46 | 1.24, x 0.62 | 1.02, x 0.14 | 1.04, x 0.16 |
+//!
+//! Left out: WebP method 3, slower than 4 and larger, and PNG levels 2 and 3, hardly faster than 4 and larger.
 
 use super::EncodeSettings;
 
@@ -76,7 +87,7 @@ pub struct PngKnobs {
 /// The JPEG column.
 #[must_use]
 pub fn jpeg(settings: EncodeSettings) -> JpegKnobs {
-    let quality = settings.quality.unwrap_or(80).clamp(1, 100);
+    let quality = settings.quality.unwrap_or(78).clamp(1, 100);
     let speed = settings.speed.unwrap_or(7);
     JpegKnobs {
         quality,
@@ -112,10 +123,8 @@ pub fn png(settings: EncodeSettings) -> PngKnobs {
         3 => Some(9),
         4 => Some(7),
         5 => Some(6),
-        6 => Some(4),
-        7 => Some(3),
-        8 => Some(2),
-        9 => Some(1),
+        6 | 7 => Some(4),
+        8 | 9 => Some(1),
         10.. => None,
     };
     PngKnobs { deflate_level }

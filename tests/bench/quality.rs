@@ -22,7 +22,7 @@ use pixerve::encoder::{EncodeSettings, Encoder, Jpeg, Picture, Pixels, Png, Webp
 
 /// The scores at which formats and speeds are compared: what low, default and high qualities give.
 const SCORES: [f64; 3] = [70.0, 77.0, 82.0];
-const QUALITIES: [u8; 4] = [58, 74, 84, 89];
+const QUALITIES: [u8; 4] = [48, 68, 82, 89];
 const SPEEDS: std::ops::RangeInclusive<u8> = 1..=10;
 /// Every encode is timed so often, and the least counts.
 const TRIES: usize = 2;

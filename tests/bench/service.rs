@@ -18,6 +18,8 @@ use crate::usage::tree_cpu_ms;
 
 /// Uploads at once: enough that the server never waits for a client.
 const CLIENTS: usize = 4;
+/// Between two looks at a job: often enough to see its end, seldom enough not to be the server's work.
+const LOOK: Duration = Duration::from_millis(15);
 /// How long a start or a job may take before the run is given up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -129,7 +131,7 @@ async fn complete(client: &Client, base: &str, token: &str, file: Vec<u8>) {
             Some("failed" | "cancelled") => panic!("{status}"),
             _ => assert!(start.elapsed() < PATIENCE, "a job takes too long: {status}"),
         }
-        tokio::time::sleep(Duration::from_millis(4)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 
