@@ -35,8 +35,8 @@ const CHOSE: [&str; 6] = ["kodak-1", "kodak-13", "kodak-15", "kodak-19", "clic-1
 const SCORES: [f64; 4] = [65.0, 70.0, 75.0, 80.0];
 
 /// On each side's own scale, so that the scores lie between them.
-const OUR_QUALITIES: [u8; 5] = [42, 54, 66, 77, 87];
-const SHARP_QUALITIES: [u8; 5] = [35, 48, 60, 72, 84];
+const OUR_QUALITIES: [u8; 6] = [42, 54, 66, 77, 87, 94];
+const SHARP_QUALITIES: [u8; 6] = [35, 48, 60, 72, 84, 92];
 
 /// Encodes what is in a file of raw R, G, B and says what it took: CPU milliseconds, and the path of the AVIF.
 const SHARP_SCRIPT: &str = r"
