@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module a behaviour.
 
 mod auth;
+mod battery;
 mod callback;
 mod config;
 mod end_to_end;

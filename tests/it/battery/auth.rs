@@ -1,0 +1,1 @@
+//! Forged, stale and mistaken tokens; who may do what.

@@ -1,0 +1,1 @@
+//! Bombs, cut files, polyglots, malformed uploads, absurd claims.

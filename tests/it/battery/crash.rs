@@ -1,0 +1,1 @@
+//! Death at every step: failpoints, signals, system calls, power.

@@ -1,0 +1,1 @@
+//! Stores and callers that fail in every way.

@@ -1,0 +1,1 @@
+//! No disk, no descriptors, no memory, no patience.

@@ -1,0 +1,1 @@
+//! Thousands of jobs under chaos; every byte accounted for.

@@ -1,0 +1,1 @@
+//! Floods, bursts, fairness, and quick answers while every core encodes.

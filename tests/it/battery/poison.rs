@@ -1,0 +1,1 @@
+//! Pictures that kill what works on them.

@@ -1,0 +1,1 @@
+//! Callback addresses that lead inside.
