@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | JPEG | 78 | no quantisation to speak of, colour in full resolution |
 //! | WebP | 84 | lossless |
-//! | AVIF | 85 | the finest quantiser, still lossy; its table of speeds stands in `avif/knobs.rs` |
+//! | AVIF | 87 | the finest quantiser, still lossy; its table of speeds stands in `avif/knobs.rs` |
 //!
 //! **Speed** 1 is the slowest and smallest, 10 the fastest. The default, in bold, is what a job gets that names none; it
 //! is where bytes stop falling much for the time they cost. No step is both slower and larger than another at equal

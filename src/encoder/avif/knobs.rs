@@ -2,21 +2,24 @@
 //!
 //! | speed | libaom | ravif |
 //! |---|---|---|
-//! | 1 | `cpu-used` 3, 10 bits, DCT only | speed 1, 10 bits |
-//! | 2 | 4, 10 bits, DCT only | speed 2, 10 bits |
-//! | 3 | 6, 10 bits, DCT only | speed 3, 10 bits |
-//! | 4 | 6, 10 bits, DCT only | speed 4, 10 bits |
-//! | 5 | 6, 10 bits, DCT only | speed 5 |
-//! | 6 | 6, DCT only, blocks from 8 x 8 | speed 6 |
-//! | 7 | 8, 10 bits, DCT only | speed 7 |
-//! | 8 | 8, DCT only | speed 8 |
-//! | **9** | **9** | **speed 9** |
-//! | 10 | 9, no trellis | speed 10 |
+//! | 1 | `cpu-used` 2, 10 bits, 4:4:4 | speed 1, 10 bits |
+//! | 2 | 3, 10 bits, 4:4:4 | speed 2, 10 bits |
+//! | 3 | 3, 10 bits, 4:4:4, blocks from 8 x 8 | speed 3, 10 bits |
+//! | 4 | 6, 10 bits, 4:4:4 | speed 4, 10 bits |
+//! | 5 | 6, 10 bits, 4:4:4 | speed 5 |
+//! | 6 | 8, 10 bits, 4:4:4, blocks from 8 x 8 | speed 6 |
+//! | 7 | 8, 4:2:0 | speed 7 |
+//! | 8 | 9, 10 bits, 4:4:4 | speed 8 |
+//! | **9** | **9, 4:2:0** | **speed 9** |
+//! | 10 | 9, 4:2:0, no trellis | speed 10 |
 //!
-//! libaom's own steps are not all worth taking: its 7 is slower than its 8 and hardly smaller, and from 6 on down the
-//! other kinds of transform cost time and SSIMULACRA2 both (on photos; they serve PSNR), while 10 bits are smaller by
-//! 2 to 3 % for a third more time. At 9, 10 bits are larger. 5 takes three times as long as 6 with 10 bits for files that
-//! are as often larger as smaller, so three of our speeds are the same. `tests/bench/avif_front.rs` measures all of it.
+//! 4:4:4 is 4:2:0 below quality 60, where colour in full resolution costs more than it shows. 4:2:0 is 4:4:4 from quality 90,
+//! and where colour edges are sharp.
+//!
+//! libaom's own steps are not all worth taking: its 7 is slower than its 8 and no smaller, 4 and 5 little quicker than 3, and
+//! from 8 on down the other kinds of transform than DCT cost time and SSIMULACRA2 both (on photos; they serve PSNR). Copying
+//! within the picture (`intrabc`) switches its loop filters off: without it, 8 makes files 5 to 7 % smaller.
+//! `tests/bench/avif_front.rs` measures all of it.
 
 use super::super::EncodeSettings;
 
@@ -24,7 +27,7 @@ use super::super::EncodeSettings;
 const SPEED_DEFAULT: u8 = 9;
 
 /// The quality of a job that names none.
-const QUALITY_DEFAULT: u8 = 85;
+const QUALITY_DEFAULT: u8 = 87;
 
 /// libaom's knobs.
 #[cfg(feature = "aom")]
@@ -47,6 +50,8 @@ pub(super) struct AomKnobs {
     dct_only: bool,
     /// Pixels a side of the smallest block.
     block_min: u32,
+    /// 0 to 15: how much more coarsely fine detail is quantised than large shapes; 0 is the steepest, 15 is flat.
+    matrix: u32,
 }
 
 #[cfg(feature = "aom")]
@@ -54,8 +59,9 @@ impl AomKnobs {
     /// What libaom is told about the picture.
     pub(super) fn settings(self) -> Vec<(&'static str, u32)> {
         let mut settings = self.alpha_settings();
-        // 1 is SSIM, and 1 is PSNR weighted by the quantiser's matrices; 0 is the steepest of these.
-        settings.extend([("tune", 1), ("dist-metric", 1), ("enable-qm", 1), ("qm-min", 0), ("qm-max", 8)]);
+        // 1 is SSIM, and 1 is PSNR weighted by the quantiser's matrices.
+        settings.extend([("tune", 1), ("dist-metric", 1), ("enable-intrabc", 0)]);
+        settings.extend([("enable-qm", 1), ("qm-min", self.matrix), ("qm-max", self.matrix)]);
         if self.dct_only {
             settings.push(("use-intra-dct-only", 1));
         }
@@ -91,23 +97,34 @@ pub(super) fn aom(settings: EncodeSettings) -> AomKnobs {
         if quality >= 85 { 1 + ((100 - quality) * 11 + 7) / 15 } else { 12 + ((85 - quality) * 51 + 42) / 84 };
     let speed = settings.speed.unwrap_or(SPEED_DEFAULT);
     let (cpu_used, block_min) = match speed {
-        0 | 1 => (3, 4),
-        2 => (4, 4),
-        3..=5 => (6, 4),
-        6 => (6, 8),
-        7 | 8 => (8, 4),
-        9.. => (9, 4),
+        0 | 1 => (2, 4),
+        2 => (3, 4),
+        3 => (3, 8),
+        4 | 5 => (6, 4),
+        6 => (8, 8),
+        7 => (8, 4),
+        8.. => (9, 4),
     };
+    let thorough = speed <= 6 || speed == 8;
+    let full_colour = quality >= 90 || thorough && quality >= 60;
     AomKnobs {
         quantizer,
         alpha_quantizer: (quantizer / 2).max(1),
-        full_colour: quality >= 90,
-        ten_bits: speed <= 5 || speed == 7,
+        full_colour,
+        ten_bits: thorough,
         cpu_used,
         trellis: speed < 10,
-        dct_only: speed < 9,
+        dct_only: speed < 8,
         block_min,
+        matrix: matrix(quality, thorough),
     }
+}
+
+/// The matrix with the smallest files at equal SSIMULACRA2, on photos: the finer the quality, the flatter. At one steepness
+/// for all, or with libaom's own rule (the coarser, the flatter), files are up to 10 % larger.
+#[cfg(feature = "aom")]
+fn matrix(quality: u32, thorough: bool) -> u32 {
+    if thorough { (6 + quality.saturating_sub(64) / 12).min(9) } else { 2 + quality.saturating_sub(62) / 6 }
 }
 
 /// ravif's column.
