@@ -6,9 +6,11 @@ CARGO ?= cargo
 TEST_SERVERS := target/test-servers
 # Where sharp is installed, and where the report goes.
 BENCH := target/bench
+# Where cargo's own tools are installed that only some targets need.
+TOOLS := target/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run build setup test-servers test postman bench bench-avif bench-quality bench-steps corpus check fmt lint clean
+.PHONY: help run build setup test-servers test postman bench bench-avif bench-quality bench-steps corpus battery soak fuzz deny check fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +60,15 @@ bench-quality: ## Time, bytes and SSIMULACRA2 of every format at every speed and
 corpus: ## Show every file of PIXERVE_CORPUS or ../shared/corpus, beside what sharp makes of it
 	@sh .ci/bench.sh $(BENCH)
 	$(CARGO) bench --locked --bench corpus
+
+battery: setup test-servers ## Everything hostile and unlucky, the long part too: crashes, faults, floods, attacks; shows what held
+	@sh .ci/battery.sh
+
+soak: setup test-servers ## Mixed load with kills and faults for PIXERVE_SOAK_SECONDS (1200)
+	$(CARGO) test --locked --test it -- battery::soak --include-ignored --nocapture
+
+deny: ## Hold every dependency to deny.toml: licences, sources, bans, and advisories where they can be fetched
+	@sh .ci/deny.sh $(TOOLS)
 
 check: ## Check format and lints
 	$(CARGO) fmt --check
