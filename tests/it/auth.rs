@@ -5,3 +5,4 @@ mod keys;
 mod refused;
 mod signing;
 mod taken;
+mod vectors;
