@@ -52,7 +52,8 @@ fn the_published_examples_of_what_is_not_taken_are_not() {
                      lLmNvbS9VTkRFRklORUQiOnRydWUNCn0.RkFJTA.";
     assert_eq!(verify(extension), Err(AuthError::ForbiddenHeader { field: "crit" }));
     // A.6 and A.7: the JSON serialisations.
-    let general = json!({"payload": JOE, "signatures": [{"protected": "eyJhbGciOiJFUzI1NiJ9", "signature": A3_SIGNATURE}]});
+    let general =
+        json!({"payload": JOE, "signatures": [{"protected": "eyJhbGciOiJFUzI1NiJ9", "signature": A3_SIGNATURE}]});
     let flat = json!({"payload": JOE, "protected": "eyJhbGciOiJFUzI1NiJ9", "signature": A3_SIGNATURE});
     // Appendix F: a detached payload.
     let detached = format!("eyJhbGciOiJFUzI1NiJ9..{A3_SIGNATURE}");
@@ -80,7 +81,8 @@ fn signatures_that_need_no_key_are_none() {
         neutral[0] = 1;
         // 30 06 02 01 00 02 01 00: r = s = 0 as ASN.1 has it.
         let der = vec![0x30, 6, 2, 1, 0, 2, 1, 0];
-        for signature in [vec![0; bytes], vec![0xFF; bytes], one, neutral, der, vec![0], Vec::new(), vec![0; 8000 / 4]] {
+        for signature in [vec![0; bytes], vec![0xFF; bytes], one, neutral, der, vec![0], Vec::new(), vec![0; 8000 / 4]]
+        {
             let token = format!("{head}.{claims}.{}", URL_SAFE_NO_PAD.encode(&signature));
             assert_eq!(verify(&token), Err(AuthError::BadSignature), "{alg}: {} bytes", signature.len());
         }
