@@ -14,7 +14,7 @@ mod avif;
 mod avif_engines;
 #[cfg(feature = "input-avif")]
 mod avif_input;
-mod bombs;
+pub(crate) mod bombs;
 mod ciede;
 mod colour;
 mod disposal;
@@ -34,4 +34,4 @@ mod picture;
 mod pngs;
 mod profiles;
 mod refusal;
-mod tiff;
+pub(crate) mod tiff;
