@@ -280,7 +280,7 @@ impl<'a> Form<'a> {
 }
 
 /// As they were sent: each line with its colon, space and end.
-fn header_bytes(part: &Field<'_>) -> u64 {
+pub(super) fn header_bytes(part: &Field<'_>) -> u64 {
     part.headers().iter().map(|(name, value)| (name.as_str().len() + value.len() + 4) as u64).sum()
 }
 

@@ -56,7 +56,7 @@ const signs_of = async (work) => {
 const embed = (page, how, url) => page.evaluate(async ([how, url]) => {
   if (how === 'worker' || how === 'module worker' || how === 'service worker') {
     return new Promise(async (resolve) => {
-      setTimeout(() => resolve('silence'), 1500);
+      setTimeout(() => resolve('silence'), 500);
       if (how === 'service worker') {
         return navigator.serviceWorker.register(url).then(() => resolve('RAN'), () => resolve('error'));
       }
@@ -74,7 +74,7 @@ const embed = (page, how, url) => page.evaluate(async ([how, url]) => {
   else if (how === 'object') element.data = url;
   else element.src = url;
   const ended = new Promise((resolve) => {
-    setTimeout(() => resolve('silence'), 1500);
+    setTimeout(() => resolve('silence'), 500);
     element.onload = () => resolve('load');
     element.onerror = () => resolve('error');
   });
@@ -102,6 +102,7 @@ for (const [index, file] of order.files.entries()) {
 }
 
 const WAYS = ['script', 'import', 'iframe', 'object', 'embed', 'img', 'link', 'worker', 'module worker', 'service worker'];
+const formats = new Set();
 for (const file of order.files) {
   const url = order.base + file.path;
   const one = await signs_of(async () => {
@@ -110,8 +111,12 @@ for (const file of order.files) {
     return typeof answer === 'string' ? answer : 'shown';
   });
   results.served.push({ what: file.what, how: 'navigated', outcome: one.outcome, signs: one.signs });
-  // From the same origin, where no border helps, and from another.
-  for (const [from, home] of [['the same', `${order.base}/version`], ['another', `${careless_base}/blank`]]) {
+  // From the same origin, where no border helps; one of each format from another, too.
+  const homes = [['the same', `${order.base}/version`]];
+  const format = file.path.split('.').pop() + file.kind;
+  if (!formats.has(format)) homes.push(['another', `${careless_base}/blank`]);
+  formats.add(format);
+  for (const [from, home] of homes) {
     await page.goto(home);
     for (const how of WAYS) {
       const seen = await signs_of(async () => {

@@ -3,6 +3,7 @@
 //! One browser for all of it, driven by `browser.mjs`. Where there is no Chromium or nothing to drive it with, the test
 //! says so and is done; `.ci/browser.sh target/test-servers` installs both.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -82,17 +83,35 @@ async fn drive(order: Value) -> Result<Value, String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_sees_pictures_and_runs_nothing() {
+    // The first of each format, and of those that are scripts.
+    let mut kinds = BTreeSet::new();
+    open(|polyglot| kinds.insert((polyglot.extension, kind(polyglot)))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make battery"]
+async fn a_browser_runs_nothing_of_any_polyglot() {
+    open(|_| true).await;
+}
+
+/// What a careless server would have the browser take it for.
+fn kind(polyglot: &Polyglot) -> &'static str {
+    if polyglot.what.contains("JavaScript") { "script" } else { "html" }
+}
+
+/// Opens these in a browser, in every way there is, and shows it what is made of a picture.
+async fn open(mut which: impl FnMut(&Polyglot) -> bool) {
     if let Err(missing) = tools() {
         println!("SKIPPED: browser tests: {missing}; `.ci/browser.sh target/test-servers` installs it");
         return;
     }
     let app = TestApp::start_with(&[("PIXERVE_SERVER_RATE_PER_USER", "0")]).await;
-    let all = polyglots(&app).await;
+    let mut all = polyglots(&app).await;
+    all.retain(|polyglot| which(polyglot));
     let mut files = Vec::new();
     for polyglot in &all {
         let path = kept(&app, polyglot).await;
-        let kind = if polyglot.what.contains("JavaScript") { "script" } else { "html" };
-        files.push(json!({ "what": polyglot.what, "path": path, "kind": kind, "bytes": STANDARD.encode(&polyglot.bytes) }));
+        files.push(json!({ "what": polyglot.what, "path": path, "kind": kind(polyglot), "bytes": STANDARD.encode(&polyglot.bytes) }));
     }
     let sizes = json!({ "sizes": [[0, 0], [40, 0]] });
     let job = json!({ "directHost": true, "formats": { "jpg": sizes, "png": sizes, "webp": sizes, "avif": sizes } });
@@ -106,7 +125,14 @@ async fn a_browser_sees_pictures_and_runs_nothing() {
     // What is hidden is alive: a careless server would have it run. What is deflated is not, until somebody inflates it.
     let careless = seen["careless"].as_array().expect("a list");
     let alive: Vec<_> = careless.iter().filter(|one| one["signs"].as_array().is_some_and(|s| !s.is_empty())).collect();
-    assert!(alive.len() + 2 >= all.len(), "only these ran where they may: {alive:?} of {careless:?}");
+    let dead =
+        careless.iter().filter(|one| one["signs"] == json!([])).map(|one| one["what"].clone()).collect::<Vec<_>>();
+    let lifeless = ["PNG and deflated PHP", "PNG and a deflated profile", "PNG and colours that spell it"];
+    assert!(
+        dead.iter().all(|what| lifeless.iter().any(|known| what == known)),
+        "all others run where they may: {dead:?}"
+    );
+    assert!(alive.len() >= 8);
     assert!(seen["asked"].to_string().contains("canary"), "and asked for something: {}", seen["asked"]);
 
     let served = seen["served"].as_array().expect("a list");
@@ -118,7 +144,7 @@ async fn a_browser_sees_pictures_and_runs_nothing() {
             assert_ne!(one["outcome"], "load", "{one}");
         }
     }
-    assert_eq!(served.len(), all.len() * 21);
+    assert!(served.len() > all.len() * 11, "{}", served.len());
     assert_eq!(seen["stray"], json!([]), "nothing else was asked for anything");
 
     for (file, picture) in pictures.iter().zip(seen["pictures"].as_array().expect("a list")) {
@@ -133,10 +159,11 @@ async fn a_browser_sees_pictures_and_runs_nothing() {
     figure(
         "browser",
         format!(
-            "{} polyglots, {} of them alive on a careless server, each opened in 21 ways: 0 scripts, dialogs or requests; \
+            "{} polyglots, {} of them alive on a careless server, opened {} times in 11 ways: 0 scripts, dialogs or requests; \
              {} variants of 4 formats shown in their size and colours",
             all.len(),
             alive.len(),
+            served.len(),
             pictures.len(),
         ),
     );

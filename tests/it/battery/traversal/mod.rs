@@ -158,7 +158,11 @@ async fn no_name_of_a_file_subject_or_directory_leads_out() {
                 } else if name.len() > 3000 {
                     assert!([401, 431, 422].contains(&status.as_u16()), "{name:?}: {body}");
                 } else {
-                    assert_eq!((status.as_u16(), &body["errors"][0]["pointer"]), (422, &json!("/job/subDir")), "{name:?}");
+                    assert_eq!(
+                        (status.as_u16(), &body["errors"][0]["pointer"]),
+                        (422, &json!("/job/subDir")),
+                        "{name:?}"
+                    );
                 }
                 (taken, status.is_success())
             }
@@ -173,7 +177,10 @@ async fn no_name_of_a_file_subject_or_directory_leads_out() {
     assert!(directories < 20, "{directories} were taken as directories");
     figure(
         "traversal",
-        format!("{} names as filename, sub and subDir: {taken} harmless as files, {directories} plain directories, 0 bytes outside", names.len()),
+        format!(
+            "{} names as filename, sub and subDir: {taken} harmless as files, {directories} plain directories, 0 bytes outside",
+            names.len()
+        ),
     );
 }
 
@@ -191,7 +198,8 @@ async fn no_hash_and_no_path_leads_out() {
     let before = site.around();
     let token = Claims::of("me").admin().sign();
     let mut names = site.hostile();
-    names.extend(["../outside/secret.png", "..%2foutside%2fsecret.png", "%2e%2e/outside/secret.png"].map(str::to_owned));
+    names
+        .extend(["../outside/secret.png", "..%2foutside%2fsecret.png", "%2e%2e/outside/secret.png"].map(str::to_owned));
     let mut asked = 0;
     for name in &names {
         let encoded = utf8_percent_encode(name, NON_ALPHANUMERIC).to_string();
@@ -230,7 +238,10 @@ async fn no_hash_and_no_path_leads_out() {
     assert_eq!(site.server.get(&stored).await.status(), 200, "what is stored is still served");
     let lists = site.server.admin(Method::GET, "/success/list", None).await;
     assert_eq!(lists.status(), 200);
-    figure("traversal", format!("{} names as hash, job_id, access_key, cursor and path: {asked} requests, 0 led out", names.len()));
+    figure(
+        "traversal",
+        format!("{} names as hash, job_id, access_key, cursor and path: {asked} requests, 0 led out", names.len()),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,5 +275,11 @@ async fn no_key_of_an_object_leaves_its_prefix() {
         assert!(response.status().is_client_error(), "{prefix:?}: {}", response.status());
     }
     site.assert_untouched();
-    figure("traversal", format!("{} hostile names as object keys: all below their prefix; {refused} bad prefixes refused", expected.len()));
+    figure(
+        "traversal",
+        format!(
+            "{} hostile names as object keys: all below their prefix; {refused} bad prefixes refused",
+            expected.len()
+        ),
+    );
 }

@@ -81,7 +81,13 @@ async fn a_directory_swapped_for_a_link_while_reading_shows_nothing_from_outside
         }
     }
     let swaps = swapper.stop();
-    figure("traversal", format!("{} reads over {swaps} swaps for a link: {whole} whole, {missing} not found, 0 from outside", whole + missing));
+    figure(
+        "traversal",
+        format!(
+            "{} reads over {swaps} swaps for a link: {whole} whole, {missing} not found, 0 from outside",
+            whole + missing
+        ),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,5 +106,8 @@ async fn a_directory_swapped_for_a_link_while_writing_lets_nothing_out() {
     assert_eq!(completed + failed, ends.len(), "{ends:?}");
     let swaps = swapper.stop();
     assert_eq!(files_below(&outside), Vec::<String>::new(), "over {swaps} swaps");
-    figure("traversal", format!("12 jobs over {swaps} swaps for a link: {completed} completed, {failed} failed, 0 files outside"));
+    figure(
+        "traversal",
+        format!("12 jobs over {swaps} swaps for a link: {completed} completed, {failed} failed, 0 files outside"),
+    );
 }
