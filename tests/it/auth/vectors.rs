@@ -94,7 +94,7 @@ fn with_spare_bits(encoded: &str) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let (rest, last) = encoded.split_at(encoded.len() - 1);
     let value = ALPHABET.iter().position(|c| [*c] == last.as_bytes()).expect("base64url");
-    assert!(encoded.len() % 4 != 0, "every bit of it counts");
+    assert!(!encoded.len().is_multiple_of(4), "every bit of it counts");
     format!("{rest}{}", char::from(ALPHABET[value | 1]))
 }
 
@@ -104,7 +104,7 @@ fn a_token_has_no_second_spelling() {
     let secret = SECRET.as_bytes();
     // Spaces, so that header and claims have bits to spare.
     let pad = |mut text: String| {
-        while text.len() % 3 == 0 {
+        while text.len().is_multiple_of(3) {
             text.push(' ');
         }
         text

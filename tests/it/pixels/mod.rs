@@ -30,7 +30,7 @@ mod large;
 mod memory;
 mod metadata;
 mod orientation;
-mod picture;
+pub(crate) mod picture;
 mod pngs;
 mod profiles;
 mod refusal;

@@ -14,6 +14,8 @@ mod http2;
 mod kinds;
 mod length;
 mod multiparts;
+#[cfg(feature = "input-avif")]
+mod mutated;
 pub(super) mod polyglot_files;
 mod polyglots;
 mod requests;

@@ -92,8 +92,8 @@ fn jpeg_with(jpeg: &[u8], segments: &[Vec<u8>], end: &[u8]) -> Vec<u8> {
     [&jpeg[..2], &segments.concat(), &jpeg[2..], end].concat()
 }
 
-fn chunk(kind: &[u8; 4], body: &[&[u8]]) -> Vec<u8> {
-    let content = [&kind[..], &body.concat()].concat();
+fn chunk(kind: &[u8], body: &[&[u8]]) -> Vec<u8> {
+    let content = [kind, &body.concat()].concat();
     let length = u32::try_from(content.len() - 4).expect("short").to_be_bytes();
     [&length[..], &content, &crc32fast::hash(&content).to_be_bytes()].concat()
 }
@@ -188,7 +188,7 @@ fn bmp_with(bmp: &[u8], end: &[u8]) -> Vec<u8> {
 }
 
 /// An ISO base media box.
-fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+fn boxed(kind: &[u8], body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 8).expect("short").to_be_bytes();
     [&length[..], kind, body].concat()
 }

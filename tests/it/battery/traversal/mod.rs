@@ -138,8 +138,8 @@ async fn no_name_of_a_file_subject_or_directory_leads_out() {
                 let response = request.send().await.expect("an answer");
                 let status = response.status();
                 let body: Value = response.json().await.expect("JSON");
-                let taken = status.is_success();
-                if taken {
+                let is_taken = status.is_success();
+                if is_taken {
                     let done = site_ref.server.ended(&body).await;
                     assert_eq!(done["state"], "completed", "{name:?}: {done}");
                     let location = done["files"][0]["stored"][0]["location"].as_str().expect("a location");
@@ -164,7 +164,7 @@ async fn no_name_of_a_file_subject_or_directory_leads_out() {
                         "{name:?}"
                     );
                 }
-                (taken, status.is_success())
+                (is_taken, status.is_success())
             }
         })
         .buffer_unordered(4)
