@@ -97,11 +97,15 @@ fn a_million_sizes_cost_no_million_steps() {
     let clock = System::new();
     for size in [json!([8]), json!([-1]), json!({}), json!([1, 2, 3])] {
         let job = json!({ "directHost": true, "formats": { "jpg": { "sizes": vec![size.clone(); 1_000_000] } } });
-        let started = clock.elapsed();
-        let errors = ParsedJob::from_claim(Some(&job), SpecLimits::default()).expect_err("refused");
-        let took = clock.elapsed().saturating_sub(started);
+        // The fastest of three: other tests run at the same time.
+        let tries = [(); 3].map(|()| {
+            let started = clock.elapsed();
+            let errors = ParsedJob::from_claim(Some(&job), SpecLimits::default()).expect_err("refused");
+            (clock.elapsed().saturating_sub(started), errors.to_string())
+        });
+        let (took, errors) = tries.into_iter().min_by_key(|(took, _)| *took).expect("three");
         assert!(took < std::time::Duration::from_secs(1), "{size}: {took:?}");
-        assert!(errors.to_string().len() < 64 * 1024, "{size}: {} bytes of errors", errors.to_string().len());
+        assert!(errors.len() < 64 * 1024, "{size}: {} bytes of errors", errors.len());
     }
     let names: serde_json::Map<_, _> = (0..100_000).map(|n| (format!("f{n}"), json!({}))).collect();
     let started = clock.elapsed();
