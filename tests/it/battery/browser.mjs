@@ -30,9 +30,13 @@ const context = await chromium.launchPersistentContext(order.profile, {
   executablePath: order.chromium,
   headless: true,
   acceptDownloads: true,
+  // The machine may be busy with other tests.
+  timeout: 120_000,
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
     '--disable-component-update', '--disable-sync', '--no-proxy-server'],
 });
+
+context.setDefaultTimeout(120_000);
 
 let signs = [];
 // Whatever a script could do that ran.

@@ -155,7 +155,7 @@ async fn floods_end_their_connection_and_nobody_else_notices() {
         if !["PING", "SETTINGS", "empty DATA"].contains(&name) {
             assert_eq!(refused, ends.len(), "{name}: {ends:?}");
         }
-        assert!(slowest < Duration::from_secs(5), "{name}: /health took {slowest:?}");
+        assert!(slowest < Duration::from_secs(10), "{name}: /health took {slowest:?}");
         told.push(format!("{name}: {sent} sent, {refused}/{} cut off, /health p99 {p99:?}", ends.len()));
     }
     let grown = peak_mib(&server) - before;
