@@ -22,10 +22,17 @@ pub struct Credits {
 }
 
 impl Credits {
-    /// `text` as a credit: one line, not too long, no control characters; none if nothing is left.
+    /// `text` as a credit: one line, not too long, no control characters, nothing that could open a tag of HTML or PHP;
+    /// none if nothing is left. A stranger wrote it, and it is the one thing of theirs that a variant carries.
     #[must_use]
     pub fn clean(text: &str) -> Option<String> {
-        let line: String = text.chars().filter(|c| !c.is_control()).take(CHARACTERS_MAX).collect();
+        let harmless = |c| match c {
+            // Round brackets keep an address readable.
+            '<' => '(',
+            '>' => ')',
+            other => other,
+        };
+        let line: String = text.chars().filter(|c| !c.is_control()).map(harmless).take(CHARACTERS_MAX).collect();
         let line = line.trim();
         (!line.is_empty()).then(|| line.to_owned())
     }
@@ -139,6 +146,8 @@ mod tests {
     fn credits_are_one_clean_line() {
         assert_eq!(Credits::clean("  Ada \n\0L\u{7} "), Some("Ada L".to_owned()));
         assert_eq!(Credits::clean(" \0 "), None);
+        assert_eq!(Credits::clean("Ada <ada@example.org>"), Some("Ada (ada@example.org)".to_owned()));
+        assert_eq!(Credits::clean("<?php f(); ?><script>"), Some("(?php f(); ?)(script)".to_owned()));
         assert_eq!(Credits::clean(&"ä".repeat(600)).map(|s| s.chars().count()), Some(512));
     }
 }

@@ -6,6 +6,8 @@ mod id;
 mod name;
 mod owner;
 mod pointer;
+#[cfg(test)]
+mod properties;
 mod record;
 mod source;
 mod spec;

@@ -51,7 +51,12 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Parameters<T> {
 
 /// The token of an `Authorization` header, if there is such a header.
 pub(super) fn bearer_of(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    // A proxy may have checked the other one.
+    if values.next().is_some() {
+        return Err(AuthError::NotBearer.into());
+    }
     let token = value.to_str().map_err(|_| AuthError::NotBearer).and_then(bearer)?;
     Ok(Some(token))
 }

@@ -5,6 +5,8 @@
 
 mod conditional;
 mod media;
+#[cfg(test)]
+mod properties;
 mod range;
 mod tree;
 
@@ -173,4 +175,19 @@ fn refuse(refusal: Refusal) -> Response {
     disarm(headers);
     headers.extend(extra);
     response
+}
+
+/// For fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn fuzz_path(path: &str) -> Option<(crate::job::SubDir, String)> {
+    tree::parse(path).map(|path| (path.sub_dir, path.name))
+}
+
+/// For fuzz targets.
+#[cfg(fuzzing)]
+pub(super) fn fuzz_range(headers: &HeaderMap, bytes: u64) -> Option<(u64, u64)> {
+    match range::parse(headers, bytes) {
+        Wanted::Part { first, last } => Some((first, last)),
+        Wanted::All | Wanted::Nothing => None,
+    }
 }

@@ -5,6 +5,9 @@ mod body;
 mod cancel;
 mod extract;
 pub mod files;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod health;
 mod problem;
 mod rate;

@@ -234,6 +234,11 @@ impl<'a> Form<'a> {
             let max = self.state.http.parts_max;
             return Err(Refusal::BadMultipart(format!("there are more than {max} parts")));
         }
+        // The intake bounds what all parts have in headers; this is what one may have.
+        let max = self.state.http.part_header_bytes_max;
+        if part.as_ref().is_some_and(|part| header_bytes(part) > max) {
+            return Err(Refusal::BadMultipart(format!("a part has more than {max} bytes of headers")));
+        }
         Ok(part)
     }
 
@@ -272,6 +277,11 @@ impl<'a> Form<'a> {
             None => Refusal::BadMultipart(error.to_string()),
         }
     }
+}
+
+/// As they were sent: each line with its colon, space and end.
+pub(super) fn header_bytes(part: &Field<'_>) -> u64 {
+    part.headers().iter().map(|(name, value)| (name.as_str().len() + value.len() + 4) as u64).sum()
 }
 
 /// What the bytes are, judged by themselves, and whether the job can be done with them.

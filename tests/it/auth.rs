@@ -1,7 +1,8 @@
 //! Tokens: which are taken, which are refused, and that what is refused is refused for the right reason.
 
-mod forge;
+pub(crate) mod forge;
 mod keys;
 mod refused;
 mod signing;
 mod taken;
+mod vectors;

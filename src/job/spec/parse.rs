@@ -74,7 +74,9 @@ impl ParsedJob {
         }
         let priority = if priority == Some(1) { Priority::Queued } else { Priority::Realtime };
         let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants };
-        errors.or(Self { spec, callback_url, callback_headers, job_data: without_secrets(job) })
+        // Before the claim is copied: what is refused may be large.
+        errors.or(())?;
+        Ok(Self { spec, callback_url, callback_headers, job_data: without_secrets(job) })
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) fn claims_with(changes: Value) -> Value {
 }
 
 /// A token of this header and these claims, as text, signed with HS256 and this secret.
-pub(super) fn hs256(header: &str, claims: &str, secret: &[u8]) -> String {
+pub(crate) fn hs256(header: &str, claims: &str, secret: &[u8]) -> String {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     let key = EncodingKey::from_secret(secret);
     let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("signed");

@@ -43,6 +43,12 @@ impl Claims {
         self
     }
 
+    /// Signed with another secret, without a `kid`.
+    pub(crate) fn secret(mut self, secret: &str) -> Self {
+        secret.clone_into(&mut self.secret);
+        self
+    }
+
     pub(crate) fn sign(&self) -> String {
         let header = Header { kid: self.kid.clone(), ..Header::new(Algorithm::HS256) };
         encode(&header, &self.values, &EncodingKey::from_secret(self.secret.as_bytes())).expect("a token")

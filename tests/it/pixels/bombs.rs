@@ -16,7 +16,7 @@ fn inspected(source: &[u8]) -> Result<SourceInfo, InspectError> {
 }
 
 /// A zlib stream of about `megabytes` of zeros: what a PNG of nothing has for data.
-fn zeros(megabytes: u32) -> Vec<u8> {
+pub(crate) fn zeros(megabytes: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, 1024, megabytes * 1024);
     encoder.set_color(png::ColorType::Grayscale);
@@ -54,7 +54,7 @@ fn a_profile_or_text_that_unpacks_to_megabytes_is_passed_over() {
 }
 
 /// A progressive JPEG whose last scan comes `times` times.
-fn scans(times: usize) -> (RgbaImage, Vec<u8>) {
+pub(crate) fn scans(times: usize) -> (RgbaImage, Vec<u8>) {
     let picture = photo(64, 48);
     let mut compress = Compress::new(ColorSpace::JCS_RGB);
     compress.set_size(64, 48);

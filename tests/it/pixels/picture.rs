@@ -24,7 +24,7 @@ pub(super) fn photo(width: u32, height: u32) -> RgbaImage {
     })
 }
 
-pub(super) fn variant(format: Format, width: u32, height: u32) -> VariantSpec {
+pub(crate) fn variant(format: Format, width: u32, height: u32) -> VariantSpec {
     VariantSpec {
         format,
         width,
@@ -47,7 +47,7 @@ pub(super) fn engine() -> &'static Engine {
 }
 
 /// Everything that `variants` of `source` give, in their order.
-pub(super) fn render(source: &[u8], variants: &[VariantSpec]) -> Result<Vec<Rendered>, PipelineError> {
+pub(crate) fn render(source: &[u8], variants: &[VariantSpec]) -> Result<Vec<Rendered>, PipelineError> {
     let delivered = Mutex::new(vec![None; variants.len()]);
     engine().render(source, variants, &|| false, &|i, rendered| {
         let before = delivered.lock().expect("no panic")[i].replace(rendered);

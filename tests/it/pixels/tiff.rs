@@ -11,16 +11,16 @@ use super::picture::{assert_like, photo, render, show, variant};
 
 /// Tags by number, with their values; all are SHORT but those that hold offsets and sizes.
 #[derive(Clone)]
-pub(super) struct Tiff {
-    pub(super) tags: Vec<(u16, Vec<u32>)>,
+pub(crate) struct Tiff {
+    pub(crate) tags: Vec<(u16, Vec<u32>)>,
     /// Strips, or tiles if there is a tag for their width.
-    pub(super) chunks: Vec<Vec<u8>>,
-    pub(super) big_endian: bool,
+    pub(crate) chunks: Vec<Vec<u8>>,
+    pub(crate) big_endian: bool,
 }
 
 impl Tiff {
     /// One uncompressed strip.
-    pub(super) fn new(size: (u32, u32), photometric: u32, bits: u32, samples: u32, data: Vec<u8>) -> Self {
+    pub(crate) fn new(size: (u32, u32), photometric: u32, bits: u32, samples: u32, data: Vec<u8>) -> Self {
         let tags = vec![
             (256, vec![size.0]),
             (257, vec![size.1]),
@@ -32,17 +32,17 @@ impl Tiff {
         Self { tags, chunks: vec![data], big_endian: false }
     }
 
-    pub(super) fn with(mut self, tag: u16, values: &[u32]) -> Self {
+    pub(crate) fn with(mut self, tag: u16, values: &[u32]) -> Self {
         self.tags.retain(|(there, _)| *there != tag);
         self.tags.push((tag, values.to_vec()));
         self
     }
 
-    pub(super) fn in_chunks(self, chunks: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn in_chunks(self, chunks: Vec<Vec<u8>>) -> Self {
         Self { chunks, ..self }
     }
 
-    pub(super) fn file(&self) -> Vec<u8> {
+    pub(crate) fn file(&self) -> Vec<u8> {
         let tiled = self.tags.iter().any(|(tag, _)| *tag == 322);
         let (offsets, counts) = if tiled { (324, 325) } else { (273, 279) };
         let mut data = Vec::new();

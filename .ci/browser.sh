@@ -1,0 +1,33 @@
+#!/bin/sh
+# Installs what tests of browsers need and is missing: `browser.sh DIRECTORY`. Chromium comes from Debian, what drives it
+# goes into DIRECTORY/browser. Where either can't be had, it says so and succeeds: those tests then skip themselves.
+set -eu
+
+PLAYWRIGHT_CORE=1.65.1
+
+directory=$1/browser
+skip() {
+    echo "Browser tests will be skipped: $1"
+    exit 0
+}
+
+if ! command -v chromium >/dev/null; then
+    command -v apt-get >/dev/null || skip "there is no chromium, and no apt-get to install it with"
+    as_root=""
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || skip "there is no chromium, and no sudo to install it with"
+        as_root=sudo
+    fi
+    echo "Installing chromium"
+    $as_root apt-get update -qq || skip "Debian's packages can't be reached"
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium </dev/null ||
+        skip "chromium can't be installed"
+fi
+
+installed=$directory/node_modules/playwright-core/package.json
+if ! grep -q "\"version\": \"$PLAYWRIGHT_CORE\"" "$installed" 2>/dev/null; then
+    echo "Installing into $directory: playwright-core $PLAYWRIGHT_CORE"
+    mkdir -p "$directory"
+    npm install --prefix "$directory" --no-audit --no-fund --no-progress --loglevel=error \
+        "playwright-core@$PLAYWRIGHT_CORE" </dev/null || skip "playwright-core can't be installed"
+fi

@@ -1,0 +1,72 @@
+//! What fuzz targets may call of this room. Built for them alone.
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+use http::HeaderMap;
+use http::header::RANGE;
+use multer::Multipart;
+
+use super::body::{Intake, Pace};
+use super::files;
+use super::upload::header_bytes;
+use crate::job::{Stem, SubDir};
+
+/// A part of a body, read to its end.
+#[derive(Debug)]
+pub struct Part {
+    /// What its file name became.
+    pub stem: String,
+    /// Bytes of its content.
+    pub bytes: usize,
+}
+
+/// Reads a body that comes in these pieces as an upload does, up to the first eight parts; an error for one that
+/// an upload refuses.
+pub fn multipart(content_type: &str, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>, ()> {
+    let pace =
+        Pace { bytes_max: 1 << 20, grace: std::time::Duration::MAX / 4, bytes_per_sec_min: 1, overhead_max: 1 << 16 };
+    let body =
+        Body::from_stream(stream::iter(chunks.into_iter().map(|chunk| Ok::<_, std::io::Error>(Bytes::from(chunk)))));
+    let intake = Intake::new(body, pace);
+    let boundary = multer::parse_boundary(content_type).map_err(|_| ())?;
+    let mut parser = Multipart::new(intake.stream(), boundary);
+    let read = async {
+        let mut parts = Vec::new();
+        while let Some(mut part) = parser.next_field().await.map_err(|_| ())? {
+            if parts.len() == 8 || header_bytes(&part) > 8192 {
+                return Err(());
+            }
+            let mut bytes = 0;
+            let stem = Stem::of(part.file_name().unwrap_or_default()).to_string();
+            while let Some(chunk) = part.chunk().await.map_err(|_| ())? {
+                intake.used(chunk.len());
+                bytes += chunk.len();
+            }
+            parts.push(Part { stem, bytes });
+        }
+        Ok(parts)
+    };
+    block_on(read)
+}
+
+/// Directory and name behind `/files/`.
+pub fn file_path(path: &str) -> Option<(SubDir, String)> {
+    files::fuzz_path(path)
+}
+
+/// First and last byte of a `Range` that is answered with a part of a file of `bytes` bytes.
+pub fn range(value: &str, bytes: u64) -> Option<(u64, u64)> {
+    let mut headers = HeaderMap::new();
+    headers.insert(RANGE, value.parse().ok()?);
+    files::fuzz_range(&headers, bytes)
+}
+
+/// The body is all there, but the intake pauses between its pieces.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("INVARIANT: a runtime without I/O needs nothing")
+        .block_on(future)
+}

@@ -1,1 +1,0 @@
-//! Bombs, cut files, polyglots, malformed uploads, absurd claims.
