@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::Attempt;
-use place::Place;
+use place::{FileSystem, Place};
+
+use crate::failpoint::{Step, reached};
 
 /// An open database. All of it blocks: it belongs on a thread of its own or in `spawn_blocking`.
 #[derive(Debug)]
@@ -89,6 +91,11 @@ pub enum DatabaseError {
     },
 }
 
+/// Room that must be free before a database which ran out of it is opened again, besides what opening it takes: so
+/// much, or on a small file system a part of it.
+const ROOM_BYTES: u64 = 64 << 20;
+const ROOM_PART: u64 = 8;
+
 /// How long a handle that is just being dropped in this process may still hold sled's lock.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -113,10 +120,13 @@ impl Database {
         Ok(Opened { database: Self::create(place, lock)?, set_aside })
     }
 
-    /// How much space opening the database in `dir` takes after an unclean stop, for the copy that is made of it.
-    /// Nothing if an opening that was cut short has made the copy already.
-    pub fn bytes_to_open(dir: &Path) -> u64 {
-        Place::new(dir).bytes_to_copy()
+    /// Whether there is room to open the database in `dir` again, if it ran out of space: for the copy that is made of
+    /// it, and some to go on with. Yes where the system doesn't say.
+    pub fn has_room(dir: &Path) -> bool {
+        let place = Place::new(dir);
+        place.file_system().is_none_or(|FileSystem { total_bytes, free_bytes }| {
+            free_bytes >= room(total_bytes).saturating_add(place.bytes_to_copy())
+        })
     }
 
     /// The records of this name, made if they don't exist.
@@ -147,6 +157,7 @@ impl Database {
         drop(engine);
         if place::wait_for_lock(&file, RELEASE_PATIENCE) {
             file.sync_all().map_err(|source| place.io_error("syncing", source))?;
+            reached(Step::StopBeforeCleanNote);
             place.note_clean_stop()?;
         } else {
             tracing::warn!(database = %place.dir().display(), "records are still in use: not noted as closed well");
@@ -168,6 +179,7 @@ impl Database {
         let database = Self { file: place.open_file()?, engine, place, _lock: lock };
         database.sync()?;
         database.place.sync_directories()?;
+        reached(Step::DatabaseMade);
         // Last: a database without its companion is a first start that didn't finish; the reverse would be damage.
         database.place.write_uuid(&uuid)?;
         Ok(database)
@@ -178,6 +190,7 @@ fn open_existing(place: Place, lock: File) -> Result<Opened, DatabaseError> {
     let found = place.take_clean_stop()?;
     if !found.is_clean() {
         place.copy_as_found()?;
+        reached(Step::DatabaseCopied);
     }
     match engine::open_and_check(&place) {
         Err(Attempt::Failed(error)) => Err(error),
@@ -186,6 +199,7 @@ fn open_existing(place: Place, lock: File) -> Result<Opened, DatabaseError> {
             Ok(Opened { database: Database::create(place, lock)?, set_aside: Some(SetAside { path, why }) })
         }
         Ok(checked) => {
+            reached(Step::DatabaseChecked);
             let set_aside = match found.shortfall() {
                 Some(why) => Some(SetAside { path: place.keep_copy_as_damaged()?, why }),
                 None => place.keep_copy().map(|()| None)?,
@@ -194,5 +208,21 @@ fn open_existing(place: Place, lock: File) -> Result<Opened, DatabaseError> {
             let database = Database { file: place.open_file()?, engine, place, _lock: lock };
             Ok(Opened { database, set_aside })
         }
+    }
+}
+
+/// What must be left once the database is open, on a file system of this size.
+fn room(total_bytes: u64) -> u64 {
+    ROOM_BYTES.min(total_bytes / ROOM_PART)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_file_system_is_not_asked_for_more_than_it_has() {
+        assert_eq!(room(16 << 20), 2 << 20);
+        assert_eq!(room(1 << 40), ROOM_BYTES);
     }
 }

@@ -22,6 +22,7 @@ use crate::callback::{Courier, Outbox, SystemResolver};
 use crate::clock::{SharedClock, System};
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
+use crate::failpoint::{Step, reached};
 use crate::job::SpecLimits;
 use crate::pipeline::Engine;
 use crate::queue::sled::SledQueue;
@@ -95,9 +96,11 @@ impl App {
         make_dir(&config.storage.data_dir)?;
         make_dir(&config.storage.serve_dir)?;
         let Held { queue, vault, sealer, spool } = hold(&config, &clock).await?;
+        reached(Step::StartRecovered);
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(&config)?;
         reconcile(&spool, &*queue, Scope::AtStart).await?;
+        reached(Step::StartReconciled);
 
         let running = Running::default();
         let pixel_limits = pixel_limits(&config);
@@ -172,6 +175,7 @@ impl App {
         if let Err(error) = self.state.queue.drain_begins().await {
             warn!(%error, "can't note that the server is stopping");
         }
+        reached(Step::StopDraining);
         self.pool.drain(patience).await;
         self.stop_background.cancel();
         for task in self.background {

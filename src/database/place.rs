@@ -15,6 +15,14 @@ pub(super) struct Place {
     dir: PathBuf,
 }
 
+/// The file system that a database lies on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileSystem {
+    pub(super) total_bytes: u64,
+    /// Free for us.
+    pub(super) free_bytes: u64,
+}
+
 /// How the database was left.
 #[derive(Debug)]
 pub(super) enum Found {
@@ -187,6 +195,20 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
             Err(source) => Err(self.io_error("measuring", source)),
         }
+    }
+
+    /// What sled wrote down about how the database was made; none if it can't be read.
+    pub(super) fn read_conf(&self) -> Option<Vec<u8>> {
+        fs::read(self.dir.join("conf")).ok()
+    }
+
+    /// Where it lies, or will lie; none if the system doesn't say.
+    pub(super) fn file_system(&self) -> Option<FileSystem> {
+        let stat = rustix::fs::statvfs(&self.dir).or_else(|_| rustix::fs::statvfs(self.parent())).ok()?;
+        Some(FileSystem {
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
     }
 
     /// Makes the names of a new database's files durable.

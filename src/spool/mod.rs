@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
+use crate::failpoint::{Step, reached};
 use crate::job::{JobId, JobRecord};
 
 const ORIGINAL: &str = "original";
@@ -160,7 +161,10 @@ impl Spool {
 /// without its manifest.
 fn bury(dir: &Path, grave: &Path) -> Result<(), SpoolError> {
     match fs::rename(dir, grave) {
-        Ok(()) => fs::remove_dir_all(grave).attempt("delete", grave),
+        Ok(()) => {
+            reached(Step::SpoolBuried);
+            fs::remove_dir_all(grave).attempt("delete", grave)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(SpoolError::new("remove", dir, error)),
     }

@@ -14,7 +14,8 @@ impl<S: Store> Machine<S> {
         let mut reaped = Reaped::default();
         for id in self.schedule.expired(self.clock.elapsed(), limit) {
             let Some(mut stored) = read::stored_in(&*self.store, Table::Jobs, &id)? else {
-                tracing::error!(job = %id, "a leased job has no record");
+                self.put_away_if_unreadable(&id)?;
+                tracing::error!(job = %id, "a leased job has no record; it comes again from the spool");
                 self.schedule.remove(&id);
                 continue;
             };

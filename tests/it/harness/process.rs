@@ -84,7 +84,18 @@ impl Home {
 
     /// Starts a server and waits until it answers.
     pub(crate) async fn start(&self) -> Running {
-        let mut running = self.spawn(&[]);
+        self.start_with(&[]).await
+    }
+
+    /// The same with further variables of the environment.
+    pub(crate) async fn start_with(&self, further: &[(&str, &str)]) -> Running {
+        let mut running = self.spawn(further);
+        self.answers(&mut running).await;
+        running
+    }
+
+    /// Waits until a server that was spawned answers.
+    pub(crate) async fn answers(&self, running: &mut Running) {
         let started = Instant::now();
         while !running.is_healthy().await {
             let ended = running.child.try_wait().expect("its state");
@@ -92,7 +103,6 @@ impl Home {
             assert!(started.elapsed() < PATIENCE, "the server does not start:\n{}", self.terminal());
             breathe().await;
         }
-        running
     }
 }
 
@@ -123,6 +133,11 @@ impl Running {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended_already(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("its state")
     }
 
     /// Waits until it has ended: how.
