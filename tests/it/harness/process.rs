@@ -24,7 +24,12 @@ pub(crate) struct Home {
 impl Home {
     /// A home with the settings of `TestApp`, and these.
     pub(crate) fn new(settings: &[(&str, &str)]) -> Self {
-        let (dirs, addr) = (tempfile::tempdir().expect("a temporary directory"), reserve_port());
+        Self::below(&std::env::temp_dir(), settings)
+    }
+
+    /// The same in a directory of the test's choice.
+    pub(crate) fn below(parent: &Path, settings: &[(&str, &str)]) -> Self {
+        let (dirs, addr) = (tempfile::tempdir_in(parent).expect("a temporary directory"), reserve_port());
         let path = |name: &str| dirs.path().join(name).display().to_string();
         let mut all = vec![
             ("PIXERVE_ADDR".to_owned(), addr.to_string()),
@@ -66,8 +71,18 @@ impl Home {
 
     /// Starts a server, without waiting for it.
     pub(crate) fn spawn(&self, further: &[(&str, &str)]) -> Running {
+        self.run(Command::new(env!("CARGO_BIN_EXE_pixerve")), further)
+    }
+
+    /// The same, by a program that is given the server's binary as its last argument and becomes it.
+    pub(crate) fn spawn_by(&self, mut program: Command, further: &[(&str, &str)]) -> Running {
+        program.arg(env!("CARGO_BIN_EXE_pixerve"));
+        self.run(program, further)
+    }
+
+    fn run(&self, mut program: Command, further: &[(&str, &str)]) -> Running {
         let terminal = File::options().create(true).append(true).open(self.root().join("terminal")).expect("a file");
-        let child = Command::new(env!("CARGO_BIN_EXE_pixerve"))
+        let child = program
             .current_dir(self.root())
             .env_clear()
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
@@ -76,7 +91,7 @@ impl Home {
             .stdout(Stdio::null())
             .stderr(terminal)
             .spawn()
-            .expect("the binary starts");
+            .expect("the program starts");
         let mut api = Api::default();
         api.at(self.addr);
         Running { child, api }
@@ -113,7 +128,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    async fn is_healthy(&self) -> bool {
+    pub(crate) async fn is_healthy(&self) -> bool {
         let answer = self.request(reqwest::Method::GET, "/health").send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }

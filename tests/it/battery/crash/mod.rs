@@ -9,3 +9,4 @@
 
 mod failpoints;
 mod promise;
+mod strace;

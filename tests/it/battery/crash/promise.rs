@@ -70,9 +70,14 @@ impl Witness {
         self.accepted.len() - before
     }
 
-    /// How many were answered 200 so far.
-    pub(in crate::battery) fn accepted(&self) -> usize {
-        self.accepted.len()
+    /// Uploads until one is accepted: how long that took. A server that was in trouble must come back by itself.
+    pub(in crate::battery) async fn upload_until_accepted(&mut self, api: &Api) -> Duration {
+        let started = Instant::now();
+        while self.upload(api, 1).await == 0 {
+            assert!(started.elapsed() < PATIENCE, "no upload is taken any more: {}", self.home.log());
+            breathe().await;
+        }
+        started.elapsed()
     }
 
     /// Tries to cancel what was accepted last. Its server may die of it.
