@@ -5,27 +5,32 @@
 //! needs an `fdatasync` on a handle of ours. sled's asynchronous flush can hang under load: it is never used.
 //!
 //! Beside the directory `<dir>` live `<dir>.lock` (held while open), `<dir>.uuid` (what must be found inside again),
-//! `<dir>.clean` (how large the file was at the last clean stop), `<dir>.copy` (as it was found after the last unclean
+//! `<dir>.synced` (which of its syncs must be found inside), `<dir>.clean` (how large the file was at the last clean stop), `<dir>.copy` (as it was found after the last unclean
 //! stop) and `<dir>.damaged-<n>` (set aside, never deleted).
 
 mod compact;
 mod engine;
 mod place;
 mod segments;
+mod syncs;
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::Attempt;
 use place::{FileSystem, Place};
+use syncs::Syncs;
 
 use crate::failpoint::{Step, reached};
 
 /// An open database. All of it blocks: it belongs on a thread of its own or in `spawn_blocking`.
 #[derive(Debug)]
 pub struct Database {
+    /// Which sync was the last, inside and beside it. Declared first: it holds records.
+    syncs: Mutex<Syncs>,
     engine: sled::Db,
     /// Our own handle of sled's file, for the `fdatasync` that sled leaves out.
     file: File,
@@ -142,8 +147,13 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::StorageFull`] stays until the database is dropped and opened again.
     pub fn sync(&self) -> Result<(), DatabaseError> {
+        // One after the other, so that what is noted beside never runs ahead of what is inside.
+        let mut syncs = self.syncs.lock().unwrap_or_else(PoisonError::into_inner);
+        syncs.note_inside().map_err(|source| self.place.engine_error("writing to", source))?;
         self.engine.flush().map_err(|source| self.place.engine_error("flushing", source))?;
-        self.file.sync_data().map_err(|source| self.place.io_error("syncing", source))
+        self.file.sync_data().map_err(|source| self.place.io_error("syncing", source))?;
+        syncs.note_beside();
+        Ok(())
     }
 
     /// Closes it, and notes that it was closed well. Without this the next opening takes a copy first.
@@ -153,7 +163,8 @@ impl Database {
     /// As for [`Database::sync`].
     pub fn close(self) -> Result<(), DatabaseError> {
         self.sync()?;
-        let Self { engine, file, place, _lock } = self;
+        let Self { syncs, engine, file, place, _lock } = self;
+        drop(syncs);
         drop(engine);
         if place::wait_for_lock(&file, RELEASE_PATIENCE) {
             file.sync_all().map_err(|source| place.io_error("syncing", source))?;
@@ -167,6 +178,7 @@ impl Database {
 
     fn create(place: Place, lock: File) -> Result<Self, DatabaseError> {
         place.forget_uuid()?;
+        place.forget_synced()?;
         let engine = match engine::open(&place) {
             Ok(engine) => engine,
             Err(Attempt::Failed(error)) => return Err(error),
@@ -176,13 +188,18 @@ impl Database {
             }
         };
         let uuid = engine::mark(&engine, &place)?;
-        let database = Self { file: place.open_file()?, engine, place, _lock: lock };
+        let database = Self::assemble(engine, place, lock)?;
         database.sync()?;
         database.place.sync_directories()?;
         reached(Step::DatabaseMade);
         // Last: a database without its companion is a first start that didn't finish; the reverse would be damage.
         database.place.write_uuid(&uuid)?;
         Ok(database)
+    }
+
+    fn assemble(engine: sled::Db, place: Place, lock: File) -> Result<Self, DatabaseError> {
+        let (syncs, file) = (Mutex::new(Syncs::open(&engine, &place)?), place.open_file()?);
+        Ok(Self { syncs, engine, file, place, _lock: lock })
     }
 }
 
@@ -200,13 +217,16 @@ fn open_existing(place: Place, lock: File) -> Result<Opened, DatabaseError> {
         }
         Ok(checked) => {
             reached(Step::DatabaseChecked);
-            let set_aside = match found.shortfall() {
-                Some(why) => Some(SetAside { path: place.keep_copy_as_damaged()?, why }),
+            let missing = syncs::missing(&checked.engine, &place)?;
+            let set_aside = match missing.or(found.shortfall()) {
+                Some(why) => {
+                    place.copy_as_found()?;
+                    Some(SetAside { path: place.keep_copy_as_damaged()?, why })
+                }
                 None => place.keep_copy().map(|()| None)?,
             };
             let engine = compact::if_bloated(checked, &place)?;
-            let database = Database { file: place.open_file()?, engine, place, _lock: lock };
-            Ok(Opened { database, set_aside })
+            Ok(Opened { database: Database::assemble(engine, place, lock)?, set_aside })
         }
     }
 }

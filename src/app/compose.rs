@@ -33,7 +33,10 @@ use crate::spool::{Spool, SpoolError};
 use crate::vault::{self, Sealer, SealingKeysError, Vault, VaultError};
 use crate::version::VERSION;
 use crate::worker::sandbox::{Sandbox, SandboxMode, SandboxSettings};
-use crate::worker::{Pool, ReconcileError, Renderer, Rescuer, Scope, StartedPool, Stores, WorkerContext, reconcile};
+use crate::worker::{
+    Pool, ReconcileError, Renderer, Rescuer, Scope, StartedPool, Stores, WorkerContext, forget_what_had_ended,
+    reconcile,
+};
 use crate::writer::{DirectServe, WriteError};
 
 /// Why the server didn't start: what was attempted, on what, and what to do.
@@ -95,10 +98,13 @@ impl App {
         let clock: SharedClock = Arc::new(System::new());
         make_dir(&config.storage.data_dir)?;
         make_dir(&config.storage.serve_dir)?;
-        let Held { queue, vault, sealer, spool } = hold(&config, &clock).await?;
+        let Held { queue, is_older, vault, sealer, spool } = hold(&config, &clock).await?;
         reached(Step::StartRecovered);
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(&config)?;
+        if is_older {
+            forget_what_had_ended(&spool, &*queue).await?;
+        }
         reconcile(&spool, &*queue, Scope::AtStart).await?;
         reached(Step::StartReconciled);
 
@@ -226,6 +232,8 @@ async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Resul
 /// What holds things across restarts.
 struct Held {
     queue: Arc<dyn JobQueue>,
+    /// Something that the queue knew is lost.
+    is_older: bool,
     vault: Arc<Vault>,
     sealer: Arc<Sealer>,
     spool: Spool,
@@ -241,14 +249,17 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
         for set_aside in queue.set_aside() {
             error!(
                 path = %set_aside.path.display(), why = set_aside.why,
-                "THE QUEUE'S DATABASE WAS DAMAGED and has been set aside; a new one begins. Accepted uploads that had not \
-                 ended are queued again from the spool; the records of ended jobs are lost"
+                "THE QUEUE'S DATABASE WAS DAMAGED and has been set aside; accepted uploads that had not ended are \
+                 queued again from the spool; records of ended jobs are lost, all or some of them"
             );
         }
         let sealer = Arc::new(Sealer::open(&data_dir.join(SEALING_KEYS))?);
         let vault::Opened { vault, set_aside, unreadable } = Vault::open(&data_dir, Arc::clone(&sealer), clock)?;
         for access_key in unreadable {
-            error!(access_key, "this registration can't be unsealed: damaged, or its sealing key is gone; register it again");
+            error!(
+                access_key,
+                "this registration can't be unsealed: damaged, or its sealing key is gone; register it again"
+            );
         }
         if let Some(set_aside) = set_aside {
             error!(
@@ -257,7 +268,8 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
             );
         }
         let spool = Spool::open(&data_dir)?;
-        Ok(Held { queue: Arc::new(queue), vault: Arc::new(vault), sealer, spool })
+        let is_older = !queue.set_aside().is_empty();
+        Ok(Held { queue: Arc::new(queue), is_older, vault: Arc::new(vault), sealer, spool })
     })
     .await?
 }

@@ -11,7 +11,7 @@ use super::{DatabaseError, RELEASE_PATIENCE};
 const CACHE_BYTES: u64 = 64 << 20;
 const FLUSH_EVERY_MS: u64 = 500;
 
-const META: &str = "meta";
+pub(super) const META: &str = "meta";
 const UUID: &str = "db_uuid";
 
 /// Why an opening came to nothing.

@@ -240,7 +240,7 @@ impl Place {
         self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
-    fn beside(&self, suffix: &str) -> PathBuf {
+    pub(super) fn beside(&self, suffix: &str) -> PathBuf {
         let mut name = OsString::from(&self.dir);
         name.push(".");
         name.push(suffix);
@@ -284,7 +284,7 @@ impl Place {
         write().map_err(|source| self.io_error("writing a companion of", source))
     }
 
-    fn remove_beside(&self, suffix: &str) -> Result<(), DatabaseError> {
+    pub(super) fn remove_beside(&self, suffix: &str) -> Result<(), DatabaseError> {
         match fs::remove_file(self.beside(suffix)).and_then(|()| sync_dir(self.parent())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.map_err(|source| self.io_error("removing a companion of", source)),

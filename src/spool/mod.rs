@@ -133,6 +133,12 @@ impl Spool {
         blocking(move || File::open(&path).attempt("open", &path)).await
     }
 
+    /// Whether it holds anything of this job.
+    pub async fn holds(&self, id: JobId) -> Result<bool, SpoolError> {
+        let dir = self.job_dir(id);
+        blocking(move || dir.try_exists().attempt("look for", &dir)).await
+    }
+
     /// What this job has written so far, ready to take more.
     pub async fn journal(&self, id: JobId) -> Result<Journal, SpoolError> {
         let path = self.job_dir(id).join(STORED);
@@ -163,11 +169,22 @@ fn bury(dir: &Path, grave: &Path) -> Result<(), SpoolError> {
     match fs::rename(dir, grave) {
         Ok(()) => {
             reached(Step::SpoolBuried);
-            fs::remove_dir_all(grave).attempt("delete", grave)
+            delete(grave).attempt("delete", grave)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(SpoolError::new("remove", dir, error)),
     }
+}
+
+/// Deletes an entry, which takes no descriptor: there may be none to be had.
+fn delete(dir: &Path) -> io::Result<()> {
+    for name in [ORIGINAL, MANIFEST, STORED] {
+        match fs::remove_file(dir.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::remove_dir(dir)
 }
 
 fn read_entries(jobs: &Path) -> Result<Vec<Entry>, SpoolError> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{Attempt, MANIFEST, ORIGINAL, SpoolError, blocking, sync_dir};
+use super::{Attempt, MANIFEST, ORIGINAL, SpoolError, blocking, delete, sync_dir};
 use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, ContentHasher, JobRecord};
 
@@ -160,7 +160,7 @@ impl Drop for Incoming {
         }
         let dir = std::mem::take(&mut self.dir);
         let delete = move || {
-            if let Err(error) = fs::remove_dir_all(&dir) {
+            if let Err(error) = delete(&dir) {
                 tracing::warn!(dir = %dir.display(), %error, "a refused upload could not be deleted; the next start will");
             }
         };

@@ -78,7 +78,13 @@ async fn die_at(step: Step, passed: u32) -> (bool, Kept) {
         When::Stop => server.terminate(),
     }
     let reached = if passed == 0 {
-        assert_eq!(server.exited().await.signal(), Some(Signal::ABORT.as_raw()), "{} is not come by: {}", step.name(), witness.home.terminal());
+        assert_eq!(
+            server.exited().await.signal(),
+            Some(Signal::ABORT.as_raw()),
+            "{} is not come by: {}",
+            step.name(),
+            witness.home.terminal()
+        );
         true
     } else {
         witness.dies_before_it_is_idle(&mut server).await

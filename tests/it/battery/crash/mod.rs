@@ -7,6 +7,9 @@
 //! kill their child (`sandbox/deaths.rs`), a server's death that is blamed on a job (`restart/blamed.rs`), the database
 //! room by itself (`queue/database.rs`).
 
+mod clock;
+mod damage;
 mod failpoints;
-mod promise;
+mod power;
+pub(super) mod promise;
 mod strace;

@@ -8,6 +8,7 @@ use pixerve::job::ContentHash;
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -22,11 +23,15 @@ use crate::harness::token::Claims;
 pub(in crate::battery) struct Witness {
     pub(in crate::battery) home: Home,
     receiver: Receiver,
+    /// Jobs whose callback came.
+    called: Mutex<HashSet<String>>,
     /// The answers to uploads that were answered 200.
     accepted: Vec<Value>,
     /// Jobs that somebody tried to cancel: these may have been cancelled.
     cancelling: HashSet<String>,
     pictures: u32,
+    /// How often which status was the answer to an upload; 0 for none at all.
+    pub(in crate::battery) answers: BTreeMap<u16, usize>,
 }
 
 /// What was found to be true.
@@ -52,7 +57,15 @@ impl Witness {
 
     pub(in crate::battery) async fn at(home: Home) -> Self {
         let receiver = Receiver::start().await;
-        Self { home, receiver, accepted: Vec::new(), cancelling: HashSet::new(), pictures: 0 }
+        Self {
+            home,
+            receiver,
+            called: Mutex::default(),
+            accepted: Vec::new(),
+            cancelling: HashSet::new(),
+            pictures: 0,
+            answers: BTreeMap::new(),
+        }
     }
 
     /// Uploads so many pictures at once: those that were answered 200 are to be held to. Whatever else the server says
@@ -65,7 +78,9 @@ impl Witness {
         self.pictures += count;
         let before = self.accepted.len();
         while let Some(answer) = uploads.join_next().await {
-            self.accepted.extend(answer.expect("an upload doesn't panic"));
+            let (status, answer) = answer.expect("an upload doesn't panic");
+            *self.answers.entry(status).or_default() += 1;
+            self.accepted.extend(answer);
         }
         self.accepted.len() - before
     }
@@ -135,7 +150,8 @@ impl Witness {
         let stored: BTreeSet<_> = files_below(&self.home.serve_dir()).into_iter().collect();
         assert_eq!(stored, named, "the serve directory holds what the records name, and nothing else");
         self.assert_nothing_half_done();
-        self.assert_called_back(server, by_id.keys()).await;
+        let owes = |record: &&Value| record["job_data"].to_string().contains("completionCallback");
+        self.assert_called_back(records.iter().filter(owes)).await;
         Kept { accepted: self.accepted.len(), records: records.len(), files: named.len() }
     }
 
@@ -153,7 +169,8 @@ impl Witness {
 
     /// What the record says of a file is so: its path below the serve directory.
     fn assert_whole(&self, file: &Value) -> String {
-        let path = format!("crash/{}", file["name"].as_str().expect("a name"));
+        let location = file["stored"][0]["location"].as_str().expect("a place");
+        let path = location.strip_prefix("/files/").expect("below the serve directory").to_owned();
         let bytes = std::fs::read(self.home.serve_dir().join(&path)).unwrap_or_else(|e| panic!("{path}: {e}"));
         assert_eq!(file["sha256"], ContentHash::of(&bytes).to_string(), "{path}");
         assert_eq!(file["bytes"], bytes.len(), "{path}");
@@ -174,20 +191,23 @@ impl Witness {
 
     fn assert_nothing_half_done(&self) {
         let data = files_below(&self.home.data_dir());
-        let half = |name: &&String| name.contains(".partial") || name.contains(".opening") || name.contains(".generating");
+        let half =
+            |name: &&String| name.contains(".partial") || name.contains(".opening") || name.contains(".generating");
         assert_eq!(data.iter().find(half), None, "half-done work is left: {data:?}");
     }
 
-    async fn assert_called_back(&self, server: &Running, ids: impl Iterator<Item = &String>) {
-        let mut owed: HashSet<_> = ids.cloned().collect();
-        for status in self.cancelled(server).await {
-            owed.remove(status["job_id"].as_str().expect("an id"));
-        }
+    /// A cancelled job calls nobody: its status has no `job_data`.
+    async fn assert_called_back<'a>(&self, owing: impl Iterator<Item = &'a Value>) {
+        let mut owed: HashSet<_> = owing.map(|record| record["job_id"].as_str().expect("an id").to_owned()).collect();
+        let mut called = self.called.lock().await;
+        owed.retain(|id| !called.contains(id));
         while !owed.is_empty() {
             let call = self.receiver.call().await;
             assert_eq!(call.body["status"], "completed", "{}", call.body);
             assert_eq!(call.headers["webhook-id"], call.body["job_id"].as_str().expect("an id"));
-            owed.remove(call.body["job_id"].as_str().expect("an id"));
+            let id = call.body["job_id"].as_str().expect("an id");
+            owed.remove(id);
+            called.insert(id.to_owned());
         }
     }
 
@@ -196,8 +216,8 @@ impl Witness {
     }
 }
 
-/// One upload: its answer, if that is a 200.
-async fn upload(api: Api, seed: u32, callback: String) -> Option<Value> {
+/// One upload: its status, if it came to one, and what a 200 says.
+async fn upload(api: Api, seed: u32, callback: String) -> (u16, Option<Value>) {
     let job = json!({
         "directHost": true, "subDir": "crash", "keepOriginal": true, "completionCallback": callback,
         "formats": { "jpg": { "sizes": [[32], [16]] }, "webp": { "sizes": [[24, 0]] } }
@@ -205,8 +225,9 @@ async fn upload(api: Api, seed: u32, callback: String) -> Option<Value> {
     let picture = Part::bytes(jpeg(48, 40, seed)).file_name("a.jpg");
     let token = Claims::of("crash").job(job).sign();
     let request = api.request(Method::POST, "/upload").bearer_auth(token).multipart(Form::new().part("file", picture));
-    let answer = request.timeout(Duration::from_secs(60)).send().await.ok()?;
-    if answer.status() == 200 { answer.json().await.ok() } else { None }
+    let Ok(answer) = request.timeout(Duration::from_secs(60)).send().await else { return (0, None) };
+    let status = answer.status().as_u16();
+    (status, if status == 200 { answer.json().await.ok() } else { None })
 }
 
 /// Every record there is of an ended job.
