@@ -98,6 +98,7 @@ impl App {
         let clock: SharedClock = Arc::new(System::new());
         make_dir(&config.storage.data_dir)?;
         make_dir(&config.storage.serve_dir)?;
+        warn_of_small_disk(&config);
         let Held { queue, is_older, vault, sealer, spool } = hold(&config, &clock).await?;
         reached(Step::StartRecovered);
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
@@ -272,6 +273,20 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
         Ok(Held { queue: Arc::new(queue), is_older, vault: Arc::new(vault), sealer, spool })
     })
     .await?
+}
+
+/// A disk that can't have so much free space takes no upload, ever: better to hear of it at once.
+fn warn_of_small_disk(config: &Config) {
+    let (dir, floor) = (&config.storage.data_dir, config.storage.free_disk_min);
+    let Ok(stat) = rustix::fs::statvfs(dir) else { return };
+    let total = stat.f_blocks.saturating_mul(stat.f_frsize);
+    if total <= floor {
+        warn!(
+            dir = %dir.display(), total_bytes = total, floor_bytes = floor,
+            "the disk of the data directory is smaller than the free space to keep there: every upload will be refused; \
+             PIXERVE_STORAGE_FREE_DISK_MIN lowers that"
+        );
+    }
 }
 
 fn make_dir(path: &Path) -> Result<(), StartError> {

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use super::DatabaseError;
 
+/// How long the lock of a process that has just ended may still be held.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The directory, and the names derived from it.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
@@ -66,10 +69,16 @@ impl Place {
         fs::create_dir_all(self.parent()).map_err(|source| self.io_error("making the directory of", source))?;
         let open = OpenOptions::new().create(true).truncate(false).write(true).open(self.beside("lock"));
         let lock = open.map_err(|source| self.io_error("opening the lock of", source))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => Err(DatabaseError::AlreadyRunning { path: self.dir.clone() }),
-            Err(TryLockError::Error(source)) => Err(self.io_error("locking", source)),
+        // A server that was killed while it started a child leaves the lock to that child, until it has become what it is
+        // to be.
+        let locked = until(LOCK_PATIENCE, || match lock.try_lock() {
+            Ok(()) => Some(Ok(())),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Error(source)) => Some(Err(self.io_error("locking", source))),
+        });
+        match locked {
+            Some(locked) => locked.map(|()| lock),
+            None => Err(DatabaseError::AlreadyRunning { path: self.dir.clone() }),
         }
     }
 

@@ -105,11 +105,13 @@ async fn a_disk_that_fills_at_every_stage_costs_nothing_that_was_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_of_16_mib_takes_two_hundred_jobs_one_after_the_other() {
+#[ignore = "long: make battery"]
+async fn a_disk_of_16_mib_takes_a_thousand_jobs_one_after_the_other() {
+    const JOBS: usize = 1000;
     let Some(mount) = Mount::tmpfs(16) else { return };
     let (mut witness, server) = on_small_disk(&mount, "1 MiB").await;
     let mut accepted = 0;
-    while accepted < 200 {
+    while accepted < JOBS {
         accepted += witness.upload(&server, 20).await;
         while !files_below(&witness.home.data_dir().join("spool")).is_empty() {
             breathe().await;
@@ -191,6 +193,7 @@ fn blank(width: u32, height: u32) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: make battery"]
 async fn with_512_mib_a_child_may_die_and_the_server_does_not() {
     let mut witness = Witness::new(&[
         ("PIXERVE_MAX_WORKERS", "2"),

@@ -12,4 +12,5 @@ mod damage;
 mod failpoints;
 mod power;
 pub(super) mod promise;
+mod stop;
 mod strace;

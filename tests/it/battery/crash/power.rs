@@ -23,13 +23,21 @@ async fn cuts(count: u32) -> Option<Kept> {
     let mut all = Kept::default();
     for cut in 0..count {
         let server = witness.home.start().await;
-        let moment = Instant::now() + Duration::from_millis(u64::from(getrandom::u32().expect("randomness") % 400));
-        witness.upload(&server, UPLOADS).await;
-        // In every other life nothing is given time to settle.
-        while cut % 2 == 1 && Instant::now() < moment {
-            breathe().await;
-        }
-        if !mount.lose_power() {
+        let moment = Duration::from_millis(u64::from(getrandom::u32().expect("randomness") % 400));
+        // In the midst of uploads, or when all of them were answered and most are being worked off. What is answered
+        // after the cut was durable before: no sync succeeds any more.
+        let lost = if cut % 2 == 0 {
+            let (_, lost) = tokio::join!(witness.upload(&server, UPLOADS), async {
+                wait(moment / 4).await;
+                mount.lose_power()
+            });
+            lost
+        } else {
+            witness.upload(&server, UPLOADS).await;
+            wait(moment).await;
+            mount.lose_power()
+        };
+        if !lost {
             return None;
         }
         server.kill();
@@ -40,6 +48,14 @@ async fn cuts(count: u32) -> Option<Kept> {
     }
     drop(witness);
     Some(all)
+}
+
+/// The moment is the test.
+async fn wait(moment: Duration) {
+    let started = Instant::now();
+    while started.elapsed() < moment {
+        breathe().await;
+    }
 }
 
 fn report(cuts: u32, kept: Option<Kept>) {
