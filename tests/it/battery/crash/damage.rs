@@ -114,7 +114,9 @@ fn change(path: &Path, at: u64, bytes: u64, change: impl Fn(u8) -> u8) {
     let mut part = Vec::new();
     file.seek(SeekFrom::Start(at)).expect("it has so many bytes");
     Read::by_ref(&mut file).take(bytes).read_to_end(&mut part).expect("it reads");
-    part.iter_mut().for_each(|byte| *byte = change(*byte));
+    for byte in &mut part {
+        *byte = change(*byte);
+    }
     file.seek(SeekFrom::Start(at)).and_then(|_| file.write_all(&part)).expect("it writes");
 }
 

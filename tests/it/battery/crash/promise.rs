@@ -110,10 +110,10 @@ impl Witness {
         const CALLBACKS_COME_WITHIN: Duration = Duration::from_secs(2);
         let mut idle_since = None;
         while server.ended_already().is_none() {
-            if files_below(&self.spool()).is_empty() {
-                if idle_since.get_or_insert_with(Instant::now).elapsed() > CALLBACKS_COME_WITHIN {
-                    return false;
-                }
+            if files_below(&self.spool()).is_empty()
+                && idle_since.get_or_insert_with(Instant::now).elapsed() > CALLBACKS_COME_WITHIN
+            {
+                return false;
             }
             breathe().await;
         }
@@ -225,7 +225,7 @@ async fn upload(api: Api, seed: u32, callback: String) -> (u16, Option<Value>) {
     let picture = Part::bytes(jpeg(48, 40, seed)).file_name("a.jpg");
     let token = Claims::of("crash").job(job).sign();
     let request = api.request(Method::POST, "/upload").bearer_auth(token).multipart(Form::new().part("file", picture));
-    let Ok(answer) = request.timeout(Duration::from_secs(60)).send().await else { return (0, None) };
+    let Ok(answer) = request.timeout(Duration::from_mins(1)).send().await else { return (0, None) };
     let status = answer.status().as_u16();
     (status, if status == 200 { answer.json().await.ok() } else { None })
 }

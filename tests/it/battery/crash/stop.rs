@@ -23,7 +23,7 @@ async fn sigterm_in_the_midst_of_thirty_jobs_loses_none_and_exits_0() {
     let asked = Instant::now();
     assert_eq!(server.exited().await.code(), Some(0), "{}", witness.home.terminal());
     let took = asked.elapsed();
-    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert!(took < Duration::from_mins(1), "{took:?}");
     let log = witness.home.log();
     let (ended, put_back) = (log.matches(" completed files=").count(), log.matches("put back").count());
     let server = witness.home.start().await;
