@@ -5,25 +5,32 @@
 //! needs an `fdatasync` on a handle of ours. sled's asynchronous flush can hang under load: it is never used.
 //!
 //! Beside the directory `<dir>` live `<dir>.lock` (held while open), `<dir>.uuid` (what must be found inside again),
-//! `<dir>.clean` (how large the file was at the last clean stop), `<dir>.copy` (as it was found after the last unclean
+//! `<dir>.synced` (which of its syncs must be found inside), `<dir>.clean` (how large the file was at the last clean stop), `<dir>.copy` (as it was found after the last unclean
 //! stop) and `<dir>.damaged-<n>` (set aside, never deleted).
 
 mod compact;
 mod engine;
 mod place;
 mod segments;
+mod syncs;
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::Attempt;
-use place::Place;
+use place::{FileSystem, Place};
+use syncs::Syncs;
+
+use crate::failpoint::{Step, reached};
 
 /// An open database. All of it blocks: it belongs on a thread of its own or in `spawn_blocking`.
 #[derive(Debug)]
 pub struct Database {
+    /// Which sync was the last, inside and beside it. Declared first: it holds records.
+    syncs: Mutex<Syncs>,
     engine: sled::Db,
     /// Our own handle of sled's file, for the `fdatasync` that sled leaves out.
     file: File,
@@ -89,6 +96,11 @@ pub enum DatabaseError {
     },
 }
 
+/// Room that must be free before a database which ran out of it is opened again, besides what opening it takes: so
+/// much, or on a small file system a part of it.
+const ROOM_BYTES: u64 = 64 << 20;
+const ROOM_PART: u64 = 8;
+
 /// How long a handle that is just being dropped in this process may still hold sled's lock.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -113,10 +125,13 @@ impl Database {
         Ok(Opened { database: Self::create(place, lock)?, set_aside })
     }
 
-    /// How much space opening the database in `dir` takes after an unclean stop, for the copy that is made of it.
-    /// Nothing if an opening that was cut short has made the copy already.
-    pub fn bytes_to_open(dir: &Path) -> u64 {
-        Place::new(dir).bytes_to_copy()
+    /// Whether there is room to open the database in `dir` again, if it ran out of space: for the copy that is made of
+    /// it, and some to go on with. Yes where the system doesn't say.
+    pub fn has_room(dir: &Path) -> bool {
+        let place = Place::new(dir);
+        place.file_system().is_none_or(|FileSystem { total_bytes, free_bytes }| {
+            free_bytes >= room(total_bytes).saturating_add(place.bytes_to_copy())
+        })
     }
 
     /// The records of this name, made if they don't exist.
@@ -132,8 +147,13 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::StorageFull`] stays until the database is dropped and opened again.
     pub fn sync(&self) -> Result<(), DatabaseError> {
+        // One after the other, so that what is noted beside never runs ahead of what is inside.
+        let mut syncs = self.syncs.lock().unwrap_or_else(PoisonError::into_inner);
+        syncs.note_inside().map_err(|source| self.place.engine_error("writing to", source))?;
         self.engine.flush().map_err(|source| self.place.engine_error("flushing", source))?;
-        self.file.sync_data().map_err(|source| self.place.io_error("syncing", source))
+        self.file.sync_data().map_err(|source| self.place.io_error("syncing", source))?;
+        syncs.note_beside();
+        Ok(())
     }
 
     /// Closes it, and notes that it was closed well. Without this the next opening takes a copy first.
@@ -143,10 +163,12 @@ impl Database {
     /// As for [`Database::sync`].
     pub fn close(self) -> Result<(), DatabaseError> {
         self.sync()?;
-        let Self { engine, file, place, _lock } = self;
+        let Self { syncs, engine, file, place, _lock } = self;
+        drop(syncs);
         drop(engine);
         if place::wait_for_lock(&file, RELEASE_PATIENCE) {
             file.sync_all().map_err(|source| place.io_error("syncing", source))?;
+            reached(Step::StopBeforeCleanNote);
             place.note_clean_stop()?;
         } else {
             tracing::warn!(database = %place.dir().display(), "records are still in use: not noted as closed well");
@@ -156,6 +178,7 @@ impl Database {
 
     fn create(place: Place, lock: File) -> Result<Self, DatabaseError> {
         place.forget_uuid()?;
+        place.forget_synced()?;
         let engine = match engine::open(&place) {
             Ok(engine) => engine,
             Err(Attempt::Failed(error)) => return Err(error),
@@ -165,12 +188,18 @@ impl Database {
             }
         };
         let uuid = engine::mark(&engine, &place)?;
-        let database = Self { file: place.open_file()?, engine, place, _lock: lock };
+        let database = Self::assemble(engine, place, lock)?;
         database.sync()?;
         database.place.sync_directories()?;
+        reached(Step::DatabaseMade);
         // Last: a database without its companion is a first start that didn't finish; the reverse would be damage.
         database.place.write_uuid(&uuid)?;
         Ok(database)
+    }
+
+    fn assemble(engine: sled::Db, place: Place, lock: File) -> Result<Self, DatabaseError> {
+        let (syncs, file) = (Mutex::new(Syncs::open(&engine, &place)?), place.open_file()?);
+        Ok(Self { syncs, engine, file, place, _lock: lock })
     }
 }
 
@@ -178,6 +207,7 @@ fn open_existing(place: Place, lock: File) -> Result<Opened, DatabaseError> {
     let found = place.take_clean_stop()?;
     if !found.is_clean() {
         place.copy_as_found()?;
+        reached(Step::DatabaseCopied);
     }
     match engine::open_and_check(&place) {
         Err(Attempt::Failed(error)) => Err(error),
@@ -186,13 +216,33 @@ fn open_existing(place: Place, lock: File) -> Result<Opened, DatabaseError> {
             Ok(Opened { database: Database::create(place, lock)?, set_aside: Some(SetAside { path, why }) })
         }
         Ok(checked) => {
-            let set_aside = match found.shortfall() {
-                Some(why) => Some(SetAside { path: place.keep_copy_as_damaged()?, why }),
+            reached(Step::DatabaseChecked);
+            let missing = syncs::missing(&checked.engine, &place)?;
+            let set_aside = match missing.or(found.shortfall()) {
+                Some(why) => {
+                    place.copy_as_found()?;
+                    Some(SetAside { path: place.keep_copy_as_damaged()?, why })
+                }
                 None => place.keep_copy().map(|()| None)?,
             };
             let engine = compact::if_bloated(checked, &place)?;
-            let database = Database { file: place.open_file()?, engine, place, _lock: lock };
-            Ok(Opened { database, set_aside })
+            Ok(Opened { database: Database::assemble(engine, place, lock)?, set_aside })
         }
+    }
+}
+
+/// What must be left once the database is open, on a file system of this size.
+fn room(total_bytes: u64) -> u64 {
+    ROOM_BYTES.min(total_bytes / ROOM_PART)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_file_system_is_not_asked_for_more_than_it_has() {
+        assert_eq!(room(16 << 20), 2 << 20);
+        assert_eq!(room(1 << 40), ROOM_BYTES);
     }
 }

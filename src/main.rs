@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use pixerve::app::{self, ServeOptions, TokenOptions};
 use pixerve::config::{Config, ConfigErrors, Warning};
+use pixerve::failpoint;
 use pixerve::telemetry::{self, TelemetryError};
 use pixerve::version::VERSION_LINE;
 use pixerve::worker::sandbox;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     }
     // What whoever started us left open is none of our children's business. Our own descriptors never are.
     close_fds::set_fds_cloexec(3, &[]);
+    failpoint::arm();
     let cli = Cli::parse();
     match run(cli) {
         Ok(code) => code,

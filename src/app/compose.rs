@@ -22,6 +22,7 @@ use crate::callback::{Courier, Outbox, SystemResolver};
 use crate::clock::{SharedClock, System};
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
+use crate::failpoint::{Step, reached};
 use crate::job::SpecLimits;
 use crate::pipeline::Engine;
 use crate::queue::sled::SledQueue;
@@ -32,7 +33,10 @@ use crate::spool::{Spool, SpoolError};
 use crate::vault::{self, Sealer, SealingKeysError, Vault, VaultError};
 use crate::version::VERSION;
 use crate::worker::sandbox::{Sandbox, SandboxMode, SandboxSettings};
-use crate::worker::{Pool, ReconcileError, Renderer, Rescuer, Scope, StartedPool, Stores, WorkerContext, reconcile};
+use crate::worker::{
+    Pool, ReconcileError, Renderer, Rescuer, Scope, StartedPool, Stores, WorkerContext, forget_what_had_ended,
+    reconcile,
+};
 use crate::writer::{DirectServe, WriteError};
 
 /// Why the server didn't start: what was attempted, on what, and what to do.
@@ -94,10 +98,16 @@ impl App {
         let clock: SharedClock = Arc::new(System::new());
         make_dir(&config.storage.data_dir)?;
         make_dir(&config.storage.serve_dir)?;
-        let Held { queue, vault, sealer, spool } = hold(&config, &clock).await?;
+        warn_of_small_disk(&config);
+        let Held { queue, is_older, vault, sealer, spool } = hold(&config, &clock).await?;
+        reached(Step::StartRecovered);
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(&config)?;
+        if is_older {
+            forget_what_had_ended(&spool, &*queue).await?;
+        }
         reconcile(&spool, &*queue, Scope::AtStart).await?;
+        reached(Step::StartReconciled);
 
         let running = Running::default();
         let pixel_limits = pixel_limits(&config);
@@ -172,6 +182,7 @@ impl App {
         if let Err(error) = self.state.queue.drain_begins().await {
             warn!(%error, "can't note that the server is stopping");
         }
+        reached(Step::StopDraining);
         self.pool.drain(patience).await;
         self.stop_background.cancel();
         for task in self.background {
@@ -222,6 +233,8 @@ async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Resul
 /// What holds things across restarts.
 struct Held {
     queue: Arc<dyn JobQueue>,
+    /// Something that the queue knew is lost.
+    is_older: bool,
     vault: Arc<Vault>,
     sealer: Arc<Sealer>,
     spool: Spool,
@@ -237,14 +250,17 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
         for set_aside in queue.set_aside() {
             error!(
                 path = %set_aside.path.display(), why = set_aside.why,
-                "THE QUEUE'S DATABASE WAS DAMAGED and has been set aside; a new one begins. Accepted uploads that had not \
-                 ended are queued again from the spool; the records of ended jobs are lost"
+                "THE QUEUE'S DATABASE WAS DAMAGED and has been set aside; accepted uploads that had not ended are \
+                 queued again from the spool; records of ended jobs are lost, all or some of them"
             );
         }
         let sealer = Arc::new(Sealer::open(&data_dir.join(SEALING_KEYS))?);
         let vault::Opened { vault, set_aside, unreadable } = Vault::open(&data_dir, Arc::clone(&sealer), clock)?;
         for access_key in unreadable {
-            error!(access_key, "this registration can't be unsealed: damaged, or its sealing key is gone; register it again");
+            error!(
+                access_key,
+                "this registration can't be unsealed: damaged, or its sealing key is gone; register it again"
+            );
         }
         if let Some(set_aside) = set_aside {
             error!(
@@ -253,9 +269,24 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
             );
         }
         let spool = Spool::open(&data_dir)?;
-        Ok(Held { queue: Arc::new(queue), vault: Arc::new(vault), sealer, spool })
+        let is_older = !queue.set_aside().is_empty();
+        Ok(Held { queue: Arc::new(queue), is_older, vault: Arc::new(vault), sealer, spool })
     })
     .await?
+}
+
+/// A disk that can't have so much free space takes no upload, ever: better to hear of it at once.
+fn warn_of_small_disk(config: &Config) {
+    let (dir, floor) = (&config.storage.data_dir, config.storage.free_disk_min);
+    let Ok(stat) = rustix::fs::statvfs(dir) else { return };
+    let total = stat.f_blocks.saturating_mul(stat.f_frsize);
+    if total <= floor {
+        warn!(
+            dir = %dir.display(), total_bytes = total, floor_bytes = floor,
+            "the disk of the data directory is smaller than the free space to keep there: every upload will be refused; \
+             PIXERVE_STORAGE_FREE_DISK_MIN lowers that"
+        );
+    }
 }
 
 fn make_dir(path: &Path) -> Result<(), StartError> {

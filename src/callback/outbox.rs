@@ -19,6 +19,7 @@ use self::lanes::{Lanes, Ticket};
 use self::schedule::next_try;
 use super::delivery::{Courier, DeliveryError};
 use super::settings::CallbackSettings;
+use crate::failpoint::{Step, reached};
 use crate::job::JobId;
 use crate::queue::{Delivery, DeliveryOutcome, Job, JobQueue, QueueError};
 
@@ -163,8 +164,10 @@ impl Desk {
 
     async fn deliver(&self, job: &Job, attempts: u32) -> DeliveryOutcome {
         let (id, host, attempt) = (job.record.id, host_of(job), attempts.saturating_add(1));
+        reached(Step::CallbackBeforeSend);
         let error = match self.courier.deliver(job).await {
             Ok(status) => {
+                reached(Step::CallbackAfterReply);
                 info!(job_id = %id, host, status = status.as_u16(), attempt, "callback delivered");
                 return DeliveryOutcome::Done;
             }
@@ -195,6 +198,7 @@ impl Desk {
             }
             pause = (pause * 2).min(QUEUE_PAUSE_MAX);
         }
+        reached(Step::CallbackSettled);
     }
 }
 

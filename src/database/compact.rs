@@ -63,7 +63,7 @@ fn compact(engine: sled::Db, place: &Place) -> Result<sled::Db, DatabaseError> {
 fn rewrite(engine: &sled::Db, place: &Place) -> Result<(), DatabaseError> {
     let failed = |source| place.engine_error("compacting", source);
     let target = Place::new(&place.compacted());
-    let compacted = engine::configured(target.dir()).open().map_err(failed)?;
+    let compacted = engine::configured(&target).open().map_err(failed)?;
     for name in engine.tree_names() {
         let from = engine.open_tree(&name).map_err(failed)?;
         let to = compacted.open_tree(&name).map_err(failed)?;

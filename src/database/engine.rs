@@ -8,12 +8,10 @@ use super::place::{self, Place};
 use super::segments;
 use super::{DatabaseError, RELEASE_PATIENCE};
 
-/// A database that a burst once filled shrinks again only with large segments. Fixed for a database's life.
-pub(super) const SEGMENT_BYTES: usize = 8 << 20;
 const CACHE_BYTES: u64 = 64 << 20;
 const FLUSH_EVERY_MS: u64 = 500;
 
-const META: &str = "meta";
+pub(super) const META: &str = "meta";
 const UUID: &str = "db_uuid";
 
 /// Why an opening came to nothing.
@@ -41,7 +39,7 @@ pub(super) struct Checked {
 
 /// Opens whatever is there, or makes a new database.
 pub(super) fn open(place: &Place) -> Result<sled::Db, Attempt> {
-    place::until(RELEASE_PATIENCE, || match guarded(place, || configured(place.dir()).open()) {
+    place::until(RELEASE_PATIENCE, || match guarded(place, || configured(place).open()) {
         Err(Attempt::Failed(DatabaseError::AlreadyRunning { .. })) => None,
         settled => Some(settled),
     })
@@ -101,10 +99,10 @@ pub(super) fn mark(engine: &sled::Db, place: &Place) -> Result<String, DatabaseE
     Ok(uuid)
 }
 
-pub(super) fn configured(dir: &std::path::Path) -> sled::Config {
+pub(super) fn configured(place: &Place) -> sled::Config {
     sled::Config::new()
-        .path(dir)
-        .segment_size(SEGMENT_BYTES)
+        .path(place.dir())
+        .segment_size(segments::bytes(place))
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(Some(FLUSH_EVERY_MS))
 }

@@ -9,10 +9,21 @@ use std::time::Duration;
 
 use super::DatabaseError;
 
+/// How long the lock of a process that has just ended may still be held.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The directory, and the names derived from it.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     dir: PathBuf,
+}
+
+/// The file system that a database lies on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileSystem {
+    pub(super) total_bytes: u64,
+    /// Free for us.
+    pub(super) free_bytes: u64,
 }
 
 /// How the database was left.
@@ -58,10 +69,16 @@ impl Place {
         fs::create_dir_all(self.parent()).map_err(|source| self.io_error("making the directory of", source))?;
         let open = OpenOptions::new().create(true).truncate(false).write(true).open(self.beside("lock"));
         let lock = open.map_err(|source| self.io_error("opening the lock of", source))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => Err(DatabaseError::AlreadyRunning { path: self.dir.clone() }),
-            Err(TryLockError::Error(source)) => Err(self.io_error("locking", source)),
+        // A server that was killed while it started a child leaves the lock to that child, until it has become what it is
+        // to be.
+        let locked = until(LOCK_PATIENCE, || match lock.try_lock() {
+            Ok(()) => Some(Ok(())),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Error(source)) => Some(Err(self.io_error("locking", source))),
+        });
+        match locked {
+            Some(locked) => locked.map(|()| lock),
+            None => Err(DatabaseError::AlreadyRunning { path: self.dir.clone() }),
         }
     }
 
@@ -189,6 +206,20 @@ impl Place {
         }
     }
 
+    /// What sled wrote down about how the database was made; none if it can't be read.
+    pub(super) fn read_conf(&self) -> Option<Vec<u8>> {
+        fs::read(self.dir.join("conf")).ok()
+    }
+
+    /// Where it lies, or will lie; none if the system doesn't say.
+    pub(super) fn file_system(&self) -> Option<FileSystem> {
+        let stat = rustix::fs::statvfs(&self.dir).or_else(|_| rustix::fs::statvfs(self.parent())).ok()?;
+        Some(FileSystem {
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
+    }
+
     /// Makes the names of a new database's files durable.
     pub(super) fn sync_directories(&self) -> Result<(), DatabaseError> {
         for dir in [&self.dir, self.parent()] {
@@ -218,7 +249,7 @@ impl Place {
         self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
-    fn beside(&self, suffix: &str) -> PathBuf {
+    pub(super) fn beside(&self, suffix: &str) -> PathBuf {
         let mut name = OsString::from(&self.dir);
         name.push(".");
         name.push(suffix);
@@ -262,7 +293,7 @@ impl Place {
         write().map_err(|source| self.io_error("writing a companion of", source))
     }
 
-    fn remove_beside(&self, suffix: &str) -> Result<(), DatabaseError> {
+    pub(super) fn remove_beside(&self, suffix: &str) -> Result<(), DatabaseError> {
         match fs::remove_file(self.beside(suffix)).and_then(|()| sync_dir(self.parent())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.map_err(|source| self.io_error("removing a companion of", source)),

@@ -6,8 +6,40 @@
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 
 use super::DatabaseError;
-use super::engine::SEGMENT_BYTES;
 use super::place::Place;
+
+/// A database that a burst once filled shrinks again only with large segments.
+const BYTES_MAX: usize = 8 << 20;
+/// A record must fit into a quarter of one.
+const BYTES_MIN: usize = 256 << 10;
+/// A file system should have room for so many: sled writes the whole of a segment, and needs free ones to tidy up.
+const IN_A_FILE_SYSTEM: u64 = 64;
+
+/// How large the database's segments are: as they were made, or fit for its file system if there are none yet.
+pub(super) fn bytes(place: &Place) -> usize {
+    match place.read_conf() {
+        // Whatever can't be read is for sled to refuse.
+        Some(conf) => bytes_in(&conf).unwrap_or(BYTES_MAX),
+        None => place.file_system().map_or(BYTES_MAX, |size| fitting(size.total_bytes)),
+    }
+}
+
+fn fitting(total_bytes: u64) -> usize {
+    let share = usize::try_from(total_bytes / IN_A_FILE_SYSTEM).unwrap_or(usize::MAX).clamp(BYTES_MIN, BYTES_MAX);
+    // The power of two that is not above it.
+    1 << share.ilog2()
+}
+
+/// What sled's `conf` says: lines of text, and their checksum.
+fn bytes_in(conf: &[u8]) -> Option<usize> {
+    let (text, checksum) = conf.split_last_chunk::<4>()?;
+    if u32::from_le_bytes(*checksum) != crc32fast::hash(text) {
+        return None;
+    }
+    let mut lines = std::str::from_utf8(text).ok()?.lines();
+    let bytes: usize = lines.find_map(|line| line.strip_prefix("segment_size: "))?.trim().parse().ok()?;
+    (bytes.is_power_of_two() && (BYTES_MIN..=BYTES_MAX).contains(&bytes)).then_some(bytes)
+}
 
 /// A checksum, a log position, and the position up to which everything was stable.
 const HEADER_BYTES: usize = 20;
@@ -20,7 +52,7 @@ pub(super) fn damaged_header(place: &Place) -> Result<Option<u64>, DatabaseError
         return Ok(None);
     }
     let mut file = place.open_file()?;
-    for offset in (0..bytes).step_by(SEGMENT_BYTES) {
+    for offset in (0..bytes).step_by(self::bytes(place)) {
         let mut header = [0; HEADER_BYTES];
         file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         match file.read_exact(&mut header) {
@@ -41,4 +73,43 @@ fn is_sound(header: &[u8; HEADER_BYTES]) -> bool {
     let (checksum, rest) = header.split_at(4);
     let stored = checksum.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
     stored == !crc32fast::hash(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::Database;
+
+    #[test]
+    fn segments_fit_their_file_system() {
+        for (total, bytes) in [(0, 256 << 10), (16 << 20, 256 << 10), (100 << 20, 1 << 20), (1 << 40, 8 << 20)] {
+            assert_eq!(fitting(total), bytes, "{total}");
+        }
+    }
+
+    #[test]
+    fn a_database_keeps_the_segments_it_was_made_with() -> Result<(), Box<dyn std::error::Error>> {
+        let temp = tempfile::tempdir()?;
+        let place = Place::new(&temp.path().join("queue.db"));
+        let small = sled::Config::new().path(place.dir()).segment_size(BYTES_MIN).open()?;
+        small.insert("a", "record")?;
+        drop(small);
+        assert_eq!(bytes(&place), BYTES_MIN);
+        let opened = Database::open(place.dir())?;
+        assert_eq!(opened.set_aside.map(|aside| aside.why), Some("it opens, but what was in it is gone".to_owned()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_conf_says_nothing() {
+        let text = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n";
+        let whole = [text.as_slice(), &crc32fast::hash(text).to_le_bytes()].concat();
+        assert_eq!(bytes_in(&whole), Some(512 << 10));
+        for i in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[i] ^= 1;
+            assert_eq!(bytes_in(&flipped), None, "byte {i}");
+        }
+        assert_eq!(bytes_in(b""), None);
+    }
 }

@@ -130,6 +130,10 @@ impl JobQueue for MemoryQueue {
         self.with(|machine| machine.purge(finished_before, limit))
     }
 
+    async fn forget_live(&self, id: &JobId) -> Result<bool, QueueError> {
+        self.with(|machine| machine.forget_live(id))
+    }
+
     async fn due_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, QueueError> {
         self.with(|machine| machine.due_deliveries(limit, lease))
     }

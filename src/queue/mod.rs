@@ -369,6 +369,10 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Forgets ended jobs that finished before this and owe no callback any more, at most `limit`; answers how many.
     async fn purge(&self, finished_before: Timestamp, limit: usize) -> Result<usize, QueueError>;
 
+    /// Forgets a live job, which had ended according to the spool: its end was in a part of the store that is lost.
+    /// Answers whether there was one.
+    async fn forget_live(&self, id: &JobId) -> Result<bool, QueueError>;
+
     /// Deliveries that are due, at most `limit`, each hidden from further calls for `lease` (monotonic).
     async fn due_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, QueueError>;
 

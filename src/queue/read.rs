@@ -3,7 +3,7 @@
 
 use super::key;
 use super::record::{self, StoredJob};
-use super::store::{Order, Store, StoreError, Table};
+use super::store::{Order, Store, Table};
 use super::{Filter, Job, Page, PageRequest, QueueError};
 use crate::job::{HashKey, JobId};
 
@@ -22,8 +22,14 @@ pub(super) fn stored<S: Store>(store: &S, id: &JobId) -> Result<Option<StoredJob
 /// The same, looked for in one table.
 pub(super) fn stored_in<S: Store>(store: &S, table: Table, id: &JobId) -> Result<Option<StoredJob>, QueueError> {
     let Some(bytes) = store.get(table, id.as_bytes())? else { return Ok(None) };
-    let stored = record::decode(&bytes).map_err(|e| StoreError::failed("reading a job's record", e))?;
-    Ok(Some(stored))
+    match record::decode(&bytes) {
+        Ok(stored) => Ok(Some(stored)),
+        // As good as gone: whoever writes puts it away and rebuilds it, if the spool has it still.
+        Err(error) => {
+            tracing::error!(job_id = %id, table = table.name(), %error, "a job's record can't be read");
+            Ok(None)
+        }
+    }
 }
 
 /// The job with this id.

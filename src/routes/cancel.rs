@@ -10,6 +10,7 @@ use tracing::{Instrument, info, warn};
 
 use super::extract::{Caller, Parameters, find};
 use super::{AppState, Refusal};
+use crate::failpoint::{Step, reached};
 use crate::job::{JobId, StoredFile};
 use crate::queue::{CancelOutcome, QueueError};
 
@@ -46,11 +47,13 @@ pub(super) async fn cancel(
 /// a worker have claimed it in between, that stops too. When this returns nothing more appears.
 async fn stop_for_good(state: &AppState, id: JobId, known: Vec<StoredFile>) -> Result<StatusCode, Refusal> {
     let stored = state.running.stop(id).await.unwrap_or(known);
+    reached(Step::CancelBefore);
     match cancel_surely(state, id, stored).await? {
         CancelOutcome::CancelledPending | CancelOutcome::CancelledProcessing => {}
         CancelOutcome::Ended(ended) => return Err(Refusal::JobEnded(ended)),
         CancelOutcome::Unknown => return Err(unknown()),
     }
+    reached(Step::CancelAfter);
     state.running.stop(id).await;
     if let Err(error) = state.spool.remove(id).await {
         warn!(job_id = %id, %error, "a cancelled job is still in the spool; the next start removes it");

@@ -263,6 +263,12 @@ fn vault(error: &VaultError) -> Answer {
             "Some fields are invalid",
             error.to_string(),
         ),
+        error if error.is_full() => disk_full("no space left for the register; nothing was kept"),
+        VaultError::Database(_) | VaultError::Engine(_) | VaultError::Closed => {
+            let detail = "the register can't be used right now; try again in a moment";
+            Answer::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available right now", detail)
+                .retry_after(RETRY_SOON_SECS)
+        }
         _ => internal("the register could not be read or written"),
     }
 }

@@ -17,6 +17,7 @@ use super::body::{BodyError, Intake, Pace};
 use super::extract::{bearer_of, verify};
 use super::{AppState, Refusal, status_url};
 use crate::auth::{AuthError, Verified};
+use crate::failpoint::{Step, reached};
 use crate::job::{CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Original, Owner, ParsedJob, Stem};
 use crate::pipeline::{InspectError, check_outputs, inspect};
 use crate::queue::{Enqueued, QueueError};
@@ -313,8 +314,10 @@ async fn keep(state: &AppState, received: Received, record: JobRecord) -> Result
     };
     let (id, bytes) = (record.id, record.original.bytes);
     received.accept(&record).await?;
+    reached(Step::UploadBeforeEnqueue);
     let refusal = match state.queue.enqueue(record).await {
         Ok(Enqueued::Created | Enqueued::Known) => {
+            reached(Step::UploadAfterEnqueue);
             info!(job_id = %id, hash = %accepted.hash, bytes, "accepted");
             return Ok(accepted);
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::{Attempt, SpoolError, blocking};
+use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, Stored};
 
 /// One file in one store, as this very job wrote it.
@@ -79,6 +80,7 @@ impl Journal {
         let line = serde_json::to_string(line).expect("INVARIANT: a StoredLine is strings and numbers") + "\n";
         blocking(move || {
             open.file.write_all(line.as_bytes()).attempt("write", &open.path)?;
+            reached(Step::JournalWritten);
             open.file.sync_data().attempt("fsync", &open.path)
         })
         .await

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
+use crate::failpoint::{Step, reached};
 use crate::job::{JobId, JobRecord};
 
 const ORIGINAL: &str = "original";
@@ -132,6 +133,12 @@ impl Spool {
         blocking(move || File::open(&path).attempt("open", &path)).await
     }
 
+    /// Whether it holds anything of this job.
+    pub async fn holds(&self, id: JobId) -> Result<bool, SpoolError> {
+        let dir = self.job_dir(id);
+        blocking(move || dir.try_exists().attempt("look for", &dir)).await
+    }
+
     /// What this job has written so far, ready to take more.
     pub async fn journal(&self, id: JobId) -> Result<Journal, SpoolError> {
         let path = self.job_dir(id).join(STORED);
@@ -160,10 +167,24 @@ impl Spool {
 /// without its manifest.
 fn bury(dir: &Path, grave: &Path) -> Result<(), SpoolError> {
     match fs::rename(dir, grave) {
-        Ok(()) => fs::remove_dir_all(grave).attempt("delete", grave),
+        Ok(()) => {
+            reached(Step::SpoolBuried);
+            delete(grave).attempt("delete", grave)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(SpoolError::new("remove", dir, error)),
     }
+}
+
+/// Deletes an entry, which takes no descriptor: there may be none to be had.
+fn delete(dir: &Path) -> io::Result<()> {
+    for name in [ORIGINAL, MANIFEST, STORED] {
+        match fs::remove_file(dir.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::remove_dir(dir)
 }
 
 fn read_entries(jobs: &Path) -> Result<Vec<Entry>, SpoolError> {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{Attempt, MANIFEST, ORIGINAL, SpoolError, blocking, sync_dir};
+use super::{Attempt, MANIFEST, ORIGINAL, SpoolError, blocking, delete, sync_dir};
+use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, ContentHasher, JobRecord};
 
 /// Bytes gathered before a thread is asked to hash and write them: few hops for a small file, little memory for a
@@ -28,6 +29,7 @@ impl Upload {
         let dir = Incoming { dir, target, jobs, accepted: false };
         let path = dir.original();
         let file = File::create_new(&path).attempt("create", &path)?;
+        reached(Step::UploadBegun);
         let open = OpenFile { file, path, hasher: ContentHasher::default(), bytes: 0 };
         Ok(Self { dir, open: Some(open), gathered: Vec::new(), gathered_bytes: 0 })
     }
@@ -109,10 +111,15 @@ impl Received {
 
     fn publish(mut self, manifest: &[u8]) -> Result<(), SpoolError> {
         let original = self.dir.original();
+        reached(Step::UploadBeforeOriginalFsync);
         self.file.sync_all().attempt("fsync", &original)?;
+        reached(Step::UploadAfterOriginalFsync);
         write_synced(&self.dir.dir.join(MANIFEST), manifest)?;
+        reached(Step::UploadAfterManifestFsync);
         sync_dir(&self.dir.dir)?;
+        reached(Step::UploadBeforeRename);
         fs::rename(&self.dir.dir, &self.dir.target).attempt("accept", &self.dir.target)?;
+        reached(Step::UploadAfterRename);
         // From here on it is visible: if the last fsync fails it must go again, since the client is told no.
         match sync_dir(&self.dir.jobs) {
             Ok(()) => self.dir.accepted = true,
@@ -153,7 +160,7 @@ impl Drop for Incoming {
         }
         let dir = std::mem::take(&mut self.dir);
         let delete = move || {
-            if let Err(error) = fs::remove_dir_all(&dir) {
+            if let Err(error) = delete(&dir) {
                 tracing::warn!(dir = %dir.display(), %error, "a refused upload could not be deleted; the next start will");
             }
         };

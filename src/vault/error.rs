@@ -49,3 +49,15 @@ pub enum VaultError {
     #[error("the credentials are closed: the server is stopping")]
     Closed,
 }
+
+impl VaultError {
+    /// Whether the disk is full: it opens itself again once there is space.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Database(DatabaseError::StorageFull { .. }) => true,
+            Self::Engine(sled::Error::Io(error)) => error.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+}

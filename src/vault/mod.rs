@@ -10,11 +10,13 @@ mod sealing_keys;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::auth::{UserKey, UserKeys};
 use crate::clock::SharedClock;
 use crate::database::Database;
+use crate::failpoint::{Step, reached};
 use crate::job::BackendKind;
 
 pub use credential::{CredentialKind, NewStorage, NewUser, StorageCredential, Summary, User, UserRef};
@@ -32,14 +34,23 @@ pub struct Vault {
 }
 
 struct Inner {
-    /// Held by whoever changes anything, so that changes come one after the other; none once closed.
-    disk: Mutex<Option<Disk>>,
+    /// The database's directory.
+    path: PathBuf,
+    /// Held by whoever changes anything, so that changes come one after the other.
+    disk: Mutex<Disk>,
     known: RwLock<Known>,
     sealer: Arc<Sealer>,
     clock: SharedClock,
 }
 
-struct Disk {
+enum Disk {
+    Open(Records),
+    /// It failed, most often for want of space: whoever changes something next opens it anew.
+    Failed,
+    Closed,
+}
+
+struct Records {
     /// Access key to sealed [`Record`]. Declared first, since it must be dropped before the database is closed.
     records: sled::Tree,
     database: Database,
@@ -118,7 +129,8 @@ impl Vault {
     /// The disk.
     pub async fn close(&self) -> Result<(), VaultError> {
         self.blocking(|inner| {
-            let Some(Disk { records, database }) = inner.disk().take() else { return Ok(()) };
+            let disk = std::mem::replace(&mut *inner.disk(), Disk::Closed);
+            let Disk::Open(Records { records, database }) = disk else { return Ok(()) };
             drop(records);
             database.close().map_err(VaultError::Database)
         })
@@ -199,30 +211,58 @@ impl Inner {
 
     fn deregister(&self, access_key: &str) -> Result<bool, VaultError> {
         let mut disk = self.disk();
-        let disk = disk.as_mut().ok_or(VaultError::Closed)?;
-        let on_disk = disk.records.remove(access_key).map_err(VaultError::Engine)?.is_some();
-        let in_memory = self.known().users.contains_key(access_key) || self.known().storage.contains_key(access_key);
-        if on_disk || in_memory {
-            // Only then from memory: where the disk fails, a second try must find something to forget.
-            disk.database.sync().map_err(VaultError::Database)?;
-            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-            known.users.remove(access_key);
-            known.storage.remove(access_key);
-        }
-        Ok(on_disk || in_memory)
+        let was_there = self.change(&mut disk, |disk| {
+            let on_disk = disk.records.remove(access_key).map_err(VaultError::Engine)?.is_some();
+            let there = on_disk || self.known().has(access_key);
+            if there {
+                disk.database.sync().map_err(VaultError::Database)?;
+            }
+            Ok(there)
+        })?;
+        // Only then from memory: where the disk fails, a second try must find something to forget.
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.users.remove(access_key);
+        known.storage.remove(access_key);
+        Ok(was_there)
     }
 
     /// Seals `record` and makes it durable, or leaves no trace of it.
-    fn write(&self, disk: &mut Option<Disk>, access_key: &str, record: &Record) -> Result<(), VaultError> {
-        let disk = disk.as_mut().ok_or(VaultError::Closed)?;
+    fn write(&self, disk: &mut Disk, access_key: &str, record: &Record) -> Result<(), VaultError> {
         let sealed = record.seal(&self.sealer, access_key)?;
-        let written = disk.records.insert(access_key, sealed.0.as_bytes()).map_err(VaultError::Engine);
-        let durable = written.and_then(|_| disk.database.sync().map_err(VaultError::Database));
-        if durable.is_err() {
-            // Nobody will learn this access key; if even removing it fails, it is a record that nobody can use.
-            let _ = disk.records.remove(access_key);
+        self.change(disk, |disk| {
+            let written = disk.records.insert(access_key, sealed.0.as_bytes()).map_err(VaultError::Engine);
+            reached(Step::RegisterWritten);
+            let durable = written.and_then(|_| disk.database.sync().map_err(VaultError::Database));
+            reached(Step::RegisterDurable);
+            if durable.is_err() {
+                // Nobody will learn this access key; if even removing it fails, it is a record that nobody can use.
+                let _ = disk.records.remove(access_key);
+            }
+            durable
+        })
+    }
+
+    /// Changes what is on disk. A database that has failed stays so until it is opened anew, which the next change does.
+    fn change<T>(
+        &self,
+        disk: &mut Disk,
+        change: impl FnOnce(&Records) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let changed = match disk {
+            Disk::Closed => return Err(VaultError::Closed),
+            Disk::Open(records) => change(records),
+            Disk::Failed => {
+                let records = self.reopen()?;
+                let changed = change(&records);
+                *disk = Disk::Open(records);
+                changed
+            }
+        };
+        if let Err(error) = &changed {
+            tracing::error!(%error, "the register's database failed; the next change opens it anew");
+            *disk = Disk::Failed;
         }
-        durable
+        changed
     }
 
     fn insert(&self, access_key: String, record: Record) {
@@ -234,12 +274,22 @@ impl Inner {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn disk(&self) -> MutexGuard<'_, Option<Disk>> {
+    fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Known {
+    fn has(&self, access_key: &str) -> bool {
+        self.users.contains_key(access_key) || self.storage.contains_key(access_key)
+    }
+
+    /// Everything, as it is kept.
+    fn records(&self) -> impl Iterator<Item = (&String, Record)> {
+        let users = self.users.values().map(|user| (&user.access_key, Record::from(&**user)));
+        users.chain(self.storage.values().map(|storage| (&storage.access_key, Record::from(&**storage))))
+    }
+
     fn insert(&mut self, access_key: String, record: Record) {
         match record {
             Record::User { created_at, name, secret } => {

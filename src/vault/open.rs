@@ -1,13 +1,13 @@
 //! From the disk to memory.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::record::Record;
 use super::seal::KeyAge;
-use super::{Disk, Inner, Known, Sealer, Vault, VaultError};
+use super::{Disk, Inner, Known, Records, Sealer, Vault, VaultError};
 use crate::clock::SharedClock;
-use crate::database::{Database, SetAside};
+use crate::database::{self, Database, DatabaseError, SetAside};
 use crate::job::SealedText;
 
 /// The database's directory inside the data directory.
@@ -38,16 +38,16 @@ impl Vault {
         let path = data.join(DATABASE);
         let opened = Database::open(&path).map_err(VaultError::Database)?;
         let records = opened.database.tree(RECORDS).map_err(VaultError::Database)?;
-        let mut disk = Disk { records, database: opened.database };
+        let disk = Records { records, database: opened.database };
         let Loaded { known, aged, unreadable } = load(&disk.records, &sealer)?;
         let readable = known.users.len() + known.storage.len();
         if readable == 0 && !unreadable.is_empty() {
             return Err(VaultError::WrongKeys { records: unreadable.len(), database: path });
         }
         if !aged.is_empty() {
-            reseal(&mut disk, &aged)?;
+            write_all(&disk, &aged)?;
         }
-        let inner = Inner { disk: Mutex::new(Some(disk)), known: RwLock::new(known), sealer, clock };
+        let inner = Inner { path, disk: Mutex::new(Disk::Open(disk)), known: RwLock::new(known), sealer, clock };
         Ok(Opened { vault: Vault { inner: Arc::new(inner) }, set_aside: opened.set_aside, unreadable })
     }
 }
@@ -77,8 +77,39 @@ fn load(records: &sled::Tree, sealer: &Sealer) -> Result<Loaded, VaultError> {
     Ok(loaded)
 }
 
-fn reseal(disk: &mut Disk, aged: &[(String, SealedText)]) -> Result<(), VaultError> {
-    for (access_key, sealed) in aged {
+impl Inner {
+    /// Opens a database again that has failed. What is in memory is what was answered, so the disk is made to agree: a
+    /// registration nobody was told of goes, and one that was damaged meanwhile is written again.
+    pub(super) fn reopen(&self) -> Result<Records, VaultError> {
+        if !Database::has_room(&self.path) {
+            return Err(VaultError::Database(DatabaseError::StorageFull { path: self.path.clone() }));
+        }
+        let database::Opened { database, set_aside } = Database::open(&self.path).map_err(VaultError::Database)?;
+        if let Some(set_aside) = set_aside {
+            tracing::error!(path = %set_aside.path.display(), why = set_aside.why,
+                "the register's database was damaged and has been set aside; everything registered is written anew");
+        }
+        let records = database.tree(RECORDS).map_err(VaultError::Database)?;
+        let disk = Records { records, database };
+        let on_disk = load(&disk.records, &self.sealer)?.known;
+        let mut missing = Vec::new();
+        {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            for (access_key, _) in on_disk.records().filter(|(access_key, _)| !known.has(access_key)) {
+                disk.records.remove(access_key).map_err(VaultError::Engine)?;
+            }
+            for (access_key, record) in known.records().filter(|(access_key, _)| !on_disk.has(access_key)) {
+                missing.push((access_key.clone(), record.seal(&self.sealer, access_key)?));
+            }
+        }
+        write_all(&disk, &missing)?;
+        tracing::info!(written_again = missing.len(), "the register's database is open again");
+        Ok(disk)
+    }
+}
+
+fn write_all(disk: &Records, sealed: &[(String, SealedText)]) -> Result<(), VaultError> {
+    for (access_key, sealed) in sealed {
         disk.records.insert(access_key, sealed.0.as_bytes()).map_err(VaultError::Engine)?;
     }
     disk.database.sync().map_err(VaultError::Database)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::seal::{SealError, Sealer, UnsealError};
-use super::{UserRef, seal};
+use super::{StorageCredential, User, UserRef, seal};
 use crate::clock::Timestamp;
 use crate::job::{BackendKind, SealedText};
 
@@ -45,6 +45,24 @@ impl Record {
         let (plain, age) = sealer.unseal_noting_age(&context(access_key), text)?;
         let record = serde_json::from_slice(&plain).map_err(|_| UnsealError::Content)?;
         Ok((record, age))
+    }
+}
+
+impl From<&User> for Record {
+    fn from(user: &User) -> Self {
+        Self::User { created_at: user.created_at, name: user.name.clone(), secret: user.secret.clone() }
+    }
+}
+
+impl From<&StorageCredential> for Record {
+    fn from(storage: &StorageCredential) -> Self {
+        Self::Storage {
+            created_at: storage.created_at,
+            backend: storage.kind,
+            user: storage.user.clone(),
+            settings: storage.settings.clone(),
+            summary: storage.summary.clone(),
+        }
     }
 }
 

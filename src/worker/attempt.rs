@@ -14,6 +14,7 @@ use super::keeper::{Failure, Keeper};
 use super::renderer::{Order, Rendering};
 use super::sandbox::CageError;
 use super::{WorkerContext, retry};
+use crate::failpoint::{Step, reached};
 use crate::job::{JobError, JobRecord, State, StoredFile, VariantSpec};
 use crate::pipeline::PipelineError;
 use crate::queue::{Claim, Lease, LeaseState, Retry, Settled};
@@ -30,6 +31,7 @@ pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: Cancel
     let span = attempt_span(&record.id, &record.hash, claim.job.attempts);
     async {
         info!(files = record.spec.file_count(), "working on it");
+        reached(Step::ClaimAfter);
         let guard = context.running.start(record.id, record.spec.file_count());
         // Whoever cancels from here on finds it running and waits for it; whoever did before has voided the lease.
         let held = context.queue.extend(&claim.lease, context.settings.lease).await;
@@ -48,7 +50,10 @@ pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: Cancel
         match outcome {
             // Whoever cancelled it settles it; whoever else has it will settle it.
             Outcome::Stopped if !drain.is_cancelled() => info!("stopped"),
-            outcome => settle(&context, &claim.lease, record, outcome, &drain).await,
+            outcome => {
+                reached(Step::SettleBefore);
+                settle(&context, &claim.lease, record, outcome, &drain).await;
+            }
         }
         drop(renewal);
         drop(guard);
@@ -121,10 +126,14 @@ async fn leave(context: &WorkerContext, record: &JobRecord, outcome: &Outcome, s
         (Settled::Applied(state), _) => info!(%state, "put back"),
         (Settled::Stale, _) => return info!("the lease was lost; what this attempt did doesn't count"),
     }
-    let ended = matches!(settled, Settled::Applied(state) if state.is_terminal());
-    if ended && let Err(error) = context.spool.remove(record.id).await {
+    if !matches!(settled, Settled::Applied(state) if state.is_terminal()) {
+        return;
+    }
+    reached(Step::SettleAfter);
+    if let Err(error) = context.spool.remove(record.id).await {
         warn!(%error, "an ended job is still in the spool; the next start removes it");
     }
+    reached(Step::SpoolRemoved);
 }
 
 struct Attempt<'a> {
@@ -162,6 +171,7 @@ impl Attempt<'_> {
             return Ok(());
         }
         let original = self.context.spool.open_original(self.record.id).await.map_err(Failure::Spool)?;
+        reached(Step::RenderBefore);
         let (work, mut rendered) = self.context.renderer.start(Order {
             original,
             variants: missing.clone(),

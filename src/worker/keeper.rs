@@ -11,6 +11,7 @@ use super::WorkerContext;
 use super::sandbox::CageError;
 use super::shelf::Shelf;
 use super::stores::Store;
+use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, JobRecord, StoredFile, VariantSpec, variant_name};
 use crate::pipeline::{PipelineError, Rendered};
 use crate::running::RunningJob;
@@ -141,6 +142,7 @@ impl<'a> Keeper<'a> {
         if self.running.stop().is_cancelled() {
             return Ok(());
         }
+        reached(Step::WriteBeforePut);
         let stored = store.put(object, self.running.stop()).await.map_err(Failure::Store)?;
         let line = StoredLine {
             name: object.name.clone(),
@@ -151,10 +153,12 @@ impl<'a> Keeper<'a> {
             sha256: object.sha256,
             stored,
         };
+        reached(Step::JournalBefore);
         // The store has it; should the journal fail, a restart merely writes it again.
         if let Err(error) = self.journal.append(&line).await {
             warn!(%error, "can't note that a file is stored");
         }
+        reached(Step::JournalAfter);
         self.shelf.put(line);
         self.running.set_stored(self.shelf.files(), self.shelf.complete(self.stores.len()));
         Ok(())

@@ -12,7 +12,7 @@ mod shelf;
 mod stores;
 
 pub use pool::{Pool, StartedPool};
-pub use reconcile::{ReconcileError, Scope, reconcile};
+pub use reconcile::{ReconcileError, Scope, forget_what_had_ended, reconcile};
 pub use renderer::Renderer;
 pub use rescuer::Rescuer;
 pub use stores::Stores;

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 use super::shelf::Shelf;
 use crate::clock::Timestamp;
 use crate::job::{JobId, JobRecord, State, StoredFile};
-use crate::queue::{Enqueued, Job, JobQueue, QueueError};
+use crate::queue::{Enqueued, Filter, Job, JobQueue, Page, PageRequest, QueueError};
 use crate::spool::{Entry, Spool, SpoolError};
 
 /// Why the start-up comparison failed.
@@ -59,6 +59,31 @@ pub async fn reconcile(spool: &Spool, queue: &dyn JobQueue, scope: Scope) -> Res
         warn!(jobs = requeued, "the queue didn't know these accepted uploads; they are queued again");
     }
     Ok(requeued)
+}
+
+/// After a queue came back older than it was: forgets the jobs that it takes for unfinished and the spool doesn't have.
+/// They had ended, and how is lost; to work on them again would end them twice. Returns how many there were.
+pub async fn forget_what_had_ended(spool: &Spool, queue: &dyn JobQueue) -> Result<usize, ReconcileError> {
+    const AT_ONCE: usize = 200;
+    let mut forgotten = 0;
+    for state in [State::Pending, State::Processing] {
+        let mut cursor = None;
+        loop {
+            let page = PageRequest { limit: AT_ONCE, cursor };
+            let Page { jobs, next } = queue.list(&Filter { state: Some(state), owner: None }, page).await?;
+            for Job { record, .. } in jobs {
+                if !spool.holds(record.id).await? && queue.forget_live(&record.id).await? {
+                    error!(job_id = %record.id, hash = %record.hash, "this job had ended; the record of how is lost");
+                    forgotten += 1;
+                }
+            }
+            cursor = next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(forgotten)
 }
 
 impl Scope {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::body::BodyReader;
 use super::failure::off_the_runtime;
 use super::{Failure, Object, WriteError, WriterBackend};
+use crate::failpoint::{Step, reached};
 use crate::job::{Stored, SubDir};
 
 /// What the names of half-written files end with; they start with a dot, so no one is ever served one.
@@ -124,12 +125,15 @@ impl<'a> Temporary<'a> {
         let mut body = BodyReader::open(object)?;
         let mut file = self.create()?;
         io::copy(&mut body, &mut file)?;
+        reached(Step::WriteBeforeFsync);
         file.sync_all()
     }
 
     /// A rename replaces a symbolic link of that name instead of following it.
     fn publish(&self, name: &str) -> io::Result<()> {
+        reached(Step::WriteBeforeRename);
         self.dir.rename(&self.name, self.dir, name)?;
+        reached(Step::WriteAfterRename);
         sync_dir(self.dir)
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Machine;
+use crate::failpoint::{Step, reached};
 use crate::job::{JobId, State};
 use crate::queue::store::{Batch, Store, Table};
 use crate::queue::{Claim, Lease, LeaseState, QueueError, read};
@@ -19,7 +20,8 @@ impl<S: Store> Machine<S> {
 
     fn claim_one(&mut self, id: &JobId, lease: Duration) -> Result<Option<Claim>, QueueError> {
         let Some(mut stored) = read::stored_in(&*self.store, Table::Jobs, id)? else {
-            tracing::error!(job = %id, "a scheduled job has no record");
+            self.put_away_if_unreadable(id)?;
+            tracing::error!(job = %id, "a scheduled job has no record; it comes again from the spool");
             self.schedule.remove(id);
             return Ok(None);
         };
@@ -32,6 +34,7 @@ impl<S: Store> Machine<S> {
         stored.job.started_at.get_or_insert_with(|| self.clock.now());
         Self::write_live(&mut batch, &stored, State::Pending)?;
         self.apply(&batch)?;
+        reached(Step::ClaimApplied);
 
         let expires = self.clock.elapsed().saturating_add(lease);
         self.schedule.lease(id, stored.token, expires);

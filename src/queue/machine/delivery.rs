@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Machine, encode, millis};
+use crate::failpoint::{Step, reached};
 use crate::job::JobId;
 use crate::queue::outbox::Owed;
 use crate::queue::record::StoredDelivery;
@@ -38,6 +39,7 @@ impl<S: Store> Machine<S> {
             DeliveryOutcome::Done => {
                 batch.remove(Table::Outbox, *id.as_bytes());
                 self.apply(&batch)?;
+                reached(Step::CallbackSettleApplied);
                 self.outbox.remove(id);
             }
             DeliveryOutcome::Retry(wait) => {

@@ -1,6 +1,7 @@
 //! Jobs coming in.
 
 use super::{Machine, encode, live};
+use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, State};
 use crate::queue::record::StoredJob;
 use crate::queue::store::{Batch, Store, StoreError, Table};
@@ -13,6 +14,7 @@ impl<S: Store> Machine<S> {
         if json.len() > max {
             return Err(QueueError::TooLarge { bytes: json.len(), max });
         }
+        self.put_away_if_unreadable(&record.id)?;
         // What is known is known, however full the queue is.
         if read::stored(&*self.store, &record.id)?.is_some() {
             return Ok(Enqueued::Known);
@@ -28,6 +30,7 @@ impl<S: Store> Machine<S> {
         batch.put(Table::Jobs, *stored.job.record.id.as_bytes(), encode(&stored)?);
         key::add(&mut batch, &stored.job);
         self.apply(&batch)?;
+        reached(Step::EnqueueApplied);
         self.schedule.wait(live(&stored.job), None);
         Ok(Enqueued::Created)
     }

@@ -20,6 +20,7 @@ use super::signal::Pulse;
 use super::store::{Batch, Store, StoreError, Table};
 use super::{Counts, Job, QueueError, QueueSettings, key};
 use crate::clock::SharedClock;
+use crate::failpoint::{Step, reached};
 use crate::job::State;
 
 /// Numbers are reserved so many at a time.
@@ -93,9 +94,11 @@ impl<S: Store> Machine<S> {
     /// Syncs if there is anything to sync. What was done before may be acknowledged if it succeeds.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
         if self.dirty && self.broken.is_none() {
+            reached(Step::QueueBeforeSync);
             if let Err(error) = self.store.sync() {
                 self.broken = Some(error);
             }
+            reached(Step::QueueAfterSync);
             self.dirty = false;
         }
         if let Some(error) = &self.broken {
@@ -148,6 +151,7 @@ impl<S: Store> Machine<S> {
         let mut batch = Batch::default();
         self.write_ended(&mut batch, &mut stored, before)?;
         self.apply(&batch)?;
+        reached(Step::SettleApplied);
         self.note_ended(&stored.job);
         Ok(())
     }

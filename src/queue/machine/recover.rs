@@ -180,6 +180,16 @@ impl<S: Store> Machine<S> {
         }
     }
 
+    /// Puts a live job's record away if it can't be read: one that can't must not keep the others waiting. The job is
+    /// in the spool still, and comes again from there.
+    pub(super) fn put_away_if_unreadable(&mut self, id: &JobId) -> Result<(), QueueError> {
+        let Some(bytes) = self.store.get(Table::Jobs, id.as_bytes())? else { return Ok(()) };
+        let Err(error) = record::decode::<StoredJob>(&bytes) else { return Ok(()) };
+        self.put_away(Table::Jobs, id.as_bytes().to_vec(), bytes, &error)?;
+        self.schedule.remove(id);
+        Ok(())
+    }
+
     fn put_away(&mut self, table: Table, key: Vec<u8>, bytes: Vec<u8>, why: &RecordError) -> Result<(), QueueError> {
         tracing::error!(table = table.name(), key = %hex::encode(&key), error = %why,
             "a record can't be read; it is kept among the unreadable ones");

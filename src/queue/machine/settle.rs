@@ -103,10 +103,11 @@ impl<S: Store> Machine<S> {
     }
 
     /// The job, if the lease is the one that holds it.
-    fn held(&self, lease: &Lease) -> Result<Option<StoredJob>, QueueError> {
+    fn held(&mut self, lease: &Lease) -> Result<Option<StoredJob>, QueueError> {
         if self.schedule.token(&lease.id) != Some(lease.token) {
             return Ok(None);
         }
+        self.put_away_if_unreadable(&lease.id)?;
         read::stored_in(&*self.store, Table::Jobs, &lease.id)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Machine, ended_count};
 use crate::clock::Timestamp;
-use crate::job::{JobError, State};
+use crate::job::{JobError, JobId, State};
 use crate::queue::store::{Batch, Order, Store, Table};
 use crate::queue::{Job, QueueError, Reaped, key, read};
 
@@ -14,7 +14,8 @@ impl<S: Store> Machine<S> {
         let mut reaped = Reaped::default();
         for id in self.schedule.expired(self.clock.elapsed(), limit) {
             let Some(mut stored) = read::stored_in(&*self.store, Table::Jobs, &id)? else {
-                tracing::error!(job = %id, "a leased job has no record");
+                self.put_away_if_unreadable(&id)?;
+                tracing::error!(job = %id, "a leased job has no record; it comes again from the spool");
                 self.schedule.remove(&id);
                 continue;
             };
@@ -44,6 +45,15 @@ impl<S: Store> Machine<S> {
             forgotten += self.forget(&entries)?;
         }
         Ok(forgotten)
+    }
+
+    pub(in crate::queue) fn forget_live(&mut self, id: &JobId) -> Result<bool, QueueError> {
+        let Some(stored) = read::stored_in(&*self.store, Table::Jobs, id)? else { return Ok(false) };
+        let mut batch = Batch::default();
+        key::forget(&mut batch, &stored.job);
+        self.apply(&batch)?;
+        self.schedule.remove(id);
+        Ok(true)
     }
 
     fn forget(&mut self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<usize, QueueError> {

@@ -138,6 +138,11 @@ impl JobQueue for SledQueue {
         self.link.call(move |machine| machine.purge(finished_before, limit)).await
     }
 
+    async fn forget_live(&self, id: &JobId) -> Result<bool, QueueError> {
+        let id = *id;
+        self.link.call(move |machine| machine.forget_live(&id)).await
+    }
+
     async fn due_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, QueueError> {
         self.link.call(move |machine| machine.due_deliveries(limit, lease)).await
     }

@@ -12,11 +12,6 @@ use crate::database::{Database, DatabaseError, Opened, SetAside};
 use crate::queue::QueueError;
 use crate::queue::store::{Batch, Entry, Order, Store, StoreError, Table};
 
-/// Room that must be free before a database which ran out of it is opened again, besides what opening it takes: so
-/// much, or on a small file system a part of it.
-const ROOM_BYTES: u64 = 64 << 20;
-const ROOM_PART: u64 = 8;
-
 /// Where stores come from: at the start, and after one of them failed.
 pub(super) trait Source: Send + Sync + 'static {
     type Store: Store;
@@ -58,16 +53,8 @@ impl Source for Directory {
     }
 
     fn has_room(&self) -> bool {
-        let Ok(stat) = rustix::fs::statvfs(&self.path) else { return true };
-        let total_bytes = stat.f_blocks.saturating_mul(stat.f_frsize);
-        let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
-        free_bytes >= room(total_bytes).saturating_add(Database::bytes_to_open(&self.path))
+        Database::has_room(&self.path)
     }
-}
-
-/// What must be left once the database is open, on a file system of this size.
-fn room(total_bytes: u64) -> u64 {
-    ROOM_BYTES.min(total_bytes / ROOM_PART)
 }
 
 /// The tables of one open database.
@@ -172,12 +159,6 @@ impl From<DatabaseError> for QueueError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_small_file_system_is_not_asked_for_more_than_it_has() {
-        assert_eq!(room(16 << 20), 2 << 20);
-        assert_eq!(room(1 << 40), ROOM_BYTES);
-    }
 
     #[test]
     fn every_table_is_where_its_number_says() {

@@ -162,6 +162,33 @@ async fn queue_goes_on_by_itself_once_there_is_space_again() -> Checked {
 }
 
 #[tokio::test]
+async fn a_record_that_cannot_be_read_keeps_no_other_job_waiting_and_comes_again() -> Checked {
+    let bench = Bench::new()?;
+    for n in 1..=3 {
+        bench.enqueue(&record(n)).await?;
+    }
+    let held = bench.claim().await?.remove(0);
+    assert_eq!(held.job.record.id, record(1).id);
+    let mut garbage = Batch::default();
+    for n in 1..=2 {
+        garbage.put(Table::Jobs, *record(n).id.as_bytes(), b"garbage".as_slice());
+    }
+    bench.disk.tables.apply(&garbage)?;
+
+    assert_eq!(bench.claim().await?[0].job.record.id, record(3).id, "the next one is given out");
+    let settled = bench.link.call(move |machine| machine.complete(&held.lease, Vec::new())).await?;
+    assert_eq!(settled, Settled::Stale);
+    for n in 1..=2 {
+        let id = record(n).id;
+        assert_eq!(bench.link.read(move |store| read::job(store, &id)).await?, None, "the spool's turn");
+        assert_eq!(bench.enqueue(&record(n)).await?, Enqueued::Created, "from the spool");
+        assert_eq!(bench.claim().await?[0].job.record.id, id);
+    }
+    assert_eq!(bench.disk.tables.count(Table::Unreadable, &[]..&[0xFF])?, 2, "kept for a person to look at");
+    Ok(())
+}
+
+#[tokio::test]
 async fn nothing_is_acknowledged_that_was_not_synced() -> Checked {
     let bench = Bench::new()?;
     bench.disk.sync_fails.store(true, Ordering::SeqCst);

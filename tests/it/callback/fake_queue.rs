@@ -167,6 +167,9 @@ impl JobQueue for FakeQueue {
     async fn purge(&self, _: Timestamp, _: usize) -> Result<usize, QueueError> {
         unavailable()
     }
+    async fn forget_live(&self, _: &JobId) -> Result<bool, QueueError> {
+        unavailable()
+    }
     async fn drain_begins(&self) -> Result<(), QueueError> {
         unavailable()
     }

@@ -24,7 +24,12 @@ pub(crate) struct Home {
 impl Home {
     /// A home with the settings of `TestApp`, and these.
     pub(crate) fn new(settings: &[(&str, &str)]) -> Self {
-        let (dirs, addr) = (tempfile::tempdir().expect("a temporary directory"), reserve_port());
+        Self::below(&std::env::temp_dir(), settings)
+    }
+
+    /// The same in a directory of the test's choice.
+    pub(crate) fn below(parent: &Path, settings: &[(&str, &str)]) -> Self {
+        let (dirs, addr) = (tempfile::tempdir_in(parent).expect("a temporary directory"), reserve_port());
         let path = |name: &str| dirs.path().join(name).display().to_string();
         let mut all = vec![
             ("PIXERVE_ADDR".to_owned(), addr.to_string()),
@@ -66,8 +71,18 @@ impl Home {
 
     /// Starts a server, without waiting for it.
     pub(crate) fn spawn(&self, further: &[(&str, &str)]) -> Running {
+        self.run(Command::new(env!("CARGO_BIN_EXE_pixerve")), further)
+    }
+
+    /// The same, by a program that is given the server's binary as its last argument and becomes it.
+    pub(crate) fn spawn_by(&self, mut program: Command, further: &[(&str, &str)]) -> Running {
+        program.arg(env!("CARGO_BIN_EXE_pixerve"));
+        self.run(program, further)
+    }
+
+    fn run(&self, mut program: Command, further: &[(&str, &str)]) -> Running {
         let terminal = File::options().create(true).append(true).open(self.root().join("terminal")).expect("a file");
-        let child = Command::new(env!("CARGO_BIN_EXE_pixerve"))
+        let child = program
             .current_dir(self.root())
             .env_clear()
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
@@ -76,7 +91,7 @@ impl Home {
             .stdout(Stdio::null())
             .stderr(terminal)
             .spawn()
-            .expect("the binary starts");
+            .expect("the program starts");
         let mut api = Api::default();
         api.at(self.addr);
         Running { child, api }
@@ -84,7 +99,18 @@ impl Home {
 
     /// Starts a server and waits until it answers.
     pub(crate) async fn start(&self) -> Running {
-        let mut running = self.spawn(&[]);
+        self.start_with(&[]).await
+    }
+
+    /// The same with further variables of the environment.
+    pub(crate) async fn start_with(&self, further: &[(&str, &str)]) -> Running {
+        let mut running = self.spawn(further);
+        self.answers(&mut running).await;
+        running
+    }
+
+    /// Waits until a server that was spawned answers.
+    pub(crate) async fn answers(&self, running: &mut Running) {
         let started = Instant::now();
         while !running.is_healthy().await {
             let ended = running.child.try_wait().expect("its state");
@@ -92,7 +118,6 @@ impl Home {
             assert!(started.elapsed() < PATIENCE, "the server does not start:\n{}", self.terminal());
             breathe().await;
         }
-        running
     }
 }
 
@@ -103,7 +128,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    async fn is_healthy(&self) -> bool {
+    pub(crate) async fn is_healthy(&self) -> bool {
         let answer = self.request(reqwest::Method::GET, "/health").send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
@@ -123,6 +148,11 @@ impl Running {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended_already(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("its state")
     }
 
     /// Waits until it has ended: how.

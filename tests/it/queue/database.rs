@@ -118,7 +118,7 @@ fn one_copy_is_kept_after_unclean_stops() -> Checked {
     let parent = filled.dir.parent().ok_or("no parent")?;
     let mut names: Vec<_> = fs::read_dir(parent)?.filter_map(Result::ok).map(|entry| entry.file_name()).collect();
     names.sort();
-    assert_eq!(names, ["queue.db", "queue.db.copy", "queue.db.lock", "queue.db.uuid"]);
+    assert_eq!(names, ["queue.db", "queue.db.copy", "queue.db.lock", "queue.db.synced", "queue.db.uuid"]);
     Ok(())
 }
 

@@ -1,0 +1,131 @@
+//! The moments at which a test may end the process, as a crash or a loss of power would: one at each step after which
+//! something is on disk, or known to somebody, that was not before.
+//!
+//! Nothing of this is in a release: the macro of the `fail` crate is empty unless its feature `failpoints` is on, and
+//! only builds of tests turn that on. There `FAILPOINTS="claim::after=return"` ends the process at the first claim, and
+//! `"claim::after=2*off->return"` at the third.
+
+/// Names every step once, so that a test that walks [`Step::ALL`] forgets none.
+macro_rules! steps {
+    ($($(#[doc = $doc:literal])+ $step:ident = $name:literal,)*) => {
+        /// A moment between two effects.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Step {
+            $($(#[doc = $doc])+ $step,)*
+        }
+
+        impl Step {
+            /// Every step, in about the order in which a job comes by.
+            pub const ALL: &'static [Self] = &[$(Self::$step,)*];
+
+            /// What `FAILPOINTS` calls it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$step => $name,)*
+                }
+            }
+        }
+    };
+}
+
+steps! {
+    /// An upload has its directory and an empty file.
+    UploadBegun = "upload::begun",
+    /// Its bytes are written, and not synced.
+    UploadBeforeOriginalFsync = "upload::before_original_fsync",
+    /// Its bytes are durable.
+    UploadAfterOriginalFsync = "upload::after_original_fsync",
+    /// Its manifest is durable.
+    UploadAfterManifestFsync = "upload::after_manifest_fsync",
+    /// Its directory is durable, and not in its place.
+    UploadBeforeRename = "upload::before_rename",
+    /// It is in its place, and that is not durable.
+    UploadAfterRename = "upload::after_rename",
+    /// The spool has it for good; the queue doesn't know.
+    UploadBeforeEnqueue = "upload::before_enqueue",
+    /// The queue has the job in memory.
+    EnqueueApplied = "enqueue::applied",
+    /// The queue has it for good; the client doesn't know.
+    UploadAfterEnqueue = "upload::after_enqueue",
+    /// The queue holds a batch of changes that is not durable; a start, too, has one.
+    QueueBeforeSync = "queue::before_sync",
+    /// The batch is durable; whoever asked for it doesn't know.
+    QueueAfterSync = "queue::after_sync",
+    /// The queue has given a job out, in memory.
+    ClaimApplied = "claim::applied",
+    /// A worker has the job, durably.
+    ClaimAfter = "claim::after",
+    /// The pixels are about to be worked on.
+    RenderBefore = "render::before",
+    /// A file of the job is made, and nowhere stored.
+    WriteBeforePut = "write::before_put",
+    /// It is written beside its place, and not synced.
+    WriteBeforeFsync = "write::before_fsync",
+    /// It is durable beside its place.
+    WriteBeforeRename = "write::before_rename",
+    /// It is in its place, and that is not durable.
+    WriteAfterRename = "write::after_rename",
+    /// It is stored; the job's journal doesn't know.
+    JournalBefore = "journal::before",
+    /// The journal's line is written, and not synced.
+    JournalWritten = "journal::written",
+    /// The line is durable.
+    JournalAfter = "journal::after",
+    /// Every file is stored; the queue doesn't know.
+    SettleBefore = "settle::before",
+    /// The job has its terminal record, in memory.
+    SettleApplied = "settle::applied",
+    /// The terminal record is durable; the spool has the job still.
+    SettleAfter = "settle::after",
+    /// The job is out of the spool's sight, and not deleted.
+    SpoolBuried = "spool::buried",
+    /// It is gone from the spool.
+    SpoolRemoved = "spool::removed",
+    /// A callback is about to be sent.
+    CallbackBeforeSend = "callback::before_send",
+    /// Its receiver has taken it; the queue doesn't know.
+    CallbackAfterReply = "callback::after_reply",
+    /// The queue has noted that, in memory.
+    CallbackSettleApplied = "callback::settle_applied",
+    /// The queue has noted it for good.
+    CallbackSettled = "callback::settled",
+    /// A job's work has been stopped; the cancellation is not written down.
+    CancelBefore = "cancel::before",
+    /// It is written down; the client doesn't know, and the spool has the job still.
+    CancelAfter = "cancel::after",
+    /// A registration is written, and not durable.
+    RegisterWritten = "register::written",
+    /// It is durable; the client doesn't know.
+    RegisterDurable = "register::durable",
+    /// A database has been made, and not its companion that says which it is.
+    DatabaseMade = "database::made",
+    /// A database that was left in use has been copied.
+    DatabaseCopied = "database::copied",
+    /// A database is read and good; its copy has not taken the place of the last one.
+    DatabaseChecked = "database::checked",
+    /// The queue's records are read, and orphans put back.
+    StartRecovered = "start::recovered",
+    /// Spool and queue are compared.
+    StartReconciled = "start::reconciled",
+    /// The server has noted that it is stopping.
+    StopDraining = "stop::draining",
+    /// A database is closed, and not noted as closed well.
+    StopBeforeCleanNote = "stop::before_clean_note",
+}
+
+/// Does what `FAILPOINTS` of the environment says from now on, where failpoints are compiled in.
+pub fn arm() {
+    if fail::has_failpoints() {
+        // Kept: dropping it would disarm them.
+        std::mem::forget(fail::FailScenario::setup());
+    }
+}
+
+/// Marks the moment. Where a test has chosen it, the process ends here, without any cleaning up.
+#[inline]
+pub fn reached(step: Step) {
+    let name = step.name();
+    fail::fail_point!(name, |_| std::process::abort());
+    // Without failpoints the macro is empty, and uses nothing.
+    let _ = name;
+}

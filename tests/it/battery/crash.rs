@@ -1,1 +1,0 @@
-//! Death at every step: failpoints, signals, system calls, power.

@@ -1,0 +1,90 @@
+//! The wall clock is wrong, or jumps, under a running server and between two lives of it. That leases and waits run on
+//! a clock of their own is proved with a clock in the test's hands in `queue/lease.rs` and `queue/durable.rs`.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::promise::Witness;
+use crate::battery::figure;
+use crate::harness::app::small_job;
+use crate::harness::picture::jpeg;
+use crate::harness::token::{Claims, now};
+
+/// Where Debian puts what libfaketime preloads, for whatever machine.
+fn libfaketime() -> Option<PathBuf> {
+    let found = std::fs::read_dir("/usr/lib").ok()?.flatten();
+    let library = found.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
+    if library.is_none() {
+        println!("skipped: libfaketime is not installed");
+    }
+    library
+}
+
+/// Sets a server's wall clock, from its next look on.
+fn set(file: &Path, offset: &str) {
+    let partial = file.with_extension("partial");
+    let written = File::create(&partial).and_then(|mut file| file.write_all(offset.as_bytes()));
+    written.and_then(|()| std::fs::rename(&partial, file)).expect("it is set");
+}
+
+fn token(offset_s: i64) -> String {
+    let iat = now().checked_add_signed(offset_s).expect("a time");
+    Claims::of("me").with("iat", json!(iat)).with("exp", json!(iat + 600)).job(small_job()).sign()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_an_hour_back_or_a_day_ahead_loses_no_job_and_takes_the_tokens_of_its_time() {
+    const HOUR: i64 = 3600;
+    let Some(library) = libfaketime() else { return };
+    let mut witness = Witness::new(&[("PIXERVE_MAX_WORKERS", "2")]).await;
+    let clock = witness.home.root().join("clock");
+    set(&clock, "+0");
+    let (library, at) = (library.display().to_string(), clock.display().to_string());
+    let faked = [
+        ("LD_PRELOAD", library.as_str()),
+        ("FAKETIME_TIMESTAMP_FILE", at.as_str()),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let mut jumps = 0;
+    let mut server = witness.home.start_with(&faked).await;
+    for (offset, offset_s) in [("-1h", -HOUR), ("+1d", 24 * HOUR), ("-1h", -HOUR), ("+0", 0)] {
+        // In the midst of work, and then for a whole life.
+        for restart in [false, true] {
+            if restart {
+                server.kill();
+                server = witness.home.start_with(&faked).await;
+            } else {
+                // These are held to what they were promised, whatever the clock does next.
+                set(&clock, "+0");
+                assert!(witness.upload(&server, 4).await > 0, "{:?}", witness.answers);
+            }
+            set(&clock, offset);
+            jumps += 1;
+            for (signed_s, good) in [(0, offset_s == 0), (offset_s, true)] {
+                let seed = u32::from(restart) + 2 * u32::from(good) + 10 * jumps;
+                let answer = server.upload(&token(signed_s), "a.jpg", jpeg(20, 20, seed)).await;
+                let expected = if good { 200 } else { 401 };
+                assert_eq!(answer.status(), expected, "signed at {signed_s} s, while the server's clock is {offset}");
+                if good {
+                    let accepted = answer.json().await.expect("JSON");
+                    let status = server.ended(&accepted).await;
+                    assert_eq!(status["state"], "completed", "{status}");
+                }
+            }
+        }
+    }
+    server.kill();
+    let server = witness.home.start().await;
+    let list = server.admin(Method::GET, "/success/list?limit=100", None).await;
+    assert_eq!(list.status(), 200);
+    figure(
+        "crash",
+        format!("{jumps} jumps of the clock by an hour and a day, before and after kills: every job completed once"),
+    );
+    witness.assert_kept(&server).await;
+}
