@@ -28,8 +28,10 @@ fn limits() -> PixelLimits {
 fn specs(outputs: &str) -> Vec<VariantSpec> {
     let spec = |output: &str| {
         let (format, width) = output.split_once('=').expect("format=width");
+        // A quality behind `@`.
+        let (format, quality) = format.split_once('@').map_or((format, None), |(f, q)| (f, q.parse().ok()));
         let format = Format::ALL.into_iter().find(|f| f.extension() == format).expect("a format");
-        VariantSpec { quality: None, speed: None, ..variant(format, width.parse().expect("a width"), 0) }
+        VariantSpec { quality, speed: None, ..variant(format, width.parse().expect("a width"), 0) }
     };
     outputs.split(',').map(spec).collect()
 }
@@ -113,5 +115,21 @@ fn no_job_takes_more_memory_than_was_said() {
         // What every job takes, whatever its size, weighs much in jobs as small as these.
         let most = 2.5 * peak + 16.0 * MIB;
         assert!(estimate <= most, "{name} -> {outputs}: {:.1} MiB said for {:.1}", estimate / MIB, peak / MIB);
+    }
+}
+
+/// Qualities at which the encoder works with more memory than by default.
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "long: make battery"]
+fn no_jpeg_of_high_quality_takes_more_memory_than_was_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("large.png");
+    let large = image::imageops::resize(&photo(2400, 1600), 4000, 3000, image::imageops::FilterType::Nearest);
+    fs::write(&path, file(large, ImageFormat::Png)).expect("disk");
+    for outputs in ["jpg@95=0", "jpg@100=0,jpg@95=3900", "jpg@90=0"] {
+        let (peak, estimate) = measured(&path, outputs);
+        println!("{outputs}: {:.1} of {:.1} MiB", peak / MIB, estimate / MIB);
+        assert!(peak <= estimate, "{outputs}: {:.1} MiB instead of {:.1}", peak / MIB, estimate / MIB);
     }
 }
