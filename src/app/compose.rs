@@ -14,8 +14,8 @@ use super::CLOSE_PATIENCE;
 use super::headers::SealedHeaders;
 use super::listener::listen;
 use super::settings::{
-    auth_settings, callback_settings, connection_limits, http_settings, pixel_limits, queue_settings, rate_settings,
-    retry_settings, store_timeouts, worker_settings,
+    auth_settings, callback_settings, connection_limits, http_settings, memory_budget, memory_limit, pixel_limits,
+    queue_settings, rate_settings, retry_settings, store_timeouts, worker_settings,
 };
 use crate::auth::{Authenticator, KeyRing, KeyRingError};
 use crate::callback::{Courier, Outbox, SystemResolver};
@@ -34,8 +34,8 @@ use crate::vault::{self, Sealer, SealingKeysError, Vault, VaultError};
 use crate::version::VERSION;
 use crate::worker::sandbox::{Sandbox, SandboxMode, SandboxSettings};
 use crate::worker::{
-    Pool, ReconcileError, Renderer, Rescuer, Scope, StartedPool, Stores, WorkerContext, forget_what_had_ended,
-    reconcile,
+    MemoryBudget, Pool, ReconcileError, Renderer, Rescuer, Scope, StartedMemoryBudget, Stores, WorkerContext,
+    forget_what_had_ended, reconcile,
 };
 use crate::writer::{DirectServe, WriteError};
 
@@ -112,6 +112,8 @@ impl App {
         let running = Running::default();
         let pixel_limits = pixel_limits(&config);
         let renderer = renderer(&config, &clock, program).await?;
+        let budget = memory_budget(&config);
+        let memory_limit = memory_limit(&config, budget);
         let direct = DirectServe::open(&config.storage.serve_dir)?;
         let context = Arc::new(WorkerContext {
             queue: Arc::clone(&queue),
@@ -119,6 +121,8 @@ impl App {
             running: running.clone(),
             renderer,
             stores: Stores::new(Arc::new(direct), Arc::clone(&vault), retry_settings(&config), store_timeouts(&config)),
+            memory_limit,
+            memory: MemoryBudget::new(budget),
             clock: Arc::clone(&clock),
             settings: worker_settings(&config),
         });
@@ -134,6 +138,7 @@ impl App {
             rates: Rates::new(rate_settings(&config)),
             spec_limits: SpecLimits { variants_max: config.pixels.variants_max },
             pixel_limits,
+            memory_limit,
             store_timeouts: store_timeouts(&config),
             readiness: Readiness::default(),
             started_at: clock.now(),
@@ -219,8 +224,7 @@ async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Resul
             Engine::with_registry(threads, limits, registry).map_err(|error| StartError::Engine(error.to_string()))?;
         return Ok(Renderer::InProcess(Arc::new(engine), Arc::clone(clock)));
     }
-    let memory_max = config.worker.memory_max;
-    let settings = SandboxSettings { program: program.to_owned(), threads, limits, avif_engine, memory_max };
+    let settings = SandboxSettings { program: program.to_owned(), threads, limits, avif_engine };
     let sandbox = Sandbox::new(settings);
     match sandbox.probe().await.map_err(StartError::Sandbox)?.gaps() {
         Some(gaps) if mode == SandboxMode::Strict => return Err(StartError::Confinement(gaps)),

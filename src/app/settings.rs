@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::auth;
 use crate::callback::CallbackSettings;
 use crate::config::Config;
-use crate::pipeline::PixelLimits;
+use crate::pipeline::{MemoryLimit, PixelLimits};
 use crate::queue::QueueSettings;
 use crate::routes::{HttpSettings, RateSettings};
-use crate::worker::WorkerSettings;
+use crate::worker::{WorkerSettings, half_of_memory};
 use crate::writer::{RetrySettings, StoreTimeouts};
 
 use super::listener::ConnectionLimits;
@@ -83,6 +83,20 @@ pub(super) fn pixel_limits(config: &Config) -> PixelLimits {
         source_pixels_max: config.pixels.source_max,
         output_pixels_max: config.pixels.output_max,
         ..PixelLimits::default()
+    }
+}
+
+/// Bytes of memory that all jobs together may take.
+pub(super) fn memory_budget(config: &Config) -> u64 {
+    config.worker.memory_budget.unwrap_or_else(half_of_memory)
+}
+
+/// What one job may need: never more than all of them.
+pub(super) fn memory_limit(config: &Config, budget: u64) -> MemoryLimit {
+    MemoryLimit {
+        bytes_max: config.worker.memory_max.min(budget),
+        threads: config.worker.encode_threads,
+        pixels: pixel_limits(config),
     }
 }
 

@@ -101,6 +101,14 @@ pub(super) fn bytes<T: TryFrom<u64> + 'static>() -> Kind<T> {
     })
 }
 
+/// A number of bytes above zero, or none for `auto`.
+pub(super) fn bytes_or_auto() -> Kind<Option<u64>> {
+    Kind::of_text(r#"a size above zero such as "8 GiB", a number of bytes, or "auto""#, |text| match text {
+        "auto" => Some(None),
+        size => parse_bytes(size).filter(|bytes| *bytes > 0).map(Some),
+    })
+}
+
 /// A number of bytes, zero included.
 pub(super) fn bytes_or_zero() -> Kind<u64> {
     Kind::of_text(r#"a size such as "1 GiB", or a number of bytes"#, parse_bytes)

@@ -10,8 +10,8 @@ use secrecy::SecretString;
 
 use super::error::Warning;
 use super::kind::{
-    address, bytes, bytes_or_zero, count, count_or_zero, duration, duration_or_zero, filter, networks, number_or_auto,
-    one_of, optional, path, pixels, secret, text,
+    address, bytes, bytes_or_auto, bytes_or_zero, count, count_or_zero, duration, duration_or_zero, filter, networks,
+    number_or_auto, one_of, optional, path, pixels, secret, text,
 };
 use super::reader::Reader;
 use crate::encoder::AvifEngine;
@@ -145,6 +145,8 @@ pub struct Worker {
     pub sandbox: SandboxMode,
     /// Bytes of memory of one child.
     pub memory_max: u64,
+    /// Bytes of memory of all children; none for half of what there is.
+    pub memory_budget: Option<u64>,
 }
 
 /// How much a job may ask for.
@@ -273,6 +275,7 @@ fn read_worker(r: &mut Reader) -> Worker {
             &one_of(&[("on", SandboxMode::On), ("strict", SandboxMode::Strict), ("off", SandboxMode::Off)]),
         ),
         memory_max: r.read("worker.memory_max", &bytes()),
+        memory_budget: r.read("worker.memory_budget", &bytes_or_auto()),
     }
 }
 

@@ -9,7 +9,7 @@
 
 use super::outputs::is_animated;
 use super::plan::{Step, plan, reduction, takes_pixels_unscaled};
-use super::{Layout, PixelLimits, SourceInfo};
+use super::{InspectError, Layout, PixelLimits, SourceInfo};
 use crate::encoder::{EncodeSettings, tuning};
 use crate::job::{Format, SourceFormat, VariantSpec};
 
@@ -18,6 +18,39 @@ const BASE_BYTES: u64 = 12 * 1024 * 1024;
 
 /// What an AVIF encoder takes for its own tables.
 const AVIF_BYTES: u64 = 10 * 1024 * 1024;
+
+/// How much memory one job may need.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryLimit {
+    /// Bytes at its peak, the original's own included.
+    pub bytes_max: u64,
+    /// Threads that encode.
+    pub threads: usize,
+    /// How the source is read.
+    pub pixels: PixelLimits,
+}
+
+impl MemoryLimit {
+    /// Bytes that making `variants` of an original of `source_bytes` is expected to take at its peak.
+    ///
+    /// # Errors
+    /// [`InspectError::TooLarge`] if that is more than a job may need.
+    pub fn admit(&self, source: &SourceInfo, source_bytes: u64, variants: &[VariantSpec]) -> Result<u64, InspectError> {
+        let needed = estimate(source, variants, self.threads, &self.pixels).saturating_add(source_bytes);
+        if needed <= self.bytes_max {
+            return Ok(needed);
+        }
+        let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
+        Err(InspectError::TooLarge {
+            detail: format!(
+                "making these variants takes some {} MiB of memory, and this server allows a job {} MiB; ask for smaller \
+                 or fewer sizes, or raise PIXERVE_WORKER_MEMORY_MAX and PIXERVE_WORKER_MEMORY_BUDGET",
+                mib(needed),
+                mib(self.bytes_max)
+            ),
+        })
+    }
+}
 
 /// Bytes a job is expected to need at its peak, besides the bytes of the original itself.
 pub(super) fn estimate(source: &SourceInfo, variants: &[VariantSpec], threads: usize, limits: &PixelLimits) -> u64 {
@@ -140,7 +173,7 @@ fn working_bytes(format: Format, settings: EncodeSettings) -> u64 {
     match format {
         Format::Jpeg if tuning::jpeg(settings).halve_colour => 4,
         // Coefficients in two bytes each, three a pixel instead of one and a half, and a larger file.
-        Format::Jpeg => 12,
+        Format::Jpeg => 8,
         Format::Png => 10,
         Format::Webp if tuning::webp(settings).lossless => 40,
         Format::Webp => 12,

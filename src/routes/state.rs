@@ -10,7 +10,7 @@ use super::Rates;
 use crate::auth::Authenticator;
 use crate::clock::{SharedClock, Timestamp};
 use crate::job::SpecLimits;
-use crate::pipeline::PixelLimits;
+use crate::pipeline::{MemoryLimit, PixelLimits};
 use crate::queue::JobQueue;
 use crate::running::Running;
 use crate::spool::Spool;
@@ -77,6 +77,7 @@ pub struct AppParts {
     pub rates: Rates,
     pub spec_limits: SpecLimits,
     pub pixel_limits: PixelLimits,
+    pub memory_limit: MemoryLimit,
     pub store_timeouts: StoreTimeouts,
     pub readiness: Readiness,
     pub started_at: Timestamp,

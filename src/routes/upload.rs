@@ -295,6 +295,7 @@ async fn look_at(state: &AppState, received: &Received, job: &ParsedJob) -> Resu
     .await
     .map_err(|error| Refusal::Internal(format!("looking at an upload: {error}")))??;
     check_outputs(&job.spec, &info, &state.pixel_limits)?;
+    state.memory_limit.admit(&info, received.bytes, &job.spec.variants)?;
     Ok(Original {
         format: info.format,
         sha256: received.sha256,

@@ -1,22 +1,25 @@
 //! One job, from claim to settle.
 
+use std::fs::File;
+use std::io::{BufReader, Seek};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
+use super::budget::MemoryShare;
 use super::keeper::{Failure, Keeper};
 use super::renderer::{Order, Rendering};
 use super::sandbox::CageError;
 use super::{WorkerContext, retry};
 use crate::failpoint::{Step, reached};
 use crate::job::{JobError, JobRecord, State, StoredFile, VariantSpec};
-use crate::pipeline::PipelineError;
+use crate::pipeline::{InspectError, MemoryLimit, PipelineError, inspect};
 use crate::queue::{Claim, Lease, LeaseState, Retry, Settled};
 use crate::running::RunningJob;
 use crate::spool::SpoolError;
@@ -171,8 +174,15 @@ impl Attempt<'_> {
             return Ok(());
         }
         let original = self.context.spool.open_original(self.record.id).await.map_err(Failure::Spool)?;
+        let admission = self.admitted(original, &missing);
+        let Admitted { original, memory_max, memory } = tokio::select! {
+            admitted = admission => admitted?,
+            () = self.running.stop().cancelled() => return Ok(()),
+        };
         reached(Step::RenderBefore);
         let (work, mut rendered) = self.context.renderer.start(Order {
+            memory_max,
+            memory,
             original,
             variants: missing.clone(),
             stop: self.running.stop().clone(),
@@ -220,6 +230,28 @@ impl Attempt<'_> {
         }
     }
 
+    /// Waits until there is memory for making `variants`. The time for that is not the job's.
+    async fn admitted(&self, original: File, variants: &[VariantSpec]) -> Result<Admitted, Failure> {
+        let limit = self.context.memory_limit;
+        let unreadable = |source| Failure::Child(CageError::Io { what: "the original can't be read", source });
+        let looked = spawn_blocking(move || {
+            let mut original = original;
+            let bytes = original.metadata()?.len();
+            let info = inspect(BufReader::new(&original), &limit.pixels);
+            original.rewind()?;
+            Ok((original, bytes, info))
+        });
+        let (original, bytes, info) =
+            looked.await.map_err(|error| Failure::Panicked(error.to_string()))?.map_err(unreadable)?;
+        let admitted = info.and_then(|info| limit.admit(&info, bytes, variants));
+        let needed = admitted.map_err(|error| match error {
+            InspectError::Io(source) => unreadable(source),
+            other => Failure::Pixels(other.into()),
+        })?;
+        let memory_max = child_memory(needed, &limit);
+        Ok(Admitted { original, memory_max, memory: self.context.memory.take(memory_max).await })
+    }
+
     fn judge(&self, result: Result<(), Failure>, keeper: &Keeper<'_>) -> Outcome {
         let files = keeper.files();
         let failure = match result {
@@ -235,6 +267,10 @@ impl Attempt<'_> {
             }
             Failure::Pixels(error) => (JobError::new(error.code(), error.to_string()), error.can_pass_on_retry()),
             Failure::Child(error @ CageError::Io { .. }) => (JobError::new("internal", with_source(&error)), true),
+            // The same job would be given the same memory again.
+            Failure::Child(error @ CageError::OutOfMemory { .. }) => {
+                (JobError::new("out_of_memory", error.to_string()), false)
+            }
             Failure::Child(error) => {
                 return Outcome::Crashed { error: JobError::new("crashed", error.to_string()), files };
             }
@@ -265,6 +301,24 @@ impl Attempt<'_> {
             Retry::Never
         }
     }
+}
+
+/// A job for which there is memory.
+struct Admitted {
+    original: File,
+    memory_max: u64,
+    memory: MemoryShare,
+}
+
+/// Memory for what a child has before it begins, and for each of its threads: stacks and arenas, mostly untouched, but
+/// a cap counts them.
+const CHILD_BYTES: u64 = 96 * 1024 * 1024;
+const THREAD_BYTES: u64 = 12 * 1024 * 1024;
+
+/// The cap of a child that is expected to need `needed` bytes, which leave a quarter for what allocators waste.
+fn child_memory(needed: u64, limit: &MemoryLimit) -> u64 {
+    let slack = needed / 4 + CHILD_BYTES + THREAD_BYTES.saturating_mul(limit.threads as u64);
+    needed.saturating_add(slack).min(limit.bytes_max)
 }
 
 /// Keeps a lease alive, and stops the job when it is cancelled, lost, or the server stops.

@@ -1,6 +1,7 @@
 //! Works jobs off: claim, render, store, settle.
 
 mod attempt;
+mod budget;
 mod keeper;
 mod pool;
 mod reconcile;
@@ -11,6 +12,7 @@ pub mod sandbox;
 mod shelf;
 mod stores;
 
+pub use budget::{MemoryBudget, half_of_memory};
 pub use pool::{Pool, StartedPool};
 pub use reconcile::{ReconcileError, Scope, forget_what_had_ended, reconcile};
 pub use renderer::Renderer;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
+use crate::pipeline::MemoryLimit;
 use crate::queue::JobQueue;
 use crate::running::Running;
 use crate::spool::Spool;
@@ -67,6 +70,10 @@ pub struct WorkerContext {
     pub renderer: Renderer,
     /// Where files go.
     pub stores: Stores,
+    /// What one job may need of memory.
+    pub memory_limit: MemoryLimit,
+    /// What all of them may.
+    pub memory: MemoryBudget,
     /// The time.
     pub clock: SharedClock,
     /// How to work.

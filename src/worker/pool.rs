@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::reconcile::stored_files;
 use super::{WorkerContext, attempt, retry};
 use crate::job::JobError;
 use crate::queue::{Claim, Retry};
@@ -106,12 +107,18 @@ impl Worker {
     async fn work(&self, claim: Claim) {
         let lease = claim.lease.clone();
         let attempts = claim.job.attempts;
+        let record = claim.job.record.clone();
         let attempt = attempt::run(Arc::clone(&self.context), claim, self.stop_working.clone());
         let Err(panic) = tokio::spawn(attempt).await else { return };
         error!(job_id = %lease.id, %panic, "an attempt panicked");
         let error = JobError::new("internal", "the attempt panicked; this is a bug in Pixerve, see its log");
         let again = Retry::After(retry::back_off(attempts, self.context.settings.retry_base));
-        match self.context.queue.fail(&lease, error, Vec::new(), again).await {
+        // What it stored before it panicked is in the journal, and on record should this have been its last try.
+        let files = stored_files(&self.context.spool, &record).await.unwrap_or_else(|error| {
+            warn!(job_id = %lease.id, %error, "can't read what it has stored");
+            Vec::new()
+        });
+        match self.context.queue.fail(&lease, error, files, again).await {
             Ok(_) => {}
             Err(error) => warn!(job_id = %lease.id, %error, "can't settle it; its lease will lapse"),
         }

@@ -115,20 +115,25 @@ async fn reconcile_one(spool: &Spool, queue: &dyn JobQueue, record: JobRecord) -
 }
 
 /// A job that failed with its server, or was cancelled at that moment, may have stored more than its record says.
-async fn name_files(spool: &Spool, queue: &dyn JobQueue, job: &Job) -> Result<(), ReconcileError> {
+pub(super) async fn name_files(spool: &Spool, queue: &dyn JobQueue, job: &Job) -> Result<(), ReconcileError> {
     if job.state == State::Completed {
         return Ok(());
     }
-    let journal = match spool.journal(job.record.id).await {
+    let files = match stored_files(spool, &job.record).await {
         // It left the spool just now: whoever ended it has named them.
         Err(error) if error.is_missing() => return Ok(()),
-        journal => journal?,
+        files => files?,
     };
-    let files = Shelf::new(&job.record, journal.earlier()).files();
     if places(&files) > places(&job.files) {
         queue.name_files(&job.record.id, files).await?;
     }
     Ok(())
+}
+
+/// Everything that the journal says is stored of a job in the spool, by whichever attempt.
+pub(super) async fn stored_files(spool: &Spool, record: &JobRecord) -> Result<Vec<StoredFile>, SpoolError> {
+    let journal = spool.journal(record.id).await?;
+    Ok(Shelf::new(record, journal.earlier()).files())
 }
 
 fn places(files: &[StoredFile]) -> usize {

@@ -10,6 +10,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::budget::MemoryShare;
 use super::sandbox::{CageError, Sandbox};
 use crate::clock::SharedClock;
 use crate::job::VariantSpec;
@@ -31,6 +32,10 @@ pub(super) struct Order {
     pub(super) variants: Vec<VariantSpec>,
     pub(super) stop: CancellationToken,
     pub(super) timeout: Duration,
+    /// Bytes of memory that a child may take.
+    pub(super) memory_max: u64,
+    /// Given back when nothing of this is in memory any more.
+    pub(super) memory: MemoryShare,
 }
 
 /// Work on a job's pixels, under way.
@@ -57,7 +62,8 @@ async fn caged(
     order: Order,
     deliver: UnboundedSender<(usize, Rendered)>,
 ) -> Result<(), CageError> {
-    let work = sandbox.render(order.original.into(), &order.variants, |index, file| {
+    let _memory = order.memory;
+    let work = sandbox.render(order.original.into(), &order.variants, order.memory_max, |index, file| {
         // Nobody listens once the job is stopped.
         let _ = deliver.send((index, file));
     });
@@ -78,7 +84,7 @@ fn in_process(
     let span = tracing::Span::current();
     spawn_blocking(move || {
         let _entered = span.entered();
-        let Order { mut original, variants, stop, timeout } = order;
+        let Order { mut original, variants, stop, timeout, memory: _memory, .. } = order;
         let deadline = clock.elapsed() + timeout;
         let mut source = Vec::new();
         original.read_to_end(&mut source).map_err(unreadable)?;

@@ -8,7 +8,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Scope, WorkerContext, reconcile};
+use super::reconcile::name_files;
+use super::{ReconcileError, Scope, WorkerContext, reconcile};
+use crate::job::JobId;
 
 /// Records are swept this often, and at start.
 const SWEEP_EVERY: Duration = Duration::from_hours(24);
@@ -54,12 +56,25 @@ impl Rescuer {
                 }
                 for id in reaped.failed {
                     warn!(job_id = %id, "its worker was lost once too often; failed");
+                    // Without its files named it stays in the spool: the next comparison names them and removes it.
+                    if let Err(error) = self.name_files(id).await {
+                        warn!(job_id = %id, %error, "can't name what it has stored; trying again");
+                        continue;
+                    }
                     if let Err(error) = self.context.spool.remove(id).await {
                         warn!(job_id = %id, %error, "an ended job is still in the spool; the next start removes it");
                     }
                 }
             }
             Err(error) => warn!(%error, "can't look for lost jobs; trying again"),
+        }
+    }
+
+    async fn name_files(&self, id: JobId) -> Result<(), ReconcileError> {
+        let WorkerContext { queue, spool, .. } = &*self.context;
+        match queue.get(&id).await? {
+            Some(job) => name_files(spool, &**queue, &job).await,
+            None => Ok(()),
         }
     }
 

@@ -23,6 +23,13 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 /// What a dying child may have to say.
 const LAST_WORDS_BYTES_MAX: u64 = 4096;
 
+/// What Rust's standard library says before it aborts because it was refused memory. Tests run a child into it, so that a
+/// change of these words would be noticed.
+const OUT_OF_MEMORY: &str = "memory allocation of ";
+
+/// SIGABRT.
+const ABORTED: i32 = 6;
+
 /// Bytes of a file beyond what its pixels could take uncompressed: headers, and formats that grow.
 const FILE_BYTES_SLACK: u64 = 1024 * 1024;
 
@@ -40,8 +47,6 @@ pub struct SandboxSettings {
     pub limits: PixelLimits,
     /// What makes AVIF.
     pub avif_engine: AvifEngine,
-    /// Memory that a child may take, in bytes.
-    pub memory_max: u64,
 }
 
 /// Why a child gave no or not all files.
@@ -57,6 +62,15 @@ pub enum CageError {
         how: String,
         /// What it wrote before, behind a colon.
         words: String,
+    },
+    /// The child was refused memory.
+    #[error(
+        "making its variants took more than the {mib} MiB of memory that this job was given; ask for smaller or fewer \
+         sizes, or tell whoever runs this server, who can raise PIXERVE_WORKER_MEMORY_MAX"
+    )]
+    OutOfMemory {
+        /// Its cap.
+        mib: u64,
     },
     /// The child says what no child of ours says.
     #[error("the process that made its variants broke its protocol: {0}")]
@@ -94,7 +108,7 @@ impl Sandbox {
         tokio::time::timeout(PROBE_PATIENCE, protocol::receive(&mut output)).await?
     }
 
-    /// Has every variant of the original made by a new child, which hands each to `deliver` with its index as soon as it
+    /// Has every variant of the original made by a new child of at most `memory_max` bytes, which hands each to `deliver` with its index as soon as it
     /// is done. To stop it, drop the future: that kills the child.
     ///
     /// # Errors
@@ -103,6 +117,7 @@ impl Sandbox {
         &self,
         original: File,
         variants: &[VariantSpec],
+        memory_max: u64,
         deliver: impl FnMut(usize, Rendered),
     ) -> Result<(), CageError> {
         let source_bytes = original.metadata().await.map_err(io_error("the original can't be read"))?.len();
@@ -111,7 +126,7 @@ impl Sandbox {
             limits: self.settings.limits,
             threads: self.settings.threads,
             avif_engine: self.settings.avif_engine,
-            memory_max: self.settings.memory_max,
+            memory_max,
             source_bytes,
         };
         let spawned = self.command().stdin(Stdio::piped()).spawn();
@@ -126,7 +141,7 @@ impl Sandbox {
             (Ok(outcome), _) => Ok(outcome?),
             (Err(Broken::Deed(deed)), _) => Err(CageError::Protocol(deed)),
             (Err(Broken::Silence), Err(error @ CageError::Io { .. })) => Err(error),
-            (Err(Broken::Silence), _) => Err(last_words(child).await),
+            (Err(Broken::Silence), _) => Err(last_words(child, memory_max).await),
         }
     }
 
@@ -218,18 +233,23 @@ async fn take_reports(
 }
 
 /// How the child ended, with what it wrote about that.
-async fn last_words(mut child: Child) -> CageError {
+async fn last_words(mut child: Child, memory_max: u64) -> CageError {
     let mut words = Vec::new();
     if let Some(stderr) = child.stderr.take() {
         let _ = stderr.take(LAST_WORDS_BYTES_MAX).read_to_end(&mut words).await;
     }
-    let words = String::from_utf8_lossy(&words)
+    let all_words = String::from_utf8_lossy(&words);
+    let ran_out = all_words.lines().any(|line| line.contains(OUT_OF_MEMORY));
+    let words = all_words
         .lines()
         .map(str::trim)
         .rfind(|line| !line.is_empty())
         .map(|line| format!(": {line}"))
         .unwrap_or_default();
     match child.wait().await {
+        Ok(status) if ran_out && status.signal() == Some(ABORTED) => {
+            CageError::OutOfMemory { mib: memory_max.div_ceil(1024 * 1024) }
+        }
         Ok(status) => CageError::Died { how: ended(status), words },
         Err(source) => CageError::Io { what: "the process that made its variants is lost", source },
     }

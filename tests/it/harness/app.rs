@@ -65,6 +65,11 @@ impl TestApp {
         self.app = Some(app);
     }
 
+    /// Changes a setting, for the next start.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     /// The settings it runs with.
     pub(crate) fn config(&self) -> Config {
         let env = self.settings.clone();

@@ -128,3 +128,19 @@ fn assert_said(path: &Path, outputs: &str) {
     let most = 2.5 * peak + 16.0 * MIB;
     assert!(estimate <= most, "{what}: {:.1} MiB said for {:.1}", estimate / MIB, peak / MIB);
 }
+
+/// Qualities at which the encoder works with more memory than by default.
+#[test]
+#[cfg(target_os = "linux")]
+#[ignore = "long: make battery"]
+fn no_jpeg_of_high_quality_takes_more_memory_than_was_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("large.png");
+    let large = image::imageops::resize(&photo(2400, 1600), 4000, 3000, image::imageops::FilterType::Nearest);
+    fs::write(&path, file(large, ImageFormat::Png)).expect("disk");
+    for outputs in ["jpg=0@7@95", "jpg=0@7@100,jpg=3900@7@95", "jpg=0@7@90"] {
+        let (peak, estimate) = measured(&path, outputs);
+        println!("{outputs}: {:.1} of {:.1} MiB", peak / MIB, estimate / MIB);
+        assert!(peak <= estimate, "{outputs}: {:.1} MiB instead of {:.1}", peak / MIB, estimate / MIB);
+    }
+}

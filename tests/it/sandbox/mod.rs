@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// A program in the place of ours: like it when it is probed, otherwise this shell script.
-struct Impostor {
+pub(crate) struct Impostor {
     dir: TempDir,
 }
 
 impl Impostor {
-    fn new(script: &str) -> Self {
+    pub(crate) fn new(script: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let real = env!("CARGO_BIN_EXE_pixerve");
         let text = format!("#!/bin/sh\nPATH=/usr/bin:/bin\n[ \"$2\" = probe ] && exec {real} \"$@\"\n{script}\n");
@@ -27,7 +27,7 @@ impl Impostor {
         Self { dir }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("program")
     }
 }
