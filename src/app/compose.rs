@@ -34,7 +34,7 @@ use crate::vault::{self, Sealer, SealingKeysError, Vault, VaultError};
 use crate::version::VERSION;
 use crate::worker::sandbox::{Sandbox, SandboxMode, SandboxSettings};
 use crate::worker::{
-    MemoryBudget, Pool, ReconcileError, Renderer, Rescuer, Scope, StartedMemoryBudget, Stores, WorkerContext,
+    MemoryBudget, Pool, ReconcileError, Renderer, Rescuer, Scope, StartedPool, Stores, WorkerContext,
     forget_what_had_ended, reconcile,
 };
 use crate::writer::{DirectServe, WriteError};
