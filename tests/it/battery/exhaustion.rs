@@ -106,8 +106,9 @@ async fn a_disk_that_fills_at_every_stage_costs_nothing_that_was_accepted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: make battery"]
-async fn a_disk_of_16_mib_takes_a_thousand_jobs_one_after_the_other() {
-    const JOBS: usize = 1000;
+async fn a_disk_of_16_mib_takes_hundreds_of_jobs_one_after_the_other() {
+    // Their files take most of it; a start after a kill needs room for a copy of the database, too.
+    const JOBS: usize = 250;
     let Some(mount) = Mount::tmpfs(16) else { return };
     let (mut witness, server) = on_small_disk(&mount, "1 MiB").await;
     let mut accepted = 0;
