@@ -32,6 +32,7 @@ test-servers: ## Install what tests talk to: a GCS emulator and newman, both und
 test: ## Run all tests, the Postman collection included
 	@$(MAKE) --no-print-directory setup
 	@$(MAKE) --no-print-directory test-servers
+	@sh .ci/browser.sh $(TEST_SERVERS)
 	$(CARGO) test --locked
 	@$(MAKE) --no-print-directory postman
 
@@ -62,10 +63,14 @@ corpus: ## Show every file of PIXERVE_CORPUS or ../shared/corpus, beside what sh
 	$(CARGO) bench --locked --bench corpus
 
 battery: setup test-servers ## Everything hostile and unlucky, the long part too: crashes, faults, floods, attacks; shows what held
+	@sh .ci/browser.sh $(TEST_SERVERS)
 	@sh .ci/battery.sh
 
 soak: setup test-servers ## Mixed load with kills and faults for PIXERVE_SOAK_SECONDS (1200)
 	$(CARGO) test --locked --test it -- battery::soak --include-ignored --nocapture
+
+fuzz: ## Fuzz what parses strangers' bytes, each target for FUZZ_SECONDS (60)
+	@sh .ci/fuzz.sh $${FUZZ_SECONDS:-60}
 
 deny: ## Hold every dependency to deny.toml: licences, sources, bans, and advisories where they can be fetched
 	@sh .ci/deny.sh $(TOOLS)

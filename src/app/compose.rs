@@ -215,17 +215,16 @@ const SEALING_KEYS: &str = "vault.key";
 
 /// Where pixels are worked on.
 async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Result<Renderer, StartError> {
-    let (mode, threads, limits) = (config.worker.sandbox, config.worker.encode_threads, pixel_limits(config));
-    let avif_engine = config.worker.avif_engine;
+    let (mode, limits, avif_engine) = (config.worker.sandbox, pixel_limits(config), config.worker.avif_engine);
     if mode == SandboxMode::Off {
         warn!("jobs run in the server's own process: PIXERVE_WORKER_SANDBOX is off");
         let registry = Registry::built_in().with(Arc::new(Avif::new(avif_engine)));
-        let engine =
-            Engine::with_registry(threads, limits, registry).map_err(|error| StartError::Engine(error.to_string()))?;
+        let engine = Engine::with_registry(config.worker.encode_threads, limits, registry)
+            .map_err(|error| StartError::Engine(error.to_string()))?;
         return Ok(Renderer::InProcess(Arc::new(engine), Arc::clone(clock)));
     }
-    let settings = SandboxSettings { program: program.to_owned(), threads, limits, avif_engine };
-    let sandbox = Sandbox::new(settings);
+    let decode_timeout = config.worker.decode_timeout;
+    let sandbox = Sandbox::new(SandboxSettings { program: program.to_owned(), limits, avif_engine, decode_timeout });
     match sandbox.probe().await.map_err(StartError::Sandbox)?.gaps() {
         Some(gaps) if mode == SandboxMode::Strict => return Err(StartError::Confinement(gaps)),
         Some(gaps) => warn!("this system can't keep a job's child process from {gaps}"),

@@ -141,6 +141,8 @@ pub struct Worker {
     pub avif_engine: AvifEngine,
     /// For one attempt.
     pub job_timeout: Duration,
+    /// For decoding the original, where that is done in a child process.
+    pub decode_timeout: Duration,
     /// Whether jobs run in child processes.
     pub sandbox: SandboxMode,
     /// Bytes of memory of one child.
@@ -270,6 +272,7 @@ fn read_worker(r: &mut Reader) -> Worker {
             &one_of(&[("auto", AvifEngine::Auto), ("ravif", AvifEngine::Ravif), ("aom", AvifEngine::Aom)]),
         ),
         job_timeout: r.read("worker.job_timeout", &duration()),
+        decode_timeout: r.read("worker.decode_timeout", &duration()),
         sandbox: r.read(
             "worker.sandbox",
             &one_of(&[("on", SandboxMode::On), ("strict", SandboxMode::Strict), ("off", SandboxMode::Off)]),

@@ -94,8 +94,23 @@ impl Engine {
         cancelled: &(dyn Fn() -> bool + Sync),
         deliver: &(dyn Fn(usize, Rendered) + Sync),
     ) -> Result<(), PipelineError> {
+        self.render_telling(source, variants, cancelled, &|| (), deliver)
+    }
+
+    /// The same; calls `decoded` once, when the source is decoded. Animations are decoded frame by frame and not waited for.
+    ///
+    /// # Errors
+    /// As [`Engine::render`].
+    pub fn render_telling<'a>(
+        &self,
+        source: impl Into<Cow<'a, [u8]>>,
+        variants: &[VariantSpec],
+        cancelled: &(dyn Fn() -> bool + Sync),
+        decoded: &dyn Fn(),
+        deliver: &(dyn Fn(usize, Rendered) + Sync),
+    ) -> Result<(), PipelineError> {
         let source = source.into();
-        guarded(|| self.render_source(source, variants, cancelled, deliver))
+        guarded(|| self.render_source(source, variants, cancelled, decoded, deliver))
     }
 
     fn render_source(
@@ -103,6 +118,7 @@ impl Engine {
         source: Cow<'_, [u8]>,
         variants: &[VariantSpec],
         cancelled: &(dyn Fn() -> bool + Sync),
+        decoded: &dyn Fn(),
         deliver: &(dyn Fn(usize, Rendered) + Sync),
     ) -> Result<(), PipelineError> {
         let info = inspect(Cursor::new(&source[..]), &self.limits)?;
@@ -123,6 +139,7 @@ impl Engine {
             let open = || open(&source, &info, tolerant, reduction);
             Some(if reduction > 1 { self.large.install(open)? } else { open()? })
         };
+        decoded();
         // Freed here, if it was given away, unless it moves: animations are decoded frame by frame.
         let source = (!moving.is_empty()).then_some(source);
         let job = Rendering {
@@ -195,6 +212,8 @@ impl Rendering<'_> {
             PipelineError::Encode(EncodeError { format, width, height, detail })
         })?;
         let settings = EncodeSettings { quality: variant.quality, speed: variant.speed };
+        // For tests, as in the crate's `failpoint`: a codec that gives up in the midst of a picture.
+        fail::fail_point!("encoder::panic");
         let bytes = encoder.encode(&picture, &settings)?;
         drop(picture);
         self.hand_out(index, bytes)

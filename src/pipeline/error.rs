@@ -30,6 +30,12 @@ pub enum PipelineError {
     /// The job was cancelled.
     #[error("the job was cancelled")]
     Cancelled,
+    /// Decoding took longer than any picture may.
+    #[error("decoding the image took longer than {secs} s; save it again as an ordinary JPEG or PNG")]
+    DecodeTimeout {
+        /// The limit.
+        secs: u64,
+    },
     /// A decoder or encoder gave up in the middle.
     #[error("the image codec panicked: {detail}")]
     Panicked {
@@ -48,6 +54,7 @@ impl PipelineError {
             Self::Truncated => "image_truncated",
             Self::Encode(_) => "encoding_failed",
             Self::Cancelled => "cancelled",
+            Self::DecodeTimeout { .. } => "timeout",
             Self::Panicked { .. } => "codec_panicked",
         }
     }
@@ -57,7 +64,11 @@ impl PipelineError {
     pub fn can_pass_on_retry(&self) -> bool {
         match self {
             Self::Encode(_) | Self::Panicked { .. } => true,
-            Self::BadImage { .. } | Self::TooLarge { .. } | Self::Truncated | Self::Cancelled => false,
+            Self::BadImage { .. }
+            | Self::TooLarge { .. }
+            | Self::Truncated
+            | Self::Cancelled
+            | Self::DecodeTimeout { .. } => false,
         }
     }
 

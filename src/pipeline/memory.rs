@@ -30,25 +30,51 @@ pub struct MemoryLimit {
     pub pixels: PixelLimits,
 }
 
+/// What a job is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Bytes that its process may take.
+    pub bytes: u64,
+    /// Threads that may encode.
+    pub threads: usize,
+}
+
+/// Memory for what a process has before it begins, and for each of its threads: stacks and arenas, mostly untouched, but
+/// a cap counts them.
+const PROCESS_BYTES: u64 = 96 * 1024 * 1024;
+const THREAD_BYTES: u64 = 12 * 1024 * 1024;
+
 impl MemoryLimit {
-    /// Bytes that making `variants` of an original of `source_bytes` is expected to take at its peak.
+    /// What making `variants` of an original of `source_bytes` is given: what it is expected to take at its peak, and a
+    /// quarter of that for what allocators waste. With fewer threads than there are, if that is what it takes.
     ///
     /// # Errors
-    /// [`InspectError::TooLarge`] if that is more than a job may need.
-    pub fn admit(&self, source: &SourceInfo, source_bytes: u64, variants: &[VariantSpec]) -> Result<u64, InspectError> {
-        let needed = estimate(source, variants, self.threads, &self.pixels).saturating_add(source_bytes);
-        if needed <= self.bytes_max {
-            return Ok(needed);
-        }
+    /// [`InspectError::TooLarge`] if even one thread would need more than a job may.
+    pub fn admit(
+        &self,
+        source: &SourceInfo,
+        source_bytes: u64,
+        variants: &[VariantSpec],
+    ) -> Result<Admission, InspectError> {
+        let needed = |threads: usize| {
+            let pixels = estimate(source, variants, threads, &self.pixels).saturating_add(source_bytes);
+            let process = PROCESS_BYTES + THREAD_BYTES.saturating_mul(threads as u64);
+            pixels.saturating_add(pixels / 4).saturating_add(process)
+        };
+        let admitted = (1..=self.threads.max(1)).rev().map(|threads| Admission { bytes: needed(threads), threads });
+        admitted.into_iter().find(|given| given.bytes <= self.bytes_max).ok_or_else(|| self.refusal(needed(1)))
+    }
+
+    fn refusal(&self, needed: u64) -> InspectError {
         let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
-        Err(InspectError::TooLarge {
+        InspectError::TooLarge {
             detail: format!(
                 "making these variants takes some {} MiB of memory, and this server allows a job {} MiB; ask for smaller \
                  or fewer sizes, or raise PIXERVE_WORKER_MEMORY_MAX and PIXERVE_WORKER_MEMORY_BUDGET",
                 mib(needed),
                 mib(self.bytes_max)
             ),
-        })
+        }
     }
 }
 

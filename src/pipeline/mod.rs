@@ -30,5 +30,5 @@ pub use error::PipelineError;
 pub use geometry::{Canvas, Layout, Region};
 pub use inspect::{InspectError, SourceInfo, inspect};
 pub use limits::PixelLimits;
-pub use memory::MemoryLimit;
+pub use memory::{Admission, MemoryLimit};
 pub use outputs::check_outputs;

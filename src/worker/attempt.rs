@@ -19,7 +19,7 @@ use super::sandbox::CageError;
 use super::{WorkerContext, retry};
 use crate::failpoint::{Step, reached};
 use crate::job::{JobError, JobRecord, State, StoredFile, VariantSpec};
-use crate::pipeline::{InspectError, MemoryLimit, PipelineError, inspect};
+use crate::pipeline::{Admission, InspectError, PipelineError, inspect};
 use crate::queue::{Claim, Lease, LeaseState, Retry, Settled};
 use crate::running::RunningJob;
 use crate::spool::SpoolError;
@@ -175,13 +175,13 @@ impl Attempt<'_> {
         }
         let original = self.context.spool.open_original(self.record.id).await.map_err(Failure::Spool)?;
         let admission = self.admitted(original, &missing);
-        let Admitted { original, memory_max, memory } = tokio::select! {
+        let Admitted { original, admission, memory } = tokio::select! {
             admitted = admission => admitted?,
             () = self.running.stop().cancelled() => return Ok(()),
         };
         reached(Step::RenderBefore);
         let (work, mut rendered) = self.context.renderer.start(Order {
-            memory_max,
+            admission,
             memory,
             original,
             variants: missing.clone(),
@@ -244,12 +244,11 @@ impl Attempt<'_> {
         let (original, bytes, info) =
             looked.await.map_err(|error| Failure::Panicked(error.to_string()))?.map_err(unreadable)?;
         let admitted = info.and_then(|info| limit.admit(&info, bytes, variants));
-        let needed = admitted.map_err(|error| match error {
+        let admission = admitted.map_err(|error| match error {
             InspectError::Io(source) => unreadable(source),
             other => Failure::Pixels(other.into()),
         })?;
-        let memory_max = child_memory(needed, &limit);
-        Ok(Admitted { original, memory_max, memory: self.context.memory.take(memory_max).await })
+        Ok(Admitted { original, admission, memory: self.context.memory.take(admission.bytes).await })
     }
 
     fn judge(&self, result: Result<(), Failure>, keeper: &Keeper<'_>) -> Outcome {
@@ -306,19 +305,8 @@ impl Attempt<'_> {
 /// A job for which there is memory.
 struct Admitted {
     original: File,
-    memory_max: u64,
+    admission: Admission,
     memory: MemoryShare,
-}
-
-/// Memory for what a child has before it begins, and for each of its threads: stacks and arenas, mostly untouched, but
-/// a cap counts them.
-const CHILD_BYTES: u64 = 96 * 1024 * 1024;
-const THREAD_BYTES: u64 = 12 * 1024 * 1024;
-
-/// The cap of a child that is expected to need `needed` bytes, which leave a quarter for what allocators waste.
-fn child_memory(needed: u64, limit: &MemoryLimit) -> u64 {
-    let slack = needed / 4 + CHILD_BYTES + THREAD_BYTES.saturating_mul(limit.threads as u64);
-    needed.saturating_add(slack).min(limit.bytes_max)
 }
 
 /// Keeps a lease alive, and stops the job when it is cancelled, lost, or the server stops.

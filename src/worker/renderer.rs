@@ -14,7 +14,7 @@ use super::budget::MemoryShare;
 use super::sandbox::{CageError, Sandbox};
 use crate::clock::SharedClock;
 use crate::job::VariantSpec;
-use crate::pipeline::{Engine, PipelineError, Rendered};
+use crate::pipeline::{Admission, Engine, PipelineError, Rendered};
 
 /// Makes variants.
 #[derive(Clone)]
@@ -32,8 +32,8 @@ pub(super) struct Order {
     pub(super) variants: Vec<VariantSpec>,
     pub(super) stop: CancellationToken,
     pub(super) timeout: Duration,
-    /// Bytes of memory that a child may take.
-    pub(super) memory_max: u64,
+    /// What a child may take.
+    pub(super) admission: Admission,
     /// Given back when nothing of this is in memory any more.
     pub(super) memory: MemoryShare,
 }
@@ -63,7 +63,7 @@ async fn caged(
     deliver: UnboundedSender<(usize, Rendered)>,
 ) -> Result<(), CageError> {
     let _memory = order.memory;
-    let work = sandbox.render(order.original.into(), &order.variants, order.memory_max, |index, file| {
+    let work = sandbox.render(order.original.into(), &order.variants, order.admission, |index, file| {
         // Nobody listens once the job is stopped.
         let _ = deliver.send((index, file));
     });

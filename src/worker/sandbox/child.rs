@@ -53,13 +53,21 @@ fn render(source: Vec<u8>, order: &Order, output: &Mutex<impl Write + Send>) -> 
     let engine = Engine::with_registry(order.threads, order.limits, registry).map_err(|error| {
         PipelineError::Panicked { detail: format!("the encoding threads can't be started: {error}") }
     })?;
-    let deliver = |index, file: Rendered| {
+    let heard = |told: io::Result<()>| {
         // Whoever reads is gone: the server has died or given up, and nobody wants what is left.
-        if hand_over(index, &file, output).is_err() {
+        if told.is_err() {
             std::process::exit(1);
         }
     };
-    engine.render(source, &order.variants, &|| false, &deliver)
+    let decoded = || heard(say_decoded(output));
+    let deliver = |index, file: Rendered| heard(hand_over(index, &file, output));
+    engine.render_telling(source, &order.variants, &|| false, &decoded, &deliver)
+}
+
+fn say_decoded(output: &Mutex<impl Write>) -> io::Result<()> {
+    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+    protocol::write(&mut *output, &Report::Decoded)?;
+    output.flush()
 }
 
 fn hand_over(index: usize, file: &Rendered, output: &Mutex<impl Write>) -> io::Result<()> {

@@ -15,7 +15,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
     Scope as LandlockScope,
 };
-use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
@@ -25,9 +25,14 @@ use super::Confinement;
 /// Descriptors: the three pipes, and some for what a library opens without being asked.
 const DESCRIPTORS_MAX: u64 = 32;
 
+/// Added to the priority number that the server has.
+const BEHIND_THE_SERVER: i32 = 10;
+
 /// Shuts every door there is.
 pub(super) fn enter() -> io::Result<Layers> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    // While every core encodes, the server still answers at once. That it can't be had harms nothing.
+    let _ = nice(BEHIND_THE_SERVER);
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, 0)?;
     limit(Resource::Nofile, DESCRIPTORS_MAX)?;

@@ -39,6 +39,8 @@ pub(super) enum Report {
         height: u32,
         bytes: u64,
     },
+    /// The original is decoded.
+    Decoded,
     /// All are done.
     Done,
     /// It can't be done.

@@ -9,13 +9,14 @@ use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::{Instant, timeout_at};
 
 use super::Confinement;
 use super::child::{PROBE, SUBCOMMAND};
 use super::protocol::{self, Order, Report};
 use crate::encoder::AvifEngine;
 use crate::job::VariantSpec;
-use crate::pipeline::{PipelineError, PixelLimits, Rendered};
+use crate::pipeline::{Admission, PipelineError, PixelLimits, Rendered};
 
 /// A child that doesn't even answer whether it is confined is broken.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
@@ -41,12 +42,12 @@ const BYTES_A_PIXEL_MAX: u64 = 4;
 pub struct SandboxSettings {
     /// The binary that is started; it must pass [`SUBCOMMAND`] on to [`child_main`](super::child_main).
     pub program: PathBuf,
-    /// Threads that encode, in each child.
-    pub threads: usize,
     /// What a source may be.
     pub limits: PixelLimits,
     /// What makes AVIF.
     pub avif_engine: AvifEngine,
+    /// Time from a child's start until it has decoded the original.
+    pub decode_timeout: Duration,
 }
 
 /// Why a child gave no or not all files.
@@ -108,8 +109,8 @@ impl Sandbox {
         tokio::time::timeout(PROBE_PATIENCE, protocol::receive(&mut output)).await?
     }
 
-    /// Has every variant of the original made by a new child of at most `memory_max` bytes, which hands each to `deliver` with its index as soon as it
-    /// is done. To stop it, drop the future: that kills the child.
+    /// Has every variant of the original made by a new child that takes no more than admitted, which hands each to `deliver`
+    /// with its index as soon as it is done. To stop it, drop the future: that kills the child.
     ///
     /// # Errors
     /// What stopped the job. What was delivered before stays delivered.
@@ -117,16 +118,16 @@ impl Sandbox {
         &self,
         original: File,
         variants: &[VariantSpec],
-        memory_max: u64,
+        admission: Admission,
         deliver: impl FnMut(usize, Rendered),
     ) -> Result<(), CageError> {
         let source_bytes = original.metadata().await.map_err(io_error("the original can't be read"))?.len();
         let order = Order {
             variants: variants.to_vec(),
             limits: self.settings.limits,
-            threads: self.settings.threads,
+            threads: admission.threads,
             avif_engine: self.settings.avif_engine,
-            memory_max,
+            memory_max: admission.bytes,
             source_bytes,
         };
         let spawned = self.command().stdin(Stdio::piped()).spawn();
@@ -134,14 +135,14 @@ impl Sandbox {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(CageError::Protocol("it has no pipes".to_owned()));
         };
-        let reading = take_reports(BufReader::new(output), &order, deliver);
+        let reading = take_reports(BufReader::new(output), &order, self.settings.decode_timeout, deliver);
         let (given, taken) = tokio::join!(give_order(input, &order, original), reading);
         match (taken, given) {
             // Whatever it had to say counts, even if it didn't hear us out.
             (Ok(outcome), _) => Ok(outcome?),
             (Err(Broken::Deed(deed)), _) => Err(CageError::Protocol(deed)),
             (Err(Broken::Silence), Err(error @ CageError::Io { .. })) => Err(error),
-            (Err(Broken::Silence), _) => Err(last_words(child, memory_max).await),
+            (Err(Broken::Silence), _) => Err(last_words(child, admission.bytes).await),
         }
     }
 
@@ -194,18 +195,30 @@ enum Broken {
 async fn take_reports(
     mut output: BufReader<ChildStdout>,
     order: &Order,
+    decode_timeout: Duration,
     mut deliver: impl FnMut(usize, Rendered),
 ) -> Result<Result<(), PipelineError>, Broken> {
     let deed = |what: String| Err(Broken::Deed(what));
     let mut delivered = vec![false; order.variants.len()];
     let mut bytes_left = order.limits.output_pixels_max.saturating_mul(BYTES_A_PIXEL_MAX);
+    let mut decoded = false;
+    let decoding_ends = Instant::now() + decode_timeout;
     loop {
-        let report = match protocol::receive(&mut output).await {
+        let receiving = protocol::receive(&mut output);
+        let received = if decoded {
+            receiving.await
+        } else if let Ok(received) = timeout_at(decoding_ends, receiving).await {
+            received
+        } else {
+            return Ok(Err(PipelineError::DecodeTimeout { secs: decode_timeout.as_secs() }));
+        };
+        let report = match received {
             Ok(report) => report,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Broken::Silence),
             Err(error) => return deed(error.to_string()),
         };
         match report {
+            Report::Decoded => decoded = true,
             Report::Done if delivered.iter().all(|done| *done) => return Ok(Ok(())),
             Report::Done => return deed("it ended before all variants were there".to_owned()),
             Report::Failed(error) => return Ok(Err(error)),

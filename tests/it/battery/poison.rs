@@ -9,6 +9,7 @@ use std::fs::File;
 use super::figure;
 use crate::harness::app::{TestApp, small_job};
 use crate::harness::picture::{jpeg, png};
+use crate::harness::process::Home;
 use crate::sandbox::Impostor;
 
 /// A child that kills itself over a PNG; over anything else it first does `before`, and is a good one then.
@@ -79,3 +80,36 @@ async fn children_that_die(count: u32) {
         format!("{count} deaths of children: each failed its own job, the pool still has {workers} workers"),
     );
 }
+
+/// A codec that panics is caught where it encodes; here in the server's own process, where nothing but that stands
+/// between it and everybody's jobs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_panics_of_encoders_leave_the_pool_its_size() {
+    let home = Home::new(&[
+        ("PIXERVE_MAX_WORKERS", "2"),
+        ("PIXERVE_WORKER_SANDBOX", "off"),
+        ("PIXERVE_QUEUE_ATTEMPTS_MAX", "1"),
+        ("PIXERVE_SERVER_RATE_PER_ADDRESS", "0"),
+        ("PIXERVE_SERVER_RATE_PER_USER", "0"),
+    ]);
+    let failpoints = format!("encoder::panic={PANICS}*panic");
+    let api = home.start_with(&[("FAILPOINTS", &failpoints)]).await;
+    let mut jobs = Vec::new();
+    for seed in 0..PANICS {
+        jobs.push(api.accepted("me", small_job(), "a.png", png(20, 10, seed)).await);
+    }
+    for job in &jobs {
+        let status = api.ended(job).await;
+        assert_eq!((&status["state"], &status["attempt"]), (&"failed".into(), &1.into()), "{status}");
+        assert!(status["error"].as_str().is_some_and(|error| error.contains("panicked")), "{status}");
+    }
+    let status = api.done("me", small_job(), "a.png", png(20, 10, PANICS)).await;
+    assert_eq!(status["state"], "completed", "{status}");
+    assert_eq!(api.get_json("/health").await["checks"]["workers"]["workers"], 2);
+    figure(
+        "poison",
+        format!("{PANICS} panics of encoders in the server's own process: each failed its own job, then all went on"),
+    );
+}
+
+const PANICS: u32 = 100;

@@ -37,13 +37,13 @@ async fn a_job_that_kills_its_child_fails_after_three_and_the_others_finish() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_needs_more_memory_than_it_may_have_is_refused_at_upload_and_others_are_not() {
     for setting in ["PIXERVE_WORKER_MEMORY_MAX", "PIXERVE_WORKER_MEMORY_BUDGET"] {
-        let app = TestApp::start_with(&[(setting, "48MiB")]).await;
+        let app = TestApp::start_with(&[(setting, "160MiB")]).await;
         // 20 MP of one colour: small on the wire, 60 MB in memory, and not so large that it would be reduced on the way.
         let token = Claims::of("me").job(small_job()).sign();
-        let response = app.upload(&token, "a.png", png_of_one_colour(5000, 4000)).await;
+        let response = app.upload(&token, "a.png", png_of_one_colour(6000, 4000)).await;
         let problem = assert_problem(response, 422, "image_too_large").await;
         let detail = problem["detail"].as_str().expect("a detail");
-        assert!(detail.contains("MiB of memory") && detail.contains("48 MiB"), "{detail}");
+        assert!(detail.contains("MiB of memory") && detail.contains("160 MiB"), "{detail}");
         assert!(files_below(&app.data_dir().join("spool")).is_empty());
         let status = app.done("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
         assert_eq!(status["state"], "completed", "{status}");
@@ -54,12 +54,12 @@ async fn a_job_that_needs_more_memory_than_it_may_have_is_refused_at_upload_and_
 async fn a_job_accepted_under_a_larger_limit_fails_at_once_and_says_why() {
     let impostor = Impostor::new("exec sleep 60");
     let mut app = TestApp::start_on(impostor.path(), &[]).await;
-    let accepted = app.accepted("me", small_job(), "a.png", png_of_one_colour(5000, 4000)).await;
-    app.set("PIXERVE_WORKER_MEMORY_MAX", "48MiB");
+    let accepted = app.accepted("me", small_job(), "a.png", png_of_one_colour(6000, 4000)).await;
+    app.set("PIXERVE_WORKER_MEMORY_MAX", "160MiB");
     app.restart().await;
     let status = app.ended(&accepted).await;
     assert_eq!((&status["state"], &status["attempt"]), (&"failed".into(), &1.into()), "{status}");
-    assert!(status["error"].as_str().is_some_and(|error| error.contains("48 MiB")), "{status}");
+    assert!(status["error"].as_str().is_some_and(|error| error.contains("160 MiB")), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,6 +72,22 @@ async fn a_child_that_runs_out_of_memory_fails_its_job_at_once_and_says_what_to_
     assert_eq!((&status["state"], &status["attempt"]), (&"failed".into(), &1.into()), "{status}");
     let error = status["error"].as_str().expect("an error");
     assert!(error.contains("MiB of memory") && error.contains("PIXERVE_WORKER_MEMORY_MAX"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_takes_too_long_to_decode_fails_at_once_and_its_worker_goes_on() {
+    let real = env!("CARGO_BIN_EXE_pixerve");
+    let impostor = Impostor::new(&format!(
+        "input=$(mktemp); cat >\"$input\"; if grep -qa IHDR \"$input\"; then rm \"$input\"; exec sleep 300; fi
+         {real} \"$@\" <\"$input\"; code=$?; rm \"$input\"; exit $code"
+    ));
+    let settings = [("PIXERVE_WORKER_DECODE_TIMEOUT", "8s"), ("PIXERVE_MAX_WORKERS", "1")];
+    let app = TestApp::start_on(impostor.path(), &settings).await;
+    let status = app.done("me", small_job(), "a.png", png(40, 30, 1)).await;
+    assert_eq!((&status["state"], &status["attempt"]), (&"failed".into(), &1.into()), "{status}");
+    assert!(status["error"].as_str().is_some_and(|error| error.contains("decoding")), "{status}");
+    let status = app.done("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
+    assert_eq!(status["state"], "completed", "{status}");
 }
 
 fn png_of_one_colour(width: u32, height: u32) -> Vec<u8> {
