@@ -59,12 +59,14 @@ impl PipelineError {
         }
     }
 
-    /// Whether the same job may succeed another time. Bad input never does; an encoder may have lacked memory.
+    /// Whether the same job may succeed another time. Bad input never does, and an encoder that refuses a picture, for want
+    /// of memory for example, would be given the same again.
     #[must_use]
     pub fn can_pass_on_retry(&self) -> bool {
         match self {
-            Self::Encode(_) | Self::Panicked { .. } => true,
-            Self::BadImage { .. }
+            Self::Panicked { .. } => true,
+            Self::Encode(_)
+            | Self::BadImage { .. }
             | Self::TooLarge { .. }
             | Self::Truncated
             | Self::Cancelled

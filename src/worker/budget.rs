@@ -78,6 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a made-up cgroup need not be durable")]
     fn the_tightest_group_above_a_process_counts() {
         let root = tempfile::tempdir().expect("a directory");
         let inner = root.path().join("a/b");

@@ -4,12 +4,12 @@
 //! job that smaller ones can't overtake for memory (`src/worker/budget.rs`), the many-fold duplicate (`queue/dedupe.rs`).
 
 use std::fs::File;
-use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use reqwest::Method;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::figure;
 use crate::harness::app::{TestApp, files_below, small_job};
@@ -109,7 +109,7 @@ async fn cancels_racing_starts(count: u32) {
         async move {
             let accepted = app.accepted("me", small_job(), "a.jpg", jpeg(40, 30, seed)).await;
             // Some are cancelled as they are accepted, some when a worker has them.
-            if seed % 2 == 0 {
+            if seed.is_multiple_of(2) {
                 app.processing(&accepted).await;
             }
             let path = format!("/cancel?hash={}", accepted["hash"].as_str().expect("a hash"));
