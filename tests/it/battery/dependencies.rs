@@ -49,7 +49,8 @@ impl Scene {
 
     /// Five variants in the bucket.
     fn job(&self) -> Value {
-        let formats = json!({ "jpg": { "sizes": [[40], [30], [20]] }, "webp": { "sizes": [[10]] }, "png": { "sizes": [[8]] } });
+        let formats =
+            json!({ "jpg": { "sizes": [[40], [30], [20]] }, "webp": { "sizes": [[10]] }, "png": { "sizes": [[8]] } });
         json!({ "storageKeys": { "s3": self.key }, "formats": formats })
     }
 
@@ -61,7 +62,11 @@ impl Scene {
             let object = self.s3.object(BUCKET, name).await.unwrap_or_else(|| panic!("{name} is not there: {status}"));
             assert_eq!(file["sha256"], ContentHash::of(&object.bytes).to_string(), "{name}");
             let picture = image::load_from_memory(&object.bytes).expect("it decodes");
-            assert_eq!((&file["width"], &file["height"]), (&json!(picture.width()), &json!(picture.height())), "{name}");
+            assert_eq!(
+                (&file["width"], &file["height"]),
+                (&json!(picture.width()), &json!(picture.height())),
+                "{name}"
+            );
         }
     }
 }
@@ -78,7 +83,8 @@ async fn assert_ended_once(app: &TestApp, status: &Value, state: &str) {
     let mut records = 0;
     for (path, name) in [("/success/list", "success_records"), ("/failures/list", "failures")] {
         let page: Value = app.admin(reqwest::Method::GET, path, None).await.json().await.expect("JSON");
-        let of_it = page[name].as_array().expect("records").iter().filter(|record| record["job_id"] == status["job_id"]);
+        let of_it =
+            page[name].as_array().expect("records").iter().filter(|record| record["job_id"] == status["job_id"]);
         records += of_it.count();
     }
     assert_eq!(records, usize::from(state != "cancelled"), "{status}");

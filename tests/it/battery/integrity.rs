@@ -34,7 +34,8 @@ async fn of_fifty_equal_uploads_at_once_no_two_are_jobs_at_the_same_time() {
         (status, answer.json::<Value>().await.expect("JSON"))
     }))
     .await;
-    let accepted: Vec<_> = answers.iter().filter(|(status, _)| *status == StatusCode::OK).map(|(_, body)| body).collect();
+    let accepted: Vec<_> =
+        answers.iter().filter(|(status, _)| *status == StatusCode::OK).map(|(_, body)| body).collect();
     let ids: HashSet<_> = accepted.iter().map(|body| body["job_id"].to_string()).collect();
     assert_eq!(ids.len(), accepted.len(), "each 200 is a job of its own");
     for (status, body) in &answers {
@@ -63,7 +64,8 @@ async fn reads_during_writes(reads: usize) {
     let app = TestApp::start_with(&UNLIMITED).await;
     let over = Arc::new(AtomicBool::new(false));
     let (whole, absent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let token = Claims::of("me").job(json!({ "directHost": true, "formats": { "jpg": { "sizes": [[96], [24]] } } })).sign();
+    let token =
+        Claims::of("me").job(json!({ "directHost": true, "formats": { "jpg": { "sizes": [[96], [24]] } } })).sign();
     let mut tasks = JoinSet::new();
     let mut names = Vec::new();
     for seed in 0..4 {
@@ -87,7 +89,10 @@ async fn reads_during_writes(reads: usize) {
     }
     let (whole, absent) = (whole.load(Ordering::SeqCst), absent.load(Ordering::SeqCst));
     assert!(whole > reads / 10 && written > 4, "{whole} whole, {absent} absent, {written} jobs");
-    figure("integrity", format!("{reads} reads while {written} jobs wrote the same names: {absent} times 404, {whole} whole"));
+    figure(
+        "integrity",
+        format!("{reads} reads while {written} jobs wrote the same names: {absent} times 404, {whole} whole"),
+    );
 }
 
 async fn write(app: Api, token: String, picture: Vec<u8>, over: Arc<AtomicBool>) -> usize {
@@ -113,7 +118,8 @@ async fn read(app: Api, names: Arc<Vec<String>>, reads: usize, whole: Arc<Atomic
             }
             StatusCode::OK => {
                 let bytes = answer.bytes().await.expect("all of it");
-                let picture = image::load_from_memory_with_format(&bytes, image::ImageFormat::Jpeg).expect("it is whole");
+                let picture =
+                    image::load_from_memory_with_format(&bytes, image::ImageFormat::Jpeg).expect("it is whole");
                 let side = if name.contains("_96_96_") { 96 } else { 24 };
                 assert_eq!((picture.width(), picture.height()), (side, side * 3 / 4), "{name}");
                 whole.fetch_add(1, Ordering::SeqCst);

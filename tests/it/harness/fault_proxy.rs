@@ -80,11 +80,8 @@ impl FaultProxy {
     pub(crate) async fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let addr = listener.local_addr().expect("an address");
-        let inner = Arc::new(Inner {
-            upstream,
-            script: Mutex::new(Box::new(|_| Fault::Pass)),
-            asked: Mutex::default(),
-        });
+        let inner =
+            Arc::new(Inner { upstream, script: Mutex::new(Box::new(|_| Fault::Pass)), asked: Mutex::default() });
         let serving = tokio::spawn(serve(listener, Arc::clone(&inner)));
         Self { addr, inner, serving }
     }

@@ -221,9 +221,10 @@ async fn given_up_at(stalls: impl Fn(&Asked) -> bool + Send + Sync + 'static) ->
 
 #[tokio::test]
 async fn the_parts_of_an_upload_that_is_given_up_are_not_left_behind() {
-    for stalls in [|asked: &Asked| asked.target.contains("partNumber=2"), |asked: &Asked| {
-        asked.method == "POST" && !asked.target.contains("uploads")
-    }] {
+    for stalls in [
+        |asked: &Asked| asked.target.contains("partNumber=2"),
+        |asked: &Asked| asked.method == "POST" && !asked.target.contains("uploads"),
+    ] {
         let (took, asked) = given_up_at(stalls).await;
         let last = asked.last().expect("asked");
         assert!(last.starts_with("DELETE") && last.contains("uploadId=u1"), "{asked:?}");

@@ -13,7 +13,8 @@ use crate::harness::receiver::Receiver;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_misbehaves_changes_nothing_and_is_called_until_it_takes_it() {
-    let app = TestApp::start_with(&[("PIXERVE_CALLBACK_TIMEOUT", "2s")]).await;
+    let app =
+        TestApp::start_with(&[("PIXERVE_CALLBACK_TIMEOUT", "2s"), ("PIXERVE_CALLBACK_CONNECT_TIMEOUT", "1s")]).await;
     let faults = [
         Fault::Drop,
         Fault::Reset,

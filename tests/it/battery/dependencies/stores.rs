@@ -57,7 +57,10 @@ async fn a_store_whose_connections_break_everywhere_gets_everything() {
         _ => Fault::Pass,
     });
     assert_all_complete(&scene, 10).await;
-    figure("dependencies", "drops, resets each way, lost replies, a slow line, a third of the time: 10 of 10 completed");
+    figure(
+        "dependencies",
+        "drops, resets each way, lost replies, a slow line, a third of the time: 10 of 10 completed",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,7 +155,8 @@ async fn gcs_behind_a_proxy_that_breaks_gets_everything_too() {
     let scene = Scene::start(&[("PIXERVE_STORES_TRIES_MAX", "12")]).await;
     let gcs = gcs().await;
     gcs.create_bucket("faulty-gcs").await;
-    let proxy = crate::harness::fault_proxy::FaultProxy::start(gcs.endpoint.socket_addrs(|| None).expect("an address")[0]);
+    let proxy =
+        crate::harness::fault_proxy::FaultProxy::start(gcs.endpoint.socket_addrs(|| None).expect("an address")[0]);
     let proxy = proxy.await;
     proxy.script(|asked| match asked.number % 6 {
         0 => Fault::s3_error(503, "backendError"),
@@ -171,7 +175,10 @@ async fn gcs_behind_a_proxy_that_breaks_gets_everything_too() {
         let object = gcs.object("faulty-gcs", name).await.expect("it is there");
         assert_eq!(file["sha256"], pixerve::job::ContentHash::of(&object.bytes).to_string(), "{name}");
     }
-    figure("dependencies", format!("GCS: 503, lost replies, drops in half of {} requests: completed", proxy.asked().len()));
+    figure(
+        "dependencies",
+        format!("GCS: 503, lost replies, drops in half of {} requests: completed", proxy.asked().len()),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,7 +93,11 @@ async fn assert_files(home: &Home, job: &Accepted, status: &Value, stored: &Stor
 }
 
 fn assert_whole(file: &Value, name: &str, bytes: &[u8], job: &Accepted) {
-    assert_eq!((&file["sha256"], &file["bytes"]), (&json!(ContentHash::of(bytes).to_string()), &json!(bytes.len())), "{name}");
+    assert_eq!(
+        (&file["sha256"], &file["bytes"]),
+        (&json!(ContentHash::of(bytes).to_string()), &json!(bytes.len())),
+        "{name}"
+    );
     // An original is found out by its bytes; half a one need not decode.
     let is_original = !name.contains("_.");
     if is_original && job.upload.cut {
