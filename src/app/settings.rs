@@ -105,6 +105,7 @@ pub(super) fn retry_settings(config: &Config) -> RetrySettings {
         tries: usize::try_from(config.stores.tries_max).unwrap_or(usize::MAX),
         delay_min: config.stores.backoff_min,
         delay_max: config.stores.backoff_max,
+        ..RetrySettings::default()
     }
 }
 

@@ -28,6 +28,9 @@ use crate::telemetry::attempt_span;
 /// Between tries to settle a job whose queue fails.
 const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
+/// For an attempt to stop by itself when the server does: a little longer than a store's writes take to be given up.
+const LET_GO: Duration = Duration::from_secs(6);
+
 /// Works on `claim` until it is settled, or until it is not this worker's any more.
 pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: CancellationToken) {
     let record = &claim.job.record;
@@ -47,8 +50,9 @@ pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: Cancel
         let mut rendering = None;
         let outcome = tokio::select! {
             outcome = attempt.work(&mut rendering) => outcome,
-            // Whatever is on its way to a store is let go: the next start writes it again, to the same name.
-            () = drain.cancelled() => Outcome::Stopped,
+            // The work has been told to stop, and gives up what is on its way to a store: the next start writes it again,
+            // to the same name. Should that take too long it is let go, half-written objects and all.
+            () = after(&drain, LET_GO) => Outcome::Stopped,
         };
         match outcome {
             // Whoever cancelled it settles it; whoever else has it will settle it.
@@ -337,6 +341,12 @@ impl Drop for Renewal {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// `patience` after `stop` has fired.
+async fn after(stop: &CancellationToken, patience: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(patience).await;
 }
 
 /// An error and what it came from.

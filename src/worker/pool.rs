@@ -14,8 +14,8 @@ use crate::queue::{Claim, Retry};
 
 /// A worker with nothing to do looks again after this long, even if nobody wakes it.
 const IDLE_LOOK: Duration = Duration::from_secs(5);
-/// For workers to put their jobs back when the server stops.
-const PUT_BACK_PATIENCE: Duration = Duration::from_secs(5);
+/// For workers to give up what is on its way to a store and to put their jobs back when the server stops.
+const PUT_BACK_PATIENCE: Duration = Duration::from_secs(8);
 /// A worker whose queue fails waits this long.
 const QUEUE_TROUBLE: Duration = Duration::from_secs(1);
 

@@ -15,17 +15,24 @@ const WORDS_BYTES_MAX: usize = 500;
 pub(super) struct Failure {
     detail: String,
     pub(super) transient: bool,
+    /// The status of an answer that said so, if it was one.
+    pub(super) status: Option<u16>,
 }
 
 impl Failure {
     /// One that may pass.
     pub(super) fn passing(detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), transient: true }
+        Self { detail: detail.into(), transient: true, status: None }
+    }
+
+    /// One of our own making: nobody waits for the object any more.
+    pub(super) fn given_up() -> Self {
+        Self::passing("given up, since its job was stopped")
     }
 
     /// One that stays until someone acts.
     pub(super) fn lasting(detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), transient: false }
+        Self { detail: detail.into(), transient: false, status: None }
     }
 
     /// An answer with an error status. A 4xx is the store's last word, but for those that ask for another try.
@@ -34,7 +41,7 @@ impl Failure {
         let words = words.trim();
         let words = &words[..words.floor_char_boundary(WORDS_BYTES_MAX)];
         let detail = if words.is_empty() { format!("HTTP {status}") } else { format!("{words} (HTTP {status})") };
-        Self { detail, transient: matches!(status, 408 | 429 | 500..) }
+        Self { detail, transient: matches!(status, 408 | 429 | 500..), status: Some(status) }
     }
 
     /// A file or directory that could not be read or written. A full or busy disk passes; a wrong permission, or

@@ -14,6 +14,8 @@
 
 mod upload;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use google_cloud_auth::credentials::{CacheableResource, Credentials, anonymous, service_account};
 use google_cloud_auth::errors::CredentialsError;
@@ -25,7 +27,7 @@ use reqwest::redirect::Policy;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use url::Url;
 use uuid::Uuid;
 
@@ -40,16 +42,22 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A bucket.
 pub struct Gcs {
-    /// Made by the first write, since making it takes a runtime.
-    client: OnceCell<Storage>,
+    /// Made by the first write, since making it takes a runtime, and again when the store no longer takes its token.
+    session: Mutex<Option<Arc<Session>>>,
     /// For deletions.
     http: reqwest::Client,
-    /// Nobody's for an emulator.
-    credentials: Credentials,
+    /// None for an emulator.
+    account: Option<SecretString>,
     endpoint: Url,
     bucket: String,
     prefix: KeyPrefix,
     timeouts: StoreTimeouts,
+}
+
+/// A client, and who it says it is. The token is kept for as long as it says it holds.
+struct Session {
+    storage: Storage,
+    credentials: Credentials,
 }
 
 impl Gcs {
@@ -65,15 +73,12 @@ impl Gcs {
             .no_proxy()
             .build()
             .map_err(|error| Failure::lasting(chain(&error)).on(what()))?;
-        let credentials = match &settings.credentials {
-            Some(account) => credentials(account).map_err(|failure| failure.on(what()))?,
-            None => anonymous::Builder::new().build(),
-        };
+        credentials(settings.credentials.as_ref()).map_err(|failure| failure.on(what()))?;
         let endpoint = settings.endpoint.clone().map_or_else(|| Url::parse(HOME), Ok);
         Ok(Self {
-            client: OnceCell::new(),
+            session: Mutex::default(),
             http,
-            credentials,
+            account: settings.credentials.clone(),
             endpoint: endpoint.expect("INVARIANT: a constant URL parses"),
             bucket: settings.bucket.clone(),
             prefix: settings.prefix.clone(),
@@ -81,22 +86,48 @@ impl Gcs {
         })
     }
 
-    async fn client(&self) -> Result<&Storage, Failure> {
-        self.client.get_or_try_init(|| self.make_client()).await
+    /// The session, made if there is none.
+    async fn session(&self) -> Result<Arc<Session>, Failure> {
+        let mut kept = self.session.lock().await;
+        if let Some(session) = &*kept {
+            return Ok(Arc::clone(session));
+        }
+        let session = Arc::new(self.begin_session().await?);
+        *kept = Some(Arc::clone(&session));
+        Ok(session)
     }
 
-    async fn make_client(&self) -> Result<Storage, Failure> {
+    async fn begin_session(&self) -> Result<Session, Failure> {
+        let credentials = credentials(self.account.as_ref())?;
         let mut builder = Storage::builder()
             .with_endpoint(self.endpoint.as_str())
-            .with_credentials(self.credentials.clone())
+            .with_credentials(credentials.clone())
             // Tries are the wrapper's to count.
             .with_retry_policy(NeverRetry)
             // One request an object, whatever its size.
             .with_resumable_upload_threshold(usize::MAX);
-        if let Some(domain) = self.credentials.universe_domain().await {
+        if let Some(domain) = credentials.universe_domain().await {
             builder = builder.with_universe_domain(domain);
         }
-        builder.build().await.map_err(|error| Failure::lasting(chain(&error)))
+        let storage = builder.build().await.map_err(|error| Failure::lasting(chain(&error)))?;
+        Ok(Session { storage, credentials })
+    }
+
+    /// Uploads, and once more with a new token if the store doesn't take the one that is kept: it may have expired by the
+    /// store's clock, or after a jump of ours. A fresh one that is refused too is the store's last word.
+    async fn upload(&self, key: &str, object: &Object) -> Result<(), Failure> {
+        let session = self.session().await?;
+        match self.upload_as(&session, key, object).await {
+            Err(failure) if failure.status == Some(401) && self.account.is_some() => {
+                let mut kept = self.session.lock().await;
+                if kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &session)) {
+                    *kept = None;
+                }
+                drop(kept);
+                self.upload_as(&*self.session().await?, key, object).await
+            }
+            settled => settled,
+        }
     }
 
     async fn delete(&self, key: &str) -> Result<(), Failure> {
@@ -113,7 +144,7 @@ impl Gcs {
     }
 
     async fn authorization(&self) -> Result<HeaderMap, Failure> {
-        match self.credentials.headers(Extensions::new()).await {
+        match self.session().await?.credentials.headers(Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => Ok(data),
             // Only said to who shows what it has cached already.
             Ok(CacheableResource::NotModified) => Err(Failure::passing("no token could be had")),
@@ -170,7 +201,8 @@ fn probe_object() -> Object {
 }
 
 /// Tokens that a service account signs itself: no other server is asked, whatever the key's JSON says of one.
-fn credentials(account: &SecretString) -> Result<Credentials, Failure> {
+fn credentials(account: Option<&SecretString>) -> Result<Credentials, Failure> {
+    let Some(account) = account else { return Ok(anonymous::Builder::new().build()) };
     // serde_json's own message could quote the key.
     let unusable = || Failure::lasting("the credentials are not a service account's key");
     let mut account: Map<String, Value> = serde_json::from_str(account.expose_secret()).map_err(|_| unusable())?;

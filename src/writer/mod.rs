@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use crate::job::{ContentHash, Stored, SubDir};
 
@@ -81,6 +82,13 @@ pub struct WriteError {
     pub transient: bool,
 }
 
+impl WriteError {
+    /// A write that was stopped from our side.
+    fn given_up(name: &str) -> Self {
+        Failure::given_up().on(format!("put `{name}`"))
+    }
+}
+
 /// A store.
 #[async_trait]
 pub trait WriterBackend: Send + Sync {
@@ -90,6 +98,13 @@ pub trait WriterBackend: Send + Sync {
     /// Stores `object` under its name, replacing what is there; once `Ok`, a reader sees all of it, durably. Writing it
     /// twice is harmless. One try: retrying is a wrapper's work.
     async fn put(&self, object: &Object) -> Result<Stored, WriteError>;
+
+    /// The same, but given up when `stop` fires. By itself it just hangs up, which stops an object of which bytes are
+    /// missing; one that the store has whole, and only hasn't answered for, may still appear. Who can do better, or must
+    /// not be interrupted, overrides this.
+    async fn put_until(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
+        stop.run_until_cancelled(self.put(object)).await.unwrap_or_else(|| Err(WriteError::given_up(&object.name)))
+    }
 
     /// Writes and deletes a small object of a random name, to see whether the credentials are good.
     async fn probe(&self) -> Result<(), WriteError>;
@@ -103,6 +118,10 @@ impl<W: WriterBackend + ?Sized> WriterBackend for Arc<W> {
 
     async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
         (**self).put(object).await
+    }
+
+    async fn put_until(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
+        (**self).put_until(object, stop).await
     }
 
     async fn probe(&self) -> Result<(), WriteError> {

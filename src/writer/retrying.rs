@@ -1,5 +1,6 @@
 //! Tries again what may pass: a wrapper around any store.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,6 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Object, WriteError, WriterBackend};
 use crate::job::Stored;
+
+/// Enough for a store that answers at all, and short enough for someone who waits for a cancellation.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How often to try, and how long to wait in between.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +22,13 @@ pub struct RetrySettings {
     pub delay_min: Duration,
     /// The longest any wait may be; each may be twice as long as the one before, up to this.
     pub delay_max: Duration,
+    /// How long a try that has begun may go on once nobody waits for it any more.
+    pub grace: Duration,
 }
 
 impl Default for RetrySettings {
     fn default() -> Self {
-        Self { tries: 5, delay_min: Duration::from_millis(200), delay_max: Duration::from_secs(20) }
+        Self { tries: 5, delay_min: Duration::from_millis(200), delay_max: Duration::from_secs(20), grace: GRACE }
     }
 }
 
@@ -45,8 +51,24 @@ pub struct Retrying<W> {
 }
 
 impl<W: WriterBackend> Retrying<W> {
-    /// Wraps `inner`. Once `stop` is cancelled no further try begins, and a wait ends at once; a try that has begun is
-    /// seen through, since nobody could tell what an abandoned one left behind.
+    async fn one_try(&self, object: &Object) -> Result<Stored, WriteError> {
+        let give_up = CancellationToken::new();
+        let mut put = pin!(self.inner.put_until(object, &give_up));
+        let patience = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(self.settings.grace).await;
+        };
+        tokio::select! {
+            settled = &mut put => return settled,
+            () = patience => give_up.cancel(),
+        }
+        put.await
+    }
+}
+
+impl<W: WriterBackend> Retrying<W> {
+    /// Wraps `inner`. Once `stop` is cancelled no further try begins, and a wait ends at once. A try that has begun may
+    /// go on for the settings' `grace`, so that what arrives can be noted as stored; then it is given up.
     pub fn new(inner: W, settings: RetrySettings, stop: CancellationToken) -> Self {
         Self { inner, settings, stop }
     }
@@ -62,7 +84,7 @@ impl<W: WriterBackend> WriterBackend for Retrying<W> {
     async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
         let mut delays = self.settings.delays();
         loop {
-            let error = match self.inner.put(object).await {
+            let error = match self.one_try(object).await {
                 Err(error) if error.transient => error,
                 settled => return settled,
             };

@@ -16,6 +16,7 @@ use aws_smithy_http_client::tls;
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::request::within;
@@ -51,13 +52,14 @@ impl S3 {
         Self { client, bucket: settings.bucket.clone(), prefix: settings.prefix.clone(), place, timeouts: *timeouts }
     }
 
-    async fn put_object(&self, key: &str, object: &Object) -> Result<(), Failure> {
+    async fn put_object(&self, key: &str, object: &Object, stop: &CancellationToken) -> Result<(), Failure> {
         let reader = body::open(object).await?;
         if object.body.len() > WHOLE_BYTES_MAX as u64 {
-            return self.put_in_parts(key, object, reader).await;
+            return self.put_in_parts(key, object, reader, stop).await;
         }
         let (_, bytes) = body::next_chunk(reader, WHOLE_BYTES_MAX).await?;
-        self.put_whole(key, object.media_type, bytes).await
+        let put = self.put_whole(key, object.media_type, bytes);
+        stop.run_until_cancelled(put).await.unwrap_or_else(|| Err(Failure::given_up()))
     }
 
     async fn put_whole(&self, key: &str, media_type: &str, bytes: Bytes) -> Result<(), Failure> {
@@ -94,8 +96,13 @@ impl WriterBackend for S3 {
     }
 
     async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
+        self.put_until(object, &CancellationToken::new()).await
+    }
+
+    /// The parts of an upload that is given up are not left for the owner of the bucket to pay for.
+    async fn put_until(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
         let key = self.prefix.key(object);
-        self.put_object(&key, object).await.map_err(|failure| failure.on(self.what("put", &key)))?;
+        self.put_object(&key, object, stop).await.map_err(|failure| failure.on(self.what("put", &key)))?;
         Ok(Stored { backend: self.name().to_owned(), location: format!("s3://{}/{key}", self.bucket) })
     }
 

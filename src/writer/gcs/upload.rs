@@ -7,7 +7,7 @@ use google_cloud_auth::errors::CredentialsError;
 use google_cloud_storage::error::WriteError as ChecksumError;
 use google_cloud_storage::streaming_source::{Seek, SizeHint, StreamingSource};
 
-use super::Gcs;
+use super::{Gcs, Session};
 use crate::writer::body::{self, BodyReader, next_chunk};
 use crate::writer::failure::off_the_runtime;
 use crate::writer::{Failure, Object, chain};
@@ -21,16 +21,15 @@ impl Gcs {
     ///
     /// Left to itself, the client would say the checksum in a third part, after the bytes. Google's servers know that;
     /// emulators pass over it, or take it for more bytes.
-    pub(super) async fn upload(&self, key: &str, object: &Object) -> Result<(), Failure> {
+    pub(super) async fn upload_as(&self, session: &Session, key: &str, object: &Object) -> Result<(), Failure> {
         let crc32c = crc32c(body::open(object).await?).await?;
-        self.send(key, object, crc32c).await
+        self.send(session, key, object, crc32c).await
     }
 
-    async fn send(&self, key: &str, object: &Object, crc32c: u32) -> Result<(), Failure> {
+    async fn send(&self, session: &Session, key: &str, object: &Object, crc32c: u32) -> Result<(), Failure> {
         let source = Source { object: object.clone(), reader: None };
-        let request = self
-            .client()
-            .await?
+        let request = session
+            .storage
             .write_object(format!("projects/_/buckets/{}", self.bucket), key, source)
             .set_content_type(object.media_type)
             .with_known_crc32c(crc32c);

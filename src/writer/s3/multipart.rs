@@ -1,7 +1,10 @@
 //! Objects too large to be sent at once.
 
+use std::time::Duration;
+
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use md5::{Digest, Md5};
+use tokio_util::sync::CancellationToken;
 
 use super::request::within;
 use super::{S3, confirm, in_memory};
@@ -11,6 +14,10 @@ use crate::writer::{Failure, Object};
 /// Each part is held in memory while it is sent. S3 wants at least 5 MiB and at most 10,000 of them.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 
+/// The time for each of the two things that may still be done when nobody waits for the object any more: hearing the id
+/// of an upload that is just being begun, and aborting it. A store that needs longer keeps the parts.
+const TIDYING_MAX: Duration = Duration::from_secs(2);
+
 /// An upload that the store has begun and will charge for until it is completed or aborted.
 struct Upload<'a> {
     key: &'a str,
@@ -18,14 +25,31 @@ struct Upload<'a> {
 }
 
 impl S3 {
-    pub(super) async fn put_in_parts(&self, key: &str, object: &Object, reader: BodyReader) -> Result<(), Failure> {
-        let upload = self.begin(key, object.media_type).await?;
-        let result = match self.send_parts(&upload, reader).await {
-            Ok(parts) => self.complete(&upload, parts, object.body.len()).await,
-            Err(failure) => Err(failure),
+    pub(super) async fn put_in_parts(
+        &self,
+        key: &str,
+        object: &Object,
+        reader: BodyReader,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        // Only who hears the id can abort, so the beginning is not given up at once.
+        let upload = tokio::select! {
+            begun = self.begin(key, object.media_type) => begun?,
+            () = after(stop, TIDYING_MAX) => return Err(Failure::given_up()),
         };
+        let sending = async {
+            let parts = self.send_parts(&upload, reader).await?;
+            self.complete(&upload, parts, object.body.len()).await
+        };
+        let result = stop.run_until_cancelled(sending).await.unwrap_or_else(|| Err(Failure::given_up()));
         if result.is_err() {
-            self.abort(&upload).await;
+            tokio::select! {
+                () = self.abort(&upload) => {}
+                () = after(stop, TIDYING_MAX) => {
+                    let what = self.what("abort the upload of", key);
+                    tracing::warn!(what, "the store keeps the parts of a failed upload: it takes too long");
+                }
+            }
         }
         result
     }
@@ -74,4 +98,10 @@ impl S3 {
             tracing::warn!(error = %failure.on(what), "the store keeps the parts of a failed upload");
         }
     }
+}
+
+/// `patience` after `stop` has fired.
+async fn after(stop: &CancellationToken, patience: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(patience).await;
 }

@@ -12,6 +12,7 @@ mod exhaustion;
 mod integrity;
 mod load;
 mod poison;
+mod soak;
 mod ssrf;
 mod traversal;
 

@@ -7,7 +7,7 @@ use pixerve::callback::address::{canonical, literal};
 use url::Url;
 
 /// Hosts as a URL may spell them. `Url` reads them the way browsers do, octal, hex and all.
-const REFUSED: [&str; 108] = [
+pub(super) const REFUSED: [&str; 108] = [
     // This network, loopback, in every notation.
     "0.0.0.0",
     "0",
@@ -158,7 +158,7 @@ const PUBLIC: [&str; 27] = [
     "[2002:808:808::1]",
 ];
 
-fn address(host: &str) -> IpAddr {
+pub(super) fn address(host: &str) -> IpAddr {
     let url = Url::parse(&format!("http://{host}:8080/hook")).unwrap_or_else(|error| panic!("{host}: {error}"));
     literal(&url).unwrap_or_else(|| panic!("{host} is no literal address: {url}"))
 }

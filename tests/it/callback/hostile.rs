@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::address::{REFUSED, address};
 use super::harness::{
     Canary, Receiver, Running, ScriptedResolver, completed, loopback_settings, reply, soon, with_headers,
 };
@@ -37,6 +38,54 @@ async fn loopback_and_its_spellings_are_refused_without_a_connect() {
         assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done), "{host} is given up at once");
     }
     canary.assert_untouched();
+}
+
+/// A port at which this machine listens on every address it has, for both families.
+fn listening_everywhere() -> (std::net::TcpListener, Option<std::net::TcpListener>, u16) {
+    let v4 = std::net::TcpListener::bind("0.0.0.0:0").expect("a free port");
+    let port = v4.local_addr().expect("its address").port();
+    // Not every machine has IPv6, and where it covers IPv4 as well the port is taken already.
+    let v6 = std::net::TcpListener::bind(("::1", port)).ok();
+    for listener in [Some(&v4), v6.as_ref()].into_iter().flatten() {
+        listener.set_nonblocking(true).expect("non-blocking");
+    }
+    (v4, v6, port)
+}
+
+fn assert_nobody_came((v4, v6, _): &(std::net::TcpListener, Option<std::net::TcpListener>, u16)) {
+    for listener in [Some(v4), v6.as_ref()].into_iter().flatten() {
+        let touched = listener.accept();
+        assert!(matches!(&touched, Err(error) if error.kind() == io::ErrorKind::WouldBlock), "{touched:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_refused_address_leads_to_a_connect() {
+    let canary = listening_everywhere();
+    let running = Running::start(&CallbackSettings::default());
+    for host in REFUSED {
+        let id = running.queue.owe(completed(&format!("http://{host}:{}/", canary.2)));
+        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done), "{host} is given up at once");
+    }
+    assert_nobody_came(&canary);
+}
+
+#[tokio::test]
+async fn no_name_that_resolves_to_a_refused_address_leads_to_a_connect() {
+    let canary = listening_everywhere();
+    for host in REFUSED {
+        let refused = address(host).to_string();
+        // Alone, and behind one that is allowed and leads nowhere.
+        for answer in [vec![refused.as_str()], vec!["127.0.0.2", refused.as_str()]] {
+            let resolver = ScriptedResolver::answering(&[&answer]);
+            let settings = CallbackSettings { allow: only_127_0_0_2().allow, ..CallbackSettings::default() };
+            let running = Running::start_with(&settings, resolver.clone());
+            running.queue.owe(completed(&format!("http://rebind.test:{}/", canary.2)));
+            running.queue.retry().await;
+            assert_eq!(resolver.left(), 0, "{host}");
+        }
+    }
+    assert_nobody_came(&canary);
 }
 
 #[tokio::test]

@@ -6,3 +6,4 @@ mod fake_queue;
 mod harness;
 mod hostile;
 mod settings;
+mod tls;

@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod app;
+pub(crate) mod fault_proxy;
 pub(crate) mod mount;
 pub(crate) mod picture;
 pub(crate) mod process;

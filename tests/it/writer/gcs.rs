@@ -173,3 +173,22 @@ async fn a_probe_that_may_not_delete_says_so() {
     assert_eq!(asked[1].method, "DELETE");
     assert!(asked[1].uri.path().starts_with("/storage/v1/b/pics/o/pixerve-probe-"), "{}", asked[1].uri);
 }
+
+#[tokio::test]
+async fn a_token_that_the_store_no_longer_takes_is_replaced_once() {
+    let server = Scripted::start(|before, _| match before {
+        0 => google_error(401, "Token expired"),
+        _ => google_error(403, "Forbidden"),
+    })
+    .await;
+    let writer = writer_at(&server.endpoint, &service_account());
+    let error = writer.put(&object("", "a.jpg", "x")).await.expect_err("refused");
+    assert_eq!(error.detail, "Forbidden (HTTP 403)", "it was asked again, with the whole object");
+    let asked = server.asked();
+    assert_eq!(asked.len(), 2);
+    assert_eq!(parts(&asked[1]).await[1], "x");
+    assert!(asked.iter().all(|request| request.header("authorization").is_some_and(|v| v.starts_with("Bearer "))));
+
+    writer.put(&object("", "b.jpg", "x")).await.expect_err("refused");
+    assert_eq!(server.asked().len(), 3, "the new session is kept");
+}

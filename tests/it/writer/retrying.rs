@@ -15,12 +15,19 @@ use tokio_util::sync::CancellationToken;
 use super::object;
 use super::scripted::{Scripted, s3_error, s3_yes};
 
+/// Longer than any test, but for the one that sees it end.
+const GRACE: Duration = Duration::from_mins(10);
+
 const QUICK: RetrySettings =
-    RetrySettings { tries: 5, delay_min: Duration::from_millis(1), delay_max: Duration::from_millis(2) };
+    RetrySettings { tries: 5, delay_min: Duration::from_millis(1), delay_max: Duration::from_millis(2), grace: GRACE };
 
 /// Waits that no test would sit through.
-const SLOW: RetrySettings =
-    RetrySettings { tries: 5, delay_min: Duration::from_secs(1 << 30), delay_max: Duration::from_secs(1 << 30) };
+const SLOW: RetrySettings = RetrySettings {
+    tries: 5,
+    delay_min: Duration::from_secs(1 << 30),
+    delay_max: Duration::from_secs(1 << 30),
+    grace: GRACE,
+};
 
 fn retrying_s3(server: &Scripted) -> Retrying<Arc<dyn WriterBackend>> {
     let body = json!({
@@ -123,4 +130,17 @@ async fn a_stop_does_not_abandon_a_write_that_has_begun() {
     gate.end.notify_one();
     put.await.expect("no panic").expect_err("never stored");
     assert_eq!(gate.puts.load(Ordering::SeqCst), 1, "seen through, and not tried again");
+}
+
+#[tokio::test]
+async fn a_write_that_goes_on_for_too_long_after_a_stop_is_given_up() {
+    let (gate, stop) = (Gate::default(), CancellationToken::new());
+    let settings = RetrySettings { grace: Duration::from_millis(50), ..QUICK };
+    let writer = Retrying::new(gate.clone(), settings, stop.clone());
+    let put = tokio::spawn(async move { writer.put(&object("", "a.jpg", "x")).await });
+    gate.begun.notified().await;
+    stop.cancel();
+    let error = put.await.expect("no panic").expect_err("never stored");
+    assert!(error.transient && error.detail.contains("given up"), "{error}");
+    assert_eq!(gate.puts.load(Ordering::SeqCst), 0);
 }

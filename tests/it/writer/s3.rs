@@ -1,14 +1,18 @@
 //! What is S3's alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use md5::{Digest, Md5};
 use pixerve::job::ContentHash;
 use pixerve::writer::{StorageSettings, StoreTimeouts, WriterBackend};
 use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::scripted::{Request, Scripted, s3_error, s3_yes};
 use super::{noise, object, object_in_file};
+use crate::harness::fault_proxy::{Asked, Fault, FaultProxy};
 use crate::harness::stores;
 
 const SECRET: &str = "canary-secret-9876543210";
@@ -190,4 +194,48 @@ async fn a_large_body_that_is_not_what_it_says_is_aborted() {
     let error = writer_at(&server.endpoint).put(&object).await.expect_err("refused");
     assert!(!error.transient, "{error}");
     assert_eq!(server.asked().last().expect("asked").method, "DELETE");
+}
+
+/// A multipart upload of which the request that `stalls` is never answered, given up as soon as it is asked for: how
+/// long giving up took, and what else was asked.
+async fn given_up_at(stalls: impl Fn(&Asked) -> bool + Send + Sync + 'static) -> (Duration, Vec<String>) {
+    let server = multipart(99).await;
+    let proxy = FaultProxy::start(server.endpoint[7..].parse().expect("an address")).await;
+    let stop = CancellationToken::new();
+    let fired = stop.clone();
+    proxy.script(move |asked| {
+        if stalls(asked) {
+            fired.cancel();
+            return Fault::StallReplyAfter(0);
+        }
+        Fault::Pass
+    });
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let object = object_in_file(&dir.path().join("original"), "", "a.jpg", &noise(20 * 1024 * 1024));
+    let writer = writer_at(&proxy.endpoint());
+    let began = Instant::now();
+    let error = writer.put_until(&object, &stop).await.expect_err("given up");
+    assert!(error.transient && error.detail.contains("given up"), "{error}");
+    (began.elapsed(), server.asked().iter().map(|r| format!("{} {}", r.method, r.query())).collect())
+}
+
+#[tokio::test]
+async fn the_parts_of_an_upload_that_is_given_up_are_not_left_behind() {
+    for stalls in [
+        |asked: &Asked| asked.target.contains("partNumber=2"),
+        |asked: &Asked| asked.method == "POST" && !asked.target.contains("uploads"),
+    ] {
+        let (took, asked) = given_up_at(stalls).await;
+        let last = asked.last().expect("asked");
+        assert!(last.starts_with("DELETE") && last.contains("uploadId=u1"), "{asked:?}");
+        assert!(took < Duration::from_secs(20), "{took:?}, though a request may take 35 s");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_even_abort_is_not_waited_for() {
+    for stalls in [|asked: &Asked| asked.number >= 2, |_: &Asked| true] {
+        let (took, _) = given_up_at(stalls).await;
+        assert!(took < Duration::from_secs(20), "{took:?}");
+    }
 }

@@ -1,0 +1,160 @@
+//! Hours of everything at once, in as many seconds as there are: mixed load on a real server that is restarted and
+//! killed under it, whose store fails in every way, and then every byte accounted for.
+//!
+//! `PIXERVE_SOAK_SECONDS` (1200 unless given) is how long the load lasts. In the first part of it the server is stopped
+//! or killed every few seconds. In the rest one server lives, and its memory and descriptors are compared: late against
+//! early.
+
+mod gauge;
+mod load;
+mod verdict;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::gauge::Gauge;
+use self::load::{Client, Ledger};
+use crate::harness::app::breathe;
+use crate::harness::fault_proxy::{Asked, Fault, FaultProxy};
+use crate::harness::process::{Home, Running};
+use crate::harness::stores::{S3Server, s3_at};
+
+const CLIENTS: u32 = 6;
+const BUCKET: &str = "soak";
+
+/// Nothing here is slower than it must be: a store that is down is asked again soon, and one that stalls is given up soon.
+const SETTINGS: [(&str, &str); 9] = [
+    ("PIXERVE_MAX_WORKERS", "3"),
+    // No more than can end in a moment once the load does; beyond it uploads are put off with a 503.
+    ("PIXERVE_QUEUE_DEPTH_MAX", "60"),
+    ("PIXERVE_SERVER_RATE_PER_ADDRESS", "0"),
+    ("PIXERVE_SERVER_RATE_PER_USER", "0"),
+    ("PIXERVE_SERVER_DRAIN_TIMEOUT", "2s"),
+    ("PIXERVE_STORES_BACKOFF_MIN", "10ms"),
+    ("PIXERVE_STORES_BACKOFF_MAX", "200ms"),
+    ("PIXERVE_STORES_CONNECT_TIMEOUT", "1s"),
+    ("PIXERVE_STORES_IDLE_TIMEOUT", "2s"),
+];
+
+/// A number below `bound`.
+fn dice(bound: u32) -> u32 {
+    getrandom::u32().expect("randomness") % bound
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a soak lasts is the environment's to say")]
+fn seconds() -> u64 {
+    std::env::var("PIXERVE_SOAK_SECONDS").map_or(1200, |text| text.parse().expect("PIXERVE_SOAK_SECONDS is a number"))
+}
+
+/// A third of what is asked of the store goes wrong.
+fn misbehave(_: &Asked) -> Fault {
+    match dice(60) {
+        0..4 => Fault::s3_error(500, "InternalError"),
+        4..8 => Fault::s3_error(503, "SlowDown"),
+        8..10 => Fault::Drop,
+        10..12 => Fault::Reset,
+        12..14 => Fault::LoseReply,
+        14..16 => Fault::ResetRequestAfter(100),
+        16..18 => Fault::ResetReplyAfter(20),
+        18 => Fault::StallReplyAfter(0),
+        19 => Fault::Slow(1000),
+        _ => Fault::Pass,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make soak"]
+async fn under_everything_at_once_every_accepted_job_ends_once_and_whole() {
+    let began = Instant::now();
+    let whole = Duration::from_secs(seconds());
+    let home = Home::new(&SETTINGS);
+    let mut server = home.start().await;
+    let s3 = s3_at(([127, 0, 0, 1], 0).into(), &[BUCKET]).await;
+    let mut proxy = FaultProxy::start(s3.endpoint.socket_addrs(|| None).expect("an address")[0]).await;
+    let mut registration = s3.registration(BUCKET);
+    registration["endpoint"] = proxy.endpoint().into();
+    let key = server.register(registration).await;
+    proxy.script(misbehave);
+
+    let ledger = Arc::new(Ledger::default());
+    let mut clients = JoinSet::new();
+    for number in 0..CLIENTS {
+        clients.spawn(Client::new(number, (*server).clone(), &key, Arc::clone(&ledger)).run());
+    }
+    let mut restarts = Restarts::default();
+    while began.elapsed() < whole * 6 / 10 {
+        let moment = Instant::now() + Duration::from_millis(2_000 + u64::from(dice(13_000)));
+        watch(&mut clients, moment.min(began + whole * 6 / 10)).await;
+        server = restarts.next(&home, &mut proxy, server).await;
+    }
+    let mut gauge = Gauge::of(server.id());
+    while began.elapsed() < whole {
+        watch(&mut clients, Instant::now() + Duration::from_secs(1)).await;
+        gauge.look();
+    }
+    ledger.stop();
+    while let Some(client) = clients.join_next().await {
+        client.expect("a client ends well");
+    }
+    super::figure("soak", format!("{} s of load: {}", whole.as_secs(), ledger.summary()));
+    super::figure("soak", format!("{restarts}; {} requests to the store, a third of them spoilt", proxy.asked().len()));
+    let held = verdict::of(&home, &server, &ledger, &Stored { s3: &s3 }).await;
+    super::figure("soak", held);
+    super::figure("soak", gauge.assert_flat());
+}
+
+/// Waits until `moment`, and fails at once if a client does.
+async fn watch(clients: &mut JoinSet<()>, moment: Instant) {
+    while Instant::now() < moment {
+        if let Some(ended) = clients.try_join_next() {
+            ended.expect("a client goes on");
+        }
+        breathe().await;
+    }
+}
+
+/// Where the store's objects can be looked at without the proxy.
+struct Stored<'a> {
+    s3: &'a S3Server,
+}
+
+#[derive(Default)]
+struct Restarts {
+    stopped: u32,
+    killed: u32,
+    outages: u32,
+}
+
+impl Restarts {
+    async fn next(&mut self, home: &Home, proxy: &mut FaultProxy, mut server: Running) -> Running {
+        let outage = dice(3) == 0;
+        if outage {
+            self.outages += 1;
+            proxy.refuse().await;
+        }
+        if dice(2) == 0 {
+            self.stopped += 1;
+            server.terminate();
+            let ended = server.exited().await;
+            assert!(ended.success(), "SIGTERM ends it well, not with {ended}:\n{}", home.terminal());
+        } else {
+            self.killed += 1;
+            server.kill();
+        }
+        let server = home.start().await;
+        if outage {
+            proxy.accept_again().await;
+        }
+        server
+    }
+}
+
+impl std::fmt::Display for Restarts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { stopped, killed, outages } = self;
+        write!(f, "{stopped} SIGTERM, {killed} SIGKILL, {outages} of them with the store refusing connections")
+    }
+}
