@@ -163,7 +163,8 @@ mod tests {
             prefix: KeyPrefix::default(),
         };
         let gcs = Gcs::connect(&settings, &StoreTimeouts::default()).expect("a client");
-        let failure = gcs.send("x.jpg", &object(b"after", b"before"), 0).await.expect_err("refused");
+        let session = gcs.session().await.expect("a session");
+        let failure = gcs.send(&session, "x.jpg", &object(b"after", b"before"), 0).await.expect_err("refused");
         assert!(
             !failure.transient && failure.detail().starts_with("the bytes at hand have the SHA-256"),
             "{failure:?}"

@@ -26,10 +26,11 @@ const CLIENTS: u32 = 6;
 const BUCKET: &str = "soak";
 
 /// Nothing here is slower than it must be: a store that is down is asked again soon, and one that stalls is given up soon.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("PIXERVE_MAX_WORKERS", "3"),
     // No more than can end in a moment once the load does; beyond it uploads are put off with a 503.
     ("PIXERVE_QUEUE_DEPTH_MAX", "60"),
+    ("PIXERVE_QUEUE_OWNER_DEPTH_MAX", "20"),
     ("PIXERVE_SERVER_RATE_PER_ADDRESS", "0"),
     ("PIXERVE_SERVER_RATE_PER_USER", "0"),
     ("PIXERVE_SERVER_DRAIN_TIMEOUT", "2s"),

@@ -14,13 +14,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::Acceptor;
 
 use super::harness::{Running, ScriptedResolver, completed, loopback_settings, soon};
 use crate::harness::app::small_job;
 use crate::harness::picture::jpeg;
 use crate::harness::process::Home;
 
-const AUTHORITY: &str = include_str!("tls/authority.pem");
+const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/callback/tls/authority.pem");
 
 /// What a receiver saw of one connection.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Receiver {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, sender) = (acceptor.clone(), sender.clone());
                 tokio::spawn(async move {
-                    let Ok(start) = tokio_rustls::LazyConfigAcceptor::new(Default::default(), stream).await else {
+                    let Ok(start) = tokio_rustls::LazyConfigAcceptor::new(Acceptor::default(), stream).await else {
                         return;
                     };
                     let name = start.client_hello().server_name().map(str::to_owned);
@@ -95,13 +96,7 @@ async fn a_certificate_of_nobody_we_trust_is_refused_before_anything_is_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_must_be_trusted_and_name_the_urls_host() {
-    let trusted = tempfile::tempdir().expect("a temporary directory");
-    let file = trusted.path().join("authority.pem");
-    std::fs::write(&file, AUTHORITY).expect("written");
-    let home = Home::new(&[
-        ("SSL_CERT_FILE", file.to_str().expect("UTF-8")),
-        ("PIXERVE_CALLBACK_ALLOW", "127.0.0.0/8,::1/128"),
-    ]);
+    let home = Home::new(&[("SSL_CERT_FILE", AUTHORITY), ("PIXERVE_CALLBACK_ALLOW", "127.0.0.0/8,::1/128")]);
     let server = home.start().await;
     let mut receiver = Receiver::start().await;
     let call = async |host: &str, seed| {

@@ -238,7 +238,8 @@ async fn answer(
     headers: &[(&'static str, String)],
     body: &str,
 ) -> io::Result<()> {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers =
+        headers.iter().map(|(name, value)| [*name, ": ", value, "\r\n"].concat()).collect::<Vec<_>>().concat();
     let length = body.len();
     let reply = format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
     client.write_all(reply.as_bytes()).await?;
@@ -250,7 +251,9 @@ async fn answer(
 }
 
 fn reset(stream: TcpStream) -> io::Result<()> {
-    stream.set_zero_linger()
+    stream.set_zero_linger()?;
+    drop(stream);
+    Ok(())
 }
 
 /// An address at which connecting takes for ever: it listens, accepts nobody, and has no room for more.

@@ -226,8 +226,9 @@ async fn the_parts_of_an_upload_that_is_given_up_are_not_left_behind() {
         |asked: &Asked| asked.method == "POST" && !asked.target.contains("uploads"),
     ] {
         let (took, asked) = given_up_at(stalls).await;
-        let last = asked.last().expect("asked");
-        assert!(last.starts_with("DELETE") && last.contains("uploadId=u1"), "{asked:?}");
+        // Not last: what was on its way already may come in after it, and finds no upload any more.
+        let aborted = asked.iter().any(|asked| asked.starts_with("DELETE") && asked.contains("uploadId=u1"));
+        assert!(aborted, "{asked:?}");
         assert!(took < Duration::from_secs(20), "{took:?}, though a request may take 35 s");
     }
 }

@@ -195,7 +195,7 @@ async fn a_cancellation_does_not_wait_for_a_store_that_stalls() {
     let cancel = scene.app.request(Method::DELETE, &path).bearer_auth(Claims::of("me").sign());
     assert_eq!(cancel.send().await.expect("an answer").status(), 204);
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(60), "it took {took:?}");
+    assert!(took < Duration::from_mins(1), "it took {took:?}");
     let status = scene.app.ended(&accepted).await;
     scene.assert_ended_once_and_whole(&status, "cancelled").await;
     figure("dependencies", format!("cancelled after {took:?} while three writes stalled that may take 5 min"));

@@ -102,16 +102,16 @@ impl Ledger {
     }
 
     pub(super) fn summary(&self) -> String {
-        let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
+        let total = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
         format!(
             "{} uploads accepted, {} refused as duplicates, {} as no pictures, {} cancelled, {} looks at results, {} \
              requests without an answer",
             lock(&self.accepted).len(),
-            count(&self.duplicates),
-            count(&self.refused),
+            total(&self.duplicates),
+            total(&self.refused),
             lock(&self.cancelled).len(),
-            count(&self.reads),
-            count(&self.unanswered)
+            total(&self.reads),
+            total(&self.unanswered)
         )
     }
 }
@@ -166,9 +166,9 @@ impl Client {
                     self.own.push(accepted.clone());
                     return lock(&self.ledger.accepted).push(accepted);
                 }
-                StatusCode::CONFLICT => return self.count(&self.ledger.duplicates),
+                StatusCode::CONFLICT => return count(&self.ledger.duplicates),
                 StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::UNPROCESSABLE_ENTITY if upload.cut => {
-                    return self.count(&self.ledger.refused);
+                    return count(&self.ledger.refused);
                 }
                 // It stops, or has as much to do as it takes.
                 StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => breathe().await,
@@ -181,7 +181,7 @@ impl Client {
         let token = self.claims().job(Upload { client: self.number, seed: 0, cut: true }.job(&self.s3)).sign();
         let bytes = (0..2000).map(|_| u8::try_from(dice(256)).expect("a byte")).collect();
         match self.send(&token, bytes).await {
-            Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, _)) => self.count(&self.ledger.refused),
+            Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, _)) => count(&self.ledger.refused),
             Some((StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, _)) | None => {}
             Some((status, answer)) => panic!("garbage is answered with {status}: {answer}"),
         }
@@ -232,23 +232,23 @@ impl Client {
             StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE => {}
             _ => panic!("{name} is answered with {status}"),
         }
-        self.count(&self.ledger.reads);
+        count(&self.ledger.reads);
     }
 
     /// The answer, if there is one: servers come and go.
     async fn answer(&self, request: reqwest::RequestBuilder) -> Option<(StatusCode, Value)> {
-        if let Ok(answer) = request.timeout(Duration::from_secs(60)).send().await {
+        if let Ok(answer) = request.timeout(Duration::from_mins(1)).send().await {
             let status = answer.status();
             if let Ok(body) = answer.bytes().await {
                 return Some((status, serde_json::from_slice(&body).unwrap_or_default()));
             }
         }
-        self.count(&self.ledger.unanswered);
+        count(&self.ledger.unanswered);
         breathe().await;
         None
     }
+}
 
-    fn count(&self, counter: &AtomicUsize) {
-        counter.fetch_add(1, Ordering::SeqCst);
-    }
+fn count(counter: &AtomicUsize) {
+    counter.fetch_add(1, Ordering::SeqCst);
 }

@@ -16,7 +16,7 @@ use crate::harness::process::{Home, Running};
 /// Waits until every accepted job has ended, and panics unless each ended once, as it should, with all files whole.
 pub(super) async fn of(home: &Home, server: &Running, ledger: &Ledger, stored: &Stored<'_>) -> String {
     let mut ends: HashMap<String, usize> = HashMap::new();
-    let (mut files, mut states) = (0, HashMap::new());
+    let (mut files, mut ended) = (0, HashMap::new());
     let accepted = ledger.accepted();
     for job in &accepted {
         server.ended(&job.answer).await;
@@ -32,11 +32,11 @@ pub(super) async fn of(home: &Home, server: &Running, ledger: &Ledger, stored: &
         let records = ends.get(job.id()).copied().unwrap_or_default();
         assert_eq!(records, usize::from(state != "cancelled"), "{records} records of {status}");
         assert_end(job, &state, &status, ledger);
-        *states.entry(state).or_insert(0) += 1;
+        *ended.entry(state).or_insert(0) += 1;
         files += assert_files(home, job, &status, stored).await;
     }
     assert_spool_is_empty(home).await;
-    let of = |state: &str| states.get(state).copied().unwrap_or(0);
+    let of = |state: &str| ended.get(state).copied().unwrap_or(0);
     format!(
         "every one of {} jobs ended once ({} completed, {} failed, {} cancelled); {files} files named, each whole; \
          nothing left in the spool",
