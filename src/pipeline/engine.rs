@@ -94,29 +94,33 @@ impl Engine {
         cancelled: &(dyn Fn() -> bool + Sync),
         deliver: &(dyn Fn(usize, Rendered) + Sync),
     ) -> Result<(), PipelineError> {
-        self.render_telling(source, variants, cancelled, &|| (), deliver)
+        self.render_wanted(source, variants, &|_| true, cancelled, &|| (), deliver)
     }
 
-    /// The same; calls `decoded` once, when the source is decoded. Animations are decoded frame by frame and not waited for.
+    /// The same for those of `variants` that are `wanted`, by their indices. They come out byte for byte as they would with all
+    /// the others: at which scale the source is decoded, and which size is made of which, is a matter of all of them. Calls
+    /// `decoded` once, when the source is decoded. Animations are decoded frame by frame and not waited for.
     ///
     /// # Errors
     /// As [`Engine::render`].
-    pub fn render_telling<'a>(
+    pub fn render_wanted<'a>(
         &self,
         source: impl Into<Cow<'a, [u8]>>,
         variants: &[VariantSpec],
+        wanted: &(dyn Fn(usize) -> bool + Sync),
         cancelled: &(dyn Fn() -> bool + Sync),
         decoded: &dyn Fn(),
         deliver: &(dyn Fn(usize, Rendered) + Sync),
     ) -> Result<(), PipelineError> {
         let source = source.into();
-        guarded(|| self.render_source(source, variants, cancelled, decoded, deliver))
+        guarded(|| self.render_source(source, variants, wanted, cancelled, decoded, deliver))
     }
 
     fn render_source(
         &self,
         source: Cow<'_, [u8]>,
         variants: &[VariantSpec],
+        wanted: &(dyn Fn(usize) -> bool + Sync),
         cancelled: &(dyn Fn() -> bool + Sync),
         decoded: &dyn Fn(),
         deliver: &(dyn Fn(usize, Rendered) + Sync),
@@ -149,6 +153,7 @@ impl Engine {
             credits,
             variants,
             steps,
+            wanted,
             cancelled,
             deliver,
             failure: Mutex::default(),
@@ -173,6 +178,7 @@ struct Rendering<'a> {
     variants: &'a [VariantSpec],
     /// The sizes of the variants that don't move.
     steps: Vec<Step>,
+    wanted: &'a (dyn Fn(usize) -> bool + Sync),
     cancelled: &'a (dyn Fn() -> bool + Sync),
     deliver: &'a (dyn Fn(usize, Rendered) + Sync),
     /// Why the job has stopped.
@@ -182,7 +188,7 @@ struct Rendering<'a> {
 impl Rendering<'_> {
     /// Resizes on this thread; every picture's encodes are spawned as soon as it exists.
     fn run<'s>(&'s self, scope: &Scope<'s>, moving: Vec<usize>, opened: Option<Opened>) -> Result<(), PipelineError> {
-        for index in moving {
+        for index in moving.into_iter().filter(|index| (self.wanted)(*index)) {
             scope.spawn(move |_| self.settle(|| self.animate(index)));
         }
         let Some(opened) = opened else { return Ok(()) };
@@ -190,7 +196,7 @@ impl Rendering<'_> {
         for step in &self.steps {
             self.check_stopped()?;
             let picture = sizes.next()?;
-            for index in hungriest_first(step, self.variants) {
+            for index in hungriest_first(step, self.variants).into_iter().filter(|index| (self.wanted)(*index)) {
                 let picture = Arc::clone(&picture);
                 scope.spawn(move |_| self.settle(|| self.encode(index, picture)));
             }

@@ -172,13 +172,14 @@ impl Attempt<'_> {
 
     /// Makes every variant that some store still lacks and stores it as soon as it is there.
     async fn variants(&self, keeper: &Keeper<'_>, rendering: &mut Option<Rendering>) -> Result<(), Failure> {
-        let missing: Vec<VariantSpec> =
-            self.record.spec.variants.iter().filter(|v| keeper.lacks(&keeper.name_of(v))).cloned().collect();
-        if missing.is_empty() {
+        let variants = &self.record.spec.variants;
+        let wanted: Vec<usize> =
+            (0..variants.len()).filter(|index| keeper.lacks(&keeper.name_of(&variants[*index]))).collect();
+        if wanted.is_empty() {
             return Ok(());
         }
         let original = self.context.spool.open_original(self.record.id).await.map_err(Failure::Spool)?;
-        let admission = self.admitted(original, &missing);
+        let admission = self.admitted(original, variants);
         let Admitted { original, admission, memory } = tokio::select! {
             admitted = admission => admitted?,
             () = self.running.stop().cancelled() => return Ok(()),
@@ -188,7 +189,8 @@ impl Attempt<'_> {
             admission,
             memory,
             original,
-            variants: missing.clone(),
+            variants: variants.clone(),
+            wanted,
             stop: self.running.stop().clone(),
             timeout: self.context.settings.job_timeout,
         });
@@ -207,7 +209,7 @@ impl Attempt<'_> {
                     failure = Some(Failure::Pixels(PipelineError::Cancelled));
                 }
                 next = rendered.recv(), if more => match next {
-                    Some((index, file)) => puts.push(keeper.variant(&missing[index], file)),
+                    Some((index, file)) => puts.push(keeper.variant(&variants[index], file)),
                     None => more = false,
                 },
                 Some(stored) = puts.next() => if let Err(error) = stored {

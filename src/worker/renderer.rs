@@ -29,7 +29,10 @@ pub enum Renderer {
 pub(super) struct Order {
     /// Read from its start.
     pub(super) original: File,
+    /// All of the job's.
     pub(super) variants: Vec<VariantSpec>,
+    /// Those of them that are to be made, by index, ascending.
+    pub(super) wanted: Vec<usize>,
     pub(super) stop: CancellationToken,
     pub(super) timeout: Duration,
     /// What a child may take.
@@ -63,7 +66,7 @@ async fn caged(
     deliver: UnboundedSender<(usize, Rendered)>,
 ) -> Result<(), CageError> {
     let _memory = order.memory;
-    let work = sandbox.render(order.original.into(), &order.variants, order.admission, |index, file| {
+    let work = sandbox.render(order.original.into(), &order.variants, &order.wanted, order.admission, |index, file| {
         // Nobody listens once the job is stopped.
         let _ = deliver.send((index, file));
     });
@@ -84,7 +87,7 @@ fn in_process(
     let span = tracing::Span::current();
     spawn_blocking(move || {
         let _entered = span.entered();
-        let Order { mut original, variants, stop, timeout, memory: _memory, .. } = order;
+        let Order { mut original, variants, wanted, stop, timeout, memory: _memory, .. } = order;
         let deadline = clock.elapsed() + timeout;
         let mut source = Vec::new();
         original.read_to_end(&mut source).map_err(unreadable)?;
@@ -92,7 +95,8 @@ fn in_process(
         let deliver = |index, file| {
             let _ = deliver.send((index, file));
         };
-        Ok(engine.render(source, &variants, &cancelled, &deliver)?)
+        let wanted = |index| wanted.binary_search(&index).is_ok();
+        Ok(engine.render_wanted(source, &variants, &wanted, &cancelled, &|| (), &deliver)?)
     })
 }
 

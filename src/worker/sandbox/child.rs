@@ -61,7 +61,8 @@ fn render(source: Vec<u8>, order: &Order, output: &Mutex<impl Write + Send>) -> 
     };
     let decoded = || heard(say_decoded(output));
     let deliver = |index, file: Rendered| heard(hand_over(index, &file, output));
-    engine.render_telling(source, &order.variants, &|| false, &decoded, &deliver)
+    let wanted = |index| order.wanted.binary_search(&index).is_ok();
+    engine.render_wanted(source, &order.variants, &wanted, &|| false, &decoded, &deliver)
 }
 
 fn say_decoded(output: &Mutex<impl Write>) -> io::Result<()> {

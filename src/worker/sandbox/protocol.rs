@@ -18,6 +18,8 @@ const HEADER_BYTES_MAX: u32 = 256 * 1024;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) variants: Vec<VariantSpec>,
+    /// Which of them, in ascending order; the others are there already.
+    pub(super) wanted: Vec<usize>,
     pub(super) limits: PixelLimits,
     /// Threads that encode.
     pub(super) threads: usize,

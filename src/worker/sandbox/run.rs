@@ -109,8 +109,9 @@ impl Sandbox {
         tokio::time::timeout(PROBE_PATIENCE, protocol::receive(&mut output)).await?
     }
 
-    /// Has every variant of the original made by a new child that takes no more than admitted, which hands each to `deliver`
-    /// with its index as soon as it is done. To stop it, drop the future: that kills the child.
+    /// Has those `variants` of the original that are `wanted` (indices, ascending) made by a new child that takes no more than
+    /// admitted, which hands each to `deliver` with its index as soon as it is done. To stop it, drop the future: that kills
+    /// the child.
     ///
     /// # Errors
     /// What stopped the job. What was delivered before stays delivered.
@@ -118,12 +119,14 @@ impl Sandbox {
         &self,
         original: File,
         variants: &[VariantSpec],
+        wanted: &[usize],
         admission: Admission,
         deliver: impl FnMut(usize, Rendered),
     ) -> Result<(), CageError> {
         let source_bytes = original.metadata().await.map_err(io_error("the original can't be read"))?.len();
         let order = Order {
             variants: variants.to_vec(),
+            wanted: wanted.to_vec(),
             limits: self.settings.limits,
             threads: admission.threads,
             avif_engine: self.settings.avif_engine,
@@ -199,7 +202,8 @@ async fn take_reports(
     mut deliver: impl FnMut(usize, Rendered),
 ) -> Result<Result<(), PipelineError>, Broken> {
     let deed = |what: String| Err(Broken::Deed(what));
-    let mut delivered = vec![false; order.variants.len()];
+    let mut delivered: Vec<bool> =
+        (0..order.variants.len()).map(|index| order.wanted.binary_search(&index).is_err()).collect();
     let mut bytes_left = order.limits.output_pixels_max.saturating_mul(BYTES_A_PIXEL_MAX);
     let mut decoded = false;
     let decoding_ends = Instant::now() + decode_timeout;
@@ -225,7 +229,7 @@ async fn take_reports(
             Report::Variant { index, width, height, bytes } => {
                 match delivered.get_mut(index) {
                     Some(done) if !*done => *done = true,
-                    _ => return deed(format!("variant {index} is none, or came twice")),
+                    _ => return deed(format!("variant {index} is not wanted, or came twice")),
                 }
                 // An animation has as many pixels more as it has frames.
                 let still = u64::from(width) * u64::from(height) * BYTES_A_PIXEL_MAX;

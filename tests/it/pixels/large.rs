@@ -114,3 +114,24 @@ fn a_large_jpeg_with_a_gap_is_refused_like_a_small_one() {
         }
     }
 }
+
+/// Another attempt at a job makes only what is missing, and the files that the first one stored stay the job's.
+#[test]
+fn a_variant_is_the_same_file_whether_or_not_the_others_are_made_too() {
+    let engine = Engine::new(2, PixelLimits { source_pixels_whole: 0, ..PixelLimits::default() }).expect("threads");
+    let source = jpeg(&scene(1203, 807));
+    let made = |variants: &[VariantSpec], wanted: &(dyn Fn(usize) -> bool + Sync)| {
+        let files = Mutex::new(Vec::new());
+        let deliver = |index, file: Rendered| files.lock().expect("no panic").push((index, file.bytes));
+        engine.render_wanted(&source, variants, wanted, &|| false, &|| (), &deliver).expect("a good source");
+        let mut files = files.into_inner().expect("no panic");
+        files.sort();
+        files
+    };
+    let variants = [variant(Format::Jpeg, 900, 0), variant(Format::Webp, 200, 0), variant(Format::Png, 90, 0)];
+    let all = made(&variants, &|_| true);
+    assert_eq!(all.len(), 3);
+    assert_eq!(made(&variants, &|index| index == 1), all[1..2]);
+    // Alone it would have been made of fewer pixels.
+    assert_ne!(made(&variants[1..2], &|_| true)[0].1, all[1].1);
+}
