@@ -1,13 +1,13 @@
 //! What `quality` and `speed` mean to each encoder.
 //!
 //! **Quality** goes to JPEG, WebP and AVIF as it is, 1-100 on each one's own scale; the scales differ, so the defaults
-//! are chosen to look alike: SSIMULACRA2 of 76 to 79 over photos and sizes, all three. PNG is lossless and has none.
+//! are chosen to look alike: SSIMULACRA2 of 78 to 80 over photos and sizes, all three. PNG is lossless and has none.
 //!
 //! | | default | 100 means |
 //! |---|---|---|
 //! | JPEG | 78 | no quantisation to speak of, colour in full resolution |
 //! | WebP | 84 | lossless |
-//! | AVIF | 87 | the finest quantiser, still lossy; its table of speeds stands in `avif/knobs.rs` |
+//! | AVIF | 83 | the finest quantiser, still lossy; its table of speeds stands in `avif/knobs.rs` |
 //!
 //! **Speed** 1 is the slowest and smallest, 10 the fastest. The default, in bold, is what a job gets that names none; it
 //! is where bytes stop falling much for the time they cost. No step is both slower and larger than another at equal

@@ -58,8 +58,12 @@ fn main() {
         contest.extent.rounds,
         lab.versions()
     ));
-    contest.png();
-    contest.run();
+    if arguments.iter().any(|argument| argument == "service") {
+        contest.service();
+    } else {
+        contest.png();
+        contest.run();
+    }
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').nth(1).unwrap_or("?").to_owned();
     contest.report.note(format!(

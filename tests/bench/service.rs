@@ -34,7 +34,8 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn start(directory: &Path) -> Self {
+    /// `sandbox` as the setting takes it.
+    pub(crate) fn start(directory: &Path, sandbox: &str) -> Self {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let addr: SocketAddr = free.expect("a free port");
         let log = std::fs::File::create(directory.join("terminal")).expect("a file");
@@ -46,6 +47,7 @@ impl Service {
             .env("PIXERVE_SERVE_DIR", directory.join("serve"))
             .env("PIXERVE_JWT_SECRET", SECRET)
             .env("PIXERVE_MAX_WORKERS", "2")
+            .env("PIXERVE_WORKER_SANDBOX", sandbox)
             .env("PIXERVE_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -10,7 +10,7 @@
 //! | 6 | 8, 10 bits, 4:4:4, blocks from 8 x 8 | speed 6 |
 //! | 7 | 8, 4:2:0 | speed 7 |
 //! | 8 | 9, 10 bits, 4:4:4 | speed 8 |
-//! | **9** | **9, 4:2:0** | **speed 9** |
+//! | **9** | **9, 10 bits, 4:2:0** | **speed 9** |
 //! | 10 | 9, 4:2:0, no trellis | speed 10 |
 //!
 //! 4:4:4 is 4:2:0 below quality 60, where colour in full resolution costs more than it shows. 4:2:0 is 4:4:4 from quality 90,
@@ -27,7 +27,7 @@ use super::super::EncodeSettings;
 const SPEED_DEFAULT: u8 = 9;
 
 /// The quality of a job that names none.
-const QUALITY_DEFAULT: u8 = 87;
+const QUALITY_DEFAULT: u8 = 83;
 
 /// libaom's knobs.
 #[cfg(feature = "aom")]
@@ -111,7 +111,8 @@ pub(super) fn aom(settings: EncodeSettings) -> AomKnobs {
         quantizer,
         alpha_quantizer: (quantizer / 2).max(1),
         full_colour,
-        ten_bits: thorough,
+        // On photos of 1600 pixels 10 bits save 2 to 4 %, for a quarter more time.
+        ten_bits: thorough || speed == 9,
         cpu_used,
         trellis: speed < 10,
         dct_only: speed < 8,
@@ -124,7 +125,7 @@ pub(super) fn aom(settings: EncodeSettings) -> AomKnobs {
 /// for all, or with libaom's own rule (the coarser, the flatter), files are up to 10 % larger.
 #[cfg(feature = "aom")]
 fn matrix(quality: u32, thorough: bool) -> u32 {
-    if thorough { (6 + quality.saturating_sub(64) / 12).min(9) } else { 2 + quality.saturating_sub(62) / 6 }
+    if thorough { (6 + quality.saturating_sub(64) / 12).min(9) } else { 2 + quality.saturating_sub(74) / 6 }
 }
 
 /// ravif's column.
