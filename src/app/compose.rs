@@ -223,8 +223,14 @@ async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Resul
             .map_err(|error| StartError::Engine(error.to_string()))?;
         return Ok(Renderer::InProcess(Arc::new(engine), Arc::clone(clock)));
     }
-    let decode_timeout = config.worker.decode_timeout;
-    let sandbox = Sandbox::new(SandboxSettings { program: program.to_owned(), limits, avif_engine, decode_timeout });
+    let sandbox = Sandbox::new(SandboxSettings {
+        program: program.to_owned(),
+        limits,
+        avif_engine,
+        decode_timeout: config.worker.decode_timeout,
+        keep_max: config.worker.max_workers,
+        keep: if mode == SandboxMode::Strict { Duration::ZERO } else { config.worker.sandbox_keep },
+    });
     match sandbox.probe().await.map_err(StartError::Sandbox)?.gaps() {
         Some(gaps) if mode == SandboxMode::Strict => return Err(StartError::Confinement(gaps)),
         Some(gaps) => warn!("this system can't keep a job's child process from {gaps}"),

@@ -145,6 +145,8 @@ pub struct Worker {
     pub decode_timeout: Duration,
     /// Whether jobs run in child processes.
     pub sandbox: SandboxMode,
+    /// For how long a child process waits for another job of the same owner.
+    pub sandbox_keep: Duration,
     /// Bytes of memory of one child.
     pub memory_max: u64,
     /// Bytes of memory of all children; none for half of what there is.
@@ -277,6 +279,7 @@ fn read_worker(r: &mut Reader) -> Worker {
             "worker.sandbox",
             &one_of(&[("on", SandboxMode::On), ("strict", SandboxMode::Strict), ("off", SandboxMode::Off)]),
         ),
+        sandbox_keep: r.read("worker.sandbox_keep", &duration_or_zero()),
         memory_max: r.read("worker.memory_max", &bytes()),
         memory_budget: r.read("worker.memory_budget", &bytes_or_auto()),
     }

@@ -44,9 +44,12 @@ pub struct Admission {
 const PROCESS_BYTES: u64 = 96 * 1024 * 1024;
 const THREAD_BYTES: u64 = 12 * 1024 * 1024;
 
+/// Jobs are given whole steps: a process that was given a step fits the next job too that is a little larger.
+const STEP_BYTES: u64 = 32 * 1024 * 1024;
+
 impl MemoryLimit {
     /// What making `variants` of an original of `source_bytes` is given: what it is expected to take at its peak, and a
-    /// quarter of that for what allocators waste. With fewer threads than there are, if that is what it takes.
+    /// quarter of that for what allocators waste, in whole steps as far as it may. With fewer threads than there are, if that is what it takes.
     ///
     /// # Errors
     /// [`InspectError::TooLarge`] if even one thread would need more than a job may.
@@ -62,7 +65,10 @@ impl MemoryLimit {
             pixels.saturating_add(pixels / 4).saturating_add(process)
         };
         let admitted = (1..=self.threads.max(1)).rev().map(|threads| Admission { bytes: needed(threads), threads });
-        admitted.into_iter().find(|given| given.bytes <= self.bytes_max).ok_or_else(|| self.refusal(needed(1)))
+        let given = admitted.into_iter().find(|given| given.bytes <= self.bytes_max);
+        let given = given.ok_or_else(|| self.refusal(needed(1)))?;
+        let stepped = given.bytes.checked_next_multiple_of(STEP_BYTES).unwrap_or(u64::MAX);
+        Ok(Admission { bytes: stepped.min(self.bytes_max), ..given })
     }
 
     fn refusal(&self, needed: u64) -> InspectError {

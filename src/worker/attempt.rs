@@ -191,6 +191,7 @@ impl Attempt<'_> {
             original,
             variants: variants.clone(),
             wanted,
+            owner: self.record.owner.digest(),
             stop: self.running.stop().clone(),
             timeout: self.context.settings.job_timeout,
         });

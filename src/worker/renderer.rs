@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::budget::MemoryShare;
-use super::sandbox::{CageError, Sandbox};
+use super::sandbox::{CageError, Sandbox, Task};
 use crate::clock::SharedClock;
 use crate::job::VariantSpec;
 use crate::pipeline::{Admission, Engine, PipelineError, Rendered};
@@ -33,6 +33,8 @@ pub(super) struct Order {
     pub(super) variants: Vec<VariantSpec>,
     /// Those of them that are to be made, by index, ascending.
     pub(super) wanted: Vec<usize>,
+    /// Stands for the job's owner.
+    pub(super) owner: [u8; 32],
     pub(super) stop: CancellationToken,
     pub(super) timeout: Duration,
     /// What a child may take.
@@ -65,16 +67,17 @@ async fn caged(
     order: Order,
     deliver: UnboundedSender<(usize, Rendered)>,
 ) -> Result<(), CageError> {
-    let _memory = order.memory;
-    let work = sandbox.render(order.original.into(), &order.variants, &order.wanted, order.admission, |index, file| {
+    let Order { original, variants, wanted, owner, admission, stop, timeout, memory: _memory } = order;
+    let task = Task { variants: &variants, wanted: &wanted, admission, owner };
+    let work = sandbox.render(original.into(), task, |index, file| {
         // Nobody listens once the job is stopped.
         let _ = deliver.send((index, file));
     });
     // Whichever ends first: letting go of the work kills the child.
     tokio::select! {
         outcome = work => outcome,
-        () = order.stop.cancelled() => Err(PipelineError::Cancelled.into()),
-        () = tokio::time::sleep(order.timeout) => Err(PipelineError::Cancelled.into()),
+        () = stop.cancelled() => Err(PipelineError::Cancelled.into()),
+        () = tokio::time::sleep(timeout) => Err(PipelineError::Cancelled.into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The child's side: shut the doors, take the order, work, hand over.
+//! The child's side: shut the doors; take an order, work, hand over; and again, until no more comes.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -33,26 +33,40 @@ pub fn child_main(arguments: &[String]) -> ExitCode {
 
 fn work() -> io::Result<()> {
     let mut input = io::stdin().lock();
-    let order: Order = protocol::read(&mut input)?;
-    confine::cap_memory(order.memory_max)?;
-    let mut source = Vec::new();
-    source.try_reserve_exact(usize::try_from(order.source_bytes).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
-    input.take(order.source_bytes).read_to_end(&mut source)?;
     let output = Mutex::new(io::stdout());
-    let report = match render(source, &order, &output) {
-        Ok(()) => Report::Done,
-        Err(error) => Report::Failed(error),
-    };
-    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
-    protocol::write(&mut *output, &report)?;
-    output.flush()
+    let mut engine = None;
+    while let Some(order) = protocol::read::<Order>(&mut input)? {
+        confine::cap_memory(order.memory_max)?;
+        let mut source = Vec::new();
+        source
+            .try_reserve_exact(usize::try_from(order.source_bytes).unwrap_or(usize::MAX))
+            .map_err(io::Error::other)?;
+        (&mut input).take(order.source_bytes).read_to_end(&mut source)?;
+        let report = match render(source, &order, &mut engine, &output) {
+            Ok(()) => Report::Done,
+            Err(error) => Report::Failed(error),
+        };
+        let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+        protocol::write(&mut *output, &report)?;
+        output.flush()?;
+    }
+    Ok(())
 }
 
-fn render(source: Vec<u8>, order: &Order, output: &Mutex<impl Write + Send>) -> Result<(), PipelineError> {
-    let registry = Registry::built_in().with(Arc::new(Avif::new(order.avif_engine)));
-    let engine = Engine::with_registry(order.threads, order.limits, registry).map_err(|error| {
-        PipelineError::Panicked { detail: format!("the encoding threads can't be started: {error}") }
-    })?;
+/// An engine, and the number of its threads.
+type Equipped = Option<(usize, Engine)>;
+
+fn render(
+    source: Vec<u8>,
+    order: &Order,
+    equipped: &mut Equipped,
+    output: &Mutex<impl Write + Send>,
+) -> Result<(), PipelineError> {
+    let engine = match equipped {
+        // The rest of what an engine is made of is the server's and never changes.
+        Some((threads, engine)) if *threads == order.threads => engine,
+        other => &mut other.insert((order.threads, engine_for(order)?)).1,
+    };
     let heard = |told: io::Result<()>| {
         // Whoever reads is gone: the server has died or given up, and nobody wants what is left.
         if told.is_err() {
@@ -63,6 +77,12 @@ fn render(source: Vec<u8>, order: &Order, output: &Mutex<impl Write + Send>) -> 
     let deliver = |index, file: Rendered| heard(hand_over(index, &file, output));
     let wanted = |index| order.wanted.binary_search(&index).is_ok();
     engine.render_wanted(source, &order.variants, &wanted, &|| false, &decoded, &deliver)
+}
+
+fn engine_for(order: &Order) -> Result<Engine, PipelineError> {
+    let registry = Registry::built_in().with(Arc::new(Avif::new(order.avif_engine)));
+    Engine::with_registry(order.threads, order.limits, registry)
+        .map_err(|error| PipelineError::Panicked { detail: format!("the encoding threads can't be started: {error}") })
 }
 
 fn say_decoded(output: &Mutex<impl Write>) -> io::Result<()> {

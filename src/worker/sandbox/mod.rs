@@ -1,18 +1,19 @@
 //! A job's pixels in a process of their own.
 //!
 //! Whoever uploads a picture chooses the bytes that decoders read. So they are decoded, resized and encoded in a child:
-//! this very binary, started anew for every job, without environment, files, network or the right to start programs
-//! ([`confine`]), with a cap on its memory. It gets the original and the order through one pipe and hands the files back
-//! through another ([`protocol`]); it knows no path, no name and no credential. A child that hangs is killed, one that
-//! dies takes one attempt of one job with it.
+//! this very binary, without environment, files, network or the right to start programs ([`confine`]), with a cap on its
+//! memory. It gets the original and the order through one pipe and hands the files back through another ([`protocol`]); it
+//! knows no path, no name and no credential. A child that hangs is killed, one that dies takes one attempt of one job with
+//! it. One that has done its job may get another one of the same owner ([`kept`]).
 
 mod child;
 mod confine;
+mod kept;
 mod protocol;
 mod run;
 
 pub use child::{SUBCOMMAND, child_main};
-pub use run::{CageError, Sandbox, SandboxSettings};
+pub use run::{CageError, Sandbox, SandboxSettings, Task};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ pub enum SandboxMode {
     /// In a child process, as confined as this system can; what it can't is a warning at start.
     #[default]
     On,
-    /// The same, but what is missing keeps the server from starting.
+    /// The same, but what is missing keeps the server from starting, and no child works for two jobs.
     Strict,
     /// In the server's own process.
     Off,

@@ -15,7 +15,7 @@ use crate::pipeline::{PipelineError, PixelLimits};
 const HEADER_BYTES_MAX: u32 = 256 * 1024;
 
 /// What the child is to do. The original follows.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) variants: Vec<VariantSpec>,
     /// Which of them, in ascending order; the others are there already.
@@ -61,13 +61,16 @@ pub(super) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok([&length.to_le_bytes()[..], &json].concat())
 }
 
-/// Reads one message without its payload.
-pub(super) fn read<M: DeserializeOwned>(from: &mut impl Read) -> io::Result<M> {
+/// Reads one message without its payload; none where the pipe ends before it.
+pub(super) fn read<M: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<M>> {
     let mut length = [0; 4];
-    from.read_exact(&mut length)?;
+    if from.read(&mut length[..1])? == 0 {
+        return Ok(None);
+    }
+    from.read_exact(&mut length[1..])?;
     let mut json = vec![0; checked(length)?];
     from.read_exact(&mut json)?;
-    Ok(serde_json::from_slice(&json)?)
+    Ok(Some(serde_json::from_slice(&json)?))
 }
 
 /// The same, for the server's side.

@@ -4,15 +4,17 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, timeout_at};
 
 use super::Confinement;
 use super::child::{PROBE, SUBCOMMAND};
+use super::kept::{Kept, Running};
 use super::protocol::{self, Order, Report};
 use crate::encoder::AvifEngine;
 use crate::job::VariantSpec;
@@ -48,6 +50,23 @@ pub struct SandboxSettings {
     pub avif_engine: AvifEngine,
     /// Time from a child's start until it has decoded the original.
     pub decode_timeout: Duration,
+    /// How many children may wait at once for another job of their owner.
+    pub keep_max: usize,
+    /// For how long; zero gives every job a new child.
+    pub keep: Duration,
+}
+
+/// What a child is to make.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    /// All of the job's.
+    pub variants: &'a [VariantSpec],
+    /// Those of them that are to be made: indices, ascending.
+    pub wanted: &'a [usize],
+    /// What it may take.
+    pub admission: Admission,
+    /// Stands for whoever the job belongs to.
+    pub owner: [u8; 32],
 }
 
 /// Why a child gave no or not all files.
@@ -90,13 +109,15 @@ pub enum CageError {
 #[derive(Debug)]
 pub struct Sandbox {
     settings: SandboxSettings,
+    kept: Arc<Kept>,
 }
 
 impl Sandbox {
     /// A sandbox; nothing is started yet.
     #[must_use]
     pub fn new(settings: SandboxSettings) -> Self {
-        Self { settings }
+        let kept = Arc::new(Kept::new(settings.keep_max, settings.keep));
+        Self { settings, kept }
     }
 
     /// Lets a child find out how well it is confined here.
@@ -109,43 +130,96 @@ impl Sandbox {
         tokio::time::timeout(PROBE_PATIENCE, protocol::receive(&mut output)).await?
     }
 
-    /// Has those `variants` of the original that are `wanted` (indices, ascending) made by a new child that takes no more than
-    /// admitted, which hands each to `deliver` with its index as soon as it is done. To stop it, drop the future: that kills
-    /// the child.
+    /// Has the wanted variants of the original made by a child, which hands each to `deliver` with its index as soon as it is
+    /// done. To stop it, drop the future: that kills the child.
     ///
     /// # Errors
     /// What stopped the job. What was delivered before stays delivered.
     pub async fn render(
         &self,
-        original: File,
-        variants: &[VariantSpec],
-        wanted: &[usize],
-        admission: Admission,
-        deliver: impl FnMut(usize, Rendered),
+        mut original: File,
+        task: Task<'_>,
+        mut deliver: impl FnMut(usize, Rendered),
     ) -> Result<(), CageError> {
         let source_bytes = original.metadata().await.map_err(io_error("the original can't be read"))?.len();
-        let order = Order {
-            variants: variants.to_vec(),
-            wanted: wanted.to_vec(),
+        let mut order = Order {
+            variants: task.variants.to_vec(),
+            wanted: task.wanted.to_vec(),
             limits: self.settings.limits,
-            threads: admission.threads,
+            threads: task.admission.threads,
             avif_engine: self.settings.avif_engine,
-            memory_max: admission.bytes,
+            memory_max: task.admission.bytes,
             source_bytes,
         };
+        if let Some(running) = self.kept.take(task.owner, task.admission.bytes) {
+            let mut delivered = Vec::new();
+            let deliver = |index, file| {
+                delivered.push(index);
+                deliver(index, file);
+            };
+            match self.work(running, &order, &mut original, deliver).await {
+                Ok(running) => {
+                    self.kept.put(task.owner, running);
+                    return Ok(());
+                }
+                Err(error @ CageError::Pixels(PipelineError::DecodeTimeout { .. })) => return Err(error),
+                // Whether an earlier job is to blame, a new child shows.
+                Err(error) => tracing::debug!(%error, "a child that was kept failed; a new one does its job"),
+            }
+            order.wanted.retain(|index| !delivered.contains(index));
+            original.rewind().await.map_err(io_error("the original can't be read"))?;
+        }
+        let running = self.start(task.admission.bytes)?;
+        let running = self.work(running, &order, &mut original, deliver).await?;
+        self.kept.put(task.owner, running);
+        Ok(())
+    }
+
+    fn start(&self, memory_max: u64) -> Result<Running, CageError> {
         let spawned = self.command().stdin(Stdio::piped()).spawn();
         let mut child = spawned.map_err(io_error("the process that makes variants can't be started"))?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(CageError::Protocol("it has no pipes".to_owned()));
         };
-        let reading = take_reports(BufReader::new(output), &order, self.settings.decode_timeout, deliver);
-        let (given, taken) = tokio::join!(give_order(input, &order, original), reading);
+        Ok(Running { child, input: Some(input), output: BufReader::new(output), memory_max, jobs: 0 })
+    }
+
+    /// One job by this child, which is given back if it has done it well.
+    async fn work(
+        &self,
+        mut running: Running,
+        order: &Order,
+        original: &mut File,
+        deliver: impl FnMut(usize, Rendered),
+    ) -> Result<Running, CageError> {
+        running.jobs += 1;
+        // Its cap stays as it was set.
+        let order = &Order { memory_max: running.memory_max, ..order.clone() };
+        let Running { child, mut input, mut output, memory_max, jobs } = running;
+        let (taken, given) = {
+            let reading = take_reports(&mut output, order, self.settings.decode_timeout, deliver);
+            let giving = give_order(&mut input, order, original, self.kept.keeps());
+            tokio::pin!(reading, giving);
+            let mut given = None;
+            loop {
+                tokio::select! {
+                    biased;
+                    // Whatever it has to say counts, even if it doesn't hear us out.
+                    taken = &mut reading => break (taken, given),
+                    outcome = &mut giving, if given.is_none() => given = Some(outcome),
+                }
+            }
+        };
         match (taken, given) {
-            // Whatever it had to say counts, even if it didn't hear us out.
-            (Ok(outcome), _) => Ok(outcome?),
+            (Ok(outcome), given) => {
+                outcome?;
+                // In the middle of an original nobody can tell it anything else.
+                let input = if matches!(given, Some(Ok(()))) { input } else { None };
+                Ok(Running { child, input, output, memory_max, jobs })
+            }
             (Err(Broken::Deed(deed)), _) => Err(CageError::Protocol(deed)),
-            (Err(Broken::Silence), Err(error @ CageError::Io { .. })) => Err(error),
-            (Err(Broken::Silence), _) => Err(last_words(child, admission.bytes).await),
+            (Err(Broken::Silence), Some(Err(error))) => Err(error),
+            (Err(Broken::Silence), _) => Err(last_words(child, memory_max).await),
         }
     }
 
@@ -166,9 +240,16 @@ fn io_error(what: &'static str) -> impl Fn(io::Error) -> CageError {
     move |source| CageError::Io { what, source }
 }
 
-/// Writes the order and the original. That the child doesn't listen to the end is no error: it says why itself.
-async fn give_order(mut input: ChildStdin, order: &Order, original: File) -> Result<(), CageError> {
+/// Writes the order and the original, and unless it is to `keep` the child, closes the way to it. That the child doesn't
+/// listen to the end is no error: it says why itself.
+async fn give_order(
+    way: &mut Option<ChildStdin>,
+    order: &Order,
+    original: &mut File,
+    keep: bool,
+) -> Result<(), CageError> {
     let header = protocol::encode(order).map_err(io_error("the job can't be written down"))?;
+    let Some(mut input) = way.take() else { return Ok(()) };
     if input.write_all(&header).await.is_err() {
         return Ok(());
     }
@@ -176,7 +257,11 @@ async fn give_order(mut input: ChildStdin, order: &Order, original: File) -> Res
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let read = original.read(&mut chunk).await.map_err(io_error("the original can't be read"))?;
-        if read == 0 || input.write_all(&chunk[..read]).await.is_err() {
+        if read == 0 {
+            *way = keep.then_some(input);
+            return Ok(());
+        }
+        if input.write_all(&chunk[..read]).await.is_err() {
             return Ok(());
         }
     }
@@ -196,7 +281,7 @@ enum Broken {
 /// Takes reports until the last. The child may be in a stranger's hands: nothing it says is believed that the order
 /// doesn't allow.
 async fn take_reports(
-    mut output: BufReader<ChildStdout>,
+    mut output: &mut BufReader<ChildStdout>,
     order: &Order,
     decode_timeout: Duration,
     mut deliver: impl FnMut(usize, Rendered),
@@ -208,7 +293,7 @@ async fn take_reports(
     let mut decoded = false;
     let decoding_ends = Instant::now() + decode_timeout;
     loop {
-        let receiving = protocol::receive(&mut output);
+        let receiving = protocol::receive(output);
         let received = if decoded {
             receiving.await
         } else if let Ok(received) = timeout_at(decoding_ends, receiving).await {

@@ -41,11 +41,14 @@ impl TestApp {
     /// The same with another program for the children that work on pixels.
     pub(crate) async fn start_on(program: PathBuf, settings: &[(&str, &str)]) -> Self {
         let dirs = tempfile::tempdir().expect("a temporary directory");
+        // Some other program does one job and ends.
+        let keep = if program.as_os_str() == env!("CARGO_BIN_EXE_pixerve") { "5s" } else { "0s" };
         let mut all: Vec<(String, String)> = [
             ("PIXERVE_ADDR", "127.0.0.1:0"),
             ("PIXERVE_JWT_SECRET", SECRET),
             ("PIXERVE_CALLBACK_ALLOW", "127.0.0.0/8"),
             ("PIXERVE_STORAGE_FREE_DISK_MIN", "0"),
+            ("PIXERVE_WORKER_SANDBOX_KEEP", keep),
         ]
         .iter()
         .chain(settings)

@@ -5,7 +5,7 @@ use std::process::Command;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::Impostor;
+use super::{Impostor, children, long_job};
 use crate::harness::app::{TestApp, breathe, small_job};
 use crate::harness::picture::{jpeg, png};
 use crate::harness::process::Home;
@@ -24,18 +24,6 @@ fn a_child_can_open_no_file_and_no_socket_and_start_nothing_and_not_grow_for_eve
     for door in ["seccomp", "files", "network", "programs", "memory"] {
         assert_eq!(found[door], true, "{door} in {found}");
     }
-}
-
-/// The children of a process, by their ids.
-fn children(pid: u32) -> Vec<u32> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).collect()
-}
-
-/// A job that takes a debug build seconds.
-fn long_job() -> Value {
-    json!({ "directHost": true, "formats": { "avif": { "settings": { "speed": 1 }, "sizes": [[1200]] } } })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,12 +2,14 @@
 
 mod confined;
 mod deaths;
+mod kept;
 
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A program in the place of ours: like it when it is probed, otherwise this shell script.
@@ -30,4 +32,16 @@ impl Impostor {
     pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("program")
     }
+}
+
+/// The children of a process, by their ids.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).collect()
+}
+
+/// A job that takes a debug build seconds.
+fn long_job() -> Value {
+    json!({ "directHost": true, "formats": { "avif": { "settings": { "speed": 1 }, "sizes": [[1200]] } } })
 }
