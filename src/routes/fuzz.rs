@@ -1,5 +1,7 @@
 //! What fuzz targets may call of this room. Built for them alone.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
@@ -24,30 +26,30 @@ pub struct Part {
 /// Reads a body that comes in these pieces as an upload does, up to the first eight parts; an error for one that
 /// an upload refuses.
 pub fn multipart(content_type: &str, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>, ()> {
-    let pace =
-        Pace { bytes_max: 1 << 20, grace: std::time::Duration::MAX / 4, bytes_per_sec_min: 1, overhead_max: 1 << 16 };
-    let body =
-        Body::from_stream(stream::iter(chunks.into_iter().map(|chunk| Ok::<_, std::io::Error>(Bytes::from(chunk)))));
-    let intake = Intake::new(body, pace);
     let boundary = multer::parse_boundary(content_type).map_err(|_| ())?;
+    block_on(read_parts(boundary, chunks))
+}
+
+async fn read_parts(boundary: String, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>, ()> {
+    let pace =
+        Pace { bytes_max: 1 << 20, grace: Duration::from_hours(1), bytes_per_sec_min: 1, overhead_max: 1 << 16 };
+    let pieces = chunks.into_iter().map(|chunk| Ok::<_, std::io::Error>(Bytes::from(chunk)));
+    let intake = Intake::new(Body::from_stream(stream::iter(pieces)), pace);
     let mut parser = Multipart::new(intake.stream(), boundary);
-    let read = async {
-        let mut parts = Vec::new();
-        while let Some(mut part) = parser.next_field().await.map_err(|_| ())? {
-            if parts.len() == 8 || header_bytes(&part) > 8192 {
-                return Err(());
-            }
-            let mut bytes = 0;
-            let stem = Stem::of(part.file_name().unwrap_or_default()).to_string();
-            while let Some(chunk) = part.chunk().await.map_err(|_| ())? {
-                intake.used(chunk.len());
-                bytes += chunk.len();
-            }
-            parts.push(Part { stem, bytes });
+    let mut parts = Vec::new();
+    while let Some(mut part) = parser.next_field().await.map_err(|_| ())? {
+        if parts.len() == 8 || header_bytes(&part) > 8192 {
+            return Err(());
         }
-        Ok(parts)
-    };
-    block_on(read)
+        let mut bytes = 0;
+        let stem = Stem::of(part.file_name().unwrap_or_default()).to_string();
+        while let Some(chunk) = part.chunk().await.map_err(|_| ())? {
+            intake.used(chunk.len());
+            bytes += chunk.len();
+        }
+        parts.push(Part { stem, bytes });
+    }
+    Ok(parts)
 }
 
 /// Directory and name behind `/files/`.

@@ -3,6 +3,8 @@
 
 #![no_main]
 
+mod panics;
+
 use std::io::Cursor;
 use std::sync::OnceLock;
 
@@ -23,7 +25,7 @@ fn engine() -> &'static Engine {
     ENGINE.get_or_init(|| Engine::new(1, LIMITS).expect("threads"))
 }
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(init: panics::pass_over_the_caught(), |bytes: &[u8]| {
     let info = inspect(Cursor::new(bytes), &LIMITS);
     let variant = VariantSpec {
         format: Format::Png,

@@ -2,6 +2,8 @@
 
 #![no_main]
 
+mod panics;
+
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
@@ -20,7 +22,7 @@ fn engine() -> &'static Engine {
     ENGINE.get_or_init(|| Engine::new(1, LIMITS).expect("threads"))
 }
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(init: panics::pass_over_the_caught(), |input: &[u8]| {
     let Some(([format, width, height, shape, quality, speed, x, flags], bytes)) = input.split_first_chunk::<8>() else {
         return;
     };
