@@ -31,8 +31,7 @@ pub fn multipart(content_type: &str, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>, 
 }
 
 async fn read_parts(boundary: String, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>, ()> {
-    let pace =
-        Pace { bytes_max: 1 << 20, grace: Duration::from_hours(1), bytes_per_sec_min: 1, overhead_max: 1 << 16 };
+    let pace = Pace { bytes_max: 1 << 20, grace: Duration::from_hours(1), bytes_per_sec_min: 1, overhead_max: 1 << 16 };
     let pieces = chunks.into_iter().map(|chunk| Ok::<_, std::io::Error>(Bytes::from(chunk)));
     let intake = Intake::new(Body::from_stream(stream::iter(pieces)), pace);
     let mut parser = Multipart::new(intake.stream(), boundary);
