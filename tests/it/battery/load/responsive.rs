@@ -74,13 +74,13 @@ async fn until_every_worker_is_busy(server: &Running, workers: usize, users: &mu
 
 /// One user's jobs, one after the other.
 async fn encode(api: Api, user: u32, over: Arc<AtomicBool>, jobs: Arc<AtomicUsize>) {
-    let job = json!({ "directHost": true, "formats": { "avif": { "sizes": [[480]] }, "webp": { "sizes": [[0, 0]] } } });
+    let job = json!({ "directHost": true, "formats": { "avif": { "sizes": [[160]] }, "webp": { "sizes": [[0, 0]] } } });
     for seed in 0.. {
         if over.load(Ordering::SeqCst) {
             return;
         }
         let status =
-            api.done(&format!("user-{user}"), job.clone(), "a.jpg", jpeg(1200, 900, user * 10_000 + seed)).await;
+            api.done(&format!("user-{user}"), job.clone(), "a.jpg", jpeg(640, 480, user * 10_000 + seed)).await;
         assert_eq!(status["state"], "completed", "{status}");
         jobs.fetch_add(1, Ordering::SeqCst);
     }
