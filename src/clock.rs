@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
 
 /// A moment on the wall clock: milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,10 +57,13 @@ impl Timestamp {
         OffsetDateTime::UNIX_EPOCH + time::Duration::milliseconds(i64::try_from(self.0).unwrap_or(i64::MAX))
     }
 
-    /// RFC 3339 in UTC with milliseconds, as every answer on the wire shows it.
+    /// RFC 3339 in UTC with milliseconds, all three digits of them, as every answer on the wire shows it: the order of such
+    /// texts is that of the moments.
     #[must_use]
     pub fn rfc3339(self) -> String {
-        self.date_time().format(&Rfc3339).unwrap_or_else(|_| self.0.to_string())
+        // The format's own writer leaves zeros at the end out.
+        let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+        self.date_time().format(&format).unwrap_or_else(|_| self.0.to_string())
     }
 }
 
@@ -149,5 +152,17 @@ impl Clock for Manual {
 
     fn elapsed(&self) -> Duration {
         Duration::from_millis(self.elapsed_ms.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Timestamp;
+
+    #[test]
+    fn moments_are_shown_with_three_digits_whatever_they_are() {
+        let shown = [0, 100, 120, 123].map(|ms| Timestamp::from_millis(1_767_225_600_000 + ms).rfc3339());
+        let expected = ["00.000", "00.100", "00.120", "00.123"].map(|secs| format!("2026-01-01T00:00:{secs}Z"));
+        assert_eq!(shown, expected);
     }
 }

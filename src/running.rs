@@ -35,12 +35,7 @@ impl Running {
     /// Stops `id` if it runs here, and waits until nothing of it can appear any more: what is stored of it then.
     pub async fn stop(&self, id: JobId) -> Option<Vec<StoredFile>> {
         let attempts = self.lock().get(&id).cloned()?;
-        for attempt in &attempts {
-            attempt.stop.cancel();
-        }
-        for attempt in &attempts {
-            attempt.over.cancelled().await;
-        }
+        stop_all(&attempts).await;
         attempts.last().map(|newest| newest.stored())
     }
 
@@ -71,6 +66,16 @@ impl Running {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Vec<Arc<RunningJob>>>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until all of them have stopped, and nothing of them can appear any more.
+async fn stop_all(attempts: &[Arc<RunningJob>]) {
+    for attempt in attempts {
+        attempt.stop.cancel();
+    }
+    for attempt in attempts {
+        attempt.over.cancelled().await;
     }
 }
 
@@ -117,6 +122,17 @@ impl RunningGuard {
     #[must_use]
     pub fn job(&self) -> &Arc<RunningJob> {
         &self.job
+    }
+
+    /// Stops the attempts at the same job that began before this one and haven't noticed yet that they lost their lease,
+    /// and waits until nothing of them can appear any more.
+    pub async fn stop_earlier(&self) {
+        let earlier: Vec<_> = {
+            let jobs = self.running.lock();
+            let attempts = jobs.get(&self.id).into_iter().flatten();
+            attempts.take_while(|attempt| !Arc::ptr_eq(attempt, &self.job)).cloned().collect()
+        };
+        stop_all(&earlier).await;
     }
 }
 

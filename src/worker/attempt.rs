@@ -48,8 +48,14 @@ pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: Cancel
         let attempt =
             Attempt { context: &context, record, running: Arc::clone(guard.job()), attempts: claim.job.attempts };
         let mut rendering = None;
+        let alone = async {
+            // What an earlier attempt still stores is to be in the journal before this one reads that: not to be stored
+            // again, and to be on record.
+            guard.stop_earlier().await;
+            attempt.work(&mut rendering).await
+        };
         let outcome = tokio::select! {
-            outcome = attempt.work(&mut rendering) => outcome,
+            outcome = alone => outcome,
             // The work has been told to stop, and gives up what is on its way to a store: the next start writes it again,
             // to the same name. Should that take too long it is let go, half-written objects and all.
             () = after(&drain, LET_GO) => Outcome::Stopped,

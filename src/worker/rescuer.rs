@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,6 +18,8 @@ const SWEEP_EVERY: Duration = Duration::from_hours(24);
 const RECONCILE_EVERY: Duration = Duration::from_mins(1);
 /// Jobs a call may touch, so that no call holds the queue up.
 const BATCH: usize = 100;
+/// For an attempt that lost its lease to stop: longer than a store's writes take to be given up.
+const LET_GO: Duration = Duration::from_secs(6);
 
 /// One for the whole server.
 pub struct Rescuer {
@@ -56,6 +58,11 @@ impl Rescuer {
                 }
                 for id in reaped.failed {
                     warn!(job_id = %id, "its worker was lost once too often; failed");
+                    // Lost, but maybe not gone: what it is storing belongs to the record too.
+                    if timeout(LET_GO, self.context.running.stop(id)).await.is_err() {
+                        warn!(job_id = %id, "its worker doesn't stop; its files are named later");
+                        continue;
+                    }
                     // Without its files named it stays in the spool: the next comparison names them and removes it.
                     if let Err(error) = self.name_files(id).await {
                         warn!(job_id = %id, %error, "can't name what it has stored; trying again");

@@ -1,6 +1,8 @@
 //! What `/register` is told about a store, and the way from there to a backend.
 
 mod parse;
+#[cfg(test)]
+mod properties;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! One priority's ready jobs: owners take turns, and each owner's jobs go first in, first out.
+//!
+//! Who comes while the last in the row has only just been served goes before that one: who floods has had a turn, and the
+//! other none. Each turn is overtaken in this way once at most, so that a stream of new owners starves nobody.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -10,6 +13,8 @@ pub(super) struct Lane {
     waiting: HashMap<OwnerKey, BTreeSet<(u64, JobId)>>,
     /// Every owner in `waiting` once, whose turn is next first.
     turns: VecDeque<OwnerKey>,
+    /// The one that was served last, unless it has been overtaken since. It may have left the row, and come back.
+    just_served: Option<OwnerKey>,
 }
 
 impl Lane {
@@ -17,6 +22,11 @@ impl Lane {
         let waiting = self.waiting.entry(owner).or_default();
         if waiting.is_empty() {
             self.turns.push_back(owner);
+            let at = self.turns.len() - 1;
+            if at > 0 && self.just_served == Some(self.turns[at - 1]) {
+                self.turns.swap(at - 1, at);
+                self.just_served = None;
+            }
         }
         waiting.insert((seq, id));
     }
@@ -31,6 +41,7 @@ impl Lane {
         if let Some(at) = self.turns.iter().position(|waiting| waiting == owner) {
             self.turns.remove(at);
             self.turns.push_back(*owner);
+            self.just_served = Some(*owner);
         }
     }
 

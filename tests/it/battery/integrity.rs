@@ -3,11 +3,14 @@
 //! Chaos is `battery/soak.rs`. Canaries: `end_to_end/secrets.rs` (stores' secrets, callback headers, tokens, signatures: no
 //! hit in the log at `trace`, the terminal, or any file), `vault/stolen_disk.rs` (what a stolen disk shows),
 //! `callback/hostile.rs` (the log of deliveries), `http/register.rs` (replies). Duplicates in the queue:
-//! `queue/dedupe.rs`. Here: what clients see of a whole server.
+//! `queue/dedupe.rs`. Leases in the queue: `queue/lease.rs`. Here: what clients see of a whole server, and (`lapsed`) what
+//! workers make of a lease that is lost under their hands.
 
-use std::collections::HashSet;
+mod lapsed;
+
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
 use pixerve::job::ContentHash;
@@ -59,74 +62,101 @@ async fn of_fifty_equal_uploads_at_once_no_two_are_jobs_at_the_same_time() {
     figure("integrity", format!("the same upload 50 times at once: {} in turn, {refused} duplicates", accepted.len()));
 }
 
+/// The names of files, each with the hash of bytes that were read or recorded under it.
+type Hashes = BTreeSet<(String, String)>;
+
+/// What one reader was answered.
+#[derive(Default)]
+struct Answers {
+    absent: usize,
+    whole: usize,
+    hashes: Hashes,
+}
+
 /// Reads every name again and again while the same pictures are written again and again.
 async fn reads_during_writes(reads: usize) {
     let app = TestApp::start_with(&UNLIMITED).await;
     let over = Arc::new(AtomicBool::new(false));
-    let (whole, absent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let token =
         Claims::of("me").job(json!({ "directHost": true, "formats": { "jpg": { "sizes": [[96], [24]] } } })).sign();
-    let mut tasks = JoinSet::new();
+    let mut writers = JoinSet::new();
     let mut names = Vec::new();
     for seed in 0..4 {
         let picture = jpeg(160, 120, seed);
         let hash = format!("{}_me", ContentHash::of(&picture));
         names.extend(["96_96", "24_24"].map(|size| format!("/files/{hash}_a_{size}_.jpg")));
-        tasks.spawn(write(Api::clone(&app), token.clone(), picture, Arc::clone(&over)));
+        writers.spawn(write(Api::clone(&app), token.clone(), picture, Arc::clone(&over)));
     }
     let names = Arc::new(names);
     let mut readers = JoinSet::new();
     for _ in 0..8 {
-        readers.spawn(read(Api::clone(&app), Arc::clone(&names), reads / 8, Arc::clone(&whole), Arc::clone(&absent)));
+        readers.spawn(read(Api::clone(&app), Arc::clone(&names), reads / 8));
     }
+    let mut read = Answers::default();
     while let Some(reader) = readers.join_next().await {
-        reader.expect("only whole files");
+        let answers = reader.expect("only whole files");
+        read.absent += answers.absent;
+        read.whole += answers.whole;
+        read.hashes.extend(answers.hashes);
     }
     over.store(true, Ordering::SeqCst);
-    let mut written = 0;
-    while let Some(jobs) = tasks.join_next().await {
-        written += jobs.expect("a writer ends well");
+    let (mut jobs, mut recorded) = (0, Hashes::new());
+    while let Some(writer) = writers.join_next().await {
+        let (count, hashes) = writer.expect("a writer ends well");
+        jobs += count;
+        recorded.extend(hashes);
     }
-    let (whole, absent) = (whole.load(Ordering::SeqCst), absent.load(Ordering::SeqCst));
-    assert!(whole > reads / 10 && written > 4, "{whole} whole, {absent} absent, {written} jobs");
+    let Answers { absent, whole, hashes } = read;
+    assert!(whole > reads / 10 && jobs > 4, "{whole} whole, {absent} absent, {jobs} jobs");
+    let unknown: Vec<_> = hashes.difference(&recorded).collect();
+    assert!(unknown.is_empty(), "bytes that no record knows: {unknown:?}");
+    assert_eq!(hashes.len(), names.len(), "every file was read");
     figure(
         "integrity",
-        format!("{reads} reads while {written} jobs wrote the same names: {absent} times 404, {whole} whole"),
+        format!(
+            "{reads} reads while {jobs} jobs wrote the same names: {absent} times 404, {whole} times all of it, with the \
+             recorded SHA-256"
+        ),
     );
 }
 
-async fn write(app: Api, token: String, picture: Vec<u8>, over: Arc<AtomicBool>) -> usize {
-    let mut jobs = 0;
+/// Writes the same again and again: how many jobs that were, and what their records say.
+async fn write(app: Api, token: String, picture: Vec<u8>, over: Arc<AtomicBool>) -> (usize, Hashes) {
+    let (mut jobs, mut hashes) = (0, Hashes::new());
     while !over.load(Ordering::SeqCst) || jobs == 0 {
         let answer = app.upload(&token, "a.jpg", picture.clone()).await;
         let (status, body) = (answer.status(), answer.json::<Value>().await.expect("JSON"));
         assert_eq!(status, StatusCode::OK, "{body}");
-        assert_eq!(app.ended(&body).await["state"], "completed");
+        let status = app.ended(&body).await;
+        assert_eq!(status["state"], "completed", "{status}");
+        for file in status["files"].as_array().expect("files") {
+            let text = |value: &Value| value.as_str().expect("a string").to_owned();
+            hashes.insert((text(&file["stored"][0]["location"]), text(&file["sha256"])));
+        }
         jobs += 1;
     }
-    jobs
+    (jobs, hashes)
 }
 
-async fn read(app: Api, names: Arc<Vec<String>>, reads: usize, whole: Arc<AtomicUsize>, absent: Arc<AtomicUsize>) {
+async fn read(app: Api, names: Arc<Vec<String>>, reads: usize) -> Answers {
+    let mut answers = Answers::default();
     for number in 0..reads {
         let name = &names[number % names.len()];
         let answer = app.get(name).await;
         match answer.status() {
             StatusCode::NOT_FOUND => {
-                absent.fetch_add(1, Ordering::SeqCst);
+                answers.absent += 1;
                 breathe().await;
             }
             StatusCode::OK => {
                 let bytes = answer.bytes().await.expect("all of it");
-                let picture =
-                    image::load_from_memory_with_format(&bytes, image::ImageFormat::Jpeg).expect("it is whole");
-                let side = if name.contains("_96_96_") { 96 } else { 24 };
-                assert_eq!((picture.width(), picture.height()), (side, side * 3 / 4), "{name}");
-                whole.fetch_add(1, Ordering::SeqCst);
+                answers.hashes.insert((name.clone(), ContentHash::of(&bytes).to_string()));
+                answers.whole += 1;
             }
             status => panic!("{name} is answered with {status}"),
         }
     }
+    answers
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,11 @@
 //! Proved elsewhere: the order in which owners take turns (`queue/order.rs`), limits of rate (`http/rate.rs`), a large
 //! job that smaller ones can't overtake for memory (`src/worker/budget.rs`), the many-fold duplicate (`queue/dedupe.rs`).
 
+mod fair;
+mod responsive;
+
 use std::fs::File;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -18,6 +22,11 @@ use crate::harness::token::Claims;
 use crate::sandbox::Impostor;
 
 const NO_RATES: [(&str, &str); 2] = [("PIXERVE_SERVER_RATE_PER_ADDRESS", "0"), ("PIXERVE_SERVER_RATE_PER_USER", "0")];
+
+/// The least of the `sorted` that at least `n` in a hundred of them don't exceed.
+fn nth_percentile(sorted: &[Duration], n: usize) -> Duration {
+    sorted[(sorted.len() * n).div_ceil(100) - 1]
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_clients_at_once_meet_no_server_error_and_every_job_ends() {

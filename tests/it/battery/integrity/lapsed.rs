@@ -1,0 +1,204 @@
+//! An attempt that loses its lease goes on until it notices. What it stores meanwhile is on record all the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pixerve::clock::{Manual, SharedClock, Timestamp};
+use pixerve::job::{
+    ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, SourceFormat, State, Stem, Stored,
+    SubDir,
+};
+use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
+use pixerve::queue::memory::MemoryQueue;
+use pixerve::queue::{Blame, Job, JobQueue, QueueSettings};
+use pixerve::running::Running;
+use pixerve::spool::Spool;
+use pixerve::vault::{Sealer, Vault};
+use pixerve::worker::{MemoryBudget, Pool, Renderer, Rescuer, Stores, WorkerContext, WorkerSettings};
+use pixerve::writer::{Object, RetrySettings, StoreTimeouts, WriteError, WriterBackend};
+use tempfile::TempDir;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::battery::figure;
+use crate::harness::app::{PATIENCE, breathe};
+use crate::harness::picture::jpeg;
+
+const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
+/// By the clock that stands still.
+const LEASE: Duration = Duration::from_secs(1);
+
+/// A store that takes its time for the first file it is given, and refuses any other.
+struct FirstOnly {
+    asked: AtomicUsize,
+    stored: AtomicUsize,
+    gate: CancellationToken,
+}
+
+#[async_trait]
+impl WriterBackend for FirstOnly {
+    fn name(&self) -> &'static str {
+        "directHost"
+    }
+
+    async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
+        if self.asked.fetch_add(1, Ordering::SeqCst) > 0 {
+            return Err(WriteError { what: "put it".into(), detail: "no more".into(), transient: false });
+        }
+        self.gate.cancelled().await;
+        self.stored.fetch_add(1, Ordering::SeqCst);
+        Ok(Stored { backend: self.name().to_owned(), location: format!("/files/{}", object.name) })
+    }
+
+    /// Once begun it is seen through, as the write of a file is.
+    async fn put_until(&self, object: &Object, _: &CancellationToken) -> Result<Stored, WriteError> {
+        self.put(object).await
+    }
+
+    async fn probe(&self) -> Result<(), WriteError> {
+        Ok(())
+    }
+}
+
+/// Workers on a clock that stands still, and one job whose first attempt is in the middle of its write.
+struct Scene {
+    context: Arc<WorkerContext>,
+    clock: Arc<Manual>,
+    store: Arc<FirstOnly>,
+    id: JobId,
+    _dirs: TempDir,
+}
+
+impl Scene {
+    async fn start(attempts_max: u32) -> Self {
+        let dirs = tempfile::tempdir().expect("a directory");
+        let clock = Arc::new(Manual::at(START));
+        let shared: SharedClock = clock.clone();
+        let settings = QueueSettings { attempts_max, ..QueueSettings::default() };
+        let queue = MemoryQueue::open(settings, Arc::clone(&shared), Blame::Nobody).expect("a queue");
+        let spool = Spool::open(dirs.path()).expect("a spool");
+        let sealer = Arc::new(Sealer::open(&dirs.path().join("vault.key")).expect("sealing keys"));
+        let vault = Vault::open(dirs.path(), sealer, Arc::clone(&shared)).expect("a vault").vault;
+        let (asked, stored) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let store = Arc::new(FirstOnly { asked, stored, gate: CancellationToken::new() });
+        let direct: Arc<dyn WriterBackend> = store.clone();
+        let timeouts = StoreTimeouts { connect: PATIENCE, idle: PATIENCE };
+        let pixels = PixelLimits::default();
+        let engine = Engine::new(1, pixels).expect("threads");
+        let record = accepted(&spool).await;
+        queue.enqueue(record.clone()).await.expect("room");
+        let context = WorkerContext {
+            queue: Arc::new(queue),
+            spool,
+            running: Running::default(),
+            renderer: Renderer::InProcess(Arc::new(engine), Arc::clone(&shared)),
+            stores: Stores::new(direct, Arc::new(vault), RetrySettings::default(), timeouts),
+            memory_limit: MemoryLimit { bytes_max: 1 << 30, threads: 1, pixels },
+            memory: MemoryBudget::new(1 << 30),
+            clock: shared,
+            settings: WorkerSettings {
+                workers: 2,
+                lease: LEASE,
+                // As for a worker that was suspended: it has yet to ask.
+                lease_renew: Duration::from_hours(1),
+                ..WorkerSettings::default()
+            },
+        };
+        Self { context: Arc::new(context), clock, store, id: record.id, _dirs: dirs }
+    }
+
+    async fn until(&self, what: &str, is_so: impl AsyncFn(&Job) -> bool) -> Job {
+        let started = Instant::now();
+        loop {
+            let job = self.context.queue.get(&self.id).await.expect("a queue").expect("it is known");
+            if is_so(&job).await {
+                return job;
+            }
+            assert!(started.elapsed() < PATIENCE, "waited too long for {what}: {job:?}");
+            breathe().await;
+        }
+    }
+
+    /// The store has what the record says that it has, once, and nothing else.
+    fn assert_on_record(&self, job: &Job) {
+        assert_eq!(self.store.stored.load(Ordering::SeqCst), 1);
+        let names: Vec<_> = job.files.iter().map(|file| file.name.clone()).collect();
+        assert_eq!(names, job.record.expected_files(), "{job:?}");
+        assert_eq!(job.files[0].sha256, job.record.original.sha256);
+    }
+}
+
+/// A job that keeps its original, in the spool as an upload leaves it.
+async fn accepted(spool: &Spool) -> JobRecord {
+    let id = JobId::new(START);
+    let mut upload = spool.receive(id).await.expect("room");
+    upload.write(jpeg(20, 10, 1).into()).await.expect("written");
+    let received = upload.finish().await.expect("finished");
+    let owner = Owner { user: None, sub: "me".to_owned() };
+    let (sha256, bytes): (ContentHash, u64) = (received.sha256, received.bytes);
+    let record = JobRecord {
+        id,
+        hash: HashKey::new(&sha256, &owner),
+        owner,
+        stem: Stem::of("a.jpg"),
+        original: Original { format: SourceFormat::Jpeg, sha256, bytes, width: 20, height: 10 },
+        spec: JobSpec {
+            priority: Priority::Realtime,
+            keep_original: true,
+            direct_host: true,
+            storage: Vec::new(),
+            sub_dir: SubDir::default(),
+            variants: Vec::new(),
+        },
+        callback: None,
+        job_data: serde_json::json!({ "directHost": true, "keepOriginal": true }),
+        created_at: START,
+    };
+    received.accept(&record).await.expect("accepted");
+    record
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_attempt_stores_after_its_lease_lapsed_is_not_stored_again_but_on_record() {
+    let scene = Scene::start(5).await;
+    let pool = Pool::new(Arc::clone(&scene.context)).start();
+    scene.until("the first write", async |_| scene.store.asked.load(Ordering::SeqCst) == 1).await;
+    scene.clock.advance(LEASE);
+    let reaped = scene.context.queue.reap_expired(10).await.expect("a queue");
+    assert_eq!(reaped.requeued, [scene.id]);
+    scene.until("the second attempt", async |job| job.attempts == 2).await;
+    scene.store.gate.cancel();
+    let job = scene.until("the end", async |job| job.state.is_terminal()).await;
+    assert_eq!((job.state, job.attempts), (State::Completed, 2), "{job:?}");
+    pool.drain(PATIENCE).await;
+    scene.assert_on_record(&job);
+    assert_eq!(scene.store.asked.load(Ordering::SeqCst), 1, "it was written once");
+    figure(
+        "integrity",
+        "a lease that lapsed in the middle of a write: written once, and on the second attempt's record",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_last_attempt_stores_after_its_lease_lapsed_is_on_the_failed_jobs_record() {
+    let scene = Scene::start(1).await;
+    let pool = Pool::new(Arc::clone(&scene.context)).start();
+    scene.until("the first write", async |_| scene.store.asked.load(Ordering::SeqCst) == 1).await;
+    scene.clock.advance(LEASE);
+    let stop = CancellationToken::new();
+    let rescuer = tokio::spawn(Rescuer::new(Arc::clone(&scene.context)).run(stop.clone()));
+    scene.until("the failure", async |job| job.state == State::Failed).await;
+    scene.store.gate.cancel();
+    let gone = async |_: &Job| !scene.context.spool.holds(scene.id).await.expect("a spool");
+    let job = scene.until("it to leave the spool", gone).await;
+    stop.cancel();
+    rescuer.await.expect("it ends well");
+    pool.drain(PATIENCE).await;
+    scene.assert_on_record(&job);
+    figure(
+        "integrity",
+        "a last attempt's lease that lapsed in the middle of a write: failed, and the file on its record",
+    );
+}
