@@ -27,6 +27,9 @@ pub struct JobRecord {
     pub job_data: serde_json::Value,
     /// When the upload was accepted.
     pub created_at: Timestamp,
+    /// Bytes of memory that making its variants takes, as far as could be told then. None if there are none to make.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
 }
 
 impl JobRecord {

@@ -11,11 +11,11 @@ use super::machine::{Machine, Start};
 use super::signal::{Down, Signal};
 use super::store::{Batch, Entry, Order, Store, StoreError, Table};
 use super::{
-    Blame, CancelOutcome, Claim, Counts, Delivery, DeliveryOutcome, Durability, Enqueued, Filter, Job, JobQueue, Lease,
-    LeaseState, Page, PageRequest, QueueError, QueueSettings, Reaped, Retry, Settled, read,
+    Blame, CancelOutcome, Claimed, Counts, Delivery, DeliveryOutcome, Durability, Enqueued, Filter, Job, JobQueue,
+    Lease, LeaseState, Page, PageRequest, QueueError, QueueSettings, Retry, Settled, read,
 };
 use crate::clock::{SharedClock, Timestamp};
-use crate::job::{ContentHash, HashKey, JobError, JobId, JobRecord, Owner, StoredFile};
+use crate::job::{ContentHash, HashKey, JobError, JobId, JobRecord, Owner, State, StoredFile};
 
 /// A queue in memory.
 pub struct MemoryQueue {
@@ -64,8 +64,8 @@ impl JobQueue for MemoryQueue {
         self.read(|store| read::live(store, &HashKey::new(content, owner)))
     }
 
-    async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claim>, QueueError> {
-        self.with(|machine| machine.claim(max, lease))
+    async fn claim_within(&self, memory: u64, max: usize, lease: Duration) -> Result<Claimed, QueueError> {
+        self.with(|machine| machine.claim(max, lease, memory))
     }
 
     async fn wait_ready(&self, at_most: Duration) {
@@ -122,8 +122,12 @@ impl JobQueue for MemoryQueue {
         self.signal.pulse().usable_counts()
     }
 
-    async fn reap_expired(&self, limit: usize) -> Result<Reaped, QueueError> {
-        self.with(|machine| machine.reap_expired(limit))
+    async fn expired(&self, limit: usize) -> Result<Vec<JobId>, QueueError> {
+        self.with(|machine| Ok(machine.expired(limit)))
+    }
+
+    async fn reap(&self, id: &JobId, files: Vec<StoredFile>) -> Result<Option<State>, QueueError> {
+        self.with(|machine| machine.reap(id, files))
     }
 
     async fn purge(&self, finished_before: Timestamp, limit: usize) -> Result<usize, QueueError> {

@@ -80,6 +80,15 @@ pub struct Claim {
     pub job: Job,
 }
 
+/// What a claim found.
+#[derive(Clone, Debug, Default)]
+pub struct Claimed {
+    /// The jobs whose turn it was.
+    pub claims: Vec<Claim>,
+    /// What the next job takes of memory, in bytes, if it stays where it is because that is more than was left.
+    pub next_takes: Option<u64>,
+}
+
 /// What has become of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseState {
@@ -162,15 +171,6 @@ pub struct Counts {
     pub completed: u64,
     pub failed: u64,
     pub cancelled: u64,
-}
-
-/// What a sweep for expired leases found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reaped {
-    /// Back in their lanes.
-    pub requeued: Vec<JobId>,
-    /// Failed, since no attempt was left or they crashed too often.
-    pub failed: Vec<JobId>,
 }
 
 /// A callback that is owed.
@@ -315,7 +315,13 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Claims up to `max` jobs: realtime before queued (but see [`QueueSettings::realtime_run_max`]), owners in turn,
     /// each owner's first in first out. Under [`Blame::InFlight`] a job that crashed before is claimed only while
     /// nothing else is processing, and halts other claims until it has run.
-    async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claim>, QueueError>;
+    async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claim>, QueueError> {
+        Ok(self.claim_within(u64::MAX, max, lease).await?.claims)
+    }
+
+    /// Claims like [`JobQueue::claim`], as long as the jobs together take at most `memory` bytes ([`JobRecord::memory`]).
+    /// The first for which that is too little ends it: it is not overtaken, or it could wait for ever.
+    async fn claim_within(&self, memory: u64, max: usize, lease: Duration) -> Result<Claimed, QueueError>;
 
     /// Returns when a claim may find something, or after `at_most`. A hint: spurious and missed wake-ups are allowed.
     async fn wait_ready(&self, at_most: Duration);
@@ -363,8 +369,13 @@ pub trait JobQueue: Send + Sync + 'static {
     /// check how the queue is.
     async fn counts(&self) -> Result<Counts, QueueError>;
 
-    /// Requeues jobs whose lease has lapsed, at most `limit`; the attempt stays counted.
-    async fn reap_expired(&self, limit: usize) -> Result<Reaped, QueueError>;
+    /// The jobs whose lease has lapsed, the longest lapsed first, at most `limit`.
+    async fn expired(&self, limit: usize) -> Result<Vec<JobId>, QueueError>;
+
+    /// Takes a job back whose lease has lapsed: to its place, the attempt counted, or failed for good if that was the last,
+    /// with the callback it owes in the outbox in the same moment. `files` is what is stored of it, whoever did that.
+    /// Answers where it is now; nothing, and nothing is changed, if its lease holds or nobody had it.
+    async fn reap(&self, id: &JobId, files: Vec<StoredFile>) -> Result<Option<State>, QueueError>;
 
     /// Forgets ended jobs that finished before this and owe no callback any more, at most `limit`; answers how many.
     async fn purge(&self, finished_before: Timestamp, limit: usize) -> Result<usize, QueueError>;

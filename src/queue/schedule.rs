@@ -22,6 +22,8 @@ pub(super) struct Live {
     pub(super) owner: OwnerKey,
     /// It took its worker down before.
     pub(super) suspect: bool,
+    /// Bytes of memory that it takes.
+    pub(super) memory: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +121,11 @@ impl Schedule {
         first.first().or_else(|| second.first())
     }
 
+    /// Bytes of memory that a job takes.
+    pub(super) fn memory(&self, id: &JobId) -> u64 {
+        self.jobs.get(id).map_or(0, |(live, _)| live.memory)
+    }
+
     /// Gives a waiting job, or one whose lease was lost with a store, to whoever holds `token`.
     pub(super) fn lease(&mut self, id: &JobId, token: u64, expires: Duration) {
         let Some((live, place)) = self.jobs.get(id).copied() else { return };
@@ -157,6 +164,11 @@ impl Schedule {
     /// The jobs whose leases have lapsed, the longest lapsed first.
     pub(super) fn expired(&self, now: Duration, limit: usize) -> Vec<JobId> {
         self.leases.iter().take_while(|(expires, _)| *expires <= now).take(limit).map(|(_, id)| *id).collect()
+    }
+
+    /// Whether a job is leased, and the lease has lapsed.
+    pub(super) fn has_lapsed(&self, id: &JobId, now: Duration) -> bool {
+        matches!(self.jobs.get(id), Some((_, Place::Leased { expires, .. })) if *expires <= now)
     }
 
     /// When the next delayed job is due, if a claim could have it then.

@@ -76,8 +76,8 @@ async fn accept(state: &AppState, headers: &HeaderMap, intake: &Intake) -> Resul
     let id = JobId::new(state.clock.now());
     let (stem, received) = form.file(id).await?;
     form.rest().await?;
-    let original = look_at(state, &received, &ticket.job).await?;
-    let record = ticket.into_record(state, id, stem, original)?;
+    let (original, memory) = look_at(state, &received, &ticket.job).await?;
+    let record = ticket.into_record(state, id, stem, original, memory)?;
     if let Some(job) = state.queue.live(&record.owner, &record.original.sha256).await? {
         return Err(Refusal::DuplicateJob(Box::new(job)));
     }
@@ -112,7 +112,14 @@ impl Ticket {
         errors.or(Self { owner, job }).map_err(Refusal::from)
     }
 
-    fn into_record(self, state: &AppState, id: JobId, stem: Stem, original: Original) -> Result<JobRecord, Refusal> {
+    fn into_record(
+        self,
+        state: &AppState,
+        id: JobId,
+        stem: Stem,
+        original: Original,
+        memory: Option<u64>,
+    ) -> Result<JobRecord, Refusal> {
         let ParsedJob { spec, callback_url, callback_headers, job_data } = self.job;
         let sealed_headers = if callback_headers.is_empty() {
             None
@@ -129,6 +136,7 @@ impl Ticket {
             callback: callback_url.map(|url| CallbackTarget { url, sealed_headers }),
             job_data,
             created_at: state.clock.now(),
+            memory,
         })
     }
 }
@@ -285,8 +293,8 @@ pub(super) fn header_bytes(part: &Field<'_>) -> u64 {
     part.headers().iter().map(|(name, value)| (name.as_str().len() + value.len() + 4) as u64).sum()
 }
 
-/// What the bytes are, judged by themselves, and whether the job can be done with them.
-async fn look_at(state: &AppState, received: &Received, job: &ParsedJob) -> Result<Original, Refusal> {
+/// What the bytes are, judged by themselves, whether the job can be done with them, and how much memory that takes.
+async fn look_at(state: &AppState, received: &Received, job: &ParsedJob) -> Result<(Original, Option<u64>), Refusal> {
     let (path, limits) = (received.path(), state.pixel_limits);
     let info = spawn_blocking(move || {
         let file = File::open(&path).map_err(InspectError::Io)?;
@@ -295,14 +303,18 @@ async fn look_at(state: &AppState, received: &Received, job: &ParsedJob) -> Resu
     .await
     .map_err(|error| Refusal::Internal(format!("looking at an upload: {error}")))??;
     check_outputs(&job.spec, &info, &state.pixel_limits)?;
-    state.memory_limit.admit(&info, received.bytes, &job.spec.variants)?;
-    Ok(Original {
+    let memory = match job.spec.variants.as_slice() {
+        [] => None,
+        variants => Some(state.memory_limit.admit(&info, received.bytes, variants)?.bytes),
+    };
+    let original = Original {
         format: info.format,
         sha256: received.sha256,
         bytes: received.bytes,
         width: info.width,
         height: info.height,
-    })
+    };
+    Ok((original, memory))
 }
 
 /// Spool first, then queue: from the moment the spool has it, a restart would find it.

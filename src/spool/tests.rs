@@ -26,6 +26,7 @@ fn record(id: JobId, received: &Received) -> JobRecord {
         callback: None,
         job_data: parsed.job_data,
         created_at: Timestamp::from_millis(1),
+        memory: None,
     }
 }
 

@@ -31,8 +31,8 @@ const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 /// For an attempt to stop by itself when the server does: a little longer than a store's writes take to be given up.
 const LET_GO: Duration = Duration::from_secs(6);
 
-/// Works on `claim` until it is settled, or until it is not this worker's any more.
-pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: CancellationToken) {
+/// Works on `claim`, for which `memory` was put aside, until it is settled, or until it is not this worker's any more.
+pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, memory: MemoryShare, drain: CancellationToken) {
     let record = &claim.job.record;
     let span = attempt_span(&record.id, &record.hash, claim.job.attempts);
     async {
@@ -52,7 +52,7 @@ pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, drain: Cancel
             // What an earlier attempt still stores is to be in the journal before this one reads that: not to be stored
             // again, and to be on record.
             guard.stop_earlier().await;
-            attempt.work(&mut rendering).await
+            attempt.work(memory, &mut rendering).await
         };
         let outcome = tokio::select! {
             outcome = alone => outcome,
@@ -158,14 +158,15 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// What is left in `rendering` when this returns goes on for a moment; nobody needs what comes of it.
-    async fn work(&self, rendering: &mut Option<Rendering>) -> Outcome {
+    async fn work(&self, memory: MemoryShare, rendering: &mut Option<Rendering>) -> Outcome {
         let journal = match self.context.spool.journal(self.record.id).await {
             Ok(journal) => journal,
             Err(error) => return self.spool_failed(&error, Vec::new()),
         };
         let stores = self.context.stores.of_job(self.record);
         let keeper = Keeper::new(self.record, &self.running, &stores, &journal);
-        let (variants, original) = tokio::join!(self.variants(&keeper, rendering), keeper.original(self.context));
+        let (variants, original) =
+            tokio::join!(self.variants(&keeper, memory, rendering), keeper.original(self.context));
         if self.running.stop().is_cancelled() {
             return Outcome::Stopped;
         }
@@ -177,7 +178,12 @@ impl Attempt<'_> {
     }
 
     /// Makes every variant that some store still lacks and stores it as soon as it is there.
-    async fn variants(&self, keeper: &Keeper<'_>, rendering: &mut Option<Rendering>) -> Result<(), Failure> {
+    async fn variants(
+        &self,
+        keeper: &Keeper<'_>,
+        memory: MemoryShare,
+        rendering: &mut Option<Rendering>,
+    ) -> Result<(), Failure> {
         let variants = &self.record.spec.variants;
         let wanted: Vec<usize> =
             (0..variants.len()).filter(|index| keeper.lacks(&keeper.name_of(&variants[*index]))).collect();
@@ -185,7 +191,7 @@ impl Attempt<'_> {
             return Ok(());
         }
         let original = self.context.spool.open_original(self.record.id).await.map_err(Failure::Spool)?;
-        let admission = self.admitted(original, variants);
+        let admission = self.admitted(original, memory, variants);
         let Admitted { original, admission, memory } = tokio::select! {
             admitted = admission => admitted?,
             () = self.running.stop().cancelled() => return Ok(()),
@@ -243,8 +249,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits until there is memory for making `variants`. The time for that is not the job's.
-    async fn admitted(&self, original: File, variants: &[VariantSpec]) -> Result<Admitted, Failure> {
+    /// Sees to it that there is memory for making `variants`: it was put aside before the claim, unless settings have
+    /// changed since the upload, so that the job takes more now. The time for that is not the job's.
+    async fn admitted(
+        &self,
+        original: File,
+        mut memory: MemoryShare,
+        variants: &[VariantSpec],
+    ) -> Result<Admitted, Failure> {
         let limit = self.context.memory_limit;
         let unreadable = |source| Failure::Child(CageError::Io { what: "the original can't be read", source });
         let looked = spawn_blocking(move || {
@@ -261,7 +273,12 @@ impl Attempt<'_> {
             InspectError::Io(source) => unreadable(source),
             other => Failure::Pixels(other.into()),
         })?;
-        Ok(Admitted { original, admission, memory: self.context.memory.take(admission.bytes).await })
+        if !memory.covers(admission.bytes) {
+            // Given back first: two that hold some and wait for more would wait for each other.
+            drop(memory);
+            memory = self.context.memory.take(admission.bytes).await;
+        }
+        Ok(Admitted { original, admission, memory })
     }
 
     fn judge(&self, result: Result<(), Failure>, keeper: &Keeper<'_>) -> Outcome {

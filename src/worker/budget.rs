@@ -18,7 +18,18 @@ pub struct MemoryBudget {
 
 /// A job's part of the budget, until it is dropped.
 #[derive(Debug)]
-pub struct MemoryShare(#[expect(dead_code, reason = "holding it is its use")] Option<OwnedSemaphorePermit>);
+pub struct MemoryShare {
+    #[expect(dead_code, reason = "holding it is its use")]
+    permit: Option<OwnedSemaphorePermit>,
+    bytes: u64,
+}
+
+impl MemoryShare {
+    /// Whether it is enough for a job that takes `bytes`.
+    pub(super) fn covers(&self, bytes: u64) -> bool {
+        self.bytes >= bytes
+    }
+}
 
 impl MemoryBudget {
     /// A budget of `bytes`, rounded up to 1 MiB.
@@ -28,11 +39,20 @@ impl MemoryBudget {
         Self { left: Arc::new(Semaphore::new(usize::try_from(steps).unwrap_or(Semaphore::MAX_PERMITS))), steps }
     }
 
+    /// Bytes that nobody has now. All of it counts as any number of bytes: whoever wants more gets all there is.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        match u32::try_from(self.left.available_permits()) {
+            Ok(left) if left < self.steps => u64::from(left) * MIB,
+            _ => u64::MAX,
+        }
+    }
+
     /// Waits for `bytes`; for all there is, should that be less.
     pub async fn take(&self, bytes: u64) -> MemoryShare {
         let steps = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX).min(self.steps);
         // Nobody closes it.
-        MemoryShare(Arc::clone(&self.left).acquire_many_owned(steps).await.ok())
+        MemoryShare { permit: Arc::clone(&self.left).acquire_many_owned(steps).await.ok(), bytes }
     }
 }
 
@@ -103,6 +123,10 @@ mod tests {
         let large = large.await;
         let small = small.await;
         drop((large, small));
+        assert_eq!(budget.left(), u64::MAX, "when nobody has any, there is enough for everyone");
+        let half = budget.take(5 * MIB).await;
+        assert_eq!((budget.left(), half.covers(5 * MIB), half.covers(5 * MIB + 1)), (5 * MIB, true, false));
+        drop(half);
         // More than all there is means all there is, and not for ever waiting.
         drop(budget.take(u64::MAX).await);
     }

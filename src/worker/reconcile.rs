@@ -115,7 +115,7 @@ async fn reconcile_one(spool: &Spool, queue: &dyn JobQueue, record: JobRecord) -
 }
 
 /// A job that failed with its server, or was cancelled at that moment, may have stored more than its record says.
-pub(super) async fn name_files(spool: &Spool, queue: &dyn JobQueue, job: &Job) -> Result<(), ReconcileError> {
+async fn name_files(spool: &Spool, queue: &dyn JobQueue, job: &Job) -> Result<(), ReconcileError> {
     if job.state == State::Completed {
         return Ok(());
     }

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::reconcile::name_files;
+use super::reconcile::stored_files;
 use super::{ReconcileError, Scope, WorkerContext, reconcile};
-use crate::job::JobId;
+use crate::job::{JobId, State, StoredFile};
 
 /// Records are swept this often, and at start.
 const SWEEP_EVERY: Duration = Duration::from_hours(24);
@@ -51,37 +52,44 @@ impl Rescuer {
     }
 
     async fn reap(&self) {
-        match self.context.queue.reap_expired(BATCH).await {
-            Ok(reaped) => {
-                for id in reaped.requeued {
-                    warn!(job_id = %id, "its worker was lost; put back");
-                }
-                for id in reaped.failed {
-                    warn!(job_id = %id, "its worker was lost once too often; failed");
-                    // Lost, but maybe not gone: what it is storing belongs to the record too.
-                    if timeout(LET_GO, self.context.running.stop(id)).await.is_err() {
-                        warn!(job_id = %id, "its worker doesn't stop; its files are named later");
-                        continue;
-                    }
-                    // Without its files named it stays in the spool: the next comparison names them and removes it.
-                    if let Err(error) = self.name_files(id).await {
-                        warn!(job_id = %id, %error, "can't name what it has stored; trying again");
-                        continue;
-                    }
-                    if let Err(error) = self.context.spool.remove(id).await {
-                        warn!(job_id = %id, %error, "an ended job is still in the spool; the next start removes it");
-                    }
-                }
-            }
+        match self.context.queue.expired(BATCH).await {
+            // At once: each may take as long as a write to a store.
+            Ok(lapsed) => drop(join_all(lapsed.into_iter().map(|id| self.reap_one(id))).await),
             Err(error) => warn!(%error, "can't look for lost jobs; trying again"),
         }
     }
 
-    async fn name_files(&self, id: JobId) -> Result<(), ReconcileError> {
+    async fn reap_one(&self, id: JobId) {
+        // Lost, but maybe not gone: what it is storing belongs to the record, and is to be there before anybody is told.
+        let stopped = timeout(LET_GO, self.context.running.stop(id)).await.is_ok();
+        let reaped = match self.stored(id).await {
+            Ok(files) => self.context.queue.reap(&id, files).await.map_err(ReconcileError::from),
+            Err(error) => Err(error),
+        };
+        match reaped {
+            Ok(Some(State::Pending)) => warn!(job_id = %id, "its worker was lost; put back"),
+            Ok(Some(_)) if stopped => {
+                warn!(job_id = %id, "its worker was lost once too often; failed");
+                if let Err(error) = self.context.spool.remove(id).await {
+                    warn!(job_id = %id, %error, "an ended job is still in the spool; the next start removes it");
+                }
+            }
+            // It stays in the spool: the next comparison names what came late, and removes it.
+            Ok(Some(_)) => warn!(job_id = %id, "its worker was lost once too often and doesn't stop; failed"),
+            Ok(None) => {}
+            Err(error) => warn!(job_id = %id, %error, "can't take back a lost job; trying again"),
+        }
+    }
+
+    /// What is stored of a job, by whichever attempt.
+    async fn stored(&self, id: JobId) -> Result<Vec<StoredFile>, ReconcileError> {
         let WorkerContext { queue, spool, .. } = &*self.context;
         match queue.get(&id).await? {
-            Some(job) => name_files(spool, &**queue, &job).await,
-            None => Ok(()),
+            Some(job) => match stored_files(spool, &job.record).await {
+                Err(error) if error.is_missing() => Ok(Vec::new()),
+                files => Ok(files?),
+            },
+            None => Ok(Vec::new()),
         }
     }
 

@@ -6,16 +6,29 @@ use super::Machine;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, State};
 use crate::queue::store::{Batch, Store, Table};
-use crate::queue::{Claim, Lease, LeaseState, QueueError, read};
+use crate::queue::{Claim, Claimed, Lease, LeaseState, QueueError, read};
 
 impl<S: Store> Machine<S> {
-    pub(in crate::queue) fn claim(&mut self, max: usize, lease: Duration) -> Result<Vec<Claim>, QueueError> {
-        let mut claims = Vec::new();
-        while claims.len() < max {
+    pub(in crate::queue) fn claim(
+        &mut self,
+        max: usize,
+        lease: Duration,
+        mut memory: u64,
+    ) -> Result<Claimed, QueueError> {
+        let mut claimed = Claimed::default();
+        while claimed.claims.len() < max {
             let Some(id) = self.schedule.next(self.clock.elapsed()) else { break };
-            claims.extend(self.claim_one(&id, lease)?);
+            let takes = self.schedule.memory(&id);
+            let Some(left) = memory.checked_sub(takes) else {
+                claimed.next_takes = Some(takes);
+                break;
+            };
+            if let Some(claim) = self.claim_one(&id, lease)? {
+                claimed.claims.push(claim);
+                memory = left;
+            }
         }
-        Ok(claims)
+        Ok(claimed)
     }
 
     fn claim_one(&mut self, id: &JobId, lease: Duration) -> Result<Option<Claim>, QueueError> {

@@ -201,6 +201,7 @@ fn live(job: &Job) -> Live {
         priority: job.record.spec.priority,
         owner: job.record.owner.digest(),
         suspect: job.crashes > 0,
+        memory: job.record.memory.unwrap_or(0),
     }
 }
 

@@ -2,34 +2,39 @@
 
 use super::{Machine, ended_count};
 use crate::clock::Timestamp;
-use crate::job::{JobError, JobId, State};
+use crate::job::{JobError, JobId, State, StoredFile};
 use crate::queue::store::{Batch, Order, Store, Table};
-use crate::queue::{Job, QueueError, Reaped, key, read};
+use crate::queue::{Job, QueueError, key, read};
 
 /// Jobs forgotten in one batch: batches are kept small, since each holds up all others.
 const FORGOTTEN_AT_ONCE: usize = 32;
 
 impl<S: Store> Machine<S> {
-    pub(in crate::queue) fn reap_expired(&mut self, limit: usize) -> Result<Reaped, QueueError> {
-        let mut reaped = Reaped::default();
-        for id in self.schedule.expired(self.clock.elapsed(), limit) {
-            let Some(mut stored) = read::stored_in(&*self.store, Table::Jobs, &id)? else {
-                self.put_away_if_unreadable(&id)?;
-                tracing::error!(job = %id, "a leased job has no record; it comes again from the spool");
-                self.schedule.remove(&id);
-                continue;
-            };
-            if stored.job.attempts < self.settings.attempts_max {
-                self.put_back(stored, State::Processing, None)?;
-                reaped.requeued.push(id);
-            } else {
-                let detail = format!("the worker of attempt {} was not heard of again", stored.job.attempts);
-                stored.job.error = Some(JobError::new("lease_expired", detail));
-                self.end_failed(stored)?;
-                reaped.failed.push(id);
-            }
+    pub(in crate::queue) fn expired(&self, limit: usize) -> Vec<JobId> {
+        self.schedule.expired(self.clock.elapsed(), limit)
+    }
+
+    pub(in crate::queue) fn reap(&mut self, id: &JobId, files: Vec<StoredFile>) -> Result<Option<State>, QueueError> {
+        if !self.schedule.has_lapsed(id, self.clock.elapsed()) {
+            return Ok(None);
         }
-        Ok(reaped)
+        let Some(mut stored) = read::stored_in(&*self.store, Table::Jobs, id)? else {
+            self.put_away_if_unreadable(id)?;
+            tracing::error!(job = %id, "a leased job has no record; it comes again from the spool");
+            self.schedule.remove(id);
+            return Ok(None);
+        };
+        if !files.is_empty() {
+            stored.job.files = files;
+        }
+        if stored.job.attempts < self.settings.attempts_max {
+            self.put_back(stored, State::Processing, None)?;
+            return Ok(Some(State::Pending));
+        }
+        let detail = format!("the worker of attempt {} was not heard of again", stored.job.attempts);
+        stored.job.error = Some(JobError::new("lease_expired", detail));
+        self.end_failed(stored)?;
+        Ok(Some(State::Failed))
     }
 
     pub(in crate::queue) fn purge(&mut self, finished_before: Timestamp, limit: usize) -> Result<usize, QueueError> {

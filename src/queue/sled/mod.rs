@@ -17,12 +17,12 @@ use self::link::Link;
 use self::store::{Directory, SledStore};
 use super::machine::Machine;
 use super::{
-    Blame, CancelOutcome, Claim, Counts, Delivery, DeliveryOutcome, Durability, Enqueued, Filter, Job, JobQueue, Lease,
-    LeaseState, Page, PageRequest, QueueError, QueueSettings, Reaped, Retry, Settled, read,
+    Blame, CancelOutcome, Claimed, Counts, Delivery, DeliveryOutcome, Durability, Enqueued, Filter, Job, JobQueue,
+    Lease, LeaseState, Page, PageRequest, QueueError, QueueSettings, Retry, Settled, read,
 };
 use crate::clock::{SharedClock, Timestamp};
 use crate::database::SetAside;
-use crate::job::{ContentHash, HashKey, JobError, JobId, JobRecord, Owner, StoredFile};
+use crate::job::{ContentHash, HashKey, JobError, JobId, JobRecord, Owner, State, StoredFile};
 
 /// A queue in a directory of its own. What it has acknowledged survives the loss of power.
 pub struct SledQueue {
@@ -62,8 +62,8 @@ impl JobQueue for SledQueue {
         self.link.read(move |store| read::live(store, &hash)).await
     }
 
-    async fn claim(&self, max: usize, lease: Duration) -> Result<Vec<Claim>, QueueError> {
-        self.link.call(move |machine| machine.claim(max, lease)).await
+    async fn claim_within(&self, memory: u64, max: usize, lease: Duration) -> Result<Claimed, QueueError> {
+        self.link.call(move |machine| machine.claim(max, lease, memory)).await
     }
 
     async fn wait_ready(&self, at_most: Duration) {
@@ -130,8 +130,13 @@ impl JobQueue for SledQueue {
         self.link.counts()
     }
 
-    async fn reap_expired(&self, limit: usize) -> Result<Reaped, QueueError> {
-        self.link.call(move |machine| machine.reap_expired(limit)).await
+    async fn expired(&self, limit: usize) -> Result<Vec<JobId>, QueueError> {
+        self.link.call(move |machine| Ok(machine.expired(limit))).await
+    }
+
+    async fn reap(&self, id: &JobId, files: Vec<StoredFile>) -> Result<Option<State>, QueueError> {
+        let id = *id;
+        self.link.call(move |machine| machine.reap(&id, files)).await
     }
 
     async fn purge(&self, finished_before: Timestamp, limit: usize) -> Result<usize, QueueError> {

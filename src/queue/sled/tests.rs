@@ -106,7 +106,7 @@ impl Bench {
     }
 
     async fn claim(&self) -> Result<Vec<Claim>, QueueError> {
-        self.link.call(move |machine| machine.claim(1, LEASE)).await
+        self.link.call(move |machine| machine.claim(1, LEASE, u64::MAX)).await.map(|claimed| claimed.claims)
     }
 }
 
@@ -130,6 +130,7 @@ fn record(n: u8) -> JobRecord {
         callback: None,
         job_data: serde_json::Value::Null,
         created_at: Timestamp::from_millis(0),
+        memory: None,
     }
 }
 

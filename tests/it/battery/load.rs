@@ -1,18 +1,20 @@
 //! Load: many clients at once, more than there is room for, and jobs called off while they start.
 //!
 //! Proved elsewhere: the order in which owners take turns (`queue/order.rs`), limits of rate (`http/rate.rs`), a large
-//! job that smaller ones can't overtake for memory (`src/worker/budget.rs`), the many-fold duplicate (`queue/dedupe.rs`).
+//! job that smaller ones can't overtake for memory (`queue/order.rs`), the many-fold duplicate (`queue/dedupe.rs`).
 
 mod fair;
 mod responsive;
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use reqwest::Method;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::figure;
@@ -22,6 +24,29 @@ use crate::harness::token::Claims;
 use crate::sandbox::Impostor;
 
 const NO_RATES: [(&str, &str); 2] = [("PIXERVE_SERVER_RATE_PER_ADDRESS", "0"), ("PIXERVE_SERVER_RATE_PER_USER", "0")];
+
+/// Holds every child up until it is opened.
+struct Gate(TempDir);
+
+impl Gate {
+    fn shut() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    /// What to start instead of the children's program.
+    fn impostor(&self) -> Impostor {
+        let real = env!("CARGO_BIN_EXE_pixerve");
+        Impostor::new(&format!("while [ ! -e {} ]; do sleep 0.05; done; exec {real} \"$@\"", self.key().display()))
+    }
+
+    fn open(&self) {
+        File::create(self.key()).expect("the gate opens");
+    }
+
+    fn key(&self) -> PathBuf {
+        self.0.path().join("open")
+    }
+}
 
 /// The least of the `sorted` that at least `n` in a hundred of them don't exceed.
 fn nth_percentile(sorted: &[Duration], n: usize) -> Duration {
@@ -63,12 +88,9 @@ async fn uploads_by_32_clients(count: u32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_twice_the_queues_cap_is_refused_beyond_it_and_nothing_accepted_is_lost() {
     const CAP: usize = 20;
-    let gate = tempfile::tempdir().expect("a directory");
-    let gate = gate.path().join("open");
-    let real = env!("CARGO_BIN_EXE_pixerve");
     // No job ends before the burst is over.
-    let wait = format!("while [ ! -e {} ]; do sleep 0.05; done; exec {real} \"$@\"", gate.display());
-    let impostor = Impostor::new(&wait);
+    let gate = Gate::shut();
+    let impostor = gate.impostor();
     let cap = CAP.to_string();
     let caps = [("PIXERVE_QUEUE_DEPTH_MAX", cap.as_str()), ("PIXERVE_QUEUE_OWNER_DEPTH_MAX", cap.as_str())];
     let app = TestApp::start_on(impostor.path(), &[&NO_RATES[..], &caps[..]].concat()).await;
@@ -88,7 +110,7 @@ async fn a_burst_of_twice_the_queues_cap_is_refused_beyond_it_and_nothing_accept
         }
     }
     assert_eq!((accepted.len(), refused), (CAP, CAP));
-    File::create(&gate).expect("the gate opens");
+    gate.open();
     for job in &accepted {
         let status = app.ended(job).await;
         assert_eq!(status["state"], "completed", "{status}");
@@ -98,6 +120,35 @@ async fn a_burst_of_twice_the_queues_cap_is_refused_beyond_it_and_nothing_accept
         "load",
         format!("{} uploads at once for {CAP} places: {CAP} completed, {refused} refused with Retry-After", 2 * CAP),
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_waits_for_memory_has_not_begun_and_can_be_cancelled() {
+    let gate = Gate::shut();
+    let impostor = gate.impostor();
+    // Memory for one job, workers for two.
+    let tight = [("PIXERVE_WORKER_MEMORY_BUDGET", "200MiB"), ("PIXERVE_MAX_WORKERS", "2")];
+    let app = TestApp::start_on(impostor.path(), &tight).await;
+    let first = app.accepted("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
+    app.processing(&first).await;
+    let [second, third] = [
+        app.accepted("me", small_job(), "b.jpg", jpeg(40, 30, 2)).await,
+        app.accepted("me", small_job(), "c.jpg", jpeg(40, 30, 3)).await,
+    ];
+    // The worker that is free has asked for the second and been told what it takes.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for waiting in [&second, &third] {
+        let status = app.wait_for(waiting, "of any state", |_| true).await;
+        assert_eq!((&status["state"], &status["attempt"]), (&"pending".into(), &0.into()), "{status}");
+    }
+    let path = format!("/cancel?hash={}", second["hash"].as_str().expect("a hash"));
+    let cancel = app.request(Method::DELETE, &path).bearer_auth(Claims::of("me").sign());
+    assert_eq!(cancel.send().await.expect("an answer").status(), 204);
+    gate.open();
+    for (job, state) in [(&first, "completed"), (&second, "cancelled"), (&third, "completed")] {
+        let status = app.ended(job).await;
+        assert_eq!(status["state"], state, "{status}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

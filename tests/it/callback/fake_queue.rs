@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pixerve::clock::{Clock, Manual, Timestamp};
-use pixerve::job::{ContentHash, HashKey, JobError, JobId, JobRecord, Owner, StoredFile};
+use pixerve::job::{ContentHash, HashKey, JobError, JobId, JobRecord, Owner, State, StoredFile};
 use pixerve::queue::{
-    CancelOutcome, Claim, Counts, Delivery, DeliveryOutcome, Durability, Enqueued, Filter, Job, JobQueue, Lease,
-    LeaseState, Page, PageRequest, QueueError, Reaped, Retry, Settled,
+    CancelOutcome, Claimed, Counts, Delivery, DeliveryOutcome, Durability, Enqueued, Filter, Job, JobQueue, Lease,
+    LeaseState, Page, PageRequest, QueueError, Retry, Settled,
 };
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
 
@@ -127,7 +127,7 @@ impl JobQueue for FakeQueue {
     async fn live(&self, _: &Owner, _: &ContentHash) -> Result<Option<Job>, QueueError> {
         unavailable()
     }
-    async fn claim(&self, _: usize, _: Duration) -> Result<Vec<Claim>, QueueError> {
+    async fn claim_within(&self, _: u64, _: usize, _: Duration) -> Result<Claimed, QueueError> {
         unavailable()
     }
     async fn wait_ready(&self, _: Duration) {}
@@ -161,7 +161,10 @@ impl JobQueue for FakeQueue {
     async fn counts(&self) -> Result<Counts, QueueError> {
         unavailable()
     }
-    async fn reap_expired(&self, _: usize) -> Result<Reaped, QueueError> {
+    async fn expired(&self, _: usize) -> Result<Vec<JobId>, QueueError> {
+        unavailable()
+    }
+    async fn reap(&self, _: &JobId, _: Vec<StoredFile>) -> Result<Option<State>, QueueError> {
         unavailable()
     }
     async fn purge(&self, _: Timestamp, _: usize) -> Result<usize, QueueError> {

@@ -127,6 +127,7 @@ pub(super) fn completed(url: &str) -> Job {
         callback: Some(callback),
         job_data: serde_json::json!({"directHost": true, "keepOriginal": true}),
         created_at,
+        memory: None,
     };
     let name = record.original_name();
     let stored = Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") };

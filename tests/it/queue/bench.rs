@@ -9,7 +9,7 @@ use std::time::Duration;
 use pixerve::clock::{Clock, Manual, SharedClock, Timestamp};
 use pixerve::job::{
     CallbackTarget, ContentHash, HashKey, JobError, JobId, JobRecord, JobSpec, Original, Owner, Priority, SourceFormat,
-    Stem, SubDir,
+    State, Stem, SubDir,
 };
 use pixerve::queue::memory::MemoryQueue;
 use pixerve::queue::sled::SledQueue;
@@ -119,6 +119,7 @@ pub(crate) fn record(owner: &Owner, n: u32, priority: Priority) -> JobRecord {
         callback: None,
         job_data: serde_json::json!({"keepOriginal": true, "directHost": true}),
         created_at: START,
+        memory: None,
     }
 }
 
@@ -135,6 +136,24 @@ pub(crate) async fn enqueue_all(queue: &Queue, records: &[JobRecord]) -> Result<
         ids.push(enqueue(queue, record).await?);
     }
     Ok(ids)
+}
+
+/// What became of the jobs whose lease had lapsed.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Reaped {
+    pub(crate) requeued: Vec<JobId>,
+    pub(crate) failed: Vec<JobId>,
+}
+
+pub(crate) async fn reap_expired(queue: &Queue, limit: usize) -> Result<Reaped, Box<dyn Error>> {
+    let mut reaped = Reaped::default();
+    for id in queue.expired(limit).await? {
+        match queue.reap(&id, Vec::new()).await?.ok_or("its lease had lapsed")? {
+            State::Pending => reaped.requeued.push(id),
+            _ => reaped.failed.push(id),
+        }
+    }
+    Ok(reaped)
 }
 
 pub(crate) async fn claim(queue: &Queue) -> Result<Claim, Box<dyn Error>> {

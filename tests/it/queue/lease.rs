@@ -1,11 +1,13 @@
 //! A claim is a lease with a fencing number.
 
 use pixerve::job::State;
-use pixerve::queue::{Blame, Claim, LeaseState, QueueSettings, Reaped, Retry, Settled};
+use pixerve::queue::{Blame, Claim, LeaseState, QueueSettings, Retry, Settled};
 
 use super::bench::{
-    Bench, Checked, LEASE, Queue, SECOND, broken_disk, claim, complete, enqueue, nothing_to_claim, queued,
+    Bench, Checked, LEASE, Queue, Reaped, SECOND, broken_disk, calling_back, claim, complete, enqueue,
+    nothing_to_claim, queued, reap_expired,
 };
+use super::settle::file;
 
 every_queue! {
     each_claim_counts_an_attempt,
@@ -13,6 +15,8 @@ every_queue! {
     expired_lease_is_requeued_with_its_attempt_counted,
     lease_that_expires_on_the_last_attempt_fails_the_job,
     reaping_takes_no_more_than_its_limit,
+    reaping_names_what_is_stored_in_the_same_moment,
+    a_lease_that_holds_is_not_reaped,
     extended_lease_is_kept,
     extend_after_loss_says_lost,
     stale_token_cannot_complete,
@@ -27,7 +31,7 @@ async fn lost_and_taken(bench: &Bench, queue: &Queue) -> Result<[Claim; 2], Box<
     enqueue(queue, &queued("a", 1)).await?;
     let lost = claim(queue).await?;
     bench.clock.advance(LEASE);
-    queue.reap_expired(10).await?;
+    reap_expired(queue, 10).await?;
     let taken = claim(queue).await?;
     assert!(taken.lease.token > lost.lease.token);
     Ok([lost, taken])
@@ -65,9 +69,9 @@ async fn expired_lease_is_requeued_with_its_attempt_counted(bench: Bench) -> Che
     let id = enqueue(&queue, &queued("a", 1)).await?;
     claim(&queue).await?;
     bench.clock.advance(LEASE.saturating_sub(SECOND));
-    assert_eq!(queue.reap_expired(10).await?, Reaped::default());
+    assert_eq!(reap_expired(&queue, 10).await?, Reaped::default());
     bench.clock.advance(SECOND);
-    assert_eq!(queue.reap_expired(10).await?, Reaped { requeued: vec![id], failed: vec![] });
+    assert_eq!(reap_expired(&queue, 10).await?, Reaped { requeued: vec![id], failed: vec![] });
     assert_eq!(claim(&queue).await?.job.attempts, 2);
     Ok(())
 }
@@ -78,7 +82,7 @@ async fn lease_that_expires_on_the_last_attempt_fails_the_job(bench: Bench) -> C
     let id = enqueue(&queue, &queued("a", 1)).await?;
     claim(&queue).await?;
     bench.clock.advance(LEASE);
-    assert_eq!(queue.reap_expired(10).await?, Reaped { requeued: vec![], failed: vec![id] });
+    assert_eq!(reap_expired(&queue, 10).await?, Reaped { requeued: vec![], failed: vec![id] });
     let job = queue.get(&id).await?.ok_or("it is unknown")?;
     assert_eq!((job.state, job.error.map(|e| e.code)), (State::Failed, Some("lease_expired".to_owned())));
     Ok(())
@@ -91,9 +95,38 @@ async fn reaping_takes_no_more_than_its_limit(bench: Bench) -> Checked {
     }
     queue.claim(3, LEASE).await?;
     bench.clock.advance(LEASE);
-    assert_eq!(queue.reap_expired(2).await?.requeued.len(), 2);
-    assert_eq!(queue.reap_expired(2).await?.requeued.len(), 1);
+    assert_eq!(reap_expired(&queue, 2).await?.requeued.len(), 2);
+    assert_eq!(reap_expired(&queue, 2).await?.requeued.len(), 1);
     Ok(())
+}
+
+async fn reaping_names_what_is_stored_in_the_same_moment(bench: Bench) -> Checked {
+    let settings = QueueSettings { attempts_max: 2, ..QueueSettings::default() };
+    let queue = bench.open_with(settings, Blame::Nobody)?;
+    let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
+    let stored = vec![file("stored.jpg")];
+    for (files, state) in [(stored.clone(), State::Pending), (Vec::new(), State::Failed)] {
+        claim(&queue).await?;
+        bench.clock.advance(LEASE);
+        assert_eq!(queue.reap(&id, files).await?, Some(state));
+        assert_eq!(queue.get(&id).await?.map(|job| job.files), Some(stored.clone()), "what is known is not forgotten");
+    }
+    let due = queue.due_deliveries(1, LEASE).await?;
+    assert_eq!(due.first().map(|delivery| &delivery.job.files), Some(&stored));
+    Ok(())
+}
+
+async fn a_lease_that_holds_is_not_reaped(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    assert_eq!(queue.reap(&id, Vec::new()).await?, None);
+    let held = claim(&queue).await?;
+    bench.clock.advance(LEASE);
+    assert_eq!(queue.expired(10).await?, [id]);
+    // Between the look and the deed its worker was heard of.
+    queue.extend(&held.lease, LEASE).await?;
+    assert_eq!(queue.reap(&id, Vec::new()).await?, None);
+    complete(&queue, &held).await
 }
 
 async fn extended_lease_is_kept(bench: Bench) -> Checked {
@@ -105,7 +138,7 @@ async fn extended_lease_is_kept(bench: Bench) -> Checked {
         let extended = queue.extend(&held.lease, LEASE).await?;
         assert!(matches!(extended, LeaseState::Held(until) if until > held.lease.expires), "{extended:?}");
     }
-    assert_eq!(queue.reap_expired(10).await?, Reaped::default());
+    assert_eq!(reap_expired(&queue, 10).await?, Reaped::default());
     nothing_to_claim(&queue).await?;
     complete(&queue, &held).await
 }
@@ -161,7 +194,7 @@ async fn wall_clock_has_no_say_in_leases(bench: Bench) -> Checked {
     enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
     bench.clock.set_wall(bench.now().after(86_400 * SECOND));
-    assert_eq!(queue.reap_expired(10).await?, Reaped::default());
+    assert_eq!(reap_expired(&queue, 10).await?, Reaped::default());
     queue.fail(&held.lease, broken_disk(), Vec::new(), Retry::After(10 * SECOND)).await?;
     bench.clock.set_wall(bench.now().before(90_000 * SECOND));
     bench.clock.advance(10 * SECOND);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use pixerve::job::{JobRecord, State};
 use pixerve::queue::{Blame, QueueSettings, Retry};
 
 use super::bench::{
@@ -23,6 +24,7 @@ every_queue! {
     concurrent_claims_neither_duplicate_nor_lose,
     claim_on_empty_finds_nothing,
     one_claim_may_take_many,
+    a_job_for_which_memory_is_missing_stays_and_is_not_overtaken,
     suspect_runs_alone_where_jobs_run_in_process,
     job_that_crashed_its_own_child_halts_nobody,
     waiting_for_work_ends_when_there_is_some,
@@ -176,6 +178,24 @@ async fn one_claim_may_take_many(bench: Bench) -> Checked {
     assert_eq!(claims.iter().map(|claim| claim.job.record.id).collect::<Vec<_>>(), ids[..2]);
     assert!(claims[0].lease.token < claims[1].lease.token);
     assert!(queue.claim(0, LEASE).await?.is_empty());
+    Ok(())
+}
+
+async fn a_job_for_which_memory_is_missing_stays_and_is_not_overtaken(bench: Bench) -> Checked {
+    let queue = bench.open()?;
+    let taking = |n: u32, memory: u64| JobRecord { memory: Some(memory), ..queued("a", n) };
+    let ids = enqueue_all(&queue, &[taking(1, 30), taking(2, 60), taking(3, 10)]).await?;
+    let claimed = queue.claim_within(70, 3, LEASE).await?;
+    assert_eq!(claimed.claims.iter().map(|claim| claim.job.record.id).collect::<Vec<_>>(), ids[..1]);
+    assert_eq!(claimed.next_takes, Some(60));
+    assert_eq!(queue.get(&ids[1]).await?.map(|job| (job.state, job.attempts)), Some((State::Pending, 0)));
+    // The third would find room, but the second would never be done if such as the third kept coming.
+    let claimed = queue.claim_within(40, 3, LEASE).await?;
+    assert!(claimed.claims.is_empty());
+    assert_eq!(claimed.next_takes, Some(60));
+    let claimed = queue.claim_within(70, 3, LEASE).await?;
+    assert_eq!(claimed.claims.iter().map(|claim| claim.job.record.id).collect::<Vec<_>>(), ids[1..]);
+    assert_eq!(claimed.next_takes, None);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use super::bench::{Bench, Checked, LEASE, Queue, SECOND, broken_disk, calling_back, queued, realtime};
+use super::bench::{Bench, Checked, LEASE, Queue, SECOND, broken_disk, calling_back, queued, realtime, reap_expired};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -78,7 +78,7 @@ async fn take(step: Step, bench: &Bench, queue: &Queue, claims: &mut Vec<Claim>)
                 queue.cancel(&lease.id, Vec::new()).await?;
             }
         }
-        Step::Reap => drop(queue.reap_expired(10).await?),
+        Step::Reap => drop(reap_expired(queue, 10).await?),
         Step::Purge => drop(queue.purge(bench.now(), 3).await?),
         Step::Deliver { done } => {
             for delivery in queue.due_deliveries(2, LEASE).await? {

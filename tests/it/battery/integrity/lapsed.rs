@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pixerve::clock::{Manual, SharedClock, Timestamp};
 use pixerve::job::{
-    ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, SourceFormat, State, Stem, Stored,
-    SubDir,
+    CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, SourceFormat, State,
+    Stem, Stored, SubDir,
 };
 use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
 use pixerve::queue::memory::MemoryQueue;
@@ -34,6 +34,8 @@ const LEASE: Duration = Duration::from_secs(1);
 struct FirstOnly {
     asked: AtomicUsize,
     stored: AtomicUsize,
+    /// Fires when it has been told to stop.
+    told: CancellationToken,
     gate: CancellationToken,
 }
 
@@ -53,8 +55,13 @@ impl WriterBackend for FirstOnly {
     }
 
     /// Once begun it is seen through, as the write of a file is.
-    async fn put_until(&self, object: &Object, _: &CancellationToken) -> Result<Stored, WriteError> {
-        self.put(object).await
+    async fn put_until(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
+        let mut put = self.put(object);
+        tokio::select! {
+            stored = &mut put => return stored,
+            () = stop.cancelled() => self.told.cancel(),
+        }
+        put.await
     }
 
     async fn probe(&self) -> Result<(), WriteError> {
@@ -82,7 +89,8 @@ impl Scene {
         let sealer = Arc::new(Sealer::open(&dirs.path().join("vault.key")).expect("sealing keys"));
         let vault = Vault::open(dirs.path(), sealer, Arc::clone(&shared)).expect("a vault").vault;
         let (asked, stored) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let store = Arc::new(FirstOnly { asked, stored, gate: CancellationToken::new() });
+        let store =
+            Arc::new(FirstOnly { asked, stored, told: CancellationToken::new(), gate: CancellationToken::new() });
         let direct: Arc<dyn WriterBackend> = store.clone();
         let timeouts = StoreTimeouts { connect: PATIENCE, idle: PATIENCE };
         let pixels = PixelLimits::default();
@@ -152,9 +160,13 @@ async fn accepted(spool: &Spool) -> JobRecord {
             sub_dir: SubDir::default(),
             variants: Vec::new(),
         },
-        callback: None,
+        callback: Some(CallbackTarget {
+            url: "https://app.example/hook".parse().expect("a URL"),
+            sealed_headers: None,
+        }),
         job_data: serde_json::json!({ "directHost": true, "keepOriginal": true }),
         created_at: START,
+        memory: None,
     };
     received.accept(&record).await.expect("accepted");
     record
@@ -166,8 +178,8 @@ async fn what_an_attempt_stores_after_its_lease_lapsed_is_not_stored_again_but_o
     let pool = Pool::new(Arc::clone(&scene.context)).start();
     scene.until("the first write", async |_| scene.store.asked.load(Ordering::SeqCst) == 1).await;
     scene.clock.advance(LEASE);
-    let reaped = scene.context.queue.reap_expired(10).await.expect("a queue");
-    assert_eq!(reaped.requeued, [scene.id]);
+    let reaped = scene.context.queue.reap(&scene.id, Vec::new()).await.expect("a queue");
+    assert_eq!(reaped, Some(State::Pending));
     scene.until("the second attempt", async |job| job.attempts == 2).await;
     scene.store.gate.cancel();
     let job = scene.until("the end", async |job| job.state.is_terminal()).await;
@@ -182,23 +194,25 @@ async fn what_an_attempt_stores_after_its_lease_lapsed_is_not_stored_again_but_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_last_attempt_stores_after_its_lease_lapsed_is_on_the_failed_jobs_record() {
+async fn what_the_last_attempt_stores_after_its_lease_lapsed_is_on_record_before_anybody_is_told() {
     let scene = Scene::start(1).await;
     let pool = Pool::new(Arc::clone(&scene.context)).start();
     scene.until("the first write", async |_| scene.store.asked.load(Ordering::SeqCst) == 1).await;
     scene.clock.advance(LEASE);
     let stop = CancellationToken::new();
     let rescuer = tokio::spawn(Rescuer::new(Arc::clone(&scene.context)).run(stop.clone()));
-    scene.until("the failure", async |job| job.state == State::Failed).await;
+    scene.store.told.cancelled().await;
     scene.store.gate.cancel();
-    let gone = async |_: &Job| !scene.context.spool.holds(scene.id).await.expect("a spool");
-    let job = scene.until("it to leave the spool", gone).await;
+    let failed = scene.until("the failure", async |job| job.state == State::Failed).await;
+    scene.assert_on_record(&failed);
+    let told = scene.context.queue.due_deliveries(1, LEASE).await.expect("a queue");
+    assert_eq!(told.first().map(|delivery| &delivery.job), Some(&failed));
+    scene.until("it to leave the spool", async |_| !scene.context.spool.holds(scene.id).await.expect("a spool")).await;
     stop.cancel();
     rescuer.await.expect("it ends well");
     pool.drain(PATIENCE).await;
-    scene.assert_on_record(&job);
     figure(
         "integrity",
-        "a last attempt's lease that lapsed in the middle of a write: failed, and the file on its record",
+        "a last attempt's lease that lapsed in the middle of a write: failed, and the file on its record when the callback is due",
     );
 }

@@ -1,29 +1,24 @@
 //! One user floods the queue; another doesn't notice much of it.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{NO_RATES, nth_percentile};
+use super::{Gate, NO_RATES, nth_percentile};
 use crate::battery::figure;
 use crate::harness::api::Api;
 use crate::harness::app::{TestApp, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, Running};
-use crate::sandbox::Impostor;
 
 /// By turns and not by the clock: with one worker, the flooder's job that is in work ends, and then the other's.
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_flood_another_users_job_is_the_next() {
     const FLOOD: u32 = 24;
-    let gate = tempfile::tempdir().expect("a directory");
-    let gate = gate.path().join("open");
-    let real = env!("CARGO_BIN_EXE_pixerve");
-    let wait = format!("while [ ! -e {} ]; do sleep 0.05; done; exec {real} \"$@\"", gate.display());
-    let impostor = Impostor::new(&wait);
+    let gate = Gate::shut();
+    let impostor = gate.impostor();
     let app = TestApp::start_on(impostor.path(), &[&NO_RATES[..], &[("PIXERVE_MAX_WORKERS", "1")]].concat()).await;
     let mut flood = Vec::new();
     for seed in 0..FLOOD {
@@ -31,7 +26,7 @@ async fn behind_a_flood_another_users_job_is_the_next() {
     }
     app.processing(&flood[0]).await;
     let other = app.accepted("other", small_job(), "a.jpg", jpeg(40, 30, 0)).await;
-    File::create(&gate).expect("the gate opens");
+    gate.open();
     let mut ends = Vec::new();
     for job in flood.iter().chain([&other]) {
         let status = app.ended(job).await;
