@@ -69,7 +69,7 @@ async fn caged(
 ) -> Result<(), CageError> {
     let Order { original, variants, wanted, owner, admission, stop, timeout, memory: _memory } = order;
     let task = Task { variants: &variants, wanted: &wanted, admission, owner };
-    let work = sandbox.render(original.into(), task, |index, file| {
+    let work = sandbox.render(original, task, |index, file| {
         // Nobody listens once the job is stopped.
         let _ = deliver.send((index, file));
     });

@@ -4,11 +4,12 @@
 //! to the child that works on it can reach later jobs of that child only, so it never works for two owners.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::BufReader;
-use tokio::process::{Child, ChildStdin, ChildStdout};
+use tokio::process::{Child, ChildStdout};
 
 /// Jobs that one child does: whatever piles up in it goes with it.
 const JOBS_MAX: u32 = 32;
@@ -18,11 +19,11 @@ const JOBS_MAX: u32 = 32;
 pub(super) struct Running {
     pub(super) child: Child,
     /// None once it has heard all.
-    pub(super) input: Option<ChildStdin>,
+    pub(super) input: Option<File>,
     pub(super) output: BufReader<ChildStdout>,
     /// Its cap on memory, in bytes, which can't be raised any more.
     pub(super) memory_max: u64,
-    /// Begun or done by it.
+    /// Done by it.
     pub(super) jobs: u32,
 }
 

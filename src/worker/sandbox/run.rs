@@ -1,15 +1,18 @@
 //! The server's side: start a child, give it its order, take what it makes, and notice how it ends.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use rustix::pipe::fcntl_setpipe_size;
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
 
 use super::Confinement;
@@ -137,11 +140,12 @@ impl Sandbox {
     /// What stopped the job. What was delivered before stays delivered.
     pub async fn render(
         &self,
-        mut original: File,
+        original: File,
         task: Task<'_>,
         mut deliver: impl FnMut(usize, Rendered),
     ) -> Result<(), CageError> {
-        let source_bytes = original.metadata().await.map_err(io_error("the original can't be read"))?.len();
+        let source_bytes = original.metadata().map_err(unreadable)?.len();
+        let original = Arc::new(original);
         let mut order = Order {
             variants: task.variants.to_vec(),
             wanted: task.wanted.to_vec(),
@@ -157,7 +161,7 @@ impl Sandbox {
                 delivered.push(index);
                 deliver(index, file);
             };
-            match self.work(running, &order, &mut original, deliver).await {
+            match self.work(running, &order, &original, deliver).await {
                 Ok(running) => {
                     self.kept.put(task.owner, running);
                     return Ok(());
@@ -167,59 +171,54 @@ impl Sandbox {
                 Err(error) => tracing::debug!(%error, "a child that was kept failed; a new one does its job"),
             }
             order.wanted.retain(|index| !delivered.contains(index));
-            original.rewind().await.map_err(io_error("the original can't be read"))?;
+            (&*original).rewind().map_err(unreadable)?;
         }
         let running = self.start(task.admission.bytes)?;
-        let running = self.work(running, &order, &mut original, deliver).await?;
+        let running = self.work(running, &order, &original, deliver).await?;
         self.kept.put(task.owner, running);
         Ok(())
     }
 
     fn start(&self, memory_max: u64) -> Result<Running, CageError> {
-        let spawned = self.command().stdin(Stdio::piped()).spawn();
+        let (theirs, ours) = io::pipe().map_err(io_error("the process that makes variants can't be given a pipe"))?;
+        let spawned = self.command().stdin(theirs).spawn();
         let mut child = spawned.map_err(io_error("the process that makes variants can't be started"))?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(CageError::Protocol("it has no pipes".to_owned()));
+        let Some(output) = child.stdout.take() else {
+            return Err(CageError::Protocol("it has no pipe".to_owned()));
         };
+        // More at once, fewer turns. What the kernel doesn't grant, it does without.
+        let _ = (fcntl_setpipe_size(&ours, PIPE_BYTES), fcntl_setpipe_size(&output, PIPE_BYTES));
+        let input = File::from(OwnedFd::from(ours));
         Ok(Running { child, input: Some(input), output: BufReader::new(output), memory_max, jobs: 0 })
     }
 
     /// One job by this child, which is given back if it has done it well.
     async fn work(
         &self,
-        mut running: Running,
+        running: Running,
         order: &Order,
-        original: &mut File,
+        original: &Arc<File>,
         deliver: impl FnMut(usize, Rendered),
     ) -> Result<Running, CageError> {
-        running.jobs += 1;
+        let Running { mut child, input, mut output, memory_max, jobs } = running;
         // Its cap stays as it was set.
-        let order = &Order { memory_max: running.memory_max, ..order.clone() };
-        let Running { child, mut input, mut output, memory_max, jobs } = running;
-        let (taken, given) = {
-            let reading = take_reports(&mut output, order, self.settings.decode_timeout, deliver);
-            let giving = give_order(&mut input, order, original, self.kept.keeps());
-            tokio::pin!(reading, giving);
-            let mut given = None;
-            loop {
-                tokio::select! {
-                    biased;
-                    // Whatever it has to say counts, even if it doesn't hear us out.
-                    taken = &mut reading => break (taken, given),
-                    outcome = &mut giving, if given.is_none() => given = Some(outcome),
-                }
-            }
-        };
-        match (taken, given) {
-            (Ok(outcome), given) => {
-                outcome?;
+        let order = &Order { memory_max, ..order.clone() };
+        let giving = give_order(input, order, Arc::clone(original), self.kept.keeps());
+        let error = match take_reports(&mut output, order, self.settings.decode_timeout, deliver).await {
+            Ok(Ok(())) => {
                 // In the middle of an original nobody can tell it anything else.
-                let input = if matches!(given, Some(Ok(()))) { input } else { None };
-                Ok(Running { child, input, output, memory_max, jobs })
+                let input = if giving.is_finished() { giving.await.ok().and_then(Result::ok).flatten() } else { None };
+                return Ok(Running { child, input, output, memory_max, jobs: jobs + 1 });
             }
-            (Err(Broken::Deed(deed)), _) => Err(CageError::Protocol(deed)),
-            (Err(Broken::Silence), Some(Err(error))) => Err(error),
-            (Err(Broken::Silence), _) => Err(last_words(child, memory_max).await),
+            Ok(Err(error)) => error.into(),
+            Err(Broken::Deed(deed)) => CageError::Protocol(deed),
+            Err(Broken::Silence) => last_words(&mut child, memory_max).await,
+        };
+        // It dies, so that whoever gives it the original comes to an end, who may be the cause, too.
+        drop(child);
+        match giving.await {
+            Ok(Err(cause)) => Err(cause),
+            _ => Err(error),
         }
     }
 
@@ -236,39 +235,42 @@ impl Sandbox {
     }
 }
 
+fn unreadable(source: io::Error) -> CageError {
+    CageError::Io { what: "the original can't be read", source }
+}
+
 fn io_error(what: &'static str) -> impl Fn(io::Error) -> CageError {
     move |source| CageError::Io { what, source }
 }
 
-/// Writes the order and the original, and unless it is to `keep` the child, closes the way to it. That the child doesn't
-/// listen to the end is no error: it says why itself.
-async fn give_order(
-    way: &mut Option<ChildStdin>,
+/// Writes the order and the original; gives back the way to the child if it is to `keep` that. That the child doesn't listen
+/// to the end is no error: it says why itself.
+///
+/// In a thread of its own, with a pipe that blocks: so the kernel can move the original's pages into the pipe by itself.
+fn give_order(
+    input: Option<File>,
     order: &Order,
-    original: &mut File,
+    original: Arc<File>,
     keep: bool,
-) -> Result<(), CageError> {
-    let header = protocol::encode(order).map_err(io_error("the job can't be written down"))?;
-    let Some(mut input) = way.take() else { return Ok(()) };
-    if input.write_all(&header).await.is_err() {
-        return Ok(());
-    }
-    let mut original = original.take(order.source_bytes);
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        let read = original.read(&mut chunk).await.map_err(io_error("the original can't be read"))?;
-        if read == 0 {
-            *way = keep.then_some(input);
-            return Ok(());
+) -> JoinHandle<Result<Option<File>, CageError>> {
+    let (header, bytes) = (protocol::encode(order), order.source_bytes);
+    spawn_blocking(move || {
+        let header = header.map_err(io_error("the job can't be written down"))?;
+        let Some(mut input) = input else { return Ok(None) };
+        if input.write_all(&header).is_err() {
+            return Ok(None);
         }
-        if input.write_all(&chunk[..read]).await.is_err() {
-            return Ok(());
+        match io::copy(&mut original.take(bytes), &mut input) {
+            Ok(copied) if copied == bytes => Ok(keep.then_some(input)),
+            Ok(_) => Err(unreadable(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+            Err(error) => Err(unreadable(error)),
         }
-    }
+    })
 }
 
-/// Read from the original at once: each read crosses to another thread and back.
-const CHUNK_BYTES: usize = 1024 * 1024;
+/// What a pipe holds: the most that Linux grants without being asked as root.
+const PIPE_BYTES: usize = 1024 * 1024;
 
 /// How a child fails its protocol.
 enum Broken {
@@ -335,7 +337,7 @@ async fn take_reports(
 }
 
 /// How the child ended, with what it wrote about that.
-async fn last_words(mut child: Child, memory_max: u64) -> CageError {
+async fn last_words(child: &mut Child, memory_max: u64) -> CageError {
     let mut words = Vec::new();
     if let Some(stderr) = child.stderr.take() {
         let _ = stderr.take(LAST_WORDS_BYTES_MAX).read_to_end(&mut words).await;
