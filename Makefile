@@ -73,7 +73,7 @@ fuzz: ## Fuzz what parses strangers' bytes, each target for FUZZ_SECONDS (60)
 	@sh .ci/fuzz.sh $${FUZZ_SECONDS:-60}
 
 deny: ## Hold every dependency to deny.toml: licences, sources, bans, and advisories where they can be fetched
-	@sh .ci/deny.sh $(TOOLS)
+	@sh .ci/deny.sh $(TOOLS) $(ADVISORIES)
 
 check: ## Check format and lints
 	$(CARGO) fmt --check
