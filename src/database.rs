@@ -17,10 +17,10 @@ mod syncs;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::Attempt;
+use parking_lot::Mutex;
 use place::{FileSystem, Place};
 use syncs::Syncs;
 
@@ -148,7 +148,7 @@ impl Database {
     /// [`DatabaseError::StorageFull`] stays until the database is dropped and opened again.
     pub fn sync(&self) -> Result<(), DatabaseError> {
         // One after the other, so that what is noted beside never runs ahead of what is inside.
-        let mut syncs = self.syncs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut syncs = self.syncs.lock();
         syncs.note_inside().map_err(|source| self.place.engine_error("writing to", source))?;
         self.engine.flush().map_err(|source| self.place.engine_error("flushing", source))?;
         self.file.sync_data().map_err(|source| self.place.io_error("syncing", source))?;

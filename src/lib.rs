@@ -14,21 +14,24 @@ pub mod telemetry;
 // Floor 2: the rooms that hold things.
 pub mod encoder;
 pub mod queue;
+pub mod register;
 pub mod running;
 pub mod spool;
-pub mod vault;
 pub mod writer;
 
 // Floor 3: pixels.
 pub mod pipeline;
 
-// Floor 4: what is done.
+// Floor 4: pixels in a process of their own.
+pub mod sandbox;
+
+// Floor 5: what is done.
 pub mod callback;
 pub mod routes;
 pub mod worker;
 
-// Floor 5: the settings of all rooms.
+// Floor 6: the settings of all rooms.
 pub mod config;
 
-// Floor 6: putting it together.
+// Floor 7: putting it together.
 pub mod app;

@@ -9,9 +9,9 @@ use clap::{Args, Parser, Subcommand};
 use pixerve::app::{self, ServeOptions, TokenOptions};
 use pixerve::config::{Config, ConfigErrors, Warning};
 use pixerve::failpoint;
+use pixerve::sandbox;
 use pixerve::telemetry::{self, TelemetryError};
 use pixerve::version::VERSION_LINE;
-use pixerve::worker::sandbox;
 
 /// A self-hosted image-ingestion server: upload, convert, store, tell.
 #[derive(Parser)]

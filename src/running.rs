@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{JobId, StoredFile};
@@ -64,8 +65,8 @@ impl Running {
         self.workers.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Vec<Arc<RunningJob>>>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Vec<Arc<RunningJob>>>> {
+        self.jobs.lock()
     }
 }
 
@@ -99,13 +100,13 @@ impl RunningJob {
     /// Tells how far the job is: everything stored of it so far.
     pub fn set_stored(&self, files: Vec<StoredFile>, files_done: usize) {
         self.files_done.store(files_done.min(self.files_total), Ordering::Relaxed);
-        *self.stored.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        *self.stored.lock() = files;
     }
 
     /// Everything stored of it so far.
     #[must_use]
     pub fn stored(&self) -> Vec<StoredFile> {
-        self.stored.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.stored.lock().clone()
     }
 }
 

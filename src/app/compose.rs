@@ -27,12 +27,12 @@ use crate::job::SpecLimits;
 use crate::pipeline::Engine;
 use crate::queue::sled::SledQueue;
 use crate::queue::{Blame, JobQueue, QueueError};
+use crate::register::{self, Register, RegisterError, Sealer, SealingKeysError};
 use crate::routes::{AppParts, AppState, Rates, Readiness, files, router};
 use crate::running::Running;
+use crate::sandbox::{Sandbox, SandboxMode, SandboxSettings};
 use crate::spool::{Spool, SpoolError};
-use crate::vault::{self, Sealer, SealingKeysError, Vault, VaultError};
 use crate::version::VERSION;
-use crate::worker::sandbox::{Sandbox, SandboxMode, SandboxSettings};
 use crate::worker::{
     MemoryBudget, Pool, ReconcileError, Renderer, Rescuer, Scope, StartedPool, Stores, WorkerContext,
     forget_what_had_ended, reconcile,
@@ -48,7 +48,7 @@ pub enum StartError {
     #[error(transparent)]
     Keys(#[from] KeyRingError),
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Register(#[from] RegisterError),
     #[error(transparent)]
     SealingKeys(#[from] SealingKeysError),
     #[error(transparent)]
@@ -99,7 +99,7 @@ impl App {
         make_dir(&config.storage.data_dir)?;
         make_dir(&config.storage.serve_dir)?;
         warn_of_small_disk(&config);
-        let Held { queue, is_older, vault, sealer, spool } = hold(&config, &clock).await?;
+        let Held { queue, is_older, register, sealer, spool } = hold(&config, &clock).await?;
         reached(Step::StartRecovered);
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(&config)?;
@@ -120,7 +120,12 @@ impl App {
             spool: spool.clone(),
             running: running.clone(),
             renderer,
-            stores: Stores::new(Arc::new(direct), Arc::clone(&vault), retry_settings(&config), store_timeouts(&config)),
+            stores: Stores::new(
+                Arc::new(direct),
+                Arc::clone(&register),
+                retry_settings(&config),
+                store_timeouts(&config),
+            ),
             memory_limit,
             memory: MemoryBudget::new(budget),
             clock: Arc::clone(&clock),
@@ -130,7 +135,7 @@ impl App {
             queue: Arc::clone(&queue),
             spool,
             running,
-            vault,
+            register,
             sealer: Arc::clone(&sealer),
             auth: Authenticator::new(keys, auth_settings(&config)),
             clock: Arc::clone(&clock),
@@ -204,7 +209,7 @@ impl App {
             Ok(Err(error)) => error!(%error, "the queue did not close cleanly"),
             Err(_) => error!("the queue did not close in time"),
         }
-        if let Err(error) = self.state.vault.close().await {
+        if let Err(error) = self.state.register.close().await {
             error!(%error, "the register did not close cleanly");
         }
     }
@@ -244,12 +249,12 @@ struct Held {
     queue: Arc<dyn JobQueue>,
     /// Something that the queue knew is lost.
     is_older: bool,
-    vault: Arc<Vault>,
+    register: Arc<Register>,
     sealer: Arc<Sealer>,
     spool: Spool,
 }
 
-/// Opens queue, vault and spool, which wait for the disk.
+/// Opens queue, register and spool, which wait for the disk.
 async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> {
     let (data_dir, settings, clock) = (config.storage.data_dir.clone(), queue_settings(config), Arc::clone(clock));
     let blame = if config.worker.sandbox == SandboxMode::Off { Blame::InFlight } else { Blame::Nobody };
@@ -264,7 +269,8 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
             );
         }
         let sealer = Arc::new(Sealer::open(&data_dir.join(SEALING_KEYS))?);
-        let vault::Opened { vault, set_aside, unreadable } = Vault::open(&data_dir, Arc::clone(&sealer), clock)?;
+        let register::Opened { register, set_aside, unreadable } =
+            Register::open(&data_dir, Arc::clone(&sealer), clock)?;
         for access_key in unreadable {
             error!(
                 access_key,
@@ -279,7 +285,7 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
         }
         let spool = Spool::open(&data_dir)?;
         let is_older = !queue.set_aside().is_empty();
-        Ok(Held { queue: Arc::new(queue), is_older, vault: Arc::new(vault), sealer, spool })
+        Ok(Held { queue: Arc::new(queue), is_older, register: Arc::new(register), sealer, spool })
     })
     .await?
 }

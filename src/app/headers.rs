@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::callback::OpenHeaders;
 use crate::job::{CallbackHeader, JobId, SealedText};
-use crate::vault::Sealer;
+use crate::register::Sealer;
 
-/// The vault's sealer, as the callback room sees it.
+/// The register's sealer, as the callback room sees it.
 pub(super) struct SealedHeaders(pub(super) Arc<Sealer>);
 
 impl OpenHeaders for SealedHeaders {

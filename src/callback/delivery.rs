@@ -26,7 +26,7 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 /// The longest `Retry-After` that is honoured in full.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
-/// Opens what the vault sealed.
+/// Opens what the register sealed.
 pub trait OpenHeaders: Send + Sync + 'static {
     /// The callback headers of the job `id`, or why they can't be opened, in words that hold no secret.
     fn open(&self, id: &JobId, sealed: &SealedText) -> Result<Vec<CallbackHeader>, String>;

@@ -15,8 +15,8 @@ use super::kind::{
 };
 use super::reader::Reader;
 use crate::encoder::AvifEngine;
+use crate::sandbox::SandboxMode;
 use crate::telemetry::{self, Format, Rotation};
-use crate::worker::sandbox::SandboxMode;
 
 /// The most jobs at once.
 const WORKERS_MAX: usize = 10;

@@ -72,7 +72,7 @@ pub struct CallbackTarget {
     pub sealed_headers: Option<SealedText>,
 }
 
-/// Text sealed by the vault: base64 of nonce, ciphertext and tag. Harmless to show, useless without the key.
+/// Text sealed by the register: base64 of nonce, ciphertext and tag. Harmless to show, useless without the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SealedText(pub String);

@@ -7,8 +7,9 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rayon::{Scope, ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::credits::credits;
@@ -163,7 +164,7 @@ impl Engine {
                 job.fail(error);
             }
         });
-        job.failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        job.failure.into_inner().map_or(Ok(()), Err)
     }
 }
 
@@ -256,11 +257,11 @@ impl Rendering<'_> {
 
     /// Notes why the job stops. The first reason counts: later ones follow from it.
     fn fail(&self, error: PipelineError) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failure.lock().get_or_insert(error);
     }
 
     fn check_stopped(&self) -> Result<(), PipelineError> {
-        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let failed = self.failure.lock().is_some();
         if failed || (self.cancelled)() { Err(PipelineError::Cancelled) } else { Ok(()) }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::machine::{Machine, Start};
 use super::signal::{Down, Signal};
@@ -50,7 +51,7 @@ impl MemoryQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Machine<MemoryStore>>> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+        self.machine.lock()
     }
 }
 
@@ -173,7 +174,7 @@ pub(super) struct MemoryStore(Mutex<BTreeMap<Table, Entries>>);
 
 impl MemoryStore {
     fn with<T>(&self, table: Table, look: impl FnOnce(&mut Entries) -> T) -> T {
-        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = self.0.lock();
         look(tables.entry(table).or_default())
     }
 }
@@ -199,7 +200,7 @@ impl Store for MemoryStore {
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = self.0.lock();
         for change in batch.changes() {
             let entries = tables.entry(change.table).or_default();
             match &change.value {

@@ -1,13 +1,14 @@
 //! A request's body as it comes in: counted, paced, and read to its end even when the answer is no.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 /// How much, and how slowly.
@@ -102,8 +103,8 @@ impl Intake {
         let _ = timeout(DRAIN_TIME_MAX, async { while let Some(Ok(_)) = rest.next().await {} }).await;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
     }
 }
 

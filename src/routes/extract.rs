@@ -63,7 +63,7 @@ pub(super) fn bearer_of(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 
 /// Checks a token against the keys and the registered users.
 pub(super) fn verify(state: &AppState, token: &str) -> Result<Verified, Refusal> {
-    state.auth.verify(token, &*state.vault, state.clock.now()).map_err(Refusal::from)
+    state.auth.verify(token, &*state.register, state.clock.now()).map_err(Refusal::from)
 }
 
 /// A job as a request names it: the newest with a `hash`, or the one with a `job_id`.

@@ -11,8 +11,8 @@ use crate::auth::AuthError;
 use crate::job::{ClaimErrors, State};
 use crate::pipeline::InspectError;
 use crate::queue::{Job, QueueError};
+use crate::register::RegisterError;
 use crate::spool::SpoolError;
-use crate::vault::VaultError;
 use crate::writer::WriteError;
 
 /// Everything a request can be refused for.
@@ -76,7 +76,7 @@ pub enum Refusal {
     /// The spool failed.
     Spool(SpoolError),
     /// The register failed.
-    Vault(VaultError),
+    Register(RegisterError),
     /// A bug.
     Internal(String),
 }
@@ -179,7 +179,7 @@ impl Refusal {
             Self::Spool(error) if error.is_full() => disk_full("no space left for the upload; nothing was kept"),
             // What exactly failed on which file is for the log, not for a stranger.
             Self::Spool(_) => internal("the upload could not be written to disk; nothing was kept"),
-            Self::Vault(error) => vault(error),
+            Self::Register(error) => register(error),
             Self::Internal(_) => internal("this is a bug in Pixerve; its log has more under this request's id"),
         }
     }
@@ -205,7 +205,7 @@ impl Refusal {
             Self::Spool(error) => Some(error.to_string()),
             Self::File(error) | Self::BadImage(InspectError::Io(error)) => Some(error.to_string()),
             Self::Queue(error @ (QueueError::Unavailable { .. } | QueueError::StorageFull)) => Some(chain(error)),
-            Self::Vault(error) => Some(chain(error)),
+            Self::Register(error) => Some(chain(error)),
             Self::Internal(detail) => Some(detail.clone()),
             _ => None,
         }
@@ -252,19 +252,19 @@ fn queue(error: &QueueError) -> Answer {
     }
 }
 
-fn vault(error: &VaultError) -> Answer {
+fn register(error: &RegisterError) -> Answer {
     match error {
-        VaultError::NameTaken { .. } => {
+        RegisterError::NameTaken { .. } => {
             Answer::new(StatusCode::CONFLICT, "name_taken", "The name is taken", error.to_string())
         }
-        VaultError::BadName | VaultError::UnknownUser => Answer::new(
+        RegisterError::BadName | RegisterError::UnknownUser => Answer::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_fields",
             "Some fields are invalid",
             error.to_string(),
         ),
         error if error.is_full() => disk_full("no space left for the register; nothing was kept"),
-        VaultError::Database(_) | VaultError::Engine(_) | VaultError::Closed => {
+        RegisterError::Database(_) | RegisterError::Engine(_) | RegisterError::Closed => {
             let detail = "the register can't be used right now; try again in a moment";
             Answer::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available right now", detail)
                 .retry_after(RETRY_SOON_SECS)
@@ -349,9 +349,9 @@ impl From<SpoolError> for Refusal {
     }
 }
 
-impl From<VaultError> for Refusal {
-    fn from(error: VaultError) -> Self {
-        Self::Vault(error)
+impl From<RegisterError> for Refusal {
+    fn from(error: RegisterError) -> Self {
+        Self::Register(error)
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::info;
 use super::extract::{Admin, Parameters};
 use super::{AppState, Refusal};
 use crate::job::ClaimErrors;
-use crate::vault::{CredentialKind, NewStorage, Summary};
+use crate::register::{CredentialKind, NewStorage, Summary};
 use crate::writer::StorageSettings;
 
 /// Bytes of a registration: a service account's JSON is about 3 KiB.
@@ -47,7 +47,7 @@ pub(super) async fn register(
 
 /// `GET /register`: everything registered, without secrets.
 pub(super) async fn list(State(state): State<AppState>, _: Admin) -> Result<Json<Value>, Refusal> {
-    let registrations: Vec<_> = state.vault.list().into_iter().map(show).collect();
+    let registrations: Vec<_> = state.register.list().into_iter().map(show).collect();
     Ok(Json(json!({ "count": registrations.len(), "registrations": registrations })))
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn deregister(
         .access_key
         .filter(|key| !key.is_empty())
         .ok_or_else(|| Refusal::BadRequest("the parameter `access_key` is missing".into()))?;
-    if state.vault.deregister(&access_key).await? {
+    if state.register.deregister(&access_key).await? {
         info!(access_key, "deregistered");
         Ok(StatusCode::NO_CONTENT)
     } else {
@@ -92,7 +92,7 @@ async fn register_user(state: &AppState, body: &Value) -> Result<Value, Refusal>
         errors.push("/user", "must be the user's name; for a store, `type` must be s3 or gcs");
     }
     errors.or(())?;
-    let user = state.vault.register_user(name).await?;
+    let user = state.register.register_user(name).await?;
     info!(access_key = user.access_key, user = name, "registered a user");
     Ok(json!({ "access_key": user.access_key, "secret": user.secret.expose_secret(), "algorithm": "HS256" }))
 }
@@ -120,7 +120,7 @@ async fn register_store(state: &AppState, body: &Value, verify: bool) -> Result<
         settings: settings.expose_for_sealing(),
         summary: settings.summary(),
     };
-    let access_key = state.vault.register_storage(store).await?;
+    let access_key = state.register.register_storage(store).await?;
     info!(access_key, kind = kind.as_str(), "registered a store");
     Ok(json!({ "access_key": access_key }))
 }

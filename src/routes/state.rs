@@ -12,9 +12,9 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::job::SpecLimits;
 use crate::pipeline::{MemoryLimit, PixelLimits};
 use crate::queue::JobQueue;
+use crate::register::{Register, Sealer};
 use crate::running::Running;
 use crate::spool::Spool;
-use crate::vault::{Sealer, Vault};
 use crate::writer::StoreTimeouts;
 
 /// Limits of the HTTP side.
@@ -69,7 +69,7 @@ pub struct AppParts {
     pub queue: Arc<dyn JobQueue>,
     pub spool: Spool,
     pub running: Running,
-    pub vault: Arc<Vault>,
+    pub register: Arc<Register>,
     pub sealer: Arc<Sealer>,
     pub auth: Authenticator,
     pub clock: SharedClock,

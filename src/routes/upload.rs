@@ -21,8 +21,8 @@ use crate::failpoint::{Step, reached};
 use crate::job::{CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Original, Owner, ParsedJob, Stem};
 use crate::pipeline::{InspectError, check_outputs, inspect};
 use crate::queue::{Enqueued, QueueError};
+use crate::register::RegisterError;
 use crate::spool::{Received, Upload};
-use crate::vault::VaultError;
 
 /// What an accepted upload is answered with.
 #[derive(Serialize)]
@@ -101,7 +101,7 @@ impl Ticket {
         let job = ParsedJob::from_claim(claims.get("job"), state.spec_limits)?;
         let mut errors = ClaimErrors::default();
         for key in &job.spec.storage {
-            if !state.vault.may_use(&key.access_key, key.backend, owner.user.as_deref()) {
+            if !state.register.may_use(&key.access_key, key.backend, owner.user.as_deref()) {
                 let backend = key.backend.as_str();
                 errors.push(
                     format!("/job/storageKeys/{backend}"),
@@ -124,7 +124,7 @@ impl Ticket {
         let sealed_headers = if callback_headers.is_empty() {
             None
         } else {
-            Some(state.sealer.seal_headers(&id, &callback_headers).map_err(VaultError::from)?)
+            Some(state.sealer.seal_headers(&id, &callback_headers).map_err(RegisterError::from)?)
         };
         Ok(JobRecord {
             id,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::{Attempt, SpoolError, blocking};
+use super::{IoContext, SpoolError, blocking};
 use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, Stored};
 
@@ -53,9 +53,9 @@ impl Journal {
             .create(true)
             .truncate(false)
             .open(&path)
-            .attempt("open", &path)?;
+            .context("open", &path)?;
         let mut text = Vec::new();
-        file.read_to_end(&mut text).attempt("read", &path)?;
+        file.read_to_end(&mut text).context("read", &path)?;
         let mut earlier = Vec::new();
         let mut whole = 0;
         for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
@@ -63,8 +63,8 @@ impl Journal {
             earlier.push(stored);
             whole += line.len();
         }
-        file.set_len(whole as u64).attempt("mend", &path)?;
-        file.seek(SeekFrom::End(0)).attempt("mend", &path)?;
+        file.set_len(whole as u64).context("mend", &path)?;
+        file.seek(SeekFrom::End(0)).context("mend", &path)?;
         Ok(Self { earlier, file: Arc::new(Mutex::new(OpenJournal { file, path })) })
     }
 
@@ -79,9 +79,9 @@ impl Journal {
         let mut open = self.file.clone().lock_owned().await;
         let line = serde_json::to_string(line).expect("INVARIANT: a StoredLine is strings and numbers") + "\n";
         blocking(move || {
-            open.file.write_all(line.as_bytes()).attempt("write", &open.path)?;
+            open.file.write_all(line.as_bytes()).context("write", &open.path)?;
             reached(Step::JournalWritten);
-            open.file.sync_data().attempt("fsync", &open.path)
+            open.file.sync_data().context("fsync", &open.path)
         })
         .await
     }

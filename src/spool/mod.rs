@@ -67,12 +67,12 @@ impl SpoolError {
 }
 
 /// Names the step and the file when an I/O call fails.
-trait Attempt<T> {
-    fn attempt(self, what: &'static str, path: &Path) -> Result<T, SpoolError>;
+trait IoContext<T> {
+    fn context(self, what: &'static str, path: &Path) -> Result<T, SpoolError>;
 }
 
-impl<T> Attempt<T> for io::Result<T> {
-    fn attempt(self, what: &'static str, path: &Path) -> Result<T, SpoolError> {
+impl<T> IoContext<T> for io::Result<T> {
+    fn context(self, what: &'static str, path: &Path) -> Result<T, SpoolError> {
         self.map_err(|source| SpoolError::new(what, path, source))
     }
 }
@@ -104,10 +104,10 @@ impl Spool {
         let root = data_dir.join("spool");
         let spool = Self { incoming: root.join("incoming"), jobs: root.join("jobs") };
         if spool.incoming.exists() {
-            fs::remove_dir_all(&spool.incoming).attempt("sweep", &spool.incoming)?;
+            fs::remove_dir_all(&spool.incoming).context("sweep", &spool.incoming)?;
         }
         for dir in [&spool.incoming, &spool.jobs] {
-            fs::create_dir_all(dir).attempt("make", dir)?;
+            fs::create_dir_all(dir).context("make", dir)?;
         }
         for dir in [data_dir, &root, &spool.jobs] {
             sync_dir(dir)?;
@@ -130,13 +130,13 @@ impl Spool {
     /// The uploaded bytes of an accepted job, to be read from their start.
     pub async fn open_original(&self, id: JobId) -> Result<File, SpoolError> {
         let path = self.original(id);
-        blocking(move || File::open(&path).attempt("open", &path)).await
+        blocking(move || File::open(&path).context("open", &path)).await
     }
 
     /// Whether it holds anything of this job.
     pub async fn holds(&self, id: JobId) -> Result<bool, SpoolError> {
         let dir = self.job_dir(id);
-        blocking(move || dir.try_exists().attempt("look for", &dir)).await
+        blocking(move || dir.try_exists().context("look for", &dir)).await
     }
 
     /// What this job has written so far, ready to take more.
@@ -169,7 +169,7 @@ fn bury(dir: &Path, grave: &Path) -> Result<(), SpoolError> {
     match fs::rename(dir, grave) {
         Ok(()) => {
             reached(Step::SpoolBuried);
-            delete(grave).attempt("delete", grave)
+            delete(grave).context("delete", grave)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(SpoolError::new("remove", dir, error)),
@@ -189,8 +189,8 @@ fn delete(dir: &Path) -> io::Result<()> {
 
 fn read_entries(jobs: &Path) -> Result<Vec<Entry>, SpoolError> {
     let mut dirs = Vec::new();
-    for entry in fs::read_dir(jobs).attempt("list", jobs)? {
-        dirs.push(entry.attempt("list", jobs)?.path());
+    for entry in fs::read_dir(jobs).context("list", jobs)? {
+        dirs.push(entry.context("list", jobs)?.path());
     }
     // Ids are UUIDs of version 7: by name is by time.
     dirs.sort();
@@ -215,7 +215,7 @@ fn read_entry(path: PathBuf) -> Entry {
 }
 
 fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).attempt("fsync", dir)
+    File::open(dir).and_then(|dir| dir.sync_all()).context("fsync", dir)
 }
 
 /// Runs `work` on a thread that may wait for the disk.

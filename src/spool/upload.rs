@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{Attempt, MANIFEST, ORIGINAL, SpoolError, blocking, delete, sync_dir};
+use super::{IoContext, MANIFEST, ORIGINAL, SpoolError, blocking, delete, sync_dir};
 use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, ContentHasher, JobRecord};
 
@@ -25,10 +25,10 @@ pub struct Upload {
 
 impl Upload {
     pub(super) fn begin(dir: PathBuf, target: PathBuf, jobs: PathBuf) -> Result<Self, SpoolError> {
-        fs::create_dir(&dir).attempt("make", &dir)?;
+        fs::create_dir(&dir).context("make", &dir)?;
         let dir = Incoming { dir, target, jobs, accepted: false };
         let path = dir.original();
-        let file = File::create_new(&path).attempt("create", &path)?;
+        let file = File::create_new(&path).context("create", &path)?;
         reached(Step::UploadBegun);
         let open = OpenFile { file, path, hasher: ContentHasher::default(), bytes: 0 };
         Ok(Self { dir, open: Some(open), gathered: Vec::new(), gathered_bytes: 0 })
@@ -78,7 +78,7 @@ struct OpenFile {
 impl OpenFile {
     fn take(&mut self, chunk: &[u8]) -> Result<(), SpoolError> {
         self.hasher.update(chunk);
-        self.file.write_all(chunk).attempt("write", &self.path)?;
+        self.file.write_all(chunk).context("write", &self.path)?;
         self.bytes += chunk.len() as u64;
         Ok(())
     }
@@ -112,13 +112,13 @@ impl Received {
     fn publish(mut self, manifest: &[u8]) -> Result<(), SpoolError> {
         let original = self.dir.original();
         reached(Step::UploadBeforeOriginalFsync);
-        self.file.sync_all().attempt("fsync", &original)?;
+        self.file.sync_all().context("fsync", &original)?;
         reached(Step::UploadAfterOriginalFsync);
         write_synced(&self.dir.dir.join(MANIFEST), manifest)?;
         reached(Step::UploadAfterManifestFsync);
         sync_dir(&self.dir.dir)?;
         reached(Step::UploadBeforeRename);
-        fs::rename(&self.dir.dir, &self.dir.target).attempt("accept", &self.dir.target)?;
+        fs::rename(&self.dir.dir, &self.dir.target).context("accept", &self.dir.target)?;
         reached(Step::UploadAfterRename);
         // From here on it is visible: if the last fsync fails it must go again, since the client is told no.
         match sync_dir(&self.dir.jobs) {
@@ -133,9 +133,9 @@ impl Received {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), SpoolError> {
-    let mut file = File::create_new(path).attempt("create", path)?;
-    file.write_all(bytes).attempt("write", path)?;
-    file.sync_all().attempt("fsync", path)
+    let mut file = File::create_new(path).context("create", path)?;
+    file.write_all(bytes).context("write", path)?;
+    file.sync_all().context("fsync", path)
 }
 
 /// A directory that goes away unless it was accepted.

@@ -1,8 +1,9 @@
 //! Log lines in memory, for tests that ask what was logged and, above all, what was not.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tracing::{Dispatch, Level};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -41,7 +42,7 @@ impl Capture {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+        self.written.lock()
     }
 }
 

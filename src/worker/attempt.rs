@@ -15,13 +15,13 @@ use tracing::{Instrument, info, warn};
 use super::budget::MemoryShare;
 use super::keeper::{Failure, Keeper};
 use super::renderer::{Order, Rendering};
-use super::sandbox::CageError;
 use super::{WorkerContext, retry};
 use crate::failpoint::{Step, reached};
 use crate::job::{JobError, JobRecord, State, StoredFile, VariantSpec};
 use crate::pipeline::{Admission, InspectError, PipelineError, inspect};
 use crate::queue::{Claim, Lease, LeaseState, Retry, Settled};
 use crate::running::RunningJob;
+use crate::sandbox::CageError;
 use crate::spool::SpoolError;
 use crate::telemetry::attempt_span;
 

@@ -8,13 +8,13 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::WorkerContext;
-use super::sandbox::CageError;
 use super::shelf::Shelf;
 use super::stores::Store;
 use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, JobRecord, StoredFile, VariantSpec, variant_name};
 use crate::pipeline::{PipelineError, Rendered};
 use crate::running::RunningJob;
+use crate::sandbox::CageError;
 use crate::spool::{Journal, SpoolError, StoredLine};
 use crate::writer::{Body, Object, WriteError};
 

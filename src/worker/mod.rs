@@ -8,7 +8,6 @@ mod reconcile;
 mod renderer;
 mod rescuer;
 mod retry;
-pub mod sandbox;
 mod shelf;
 mod stores;
 

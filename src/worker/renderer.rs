@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::budget::MemoryShare;
-use super::sandbox::{CageError, Sandbox, Task};
 use crate::clock::SharedClock;
 use crate::job::VariantSpec;
 use crate::pipeline::{Admission, Engine, PipelineError, Rendered};
+use crate::sandbox::{CageError, Sandbox, Task};
 
 /// Makes variants.
 #[derive(Clone)]

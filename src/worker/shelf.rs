@@ -1,6 +1,6 @@
 //! What is stored of one job so far, in the order in which the job asked for it.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::job::{ContentHash, JobRecord, StoredFile};
 use crate::spool::StoredLine;
@@ -69,8 +69,8 @@ impl Shelf {
         self.files().iter().filter(|file| file.stored.len() >= backends).count()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<StoredLine>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<StoredLine>> {
+        self.lines.lock()
     }
 }
 

@@ -1,34 +1,35 @@
 //! The stores of a job: our own directory, and those that its access keys stand for.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{BackendKind, JobRecord, StorageKey, Stored};
-use crate::vault::Vault;
+use crate::register::Register;
 use crate::writer::{Object, RetrySettings, Retrying, StorageSettings, StoreTimeouts, WriteError, WriterBackend};
 
 /// Finds stores, and keeps their clients: a connection that is open already saves a handshake a file.
 pub struct Stores {
     direct: Arc<dyn WriterBackend>,
-    vault: Arc<Vault>,
+    register: Arc<Register>,
     retry: RetrySettings,
     timeouts: StoreTimeouts,
     clients: Mutex<HashMap<String, Arc<dyn WriterBackend>>>,
 }
 
 impl Stores {
-    /// Our own directory and whatever the vault knows.
+    /// Our own directory and whatever the register knows.
     #[must_use]
     pub fn new(
         direct: Arc<dyn WriterBackend>,
-        vault: Arc<Vault>,
+        register: Arc<Register>,
         retry: RetrySettings,
         timeouts: StoreTimeouts,
     ) -> Self {
-        Self { direct, vault, retry, timeouts, clients: Mutex::default() }
+        Self { direct, register, retry, timeouts, clients: Mutex::default() }
     }
 
     /// Every store that a job's files go to. One whose credentials are gone fails when it is written to, so that the
@@ -53,7 +54,7 @@ impl Stores {
 
     fn client(&self, key: &StorageKey, user: Option<&str>) -> Result<Arc<dyn WriterBackend>, WriteError> {
         // Asked every time: a key that was deregistered must stop working, whatever is cached.
-        if !self.vault.may_use(&key.access_key, key.backend, user) {
+        if !self.register.may_use(&key.access_key, key.backend, user) {
             self.lock().remove(&key.access_key);
             return Err(gone(key.backend, "its access key has been deregistered since the upload"));
         }
@@ -61,7 +62,7 @@ impl Stores {
             return Ok(Arc::clone(client));
         }
         let credential = self
-            .vault
+            .register
             .storage(&key.access_key)
             .ok_or_else(|| gone(key.backend, "its access key has been deregistered since the upload"))?;
         let settings = StorageSettings::from_sealed(&credential.settings)
@@ -71,8 +72,8 @@ impl Stores {
         Ok(client)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<dyn WriterBackend>>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<dyn WriterBackend>>> {
+        self.clients.lock()
     }
 }
 

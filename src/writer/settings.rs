@@ -18,7 +18,7 @@ use crate::job::BackendKind;
 
 /// A store of one kind, with its credentials.
 ///
-/// Its `Serialize` shows the secrets: it is there for the vault to seal, and for nothing else. `Debug` redacts them.
+/// Its `Serialize` shows the secrets: it is there for the register to seal, and for nothing else. `Debug` redacts them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum StorageSettings {
@@ -49,13 +49,13 @@ impl StorageSettings {
         })
     }
 
-    /// Everything, secrets included, as text for the vault to seal.
+    /// Everything, secrets included, as text for the register to seal.
     #[must_use]
     pub fn expose_for_sealing(&self) -> SecretString {
         SecretString::from(serde_json::to_string(self).expect("INVARIANT: these settings are strings and flags"))
     }
 
-    /// What the vault unsealed; `None` if it is not settings of a store.
+    /// What the register unsealed; `None` if it is not settings of a store.
     #[must_use]
     pub fn from_sealed(text: &SecretString) -> Option<Self> {
         serde_json::from_str(text.expose_secret()).ok()

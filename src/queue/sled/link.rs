@@ -1,8 +1,9 @@
 //! From async callers to the writer thread and back; and reads, which don't need it.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -30,7 +31,7 @@ pub(super) struct Shared<S> {
 impl<S> Shared<S> {
     /// Replaces the store, once nobody reads it.
     pub(super) fn swap(&self, store: Option<Arc<S>>) {
-        *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+        *self.store.write() = store;
     }
 }
 
@@ -106,7 +107,7 @@ impl<S: Store> Link<S> {
         let shared = Arc::clone(&self.shared);
         let reading = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let store = shared.store.read().unwrap_or_else(PoisonError::into_inner);
+            let store = shared.store.read();
             store.as_ref().ok_or_else(QueueError::closed).and_then(|store| look(store))
         });
         reading.await.unwrap_or_else(|panic| {

@@ -3,10 +3,10 @@
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use ::sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 use ::sled::{Error, IVec, Tree};
+use parking_lot::Mutex;
 
 use crate::database::{Database, DatabaseError, Opened, SetAside};
 use crate::queue::QueueError;
@@ -35,7 +35,7 @@ impl Directory {
     }
 
     pub(super) fn set_aside(&self) -> Vec<SetAside> {
-        self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.set_aside.lock().clone()
     }
 }
 
@@ -47,7 +47,7 @@ impl Source for Directory {
         if let Some(set_aside) = set_aside {
             tracing::error!(database = %self.path.display(), set_aside = %set_aside.path.display(),
                 why = set_aside.why, "the queue's database was damaged and has been set aside");
-            self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).push(set_aside);
+            self.set_aside.lock().push(set_aside);
         }
         Ok(SledStore::new(database)?)
     }

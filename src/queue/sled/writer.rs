@@ -180,7 +180,7 @@ impl<O: Source> Writer<O> {
             }
             Phase::Down { why, .. } => Err(why.into()),
         };
-        let store = self.shared.store.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let store = self.shared.store.write().take();
         // The machine is gone and readers borrow: this is the last one.
         if let Some(store) = store.and_then(Arc::into_inner) {
             store.close()?;

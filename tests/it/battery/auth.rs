@@ -2,7 +2,7 @@
 //!
 //! Proved elsewhere: which tokens are taken and which are refused, and as what (`crate::auth::{taken, refused}`); the
 //! published examples, second spellings, 64 KiB in 10 ms (`crate::auth::vectors`); keys that are refused at start
-//! (`crate::auth::keys`); what a registered user may and may not (`crate::vault::registered`); single routes without a
+//! (`crate::auth::keys`); what a registered user may and may not (`crate::register::registered`); single routes without a
 //! token (`crate::http`). Here: every route against everybody, over the wire.
 
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! Thousands of jobs under chaos; every byte accounted for.
 //!
 //! Chaos is `battery/soak.rs`. Canaries: `end_to_end/secrets.rs` (stores' secrets, callback headers, tokens, signatures: no
-//! hit in the log at `trace`, the terminal, or any file), `vault/stolen_disk.rs` (what a stolen disk shows),
+//! hit in the log at `trace`, the terminal, or any file), `register/stolen_disk.rs` (what a stolen disk shows),
 //! `callback/hostile.rs` (the log of deliveries), `http/register.rs` (replies). Duplicates in the queue:
 //! `queue/dedupe.rs`. Leases in the queue: `queue/lease.rs`. Here: what clients see of a whole server, and (`lapsed`) what
 //! workers make of a lease that is lost under their hands.

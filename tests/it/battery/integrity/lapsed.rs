@@ -13,9 +13,9 @@ use pixerve::job::{
 use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
 use pixerve::queue::memory::MemoryQueue;
 use pixerve::queue::{Blame, Job, JobQueue, QueueSettings};
+use pixerve::register::{Register, Sealer};
 use pixerve::running::Running;
 use pixerve::spool::Spool;
-use pixerve::vault::{Sealer, Vault};
 use pixerve::worker::{MemoryBudget, Pool, Renderer, Rescuer, Stores, WorkerContext, WorkerSettings};
 use pixerve::writer::{Object, RetrySettings, StoreTimeouts, WriteError, WriterBackend};
 use tempfile::TempDir;
@@ -87,7 +87,7 @@ impl Scene {
         let queue = MemoryQueue::open(settings, Arc::clone(&shared), Blame::Nobody).expect("a queue");
         let spool = Spool::open(dirs.path()).expect("a spool");
         let sealer = Arc::new(Sealer::open(&dirs.path().join("vault.key")).expect("sealing keys"));
-        let vault = Vault::open(dirs.path(), sealer, Arc::clone(&shared)).expect("a vault").vault;
+        let register = Register::open(dirs.path(), sealer, Arc::clone(&shared)).expect("a register").register;
         let (asked, stored) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let store =
             Arc::new(FirstOnly { asked, stored, told: CancellationToken::new(), gate: CancellationToken::new() });
@@ -102,7 +102,7 @@ impl Scene {
             spool,
             running: Running::default(),
             renderer: Renderer::InProcess(Arc::new(engine), Arc::clone(&shared)),
-            stores: Stores::new(direct, Arc::new(vault), RetrySettings::default(), timeouts),
+            stores: Stores::new(direct, Arc::new(register), RetrySettings::default(), timeouts),
             memory_limit: MemoryLimit { bytes_max: 1 << 30, threads: 1, pixels },
             memory: MemoryBudget::new(1 << 30),
             clock: shared,

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pixerve::clock::Timestamp;
 use pixerve::job::{CallbackHeader, JobId, SealedText};
-use pixerve::vault::{Sealer, SealingKeysError, UnsealError};
+use pixerve::register::{Sealer, SealingKeysError, UnsealError};
 
 use super::{CANARY, put};
 

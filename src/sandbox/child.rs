@@ -2,7 +2,9 @@
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::confine;
 use super::protocol::{self, Order, Report};
@@ -46,7 +48,7 @@ fn work() -> io::Result<()> {
             Ok(()) => Report::Done,
             Err(error) => Report::Failed(error),
         };
-        let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut output = output.lock();
         protocol::write(&mut *output, &report)?;
         output.flush()?;
     }
@@ -86,14 +88,14 @@ fn engine_for(order: &Order) -> Result<Engine, PipelineError> {
 }
 
 fn say_decoded(output: &Mutex<impl Write>) -> io::Result<()> {
-    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut output = output.lock();
     protocol::write(&mut *output, &Report::Decoded)?;
     output.flush()
 }
 
 fn hand_over(index: usize, file: &Rendered, output: &Mutex<impl Write>) -> io::Result<()> {
     let Rendered { width, height, bytes } = file;
-    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut output = output.lock();
     protocol::write(
         &mut *output,
         &Report::Variant { index, width: *width, height: *height, bytes: bytes.len() as u64 },

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use pixerve::clock::{Manual, SharedClock, Timestamp};
 use pixerve::job::BackendKind;
-use pixerve::vault::{NewStorage, Opened, Sealer, Vault, VaultError};
+use pixerve::register::{NewStorage, Opened, Register, RegisterError, Sealer};
 use serde_json::json;
 
 /// Marks what must never be seen.
@@ -23,15 +23,15 @@ fn sealer(data: &Path) -> Arc<Sealer> {
     Arc::new(Sealer::open(&data.join("vault.key")).expect("sealing keys"))
 }
 
-fn try_open(data: &Path) -> Result<Opened, VaultError> {
-    Vault::open(data, sealer(data), clock())
+fn try_open(data: &Path) -> Result<Opened, RegisterError> {
+    Register::open(data, sealer(data), clock())
 }
 
-/// The vault, about which nothing need be said.
-fn open(data: &Path) -> Vault {
-    let Opened { vault, set_aside, unreadable } = try_open(data).expect("opened");
+/// The register, about which nothing need be said.
+fn open(data: &Path) -> Register {
+    let Opened { register, set_aside, unreadable } = try_open(data).expect("opened");
     assert_eq!((set_aside, unreadable), (None, Vec::new()));
-    vault
+    register
 }
 
 fn bucket(user: Option<&str>) -> NewStorage {

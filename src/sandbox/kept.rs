@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::BufReader;
 use tokio::process::{Child, ChildStdout};
 
@@ -95,6 +96,6 @@ impl Kept {
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
         // Nothing panics while it is held.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock()
     }
 }

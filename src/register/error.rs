@@ -8,7 +8,7 @@ use crate::database::DatabaseError;
 /// Why users or stores can't be read or changed. The words never contain a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum VaultError {
+pub enum RegisterError {
     /// The name can't be a user's.
     #[error("a user's name must be [A-Za-z0-9._-]{{1,64}}")]
     BadName,
@@ -50,7 +50,7 @@ pub enum VaultError {
     Closed,
 }
 
-impl VaultError {
+impl RegisterError {
     /// Whether the disk is full: it opens itself again once there is space.
     #[must_use]
     pub fn is_full(&self) -> bool {

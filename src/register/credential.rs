@@ -7,7 +7,7 @@ use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::VaultError;
+use super::RegisterError;
 use crate::clock::Timestamp;
 use crate::job::BackendKind;
 
@@ -85,7 +85,7 @@ pub enum CredentialKind {
     Storage(BackendKind),
 }
 
-/// A line of [`super::Vault::list`].
+/// A line of [`super::Register::list`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// The access key, which is no secret.
@@ -129,23 +129,23 @@ pub(super) fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain)
 }
 
-pub(super) fn user_access_key() -> Result<String, VaultError> {
+pub(super) fn user_access_key() -> Result<String, RegisterError> {
     access_key("pxu_")
 }
 
-pub(super) fn storage_access_key() -> Result<String, VaultError> {
+pub(super) fn storage_access_key() -> Result<String, RegisterError> {
     access_key("pxs_")
 }
 
 /// Hex, so that it survives URLs, shells and double clicks.
-fn access_key(prefix: &str) -> Result<String, VaultError> {
+fn access_key(prefix: &str) -> Result<String, RegisterError> {
     let mut random = [0; ACCESS_KEY_BYTES];
-    getrandom::fill(&mut random).map_err(VaultError::Random)?;
+    getrandom::fill(&mut random).map_err(RegisterError::Random)?;
     Ok(format!("{prefix}{}", hex::encode(random)))
 }
 
-pub(super) fn user_secret() -> Result<SecretString, VaultError> {
+pub(super) fn user_secret() -> Result<SecretString, RegisterError> {
     let mut random = Zeroizing::new([0; SECRET_BYTES]);
-    getrandom::fill(random.as_mut_slice()).map_err(VaultError::Random)?;
+    getrandom::fill(random.as_mut_slice()).map_err(RegisterError::Random)?;
     Ok(URL_SAFE_NO_PAD.encode(random.as_slice()).into())
 }

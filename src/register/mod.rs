@@ -11,7 +11,9 @@ mod sealing_keys;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use crate::auth::{UserKey, UserKeys};
 use crate::clock::SharedClock;
@@ -20,7 +22,7 @@ use crate::failpoint::{Step, reached};
 use crate::job::BackendKind;
 
 pub use credential::{CredentialKind, NewStorage, NewUser, StorageCredential, Summary, User, UserRef};
-pub use error::VaultError;
+pub use error::RegisterError;
 pub use open::Opened;
 pub use seal::{SealError, Sealer, UnsealError};
 pub use sealing_keys::SealingKeysError;
@@ -29,7 +31,7 @@ use record::Record;
 
 /// The registered users and stores. Reading is from memory and never waits for the disk; registering and deregistering
 /// is durable once it has answered.
-pub struct Vault {
+pub struct Register {
     inner: Arc<Inner>,
 }
 
@@ -62,12 +64,12 @@ struct Known {
     storage: HashMap<String, Arc<StorageCredential>>,
 }
 
-impl Vault {
+impl Register {
     /// Registers a client with a name and a signing secret of its own. The secret can't be asked for again.
     ///
     /// # Errors
-    /// [`VaultError::BadName`], [`VaultError::NameTaken`] by a user who has not been deregistered, or the disk.
-    pub async fn register_user(&self, name: &str) -> Result<NewUser, VaultError> {
+    /// [`RegisterError::BadName`], [`RegisterError::NameTaken`] by a user who has not been deregistered, or the disk.
+    pub async fn register_user(&self, name: &str) -> Result<NewUser, RegisterError> {
         let name = name.to_owned();
         self.blocking(move |inner| inner.register_user(name)).await
     }
@@ -75,8 +77,8 @@ impl Vault {
     /// Registers a store, and gives the access key that tokens call it by.
     ///
     /// # Errors
-    /// [`VaultError::UnknownUser`] if it is to belong to nobody known, or the disk.
-    pub async fn register_storage(&self, storage: NewStorage) -> Result<String, VaultError> {
+    /// [`RegisterError::UnknownUser`] if it is to belong to nobody known, or the disk.
+    pub async fn register_storage(&self, storage: NewStorage) -> Result<String, RegisterError> {
         self.blocking(move |inner| inner.register_storage(storage)).await
     }
 
@@ -85,7 +87,7 @@ impl Vault {
     ///
     /// # Errors
     /// The disk. Then nothing has changed, as far as anyone can see.
-    pub async fn deregister(&self, access_key: &str) -> Result<bool, VaultError> {
+    pub async fn deregister(&self, access_key: &str) -> Result<bool, RegisterError> {
         let access_key = access_key.to_owned();
         self.blocking(move |inner| inner.deregister(&access_key)).await
     }
@@ -127,12 +129,12 @@ impl Vault {
     ///
     /// # Errors
     /// The disk.
-    pub async fn close(&self) -> Result<(), VaultError> {
+    pub async fn close(&self) -> Result<(), RegisterError> {
         self.blocking(|inner| {
             let disk = std::mem::replace(&mut *inner.disk(), Disk::Closed);
             let Disk::Open(Records { records, database }) = disk else { return Ok(()) };
             drop(records);
-            database.close().map_err(VaultError::Database)
+            database.close().map_err(RegisterError::Database)
         })
         .await
     }
@@ -140,39 +142,39 @@ impl Vault {
     /// Runs what waits for the disk where waiting is harmless.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Inner) -> Result<T, VaultError> + Send + 'static,
-    ) -> Result<T, VaultError> {
+        work: impl FnOnce(&Inner) -> Result<T, RegisterError> + Send + 'static,
+    ) -> Result<T, RegisterError> {
         let inner = Arc::clone(&self.inner);
         match tokio::task::spawn_blocking(move || work(&inner)).await {
             Ok(result) => result,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(VaultError::Closed),
+            Err(_) => Err(RegisterError::Closed),
         }
     }
 }
 
 /// By hand, since sled shows the content of its trees.
-impl fmt::Debug for Vault {
+impl fmt::Debug for Register {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = self.inner.known();
-        write!(f, "Vault({} users, {} stores [redacted])", known.users.len(), known.storage.len())
+        write!(f, "Register({} users, {} stores [redacted])", known.users.len(), known.storage.len())
     }
 }
 
-impl UserKeys for Vault {
+impl UserKeys for Register {
     fn user_key(&self, kid: &str) -> Option<UserKey> {
         self.user(kid).map(|user| UserKey { name: user.name.clone(), secret: user.secret.clone() })
     }
 }
 
 impl Inner {
-    fn register_user(&self, name: String) -> Result<NewUser, VaultError> {
+    fn register_user(&self, name: String) -> Result<NewUser, RegisterError> {
         if !credential::is_name(&name) {
-            return Err(VaultError::BadName);
+            return Err(RegisterError::BadName);
         }
         let mut disk = self.disk();
         if self.known().users.values().any(|user| user.name == name) {
-            return Err(VaultError::NameTaken { name });
+            return Err(RegisterError::NameTaken { name });
         }
         let access_key = credential::user_access_key()?;
         let secret = credential::user_secret()?;
@@ -183,7 +185,7 @@ impl Inner {
         Ok(NewUser { access_key, secret })
     }
 
-    fn register_storage(&self, new: NewStorage) -> Result<String, VaultError> {
+    fn register_storage(&self, new: NewStorage) -> Result<String, RegisterError> {
         let mut disk = self.disk();
         let user = new.user.map(|user| self.resolve(&user)).transpose()?;
         let access_key = credential::storage_access_key()?;
@@ -200,39 +202,39 @@ impl Inner {
     }
 
     /// The user of this name or access key.
-    fn resolve(&self, name_or_key: &str) -> Result<UserRef, VaultError> {
+    fn resolve(&self, name_or_key: &str) -> Result<UserRef, RegisterError> {
         let known = self.known();
         let found = known.users.get(name_or_key).or_else(|| known.users.values().find(|u| u.name == name_or_key));
         match found {
             Some(user) => Ok(UserRef { access_key: user.access_key.clone(), name: user.name.clone() }),
-            None => Err(VaultError::UnknownUser),
+            None => Err(RegisterError::UnknownUser),
         }
     }
 
-    fn deregister(&self, access_key: &str) -> Result<bool, VaultError> {
+    fn deregister(&self, access_key: &str) -> Result<bool, RegisterError> {
         let mut disk = self.disk();
         let was_there = self.change(&mut disk, |disk| {
-            let on_disk = disk.records.remove(access_key).map_err(VaultError::Engine)?.is_some();
+            let on_disk = disk.records.remove(access_key).map_err(RegisterError::Engine)?.is_some();
             let there = on_disk || self.known().has(access_key);
             if there {
-                disk.database.sync().map_err(VaultError::Database)?;
+                disk.database.sync().map_err(RegisterError::Database)?;
             }
             Ok(there)
         })?;
         // Only then from memory: where the disk fails, a second try must find something to forget.
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         known.users.remove(access_key);
         known.storage.remove(access_key);
         Ok(was_there)
     }
 
     /// Seals `record` and makes it durable, or leaves no trace of it.
-    fn write(&self, disk: &mut Disk, access_key: &str, record: &Record) -> Result<(), VaultError> {
+    fn write(&self, disk: &mut Disk, access_key: &str, record: &Record) -> Result<(), RegisterError> {
         let sealed = record.seal(&self.sealer, access_key)?;
         self.change(disk, |disk| {
-            let written = disk.records.insert(access_key, sealed.0.as_bytes()).map_err(VaultError::Engine);
+            let written = disk.records.insert(access_key, sealed.0.as_bytes()).map_err(RegisterError::Engine);
             reached(Step::RegisterWritten);
-            let durable = written.and_then(|_| disk.database.sync().map_err(VaultError::Database));
+            let durable = written.and_then(|_| disk.database.sync().map_err(RegisterError::Database));
             reached(Step::RegisterDurable);
             if durable.is_err() {
                 // Nobody will learn this access key; if even removing it fails, it is a record that nobody can use.
@@ -246,10 +248,10 @@ impl Inner {
     fn change<T>(
         &self,
         disk: &mut Disk,
-        change: impl FnOnce(&Records) -> Result<T, VaultError>,
-    ) -> Result<T, VaultError> {
+        change: impl FnOnce(&Records) -> Result<T, RegisterError>,
+    ) -> Result<T, RegisterError> {
         let changed = match disk {
-            Disk::Closed => return Err(VaultError::Closed),
+            Disk::Closed => return Err(RegisterError::Closed),
             Disk::Open(records) => change(records),
             Disk::Failed => {
                 let records = self.reopen()?;
@@ -266,16 +268,16 @@ impl Inner {
     }
 
     fn insert(&self, access_key: String, record: Record) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(access_key, record);
+        self.known.write().insert(access_key, record);
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {
         // Maps are never left half changed, so a panic elsewhere is no reason to stop.
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
+        self.known.read()
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+        self.disk.lock()
     }
 }
 

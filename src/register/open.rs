@@ -1,11 +1,13 @@
 //! From the disk to memory.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
 
 use super::record::Record;
 use super::seal::KeyAge;
-use super::{Disk, Inner, Known, Records, Sealer, Vault, VaultError};
+use super::{Disk, Inner, Known, Records, Register, RegisterError, Sealer};
 use crate::clock::SharedClock;
 use crate::database::{self, Database, DatabaseError, SetAside};
 use crate::job::SealedText;
@@ -14,11 +16,11 @@ use crate::job::SealedText;
 const DATABASE: &str = "credentials.db";
 const RECORDS: &str = "credentials";
 
-/// The vault, and what about it must be said loudly.
+/// The register, and what about it must be said loudly.
 #[derive(Debug)]
 pub struct Opened {
-    /// The vault, ready for use.
-    pub vault: Vault,
+    /// The register, ready for use.
+    pub register: Register,
     /// A database that was damaged and is kept under another name: credentials may have to be registered anew.
     pub set_aside: Option<SetAside>,
     /// Access keys whose records can't be unsealed, though others can: damaged, or sealed with a key that was removed
@@ -26,29 +28,29 @@ pub struct Opened {
     pub unreadable: Vec<String>,
 }
 
-impl Vault {
+impl Register {
     /// Opens the credentials in the data directory `data`, or makes a place for them. What was sealed with an older
     /// key is sealed with the newest, so that the older one can be taken out of the key file.
     ///
     /// Blocks: belongs before the runtime or in `spawn_blocking`.
     ///
     /// # Errors
-    /// [`VaultError::WrongKeys`] if there are credentials but none can be unsealed, or the disk.
-    pub fn open(data: &Path, sealer: Arc<Sealer>, clock: SharedClock) -> Result<Opened, VaultError> {
+    /// [`RegisterError::WrongKeys`] if there are credentials but none can be unsealed, or the disk.
+    pub fn open(data: &Path, sealer: Arc<Sealer>, clock: SharedClock) -> Result<Opened, RegisterError> {
         let path = data.join(DATABASE);
-        let opened = Database::open(&path).map_err(VaultError::Database)?;
-        let records = opened.database.tree(RECORDS).map_err(VaultError::Database)?;
+        let opened = Database::open(&path).map_err(RegisterError::Database)?;
+        let records = opened.database.tree(RECORDS).map_err(RegisterError::Database)?;
         let disk = Records { records, database: opened.database };
         let Loaded { known, aged, unreadable } = load(&disk.records, &sealer)?;
         let readable = known.users.len() + known.storage.len();
         if readable == 0 && !unreadable.is_empty() {
-            return Err(VaultError::WrongKeys { records: unreadable.len(), database: path });
+            return Err(RegisterError::WrongKeys { records: unreadable.len(), database: path });
         }
         if !aged.is_empty() {
             write_all(&disk, &aged)?;
         }
         let inner = Inner { path, disk: Mutex::new(Disk::Open(disk)), known: RwLock::new(known), sealer, clock };
-        Ok(Opened { vault: Vault { inner: Arc::new(inner) }, set_aside: opened.set_aside, unreadable })
+        Ok(Opened { register: Register { inner: Arc::new(inner) }, set_aside: opened.set_aside, unreadable })
     }
 }
 
@@ -59,10 +61,10 @@ struct Loaded {
     unreadable: Vec<String>,
 }
 
-fn load(records: &sled::Tree, sealer: &Sealer) -> Result<Loaded, VaultError> {
+fn load(records: &sled::Tree, sealer: &Sealer) -> Result<Loaded, RegisterError> {
     let mut loaded = Loaded { known: Known::default(), aged: Vec::new(), unreadable: Vec::new() };
     for entry in records {
-        let (key, value) = entry.map_err(VaultError::Engine)?;
+        let (key, value) = entry.map_err(RegisterError::Engine)?;
         let access_key = String::from_utf8_lossy(&key).into_owned();
         let text = SealedText(String::from_utf8_lossy(&value).into_owned());
         let Ok((record, age)) = Record::unseal(sealer, &access_key, &text) else {
@@ -80,23 +82,23 @@ fn load(records: &sled::Tree, sealer: &Sealer) -> Result<Loaded, VaultError> {
 impl Inner {
     /// Opens a database again that has failed. What is in memory is what was answered, so the disk is made to agree: a
     /// registration nobody was told of goes, and one that was damaged meanwhile is written again.
-    pub(super) fn reopen(&self) -> Result<Records, VaultError> {
+    pub(super) fn reopen(&self) -> Result<Records, RegisterError> {
         if !Database::has_room(&self.path) {
-            return Err(VaultError::Database(DatabaseError::StorageFull { path: self.path.clone() }));
+            return Err(RegisterError::Database(DatabaseError::StorageFull { path: self.path.clone() }));
         }
-        let database::Opened { database, set_aside } = Database::open(&self.path).map_err(VaultError::Database)?;
+        let database::Opened { database, set_aside } = Database::open(&self.path).map_err(RegisterError::Database)?;
         if let Some(set_aside) = set_aside {
             tracing::error!(path = %set_aside.path.display(), why = set_aside.why,
                 "the register's database was damaged and has been set aside; everything registered is written anew");
         }
-        let records = database.tree(RECORDS).map_err(VaultError::Database)?;
+        let records = database.tree(RECORDS).map_err(RegisterError::Database)?;
         let disk = Records { records, database };
         let on_disk = load(&disk.records, &self.sealer)?.known;
         let mut missing = Vec::new();
         {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            let known = self.known.read();
             for (access_key, _) in on_disk.records().filter(|(access_key, _)| !known.has(access_key)) {
-                disk.records.remove(access_key).map_err(VaultError::Engine)?;
+                disk.records.remove(access_key).map_err(RegisterError::Engine)?;
             }
             for (access_key, record) in known.records().filter(|(access_key, _)| !on_disk.has(access_key)) {
                 missing.push((access_key.clone(), record.seal(&self.sealer, access_key)?));
@@ -108,9 +110,9 @@ impl Inner {
     }
 }
 
-fn write_all(disk: &Records, sealed: &[(String, SealedText)]) -> Result<(), VaultError> {
+fn write_all(disk: &Records, sealed: &[(String, SealedText)]) -> Result<(), RegisterError> {
     for (access_key, sealed) in sealed {
-        disk.records.insert(access_key, sealed.0.as_bytes()).map_err(VaultError::Engine)?;
+        disk.records.insert(access_key, sealed.0.as_bytes()).map_err(RegisterError::Engine)?;
     }
-    disk.database.sync().map_err(VaultError::Database)
+    disk.database.sync().map_err(RegisterError::Database)
 }

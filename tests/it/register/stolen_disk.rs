@@ -5,7 +5,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use pixerve::database::Database;
-use pixerve::vault::VaultError;
+use pixerve::register::RegisterError;
 use secrecy::ExposeSecret;
 
 use super::{CANARY, bucket, open, put, try_open};
@@ -34,24 +34,24 @@ fn in_every_encoding(secret: &str) -> Vec<String> {
 #[tokio::test]
 async fn no_secret_reaches_the_disk_a_list_or_a_debug_line() {
     let data = tempfile::tempdir().expect("a directory");
-    let vault = open(data.path());
-    let user = vault.register_user(CANARY).await.expect("registered");
-    let store = vault.register_storage(bucket(Some(CANARY))).await.expect("registered");
+    let register = open(data.path());
+    let user = register.register_user(CANARY).await.expect("registered");
+    let store = register.register_storage(bucket(Some(CANARY))).await.expect("registered");
     let secret = user.secret.expose_secret().to_owned();
 
     let shown = [
-        format!("{vault:?} {user:?} {:?}", bucket(None)),
-        format!("{:?} {:?}", vault.user(&user.access_key), vault.storage(&store)),
-        format!("{:?}", vault.list()),
+        format!("{register:?} {user:?} {:?}", bucket(None)),
+        format!("{:?} {:?}", register.user(&user.access_key), register.storage(&store)),
+        format!("{:?}", register.list()),
     ];
     for text in &shown {
         assert!(!text.contains(&secret) && !text.contains(&format!("{CANARY}-s3")), "{text}");
     }
     for access_key in [&user.access_key, &store] {
-        assert!(vault.deregister(access_key).await.expect("no fault"));
+        assert!(register.deregister(access_key).await.expect("no fault"));
     }
-    let kept = vault.register_storage(bucket(None)).await.expect("registered");
-    vault.close().await.expect("closed");
+    let kept = register.register_storage(bucket(None)).await.expect("registered");
+    register.close().await.expect("closed");
     let bytes = all_bytes(data.path());
     assert!(contains(&bytes, &kept), "this looks at the right files");
     for hidden in in_every_encoding(&secret).iter().chain(&in_every_encoding(CANARY)) {
@@ -60,18 +60,18 @@ async fn no_secret_reaches_the_disk_a_list_or_a_debug_line() {
 }
 
 #[tokio::test]
-async fn without_its_sealing_keys_the_vault_stays_shut_instead_of_looking_empty() {
+async fn without_its_sealing_keys_the_register_stays_shut_instead_of_looking_empty() {
     let data = tempfile::tempdir().expect("a directory");
-    let vault = open(data.path());
-    let user = vault.register_user("shop").await.expect("registered");
-    vault.close().await.expect("closed");
-    drop(vault);
+    let register = open(data.path());
+    let user = register.register_user("shop").await.expect("registered");
+    register.close().await.expect("closed");
+    drop(register);
 
     let key = data.path().join("vault.key");
     let backup = data.path().join("vault.key.backup");
     std::fs::rename(&key, &backup).expect("moved");
     let error = try_open(data.path()).expect_err("its keys are gone");
-    assert!(matches!(error, VaultError::WrongKeys { records: 1, .. }), "{error}");
+    assert!(matches!(error, RegisterError::WrongKeys { records: 1, .. }), "{error}");
     std::fs::rename(&backup, &key).expect("restored");
     assert!(open(data.path()).user(&user.access_key).is_some());
 }
@@ -79,13 +79,13 @@ async fn without_its_sealing_keys_the_vault_stays_shut_instead_of_looking_empty(
 #[tokio::test]
 async fn a_record_that_was_changed_or_moved_serves_nobody_and_can_be_deregistered() {
     let data = tempfile::tempdir().expect("a directory");
-    let vault = open(data.path());
+    let register = open(data.path());
     let mut keys = Vec::new();
     for name in ["changed", "moved-here", "whole"] {
-        keys.push(vault.register_user(name).await.expect("registered").access_key);
+        keys.push(register.register_user(name).await.expect("registered").access_key);
     }
-    vault.close().await.expect("closed");
-    drop(vault);
+    register.close().await.expect("closed");
+    drop(register);
     tamper(data.path(), |records| {
         let mut sealed = records.get(&keys[0]).expect("read").expect("there").to_vec();
         sealed[60] = if sealed[60] == b'A' { b'B' } else { b'A' };
@@ -100,23 +100,23 @@ async fn a_record_that_was_changed_or_moved_serves_nobody_and_can_be_deregistere
     let mut bad = keys[..2].to_vec();
     bad.sort();
     assert_eq!(unreadable, bad);
-    assert!(opened.vault.user(&keys[0]).is_none() && opened.vault.user(&keys[1]).is_none());
-    assert_eq!(opened.vault.user(&keys[2]).expect("untouched").name, "whole");
+    assert!(opened.register.user(&keys[0]).is_none() && opened.register.user(&keys[1]).is_none());
+    assert_eq!(opened.register.user(&keys[2]).expect("untouched").name, "whole");
     for key in &keys[..2] {
-        assert!(opened.vault.deregister(key).await.expect("no fault"));
+        assert!(opened.register.deregister(key).await.expect("no fault"));
     }
-    drop(opened.vault);
+    drop(opened.register);
     open(data.path());
 }
 
 #[tokio::test]
 async fn after_a_start_with_a_new_key_the_old_one_can_go() {
     let data = tempfile::tempdir().expect("a directory");
-    let vault = open(data.path());
-    let user = vault.register_user("shop").await.expect("registered");
-    let store = vault.register_storage(bucket(None)).await.expect("registered");
-    vault.close().await.expect("closed");
-    drop(vault);
+    let register = open(data.path());
+    let user = register.register_user("shop").await.expect("registered");
+    let store = register.register_storage(bucket(None)).await.expect("registered");
+    register.close().await.expect("closed");
+    drop(register);
 
     let path = data.path().join("vault.key");
     let old = std::fs::read_to_string(&path).expect("there");
@@ -124,9 +124,9 @@ async fn after_a_start_with_a_new_key_the_old_one_can_go() {
     put(&path, format!("{old}{new}\n"));
     drop(open(data.path()));
     put(&path, &new);
-    let vault = open(data.path());
-    assert_eq!(vault.user(&user.access_key).expect("the user").secret.expose_secret(), user.secret.expose_secret());
-    assert!(vault.storage(&store).is_some());
+    let register = open(data.path());
+    assert_eq!(register.user(&user.access_key).expect("the user").secret.expose_secret(), user.secret.expose_secret());
+    assert!(register.storage(&store).is_some());
 }
 
 /// What somebody does to the records behind our back.
