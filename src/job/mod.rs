@@ -18,7 +18,9 @@ pub use id::JobId;
 pub use name::{Stem, original_name, variant_name};
 pub use owner::Owner;
 pub use pointer::{ClaimErrors, FieldError};
-pub use record::{CallbackTarget, JobError, JobRecord, Original, SealedText, Stored, StoredFile};
+pub use record::{
+    CallbackTarget, JobError, JobRecord, Original, RecordVersion, SealedText, Stored, StoredFile, UnknownRecordVersion,
+};
 pub use source::SourceFormat;
 pub(crate) use spec::Fields;
 pub use spec::{

@@ -9,6 +9,9 @@ use crate::clock::Timestamp;
 /// An accepted job as it was accepted. Written once, never changed; what happens to it is the queue's to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
+    /// The format of what follows. First, so that a reader meets it before anything that it may not understand.
+    #[serde(default)]
+    pub version: RecordVersion,
     /// Its id.
     pub id: JobId,
     /// What clients call `hash`.
@@ -46,6 +49,45 @@ impl JobRecord {
     pub fn original_name(&self) -> String {
         original_name(&self.hash, &self.stem, self.original.format)
     }
+}
+
+/// The format of a [`JobRecord`], as the number 1 to [`RecordVersion::CURRENT`]. What is in memory always has the current
+/// one; a reader refuses a newer one, and takes a record without a number for version 1, which 0.1.0 wrote.
+///
+/// A field that older versions may ignore doesn't need a new number. `tests/it/compatibility.rs` says what does, and what
+/// to do then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct RecordVersion;
+
+impl RecordVersion {
+    /// What is written.
+    pub const CURRENT: u32 = 1;
+}
+
+impl From<RecordVersion> for u32 {
+    fn from(RecordVersion: RecordVersion) -> Self {
+        RecordVersion::CURRENT
+    }
+}
+
+impl TryFrom<u32> for RecordVersion {
+    type Error = UnknownRecordVersion;
+
+    fn try_from(found: u32) -> Result<Self, UnknownRecordVersion> {
+        if (1..=Self::CURRENT).contains(&found) { Ok(Self) } else { Err(UnknownRecordVersion { found }) }
+    }
+}
+
+/// A record in a format that this version of Pixerve can't read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the job record has format version {found}; this Pixerve reads versions 1 to {known}: use the newer Pixerve",
+    known = RecordVersion::CURRENT
+)]
+pub struct UnknownRecordVersion {
+    /// What the record says.
+    pub found: u32,
 }
 
 /// The uploaded bytes, as far as the upload could tell without decoding them.
@@ -119,5 +161,19 @@ impl JobError {
     #[must_use]
     pub fn new(code: &str, detail: impl Into<String>) -> Self {
         Self { code: code.to_owned(), detail: detail.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RecordVersion, UnknownRecordVersion};
+
+    #[test]
+    fn only_known_record_versions_are_read_and_the_current_one_is_written() {
+        assert_eq!(serde_json::from_str::<RecordVersion>("1").expect("it is known"), RecordVersion);
+        assert_eq!(serde_json::to_string(&RecordVersion).expect("it serializes"), RecordVersion::CURRENT.to_string());
+        for found in [0, RecordVersion::CURRENT + 1] {
+            assert_eq!(RecordVersion::try_from(found), Err(UnknownRecordVersion { found }));
+        }
     }
 }

@@ -37,9 +37,9 @@ pub(super) struct StoredDelivery {
 pub(super) enum RecordError {
     #[error("the record is empty")]
     Empty,
-    #[error("the record has version {0}; this Pixerve knows version {VERSION}")]
+    #[error("the record has version {0}; this Pixerve reads version {VERSION}")]
     Version(u8),
-    #[error("the record is not what its version says")]
+    #[error(transparent)]
     Json(#[from] serde_json::Error),
 }
 

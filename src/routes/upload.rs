@@ -18,7 +18,9 @@ use super::extract::{bearer_of, verify};
 use super::{AppState, Refusal, status_url};
 use crate::auth::{AuthError, Verified};
 use crate::failpoint::{Step, reached};
-use crate::job::{CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Original, Owner, ParsedJob, Stem};
+use crate::job::{
+    CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Original, Owner, ParsedJob, RecordVersion, Stem,
+};
 use crate::pipeline::{InspectError, check_outputs, inspect};
 use crate::queue::{Enqueued, QueueError};
 use crate::register::RegisterError;
@@ -127,6 +129,7 @@ impl Ticket {
             Some(state.sealer.seal_headers(&id, &callback_headers).map_err(RegisterError::from)?)
         };
         Ok(JobRecord {
+            version: RecordVersion,
             id,
             hash: HashKey::new(&original.sha256, &self.owner),
             owner: self.owner,

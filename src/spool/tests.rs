@@ -4,13 +4,16 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::job::{ContentHash, HashKey, Original, Owner, ParsedJob, SourceFormat, SpecLimits, Stem, Stored};
+use crate::job::{
+    ContentHash, HashKey, Original, Owner, ParsedJob, RecordVersion, SourceFormat, SpecLimits, Stem, Stored,
+};
 
 fn record(id: JobId, received: &Received) -> JobRecord {
     let owner = Owner { user: None, sub: "me".into() };
     let job = json!({ "directHost": true, "formats": { "jpg": {} } });
     let parsed = ParsedJob::from_claim(Some(&job), SpecLimits::default()).expect("valid");
     JobRecord {
+        version: RecordVersion,
         id,
         hash: HashKey::new(&received.sha256, &owner),
         owner,

@@ -9,7 +9,8 @@ use super::link::Link;
 use super::store::Source;
 use crate::clock::{Manual, Timestamp};
 use crate::job::{
-    ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, SourceFormat, State, Stem, SubDir,
+    ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion, SourceFormat, State,
+    Stem, SubDir,
 };
 use crate::queue::memory::MemoryStore;
 use crate::queue::store::{Batch, Entry, Order, Store, StoreError, Table};
@@ -114,6 +115,7 @@ fn record(n: u8) -> JobRecord {
     let owner = Owner { user: None, sub: "a".to_owned() };
     let sha256 = ContentHash::of(&[n]);
     JobRecord {
+        version: RecordVersion,
         id: JobId::from_bytes([n; 16]),
         hash: HashKey::new(&sha256, &owner),
         owner,

@@ -16,7 +16,7 @@ use pixerve::callback::{CallbackSettings, Courier, OpenHeaders, Outbox, Resolver
 use pixerve::clock::{Manual, Timestamp};
 use pixerve::job::{
     CallbackHeader, CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority,
-    SealedText, SourceFormat, State, Stem, Stored, StoredFile, SubDir,
+    RecordVersion, SealedText, SourceFormat, State, Stem, Stored, StoredFile, SubDir,
 };
 use pixerve::queue::Job;
 use secrecy::SecretString;
@@ -118,6 +118,7 @@ pub(super) fn completed(url: &str) -> Job {
     };
     let callback = CallbackTarget { url: url.parse().expect("a URL"), sealed_headers: None };
     let record = JobRecord {
+        version: RecordVersion,
         id: JobId::new(created_at),
         hash: HashKey::new(&sha256, &owner),
         owner,

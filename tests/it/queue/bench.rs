@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use pixerve::clock::{Clock, Manual, SharedClock, Timestamp};
 use pixerve::job::{
-    CallbackTarget, ContentHash, HashKey, JobError, JobId, JobRecord, JobSpec, Original, Owner, Priority, SourceFormat,
-    State, Stem, SubDir,
+    CallbackTarget, ContentHash, HashKey, JobError, JobId, JobRecord, JobSpec, Original, Owner, Priority,
+    RecordVersion, SourceFormat, State, Stem, SubDir,
 };
 use pixerve::queue::memory::MemoryQueue;
 use pixerve::queue::sled::SledQueue;
@@ -103,6 +103,7 @@ pub(crate) fn calling_back(mut record: JobRecord) -> JobRecord {
 pub(crate) fn record(owner: &Owner, n: u32, priority: Priority) -> JobRecord {
     let sha256 = ContentHash::of(&n.to_be_bytes());
     JobRecord {
+        version: RecordVersion,
         id: JobId::new(START),
         hash: HashKey::new(&sha256, owner),
         owner: owner.clone(),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pixerve::clock::{Manual, SharedClock, Timestamp};
 use pixerve::job::{
-    CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, SourceFormat, State,
-    Stem, Stored, SubDir,
+    CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion,
+    SourceFormat, State, Stem, Stored, SubDir,
 };
 use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
 use pixerve::queue::memory::MemoryQueue;
@@ -147,6 +147,7 @@ async fn accepted(spool: &Spool) -> JobRecord {
     let owner = Owner { user: None, sub: "me".to_owned() };
     let (sha256, bytes): (ContentHash, u64) = (received.sha256, received.bytes);
     let record = JobRecord {
+        version: RecordVersion,
         id,
         hash: HashKey::new(&sha256, &owner),
         owner,
