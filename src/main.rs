@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use pixerve::app::{self, ServeOptions, TokenOptions};
 use pixerve::config::{Config, ConfigErrors, Warning};
+use pixerve::error_chain::ErrorChain;
 use pixerve::failpoint;
 use pixerve::sandbox;
 use pixerve::telemetry::{self, TelemetryError};
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("pixerve: {error:#}");
+            eprintln!("pixerve: {}", ErrorChain(error.as_ref()));
             let is_about_settings = error.is::<ConfigErrors>() || error.is::<TelemetryError>();
             ExitCode::from(if is_about_settings { 2 } else { 1 })
         }
@@ -100,7 +101,7 @@ fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Resu
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             // Where logs go, the reason for the end belongs too.
-            tracing::error!(error = format!("{error:#}"), "the server ends");
+            tracing::error!(error = %ErrorChain(error.as_ref()), "the server ends");
             Ok(ExitCode::FAILURE)
         }
     }

@@ -7,7 +7,6 @@ mod lanes;
 mod schedule;
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use self::lanes::{Lanes, Ticket};
 use self::schedule::next_try;
 use super::delivery::{Courier, DeliveryError};
 use super::settings::CallbackSettings;
+use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::JobId;
 use crate::queue::{Delivery, DeliveryOutcome, Job, JobQueue, QueueError};
@@ -72,7 +72,7 @@ impl Outbox {
         while !shutdown.is_cancelled() {
             let filled = self.fill(&shutdown).await;
             if let Err(error) = &filled {
-                warn!(error = chain(error), "can't ask the queue which callbacks are due");
+                warn!(error = %ErrorChain(error), "can't ask the queue which callbacks are due");
             }
             let free = self.has_free_slot();
             let wait = async {
@@ -155,7 +155,7 @@ impl Desk {
                 DeliveryOutcome::Done
             }
             Err(error) => {
-                warn!(job_id = %id, error = chain(&error), "can't look a callback's job up; it comes again");
+                warn!(job_id = %id, error = %ErrorChain(&error), "can't look a callback's job up; it comes again");
                 return;
             }
         };
@@ -173,7 +173,7 @@ impl Desk {
             }
             Err(error) => error,
         };
-        let (status, cause) = (error.status().map(|status| status.as_u16()), chain(&error));
+        let (status, cause) = (error.status().map(|status| status.as_u16()), ErrorChain(&error).to_string());
         let Some(wait) = next_try(&self.schedule, attempts, error.retry()) else {
             if matches!(error, DeliveryError::Gone) {
                 info!(job_id = %id, host, status, attempt, "callback refused for good by its receiver");
@@ -191,7 +191,7 @@ impl Desk {
     async fn settle(&self, id: &JobId, outcome: DeliveryOutcome, shutdown: &CancellationToken) {
         let mut pause = QUEUE_PAUSE_MIN;
         while let Err(error) = self.queue.settle_delivery(id, outcome).await {
-            warn!(job_id = %id, error = chain(&error), "can't settle a callback; trying again");
+            warn!(job_id = %id, error = %ErrorChain(&error), "can't settle a callback; trying again");
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -205,15 +205,4 @@ impl Desk {
 /// The host alone: a URL's user name, path and query may hold secrets.
 fn host_of(job: &Job) -> &str {
     job.record.callback.as_ref().and_then(|target| target.url.host_str()).unwrap_or_default()
-}
-
-/// An error and what caused it, on one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

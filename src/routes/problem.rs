@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::auth::AuthError;
+use crate::error_chain::ErrorChain;
 use crate::job::{ClaimErrors, State};
 use crate::pipeline::InspectError;
 use crate::queue::{Job, QueueError};
@@ -204,8 +205,10 @@ impl Refusal {
         match self {
             Self::Spool(error) => Some(error.to_string()),
             Self::File(error) | Self::BadImage(InspectError::Io(error)) => Some(error.to_string()),
-            Self::Queue(error @ (QueueError::Unavailable { .. } | QueueError::StorageFull)) => Some(chain(error)),
-            Self::Register(error) => Some(chain(error)),
+            Self::Queue(error @ (QueueError::Unavailable { .. } | QueueError::StorageFull)) => {
+                Some(ErrorChain(error).to_string())
+            }
+            Self::Register(error) => Some(ErrorChain(error).to_string()),
             Self::Internal(detail) => Some(detail.clone()),
             _ => None,
         }
@@ -285,17 +288,6 @@ fn disk_full(detail: &str) -> Answer {
 
 fn internal(detail: &str) -> Answer {
     Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong inside", detail)
-}
-
-/// An error and everything below it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 impl IntoResponse for Refusal {

@@ -16,6 +16,7 @@ use super::budget::MemoryShare;
 use super::keeper::{Failure, Keeper};
 use super::renderer::{Order, Rendering};
 use super::{WorkerContext, retry};
+use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobError, JobRecord, State, StoredFile, VariantSpec};
 use crate::pipeline::{Admission, InspectError, PipelineError, inspect};
@@ -295,7 +296,9 @@ impl Attempt<'_> {
                 (JobError::new("timeout", format!("making the variants took longer than {secs} s")), false)
             }
             Failure::Pixels(error) => (JobError::new(error.code(), error.to_string()), error.can_pass_on_retry()),
-            Failure::Child(error @ CageError::Io { .. }) => (JobError::new("internal", with_source(&error)), true),
+            Failure::Child(error @ CageError::Io { .. }) => {
+                (JobError::new("internal", ErrorChain(&error).to_string()), true)
+            }
             // The same job would be given the same memory again.
             Failure::Child(error @ CageError::OutOfMemory { .. }) => {
                 (JobError::new("out_of_memory", error.to_string()), false)
@@ -373,9 +376,4 @@ impl Drop for Renewal {
 async fn after(stop: &CancellationToken, patience: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(patience).await;
-}
-
-/// An error and what it came from.
-fn with_source(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }

@@ -1,6 +1,5 @@
 //! What went wrong, and whether it may pass: decided here, where it is still known.
 
-use std::error::Error;
 use std::io;
 
 use rustix::io::Errno;
@@ -83,21 +82,6 @@ impl Failure {
     pub(super) fn on(self, what: impl Into<String>) -> WriteError {
         WriteError { what: what.into(), detail: self.detail, transient: self.transient }
     }
-}
-
-/// `error` and everything beneath it, in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !words.contains(&text) {
-            words.push_str(": ");
-            words.push_str(&text);
-        }
-        source = cause.source();
-    }
-    words
 }
 
 /// Runs what blocks where blocking is fine.

@@ -31,7 +31,8 @@ use tokio::sync::Mutex;
 use url::Url;
 use uuid::Uuid;
 
-use super::{Body, Failure, GcsSettings, KeyPrefix, Object, StoreTimeouts, WriteError, WriterBackend, chain};
+use super::{Body, Failure, GcsSettings, KeyPrefix, Object, StoreTimeouts, WriteError, WriterBackend};
+use crate::error_chain::ErrorChain;
 use crate::job::{ContentHash, Stored, SubDir};
 
 const HOME: &str = "https://storage.googleapis.com";
@@ -72,7 +73,7 @@ impl Gcs {
             .redirect(Policy::none())
             .no_proxy()
             .build()
-            .map_err(|error| Failure::lasting(chain(&error)).on(what()))?;
+            .map_err(|error| Failure::lasting(ErrorChain(&error).to_string()).on(what()))?;
         credentials(settings.credentials.as_ref()).map_err(|failure| failure.on(what()))?;
         let endpoint = settings.endpoint.clone().map_or_else(|| Url::parse(HOME), Ok);
         Ok(Self {
@@ -109,7 +110,7 @@ impl Gcs {
         if let Some(domain) = credentials.universe_domain().await {
             builder = builder.with_universe_domain(domain);
         }
-        let storage = builder.build().await.map_err(|error| Failure::lasting(chain(&error)))?;
+        let storage = builder.build().await.map_err(|error| Failure::lasting(ErrorChain(&error).to_string()))?;
         Ok(Session { storage, credentials })
     }
 
@@ -250,12 +251,16 @@ fn words(body: &[u8]) -> String {
 }
 
 fn of_credentials(error: &CredentialsError) -> Failure {
-    if error.is_transient() { Failure::passing(chain(error)) } else { Failure::lasting(chain(error)) }
+    if error.is_transient() {
+        Failure::passing(ErrorChain(error).to_string())
+    } else {
+        Failure::lasting(ErrorChain(error).to_string())
+    }
 }
 
 /// No answer came: connections, TLS and time-outs may pass, a request that can't be built won't.
 fn of_transport(error: reqwest::Error) -> Failure {
     let is_builder = error.is_builder();
-    let words = chain(&error.without_url());
+    let words = ErrorChain(&error.without_url()).to_string();
     if is_builder { Failure::lasting(words) } else { Failure::passing(words) }
 }

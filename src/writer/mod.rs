@@ -9,7 +9,7 @@ mod s3;
 mod settings;
 
 pub use direct_serve::DirectServe;
-use failure::{Failure, chain};
+use failure::Failure;
 pub use gcs::Gcs;
 pub use retrying::{RetrySettings, Retrying};
 pub use s3::S3;

@@ -8,9 +8,10 @@ use google_cloud_storage::error::WriteError as ChecksumError;
 use google_cloud_storage::streaming_source::{Seek, SizeHint, StreamingSource};
 
 use super::{Gcs, Session};
+use crate::error_chain::ErrorChain;
 use crate::writer::body::{self, BodyReader, next_chunk};
 use crate::writer::failure::off_the_runtime;
-use crate::writer::{Failure, Object, chain};
+use crate::writer::{Failure, Object};
 
 /// Bytes that are read and sent at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -118,7 +119,7 @@ fn failure(error: &google_cloud_storage::Error) -> Failure {
     match (beneath::<CredentialsError>(error), beneath::<ChecksumError>(error)) {
         (Some(error), _) => super::of_credentials(error),
         (None, Some(error)) => Failure::passing(format!("the store has other bytes than were sent: {error}")),
-        (None, None) => Failure::passing(chain(error)),
+        (None, None) => Failure::passing(ErrorChain(error).to_string()),
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use futures_util::future::BoxFuture;
 
-use crate::writer::{Failure, chain};
+use crate::error_chain::ErrorChain;
+use crate::writer::Failure;
 
 /// Codes that ask for another try whatever status they come with: a slow body is a 400 to S3, and so are bytes that
 /// changed on the way; an upload that the store has forgotten begins anew.
@@ -44,9 +45,9 @@ fn failure<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkErr
         SdkError::ResponseError(answer) => {
             Failure::of_status(answer.raw().status().as_u16(), "an answer that is not S3's")
         }
-        SdkError::DispatchFailure(cause) if cause.is_user() => Failure::lasting(chain(error)),
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Failure::passing(chain(error)),
-        _ => Failure::lasting(chain(error)),
+        SdkError::DispatchFailure(cause) if cause.is_user() => Failure::lasting(ErrorChain(error).to_string()),
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Failure::passing(ErrorChain(error).to_string()),
+        _ => Failure::lasting(ErrorChain(error).to_string()),
     }
 }
 
