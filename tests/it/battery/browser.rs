@@ -1,7 +1,7 @@
 //! What a real browser makes of what is served: pictures, and never anything else.
 //!
-//! One browser for all of it, driven by `browser.mjs`. Where there is no Chromium or nothing to drive it with, the test
-//! says so and is done; `.ci/browser.sh target/test-servers` installs both.
+//! One browser for all of it, driven by `browser.mjs`. `.ci/browser.sh target/test-servers` installs Chromium and what
+//! drives it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,22 +19,29 @@ use tokio::time::timeout;
 use super::bad_input::polyglot_files::{Polyglot, polyglots};
 use super::figure;
 use crate::harness::app::TestApp;
+use crate::harness::tool::{Tool, program, require};
 
 /// For all of it.
 const PATIENCE: Duration = Duration::from_mins(4);
 
-/// Node, the browser, and the directory that holds what drives it; or what is missing.
-#[expect(clippy::disallowed_methods, reason = "where programs are is the environment's to say")]
-fn tools() -> Result<(PathBuf, PathBuf, PathBuf), String> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let find = |name: &str| {
-        std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file()).ok_or(format!("no {name}"))
-    };
-    let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-servers/browser");
-    if !driver.join("node_modules/playwright-core").is_dir() {
-        return Err(format!("no playwright-core in {}", driver.display()));
+/// What opens pages.
+struct Browser {
+    node: PathBuf,
+    chromium: PathBuf,
+    /// The directory that holds what drives it.
+    driver: PathBuf,
+}
+
+impl Browser {
+    fn find() -> Option<Self> {
+        let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-servers/browser");
+        let has_driver = driver.join("node_modules/playwright-core").is_dir();
+        Some(Self {
+            node: require(Tool::Node, program("node"))?,
+            chromium: require(Tool::Chromium, program("chromium"))?,
+            driver: require(Tool::Playwright, has_driver.then_some(driver))?,
+        })
     }
-    Ok((find("node")?, find("chromium")?, driver))
 }
 
 /// A colour for each quarter.
@@ -56,14 +63,12 @@ async fn kept(app: &TestApp, polyglot: &Polyglot) -> String {
     done["files"][0]["stored"][0]["location"].as_str().expect("a location").to_owned()
 }
 
-async fn drive(order: Value) -> Result<Value, String> {
-    let (node, chromium, driver) = tools()?;
+async fn drive(browser: &Browser, mut order: Value) -> Value {
     let profile = tempfile::tempdir().expect("a temporary directory");
-    let mut order = order;
-    order["playwright"] = json!(driver);
-    order["chromium"] = json!(chromium);
+    order["playwright"] = json!(browser.driver);
+    order["chromium"] = json!(browser.chromium);
     order["profile"] = json!(profile.path().join("profile"));
-    let mut child = Command::new(node)
+    let mut child = Command::new(&browser.node)
         .args(["--input-type=module", "--eval", include_str!("browser.mjs")])
         .current_dir(profile.path())
         .stdin(Stdio::piped())
@@ -78,7 +83,7 @@ async fn drive(order: Value) -> Result<Value, String> {
     let output = timeout(PATIENCE, child.wait_with_output()).await.expect("an end in time").expect("it ran");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    Ok(serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}")))
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,10 +106,7 @@ fn kind(polyglot: &Polyglot) -> &'static str {
 
 /// Opens these in a browser, in every way there is, and shows it what is made of a picture.
 async fn open(mut which: impl FnMut(&Polyglot) -> bool) {
-    if let Err(missing) = tools() {
-        println!("SKIPPED: browser tests: {missing}; `.ci/browser.sh target/test-servers` installs it");
-        return;
-    }
+    let Some(browser) = Browser::find() else { return };
     let app = TestApp::start_with(&[("PIXERVE_SERVER_RATE_PER_USER", "0")]).await;
     let mut all = polyglots(&app).await;
     all.retain(|polyglot| which(polyglot));
@@ -120,7 +122,7 @@ async fn open(mut which: impl FnMut(&Polyglot) -> bool) {
     let paths: Vec<_> = pictures.iter().map(|file| file["stored"][0]["location"].clone()).collect();
 
     let base = format!("http://{}", app.addr());
-    let seen = drive(json!({ "base": base, "files": files, "pictures": paths })).await.expect("the tools are there");
+    let seen = drive(&browser, json!({ "base": base, "files": files, "pictures": paths })).await;
 
     // What is hidden is alive: a careless server would have it run. What is deflated is not, until somebody inflates it.
     let careless = seen["careless"].as_array().expect("a list");

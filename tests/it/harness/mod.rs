@@ -9,3 +9,4 @@ pub(crate) mod process;
 pub(crate) mod receiver;
 pub(crate) mod stores;
 pub(crate) mod token;
+pub(crate) mod tool;

@@ -8,6 +8,7 @@ use rustix::fs::FallocateFlags;
 use tempfile::TempDir;
 
 use super::app::breathe;
+use super::tool::{Tool, require};
 
 /// A file system, unmounted when dropped. Making one takes root.
 pub(crate) struct Mount {
@@ -18,20 +19,20 @@ pub(crate) struct Mount {
 }
 
 impl Mount {
-    /// An empty one in memory. None, said on the terminal, where mounting is not allowed.
+    /// An empty one in memory, where mounting is allowed.
     pub(crate) fn tmpfs(mib: u64) -> Option<Self> {
         let mount = Self::nowhere(None);
         let made = run("mount", &["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs", &mount.at()]);
-        mount.or_skip(made, "a tmpfs can't be mounted here")
+        require(Tool::Mount, made.then_some(mount))
     }
 
-    /// An empty ext4 in an image file. None, said on the terminal, where loop devices are not to be had.
+    /// An empty ext4 in an image file, where there are loop devices.
     pub(crate) fn ext4(mib: u64) -> Option<Self> {
         let mount = Self::nowhere(Some("image"));
         let image = mount.image.as_ref().expect("it has one");
         File::create(image).and_then(|file| file.set_len(mib << 20)).expect("an image");
         let made = run("mkfs.ext4", &["-q", "-F", &image.display().to_string()]) && mount.mount();
-        mount.or_skip(made, "an image can't be mounted here")
+        require(Tool::Ext4, made.then_some(mount))
     }
 
     fn nowhere(image: Option<&str>) -> Self {
@@ -39,13 +40,6 @@ impl Mount {
         let point = dir.path().join("mounted");
         std::fs::create_dir(&point).expect("a directory");
         Self { point, image: image.map(|name| dir.path().join(name)), _dir: dir }
-    }
-
-    fn or_skip(self, made: bool, why: &str) -> Option<Self> {
-        if !made {
-            println!("skipped: {why} (it takes root)");
-        }
-        made.then_some(self)
     }
 
     /// Its root.
@@ -63,16 +57,13 @@ impl Mount {
     }
 
     /// What a loss of power leaves of it: nothing that was not synced, the journal's unwritten end included. It can't be
-    /// used any more. False where the system can't do that.
-    pub(crate) fn lose_power(&self) -> bool {
+    /// used any more. None where the system can't do that.
+    pub(crate) fn lose_power(&self) -> Option<()> {
         // EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH.
         const SHUTDOWN: &str = "import fcntl, os, struct, sys\n\
             fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))";
-        let done = run("python3", &["-c", SHUTDOWN, &self.at()]);
-        if !done {
-            println!("skipped: this system can't cut a file system's power");
-        }
-        done
+        let lost = run("python3", &["-c", SHUTDOWN, &self.at()]);
+        require(Tool::PowerCut, lost.then_some(()))
     }
 
     /// Power is back: the file system as the disk has it. Whoever used it must have ended.

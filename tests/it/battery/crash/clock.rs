@@ -13,15 +13,16 @@ use crate::battery::figure;
 use crate::harness::app::small_job;
 use crate::harness::picture::jpeg;
 use crate::harness::token::{Claims, now};
+use crate::harness::tool::{Tool, require};
 
 /// Where Debian puts what libfaketime preloads, for whatever machine.
 fn libfaketime() -> Option<PathBuf> {
-    let found = std::fs::read_dir("/usr/lib").ok()?.flatten();
-    let library = found.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
-    if library.is_none() {
-        println!("skipped: libfaketime is not installed");
-    }
-    library
+    let mut entries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let library = entries.find_map(|entry| {
+        let path = entry.path().join("faketime/libfaketimeMT.so.1");
+        path.exists().then_some(path)
+    });
+    require(Tool::Faketime, library)
 }
 
 /// Sets a server's wall clock, from its next look on.

@@ -37,9 +37,7 @@ async fn cuts(count: u32) -> Option<Kept> {
             wait(moment).await;
             mount.lose_power()
         };
-        if !lost {
-            return None;
-        }
+        lost?;
         server.kill();
         mount.remount().await;
         let server = witness.home.start().await;

@@ -15,6 +15,7 @@ use super::promise::{Kept, Witness};
 use crate::battery::figure;
 use crate::harness::app::{PATIENCE, breathe};
 use crate::harness::process::Running;
+use crate::harness::tool::{Tool, require};
 
 /// Servers at once: each has a tracer.
 const AT_ONCE: usize = 3;
@@ -87,10 +88,7 @@ async fn attach(witness: &Witness, server: &Running, rule: &[String]) -> Tracer 
 fn can_trace() -> bool {
     let traced = Command::new("strace").args(["-o", "/dev/null", "-e", "trace=none", "true"]).output();
     let can = traced.is_ok_and(|output| output.status.success());
-    if !can {
-        println!("skipped: strace is not installed, or may not trace here");
-    }
-    can
+    require(Tool::Strace, can.then_some(())).is_some()
 }
 
 /// Whether it died before its work was done, and what was kept all the same.
