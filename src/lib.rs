@@ -8,6 +8,7 @@ pub mod job;
 pub mod version;
 
 // Floor 1: what every room stands on.
+pub mod active_jobs;
 pub mod auth;
 pub mod database;
 pub mod telemetry;
@@ -16,7 +17,6 @@ pub mod telemetry;
 pub mod encoder;
 pub mod queue;
 pub mod register;
-pub mod running;
 pub mod spool;
 pub mod writer;
 

@@ -17,6 +17,7 @@ use super::settings::{
     auth_settings, callback_settings, connection_limits, http_settings, memory_budget, memory_limit, pixel_limits,
     queue_settings, rate_settings, retry_settings, store_timeouts, worker_settings,
 };
+use crate::active_jobs::ActiveJobs;
 use crate::auth::{Authenticator, KeyRing, KeyRingError};
 use crate::callback::{Courier, Outbox, SystemResolver};
 use crate::clock::{SharedClock, System};
@@ -29,13 +30,12 @@ use crate::queue::sled::SledQueue;
 use crate::queue::{Blame, JobQueue, QueueError};
 use crate::register::{self, Register, RegisterError, Sealer, SealingKeysError};
 use crate::routes::{AppParts, AppState, Rates, Readiness, files, router};
-use crate::running::Running;
 use crate::sandbox::{Sandbox, SandboxMode, SandboxSettings};
 use crate::spool::{Spool, SpoolError};
 use crate::version::VERSION;
 use crate::worker::{
-    MemoryBudget, Pool, ReconcileError, Renderer, Rescuer, Scope, StartedPool, Stores, WorkerContext,
-    forget_what_had_ended, reconcile,
+    LeaseReaper, MemoryBudget, Pool, ReconcileError, ReconcileScope, RecordCleaner, Renderer, SpoolReconciler,
+    StartedPool, StoreClients, WorkerContext,
 };
 use crate::writer::{DirectServe, WriteError};
 
@@ -103,13 +103,14 @@ impl App {
         reached(Step::StartRecovered);
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(&config)?;
+        let reconciler = SpoolReconciler::new(spool.clone(), Arc::clone(&queue), Arc::clone(&clock));
         if is_older {
-            forget_what_had_ended(&spool, &*queue).await?;
+            reconciler.drop_jobs_missing_from_spool().await?;
         }
-        reconcile(&spool, &*queue, Scope::AtStart).await?;
+        reconciler.reconcile(ReconcileScope::AtStart).await?;
         reached(Step::StartReconciled);
 
-        let running = Running::default();
+        let active_jobs = ActiveJobs::default();
         let pixel_limits = pixel_limits(&config);
         let renderer = renderer(&config, &clock, program).await?;
         let budget = memory_budget(&config);
@@ -118,9 +119,9 @@ impl App {
         let context = Arc::new(WorkerContext {
             queue: Arc::clone(&queue),
             spool: spool.clone(),
-            running: running.clone(),
+            active_jobs: active_jobs.clone(),
             renderer,
-            stores: Stores::new(
+            stores: StoreClients::new(
                 Arc::new(direct),
                 Arc::clone(&register),
                 retry_settings(&config),
@@ -128,13 +129,14 @@ impl App {
             ),
             memory_limit,
             memory: MemoryBudget::new(budget),
+            avif_engine: config.worker.avif_engine,
             clock: Arc::clone(&clock),
             settings: worker_settings(&config),
         });
         let state = AppState::new(AppParts {
             queue: Arc::clone(&queue),
             spool,
-            running,
+            active_jobs,
             register,
             sealer: Arc::clone(&sealer),
             auth: Authenticator::new(keys, auth_settings(&config)),
@@ -162,7 +164,9 @@ impl App {
 
         let stop_background = CancellationToken::new();
         let background = vec![
-            tokio::spawn(Rescuer::new(Arc::clone(&context)).run(stop_background.clone())),
+            tokio::spawn(LeaseReaper::new(Arc::clone(&context)).run(stop_background.clone())),
+            tokio::spawn(RecordCleaner::new(Arc::clone(&context)).run(stop_background.clone())),
+            tokio::spawn(reconciler.run(stop_background.clone())),
             tokio::spawn(outbox.run(stop_background.clone())),
         ];
         let pool = Pool::new(context).start();
@@ -220,28 +224,26 @@ const SEALING_KEYS: &str = "vault.key";
 
 /// Where pixels are worked on.
 async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Result<Renderer, StartError> {
-    let (mode, limits, avif_engine) = (config.worker.sandbox, pixel_limits(config), config.worker.avif_engine);
+    let mode = config.worker.sandbox;
     if mode == SandboxMode::Off {
         warn!("jobs run in the server's own process: PIXERVE_WORKER_SANDBOX is off");
-        let registry = Registry::built_in().with(Arc::new(Avif::new(avif_engine)));
-        let engine = Engine::with_registry(config.worker.encode_threads, limits, registry)
+        let registry = Registry::built_in().with(Arc::new(Avif::new(config.worker.avif_engine)));
+        let engine = Engine::with_registry(config.worker.encode_threads, pixel_limits(config), registry)
             .map_err(|error| StartError::Engine(error.to_string()))?;
         return Ok(Renderer::InProcess(Arc::new(engine), Arc::clone(clock)));
     }
     let sandbox = Sandbox::new(SandboxSettings {
         program: program.to_owned(),
-        limits,
-        avif_engine,
         decode_timeout: config.worker.decode_timeout,
-        keep_max: config.worker.max_workers,
-        keep: if mode == SandboxMode::Strict { Duration::ZERO } else { config.worker.sandbox_keep },
+        max_idle: config.worker.max_workers,
+        idle_timeout: if mode == SandboxMode::Strict { Duration::ZERO } else { config.worker.sandbox_idle_timeout },
     });
     match sandbox.probe().await.map_err(StartError::Sandbox)?.gaps() {
         Some(gaps) if mode == SandboxMode::Strict => return Err(StartError::Confinement(gaps)),
         Some(gaps) => warn!("this system can't keep a job's child process from {gaps}"),
         None => {}
     }
-    Ok(Renderer::Caged(Arc::new(sandbox)))
+    Ok(Renderer::Sandboxed(Arc::new(sandbox)))
 }
 
 /// What holds things across restarts.

@@ -146,7 +146,7 @@ pub struct Worker {
     /// Whether jobs run in child processes.
     pub sandbox: SandboxMode,
     /// For how long a child process waits for another job of the same owner.
-    pub sandbox_keep: Duration,
+    pub sandbox_idle_timeout: Duration,
     /// Bytes of memory of one child.
     pub memory_max: u64,
     /// Bytes of memory of all children; none for half of what there is.
@@ -279,7 +279,7 @@ fn read_worker(r: &mut Reader) -> Worker {
             "worker.sandbox",
             &one_of(&[("on", SandboxMode::On), ("strict", SandboxMode::Strict), ("off", SandboxMode::Off)]),
         ),
-        sandbox_keep: r.read("worker.sandbox_keep", &duration_or_zero()),
+        sandbox_idle_timeout: r.read("worker.sandbox_idle_timeout", &duration_or_zero()),
         memory_max: r.read("worker.memory_max", &bytes()),
         memory_budget: r.read("worker.memory_budget", &bytes_or_auto()),
     }

@@ -73,7 +73,7 @@ impl Engine {
 
     /// Bytes that rendering `variants` of a source needs at most at its peak, besides the original's own bytes: the
     /// decoded source and what its decoder keeps beside it, or one picture a size and the working memory of as many of
-    /// the hungriest encoders as there are threads, whichever is more. At most about twice what is really needed.
+    /// the encoders that take most as there are threads, whichever is more. At most about twice what is really needed.
     pub fn memory_estimate(&self, source: &SourceInfo, variants: &[VariantSpec]) -> u64 {
         memory::estimate(source, variants, self.pool.current_num_threads(), &self.limits)
     }
@@ -114,7 +114,7 @@ impl Engine {
         deliver: &(dyn Fn(usize, Rendered) + Sync),
     ) -> Result<(), PipelineError> {
         let source = source.into();
-        guarded(|| self.render_source(source, variants, wanted, cancelled, decoded, deliver))
+        catch_panic(|| self.render_source(source, variants, wanted, cancelled, decoded, deliver))
     }
 
     fn render_source(
@@ -160,7 +160,7 @@ impl Engine {
             failure: Mutex::default(),
         };
         self.pool.in_place_scope(|scope| {
-            if let Err(error) = guarded(|| job.run(scope, moving, opened)) {
+            if let Err(error) = catch_panic(|| job.run(scope, moving, opened)) {
                 job.fail(error);
             }
         });
@@ -190,16 +190,16 @@ impl Rendering<'_> {
     /// Resizes on this thread; every picture's encodes are spawned as soon as it exists.
     fn run<'s>(&'s self, scope: &Scope<'s>, moving: Vec<usize>, opened: Option<Opened>) -> Result<(), PipelineError> {
         for index in moving.into_iter().filter(|index| (self.wanted)(*index)) {
-            scope.spawn(move |_| self.settle(|| self.animate(index)));
+            scope.spawn(move |_| self.run_task(|| self.animate(index)));
         }
         let Some(opened) = opened else { return Ok(()) };
         let mut sizes = Sizes::new(&self.info, &self.steps, opened.stored, opened.icc.as_deref())?;
         for step in &self.steps {
             self.check_stopped()?;
             let picture = sizes.next()?;
-            for index in hungriest_first(step, self.variants).into_iter().filter(|index| (self.wanted)(*index)) {
+            for index in slowest_first(step, self.variants).into_iter().filter(|index| (self.wanted)(*index)) {
                 let picture = Arc::clone(&picture);
-                scope.spawn(move |_| self.settle(|| self.encode(index, picture)));
+                scope.spawn(move |_| self.run_task(|| self.encode(index, picture)));
             }
         }
         Ok(())
@@ -223,16 +223,16 @@ impl Rendering<'_> {
         fail::fail_point!("encoder::panic");
         let bytes = encoder.encode(&picture, &settings)?;
         drop(picture);
-        self.hand_out(index, bytes)
+        self.finish(index, bytes)
     }
 
     fn animate(&self, index: usize) -> Result<(), PipelineError> {
         let stopped = || self.check_stopped().is_err();
         let bytes = animation::render(self.source, &self.info, &self.variants[index], &stopped)?;
-        self.hand_out(index, bytes)
+        self.finish(index, bytes)
     }
 
-    fn hand_out(&self, index: usize, bytes: Vec<u8>) -> Result<(), PipelineError> {
+    fn finish(&self, index: usize, bytes: Vec<u8>) -> Result<(), PipelineError> {
         let variant = &self.variants[index];
         let format = variant.format;
         let (width, height) = Layout::of(self.info.width, self.info.height, variant).output_size();
@@ -245,8 +245,8 @@ impl Rendering<'_> {
     }
 
     /// Runs one task of the pool unless the job has stopped, and notes its failure.
-    fn settle(&self, task: impl FnOnce() -> Result<(), PipelineError>) {
-        let outcome = guarded(|| {
+    fn run_task(&self, task: impl FnOnce() -> Result<(), PipelineError>) {
+        let outcome = catch_panic(|| {
             self.check_stopped()?;
             task()
         });
@@ -266,8 +266,8 @@ impl Rendering<'_> {
     }
 }
 
-/// The variants of a step, those first that take longest: what is started last should not run alone at the end.
-fn hungriest_first(step: &Step, variants: &[VariantSpec]) -> Vec<usize> {
+/// The variants of a step, those first that take longest, so that none of them runs alone at the end.
+fn slowest_first(step: &Step, variants: &[VariantSpec]) -> Vec<usize> {
     let mut order = step.variants.clone();
     order.sort_by_key(|i| match variants[*i].format {
         Format::Avif => 0,
@@ -279,7 +279,7 @@ fn hungriest_first(step: &Step, variants: &[VariantSpec]) -> Vec<usize> {
 }
 
 /// Runs `work`; a panic becomes an error.
-fn guarded<T>(work: impl FnOnce() -> Result<T, PipelineError>) -> Result<T, PipelineError> {
+fn catch_panic<T>(work: impl FnOnce() -> Result<T, PipelineError>) -> Result<T, PipelineError> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|payload: Box<dyn Any + Send>| Err(PipelineError::panicked(&*payload)))
 }

@@ -1,11 +1,13 @@
 //! How much memory a job will need, from its header.
 //!
-//! A job has three stages, and its peak is the hungriest: decoding (the pixels, and what the decoder keeps beside them),
+//! A job has three stages, and its peak is that of the one that takes most: decoding (the pixels, and what the decoder keeps beside them),
 //! the first resize (the pixels, the resizer's rows and the result), and encoding (a picture a size, and what the
 //! encoders work with). The pixels outlive the first resize only if another size is made from them too.
 //!
 //! The figures are the largest measured over photos, noise and flat pictures of 3 to 50 MP, rounded up; the test in
 //! `tests/it/pixels/memory.rs` holds some of them against real runs.
+
+use serde::{Deserialize, Serialize};
 
 use super::outputs::is_animated;
 use super::plan::{Step, plan, reduction, takes_pixels_unscaled};
@@ -31,7 +33,7 @@ pub struct MemoryLimit {
 }
 
 /// What a job is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admission {
     /// Bytes that its process may take.
     pub bytes: u64,
@@ -175,7 +177,7 @@ fn pictures(steps: &[Step], source: &SourceInfo, reused: bool) -> u64 {
     waiting + kept
 }
 
-/// What as many of the hungriest encoders work with as run at once.
+/// The working memory of the encoders that run at once, if those are the ones that take most.
 fn encoders(variants: &[&VariantSpec], source: &SourceInfo, threads: usize) -> u64 {
     let working = |variant: &&VariantSpec| {
         let settings = EncodeSettings { quality: variant.quality, speed: variant.speed };

@@ -18,6 +18,7 @@ mod orient;
 mod outputs;
 mod plan;
 mod raster;
+mod request;
 mod resize;
 mod sizes;
 #[doc(hidden)]
@@ -32,3 +33,4 @@ pub use inspect::{InspectError, SourceInfo, inspect};
 pub use limits::PixelLimits;
 pub use memory::{Admission, MemoryLimit};
 pub use outputs::check_outputs;
+pub use request::RenderRequest;

@@ -46,7 +46,7 @@ pub(super) async fn cancel(
 /// First the work stops, so that the record can name everything that was stored; then the queue is told; then, should
 /// a worker have claimed it in between, that stops too. When this returns nothing more appears.
 async fn stop_for_good(state: &AppState, id: JobId, known: Vec<StoredFile>) -> Result<StatusCode, Refusal> {
-    let stored = state.running.stop(id).await.unwrap_or(known);
+    let stored = state.active_jobs.stop(id).await.unwrap_or(known);
     reached(Step::CancelBefore);
     match cancel_surely(state, id, stored).await? {
         CancelOutcome::CancelledPending | CancelOutcome::CancelledProcessing => {}
@@ -54,7 +54,7 @@ async fn stop_for_good(state: &AppState, id: JobId, known: Vec<StoredFile>) -> R
         CancelOutcome::Unknown => return Err(unknown()),
     }
     reached(Step::CancelAfter);
-    state.running.stop(id).await;
+    state.active_jobs.stop(id).await;
     if let Err(error) = state.spool.remove(id).await {
         warn!(job_id = %id, %error, "a cancelled job is still in the spool; the next start removes it");
     }

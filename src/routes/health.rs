@@ -51,7 +51,7 @@ fn disk(state: &AppState) -> Value {
 }
 
 fn workers(state: &AppState) -> Value {
-    let (alive, busy) = (state.running.workers(), state.running.count());
+    let (alive, busy) = (state.active_jobs.workers(), state.active_jobs.count());
     if alive == state.http.workers {
         json!({ "status": "ok", "workers": alive, "busy": busy })
     } else {

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Rates;
+use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
 use crate::clock::{SharedClock, Timestamp};
 use crate::job::SpecLimits;
 use crate::pipeline::{MemoryLimit, PixelLimits};
 use crate::queue::JobQueue;
 use crate::register::{Register, Sealer};
-use crate::running::Running;
 use crate::spool::Spool;
 use crate::writer::StoreTimeouts;
 
@@ -68,7 +68,7 @@ pub struct AppState(Arc<AppParts>);
 pub struct AppParts {
     pub queue: Arc<dyn JobQueue>,
     pub spool: Spool,
-    pub running: Running,
+    pub active_jobs: ActiveJobs,
     pub register: Arc<Register>,
     pub sealer: Arc<Sealer>,
     pub auth: Authenticator,

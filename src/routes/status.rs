@@ -51,7 +51,7 @@ pub(super) async fn status(
 fn show(state: &AppState, job: Job) -> Status {
     let everywhere = usize::from(job.record.spec.direct_host) + job.record.spec.storage.len();
     let settled = job.files.iter().filter(|file| file.stored.len() >= everywhere).count();
-    let done = state.running.files_done(job.record.id).filter(|_| !job.state.is_terminal()).unwrap_or(settled);
+    let done = state.active_jobs.files_done(job.record.id).filter(|_| !job.state.is_terminal()).unwrap_or(settled);
     Status {
         hash: job.record.hash,
         job_id: job.record.id,

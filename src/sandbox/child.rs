@@ -1,4 +1,4 @@
-//! The child's side: shut the doors; take an order, work, hand over; and again, until no more comes.
+//! The child's side: confines itself, then takes requests and sends back what it makes until no more come.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -7,22 +7,22 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::confine;
-use super::protocol::{self, Order, Report};
+use super::protocol::{self, Report};
 use crate::encoder::{Avif, Registry};
-use crate::pipeline::{Engine, PipelineError, Rendered};
+use crate::pipeline::{Engine, PipelineError, RenderRequest, Rendered};
 
 /// The hidden subcommand under which the binary is a child.
 pub const SUBCOMMAND: &str = "render-child";
 
-/// Behind the subcommand: report how well the child is confined, and end.
+/// The argument of the subcommand that has the child report how well it is confined, and end.
 pub(super) const PROBE: &str = "probe";
 
-/// What the child does: everything, between its start and its end.
+/// A child's whole run.
 #[must_use]
 pub fn child_main(arguments: &[String]) -> ExitCode {
     let outcome = confine::enter().and_then(|layers| match arguments {
         [probe] if probe == PROBE => protocol::write(&mut io::stdout().lock(), &confine::probe(layers)),
-        _ => work(),
+        _ => serve_requests(),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -33,73 +33,74 @@ pub fn child_main(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn work() -> io::Result<()> {
+fn serve_requests() -> io::Result<()> {
     let mut input = io::stdin().lock();
     let output = Mutex::new(io::stdout());
-    let mut engine = None;
-    while let Some(order) = protocol::read::<Order>(&mut input)? {
-        confine::cap_memory(order.memory_max)?;
-        let mut source = Vec::new();
-        source
-            .try_reserve_exact(usize::try_from(order.source_bytes).unwrap_or(usize::MAX))
-            .map_err(io::Error::other)?;
-        (&mut input).take(order.source_bytes).read_to_end(&mut source)?;
-        let report = match render(source, &order, &mut engine, &output) {
+    let (mut engine, mut is_capped) = (None, false);
+    while let Some(request) = protocol::read::<RenderRequest>(&mut input)? {
+        // Only once: the cap can't be raised again, and every later request needs no more than the first.
+        if !is_capped {
+            confine::cap_memory(request.admission.bytes)?;
+            is_capped = true;
+        }
+        let source = read_source(&mut input, request.source_bytes)?;
+        let report = match render(source, &request, &mut engine, &output) {
             Ok(()) => Report::Done,
             Err(error) => Report::Failed(error),
         };
-        let mut output = output.lock();
-        protocol::write(&mut *output, &report)?;
-        output.flush()?;
+        send(&report, &[], &output)?;
     }
     Ok(())
 }
 
-/// An engine, and the number of its threads.
-type Equipped = Option<(usize, Engine)>;
+fn read_source(input: &mut impl Read, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut source = Vec::new();
+    source.try_reserve_exact(usize::try_from(bytes).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
+    input.take(bytes).read_to_end(&mut source)?;
+    Ok(source)
+}
+
+/// The engine of the request before, and how many threads it has.
+type LastEngine = Option<(usize, Engine)>;
 
 fn render(
     source: Vec<u8>,
-    order: &Order,
-    equipped: &mut Equipped,
+    request: &RenderRequest,
+    last_engine: &mut LastEngine,
     output: &Mutex<impl Write + Send>,
 ) -> Result<(), PipelineError> {
-    let engine = match equipped {
-        // The rest of what an engine is made of is the server's and never changes.
-        Some((threads, engine)) if *threads == order.threads => engine,
-        other => &mut other.insert((order.threads, engine_for(order)?)).1,
+    let threads = request.admission.threads;
+    let engine = match last_engine {
+        // Limits and codecs are the server's settings, which are the same in every request.
+        Some((of, engine)) if *of == threads => engine,
+        other => &mut other.insert((threads, engine_for(request)?)).1,
     };
-    let heard = |told: io::Result<()>| {
-        // Whoever reads is gone: the server has died or given up, and nobody wants what is left.
-        if told.is_err() {
+    let exit_if_failed = |sent: io::Result<()>| {
+        // The server has died or given the job up: nobody wants what is left.
+        if sent.is_err() {
             std::process::exit(1);
         }
     };
-    let decoded = || heard(say_decoded(output));
-    let deliver = |index, file: Rendered| heard(hand_over(index, &file, output));
-    let wanted = |index| order.wanted.binary_search(&index).is_ok();
-    engine.render_wanted(source, &order.variants, &wanted, &|| false, &decoded, &deliver)
+    let decoded = || exit_if_failed(send(&Report::Decoded, &[], output));
+    let deliver = |index, file: Rendered| {
+        let Rendered { width, height, bytes } = file;
+        let report = Report::Variant { index, width, height, bytes: bytes.len() as u64 };
+        exit_if_failed(send(&report, &bytes, output));
+    };
+    let wanted = |index| request.is_wanted(index);
+    engine.render_wanted(source, &request.variants, &wanted, &|| false, &decoded, &deliver)
 }
 
-fn engine_for(order: &Order) -> Result<Engine, PipelineError> {
-    let registry = Registry::built_in().with(Arc::new(Avif::new(order.avif_engine)));
-    Engine::with_registry(order.threads, order.limits, registry)
+fn engine_for(request: &RenderRequest) -> Result<Engine, PipelineError> {
+    let registry = Registry::built_in().with(Arc::new(Avif::new(request.avif_engine)));
+    Engine::with_registry(request.admission.threads, request.limits, registry)
         .map_err(|error| PipelineError::Panicked { detail: format!("the encoding threads can't be started: {error}") })
 }
 
-fn say_decoded(output: &Mutex<impl Write>) -> io::Result<()> {
+/// Sends one report and the bytes that it announces.
+fn send(report: &Report, payload: &[u8], output: &Mutex<impl Write>) -> io::Result<()> {
     let mut output = output.lock();
-    protocol::write(&mut *output, &Report::Decoded)?;
-    output.flush()
-}
-
-fn hand_over(index: usize, file: &Rendered, output: &Mutex<impl Write>) -> io::Result<()> {
-    let Rendered { width, height, bytes } = file;
-    let mut output = output.lock();
-    protocol::write(
-        &mut *output,
-        &Report::Variant { index, width: *width, height: *height, bytes: bytes.len() as u64 },
-    )?;
-    output.write_all(bytes)?;
+    protocol::write(&mut *output, report)?;
+    output.write_all(payload)?;
     output.flush()
 }

@@ -1,11 +1,11 @@
-//! What a child may not do. Entered before it reads a byte that a stranger chose.
+//! What a child may not do, enforced before it reads a byte that a stranger chose.
 //!
 //! - landlock: no file, no directory, no TCP port, no signal to others;
 //! - seccomp: only the system calls that computing takes; everything else answers EPERM;
 //! - limits: no core dumps, no file can grow, few descriptors, and a cap on private memory;
-//! - its parent's death is its own.
+//! - it is killed when its parent dies.
 //!
-//! A kernel that lacks one of these lets it pass; [`probe`] finds out.
+//! What a kernel lacks is left out; [`probe`] finds that.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,27 +22,27 @@ use seccompiler::{
 
 use super::Confinement;
 
-/// Descriptors: the three pipes, and some for what a library opens without being asked.
+/// Descriptors: the three pipes, and some for what libraries open by themselves.
 const DESCRIPTORS_MAX: u64 = 32;
 
-/// Added to the priority number that the server has.
-const BEHIND_THE_SERVER: i32 = 10;
+/// Added to the nice value of the server.
+const NICE_INCREMENT: i32 = 10;
 
-/// Shuts every door there is.
+/// Confines this process, for good, by every layer that the kernel has.
 pub(super) fn enter() -> io::Result<Layers> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // While every core encodes, the server still answers at once. That it can't be had harms nothing.
-    let _ = nice(BEHIND_THE_SERVER);
+    // While every core encodes, the server still answers at once. Without it, it merely answers later.
+    let _ = nice(NICE_INCREMENT);
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, 0)?;
     limit(Resource::Nofile, DESCRIPTORS_MAX)?;
-    // What a kernel lacks is for the probe to tell, and for the operator to decide about.
+    // Whether to go without a layer that the kernel lacks is decided at the server's start, by what the probe says.
     let landlock = files_and_network().is_ok_and(|status| status == RulesetStatus::FullyEnforced);
     let seccomp = system_calls().is_ok();
     Ok(Layers { landlock, seccomp })
 }
 
-/// What the kernel took.
+/// Which layers the kernel enforces.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layers {
     landlock: bool,
@@ -54,12 +54,12 @@ pub(super) fn cap_memory(bytes: u64) -> io::Result<()> {
     limit(Resource::Data, bytes)
 }
 
-fn limit(resource: Resource, most: u64) -> io::Result<()> {
-    Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
+fn limit(resource: Resource, max: u64) -> io::Result<()> {
+    Ok(setrlimit(resource, Rlimit { current: Some(max), maximum: Some(max) })?)
 }
 
 fn files_and_network() -> Result<RulesetStatus, landlock::RulesetError> {
-    // Handled, and nothing of it allowed.
+    // Every kind of access is handled, and no rule allows any.
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI::V5))?
@@ -72,17 +72,17 @@ fn files_and_network() -> Result<RulesetStatus, landlock::RulesetError> {
 
 fn system_calls() -> Result<(), seccompiler::Error> {
     let target = std::env::consts::ARCH.try_into()?;
-    let mut allowed: BTreeMap<i64, Vec<SeccompRule>> = COMPUTING.iter().map(|call| (*call, Vec::new())).collect();
-    // A new thread, not a new process.
+    let mut allowed: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED_CALLS.iter().map(|call| (*call, Vec::new())).collect();
+    // Threads may be started, processes not.
     let thread = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(THREAD), THREAD)?;
     allowed.insert(libc::SYS_clone, vec![SeccompRule::new(vec![thread])?]);
-    // clone3 hides its flags where no filter can look. As if the kernel were too old to have it, libc falls back on
-    // clone; for that it wants another answer, which takes a filter of its own.
+    // The flags of clone3 are in memory, which no filter can read. Told ENOSYS, as by an older kernel, libc falls back on
+    // clone. An errno of its own takes a filter of its own.
     allowed.insert(libc::SYS_clone3, Vec::new());
-    let hidden = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     for filter in [
-        SeccompFilter::new(hidden, SeccompAction::Allow, answer(libc::ENOSYS), target)?,
-        SeccompFilter::new(allowed, answer(libc::EPERM), SeccompAction::Allow, target)?,
+        SeccompFilter::new(clone3, SeccompAction::Allow, fail_with(libc::ENOSYS), target)?,
+        SeccompFilter::new(allowed, fail_with(libc::EPERM), SeccompAction::Allow, target)?,
     ] {
         let program: BpfProgram = filter.try_into()?;
         seccompiler::apply_filter(&program)?;
@@ -90,14 +90,14 @@ fn system_calls() -> Result<(), seccompiler::Error> {
     Ok(())
 }
 
-fn answer(error: i32) -> SeccompAction {
-    SeccompAction::Errno(u32::try_from(error).unwrap_or(1))
+fn fail_with(errno: i32) -> SeccompAction {
+    SeccompAction::Errno(errno.unsigned_abs())
 }
 
 const THREAD: u64 = libc::CLONE_THREAD as u64;
 
 /// What computing takes: memory, threads and their locks, the clock, the pipes that are open already, and the end.
-const COMPUTING: &[i64] = &[
+const ALLOWED_CALLS: &[i64] = &[
     libc::SYS_brk,
     libc::SYS_mmap,
     libc::SYS_munmap,
@@ -145,7 +145,7 @@ pub(super) fn probe(layers: Layers) -> Confinement {
         || std::net::UdpSocket::bind(("127.0.0.1", 0)).is_ok()
         || std::os::unix::net::UnixStream::pair().is_ok();
     let started = Command::new("/proc/self/exe").arg("--version").stdout(Stdio::null()).status().is_ok();
-    // Touching it is not needed: the promise is what is refused.
+    // Reserving is enough, since the limit counts what is mapped, touched or not.
     let mebibyte = 1024 * 1024;
     let grew = cap_memory(64 * mebibyte).is_err() || Vec::<u64>::new().try_reserve_exact(16 * 1024 * 1024).is_ok();
     let Layers { landlock, seccomp } = layers;

@@ -2,40 +2,43 @@
 //!
 //! Whoever uploads a picture chooses the bytes that decoders read. So they are decoded, resized and encoded in a child:
 //! this very binary, without environment, files, network or the right to start programs ([`confine`]), with a cap on its
-//! memory. It gets the original and the order through one pipe and hands the files back through another ([`protocol`]); it
-//! knows no path, no name and no credential. A child that hangs is killed, one that dies takes one attempt of one job with
-//! it. One that has done its job may get another one of the same owner ([`kept`]).
+//! memory. It gets the request and the original through one pipe and sends the files back through another ([`protocol`]);
+//! it knows no path, no name and no credential. A child that hangs is killed, one that dies takes one attempt of one job
+//! with it. One that has done its job may get another one of the same owner ([`idle_children`]).
 
 mod child;
 mod confine;
-mod kept;
+mod error;
+mod idle_children;
+mod parent;
 mod protocol;
-mod run;
+mod receive;
 
 pub use child::{SUBCOMMAND, child_main};
-pub use run::{CageError, Sandbox, SandboxSettings, Task};
+pub use error::SandboxError;
+pub use parent::{Sandbox, SandboxSettings};
 
 use serde::{Deserialize, Serialize};
 
 /// Whether jobs run in a sandbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SandboxMode {
-    /// In a child process, as confined as this system can; what it can't is a warning at start.
+    /// In a child process, as confined as this system can; what it can't enforce is a warning at start.
     #[default]
     On,
-    /// The same, but what is missing keeps the server from starting, and no child works for two jobs.
+    /// The same, but the server doesn't start if anything is missing, and every job gets a new child.
     Strict,
     /// In the server's own process.
     Off,
 }
 
-/// How well a child is confined: the layers that this kernel took, and what came of the child's tries to break out.
+/// How well a child is confined: the layers that this kernel enforces, and what came of the child's tries to break out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Confinement {
-    /// landlock holds in full.
+    /// landlock is enforced in full.
     pub landlock: bool,
-    /// seccomp holds.
+    /// seccomp is enforced.
     pub seccomp: bool,
     /// No file could be opened or made.
     pub files: bool,
@@ -48,7 +51,7 @@ pub struct Confinement {
 }
 
 impl Confinement {
-    /// What is missing, for people; none if nothing is.
+    /// What is missing, as text for a log or an error; none if nothing is.
     #[must_use]
     pub fn gaps(&self) -> Option<String> {
         let holds = [

@@ -1,5 +1,5 @@
-//! What goes through the pipes: a length of four bytes (little end first), that many bytes of JSON, then the payload
-//! that the JSON announces.
+//! What goes through the pipes: a length of four bytes (little-endian), that many bytes of JSON, then the payload that the
+//! JSON announces. To the child: a [`RenderRequest`](crate::pipeline::RenderRequest) and the original. From it: [`Report`]s.
 
 use std::io::{self, Read, Write};
 
@@ -7,35 +7,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::encoder::AvifEngine;
-use crate::job::VariantSpec;
-use crate::pipeline::{PipelineError, PixelLimits};
+use crate::pipeline::PipelineError;
 
-/// Bytes of JSON. The largest order (64 variants) has some 20 KiB.
+/// Bytes of JSON. The largest request (64 variants) has some 20 KiB.
 const HEADER_BYTES_MAX: u32 = 256 * 1024;
 
-/// What the child is to do. The original follows.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Order {
-    pub(super) variants: Vec<VariantSpec>,
-    /// Which of them, in ascending order; the others are there already.
-    pub(super) wanted: Vec<usize>,
-    pub(super) limits: PixelLimits,
-    /// Threads that encode.
-    pub(super) threads: usize,
-    pub(super) avif_engine: AvifEngine,
-    /// Memory that the child may take, in bytes.
-    pub(super) memory_max: u64,
-    /// Bytes of the original.
-    pub(super) source_bytes: u64,
-}
-
-/// What the child has to say.
+/// What the child sends.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// A variant is done; its file follows.
+    /// A variant is made; its file follows.
     Variant {
-        /// Into the order's variants.
+        /// Into the request's variants.
         index: usize,
         width: u32,
         height: u32,
@@ -43,9 +25,9 @@ pub(super) enum Report {
     },
     /// The original is decoded.
     Decoded,
-    /// All are done.
+    /// All wanted variants are made.
     Done,
-    /// It can't be done.
+    /// They can't be made.
     Failed(PipelineError),
 }
 
@@ -68,21 +50,21 @@ pub(super) fn read<M: DeserializeOwned>(from: &mut impl Read) -> io::Result<Opti
         return Ok(None);
     }
     from.read_exact(&mut length[1..])?;
-    let mut json = vec![0; checked(length)?];
+    let mut json = vec![0; json_bytes(length)?];
     from.read_exact(&mut json)?;
     Ok(Some(serde_json::from_slice(&json)?))
 }
 
-/// The same, for the server's side.
+/// The same without blocking; a pipe that ends is an error.
 pub(super) async fn receive<M: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<M> {
     let mut length = [0; 4];
     from.read_exact(&mut length).await?;
-    let mut json = vec![0; checked(length)?];
+    let mut json = vec![0; json_bytes(length)?];
     from.read_exact(&mut json).await?;
     Ok(serde_json::from_slice(&json)?)
 }
 
-fn checked(length: [u8; 4]) -> io::Result<usize> {
+fn json_bytes(length: [u8; 4]) -> io::Result<usize> {
     let length = u32::from_le_bytes(length);
     if length > HEADER_BYTES_MAX { Err(too_long()) } else { Ok(length as usize) }
 }

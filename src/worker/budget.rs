@@ -1,4 +1,4 @@
-//! Memory is promised to a job before its pixels are touched, so that jobs together never want more than there is.
+//! Memory is reserved for a job before its variants are made, so that jobs together never take more than there is.
 
 use std::fs;
 use std::path::Path;
@@ -8,15 +8,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const MIB: u64 = 1024 * 1024;
 
-/// Memory that all jobs share, in steps of 1 MiB. Whoever comes first is served first: a job that needs much waits until
-/// there is enough, and smaller ones that came later wait behind it, so that it can't starve.
+/// Memory that all jobs share, in steps of 1 MiB. First come, first served: a job that needs much waits until there is
+/// enough, and smaller ones that came later wait behind it, so that it can't starve.
 #[derive(Clone, Debug)]
 pub struct MemoryBudget {
     left: Arc<Semaphore>,
     steps: u32,
 }
 
-/// A job's part of the budget, until it is dropped.
+/// A job's share of the budget, until it is dropped.
 #[derive(Debug)]
 pub struct MemoryShare {
     #[expect(dead_code, reason = "holding it is its use")]
@@ -25,7 +25,7 @@ pub struct MemoryShare {
 }
 
 impl MemoryShare {
-    /// Whether it is enough for a job that takes `bytes`.
+    /// Whether it suffices for a job that takes `bytes`.
     pub(super) fn covers(&self, bytes: u64) -> bool {
         self.bytes >= bytes
     }
@@ -39,7 +39,7 @@ impl MemoryBudget {
         Self { left: Arc::new(Semaphore::new(usize::try_from(steps).unwrap_or(Semaphore::MAX_PERMITS))), steps }
     }
 
-    /// Bytes that nobody has now. All of it counts as any number of bytes: whoever wants more gets all there is.
+    /// Bytes that are free. `u64::MAX` if all of them are, since [`MemoryBudget::take`] then grants any number.
     #[must_use]
     pub fn left(&self) -> u64 {
         match u32::try_from(self.left.available_permits()) {
@@ -48,7 +48,7 @@ impl MemoryBudget {
         }
     }
 
-    /// Waits for `bytes`; for all there is, should that be less.
+    /// Waits for `bytes`, or for the whole budget if that is less.
     pub async fn take(&self, bytes: u64) -> MemoryShare {
         let steps = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX).min(self.steps);
         // Nobody closes it.
@@ -56,8 +56,8 @@ impl MemoryBudget {
     }
 }
 
-/// Half of this machine's memory, or of what the cgroups that this process is in may take, if that is less. 1 GiB where
-/// nothing tells.
+/// Half of this machine's memory, in bytes, or of the tightest limit of this process's cgroups, if that is less. 1 GiB if
+/// neither can be read.
 #[must_use]
 pub fn half_of_memory() -> u64 {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -123,11 +123,11 @@ mod tests {
         let large = large.await;
         let small = small.await;
         drop((large, small));
-        assert_eq!(budget.left(), u64::MAX, "when nobody has any, there is enough for everyone");
+        assert_eq!(budget.left(), u64::MAX, "when nobody has any, there is enough for any job");
         let half = budget.take(5 * MIB).await;
         assert_eq!((budget.left(), half.covers(5 * MIB), half.covers(5 * MIB + 1)), (5 * MIB, true, false));
         drop(half);
-        // More than all there is means all there is, and not for ever waiting.
+        // More than the whole budget means all of it, and not waiting for ever.
         drop(budget.take(u64::MAX).await);
     }
 }

@@ -1,30 +1,30 @@
-//! Works jobs off: claim, render, store, settle.
+//! Works on jobs: claims one, has its variants made, stores them, settles it. What is done beside the jobs is in
+//! `maintenance`.
 
 mod attempt;
 mod budget;
-mod keeper;
+mod maintenance;
 mod pool;
-mod reconcile;
 mod renderer;
-mod rescuer;
 mod retry;
-mod shelf;
+mod stored_files;
 mod stores;
+mod uploader;
 
 pub use budget::{MemoryBudget, half_of_memory};
+pub use maintenance::{LeaseReaper, ReconcileError, ReconcileScope, RecordCleaner, SpoolReconciler};
 pub use pool::{Pool, StartedPool};
-pub use reconcile::{ReconcileError, Scope, forget_what_had_ended, reconcile};
 pub use renderer::Renderer;
-pub use rescuer::Rescuer;
-pub use stores::Stores;
+pub use stores::StoreClients;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::active_jobs::ActiveJobs;
 use crate::clock::SharedClock;
+use crate::encoder::AvifEngine;
 use crate::pipeline::MemoryLimit;
 use crate::queue::JobQueue;
-use crate::running::Running;
 use crate::spool::Spool;
 
 /// How the workers work.
@@ -63,18 +63,20 @@ pub struct WorkerContext {
     pub queue: Arc<dyn JobQueue>,
     /// Where originals are.
     pub spool: Spool,
-    /// Where a job in work is known.
-    pub running: Running,
-    /// Pixels.
+    /// Where attempts are registered.
+    pub active_jobs: ActiveJobs,
+    /// Makes variants.
     pub renderer: Renderer,
     /// Where files go.
-    pub stores: Stores,
-    /// What one job may need of memory.
+    pub stores: StoreClients,
+    /// What one job may take of memory, and what its original may be.
     pub memory_limit: MemoryLimit,
-    /// What all of them may.
+    /// What all jobs together may take.
     pub memory: MemoryBudget,
+    /// What makes AVIF.
+    pub avif_engine: AvifEngine,
     /// The time.
     pub clock: SharedClock,
-    /// How to work.
+    /// How the workers work.
     pub settings: WorkerSettings,
 }

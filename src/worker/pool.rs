@@ -1,4 +1,4 @@
-//! The workers: each takes one job at a time, for as long as the server takes jobs.
+//! The workers: each works on one job at a time, until the server stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::budget::MemoryShare;
-use super::reconcile::stored_files;
+use super::stored_files::stored_files;
 use super::{WorkerContext, attempt, retry};
 use crate::job::JobError;
 use crate::queue::{Claim, QueueError, Retry};
 
-/// A worker with nothing to do looks again after this long, even if nobody wakes it.
-const IDLE_LOOK: Duration = Duration::from_secs(5);
-/// For workers to give up what is on its way to a store and to put their jobs back when the server stops.
-const PUT_BACK_PATIENCE: Duration = Duration::from_secs(8);
-/// Who waits for memory asks again after this long: the job that it is for may be cancelled, or not the next any more.
-const MEMORY_LOOK: Duration = Duration::from_secs(1);
-/// A worker whose queue fails waits this long.
-const QUEUE_TROUBLE: Duration = Duration::from_secs(1);
+/// An idle worker asks the queue again after this long, even if nothing wakes it.
+const IDLE_POLL: Duration = Duration::from_secs(5);
+/// For workers to give up writes to stores and to release their jobs when the server stops.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(8);
+/// A worker that waits for memory asks the queue again after this long: the job that needs it may be cancelled, or no longer
+/// the next.
+const MEMORY_POLL: Duration = Duration::from_secs(1);
+/// Between tries to claim from a queue that fails.
+const CLAIM_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The pool of workers.
 pub struct Pool {
@@ -41,11 +42,11 @@ impl Pool {
     /// Starts every worker. They run until [`Pool::drain`].
     pub fn start(self) -> StartedPool {
         let mut workers = JoinSet::new();
-        let turn = Arc::new(Mutex::new(()));
+        let claiming = Arc::new(Mutex::new(()));
         for _ in 0..self.context.settings.workers {
             let worker = Worker {
                 context: Arc::clone(&self.context),
-                turn: Arc::clone(&turn),
+                claiming: Arc::clone(&claiming),
                 stop_claiming: self.stop_claiming.clone(),
                 stop_working: self.stop_working.clone(),
             };
@@ -63,49 +64,50 @@ pub struct StartedPool {
 }
 
 impl StartedPool {
-    /// Claims nothing more, lets the jobs in work finish for `patience`, then puts the rest back.
-    pub async fn drain(mut self, patience: Duration) {
+    /// Stops claiming, lets running jobs finish for `drain_timeout`, then releases the rest.
+    pub async fn drain(mut self, drain_timeout: Duration) {
         self.stop_claiming.cancel();
-        let finished =
-            tokio::time::timeout(patience, async { while self.workers.join_next().await.is_some() {} }).await;
-        if finished.is_err() {
+        if timeout(drain_timeout, self.all_ended()).await.is_err() {
             self.stop_working.cancel();
-            let put_back = async { while self.workers.join_next().await.is_some() {} };
-            if tokio::time::timeout(PUT_BACK_PATIENCE, put_back).await.is_err() {
-                warn!("some jobs could not be put back in time; the next start does it");
+            if timeout(RELEASE_TIMEOUT, self.all_ended()).await.is_err() {
+                warn!("some jobs can't be released in time; the next start does it");
             }
         }
+    }
+
+    async fn all_ended(&mut self) {
+        while self.workers.join_next().await.is_some() {}
     }
 }
 
 struct Worker {
     context: Arc<WorkerContext>,
-    /// Whose turn it is to claim: nobody else takes of the memory that a claim counts on.
-    turn: Arc<Mutex<()>>,
+    /// Held while claiming: nobody else reserves the memory that a claim counts on.
+    claiming: Arc<Mutex<()>>,
     stop_claiming: CancellationToken,
     stop_working: CancellationToken,
 }
 
 impl Worker {
     async fn run(self) {
-        let _at_work = self.context.running.worker();
+        let _counted = self.context.active_jobs.add_worker();
         while !self.stop_claiming.is_cancelled() {
             match self.next().await {
                 Ok(Some((claim, memory))) => self.work(claim, memory).await,
-                Ok(None) => self.idle(self.context.queue.wait_ready(IDLE_LOOK)).await,
+                Ok(None) => self.idle(self.context.queue.wait_ready(IDLE_POLL)).await,
                 Err(error) => {
-                    error!(%error, "can't claim a job; trying again");
-                    self.idle(tokio::time::sleep(QUEUE_TROUBLE)).await;
+                    error!(%error, "jobs can't be claimed; will be retried");
+                    self.idle(tokio::time::sleep(CLAIM_RETRY_DELAY)).await;
                 }
             }
         }
     }
 
-    /// The next job, and the memory that it takes: claimed only once that is free, so that a job that waits for memory
-    /// can still be cancelled like any other, is nobody's attempt, and keeps its place.
+    /// The next job and its share of memory. It is claimed only once that is free, so that a job that waits for memory is
+    /// pending: it can be cancelled like any other, no attempt has begun, and it keeps its place.
     async fn next(&self) -> Result<Option<(Claim, MemoryShare)>, QueueError> {
         let WorkerContext { queue, memory, settings, .. } = &*self.context;
-        let _turn = self.turn.lock().await;
+        let _claiming = self.claiming.lock().await;
         while !self.stop_claiming.is_cancelled() {
             let mut claimed = queue.claim_within(memory.left(), 1, settings.lease).await?;
             if let Some(claim) = claimed.claims.pop() {
@@ -113,8 +115,8 @@ impl Worker {
                 return Ok(Some((claim, share)));
             }
             let Some(takes) = claimed.next_takes else { return Ok(None) };
-            // Whatever comes first; the queue knows better than this worker whose turn it is then.
-            self.idle(async { drop(timeout(MEMORY_LOOK, memory.take(takes)).await) }).await;
+            // Reserved only to learn when there is enough: the queue says whose turn it is then.
+            self.idle(async { drop(timeout(MEMORY_POLL, memory.take(takes)).await) }).await;
         }
         Ok(None)
     }
@@ -133,17 +135,17 @@ impl Worker {
         let record = claim.job.record.clone();
         let attempt = attempt::run(Arc::clone(&self.context), claim, memory, self.stop_working.clone());
         let Err(panic) = tokio::spawn(attempt).await else { return };
-        error!(job_id = %lease.id, %panic, "an attempt panicked");
+        error!(job_id = %lease.id, %panic, "attempt panicked");
         let error = JobError::new("internal", "the attempt panicked; this is a bug in Pixerve, see its log");
-        let again = Retry::After(retry::back_off(attempts, self.context.settings.retry_base));
-        // What it stored before it panicked is in the journal, and on record should this have been its last try.
+        let retry = Retry::After(retry::back_off(attempts, self.context.settings.retry_base));
+        // What it stored before it panicked is in the journal, and belongs into the record should this have been its last.
         let files = stored_files(&self.context.spool, &record).await.unwrap_or_else(|error| {
-            warn!(job_id = %lease.id, %error, "can't read what it has stored");
+            warn!(job_id = %lease.id, %error, "journal can't be read");
             Vec::new()
         });
-        match self.context.queue.fail(&lease, error, files, again).await {
+        match self.context.queue.fail(&lease, error, files, retry).await {
             Ok(_) => {}
-            Err(error) => warn!(job_id = %lease.id, %error, "can't settle it; its lease will lapse"),
+            Err(error) => warn!(job_id = %lease.id, %error, "job can't be settled; its lease will expire"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a job's pixels are worked on: in a child of its own, or, where there can be none, in this process.
+//! Where a job's variants are made: in a child process, or, where there can be none, in this one.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,97 +12,88 @@ use tracing::Instrument;
 
 use super::budget::MemoryShare;
 use crate::clock::SharedClock;
-use crate::job::VariantSpec;
-use crate::pipeline::{Admission, Engine, PipelineError, Rendered};
-use crate::sandbox::{CageError, Sandbox, Task};
+use crate::pipeline::{Engine, PipelineError, RenderRequest, Rendered};
+use crate::sandbox::{Sandbox, SandboxError};
 
 /// Makes variants.
 #[derive(Clone)]
 pub enum Renderer {
-    /// In a confined child process a job.
-    Caged(Arc<Sandbox>),
-    /// In this process, by one engine for all jobs.
+    /// In confined child processes.
+    Sandboxed(Arc<Sandbox>),
+    /// In this process, by one engine for all jobs: its threads, limits and codecs count, not the request's.
     InProcess(Arc<Engine>, SharedClock),
 }
 
-/// What is to be made, and for how long it is wanted.
-pub(super) struct Order {
+/// A request, and what stays in this process.
+pub(super) struct RenderJob {
+    pub(super) request: RenderRequest,
     /// Read from its start.
     pub(super) original: File,
-    /// All of the job's.
-    pub(super) variants: Vec<VariantSpec>,
-    /// Those of them that are to be made, by index, ascending.
-    pub(super) wanted: Vec<usize>,
-    /// Stands for the job's owner.
+    /// See [`Owner::digest`](crate::job::Owner::digest).
     pub(super) owner: [u8; 32],
     pub(super) stop: CancellationToken,
     pub(super) timeout: Duration,
-    /// What a child may take.
-    pub(super) admission: Admission,
-    /// Given back when nothing of this is in memory any more.
+    /// Given back when nothing of the job is in memory any more.
     pub(super) memory: MemoryShare,
 }
 
-/// Work on a job's pixels, under way.
-pub(super) type Rendering = JoinHandle<Result<(), CageError>>;
+/// Rendering under way. A stop or the time-out is [`PipelineError::Cancelled`].
+pub(super) type RenderTask = JoinHandle<Result<(), SandboxError>>;
 
-/// Finished files, with their indices into the order's variants.
-pub(super) type Files = UnboundedReceiver<(usize, Rendered)>;
+/// Variants as they are made, with their indices into the request's.
+pub(super) type RenderedVariants = UnboundedReceiver<(usize, Rendered)>;
 
 impl Renderer {
-    /// Begins. Files come out of the channel as they are done.
-    pub(super) fn start(&self, order: Order) -> (Rendering, Files) {
+    /// Begins to render.
+    pub(super) fn start(&self, job: RenderJob) -> (RenderTask, RenderedVariants) {
         // Unbounded, since a slow store must not hold up the encoders of all jobs; a job's own limits bound it.
-        let (deliver, files) = mpsc::unbounded_channel();
-        let rendering = match self {
-            Self::Caged(sandbox) => tokio::spawn(caged(Arc::clone(sandbox), order, deliver).in_current_span()),
-            Self::InProcess(engine, clock) => in_process(Arc::clone(engine), Arc::clone(clock), order, deliver),
+        let (deliver, variants) = mpsc::unbounded_channel();
+        let task = match self {
+            Self::Sandboxed(sandbox) => {
+                tokio::spawn(render_sandboxed(Arc::clone(sandbox), job, deliver).in_current_span())
+            }
+            Self::InProcess(engine, clock) => render_in_process(Arc::clone(engine), Arc::clone(clock), job, deliver),
         };
-        (rendering, files)
+        (task, variants)
     }
 }
 
-async fn caged(
+async fn render_sandboxed(
     sandbox: Arc<Sandbox>,
-    order: Order,
+    job: RenderJob,
     deliver: UnboundedSender<(usize, Rendered)>,
-) -> Result<(), CageError> {
-    let Order { original, variants, wanted, owner, admission, stop, timeout, memory: _memory } = order;
-    let task = Task { variants: &variants, wanted: &wanted, admission, owner };
-    let work = sandbox.render(original, task, |index, file| {
-        // Nobody listens once the job is stopped.
-        let _ = deliver.send((index, file));
+) -> Result<(), SandboxError> {
+    let RenderJob { request, original, owner, stop, timeout, memory: _memory } = job;
+    let rendering = sandbox.render(original, request, owner, |index, variant| {
+        // Nobody receives once the job is stopped.
+        let _ = deliver.send((index, variant));
     });
-    // Whichever ends first: letting go of the work kills the child.
+    // Dropping `rendering` kills the child.
     tokio::select! {
-        outcome = work => outcome,
+        outcome = rendering => outcome,
         () = stop.cancelled() => Err(PipelineError::Cancelled.into()),
         () = tokio::time::sleep(timeout) => Err(PipelineError::Cancelled.into()),
     }
 }
 
-fn in_process(
+fn render_in_process(
     engine: Arc<Engine>,
     clock: SharedClock,
-    order: Order,
+    job: RenderJob,
     deliver: UnboundedSender<(usize, Rendered)>,
-) -> Rendering {
+) -> RenderTask {
     let span = tracing::Span::current();
     spawn_blocking(move || {
         let _entered = span.entered();
-        let Order { mut original, variants, wanted, stop, timeout, memory: _memory, .. } = order;
+        let RenderJob { request, mut original, stop, timeout, memory: _memory, .. } = job;
         let deadline = clock.elapsed() + timeout;
         let mut source = Vec::new();
-        original.read_to_end(&mut source).map_err(unreadable)?;
+        original.read_to_end(&mut source).map_err(SandboxError::unreadable)?;
         let cancelled = || stop.is_cancelled() || clock.elapsed() >= deadline;
-        let deliver = |index, file| {
-            let _ = deliver.send((index, file));
+        let deliver = |index, variant| {
+            let _ = deliver.send((index, variant));
         };
-        let wanted = |index| wanted.binary_search(&index).is_ok();
-        Ok(engine.render_wanted(source, &variants, &wanted, &cancelled, &|| (), &deliver)?)
+        let wanted = |index| request.is_wanted(index);
+        Ok(engine.render_wanted(source, &request.variants, &wanted, &cancelled, &|| (), &deliver)?)
     })
-}
-
-fn unreadable(source: std::io::Error) -> CageError {
-    CageError::Io { what: "the original can't be read", source }
 }

@@ -1,27 +1,31 @@
-//! The stores of a job: our own directory, and those that its access keys stand for.
+//! The stores of a job: the server's own directory, and those that its access keys stand for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{BackendKind, JobRecord, StorageKey, Stored};
 use crate::register::Register;
 use crate::writer::{Object, RetrySettings, Retrying, StorageSettings, StoreTimeouts, WriteError, WriterBackend};
 
-/// Finds stores, and keeps their clients: a connection that is open already saves a handshake a file.
-pub struct Stores {
+/// One store of one job, whose writes are retried until the attempt stops.
+pub(super) type JobStore = Retrying<Arc<dyn WriterBackend>>;
+
+/// Finds the stores of jobs, and reuses their clients: an open connection saves a handshake a file.
+pub struct StoreClients {
     direct: Arc<dyn WriterBackend>,
     register: Arc<Register>,
     retry: RetrySettings,
     timeouts: StoreTimeouts,
+    /// By access key.
     clients: Mutex<HashMap<String, Arc<dyn WriterBackend>>>,
 }
 
-impl Stores {
-    /// Our own directory and whatever the register knows.
+impl StoreClients {
+    /// The server's own directory, and whatever the register knows.
     #[must_use]
     pub fn new(
         direct: Arc<dyn WriterBackend>,
@@ -32,88 +36,57 @@ impl Stores {
         Self { direct, register, retry, timeouts, clients: Mutex::default() }
     }
 
-    /// Every store that a job's files go to. One whose credentials are gone fails when it is written to, so that the
-    /// others still get theirs.
-    pub(super) fn of_job(&self, record: &JobRecord) -> Vec<Store> {
-        let mut stores = Vec::new();
-        if record.spec.direct_host {
-            stores.push(self.retried(Arc::clone(&self.direct)));
-        }
-        for key in &record.spec.storage {
-            let store = self.client(key, record.owner.user.as_deref()).unwrap_or_else(|error| {
-                Arc::new(Gone { name: key.backend.as_str(), what: error.what, detail: error.detail })
-            });
-            stores.push(self.retried(store));
-        }
-        stores
-    }
-
-    fn retried(&self, backend: Arc<dyn WriterBackend>) -> Store {
-        Store { backend, retry: self.retry }
+    /// Every store that a job's files go to, until `stop`. One whose credentials are gone fails when it is written to, so
+    /// that the others still get theirs.
+    pub(super) fn of_job(&self, record: &JobRecord, stop: &CancellationToken) -> Vec<JobStore> {
+        let direct = record.spec.direct_host.then(|| Arc::clone(&self.direct));
+        let registered = record.spec.storage.iter().map(|key| {
+            self.client(key, record.owner.user.as_deref())
+                .unwrap_or_else(|error| Arc::new(UnusableStore { name: key.backend.as_str(), error }))
+        });
+        direct.into_iter().chain(registered).map(|store| Retrying::new(store, self.retry, stop.clone())).collect()
     }
 
     fn client(&self, key: &StorageKey, user: Option<&str>) -> Result<Arc<dyn WriterBackend>, WriteError> {
-        // Asked every time: a key that was deregistered must stop working, whatever is cached.
+        // Asked every time: a deregistered key must stop working at once, whatever is cached.
         if !self.register.may_use(&key.access_key, key.backend, user) {
-            self.lock().remove(&key.access_key);
-            return Err(gone(key.backend, "its access key has been deregistered since the upload"));
+            self.clients.lock().remove(&key.access_key);
+            return Err(unusable(key.backend, "its access key has been deregistered since the upload"));
         }
-        if let Some(client) = self.lock().get(&key.access_key) {
+        if let Some(client) = self.clients.lock().get(&key.access_key) {
             return Ok(Arc::clone(client));
         }
         let credential = self
             .register
             .storage(&key.access_key)
-            .ok_or_else(|| gone(key.backend, "its access key has been deregistered since the upload"))?;
+            .ok_or_else(|| unusable(key.backend, "its access key has been deregistered since the upload"))?;
         let settings = StorageSettings::from_sealed(&credential.settings)
-            .ok_or_else(|| gone(key.backend, "its credentials can't be read; register the store again"))?;
+            .ok_or_else(|| unusable(key.backend, "its credentials can't be read; register the store again"))?;
         let client = settings.connect(&self.timeouts)?;
-        self.lock().insert(key.access_key.clone(), Arc::clone(&client));
+        self.clients.lock().insert(key.access_key.clone(), Arc::clone(&client));
         Ok(client)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<dyn WriterBackend>>> {
-        self.clients.lock()
     }
 }
 
-fn gone(backend: BackendKind, detail: &str) -> WriteError {
+fn unusable(backend: BackendKind, detail: &str) -> WriteError {
     WriteError { what: format!("use the {} store", backend.as_str()), detail: detail.to_owned(), transient: false }
 }
 
-/// One store of one job, with patience.
-pub(super) struct Store {
-    backend: Arc<dyn WriterBackend>,
-    retry: RetrySettings,
-}
-
-impl Store {
-    /// As the claims call it.
-    pub(super) fn name(&self) -> &'static str {
-        self.backend.name()
-    }
-
-    /// Stores one file, trying again while that may help and `stop` hasn't fired.
-    pub(super) async fn put(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
-        Retrying::new(Arc::clone(&self.backend), self.retry, stop.clone()).put(object).await
-    }
-}
-
-/// A store that can't be written to any more.
-struct Gone {
+/// A store that no client can be made for: every write fails, for good.
+struct UnusableStore {
     name: &'static str,
-    what: String,
-    detail: String,
+    error: WriteError,
 }
 
-impl Gone {
+impl UnusableStore {
     fn error(&self) -> WriteError {
-        WriteError { what: self.what.clone(), detail: self.detail.clone(), transient: false }
+        let WriteError { what, detail, .. } = &self.error;
+        WriteError { what: what.clone(), detail: detail.clone(), transient: false }
     }
 }
 
 #[async_trait]
-impl WriterBackend for Gone {
+impl WriterBackend for UnusableStore {
     fn name(&self) -> &'static str {
         self.name
     }

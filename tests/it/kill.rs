@@ -164,7 +164,7 @@ async fn assert_all_ended_whole(home: &Home, server: &Running, accepted: &[Value
         let error = status["error"].as_str().expect("an error");
         assert!(error.contains("took its worker down"), "failed though only the server died: {status}");
     }
-    let began = home.log().matches("working on it").count();
+    let began = home.log().matches("attempt started").count();
     println!("{} jobs in {began} attempts; {} were blamed for the kills", accepted.len(), failed.len());
     assert_each_has_one_record(server, &ids).await;
     assert_nothing_is_left(home, server, &failed).await;

@@ -42,13 +42,13 @@ impl TestApp {
     pub(crate) async fn start_on(program: PathBuf, settings: &[(&str, &str)]) -> Self {
         let dirs = tempfile::tempdir().expect("a temporary directory");
         // Some other program does one job and ends.
-        let keep = if program.as_os_str() == env!("CARGO_BIN_EXE_pixerve") { "5s" } else { "0s" };
+        let idle_timeout = if program.as_os_str() == env!("CARGO_BIN_EXE_pixerve") { "5s" } else { "0s" };
         let mut all: Vec<(String, String)> = [
             ("PIXERVE_ADDR", "127.0.0.1:0"),
             ("PIXERVE_JWT_SECRET", SECRET),
             ("PIXERVE_CALLBACK_ALLOW", "127.0.0.0/8"),
             ("PIXERVE_STORAGE_FREE_DISK_MIN", "0"),
-            ("PIXERVE_WORKER_SANDBOX_KEEP", keep),
+            ("PIXERVE_WORKER_SANDBOX_IDLE_TIMEOUT", idle_timeout),
         ]
         .iter()
         .chain(settings)

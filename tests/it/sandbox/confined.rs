@@ -1,4 +1,4 @@
-//! Doors that are shut.
+//! What a child can't do.
 
 use std::process::Command;
 
@@ -21,8 +21,8 @@ fn probe() -> Value {
 #[test]
 fn a_child_can_open_no_file_and_no_socket_and_start_nothing_and_not_grow_for_ever() {
     let found = probe();
-    for door in ["seccomp", "files", "network", "programs", "memory"] {
-        assert_eq!(found[door], true, "{door} in {found}");
+    for layer in ["seccomp", "files", "network", "programs", "memory"] {
+        assert_eq!(found[layer], true, "{layer} in {found}");
     }
 }
 

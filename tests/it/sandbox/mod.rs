@@ -2,7 +2,7 @@
 
 mod confined;
 mod deaths;
-mod kept;
+mod idle_children;
 
 use std::fs::File;
 use std::io::Write;

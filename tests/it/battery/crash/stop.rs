@@ -25,14 +25,14 @@ async fn sigterm_in_the_midst_of_thirty_jobs_loses_none_and_exits_0() {
     let took = asked.elapsed();
     assert!(took < Duration::from_mins(1), "{took:?}");
     let log = witness.home.log();
-    let (ended, put_back) = (log.matches(" completed files=").count(), log.matches("put back").count());
+    let (ended, requeued) = (log.matches(" completed files=").count(), log.matches("job requeued").count());
     let server = witness.home.start().await;
     let kept = witness.assert_kept(&server).await;
     figure(
         "crash",
         format!(
-            "SIGTERM with {WORKERS} workers and {UPLOADS} jobs: exit 0 after {took:?}, {ended} had completed, {put_back} \
-             were put back; {} of {UPLOADS} completed after the next start",
+            "SIGTERM with {WORKERS} workers and {UPLOADS} jobs: exit 0 after {took:?}, {ended} had completed, {requeued} \
+             were requeued; {} of {UPLOADS} completed after the next start",
             kept.accepted
         ),
     );

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pixerve::active_jobs::ActiveJobs;
 use pixerve::clock::{Manual, SharedClock, Timestamp};
+use pixerve::encoder::AvifEngine;
 use pixerve::job::{
     CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion,
     SourceFormat, State, Stem, Stored, SubDir,
@@ -14,9 +16,8 @@ use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
 use pixerve::queue::memory::MemoryQueue;
 use pixerve::queue::{Blame, Job, JobQueue, QueueSettings};
 use pixerve::register::{Register, Sealer};
-use pixerve::running::Running;
 use pixerve::spool::Spool;
-use pixerve::worker::{MemoryBudget, Pool, Renderer, Rescuer, Stores, WorkerContext, WorkerSettings};
+use pixerve::worker::{LeaseReaper, MemoryBudget, Pool, Renderer, StoreClients, WorkerContext, WorkerSettings};
 use pixerve::writer::{Object, RetrySettings, StoreTimeouts, WriteError, WriterBackend};
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -100,11 +101,12 @@ impl Scene {
         let context = WorkerContext {
             queue: Arc::new(queue),
             spool,
-            running: Running::default(),
+            active_jobs: ActiveJobs::default(),
             renderer: Renderer::InProcess(Arc::new(engine), Arc::clone(&shared)),
-            stores: Stores::new(direct, Arc::new(register), RetrySettings::default(), timeouts),
+            stores: StoreClients::new(direct, Arc::new(register), RetrySettings::default(), timeouts),
             memory_limit: MemoryLimit { bytes_max: 1 << 30, threads: 1, pixels },
             memory: MemoryBudget::new(1 << 30),
+            avif_engine: AvifEngine::default(),
             clock: shared,
             settings: WorkerSettings {
                 workers: 2,
@@ -201,7 +203,7 @@ async fn what_the_last_attempt_stores_after_its_lease_lapsed_is_on_record_before
     scene.until("the first write", async |_| scene.store.asked.load(Ordering::SeqCst) == 1).await;
     scene.clock.advance(LEASE);
     let stop = CancellationToken::new();
-    let rescuer = tokio::spawn(Rescuer::new(Arc::clone(&scene.context)).run(stop.clone()));
+    let reaper = tokio::spawn(LeaseReaper::new(Arc::clone(&scene.context)).run(stop.clone()));
     scene.store.told.cancelled().await;
     scene.store.gate.cancel();
     let failed = scene.until("the failure", async |job| job.state == State::Failed).await;
@@ -210,7 +212,7 @@ async fn what_the_last_attempt_stores_after_its_lease_lapsed_is_on_record_before
     assert_eq!(told.first().map(|delivery| &delivery.job), Some(&failed));
     scene.until("it to leave the spool", async |_| !scene.context.spool.holds(scene.id).await.expect("a spool")).await;
     stop.cancel();
-    rescuer.await.expect("it ends well");
+    reaper.await.expect("it ends well");
     pool.drain(PATIENCE).await;
     figure(
         "integrity",

@@ -1,50 +1,50 @@
-//! What is stored of one job so far, in the order in which the job asked for it.
+//! What is stored of one job so far.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::job::{ContentHash, JobRecord, StoredFile};
-use crate::spool::StoredLine;
+use crate::spool::{Spool, SpoolError, StoredLine};
 
-/// The files of one job and the places that hold them.
+/// The files of one job and the stores that hold them.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct StoredFiles {
+    /// Names, in the order in which the job asked for them.
     expected: Vec<String>,
     lines: Mutex<Vec<StoredLine>>,
 }
 
-impl Shelf {
-    /// A shelf that holds what earlier attempts of the same job wrote.
+impl StoredFiles {
+    /// What earlier attempts of the same job stored.
     pub(super) fn new(record: &JobRecord, earlier: &[StoredLine]) -> Self {
-        Self::holding(record.expected_files(), earlier)
+        Self::of(record.expected_files(), earlier)
     }
 
-    fn holding(expected: Vec<String>, earlier: &[StoredLine]) -> Self {
-        let shelf = Self { expected, lines: Mutex::default() };
-        earlier.iter().cloned().for_each(|line| shelf.put(line));
-        shelf
+    fn of(expected: Vec<String>, earlier: &[StoredLine]) -> Self {
+        let stored = Self { expected, lines: Mutex::default() };
+        earlier.iter().cloned().for_each(|line| stored.add(line));
+        stored
     }
 
-    /// Whether this very job wrote `name` to `backend`, and if `sha256` is known, with these bytes.
+    /// Whether this very job stored `name` in `backend`, with these bytes if `sha256` is known.
     pub(super) fn has(&self, name: &str, backend: &str, sha256: Option<&ContentHash>) -> bool {
-        self.lock().iter().any(|line| {
+        self.lines.lock().iter().any(|line| {
             line.name == name && line.stored.backend == backend && sha256.is_none_or(|sha256| line.sha256 == *sha256)
         })
     }
 
-    /// Notes a write, in place of any earlier one of the same name to the same store, and of those with other bytes to any
-    /// store: an attempt that makes fewer variants may decode at another scale and so come to other bytes, and a file is
-    /// the same everywhere.
-    pub(super) fn put(&self, line: StoredLine) {
-        let mut lines = self.lock();
+    /// Adds a write. It replaces an earlier one of the same name to the same store, and those of other bytes to any store:
+    /// two attempts may come to different bytes, and a file is the same everywhere.
+    pub(super) fn add(&self, line: StoredLine) {
+        let mut lines = self.lines.lock();
         lines.retain(|old| {
             old.name != line.name || (old.sha256 == line.sha256 && old.stored.backend != line.stored.backend)
         });
         lines.push(line);
     }
 
-    /// Every file that is stored somewhere.
+    /// Every file that is stored somewhere, in the order in which the job asked for them.
     pub(super) fn files(&self) -> Vec<StoredFile> {
-        let lines = self.lock();
+        let lines = self.lines.lock();
         let files = self.expected.iter().filter_map(|name| {
             let mut of_name = lines.iter().filter(|line| line.name == *name);
             let first = of_name.next()?;
@@ -64,13 +64,18 @@ impl Shelf {
         files.collect()
     }
 
-    /// How many files are in every one of `backends` stores.
-    pub(super) fn complete(&self, backends: usize) -> usize {
-        self.files().iter().filter(|file| file.stored.len() >= backends).count()
+    /// How many files are in all of the job's stores, of which there are `stores`.
+    pub(super) fn complete(&self, stores: usize) -> usize {
+        self.files().iter().filter(|file| file.stored.len() >= stores).count()
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Vec<StoredLine>> {
-        self.lines.lock()
+/// What the journal says is stored of a job, by whichever attempt; nothing if the job has left the spool.
+pub(super) async fn stored_files(spool: &Spool, record: &JobRecord) -> Result<Vec<StoredFile>, SpoolError> {
+    match spool.journal(record.id).await {
+        Ok(journal) => Ok(StoredFiles::new(record, journal.earlier()).files()),
+        Err(error) if error.is_missing() => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
@@ -100,13 +105,13 @@ mod tests {
             (vec![line("s3", old), line("directHost", old), line("directHost", new)], vec!["directHost"]),
             (vec![line("directHost", old), line("directHost", new), line("s3", new)], vec!["directHost", "s3"]),
         ] {
-            let shelf = Shelf::holding(vec!["a".to_owned()], &earlier);
-            let files = shelf.files();
+            let stored_files = StoredFiles::of(vec!["a".to_owned()], &earlier);
+            let files = stored_files.files();
             let found: Vec<_> = files[0].stored.iter().map(|stored| stored.backend.as_str()).collect();
             assert_eq!(found, backends, "{earlier:?}");
             assert_eq!(files[0].sha256, earlier.last().expect("a line").sha256, "{earlier:?}");
-            assert_eq!(shelf.complete(2), usize::from(backends.len() == 2), "{earlier:?}");
-            assert_eq!(shelf.has("a", "s3", None), backends.contains(&"s3"), "{earlier:?}");
+            assert_eq!(stored_files.complete(2), usize::from(backends.len() == 2), "{earlier:?}");
+            assert_eq!(stored_files.has("a", "s3", None), backends.contains(&"s3"), "{earlier:?}");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::harness::picture::{jpeg, png};
 use crate::harness::process::Home;
 
 /// One worker, and children that wait longer than any test.
-const ONE_KEPT: [(&str, &str); 2] = [("PIXERVE_MAX_WORKERS", "1"), ("PIXERVE_WORKER_SANDBOX_KEEP", "10m")];
+const ONE_IDLE: [(&str, &str); 2] = [("PIXERVE_MAX_WORKERS", "1"), ("PIXERVE_WORKER_SANDBOX_IDLE_TIMEOUT", "10m")];
 
 async fn complete(server: &Api, sub: &str, seed: u32) {
     let status = server.done(sub, small_job(), "a.jpg", jpeg(40, 30, seed)).await;
@@ -18,7 +18,7 @@ async fn complete(server: &Api, sub: &str, seed: u32) {
 }
 
 /// The one child that waits after a job, once those that were killed are gone.
-async fn the_kept(server: u32) -> u32 {
+async fn idle_child(server: u32) -> u32 {
     loop {
         if let [child] = children(server)[..] {
             return child;
@@ -39,24 +39,24 @@ fn job_of_a_while() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_works_for_one_owner_again_and_never_for_another() {
-    let home = Home::new(&ONE_KEPT);
+    let home = Home::new(&ONE_IDLE);
     let server = home.start().await;
     complete(&server, "me", 1).await;
-    let mine = the_kept(server.id()).await;
+    let mine = idle_child(server.id()).await;
     for seed in 2..5 {
         complete(&server, "me", seed).await;
-        assert_eq!(the_kept(server.id()).await, mine);
+        assert_eq!(idle_child(server.id()).await, mine);
     }
     complete(&server, "somebody-else", 1).await;
-    let theirs = the_kept(server.id()).await;
+    let theirs = idle_child(server.id()).await;
     assert_ne!(theirs, mine);
     complete(&server, "me", 9).await;
-    assert_ne!(the_kept(server.id()).await, theirs);
+    assert_ne!(idle_child(server.id()).await, theirs);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_ends_when_no_job_comes_and_strictly_confined_ones_at_once() {
-    for settings in [("PIXERVE_WORKER_SANDBOX_KEEP", "50ms"), ("PIXERVE_WORKER_SANDBOX", "strict")] {
+    for settings in [("PIXERVE_WORKER_SANDBOX_IDLE_TIMEOUT", "50ms"), ("PIXERVE_WORKER_SANDBOX", "strict")] {
         let home = Home::new(&[settings]);
         let server = home.start().await;
         complete(&server, "me", 1).await;
@@ -67,18 +67,18 @@ async fn a_child_ends_when_no_job_comes_and_strictly_confined_ones_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kept_child_that_dies_costs_its_owners_next_job_nothing() {
-    let home = Home::new(&ONE_KEPT);
+async fn an_idle_child_that_dies_costs_its_owners_next_job_nothing() {
+    let home = Home::new(&ONE_IDLE);
     let server = home.start().await;
     complete(&server, "me", 1).await;
     // While it waits,
-    kill(the_kept(server.id()).await);
+    kill(idle_child(server.id()).await);
     complete(&server, "me", 2).await;
     // and while it works.
-    let kept = the_kept(server.id()).await;
+    let idle = idle_child(server.id()).await;
     let accepted = server.accepted("me", job_of_a_while(), "a.png", png(640, 480, 1)).await;
     server.processing(&accepted).await;
-    kill(kept);
+    kill(idle);
     let status: Value = server.ended(&accepted).await;
     assert_eq!((&status["state"], &status["attempt"]), (&"completed".into(), &1.into()), "{status}");
 }

@@ -1,0 +1,157 @@
+//! The jobs that this process works on: how far each of them is, and a way to stop it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::job::{JobId, StoredFile};
+
+/// Every job that this process works on, and the workers that do. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct ActiveJobs {
+    /// The newest attempt last. A job has several only while one that lost its lease hasn't stopped yet.
+    attempts: Arc<Mutex<HashMap<JobId, Vec<Arc<ActiveAttempt>>>>>,
+    workers: Arc<AtomicUsize>,
+}
+
+impl ActiveJobs {
+    /// Registers an attempt at `id` until the guard is dropped.
+    #[must_use]
+    pub fn start(&self, id: JobId, files_total: usize) -> AttemptGuard {
+        let attempt = Arc::new(ActiveAttempt {
+            stop: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            files_done: AtomicUsize::new(0),
+            files_total,
+            stored: Mutex::default(),
+        });
+        self.attempts.lock().entry(id).or_default().push(Arc::clone(&attempt));
+        AttemptGuard { jobs: self.clone(), id, attempt }
+    }
+
+    /// Stops every attempt at `id` and waits for their end, after which nothing more of the job is stored. Answers what
+    /// is stored of it by then, if this process worked on it.
+    pub async fn stop(&self, id: JobId) -> Option<Vec<StoredFile>> {
+        let attempts = self.attempts.lock().get(&id).cloned()?;
+        stop_all(&attempts).await;
+        attempts.last().map(|newest| newest.stored())
+    }
+
+    /// How many of a job's files are in all of its stores, if this process works on it.
+    #[must_use]
+    pub fn files_done(&self, id: JobId) -> Option<usize> {
+        self.attempts.lock().get(&id)?.last().map(|newest| newest.files_done.load(Ordering::Relaxed))
+    }
+
+    /// How many jobs this process works on.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.attempts.lock().len()
+    }
+
+    /// Registers a worker until the guard is dropped.
+    #[must_use]
+    pub fn add_worker(&self) -> WorkerGuard {
+        self.workers.fetch_add(1, Ordering::Relaxed);
+        WorkerGuard(Arc::clone(&self.workers))
+    }
+
+    /// How many workers take jobs.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.load(Ordering::Relaxed)
+    }
+}
+
+/// Asks all of `attempts` to stop before it waits for the first.
+async fn stop_all(attempts: &[Arc<ActiveAttempt>]) {
+    for attempt in attempts {
+        attempt.stop.cancel();
+    }
+    for attempt in attempts {
+        attempt.ended.cancelled().await;
+    }
+}
+
+/// One attempt at a job.
+#[derive(Debug)]
+pub struct ActiveAttempt {
+    stop: CancellationToken,
+    ended: CancellationToken,
+    files_done: AtomicUsize,
+    files_total: usize,
+    stored: Mutex<Vec<StoredFile>>,
+}
+
+impl ActiveAttempt {
+    /// Fires when the attempt is to stop.
+    #[must_use]
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Publishes what is stored of the job so far; `files_done` of the files are in all of its stores.
+    pub fn set_stored(&self, files: Vec<StoredFile>, files_done: usize) {
+        self.files_done.store(files_done.min(self.files_total), Ordering::Relaxed);
+        *self.stored.lock() = files;
+    }
+
+    fn stored(&self) -> Vec<StoredFile> {
+        self.stored.lock().clone()
+    }
+}
+
+/// Keeps an attempt among the active ones.
+#[derive(Debug)]
+pub struct AttemptGuard {
+    jobs: ActiveJobs,
+    id: JobId,
+    attempt: Arc<ActiveAttempt>,
+}
+
+impl AttemptGuard {
+    /// The attempt.
+    #[must_use]
+    pub fn attempt(&self) -> &Arc<ActiveAttempt> {
+        &self.attempt
+    }
+
+    /// Stops the earlier attempts at the same job, which lost their lease and haven't noticed yet, and waits for their
+    /// end.
+    pub async fn stop_earlier(&self) {
+        let earlier: Vec<_> = {
+            let attempts = self.jobs.attempts.lock();
+            let of_job = attempts.get(&self.id).into_iter().flatten();
+            of_job.take_while(|attempt| !Arc::ptr_eq(attempt, &self.attempt)).cloned().collect()
+        };
+        stop_all(&earlier).await;
+    }
+}
+
+impl Drop for AttemptGuard {
+    fn drop(&mut self) {
+        let mut attempts = self.jobs.attempts.lock();
+        if let Entry::Occupied(mut of_job) = attempts.entry(self.id) {
+            of_job.get_mut().retain(|attempt| !Arc::ptr_eq(attempt, &self.attempt));
+            if of_job.get().is_empty() {
+                of_job.remove();
+            }
+        }
+        drop(attempts);
+        self.attempt.ended.cancel();
+    }
+}
+
+/// Keeps a worker counted.
+#[derive(Debug)]
+pub struct WorkerGuard(Arc<AtomicUsize>);
+
+impl Drop for WorkerGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,186 @@
+//! The server's side: starts children and sends each its request and original.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::pipe::fcntl_setpipe_size;
+use tokio::io::BufReader;
+use tokio::process::Command;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::child::{PROBE, SUBCOMMAND};
+use super::error::exit_error;
+use super::idle_children::{ChildProcess, IdleChildren, OwnerDigest};
+use super::protocol;
+use super::receive::{ProtocolError, receive_variants};
+use super::{Confinement, SandboxError};
+use crate::pipeline::{PipelineError, RenderRequest, Rendered};
+
+/// For a child to answer how well it is confined.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a pipe holds: the most that Linux grants an unprivileged process.
+const PIPE_BYTES: usize = 1024 * 1024;
+
+/// How children are run.
+#[derive(Clone, Debug)]
+pub struct SandboxSettings {
+    /// The binary that is started; it must pass [`SUBCOMMAND`] on to [`child_main`](super::child_main).
+    pub program: PathBuf,
+    /// Time from a request until the child has decoded its original.
+    pub decode_timeout: Duration,
+    /// How many children may wait at once for another job of their owner.
+    pub max_idle: usize,
+    /// How long each may wait; zero gives every job a new child.
+    pub idle_timeout: Duration,
+}
+
+/// Has variants made by child processes.
+#[derive(Debug)]
+pub struct Sandbox {
+    settings: SandboxSettings,
+    idle: Arc<IdleChildren>,
+}
+
+impl Sandbox {
+    /// A sandbox; no child is started yet.
+    #[must_use]
+    pub fn new(settings: SandboxSettings) -> Self {
+        let idle = Arc::new(IdleChildren::new(settings.max_idle, settings.idle_timeout));
+        Self { settings, idle }
+    }
+
+    /// Starts a child that finds out how well it is confined on this system.
+    ///
+    /// # Errors
+    /// If no child can be started, or it doesn't answer within 10 s.
+    pub async fn probe(&self) -> io::Result<Confinement> {
+        let mut child = self.command().arg(PROBE).stdin(Stdio::null()).spawn()?;
+        let Some(mut output) = child.stdout.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        tokio::time::timeout(PROBE_TIMEOUT, protocol::receive(&mut output)).await?
+    }
+
+    /// Has the wanted variants of `original`, which is read from its start, made by a child that has worked for this
+    /// `owner` only. Each is handed to `deliver` with its index as soon as it is made. Dropping the future kills the
+    /// child.
+    ///
+    /// # Errors
+    /// What stopped the request. What was delivered before stays delivered.
+    pub async fn render(
+        &self,
+        original: File,
+        mut request: RenderRequest,
+        owner: OwnerDigest,
+        mut deliver: impl FnMut(usize, Rendered),
+    ) -> Result<(), SandboxError> {
+        let original = Arc::new(original);
+        if let Some(child) = self.idle.take(owner, request.admission.bytes) {
+            let mut delivered = Vec::new();
+            let deliver = |index, file| {
+                delivered.push(index);
+                deliver(index, file);
+            };
+            match self.run(child, &request, &original, deliver).await {
+                Ok(child) => {
+                    self.idle.put(owner, child);
+                    return Ok(());
+                }
+                Err(error @ SandboxError::Pixels(PipelineError::DecodeTimeout { .. })) => return Err(error),
+                // The cause may be an earlier job; with a new child it can only be this one.
+                Err(error) => tracing::debug!(%error, "reused child failed; trying the job with a new one"),
+            }
+            request.wanted.retain(|index| !delivered.contains(index));
+            (&*original).rewind().map_err(SandboxError::unreadable)?;
+        }
+        let child = self.start(request.admission.bytes)?;
+        let child = self.run(child, &request, &original, deliver).await?;
+        self.idle.put(owner, child);
+        Ok(())
+    }
+
+    fn start(&self, memory_max: u64) -> Result<ChildProcess, SandboxError> {
+        let (theirs, ours) =
+            io::pipe().map_err(SandboxError::io("a pipe to the process that makes variants can't be made"))?;
+        let spawned = self.command().stdin(theirs).spawn();
+        let mut child = spawned.map_err(SandboxError::io("the process that makes variants can't be started"))?;
+        let Some(output) = child.stdout.take() else {
+            return Err(SandboxError::Protocol("it has no pipe".to_owned()));
+        };
+        // Larger pipes mean fewer context switches. Where the kernel refuses, the usual size does.
+        let _ = (fcntl_setpipe_size(&ours, PIPE_BYTES), fcntl_setpipe_size(&output, PIPE_BYTES));
+        let input = File::from(OwnedFd::from(ours));
+        Ok(ChildProcess { child, input: Some(input), output: BufReader::new(output), memory_max, jobs: 0 })
+    }
+
+    /// Gives the child back if it has made everything.
+    async fn run(
+        &self,
+        process: ChildProcess,
+        request: &RenderRequest,
+        original: &Arc<File>,
+        deliver: impl FnMut(usize, Rendered),
+    ) -> Result<ChildProcess, SandboxError> {
+        let ChildProcess { mut child, input, mut output, memory_max, jobs } = process;
+        let sending = send(input, request, Arc::clone(original), self.idle.is_enabled());
+        let error = match receive_variants(&mut output, request, self.settings.decode_timeout, deliver).await {
+            Ok(Ok(())) => {
+                // A child that didn't read its original to the end can't be sent another request.
+                let input =
+                    if sending.is_finished() { sending.await.ok().and_then(Result::ok).flatten() } else { None };
+                return Ok(ChildProcess { child, input, output, memory_max, jobs: jobs + 1 });
+            }
+            Ok(Err(error)) => error.into(),
+            Err(ProtocolError::Violation(what)) => SandboxError::Protocol(what),
+            Err(ProtocolError::Eof) => exit_error(&mut child, memory_max).await,
+        };
+        // Kills the child: a sender that waits for it to read comes to an end. What stopped the sender may be the cause.
+        drop(child);
+        match sending.await {
+            Ok(Err(cause)) => Err(cause),
+            _ => Err(error),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.settings.program);
+        command
+            .arg(SUBCOMMAND)
+            .env_clear()
+            .current_dir("/")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+}
+
+/// Writes the request and the original; gives the pipe back if it is to stay open (`keep_open`). That the child stops
+/// reading is no error here: its output says why.
+///
+/// On a thread of its own, through a pipe that blocks: so the kernel can move the original's pages into it by itself.
+fn send(
+    input: Option<File>,
+    request: &RenderRequest,
+    original: Arc<File>,
+    keep_open: bool,
+) -> JoinHandle<Result<Option<File>, SandboxError>> {
+    let (header, bytes) = (protocol::encode(request), request.source_bytes);
+    spawn_blocking(move || {
+        let header = header.map_err(SandboxError::io("the request can't be encoded"))?;
+        let Some(mut input) = input else { return Ok(None) };
+        if input.write_all(&header).is_err() {
+            return Ok(None);
+        }
+        match io::copy(&mut original.take(bytes), &mut input) {
+            Ok(copied) if copied == bytes => Ok(keep_open.then_some(input)),
+            Ok(_) => Err(SandboxError::unreadable(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+            Err(error) => Err(SandboxError::unreadable(error)),
+        }
+    })
+}

@@ -1,0 +1,93 @@
+//! Why an attempt failed, and what the job's record says about it.
+
+use std::time::Duration;
+
+use tokio::task::JoinError;
+
+use crate::error_chain::ErrorChain;
+use crate::job::JobError;
+use crate::pipeline::PipelineError;
+use crate::sandbox::SandboxError;
+use crate::spool::SpoolError;
+use crate::writer::WriteError;
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(in crate::worker) enum AttemptError {
+    /// The original or the journal can't be read.
+    Spool(SpoolError),
+    /// The variants can't be made of this original.
+    Pixels(PipelineError),
+    /// Making the variants took too long.
+    TimedOut,
+    /// The child failed, whatever the original is like.
+    Sandbox(SandboxError),
+    /// A task of the attempt panicked, or left work undone.
+    Panicked(String),
+    /// A store doesn't take a file.
+    Store(WriteError),
+}
+
+impl AttemptError {
+    /// Of two results, the one that decides: an error that another attempt doesn't mend, else the first error.
+    pub(in crate::worker) fn worse_of(first: Result<(), Self>, second: Result<(), Self>) -> Result<(), Self> {
+        match (first, second) {
+            (Err(Self::Store(first)), Err(Self::Store(second))) if first.transient && !second.transient => {
+                Err(Self::Store(second))
+            }
+            (first, second) => first.and(second),
+        }
+    }
+
+    /// What a finished render task came to.
+    pub(super) fn of_rendering(outcome: Result<Result<(), SandboxError>, JoinError>) -> Result<(), Self> {
+        match outcome {
+            Ok(Ok(())) => Ok(()),
+            // The attempt itself doesn't ask when it was stopped.
+            Ok(Err(SandboxError::Pixels(PipelineError::Cancelled))) => Err(Self::TimedOut),
+            Ok(Err(SandboxError::Pixels(error))) => Err(Self::Pixels(error)),
+            Ok(Err(error)) => Err(Self::Sandbox(error)),
+            Err(panic) => Err(Self::Panicked(panic.to_string())),
+        }
+    }
+
+    /// Whether the job's child died.
+    pub(super) fn is_crash(&self) -> bool {
+        matches!(self, Self::Sandbox(SandboxError::Died { .. } | SandboxError::Protocol(_)))
+    }
+
+    /// Whether another attempt may succeed.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Spool(error) => !error.is_missing(),
+            Self::Pixels(error) => error.can_pass_on_retry(),
+            Self::TimedOut => false,
+            // The same job would be given the same memory again.
+            Self::Sandbox(error) => !matches!(error, SandboxError::OutOfMemory { .. }),
+            Self::Panicked(_) => true,
+            Self::Store(error) => error.transient,
+        }
+    }
+
+    /// What records and callbacks say. They are read by strangers: no path on the server's disk.
+    pub(super) fn for_record(&self, job_timeout: Duration) -> JobError {
+        match self {
+            Self::Spool(error) if error.is_missing() => {
+                JobError::new("original_missing", "the uploaded image is no longer on the server's disk")
+            }
+            Self::Spool(_) => JobError::new("spool", "the uploaded image could not be read from the server's disk"),
+            Self::Pixels(error) => JobError::new(error.code(), error.to_string()),
+            Self::TimedOut => {
+                JobError::new("timeout", format!("making the variants took longer than {} s", job_timeout.as_secs()))
+            }
+            Self::Sandbox(error @ SandboxError::OutOfMemory { .. }) => {
+                JobError::new("out_of_memory", error.to_string())
+            }
+            Self::Sandbox(error @ SandboxError::Io { .. }) => JobError::new("internal", ErrorChain(error).to_string()),
+            Self::Sandbox(error) => JobError::new("crashed", error.to_string()),
+            Self::Panicked(detail) => JobError::new("internal", detail.clone()),
+            Self::Store(error) if error.transient => JobError::new("store_unreachable", error.to_string()),
+            Self::Store(error) => JobError::new("store_refused", error.to_string()),
+        }
+    }
+}

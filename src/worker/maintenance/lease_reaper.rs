@@ -1,0 +1,74 @@
+//! Requeues the jobs whose lease has expired, and fails those whose attempts are exhausted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{BATCH, repeat};
+use crate::job::{JobId, State};
+use crate::worker::WorkerContext;
+use crate::worker::stored_files::stored_files;
+
+/// For an attempt that lost its lease to stop: longer than stores' writes take to be given up.
+const STOP_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// One for the whole server.
+pub struct LeaseReaper {
+    context: Arc<WorkerContext>,
+}
+
+impl LeaseReaper {
+    /// A reaper that has not started.
+    #[must_use]
+    pub fn new(context: Arc<WorkerContext>) -> Self {
+        Self { context }
+    }
+
+    /// Looks for expired leases four times in a lease's length, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        repeat(self.context.settings.lease / 4, &stop, || self.reap()).await;
+    }
+
+    async fn reap(&self) {
+        match self.context.queue.expired(BATCH).await {
+            // Concurrently: each may take as long as a write to a store.
+            Ok(expired) => drop(join_all(expired.into_iter().map(|id| self.reap_one(id))).await),
+            Err(error) => warn!(%error, "expired leases can't be listed; will be retried"),
+        }
+    }
+
+    async fn reap_one(&self, id: JobId) {
+        // The attempt may still run: what it stores belongs into the record, before anybody is told.
+        let has_stopped = timeout(STOP_TIMEOUT, self.context.active_jobs.stop(id)).await.is_ok();
+        let Some(state) = self.take_back(id).await else { return };
+        match state {
+            State::Pending => warn!(job_id = %id, "lease expired; job requeued"),
+            _ if has_stopped => {
+                warn!(job_id = %id, "lease expired; attempts exhausted");
+                if let Err(error) = self.context.spool.remove(id).await {
+                    warn!(job_id = %id, %error, "ended job can't be removed from the spool; will be retried");
+                }
+            }
+            // The spool keeps it: the reconciler records what is stored late, and removes it.
+            _ => warn!(job_id = %id, "lease expired; attempts exhausted; attempt doesn't stop"),
+        }
+    }
+
+    /// Where the job is afterwards; none if its lease holds again, or it couldn't be taken back.
+    async fn take_back(&self, id: JobId) -> Option<State> {
+        let WorkerContext { queue, spool, .. } = &*self.context;
+        let failed = |error: &dyn std::error::Error| {
+            warn!(job_id = %id, %error, "job with an expired lease can't be taken back; will be retried");
+        };
+        let job = queue.get(&id).await.inspect_err(|error| failed(error)).ok()?;
+        let files = match job {
+            Some(job) => stored_files(spool, &job.record).await.inspect_err(|error| failed(error)).ok()?,
+            None => Vec::new(),
+        };
+        queue.reap(&id, files).await.inspect_err(|error| failed(error)).ok()?
+    }
+}

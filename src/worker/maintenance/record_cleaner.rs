@@ -1,0 +1,48 @@
+//! Removes the records of jobs that ended longer ago than the retention.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{BATCH, repeat};
+use crate::worker::WorkerContext;
+
+const PERIOD: Duration = Duration::from_hours(24);
+
+/// One for the whole server.
+pub struct RecordCleaner {
+    context: Arc<WorkerContext>,
+}
+
+impl RecordCleaner {
+    /// A cleaner that has not started.
+    #[must_use]
+    pub fn new(context: Arc<WorkerContext>) -> Self {
+        Self { context }
+    }
+
+    /// Cleans now and then once a day, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        repeat(PERIOD, &stop, || self.clean()).await;
+    }
+
+    async fn clean(&self) {
+        let before = self.context.clock.now().before(self.context.settings.retention);
+        let mut removed = 0;
+        loop {
+            match self.context.queue.purge(before, BATCH).await {
+                Ok(0) => break,
+                Ok(purged) => removed += purged,
+                Err(error) => {
+                    warn!(%error, "old records can't be removed; will be retried");
+                    break;
+                }
+            }
+        }
+        if removed > 0 {
+            info!(records = removed, "records older than the retention removed");
+        }
+    }
+}
