@@ -10,14 +10,13 @@
 
 mod compact;
 mod engine;
+mod error;
 mod place;
 mod segments;
 mod syncs;
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use engine::Attempt;
 use parking_lot::Mutex;
@@ -25,6 +24,8 @@ use place::{FileSystem, Place};
 use syncs::Syncs;
 
 use crate::failpoint::{Step, reached};
+
+pub use error::DatabaseError;
 
 /// An open database. All of it blocks: it belongs on a thread of its own or in `spawn_blocking`.
 #[derive(Debug)]
@@ -57,52 +58,10 @@ pub struct SetAside {
     pub why: String,
 }
 
-/// Why a database can't be opened or used.
-#[derive(Debug, thiserror::Error)]
-pub enum DatabaseError {
-    /// Another process (or another part of this one) has it open.
-    #[error("another process is using the database {}", path.display())]
-    AlreadyRunning {
-        /// The database's directory.
-        path: PathBuf,
-    },
-    /// The disk is full. Open it again once there is space.
-    #[error("no space left for the database {}", path.display())]
-    StorageFull {
-        /// The database's directory.
-        path: PathBuf,
-    },
-    /// The file system refused.
-    #[error("{what} {} failed", path.display())]
-    Io {
-        /// What was attempted.
-        what: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
-    },
-    /// The database itself failed.
-    #[error("{what} {} failed", path.display())]
-    Engine {
-        /// What was attempted.
-        what: &'static str,
-        /// The database's directory.
-        path: PathBuf,
-        /// Why it failed.
-        #[source]
-        source: sled::Error,
-    },
-}
-
 /// Room that must be free before a database which ran out of it is opened again, besides what opening it takes: so
 /// much, or on a small file system a part of it.
 const ROOM_BYTES: u64 = 64 << 20;
 const ROOM_PART: u64 = 8;
-
-/// How long a handle that is just being dropped in this process may still hold sled's lock.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Database {
     /// Opens the database in `dir`, or makes a new one. A damaged one is set aside first, which [`Opened`] reports.
@@ -166,7 +125,7 @@ impl Database {
         let Self { syncs, engine, file, place, _lock } = self;
         drop(syncs);
         drop(engine);
-        if place::wait_for_lock(&file, RELEASE_PATIENCE) {
+        if place::wait_for_lock(&file, place::RELEASE_TIMEOUT) {
             file.sync_all().map_err(|source| place.io_error("syncing", source))?;
             reached(Step::StopBeforeCleanNote);
             place.note_clean_stop()?;

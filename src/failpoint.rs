@@ -78,7 +78,7 @@ steps! {
     /// The terminal record is durable; the spool has the job still.
     SettleAfter = "settle::after",
     /// The job is out of the spool's sight, and not deleted.
-    SpoolBuried = "spool::buried",
+    SpoolTrashed = "spool::trashed",
     /// It is gone from the spool.
     SpoolRemoved = "spool::removed",
     /// A callback is about to be sent.

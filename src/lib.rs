@@ -2,6 +2,7 @@
 
 // Floor 0: plain data.
 pub mod clock;
+pub(crate) mod durable;
 pub mod error_chain;
 pub mod failpoint;
 pub mod job;

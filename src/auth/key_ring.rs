@@ -10,7 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use super::key::{Algorithm, Key, KeyError};
-use super::{key_file, strict_json};
+use super::strict_json;
+use crate::durable::{self, OWNER_ONLY};
 
 /// The `kid` of the key that the first start makes.
 const GENERATED_KID: &str = "main";
@@ -96,7 +97,7 @@ impl KeyRing {
             "{{\n  \"keys\": [\n    {{\"kid\": \"{GENERATED_KID}\", \"algorithm\": \"HS256\", \"secret\": \"{}\"}}\n  ]\n}}\n",
             *secret
         ));
-        key_file::create(path, text.as_bytes()).map_err(create)?;
+        durable::create_file(path, text.as_bytes(), OWNER_ONLY).map_err(|error| create(error.into()))?;
         let key = Key::shared(secret.as_bytes()).expect("INVARIANT: 48 random bytes are long enough");
         Ok(Self { entries: vec![Entry { kid: Some(GENERATED_KID.to_owned()), key }] })
     }

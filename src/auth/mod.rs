@@ -7,7 +7,6 @@ mod bearer;
 mod claims;
 mod error;
 mod key;
-pub(crate) mod key_file;
 mod key_ring;
 mod settings;
 mod sign;

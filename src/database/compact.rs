@@ -5,8 +5,9 @@ use std::fs;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::engine::{self, Attempt, Checked};
-use super::place::{self, Place};
-use super::{DatabaseError, RELEASE_PATIENCE};
+use super::error::DatabaseError;
+use super::place::{self, Place, RELEASE_TIMEOUT};
+use crate::durable;
 
 /// Smaller files are not worth the copying.
 const BLOATED_BYTES: u64 = 256 << 20;
@@ -35,7 +36,7 @@ fn compact(engine: sled::Db, place: &Place) -> Result<sled::Db, DatabaseError> {
     // sled writes snapshots by path: both must be closed before their directories change places.
     let file = place.open_file()?;
     drop(engine);
-    if !place::wait_for_lock(&file, RELEASE_PATIENCE) {
+    if !place::wait_for_lock(&file, RELEASE_TIMEOUT) {
         return Err(DatabaseError::AlreadyRunning { path: place.dir().to_owned() });
     }
     drop(file);
@@ -78,11 +79,11 @@ fn rewrite(engine: &sled::Db, place: &Place) -> Result<(), DatabaseError> {
     compacted.flush().map_err(failed)?;
     drop(compacted);
     let file = target.open_file()?;
-    if !place::wait_for_lock(&file, RELEASE_PATIENCE) {
+    if !place::wait_for_lock(&file, RELEASE_TIMEOUT) {
         return Err(DatabaseError::AlreadyRunning { path: target.dir().to_owned() });
     }
     file.sync_all().map_err(|source| target.io_error("syncing", source))?;
-    place::sync_dir(target.dir()).map_err(|source| target.io_error("syncing", source))
+    durable::sync_directory(target.dir()).map_err(|error| target.io_error("syncing", error.into()))
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::place::{self, Place};
+use super::error::DatabaseError;
+use super::place::{self, Place, RELEASE_TIMEOUT};
 use super::segments;
-use super::{DatabaseError, RELEASE_PATIENCE};
 
 const CACHE_BYTES: u64 = 64 << 20;
 const FLUSH_EVERY_MS: u64 = 500;
@@ -39,7 +39,7 @@ pub(super) struct Checked {
 
 /// Opens whatever is there, or makes a new database.
 pub(super) fn open(place: &Place) -> Result<sled::Db, Attempt> {
-    place::until(RELEASE_PATIENCE, || match guarded(place, || configured(place).open()) {
+    place::until(RELEASE_TIMEOUT, || match guarded(place, || configured(place).open()) {
         Err(Attempt::Failed(DatabaseError::AlreadyRunning { .. })) => None,
         settled => Some(settled),
     })

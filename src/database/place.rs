@@ -2,15 +2,19 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::DatabaseError;
+use super::error::DatabaseError;
+use crate::durable::{self, BY_UMASK};
 
 /// How long the lock of a process that has just ended may still be held.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a handle that is just being dropped in this process may still hold sled's lock.
+pub(super) const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The directory, and the names derived from it.
 #[derive(Clone, Debug)]
@@ -66,12 +70,13 @@ impl Place {
 
     /// Takes the lock that says who may touch the directory; sled's own comes too late, after files were changed.
     pub(super) fn lock(&self) -> Result<File, DatabaseError> {
-        fs::create_dir_all(self.parent()).map_err(|source| self.io_error("making the directory of", source))?;
+        let made = durable::create_directories(self.parent());
+        made.map_err(|error| self.io_error("making the directory of", error.into()))?;
         let open = OpenOptions::new().create(true).truncate(false).write(true).open(self.beside("lock"));
         let lock = open.map_err(|source| self.io_error("opening the lock of", source))?;
         // A server that was killed while it started a child leaves the lock to that child, until it has become what it is
         // to be.
-        let locked = until(LOCK_PATIENCE, || match lock.try_lock() {
+        let locked = until(LOCK_TIMEOUT, || match lock.try_lock() {
             Ok(()) => Some(Ok(())),
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Error(source)) => Some(Err(self.io_error("locking", source))),
@@ -223,7 +228,7 @@ impl Place {
     /// Makes the names of a new database's files durable.
     pub(super) fn sync_directories(&self) -> Result<(), DatabaseError> {
         for dir in [&self.dir, self.parent()] {
-            sync_dir(dir).map_err(|source| self.io_error("syncing", source))?;
+            durable::sync_directory(dir).map_err(|error| self.io_error("syncing", error.into()))?;
         }
         Ok(())
     }
@@ -282,27 +287,17 @@ impl Place {
     }
 
     fn write_beside(&self, suffix: &str, text: &str) -> Result<(), DatabaseError> {
-        let partial = self.beside(&format!("{suffix}.partial"));
-        let write = || {
-            let mut file = File::create(&partial)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&partial, self.beside(suffix))?;
-            sync_dir(self.parent())
-        };
-        write().map_err(|source| self.io_error("writing a companion of", source))
+        let written = durable::replace_file(&self.beside(suffix), text.as_bytes(), BY_UMASK);
+        written.map_err(|error| self.io_error("writing a companion of", error.into()))
     }
 
     pub(super) fn remove_beside(&self, suffix: &str) -> Result<(), DatabaseError> {
-        match fs::remove_file(self.beside(suffix)).and_then(|()| sync_dir(self.parent())) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.map_err(|source| self.io_error("removing a companion of", source)),
-        }
+        let removed = durable::remove_file(&self.beside(suffix));
+        removed.map_err(|error| self.io_error("removing a companion of", error.into()))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DatabaseError> {
-        let renamed = fs::rename(from, to).and_then(|()| sync_dir(self.parent()));
-        renamed.map_err(|source| self.io_error("renaming", source))
+        durable::rename(from, to).map_err(|error| self.io_error("renaming", error.into()))
     }
 
     fn remove_dir(&self, path: &Path) -> Result<(), DatabaseError> {
@@ -334,10 +329,6 @@ pub(super) fn until<T>(at_most: Duration, mut attempt: impl FnMut() -> Option<T>
     }
 }
 
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
 /// The bytes of all files in a directory and its subdirectories; what can't be looked at counts for nothing.
 fn dir_bytes(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
@@ -362,5 +353,5 @@ fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
             File::open(&target)?.sync_all()?;
         }
     }
-    sync_dir(to)
+    Ok(durable::sync_directory(to)?)
 }

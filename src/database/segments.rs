@@ -5,7 +5,7 @@
 
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 
-use super::DatabaseError;
+use super::error::DatabaseError;
 use super::place::Place;
 
 /// A database that a burst once filled shrinks again only with large segments.

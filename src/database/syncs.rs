@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::DatabaseError;
 use super::engine::META;
+use super::error::DatabaseError;
 use super::place::Place;
 
 const LAST_SYNC: &str = "db_last_sync";

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::zeroize::Zeroizing;
 
-use crate::auth::key_file;
+use crate::durable::{self, OWNER_ONLY};
 
 const KEY_BYTES: usize = 32;
 /// Anything larger is no key file.
@@ -110,6 +110,6 @@ fn make(path: &Path) -> Result<SealingKey, SealingKeysError> {
     getrandom::fill(key.as_mut_slice()).map_err(|error| failed(error.into()))?;
     let encoded = Zeroizing::new(STANDARD.encode(key.as_slice()));
     let text = Zeroizing::new(format!("{PREAMBLE}{}\n", *encoded));
-    key_file::create(path, text.as_bytes()).map_err(failed)?;
+    durable::create_file(path, text.as_bytes(), OWNER_ONLY).map_err(|error| failed(error.into()))?;
     Ok(key)
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::{IoContext, SpoolError, blocking};
+use super::{SpoolError, blocking};
+use crate::durable::{FileError, IoContext};
 use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, Stored};
 
@@ -46,7 +47,7 @@ struct OpenJournal {
 
 impl Journal {
     /// Reads what is there. A line torn by a crash, and anything behind it, is cut off: it was never relied on.
-    pub(super) fn open(path: PathBuf) -> Result<Self, SpoolError> {
+    pub(super) fn open(path: PathBuf) -> Result<Self, FileError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -63,8 +64,8 @@ impl Journal {
             earlier.push(stored);
             whole += line.len();
         }
-        file.set_len(whole as u64).context("mend", &path)?;
-        file.seek(SeekFrom::End(0)).context("mend", &path)?;
+        file.set_len(whole as u64).context("truncate", &path)?;
+        file.seek(SeekFrom::End(0)).context("seek in", &path)?;
         Ok(Self { earlier, file: Arc::new(Mutex::new(OpenJournal { file, path })) })
     }
 

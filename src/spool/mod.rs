@@ -22,58 +22,37 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
+use crate::durable::{self, FileError, IoContext};
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, JobRecord};
 
 const ORIGINAL: &str = "original";
 const MANIFEST: &str = "manifest.json";
-const STORED: &str = "stored.jsonl";
+const JOURNAL: &str = "stored.jsonl";
 
-/// Why the spool couldn't do something.
+/// Why the spool couldn't do something: what was attempted, on which file or directory, and what came of it.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} {path}: {source}")]
-pub struct SpoolError {
-    /// What was attempted.
-    what: &'static str,
-    /// On which file or directory.
-    path: String,
-    /// Why it failed.
-    source: io::Error,
-}
+#[error(transparent)]
+pub struct SpoolError(#[from] FileError);
 
 impl SpoolError {
-    fn new(what: &'static str, path: &Path, source: io::Error) -> Self {
-        Self { what, path: path.display().to_string(), source }
-    }
-
     /// Whether the disk, or the user's share of it, is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        matches!(self.0.cause().kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
     /// Whether the process, or the machine, has as many files open as it may.
     #[must_use]
     pub fn is_out_of_descriptors(&self) -> bool {
-        let errno = self.source.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+        let errno = self.0.cause().raw_os_error().map(rustix::io::Errno::from_raw_os_error);
         matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
     }
 
     /// Whether what was looked for is not there.
     #[must_use]
     pub fn is_missing(&self) -> bool {
-        self.source.kind() == io::ErrorKind::NotFound
-    }
-}
-
-/// Names the step and the file when an I/O call fails.
-trait IoContext<T> {
-    fn context(self, what: &'static str, path: &Path) -> Result<T, SpoolError>;
-}
-
-impl<T> IoContext<T> for io::Result<T> {
-    fn context(self, what: &'static str, path: &Path) -> Result<T, SpoolError> {
-        self.map_err(|source| SpoolError::new(what, path, source))
+        self.0.cause().kind() == io::ErrorKind::NotFound
     }
 }
 
@@ -99,26 +78,30 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens `<data>/spool`, making what is missing and deleting uploads that never arrived whole. Blocking.
+    /// Opens `<data>/spool`, making what is missing and removing uploads that never arrived whole. Blocks.
+    ///
+    /// # Errors
+    /// The file system's own.
     pub fn open(data_dir: &Path) -> Result<Self, SpoolError> {
         let root = data_dir.join("spool");
         let spool = Self { incoming: root.join("incoming"), jobs: root.join("jobs") };
         if spool.incoming.exists() {
-            fs::remove_dir_all(&spool.incoming).context("sweep", &spool.incoming)?;
+            fs::remove_dir_all(&spool.incoming).context("remove", &spool.incoming)?;
         }
         for dir in [&spool.incoming, &spool.jobs] {
-            fs::create_dir_all(dir).context("make", dir)?;
+            durable::create_directories(dir)?;
         }
+        // Also what was there before: whoever made it may have died before its own fsync.
         for dir in [data_dir, &root, &spool.jobs] {
-            sync_dir(dir)?;
+            durable::sync_directory(dir)?;
         }
         Ok(spool)
     }
 
     /// Begins to receive an upload. Dropping what this returns before it is accepted leaves nothing behind.
     pub async fn receive(&self, id: JobId) -> Result<Upload, SpoolError> {
-        let (dir, target, jobs) = (self.incoming.join(id.to_string()), self.job_dir(id), self.jobs.clone());
-        blocking(move || Upload::begin(dir, target, jobs)).await
+        let (incoming, entry) = (self.incoming.join(id.to_string()), self.job_dir(id));
+        blocking(move || Upload::begin(incoming, entry)).await
     }
 
     /// The file that holds the uploaded bytes of an accepted job.
@@ -141,15 +124,15 @@ impl Spool {
 
     /// What this job has written so far, ready to take more.
     pub async fn journal(&self, id: JobId) -> Result<Journal, SpoolError> {
-        let path = self.job_dir(id).join(STORED);
+        let path = self.job_dir(id).join(JOURNAL);
         blocking(move || Journal::open(path)).await
     }
 
-    /// Forgets a job whose terminal record is durable. Harmless if it is gone already.
+    /// Removes the entry of a job whose terminal record is durable. Harmless if it is gone already.
     pub async fn remove(&self, id: JobId) -> Result<(), SpoolError> {
-        let dir = self.job_dir(id);
-        let grave = self.incoming.join(id.to_string());
-        blocking(move || bury(&dir, &grave)).await
+        let entry = self.job_dir(id);
+        let trash = self.incoming.join(id.to_string());
+        blocking(move || remove_entry(&entry, &trash)).await
     }
 
     /// Every accepted upload, oldest first.
@@ -165,29 +148,18 @@ impl Spool {
 
 /// Takes an entry out of sight in one step before deleting it, so that a crash in between can't leave a directory
 /// without its manifest.
-fn bury(dir: &Path, grave: &Path) -> Result<(), SpoolError> {
-    match fs::rename(dir, grave) {
+fn remove_entry(entry: &Path, trash: &Path) -> Result<(), FileError> {
+    match fs::rename(entry, trash) {
         Ok(()) => {
-            reached(Step::SpoolBuried);
-            delete(grave).context("delete", grave)
+            reached(Step::SpoolTrashed);
+            durable::remove_directory_of(trash, &[ORIGINAL, MANIFEST, JOURNAL])
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(SpoolError::new("remove", dir, error)),
+        Err(error) => Err(error).context("remove", entry),
     }
 }
 
-/// Deletes an entry, which takes no descriptor: there may be none to be had.
-fn delete(dir: &Path) -> io::Result<()> {
-    for name in [ORIGINAL, MANIFEST, STORED] {
-        match fs::remove_file(dir.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    fs::remove_dir(dir)
-}
-
-fn read_entries(jobs: &Path) -> Result<Vec<Entry>, SpoolError> {
+fn read_entries(jobs: &Path) -> Result<Vec<Entry>, FileError> {
     let mut dirs = Vec::new();
     for entry in fs::read_dir(jobs).context("list", jobs)? {
         dirs.push(entry.context("list", jobs)?.path());
@@ -214,19 +186,15 @@ fn read_entry(path: PathBuf) -> Entry {
     }
 }
 
-fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).context("fsync", dir)
-}
-
 /// Runs `work` on a thread that may wait for the disk.
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
 ) -> Result<T, SpoolError> {
     match spawn_blocking(work).await {
-        Ok(result) => result,
+        Ok(result) => Ok(result?),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => Err(SpoolError::new("work on", Path::new("the spool"), io::Error::other(error))),
+            Err(error) => Err(FileError::new("use", Path::new("the spool"), io::Error::other(error)).into()),
         },
     }
 }

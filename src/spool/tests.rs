@@ -143,7 +143,7 @@ async fn a_journal_forgets_a_torn_line_and_goes_on() {
         stored: Stored { backend: "directHost".into(), location: format!("/files/{name}") },
     };
     spool.journal(id).await.expect("opens").append(&line("first")).await.expect("written");
-    let path = spool.job_dir(id).join(STORED);
+    let path = spool.job_dir(id).join(JOURNAL);
     let mut torn = fs::read(&path).expect("read");
     torn.extend_from_slice(b"{\"name\":\"half a li");
     fs::write(&path, torn).expect("torn");

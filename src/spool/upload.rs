@@ -1,12 +1,11 @@
 //! An upload on its way in.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 
-use super::{IoContext, MANIFEST, ORIGINAL, SpoolError, blocking, delete, sync_dir};
+use super::{MANIFEST, ORIGINAL, SpoolError, blocking};
+use crate::durable::{BY_UMASK, FileError, NewFile, StagedDirectory};
 use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, ContentHasher, JobRecord};
 
@@ -17,21 +16,21 @@ const GATHER_BYTES: usize = 256 * 1024;
 /// An upload whose bytes are arriving. Dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub struct Upload {
-    dir: Incoming,
-    open: Option<OpenFile>,
+    dir: IncomingDirectory,
+    original: Option<HashedFile>,
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
 }
 
 impl Upload {
-    pub(super) fn begin(dir: PathBuf, target: PathBuf, jobs: PathBuf) -> Result<Self, SpoolError> {
-        fs::create_dir(&dir).context("make", &dir)?;
-        let dir = Incoming { dir, target, jobs, accepted: false };
-        let path = dir.original();
-        let file = File::create_new(&path).context("create", &path)?;
+    /// `incoming` is where it is until it is accepted, `entry` where it goes then.
+    pub(super) fn begin(incoming: PathBuf, entry: PathBuf) -> Result<Self, FileError> {
+        let mut staged = StagedDirectory::create(incoming)?;
+        let file = staged.create_file(ORIGINAL, BY_UMASK)?;
         reached(Step::UploadBegun);
-        let open = OpenFile { file, path, hasher: ContentHasher::default(), bytes: 0 };
-        Ok(Self { dir, open: Some(open), gathered: Vec::new(), gathered_bytes: 0 })
+        let original = HashedFile { file, hasher: ContentHasher::default(), bytes: 0 };
+        let dir = IncomingDirectory { staged: Some(staged), entry };
+        Ok(Self { dir, original: Some(original), gathered: Vec::new(), gathered_bytes: 0 })
     }
 
     /// Takes the next bytes in.
@@ -44,22 +43,24 @@ impl Upload {
     /// All bytes are here: their hash and size. They are not yet on disk for good.
     pub async fn finish(mut self) -> Result<Received, SpoolError> {
         self.flush().await?;
-        let OpenFile { file, hasher, bytes, .. } =
-            self.open.take().expect("INVARIANT: the file is only away while flush holds it, and flush gave it back");
+        let HashedFile { file, hasher, bytes } = self
+            .original
+            .take()
+            .expect("INVARIANT: the file is only away while flush holds it, and flush gave it back");
         Ok(Received { dir: self.dir, file, sha256: hasher.finish(), bytes })
     }
 
     async fn flush(&mut self) -> Result<(), SpoolError> {
         let chunks = std::mem::take(&mut self.gathered);
         self.gathered_bytes = 0;
-        let mut open =
-            self.open.take().expect("INVARIANT: one flush at a time, by &mut self; a failed one ends the upload");
-        self.open = Some(
+        let mut original =
+            self.original.take().expect("INVARIANT: one flush at a time, by &mut self; a failed one ends the upload");
+        self.original = Some(
             blocking(move || {
                 for chunk in &chunks {
-                    open.take(chunk)?;
+                    original.write(chunk)?;
                 }
-                Ok(open)
+                Ok(original)
             })
             .await?,
         );
@@ -68,17 +69,16 @@ impl Upload {
 }
 
 #[derive(Debug)]
-struct OpenFile {
-    file: File,
-    path: PathBuf,
+struct HashedFile {
+    file: NewFile,
     hasher: ContentHasher,
     bytes: u64,
 }
 
-impl OpenFile {
-    fn take(&mut self, chunk: &[u8]) -> Result<(), SpoolError> {
+impl HashedFile {
+    fn write(&mut self, chunk: &[u8]) -> Result<(), FileError> {
         self.hasher.update(chunk);
-        self.file.write_all(chunk).context("write", &self.path)?;
+        self.file.write_all(chunk)?;
         self.bytes += chunk.len() as u64;
         Ok(())
     }
@@ -87,8 +87,8 @@ impl OpenFile {
 /// An upload whose bytes are all here, but which is not accepted yet. Dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub struct Received {
-    dir: Incoming,
-    file: File,
+    dir: IncomingDirectory,
+    file: NewFile,
     /// The SHA-256 of the bytes.
     pub sha256: ContentHash,
     /// How many there are.
@@ -99,74 +99,46 @@ impl Received {
     /// Where the bytes are until then.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.dir.original()
+        self.file.path().to_owned()
     }
 
-    /// Accepts the upload: when this returns, the original and its manifest survive a loss of power.
+    /// Accepts the upload: when this returns, the original and its manifest survive a loss of power. If it fails, the
+    /// spool has nothing of it.
     pub async fn accept(self, record: &JobRecord) -> Result<(), SpoolError> {
         let manifest = serde_json::to_vec(record)
-            .map_err(|error| SpoolError::new("write", &self.dir.dir.join(MANIFEST), error.into()))?;
+            .map_err(|error| FileError::new("write the manifest beside", self.file.path(), error.into()))?;
         blocking(move || self.publish(&manifest)).await
     }
 
-    fn publish(mut self, manifest: &[u8]) -> Result<(), SpoolError> {
-        let original = self.dir.original();
+    fn publish(mut self, manifest: &[u8]) -> Result<(), FileError> {
+        let mut staged = self.dir.staged.take().expect("INVARIANT: only this takes it, once");
         reached(Step::UploadBeforeOriginalFsync);
-        self.file.sync_all().context("fsync", &original)?;
+        let original = self.file.sync()?;
         reached(Step::UploadAfterOriginalFsync);
-        write_synced(&self.dir.dir.join(MANIFEST), manifest)?;
+        let mut file = staged.create_file(MANIFEST, BY_UMASK)?;
+        file.write_all(manifest)?;
+        let manifest = file.sync()?;
         reached(Step::UploadAfterManifestFsync);
-        sync_dir(&self.dir.dir)?;
+        let synced = staged.sync(&[original, manifest])?;
         reached(Step::UploadBeforeRename);
-        fs::rename(&self.dir.dir, &self.dir.target).context("accept", &self.dir.target)?;
-        reached(Step::UploadAfterRename);
-        // From here on it is visible: if the last fsync fails it must go again, since the client is told no.
-        match sync_dir(&self.dir.jobs) {
-            Ok(()) => self.dir.accepted = true,
-            Err(error) => {
-                self.dir.dir = self.dir.target.clone();
-                return Err(error);
-            }
-        }
-        Ok(())
+        synced.publish(&self.dir.entry, || reached(Step::UploadAfterRename))
     }
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), SpoolError> {
-    let mut file = File::create_new(path).context("create", path)?;
-    file.write_all(bytes).context("write", path)?;
-    file.sync_all().context("fsync", path)
-}
-
-/// A directory that goes away unless it was accepted.
+/// Where an upload is until it is accepted, and where it goes then.
 #[derive(Debug)]
-struct Incoming {
-    dir: PathBuf,
-    target: PathBuf,
-    jobs: PathBuf,
-    accepted: bool,
+struct IncomingDirectory {
+    staged: Option<StagedDirectory>,
+    entry: PathBuf,
 }
 
-impl Incoming {
-    fn original(&self) -> PathBuf {
-        self.dir.join(ORIGINAL)
-    }
-}
-
-impl Drop for Incoming {
+impl Drop for IncomingDirectory {
     fn drop(&mut self) {
-        if self.accepted {
-            return;
-        }
-        let dir = std::mem::take(&mut self.dir);
-        let delete = move || {
-            if let Err(error) = delete(&dir) {
-                tracing::warn!(dir = %dir.display(), %error, "a refused upload could not be deleted; the next start will");
-            }
-        };
+        let Some(staged) = self.staged.take() else { return };
+        // Removing waits for the disk.
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(delete)),
-            Err(_) => delete(),
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(staged))),
+            Err(_) => drop(staged),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The directory that Pixerve serves itself.
 
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::Dir;
 use rustix::fs::{Mode, OFlags};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::body::BodyReader;
 use super::failure::off_the_runtime;
 use super::{Failure, Object, WriteError, WriterBackend};
+use crate::durable::{self, BY_UMASK, Existing, FileError, ParentDirectory, StagedFile};
 use crate::failpoint::{Step, reached};
 use crate::job::{Stored, SubDir};
 
@@ -46,7 +48,7 @@ impl DirectServe {
     }
 
     fn open_swept(root: &Path) -> io::Result<Self> {
-        make_durably(root)?;
+        durable::create_directories(root).map_err(FileError::into_cause)?;
         // Not by cap-std, whose own descriptors can't be fsynced. The root itself may be a link: it is the operator's.
         let dir = Dir::from_std_file(File::open(root)?);
         let swept = sweep(&dir, DEPTH_MAX)?;
@@ -61,8 +63,7 @@ impl DirectServe {
             return Err(Failure::lasting("the name is not one of [A-Za-z0-9._-] that starts without a dot"));
         }
         let dir = self.sub_dir(&object.sub_dir).map_err(|error| Failure::of_io(&error))?;
-        let temporary = Temporary::new(&dir);
-        temporary.fill(object).and_then(|()| temporary.publish(&object.name)).map_err(|error| Failure::of_io(&error))
+        write(&dir, object).map_err(|error| Failure::of_io(&error))
     }
 
     /// The directory `sub_dir` below the root, made durably where it is missing.
@@ -80,7 +81,7 @@ impl DirectServe {
     }
 
     fn probe_blocking(&self) -> Result<(), Failure> {
-        Temporary::new(&self.root).create().map(drop).map_err(|error| Failure::of_io(&error))
+        staged(&self.root).map(drop).map_err(|error| Failure::of_io(&error))
     }
 }
 
@@ -113,55 +114,32 @@ impl WriterBackend for DirectServe {
     }
 }
 
-/// A file that nobody sees until it is published, and that is gone if it never is.
-struct Temporary<'a> {
-    dir: &'a Dir,
-    name: String,
+/// Starts with a dot, so that no one is ever served one, and is nobody else's.
+fn temporary_name() -> String {
+    format!(".{}{TEMPORARY_SUFFIX}", Uuid::now_v7().simple())
 }
 
-impl<'a> Temporary<'a> {
-    fn new(dir: &'a Dir) -> Self {
-        Self { dir, name: format!(".{}{TEMPORARY_SUFFIX}", Uuid::now_v7().simple()) }
-    }
-
-    fn create(&self) -> io::Result<cap_std::fs::File> {
-        self.dir.open_with(&self.name, OpenOptions::new().write(true).create_new(true))
-    }
-
-    fn fill(&self, object: &Object) -> io::Result<()> {
-        let mut body = BodyReader::open(object)?;
-        let mut file = self.create()?;
-        io::copy(&mut body, &mut file)?;
-        reached(Step::WriteBeforeFsync);
-        file.sync_all()
-    }
-
-    /// A rename replaces a symbolic link of that name instead of following it.
-    fn publish(&self, name: &str) -> io::Result<()> {
-        reached(Step::WriteBeforeRename);
-        self.dir.rename(&self.name, self.dir, name)?;
-        reached(Step::WriteAfterRename);
-        sync_dir(self.dir)
-    }
+/// Writes `object` into `dir`, durably.
+fn write(dir: &Dir, object: &Object) -> io::Result<()> {
+    let mut body = BodyReader::open(object)?;
+    let mut staged = staged(dir)?;
+    io::copy(&mut body, &mut staged)?;
+    reached(Step::WriteBeforeFsync);
+    let synced = staged.sync().map_err(FileError::into_cause)?;
+    reached(Step::WriteBeforeRename);
+    let published = synced.publish(object.name.as_ref(), Existing::Replace, || reached(Step::WriteAfterRename));
+    published.map_err(FileError::into_cause)
 }
 
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        // Not there any more if it was published; if it can't be removed now, the sweep of the next start does it.
-        let _ = self.dir.remove_file(&self.name);
-    }
+fn staged(dir: &Dir) -> io::Result<StagedFile<&Dir>> {
+    StagedFile::create(dir, temporary_name(), BY_UMASK).map_err(FileError::into_cause)
 }
 
-/// Makes `root` and what is missing above it, each entry fsynced into the directory that holds it.
-fn make_durably(root: &Path) -> io::Result<()> {
-    let missing: Vec<_> = root.ancestors().take_while(|path| !path.exists()).collect();
-    fs::create_dir_all(root)?;
-    for parent in missing.iter().filter_map(|path| path.parent()) {
-        // What is relative may have an empty parent: the working directory.
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        File::open(parent)?.sync_all()?;
+impl ParentDirectory for &Dir {
+    fn path_of(&self, name: &OsStr) -> PathBuf {
+        // Where the directory is, is for the caller to say.
+        name.into()
     }
-    Ok(())
 }
 
 /// Opens the directory `name` in `parent`, unless it is a symbolic link.

@@ -1,0 +1,109 @@
+//! Files and directories that survive the loss of power.
+//!
+//! What is written goes beside its place, is fsynced, renamed into its place, and the directory that holds the name is
+//! fsynced. Without the first fsync a crash may leave the name and not the bytes; without the second, neither. The types
+//! here let no step be left out: only a synced file or directory can be published, and what is dropped unpublished is
+//! removed.
+//!
+//! A file is staged below an open directory ([`ParentDirectory`]) and not by its path, so that the rename and both fsyncs reach
+//! the directory that was looked at, whatever its path names by then.
+
+mod directory;
+mod file_error;
+mod staged_directory;
+mod staged_file;
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, unlinkat};
+use rustix::io::Errno;
+
+use directory::parent_of;
+use staged_file::OpenDirectory;
+
+pub(crate) use directory::{create_directories, remove_directory_of, sync_directory};
+pub(crate) use file_error::{FileError, IoContext};
+pub(crate) use staged_directory::{NewFile, StagedDirectory};
+pub(crate) use staged_file::{Existing, ParentDirectory, StagedFile};
+
+/// Permissions of a file that its owner alone may read and write.
+pub(crate) const OWNER_ONLY: u32 = 0o600;
+/// Permissions of a file that may be read by whom the umask lets.
+pub(crate) const BY_UMASK: u32 = 0o666;
+
+/// Creates the file `path` with `contents`, and the directories above that are missing; of the permissions `mode` of
+/// the file the umask is taken off.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if there is such a file, which is left as it is; the file system's own.
+pub(crate) fn create_file(path: &Path, contents: &[u8], mode: u32) -> Result<(), FileError> {
+    create_directories(parent_of(path))?;
+    // A name of its own, so that two first starts at once don't share a file.
+    let mut unique = [0; 8];
+    getrandom::fill(&mut unique).context("name", path)?;
+    let (directory, name) = OpenDirectory::holding(path)?;
+    let temporary = with_suffix(OsStr::new("."), name, &format!(".{}", hex::encode(unique)));
+    write_and_publish(directory, temporary, contents, mode, name, Existing::Keep)
+}
+
+/// Writes the file `path` anew. Whoever calls this is the only one who writes that file.
+///
+/// # Errors
+/// The file system's own.
+pub(crate) fn replace_file(path: &Path, contents: &[u8], mode: u32) -> Result<(), FileError> {
+    let (directory, name) = OpenDirectory::holding(path)?;
+    let temporary = with_suffix(OsStr::new(""), name, ".partial");
+    // What a crash left there.
+    match unlinkat(&directory, &temporary, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error).context("remove", &directory.path_of(&temporary)),
+    }
+    write_and_publish(directory, temporary, contents, mode, name, Existing::Replace)
+}
+
+fn write_and_publish(
+    directory: OpenDirectory,
+    temporary: OsString,
+    contents: &[u8],
+    mode: u32,
+    name: &OsStr,
+    existing: Existing,
+) -> Result<(), FileError> {
+    let mut file = StagedFile::create(directory, temporary, mode)?;
+    file.write_all(contents).context("write", &file.temporary.path())?;
+    file.sync()?.publish(name, existing, || ())
+}
+
+/// Removes the file `path`, durably; harmless if it is not there.
+///
+/// # Errors
+/// The file system's own.
+pub(crate) fn remove_file(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_directory(parent_of(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).context("remove", path),
+    }
+}
+
+/// Renames a file or directory within its directory, durably. What it holds is durable already.
+///
+/// # Errors
+/// The file system's own.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).context("rename to", to)?;
+    sync_directory(parent_of(to))
+}
+
+fn with_suffix(prefix: &OsStr, name: &OsStr, suffix: &str) -> OsString {
+    let mut whole = prefix.to_owned();
+    whole.push(name);
+    whole.push(suffix);
+    whole
+}
+
+#[cfg(test)]
+mod tests;
