@@ -9,6 +9,7 @@ mod files;
 mod harness;
 mod http;
 mod kill;
+mod layers;
 mod pixels;
 mod queue;
 mod register;

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, webp::WebPDecoder};
 use image::{ColorType, ImageDecoder, ImageError, Limits};
 
-use super::{Decoded, is_complete, webp_cut};
+use super::Decoded;
 use crate::job::SourceFormat;
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
@@ -22,11 +22,10 @@ pub(in crate::pipeline) fn limits(info: &SourceInfo) -> Limits {
     limits
 }
 
-/// Decodes the first frame; with `tolerant`, what comes before the damage.
+/// Decodes the first frame; with `tolerant`, what comes before the damage, but for WebP, whose decoder gives all or nothing.
 pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
     let bytes = Cursor::new(source);
     match info.format {
-        SourceFormat::Webp if tolerant && !is_complete(info.format, source) => webp_cut::decode(source, info),
         SourceFormat::Webp => webp(source, info),
         SourceFormat::Gif => read(GifDecoder::new(bytes).map_err(refuse)?, info, tolerant),
         _ => read(BmpDecoder::new(bytes).map_err(refuse)?, info, tolerant),

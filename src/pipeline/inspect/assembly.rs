@@ -3,7 +3,7 @@
 use std::io::{BufRead, Seek};
 use std::ops::Range;
 
-use super::heif::{Assembly, Codec, Coded, Tile};
+use super::coded::{Assembly, Codec, Coded, Tile};
 use super::isobmff::{Code, Fields, Items};
 use super::source::Source;
 use super::{InspectError, avif, heic};

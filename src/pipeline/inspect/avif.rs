@@ -1,6 +1,6 @@
 //! What `av1C` says of an AV1 picture.
 
-use super::heif::{Chroma, Stream};
+use super::coded::{Chroma, Stream};
 
 /// Reads an `av1C` property (AV1 in ISO media files, 2.3).
 pub(super) fn stream(body: &[u8]) -> Option<Stream> {

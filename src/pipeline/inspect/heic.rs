@@ -1,6 +1,6 @@
 //! What `hvcC` says of an HEVC picture: the first fields of its sequence parameter set (ITU-T H.265, 7.3.2.2).
 
-use super::heif::{Chroma, Coded, Stream};
+use super::coded::{Chroma, Coded, Stream};
 use super::isobmff::Fields;
 
 /// The NAL unit type of a sequence parameter set.

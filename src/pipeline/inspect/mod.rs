@@ -3,9 +3,11 @@
 mod assembly;
 mod avif;
 mod bmp;
+#[cfg_attr(not(all(feature = "input-avif", feature = "input-heic")), allow(dead_code))]
+mod coded;
 mod gif;
 mod heic;
-// Read without a decoder too, to name what is refused; then not all of it is needed.
+// Both are read without a decoder too, to name what is refused; then not all of them is needed.
 #[cfg_attr(not(all(feature = "input-avif", feature = "input-heic")), allow(dead_code))]
 mod heif;
 mod isobmff;
@@ -17,9 +19,11 @@ mod tiff_directory;
 mod transform;
 mod webp;
 
-pub(super) use heif::Still;
 #[cfg(any(feature = "input-avif", feature = "input-heic"))]
-pub(super) use heif::{Assembly, Chroma, Cicp, Codec, Tile};
+pub(super) use coded::{Assembly, Chroma, Codec, Tile};
+#[cfg(any(feature = "input-avif", feature = "input-heic"))]
+pub(super) use heif::Cicp;
+pub(super) use heif::Still;
 
 use std::io::{self, BufRead, Seek};
 
