@@ -25,9 +25,8 @@ impl ActiveJobs {
         let attempt = Arc::new(ActiveAttempt {
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
-            files_done: AtomicUsize::new(0),
             files_total,
-            stored: Mutex::default(),
+            progress: Mutex::default(),
         });
         self.attempts.lock().entry(id).or_default().push(Arc::clone(&attempt));
         AttemptGuard { jobs: self.clone(), id, attempt }
@@ -41,10 +40,11 @@ impl ActiveJobs {
         attempts.last().map(|newest| newest.stored())
     }
 
-    /// How many of a job's files are in all of its stores, if this process works on it.
+    /// What is stored of a job so far, if this process works on it: none until the newest attempt has read what earlier
+    /// ones stored.
     #[must_use]
-    pub fn files_done(&self, id: JobId) -> Option<usize> {
-        self.attempts.lock().get(&id)?.last().map(|newest| newest.files_done.load(Ordering::Relaxed))
+    pub fn progress(&self, id: JobId) -> Option<Progress> {
+        self.attempts.lock().get(&id)?.last()?.progress.lock().clone()
     }
 
     /// How many jobs this process works on.
@@ -77,14 +77,22 @@ async fn stop_all(attempts: &[Arc<ActiveAttempt>]) {
     }
 }
 
+/// How far a job is.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Every file that is in some store, in the order in which the job asked for them.
+    pub files: Vec<StoredFile>,
+    /// How many of them are in every store of the job.
+    pub done: usize,
+}
+
 /// One attempt at a job.
 #[derive(Debug)]
 pub struct ActiveAttempt {
     stop: CancellationToken,
     ended: CancellationToken,
-    files_done: AtomicUsize,
     files_total: usize,
-    stored: Mutex<Vec<StoredFile>>,
+    progress: Mutex<Option<Progress>>,
 }
 
 impl ActiveAttempt {
@@ -96,12 +104,11 @@ impl ActiveAttempt {
 
     /// Publishes what is stored of the job so far; `files_done` of the files are in all of its stores.
     pub fn set_stored(&self, files: Vec<StoredFile>, files_done: usize) {
-        self.files_done.store(files_done.min(self.files_total), Ordering::Relaxed);
-        *self.stored.lock() = files;
+        *self.progress.lock() = Some(Progress { files, done: files_done.min(self.files_total) });
     }
 
     fn stored(&self) -> Vec<StoredFile> {
-        self.stored.lock().clone()
+        self.progress.lock().as_ref().map(|progress| progress.files.clone()).unwrap_or_default()
     }
 }
 

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::extract::{Parameters, find};
 use super::{AppState, Refusal};
-use crate::job::{HashKey, JobId, StoredFile};
+use crate::active_jobs::Progress;
+use crate::clock::Timestamp;
+use crate::job::{HashKey, JobId, State as JobState, StoredFile};
 use crate::queue::Job;
 
 #[derive(Deserialize)]
@@ -15,7 +17,7 @@ pub(super) struct Query {
     job_id: Option<String>,
 }
 
-/// A job as its client sees it.
+/// A job as its client sees it. While it runs, `files` are those stored so far, each with the stores that have it.
 #[derive(Serialize)]
 pub(super) struct Status {
     hash: HashKey,
@@ -23,7 +25,7 @@ pub(super) struct Status {
     state: &'static str,
     priority: u8,
     attempt: u32,
-    progress: Progress,
+    progress: Counts,
     created_at: String,
     started_at: Option<String>,
     finished_at: Option<String>,
@@ -31,9 +33,9 @@ pub(super) struct Status {
     error: Option<String>,
 }
 
-/// How many of its files are stored everywhere.
+/// How many of a job's files are in every store that they are for, and how many there will be.
 #[derive(Serialize)]
-struct Progress {
+struct Counts {
     done: usize,
     total: usize,
 }
@@ -45,24 +47,42 @@ pub(super) async fn status(
 ) -> Result<Json<Status>, Refusal> {
     let job = find(&state, query.hash.as_deref(), query.job_id.as_deref()).await?;
     let job = job.ok_or_else(|| Refusal::NotFound("no job of this hash or id is known".into()))?;
-    Ok(Json(show(&state, job)))
+    let (job, progress) = with_progress(&state, job).await?;
+    Ok(Json(show(job, progress)))
 }
 
-fn show(state: &AppState, job: Job) -> Status {
-    let everywhere = usize::from(job.record.spec.direct_host) + job.record.spec.storage.len();
-    let settled = job.files.iter().filter(|file| file.stored.len() >= everywhere).count();
-    let done = state.active_jobs.files_done(job.record.id).filter(|_| !job.state.is_terminal()).unwrap_or(settled);
+/// A job and, while an attempt at it runs in this process, what that has stored.
+async fn with_progress(state: &AppState, job: Job) -> Result<(Job, Option<Progress>), Refusal> {
+    if job.state != JobState::Processing {
+        return Ok((job, None));
+    }
+    let id = job.record.id;
+    match state.active_jobs.progress(id) {
+        Some(progress) => Ok((job, Some(progress))),
+        // An attempt settles its job before it leaves `active_jobs`: one that ended since the queue was asked is on record by
+        // now, and without asking again the files that it stored would be missing for a moment.
+        None => Ok((state.queue.get(&id).await?.unwrap_or(job), None)),
+    }
+}
+
+fn show(job: Job, progress: Option<Progress>) -> Status {
+    let total = job.record.spec.file_count();
+    let progress = progress.unwrap_or_else(|| {
+        let stores = usize::from(job.record.spec.direct_host) + job.record.spec.storage.len();
+        let done = job.files.iter().filter(|file| file.stored.len() >= stores).count();
+        Progress { files: job.files, done }
+    });
     Status {
         hash: job.record.hash,
         job_id: job.record.id,
         state: job.state.as_str(),
         priority: job.record.spec.priority.as_number(),
         attempt: job.attempts,
-        progress: Progress { done, total: job.record.spec.file_count() },
+        progress: Counts { done: progress.done, total },
         created_at: job.record.created_at.rfc3339(),
-        started_at: job.started_at.map(crate::clock::Timestamp::rfc3339),
-        finished_at: job.finished_at.map(crate::clock::Timestamp::rfc3339),
-        files: job.files,
+        started_at: job.started_at.map(Timestamp::rfc3339),
+        finished_at: job.finished_at.map(Timestamp::rfc3339),
+        files: progress.files,
         error: job.error.map(|error| error.detail),
     }
 }

@@ -1,5 +1,6 @@
 //! `/status`, `/success`, `/failures` and their lists.
 
+use pixerve::job::ContentHash;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -83,6 +84,32 @@ async fn a_live_job_is_reported_as_it_is() {
     app.processing(&accepted).await;
     let record = app.get_json(&format!("/success?hash={}", hash(&accepted))).await;
     assert_eq!(record["status"], "processing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_shows_what_is_stored_while_the_job_is_processing() {
+    let app =
+        TestApp::start_with(&[("PIXERVE_STORES_BACKOFF_MIN", "60s"), ("PIXERVE_STORES_BACKOFF_MAX", "60s")]).await;
+    let s3 = app.register(dead_store()).await;
+    let job = json!({
+        "directHost": true, "storageKeys": { "s3": s3 }, "formats": { "jpg": { "sizes": [[16], [8]] }, "png": {} }
+    });
+    let accepted = app.accepted("me", job, "a.jpg", jpeg(32, 32, 1)).await;
+    let all_served = |status: &Value| status["files"].as_array().is_some_and(|files| files.len() == 3);
+    let status = app.wait_for(&accepted, "to have its files in one store", all_served).await;
+
+    assert_eq!(status["state"], "processing", "{status}");
+    assert_eq!(status["progress"], json!({ "done": 0, "total": 3 }), "none of them is in every store");
+    let files = status["files"].as_array().expect("files");
+    let names: Vec<_> = files.iter().map(|file| file["name"].clone()).collect();
+    assert_eq!(json!(names), accepted["expected_files"], "in the order in which the job asked for them");
+    for file in files {
+        assert_eq!(file["stored"].as_array().map(Vec::len), Some(1), "the dead store holds nothing: {file}");
+        assert_eq!(file["stored"][0]["backend"], "directHost");
+        let served = app.file(file["stored"][0]["location"].as_str().expect("a location")).await;
+        assert_eq!(file["bytes"], served.len(), "{file}");
+        assert_eq!(file["sha256"], ContentHash::of(&served).to_string(), "{file}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
