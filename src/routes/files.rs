@@ -20,9 +20,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
+use headers::{AcceptRanges, ContentLength, ContentRange, HeaderMapExt};
 use http::header::{
-    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
@@ -92,8 +92,8 @@ async fn answer(tree: Arc<Tree>, method: &Method, path: &str, headers: &HeaderMa
         }
         Wanted::Part { first, last } => {
             let mut response = bodiless(StatusCode::PARTIAL_CONTENT, &validators, Some(media));
-            let content_range = format!("bytes {first}-{last}/{}", found.bytes);
-            response.headers_mut().insert(CONTENT_RANGE, ascii(&content_range));
+            let content_range = ContentRange::bytes(first..=last, found.bytes);
+            response.headers_mut().typed_insert(content_range.expect("INVARIANT: the range has both its ends"));
             send(found, first, last - first + 1, response).await
         }
         Wanted::Nothing => Err(Refusal::RangeNotSatisfiable { bytes: found.bytes }),
@@ -105,10 +105,10 @@ fn bodiless(status: StatusCode, validators: &Validators, media: Option<Media>) -
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(ETAG, ascii(&validators.etag));
-    headers.insert(LAST_MODIFIED, ascii(&validators.last_modified()));
+    headers.typed_insert(validators.etag.clone());
+    headers.typed_insert(validators.last_modified());
     headers.insert(CACHE_CONTROL, CACHE);
-    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.typed_insert(AcceptRanges::bytes());
     if let Some(media) = media {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media.content_type));
         if !media.inline {
@@ -133,7 +133,7 @@ fn disarm(headers: &mut HeaderMap) {
 }
 
 fn with_length(mut response: Response, bytes: u64) -> Response {
-    response.headers_mut().insert(CONTENT_LENGTH, bytes.into());
+    response.headers_mut().typed_insert(ContentLength(bytes));
     response
 }
 
@@ -148,10 +148,6 @@ async fn send(found: Found, first: u64, bytes: u64, response: Response) -> Resul
     Ok(with_length(response.map(|_| Body::from_stream(stream)), bytes))
 }
 
-fn ascii(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("INVARIANT: built from digits, hex and fixed ASCII")
-}
-
 impl From<OpenError> for Refusal {
     fn from(error: OpenError) -> Self {
         match error {
@@ -164,16 +160,17 @@ impl From<OpenError> for Refusal {
 
 /// A refusal, with what goes with it here: it may be different in a moment, and nothing in it is active.
 fn refuse(refusal: Refusal) -> Response {
-    let extra = match &refusal {
-        Refusal::MethodNotAllowed => Some((ALLOW, HeaderValue::from_static("GET, HEAD"))),
-        Refusal::RangeNotSatisfiable { bytes } => Some((CONTENT_RANGE, ascii(&format!("bytes */{bytes}")))),
-        _ => None,
-    };
+    let mut own = HeaderMap::new();
+    match &refusal {
+        Refusal::MethodNotAllowed => drop(own.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
+        Refusal::RangeNotSatisfiable { bytes } => own.typed_insert(ContentRange::unsatisfied_bytes(*bytes)),
+        _ => {}
+    }
     let mut response = refusal.into_response();
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, NO_STORE);
     disarm(headers);
-    headers.extend(extra);
+    headers.extend(own);
     response
 }
 

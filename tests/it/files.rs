@@ -170,6 +170,7 @@ async fn who_has_the_file_is_told_so() {
     let etag = site.photo(&[]).await.header("etag").expect("an entity tag").to_owned();
     let weak = format!("W/{etag}");
     let list = format!("\"other\", {weak} ,\"more\"");
+    let behind_a_comma = format!("\"a, b\", {etag}");
     let later = "Sun, 06 Nov 1994 08:49:38 GMT";
     let earlier = "Sun, 06 Nov 1994 08:49:36 GMT";
     let cases: &[(&[(&str, &str)], u16)] = &[
@@ -180,6 +181,9 @@ async fn who_has_the_file_is_told_so() {
         (&[("if-none-match", "\"x\""), ("if-none-match", &etag)], 304),
         (&[("if-none-match", "\"other\"")], 200),
         (&[("if-none-match", "")], 200),
+        (&[("if-none-match", "\"a b\"")], 200),
+        (&[("if-none-match", "\"a, b\", \"\", W/")], 200),
+        (&[("if-none-match", &behind_a_comma)], 304),
         (&[("if-none-match", etag.trim_matches('"'))], 200),
         (&[("if-modified-since", WRITTEN_DATE)], 304),
         (&[("if-modified-since", later)], 304),
@@ -195,6 +199,8 @@ async fn who_has_the_file_is_told_so() {
         (&[("if-match", "\"other\"")], 412),
         (&[("if-unmodified-since", WRITTEN_DATE)], 200),
         (&[("if-unmodified-since", earlier)], 412),
+        (&[("if-unmodified-since", "yesterday")], 200),
+        (&[("if-match", "")], 412),
         (&[("if-match", &etag), ("if-unmodified-since", earlier)], 200),
     ];
     for (headers, status) in cases {

@@ -16,6 +16,11 @@ pub(super) enum Wanted {
 
 /// Reads `Range` for a file of `bytes` bytes. What isn't understood is ignored, as it must be; so is a list of several
 /// ranges, as it may be: nobody shows a picture that way, and answering lists has brought servers down.
+///
+/// By hand, unlike the conditions: `headers::Range` (0.4) drops what it can't read or satisfy from its list without a
+/// word, so that a list with one good range, a malformed range and one behind the end of the file look alike; it has no
+/// range for a suffix longer than the file (RFC 9110 wants the whole), takes `+1` for a number, none above 64 bits, and
+/// knows the unit in lower case only.
 pub(super) fn parse(headers: &HeaderMap, bytes: u64) -> Wanted {
     let mut values = headers.get_all(RANGE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Wanted::All };
