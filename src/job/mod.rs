@@ -1,6 +1,7 @@
 //! What a job is: its id, its owner, what it asks for, the names of its files, and the states it goes through.
 //! Everything here is plain data; an invalid job can't be built.
 
+mod error_code;
 mod hash;
 mod id;
 mod name;
@@ -13,6 +14,7 @@ mod source;
 mod spec;
 mod state;
 
+pub use error_code::ErrorCode;
 pub use hash::{ContentHash, ContentHasher, HashKey};
 pub use id::JobId;
 pub use name::{Stem, original_name, variant_name};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{ContentHash, HashKey, JobId, JobSpec, Owner, SourceFormat, Stem, original_name, variant_name};
+use super::{ContentHash, ErrorCode, HashKey, JobId, JobSpec, Owner, SourceFormat, Stem, original_name, variant_name};
 use crate::clock::Timestamp;
 
 /// An accepted job as it was accepted. Written once, never changed; what happens to it is the queue's to know.
@@ -150,17 +150,17 @@ pub struct Stored {
 /// Why a job failed, in words that a person can act on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobError {
-    /// A stable word: `bad_image`, `store`, `timeout`, `poison`, ...
+    /// An [`ErrorCode`]'s word. As text: records of other versions may hold words that this one hasn't.
     pub code: String,
     /// What was attempted, on what, and what came of it.
     pub detail: String,
 }
 
 impl JobError {
-    /// An error of this kind.
+    /// An error of this kind, with what was attempted, on what, and what came of it.
     #[must_use]
-    pub fn new(code: &str, detail: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), detail: detail.into() }
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { code: code.as_str().to_owned(), detail: detail.into() }
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::encoder::EncodeError;
+use crate::job::ErrorCode;
 
 use super::InspectError;
 
@@ -45,17 +46,17 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
-    /// A stable word for records and callbacks.
+    /// What kind of failure of the job it is.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::BadImage { .. } => "image_damaged",
-            Self::TooLarge { .. } => "image_too_large",
-            Self::Truncated => "image_truncated",
-            Self::Encode(_) => "encoding_failed",
-            Self::Cancelled => "cancelled",
-            Self::DecodeTimeout { .. } => "timeout",
-            Self::Panicked { .. } => "codec_panicked",
+            Self::BadImage { .. } => ErrorCode::DamagedImage,
+            Self::TooLarge { .. } => ErrorCode::ImageTooLarge,
+            Self::Truncated => ErrorCode::TruncatedImage,
+            Self::Encode(_) => ErrorCode::EncodingFailed,
+            // A job that was cancelled is not failed: one that still comes to be judged was stopped by its deadline.
+            Self::Cancelled | Self::DecodeTimeout { .. } => ErrorCode::Timeout,
+            Self::Panicked { .. } => ErrorCode::CodecPanicked,
         }
     }
 

@@ -1,15 +1,16 @@
 //! What clients are told when something is wrong: `application/problem+json` (RFC 9457) with a stable `code`.
 //! Which status an error is, is decided here and nowhere else.
 
-use axum::Json;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+mod document;
 
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use self::document::Document;
 use crate::auth::AuthError;
 use crate::error_chain::ErrorChain;
-use crate::job::{ClaimErrors, State};
+use crate::job::{ClaimErrors, ErrorCode, State};
 use crate::pipeline::InspectError;
 use crate::queue::{Job, QueueError};
 use crate::register::RegisterError;
@@ -41,8 +42,6 @@ pub enum Refusal {
     DuplicateJob(Box<Job>),
     /// The job has ended already.
     JobEnded(State),
-    /// The name is taken.
-    NameTaken(String),
     /// More bytes than are taken.
     BodyTooLarge {
         /// As many as are.
@@ -87,92 +86,88 @@ const RETRY_WHEN_FULL_SECS: u64 = 10;
 /// Seconds a client is asked to wait for a restart or for something to come back.
 const RETRY_SOON_SECS: u64 = 5;
 
-/// One answer, spelled out.
-struct Answer {
-    status: StatusCode,
-    code: &'static str,
-    title: &'static str,
-    detail: String,
-    retry_after_secs: Option<u64>,
-}
-
-impl Answer {
-    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, title, detail: detail.into(), retry_after_secs: None }
-    }
-
-    fn retry_after(self, secs: u64) -> Self {
-        Self { retry_after_secs: Some(secs), ..self }
-    }
-}
-
 impl Refusal {
-    fn answer(&self) -> Answer {
+    fn document(&self) -> Document {
         use StatusCode as S;
         match self {
             Self::Unauthorized(error) => {
-                Answer::new(S::UNAUTHORIZED, "unauthorized", "A valid token is needed", error.to_string())
+                Document::new(S::UNAUTHORIZED, ErrorCode::Unauthorized, "A valid token is needed", error.to_string())
             }
             Self::Forbidden => {
                 let detail = "this needs a token with \"scope\": \"admin\", signed by a key of jwt.json (`pixerve token --admin`)";
-                Answer::new(S::FORBIDDEN, "forbidden", "The token doesn't allow this", detail)
+                Document::new(S::FORBIDDEN, ErrorCode::Forbidden, "The token doesn't allow this", detail)
             }
-            Self::BadRequest(detail) => Answer::new(S::BAD_REQUEST, "bad_request", "The request is unusable", detail),
-            Self::BadMultipart(detail) => {
-                Answer::new(S::BAD_REQUEST, "bad_multipart", "The body is not a usable multipart form", detail)
+            Self::BadRequest(detail) => bad_request(detail),
+            Self::BadMultipart(detail) => Document::new(
+                S::BAD_REQUEST,
+                ErrorCode::BadMultipart,
+                "The body is not a usable multipart form",
+                detail,
+            ),
+            Self::BadJson(detail) => {
+                Document::new(S::BAD_REQUEST, ErrorCode::BadJson, "The body is not usable JSON", detail)
             }
-            Self::BadJson(detail) => Answer::new(S::BAD_REQUEST, "bad_json", "The body is not usable JSON", detail),
-            Self::BadFields(errors) => {
-                Answer::new(S::UNPROCESSABLE_ENTITY, "invalid_fields", "Some fields are invalid", errors.to_string())
-            }
-            Self::NotFound(detail) => Answer::new(S::NOT_FOUND, "not_found", "Not found", detail),
+            Self::BadFields(errors) => invalid_fields(errors.to_string()).with("errors", json!(errors.fields())),
+            Self::NotFound(detail) => Document::new(S::NOT_FOUND, ErrorCode::NotFound, "Not found", detail),
             Self::MethodNotAllowed => {
                 let detail = "this address takes other methods; the Allow header names them";
-                Answer::new(S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail)
+                Document::new(S::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed, "Method not allowed", detail)
             }
             Self::TooSlow => {
                 let detail = "the body came too slowly; nothing was kept";
-                Answer::new(S::REQUEST_TIMEOUT, "too_slow", "The request took too long", detail)
+                Document::new(S::REQUEST_TIMEOUT, ErrorCode::TooSlow, "The request took too long", detail)
             }
             Self::DuplicateJob(job) => {
                 let detail = format!("the same bytes are {} already, as job {}", job.state, job.record.id);
-                Answer::new(S::CONFLICT, "duplicate_job", "This image is being worked on", detail)
+                Document::new(S::CONFLICT, ErrorCode::DuplicateJob, "This image is being worked on", detail)
+                    .with("hash", job.record.hash.as_str())
+                    .with("job_id", job.record.id.to_string())
+                    .with("status_url", super::status_url(job.record.id))
             }
             Self::JobEnded(state) => {
                 let detail = format!("the job is {state}; only pending and processing jobs can be cancelled");
-                Answer::new(S::CONFLICT, "job_ended", "The job has ended", detail)
+                Document::new(S::CONFLICT, ErrorCode::JobEnded, "The job has ended", detail)
             }
-            Self::NameTaken(detail) => Answer::new(S::CONFLICT, "name_taken", "The name is taken", detail),
             Self::BodyTooLarge { bytes_max } => {
                 let detail = format!("at most {bytes_max} bytes are taken; nothing was kept");
-                Answer::new(S::PAYLOAD_TOO_LARGE, "too_large", "The upload is too large", detail)
+                Document::new(S::PAYLOAD_TOO_LARGE, ErrorCode::TooLarge, "The upload is too large", detail)
             }
             Self::BadImage(error) => image(error),
             Self::PreconditionFailed => {
                 let detail = "the file is not the one that If-Match or If-Unmodified-Since names";
-                Answer::new(S::PRECONDITION_FAILED, "precondition_failed", "The condition doesn't hold", detail)
+                Document::new(
+                    S::PRECONDITION_FAILED,
+                    ErrorCode::PreconditionFailed,
+                    "The condition doesn't hold",
+                    detail,
+                )
             }
             Self::RangeNotSatisfiable { bytes } => {
                 let detail = format!("the file has {bytes} bytes; none of them is in the range asked for");
-                Answer::new(S::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "The range is outside the file", detail)
+                Document::new(
+                    S::RANGE_NOT_SATISFIABLE,
+                    ErrorCode::RangeNotSatisfiable,
+                    "The range is outside the file",
+                    detail,
+                )
             }
             Self::Spool(error) if error.is_out_of_descriptors() => busy(),
             Self::FilesBusy => busy(),
             Self::File(_) => internal("the file can't be read"),
-            Self::StoreRefused(error) => Answer::new(
+            Self::StoreRefused(error) => Document::new(
                 S::UNPROCESSABLE_ENTITY,
-                "store_refused",
+                ErrorCode::StoreRefused,
                 "The store didn't take a probe object",
                 error.to_string(),
             ),
             Self::TooManyRequests { retry_after_secs } => {
                 let detail = "they come faster than one address, or one user, may send them; slow down";
-                Answer::new(S::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests", detail)
+                Document::new(S::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, "Too many requests", detail)
                     .retry_after(*retry_after_secs)
             }
             Self::Draining => {
                 let detail = "the server is stopping and takes no new uploads; try again in a moment";
-                Answer::new(S::SERVICE_UNAVAILABLE, "draining", "The server is stopping", detail)
+                Document::new(S::SERVICE_UNAVAILABLE, ErrorCode::Draining, "The server is stopping", detail)
                     .retry_after(RETRY_SOON_SECS)
             }
             Self::DiskFull => disk_full("less space is free than is kept for jobs under way"),
@@ -182,21 +177,6 @@ impl Refusal {
             Self::Spool(_) => internal("the upload could not be written to disk; nothing was kept"),
             Self::Register(error) => register(error),
             Self::Internal(_) => internal("this is a bug in Pixerve; its log has more under this request's id"),
-        }
-    }
-
-    /// Fields beside the standard ones.
-    fn extend(&self, body: &mut Map<String, Value>) {
-        match self {
-            Self::BadFields(errors) => {
-                body.insert("errors".into(), json!(errors.fields()));
-            }
-            Self::DuplicateJob(job) => {
-                body.insert("hash".into(), json!(job.record.hash));
-                body.insert("job_id".into(), json!(job.record.id));
-                body.insert("status_url".into(), json!(super::status_url(job.record.id)));
-            }
-            _ => {}
         }
     }
 
@@ -215,108 +195,95 @@ impl Refusal {
     }
 }
 
-fn image(error: &InspectError) -> Answer {
+fn image(error: &InspectError) -> Document {
     use StatusCode as S;
     let detail = error.to_string();
     match error {
         InspectError::Unsupported { .. } => {
-            Answer::new(S::UNSUPPORTED_MEDIA_TYPE, "unsupported_image", "Not a supported image", detail)
+            Document::new(S::UNSUPPORTED_MEDIA_TYPE, ErrorCode::UnsupportedImage, "Not a supported image", detail)
         }
         InspectError::Damaged { .. } => {
-            Answer::new(S::UNSUPPORTED_MEDIA_TYPE, "damaged_image", "The image can't be read", detail)
+            Document::new(S::UNSUPPORTED_MEDIA_TYPE, ErrorCode::DamagedImage, "The image can't be read", detail)
         }
         InspectError::TooLarge { .. } => {
-            Answer::new(S::UNPROCESSABLE_ENTITY, "image_too_large", "The image has too many pixels", detail)
+            Document::new(S::UNPROCESSABLE_ENTITY, ErrorCode::ImageTooLarge, "The image has too many pixels", detail)
         }
         InspectError::Io(_) => internal("the upload could not be read back from disk; nothing was kept"),
     }
 }
 
-fn queue(error: &QueueError) -> Answer {
+fn queue(error: &QueueError) -> Document {
     use StatusCode as S;
     let detail = error.to_string();
     match error {
-        QueueError::Full { .. } => Answer::new(S::SERVICE_UNAVAILABLE, "queue_full", "The queue is full", detail)
-            .retry_after(RETRY_WHEN_FULL_SECS),
+        QueueError::Full { .. } => {
+            Document::new(S::SERVICE_UNAVAILABLE, ErrorCode::QueueFull, "The queue is full", detail)
+                .retry_after(RETRY_WHEN_FULL_SECS)
+        }
         QueueError::OwnerFull { .. } => {
-            Answer::new(S::TOO_MANY_REQUESTS, "too_many_jobs", "Too many jobs at once", detail)
+            Document::new(S::TOO_MANY_REQUESTS, ErrorCode::TooManyJobs, "Too many jobs at once", detail)
                 .retry_after(RETRY_WHEN_FULL_SECS)
         }
         QueueError::TooLarge { .. } => {
-            Answer::new(S::UNPROCESSABLE_ENTITY, "job_too_large", "The job is too large", detail)
+            Document::new(S::UNPROCESSABLE_ENTITY, ErrorCode::JobTooLarge, "The job is too large", detail)
         }
-        QueueError::BadCursor => Answer::new(S::BAD_REQUEST, "bad_request", "The request is unusable", detail),
+        QueueError::BadCursor => bad_request(&detail),
         QueueError::StorageFull => disk_full("no space left for the queue"),
         QueueError::AlreadyRunning { .. } | QueueError::SchemaTooNew { .. } | QueueError::Unavailable { .. } => {
-            let detail = "the queue can't be used right now; try again in a moment";
-            Answer::new(S::SERVICE_UNAVAILABLE, "unavailable", "Not available right now", detail)
-                .retry_after(RETRY_SOON_SECS)
+            unavailable("the queue can't be used right now; try again in a moment")
         }
     }
 }
 
-fn register(error: &RegisterError) -> Answer {
+fn register(error: &RegisterError) -> Document {
     match error {
         RegisterError::NameTaken { .. } => {
-            Answer::new(StatusCode::CONFLICT, "name_taken", "The name is taken", error.to_string())
+            Document::new(StatusCode::CONFLICT, ErrorCode::NameTaken, "The name is taken", error.to_string())
         }
-        RegisterError::BadName | RegisterError::UnknownUser => Answer::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid_fields",
-            "Some fields are invalid",
-            error.to_string(),
-        ),
+        RegisterError::BadName | RegisterError::UnknownUser => invalid_fields(error.to_string()),
         error if error.is_full() => disk_full("no space left for the register; nothing was kept"),
         RegisterError::Database(_) | RegisterError::Engine(_) | RegisterError::Closed => {
-            let detail = "the register can't be used right now; try again in a moment";
-            Answer::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available right now", detail)
-                .retry_after(RETRY_SOON_SECS)
+            unavailable("the register can't be used right now; try again in a moment")
         }
         _ => internal("the register could not be read or written"),
     }
 }
 
-fn busy() -> Answer {
-    let detail = "too many files are open; try again in a moment";
-    Answer::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Not available right now", detail).retry_after(RETRY_SOON_SECS)
+fn bad_request(detail: &str) -> Document {
+    Document::new(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, "The request is unusable", detail)
 }
 
-fn disk_full(detail: &str) -> Answer {
-    Answer::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "The server's disk is full", detail)
+fn invalid_fields(detail: String) -> Document {
+    Document::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::InvalidFields, "Some fields are invalid", detail)
+}
+
+fn unavailable(detail: &str) -> Document {
+    Document::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "Not available right now", detail)
+        .retry_after(RETRY_SOON_SECS)
+}
+
+fn busy() -> Document {
+    let detail = "too many files are open; try again in a moment";
+    Document::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Busy, "Not available right now", detail)
+        .retry_after(RETRY_SOON_SECS)
+}
+
+fn disk_full(detail: &str) -> Document {
+    Document::new(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::DiskFull, "The server's disk is full", detail)
         .retry_after(RETRY_WHEN_FULL_SECS)
 }
 
-fn internal(detail: &str) -> Answer {
-    Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong inside", detail)
+fn internal(detail: &str) -> Document {
+    Document::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal, "Something went wrong inside", detail)
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Answer { status, code, title, detail, retry_after_secs } = self.answer();
+        let document = self.document();
         if let Some(cause) = self.hidden_cause() {
-            tracing::error!(code, %cause, "a request failed");
+            tracing::error!(code = %document.code, error = cause, "request failed");
         }
-        let mut body = Map::new();
-        body.insert("type".into(), json!(format!("urn:pixerve:problem:{code}")));
-        body.insert("title".into(), json!(title));
-        body.insert("status".into(), json!(status.as_u16()));
-        body.insert("detail".into(), json!(detail));
-        if let Some(request_id) = super::access::current_request_id() {
-            body.insert("instance".into(), json!(format!("urn:pixerve:request:{request_id}")));
-        }
-        body.insert("code".into(), json!(code));
-        self.extend(&mut body);
-
-        let mut response = (status, Json(Value::Object(body))).into_response();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pixerve\""));
-        }
-        if let Some(secs) = retry_after_secs {
-            headers.insert(RETRY_AFTER, HeaderValue::from(secs));
-        }
-        response
+        document.into_response()
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::{error, warn};
 use super::budget::MemoryShare;
 use super::stored_files::stored_files;
 use super::{WorkerContext, attempt, retry};
-use crate::job::JobError;
+use crate::job::{ErrorCode, JobError};
 use crate::queue::{Claim, QueueError, Retry};
 
 /// An idle worker asks the queue again after this long, even if nothing wakes it.
@@ -136,7 +136,7 @@ impl Worker {
         let attempt = attempt::run(Arc::clone(&self.context), claim, memory, self.stop_working.clone());
         let Err(panic) = tokio::spawn(attempt).await else { return };
         error!(job_id = %lease.id, %panic, "attempt panicked");
-        let error = JobError::new("internal", "the attempt panicked; this is a bug in Pixerve, see its log");
+        let error = JobError::new(ErrorCode::Internal, "the attempt panicked; this is a bug in Pixerve, see its log");
         let retry = Retry::After(retry::back_off(attempts, self.context.settings.retry_base));
         // What it stored before it panicked is in the journal, and belongs into the record should this have been its last.
         let files = stored_files(&self.context.spool, &record).await.unwrap_or_else(|error| {

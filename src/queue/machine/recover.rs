@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::settle::{poison, refund};
 use super::{Machine, Numbers, ended_count, live};
 use crate::clock::{SharedClock, Timestamp};
-use crate::job::{JobError, JobId, State};
+use crate::job::{ErrorCode, JobError, JobId, State};
 use crate::queue::outbox::{Outbox, Owed};
 use crate::queue::record::{self, RecordError, SCHEMA, StoredDelivery, StoredJob};
 use crate::queue::schedule::{Schedule, Suspects};
@@ -136,7 +136,7 @@ impl<S: Store> Machine<S> {
         self.schedule.wait(live(&stored.job), None);
         if blame == Blame::InFlight {
             stored.job.crashes += 1;
-            stored.job.error = Some(JobError::new("crash", "the server died while it worked on this job"));
+            stored.job.error = Some(JobError::new(ErrorCode::Crashed, "the server died while it worked on this job"));
             if stored.job.crashes >= self.settings.crashes_max {
                 poison(&mut stored);
                 self.end_failed(stored)?;

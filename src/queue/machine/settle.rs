@@ -1,13 +1,10 @@
 //! Attempts coming to their end, and jobs being called off.
 
 use super::{Machine, encode};
-use crate::job::{JobError, JobId, State, StoredFile};
+use crate::job::{ErrorCode, JobError, JobId, State, StoredFile};
 use crate::queue::record::StoredJob;
 use crate::queue::store::{Batch, Store, Table};
 use crate::queue::{CancelOutcome, Lease, QueueError, Retry, Settled, read};
-
-/// What a job that crashed too often fails with.
-const POISON: &str = "poison";
 
 impl<S: Store> Machine<S> {
     pub(in crate::queue) fn complete(&mut self, lease: &Lease, files: Vec<StoredFile>) -> Result<Settled, QueueError> {
@@ -124,5 +121,5 @@ pub(super) fn refund(stored: &mut StoredJob) {
 pub(super) fn poison(stored: &mut StoredJob) {
     let last = stored.job.error.take().map(|error| format!(": {}", error.detail)).unwrap_or_default();
     let detail = format!("it took its worker down {} times{last}", stored.job.crashes);
-    stored.job.error = Some(JobError::new(POISON, detail));
+    stored.job.error = Some(JobError::new(ErrorCode::Poison, detail));
 }

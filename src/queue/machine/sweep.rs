@@ -2,7 +2,7 @@
 
 use super::{Machine, ended_count};
 use crate::clock::Timestamp;
-use crate::job::{JobError, JobId, State, StoredFile};
+use crate::job::{ErrorCode, JobError, JobId, State, StoredFile};
 use crate::queue::store::{Batch, Order, Store, Table};
 use crate::queue::{Job, QueueError, key, read};
 
@@ -32,7 +32,7 @@ impl<S: Store> Machine<S> {
             return Ok(Some(State::Pending));
         }
         let detail = format!("the worker of attempt {} was not heard of again", stored.job.attempts);
-        stored.job.error = Some(JobError::new("lease_expired", detail));
+        stored.job.error = Some(JobError::new(ErrorCode::LeaseExpired, detail));
         self.end_failed(stored)?;
         Ok(Some(State::Failed))
     }

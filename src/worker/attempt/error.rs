@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinError;
 
 use crate::error_chain::ErrorChain;
-use crate::job::JobError;
+use crate::job::{ErrorCode, JobError};
 use crate::pipeline::PipelineError;
 use crate::sandbox::SandboxError;
 use crate::spool::SpoolError;
@@ -73,21 +73,21 @@ impl AttemptError {
     pub(super) fn for_record(&self, job_timeout: Duration) -> JobError {
         match self {
             Self::Spool(error) if error.is_missing() => {
-                JobError::new("original_missing", "the uploaded image is no longer on the server's disk")
+                JobError::new(ErrorCode::OriginalMissing, "the uploaded image is no longer on the server's disk")
             }
-            Self::Spool(_) => JobError::new("spool", "the uploaded image could not be read from the server's disk"),
+            Self::Spool(_) => JobError::new(ErrorCode::Spool, "the uploaded image could not be read from the server's disk"),
             Self::Pixels(error) => JobError::new(error.code(), error.to_string()),
             Self::TimedOut => {
-                JobError::new("timeout", format!("making the variants took longer than {} s", job_timeout.as_secs()))
+                JobError::new(ErrorCode::Timeout, format!("making the variants took longer than {} s", job_timeout.as_secs()))
             }
             Self::Sandbox(error @ SandboxError::OutOfMemory { .. }) => {
-                JobError::new("out_of_memory", error.to_string())
+                JobError::new(ErrorCode::OutOfMemory, error.to_string())
             }
-            Self::Sandbox(error @ SandboxError::Io { .. }) => JobError::new("internal", ErrorChain(error).to_string()),
-            Self::Sandbox(error) => JobError::new("crashed", error.to_string()),
-            Self::Panicked(detail) => JobError::new("internal", detail.clone()),
-            Self::Store(error) if error.transient => JobError::new("store_unreachable", error.to_string()),
-            Self::Store(error) => JobError::new("store_refused", error.to_string()),
+            Self::Sandbox(error @ SandboxError::Io { .. }) => JobError::new(ErrorCode::Internal, ErrorChain(error).to_string()),
+            Self::Sandbox(error) => JobError::new(ErrorCode::Crashed, error.to_string()),
+            Self::Panicked(detail) => JobError::new(ErrorCode::Internal, detail.clone()),
+            Self::Store(error) if error.transient => JobError::new(ErrorCode::StoreUnreachable, error.to_string()),
+            Self::Store(error) => JobError::new(ErrorCode::StoreRefused, error.to_string()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pixerve::job::{JobError, State};
+use pixerve::job::{ErrorCode, JobError, State};
 use pixerve::queue::DeliveryOutcome;
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ async fn a_failed_job_says_why_and_what_is_stored_all_the_same() {
     let running = Running::start(&loopback_settings());
     let mut job = completed(&receiver.url("/"));
     job.state = State::Failed;
-    job.error = Some(JobError::new("store", "writing to s3: access denied"));
+    job.error = Some(JobError::new(ErrorCode::StoreRefused, "writing to s3: access denied"));
     running.queue.owe(job);
 
     let body: Value = serde_json::from_slice(&receiver.request().await.body).expect("JSON");
@@ -76,7 +76,7 @@ async fn an_earlier_attempts_error_is_not_told_of_a_completed_job() {
     let receiver = Receiver::start(vec![]).await;
     let running = Running::start(&loopback_settings());
     let mut job = completed(&receiver.url("/"));
-    job.error = Some(JobError::new("store", "timed out"));
+    job.error = Some(JobError::new(ErrorCode::StoreUnreachable, "timed out"));
     running.queue.owe(job);
 
     let body: Value = serde_json::from_slice(&receiver.request().await.body).expect("JSON");

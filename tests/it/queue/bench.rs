@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pixerve::clock::{Clock, Manual, SharedClock, Timestamp};
 use pixerve::job::{
-    CallbackTarget, ContentHash, HashKey, JobError, JobId, JobRecord, JobSpec, Original, Owner, Priority,
+    CallbackTarget, ContentHash, ErrorCode, HashKey, JobError, JobId, JobRecord, JobSpec, Original, Owner, Priority,
     RecordVersion, SourceFormat, State, Stem, SubDir,
 };
 use pixerve::queue::memory::MemoryQueue;
@@ -183,5 +183,5 @@ pub(crate) async fn complete(queue: &Queue, claim: &Claim) -> Checked {
 }
 
 pub(crate) fn broken_disk() -> JobError {
-    JobError::new("store", "writing the file failed")
+    JobError::new(ErrorCode::StoreUnreachable, "writing the file failed")
 }

@@ -1,6 +1,6 @@
 //! How attempts end.
 
-use pixerve::job::{ContentHash, JobError, State, Stored, StoredFile};
+use pixerve::job::{ContentHash, ErrorCode, JobError, State, Stored, StoredFile};
 use pixerve::queue::{Blame, QueueSettings, Retry, Settled};
 
 use super::bench::{Bench, Checked, SECOND, broken_disk, claim, claim_order, enqueue, enqueue_all, queued};
@@ -62,7 +62,7 @@ async fn exhausted_retries_fail_with_the_last_error(bench: Bench) -> Checked {
     let id = enqueue(&queue, &queued("a", 1)).await?;
     for attempt in 1..=3 {
         let held = claim(&queue).await?;
-        let error = JobError::new("store", format!("attempt {attempt}"));
+        let error = JobError::new(ErrorCode::StoreUnreachable, format!("attempt {attempt}"));
         let settled = queue.fail(&held.lease, error, Vec::new(), Retry::After(SECOND)).await?;
         let expected = if attempt < 3 { State::Pending } else { State::Failed };
         assert_eq!(settled, Settled::Applied(expected));
@@ -132,7 +132,7 @@ async fn files_can_be_named_after_a_failure_but_not_otherwise(bench: Bench) -> C
 async fn crashes_make_poison(bench: Bench) -> Checked {
     let queue = bench.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2)]).await?;
-    let signal = JobError::new("crash", "the child was killed by signal 11");
+    let signal = JobError::new(ErrorCode::Crashed, "the child was killed by signal 11");
     for crash in 1..=3 {
         let held = claim(&queue).await?;
         assert_eq!((held.job.record.id, held.job.crashes), (ids[0], crash - 1));

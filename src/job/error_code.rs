@@ -1,0 +1,106 @@
+//! The codes of errors: of a request that is refused, and of a job that fails.
+
+use std::fmt;
+
+/// Makes the enum, its words and their descriptions out of one list, so that none of them can lack a code.
+macro_rules! error_codes {
+    ($($code:ident $word:literal $description:literal)*) => {
+        /// What kind of error it is, in a word that stays the same: the `code` of a problem document, of a failed job's
+        /// record and of its log lines.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $(#[doc = $description] $code,)*
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$code),*];
+
+            /// The word on the wire, in records and in logs.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$code => $word,)* }
+            }
+
+            /// What it means, in one line of Markdown.
+            #[must_use]
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$code => $description,)* }
+            }
+        }
+    };
+}
+
+error_codes! {
+    // The request.
+    BadRequest "bad_request" "A parameter is missing or can't be used."
+    BadJson "bad_json" "The body is not the JSON that the route takes."
+    BadMultipart "bad_multipart" "The body is not a usable multipart form, or was cut off."
+    InvalidFields "invalid_fields" "Claims of the job, or fields of a registration, are invalid; `errors` names them."
+    Unauthorized "unauthorized" "The token is missing, malformed, expired or not signed by a known key."
+    Forbidden "forbidden" "The token is good, but without the scope that the route needs."
+    NotFound "not_found" "No such route, job, file or registration, or another owner's."
+    MethodNotAllowed "method_not_allowed" "The route has no such method; the `Allow` header names those it has."
+    TooSlow "too_slow" "The body came below the least rate."
+    TooLarge "too_large" "The body has more bytes than are taken."
+    PreconditionFailed "precondition_failed" "The file is not the one that `If-Match` or `If-Unmodified-Since` names."
+    RangeNotSatisfiable "range_not_satisfiable" "No byte of the file is in the range asked for."
+    TooManyRequests "too_many_requests" "Requests of one address, or uploads of one user, come faster than the limit."
+    // The job and what it meets.
+    DuplicateJob "duplicate_job" "The same bytes of the same owner are pending or processing; the body names that job."
+    JobEnded "job_ended" "The job has ended and can't be cancelled."
+    JobTooLarge "job_too_large" "The job is larger than the queue stores."
+    TooManyJobs "too_many_jobs" "The owner has as many live jobs as are allowed."
+    NameTaken "name_taken" "A user of this name is registered."
+    StoreRefused "store_refused" "A store refused to take an object: its credentials, its bucket or its rules."
+    StoreUnreachable "store_unreachable" "A store could not be reached, or failed, until the job's attempts were used up."
+    // The image.
+    UnsupportedImage "unsupported_image" "The bytes are not an image of a supported format."
+    DamagedImage "damaged_image" "The image can't be read or decoded."
+    TruncatedImage "image_truncated" "The image ends before its pixels do, and the job does not say `tolerant`."
+    ImageTooLarge "image_too_large" "The image, or what the job makes of it, has too many pixels or needs too much memory."
+    EncodingFailed "encoding_failed" "A variant could not be encoded, or did not pass its check."
+    CodecPanicked "codec_panicked" "A decoder or encoder failed on the image; it is tried again."
+    OutOfMemory "out_of_memory" "Making the variants took more memory than the job may have."
+    Timeout "timeout" "Decoding the image, or making all variants, took longer than allowed."
+    Crashed "crashed" "The process that worked on the job died; it is tried again."
+    Poison "poison" "The processes that worked on the job died as often as is allowed."
+    LeaseExpired "lease_expired" "The worker of the last attempt stopped renewing its lease."
+    // The server.
+    OriginalMissing "original_missing" "The uploaded image is no longer on the server's disk."
+    Spool "spool" "The uploaded image could not be read from the server's disk."
+    DiskFull "disk_full" "Less disk space is free than is kept for accepted jobs."
+    QueueFull "queue_full" "The queue has as many jobs as it takes."
+    Draining "draining" "The server is stopping and takes no new uploads."
+    Busy "busy" "Too many files are open."
+    Unavailable "unavailable" "A database can't be used right now."
+    Internal "internal" "A bug or a failing disk; the log says more, under the request's id or the job's."
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::ErrorCode;
+
+    #[test]
+    fn no_two_codes_share_a_word_or_a_description() {
+        let words: HashSet<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        let descriptions: HashSet<_> = ErrorCode::ALL.iter().map(|code| code.description()).collect();
+        assert_eq!((words.len(), descriptions.len()), (ErrorCode::ALL.len(), ErrorCode::ALL.len()));
+    }
+
+    #[test]
+    fn a_code_is_a_plain_word_and_a_description_one_sentence() {
+        for code in ErrorCode::ALL {
+            assert!(code.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{code}");
+            assert!(code.description().ends_with('.') && !code.description().contains(['|', '\n']), "{code}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! One problem document (RFC 9457), and the headers that go with it.
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use crate::job::ErrorCode;
+use crate::routes::access::current_request_id;
+
+/// What a client is told about a refusal.
+pub(super) struct Document {
+    status: StatusCode,
+    pub(super) code: ErrorCode,
+    title: &'static str,
+    detail: String,
+    retry_after_secs: Option<u64>,
+    extensions: Map<String, Value>,
+}
+
+impl Document {
+    pub(super) fn new(status: StatusCode, code: ErrorCode, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, title, detail: detail.into(), retry_after_secs: None, extensions: Map::new() }
+    }
+
+    /// The same with the time after which the client may try again.
+    pub(super) fn retry_after(self, secs: u64) -> Self {
+        Self { retry_after_secs: Some(secs), ..self }
+    }
+
+    /// The same with a field beside the standard ones.
+    pub(super) fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.extensions.insert(field.to_owned(), value.into());
+        self
+    }
+
+    fn body(self) -> Value {
+        let mut body = Map::new();
+        body.insert("type".into(), json!(format!("urn:pixerve:problem:{}", self.code)));
+        body.insert("title".into(), json!(self.title));
+        body.insert("status".into(), json!(self.status.as_u16()));
+        body.insert("detail".into(), json!(self.detail));
+        if let Some(request_id) = current_request_id() {
+            body.insert("instance".into(), json!(format!("urn:pixerve:request:{request_id}")));
+        }
+        body.insert("code".into(), json!(self.code.as_str()));
+        body.extend(self.extensions);
+        Value::Object(body)
+    }
+}
+
+impl IntoResponse for Document {
+    fn into_response(self) -> Response {
+        let (status, retry_after_secs) = (self.status, self.retry_after_secs);
+        let mut response = (status, Json(self.body())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pixerve\""));
+        }
+        if let Some(secs) = retry_after_secs {
+            headers.insert(RETRY_AFTER, HeaderValue::from(secs));
+        }
+        response
+    }
+}
