@@ -172,7 +172,8 @@ impl App {
         let pool = Pool::new(context).start();
         let stop_server = CancellationToken::new();
         let router = router(state.clone(), files);
-        let server = tokio::spawn(listen(listener, router, connection_limits(&config), stop_server.clone()));
+        let (limits, clock) = (connection_limits(&config), Arc::clone(&state.clock));
+        let server = tokio::spawn(listen(listener, router, limits, clock, stop_server.clone()));
         info!(%addr, version = VERSION.version, workers = config.worker.max_workers, "listening");
         Ok(Self { addr, state, pool, background, stop_background, server, stop_server })
     }

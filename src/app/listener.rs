@@ -1,5 +1,8 @@
 //! The connection loop: what a bare `axum::serve` doesn't do - time-outs for headers, a cap on connections, bounds on
-//! HTTP/2.
+//! HTTP/2, request ids on what hyper answers by itself.
+
+mod http2;
+mod request_id;
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -24,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
+use self::request_id::{Answering, AnsweringBody, Answers, RequestIdStream};
+use crate::clock::SharedClock;
 use crate::routes::Peer;
 
 /// Bounds of a connection.
@@ -46,14 +51,20 @@ pub(super) struct ConnectionLimits {
 /// Between two pings on an HTTP/2 connection, and for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(20);
 /// After `accept` failed, most often for want of descriptors.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// For requests in flight when the listener closes.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The least that hyper reads at once.
 const READ_BYTES_MIN: usize = 8 * 1024;
 
 /// Answers connections until `stop`, then lets those in flight end.
-pub(super) async fn listen(listener: TcpListener, router: Router, limits: ConnectionLimits, stop: CancellationToken) {
+pub(super) async fn listen(
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    clock: SharedClock,
+    stop: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let builder = Arc::new(builder(&limits));
     let graceful = GracefulShutdown::new();
@@ -67,6 +78,7 @@ pub(super) async fn listen(listener: TcpListener, router: Router, limits: Connec
                 let connection = Connection {
                     builder: Arc::clone(&builder),
                     router: router.clone(),
+                    clock: Arc::clone(&clock),
                     first_head_timeout: limits.header_timeout,
                     write_timeout: limits.write_timeout,
                     peer,
@@ -75,14 +87,14 @@ pub(super) async fn listen(listener: TcpListener, router: Router, limits: Connec
                 connection.start(stream, graceful.watcher());
             }
             Err(error) => {
-                warn!(%error, "can't accept a connection; trying again");
-                sleep(ACCEPT_AGAIN).await;
+                warn!(%error, "accepting a connection failed; will be retried");
+                sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
     drop(listener);
-    if tokio::time::timeout(CLOSE_PATIENCE, graceful.shutdown()).await.is_err() {
-        warn!("some requests were still being answered when the server stopped");
+    if tokio::time::timeout(CLOSE_TIMEOUT, graceful.shutdown()).await.is_err() {
+        warn!("requests were still in flight when the server stopped");
     }
 }
 
@@ -120,6 +132,7 @@ async fn accept(
 struct Connection {
     builder: Arc<Builder<TokioExecutor>>,
     router: Router,
+    clock: SharedClock,
     first_head_timeout: Duration,
     write_timeout: Duration,
     peer: Peer,
@@ -128,42 +141,48 @@ struct Connection {
 
 impl Connection {
     fn start(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
-        let Self { builder, router, first_head_timeout, write_timeout, peer, place } = self;
+        let Self { builder, router, clock, first_head_timeout, write_timeout, peer, place } = self;
         tokio::spawn(async move {
             // Taken along: the place is free again when this task ends.
             let _place = place;
-            let spoke = Arc::new(AtomicBool::new(false));
+            let had_request = Arc::new(AtomicBool::new(false));
+            let answers = Answers::default();
             let service = {
-                let (router, spoke) = (router, Arc::clone(&spoke));
+                let (router, had_request, answers) = (router, Arc::clone(&had_request), answers.clone());
                 service_fn(move |mut request: Request<Incoming>| {
-                    spoke.store(true, Ordering::Relaxed);
+                    had_request.store(true, Ordering::Relaxed);
                     request.extensions_mut().insert(peer);
-                    answer(router.clone(), request)
+                    answer(router.clone(), request, answers.begin())
                 })
             };
-            // Who reads nothing would hold a place, and what is to be sent, for as long as they like.
+            // A client that reads nothing would hold a place, and what is to be sent, for as long as it likes.
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(write_timeout));
-            let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
+            let stream = RequestIdStream::new(Box::pin(stream), clock, answers);
+            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             tokio::select! {
                 served = watcher.watch(connection) => if let Err(error) = served {
-                    debug!(error = %error, "a connection broke");
+                    debug!(%error, "connection failed");
                 },
                 // hyper's own time-out begins once it knows the protocol, which a silent client never tells it.
-                () = silence(first_head_timeout, &spoke) => debug!("a connection said nothing; closed"),
+                () = no_request(first_head_timeout, &had_request) => debug!("connection without a request closed"),
             }
         });
     }
 }
 
-async fn answer(router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
-    router.oneshot(request.map(Body::new)).await
+async fn answer(
+    router: Router,
+    request: Request<Incoming>,
+    answering: Answering,
+) -> Result<Response<AnsweringBody>, Infallible> {
+    router.oneshot(request.map(Body::new)).await.map(|response| answering.with(response))
 }
 
 /// Returns if no request has begun within `limit`.
-async fn silence(limit: Duration, spoke: &AtomicBool) {
+async fn no_request(limit: Duration, had_request: &AtomicBool) {
     sleep(limit).await;
-    if spoke.load(Ordering::Relaxed) {
+    if had_request.load(Ordering::Relaxed) {
         pending::<()>().await;
     }
 }
