@@ -40,9 +40,9 @@ pub(super) async fn access_log(State(state): State<AppState>, request: Request, 
         let status = response.status().as_u16();
         // Load balancers ask every few seconds.
         if route == "/health" && status == 200 {
-            debug!(?path, status, ms, "answered");
+            debug!(?path, status, ms, "request answered");
         } else {
-            info!(?path, status, ms, "answered");
+            info!(?path, status, ms, "request answered");
         }
         response
     };

@@ -44,73 +44,73 @@ pub(super) enum BodyError {
 
 /// One body, shared by the parser that reads it and the handler that drains what the parser left.
 #[derive(Clone)]
-pub(super) struct Intake {
-    inner: Arc<Mutex<Inner>>,
+pub(super) struct PacedBody {
+    state: Arc<Mutex<BodyState>>,
 }
 
-struct Inner {
+struct BodyState {
     body: BodyDataStream,
     pace: Pace,
     started: Instant,
     alarm: Pin<Box<Sleep>>,
     read: u64,
-    used: u64,
+    parsed: u64,
     paused: bool,
-    touched: bool,
+    begun: bool,
     ended: bool,
 }
 
-impl Intake {
+impl PacedBody {
     pub(super) fn new(body: Body, pace: Pace) -> Self {
         let started = Instant::now();
-        let inner = Inner {
+        let state = BodyState {
             body: body.into_data_stream(),
             pace,
             started,
             alarm: Box::pin(sleep_until(started + pace.grace)),
             read: 0,
-            used: 0,
+            parsed: 0,
             paused: false,
-            touched: false,
+            begun: false,
             ended: false,
         };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// The body for a parser.
     pub(super) fn stream(&self) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + use<> {
-        IntakeStream(self.clone())
+        ChunkStream(self.clone())
     }
 
     /// Tells that the parser handed out this many bytes of content: what it was given beyond those is overhead.
-    pub(super) fn used(&self, bytes: usize) {
-        self.lock().used += bytes as u64;
+    pub(super) fn note_parsed(&self, bytes: usize) {
+        self.lock().parsed += bytes as u64;
     }
 
     /// Whether any of the body was asked for: before that, a client that expects a `100 Continue` has sent nothing.
-    pub(super) fn is_touched(&self) -> bool {
-        self.lock().touched
+    pub(super) fn is_begun(&self) -> bool {
+        self.lock().begun
     }
 
     /// Reads on and throws away, within bounds.
     pub(super) async fn drain(&self) {
         {
-            let mut inner = self.lock();
-            inner.pace.bytes_max = inner.read.saturating_add(DRAIN_BYTES_MAX);
-            inner.pace.overhead_max = u64::MAX;
+            let mut state = self.lock();
+            state.pace.bytes_max = state.read.saturating_add(DRAIN_BYTES_MAX);
+            state.pace.overhead_max = u64::MAX;
         }
         let mut rest = Box::pin(self.stream());
         let _ = timeout(DRAIN_TIME_MAX, async { while let Some(Ok(_)) = rest.next().await {} }).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock()
+    fn lock(&self) -> MutexGuard<'_, BodyState> {
+        self.state.lock()
     }
 }
 
-struct IntakeStream(Intake);
+struct ChunkStream(PacedBody);
 
-impl Stream for IntakeStream {
+impl Stream for ChunkStream {
     type Item = Result<Bytes, BodyError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -118,7 +118,7 @@ impl Stream for IntakeStream {
     }
 }
 
-impl Inner {
+impl BodyState {
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         // The parser gathers for as long as there is something ready. One chunk at a time keeps it from taking a
         // whole upload into memory.
@@ -129,7 +129,7 @@ impl Inner {
         if self.ended {
             return Poll::Ready(None);
         }
-        self.touched = true;
+        self.begun = true;
         match self.body.poll_next_unpin(cx) {
             Poll::Ready(None) => {
                 self.ended = true;
@@ -151,7 +151,7 @@ impl Inner {
             return Err(BodyError::TooLarge);
         }
         // What was read before this chunk has been parsed by now.
-        let unaccounted = self.read.saturating_sub(self.used);
+        let unaccounted = self.read.saturating_sub(self.parsed);
         if unaccounted > self.pace.overhead_max.saturating_add(chunk.len() as u64) {
             return Err(BodyError::Overhead);
         }

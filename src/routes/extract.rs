@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{AppState, Refusal};
@@ -66,14 +67,22 @@ pub(super) fn verify(state: &AppState, token: &str) -> Result<Verified, Refusal>
     state.auth.verify(token, &*state.register, state.clock.now()).map_err(Refusal::from)
 }
 
-/// A job as a request names it: the newest with a `hash`, or the one with a `job_id`.
-pub(super) async fn find(state: &AppState, hash: Option<&str>, job_id: Option<&str>) -> Result<Option<Job>, Refusal> {
-    match (hash.filter(|h| !h.is_empty()), job_id.filter(|id| !id.is_empty())) {
+/// Which job a request is about: the one with this `job_id`, or the newest with this `hash`.
+#[derive(Deserialize)]
+pub(super) struct JobQuery {
+    pub(super) hash: Option<String>,
+    pub(super) job_id: Option<String>,
+}
+
+/// The job that `query` names, if there is one. An empty parameter is as good as none.
+pub(super) async fn find(state: &AppState, query: &JobQuery) -> Result<Option<Job>, Refusal> {
+    let given = |parameter: &Option<String>| parameter.clone().filter(|text| !text.is_empty());
+    match (given(&query.hash), given(&query.job_id)) {
         (_, Some(id)) => match id.parse::<JobId>() {
             Ok(id) => Ok(state.queue.get(&id).await?),
             Err(_) => Err(Refusal::BadRequest("`job_id` must be a UUID, as /upload gave it".into())),
         },
-        (Some(hash), None) => match HashKey::parse(hash) {
+        (Some(hash), None) => match HashKey::parse(&hash) {
             Some(hash) => Ok(state.queue.newest(&hash).await?),
             // Nothing can have this hash; like any other that is unknown, it is not an error of form.
             None => Ok(None),

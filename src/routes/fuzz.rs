@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::header::RANGE;
 use multer::Multipart;
 
-use super::body::{Intake, Pace};
+use super::body::{Pace, PacedBody};
 use super::files;
 use super::upload::header_bytes;
 use crate::job::{Stem, SubDir};
@@ -33,8 +33,8 @@ pub fn multipart(content_type: &str, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>, 
 async fn read_parts(boundary: String, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>, ()> {
     let pace = Pace { bytes_max: 1 << 20, grace: Duration::from_hours(1), bytes_per_sec_min: 1, overhead_max: 1 << 16 };
     let pieces = chunks.into_iter().map(|chunk| Ok::<_, std::io::Error>(Bytes::from(chunk)));
-    let intake = Intake::new(Body::from_stream(stream::iter(pieces)), pace);
-    let mut parser = Multipart::new(intake.stream(), boundary);
+    let body = PacedBody::new(Body::from_stream(stream::iter(pieces)), pace);
+    let mut parser = Multipart::new(body.stream(), boundary);
     let mut parts = Vec::new();
     while let Some(mut part) = parser.next_field().await.map_err(|_| ())? {
         if parts.len() == 8 || header_bytes(&part) > 8192 {
@@ -43,7 +43,7 @@ async fn read_parts(boundary: String, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>,
         let mut bytes = 0;
         let stem = Stem::of(part.file_name().unwrap_or_default()).to_string();
         while let Some(chunk) = part.chunk().await.map_err(|_| ())? {
-            intake.used(chunk.len());
+            body.note_parsed(chunk.len());
             bytes += chunk.len();
         }
         parts.push(Part { stem, bytes });
@@ -63,7 +63,7 @@ pub fn range(value: &str, bytes: u64) -> Option<(u64, u64)> {
     files::fuzz_range(&headers, bytes)
 }
 
-/// The body is all there, but the intake pauses between its pieces.
+/// The body is all there, but `PacedBody` pauses between its pieces.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()

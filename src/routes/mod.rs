@@ -75,6 +75,6 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> axum::response::Response {
         .downcast_ref::<String>()
         .cloned()
         .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "a panic without words".to_owned());
+        .unwrap_or_else(|| "a panic without a message".to_owned());
     Refusal::Internal(detail).into_response()
 }

@@ -24,14 +24,14 @@ use crate::job::Owner;
 /// How many seconds' worth may come at once.
 const BURST_SECS: u32 = 10;
 
-/// After so many questions, those who haven't asked for long are forgotten.
-const TIDY_EVERY: u32 = 4096;
+/// After so many requests, the buckets that are full again are dropped.
+const CLEANUP_EVERY: u32 = 4096;
 
 /// Who is on the other end of the connection. The listener puts it into every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// How much is too much.
+/// How often requests may come.
 #[derive(Clone, Debug, Default)]
 pub struct RateSettings {
     /// Requests a second of one address, on average; 0 for no limit.
@@ -42,7 +42,7 @@ pub struct RateSettings {
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// Who has asked how often.
+/// How often each address and each user has come lately.
 pub struct Rates {
     addresses: Option<Buckets<IpAddr>>,
     users: Option<Buckets<Owner>>,
@@ -50,7 +50,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Nobody has asked yet.
+    /// Limits that nobody has used yet.
     #[must_use]
     pub fn new(settings: RateSettings) -> Self {
         let RateSettings { per_address, per_user, trusted_proxies } = settings;
@@ -110,7 +110,7 @@ pub(super) async fn limit_address(State(state): State<AppState>, request: Reques
 /// A bucket for each key.
 struct Buckets<K: Clone + Eq + Hash> {
     limiter: DefaultKeyedRateLimiter<K>,
-    asked: AtomicU32,
+    taken: AtomicU32,
 }
 
 impl<K: Clone + Eq + Hash> Buckets<K> {
@@ -119,11 +119,11 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
         let rate = NonZeroU32::new(per_second)?;
         let burst = NonZeroU32::new(per_second.saturating_mul(BURST_SECS)).unwrap_or(rate);
         let limiter = RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst));
-        Some(Self { limiter, asked: AtomicU32::new(0) })
+        Some(Self { limiter, taken: AtomicU32::new(0) })
     }
 
     fn take(&self, key: &K) -> Result<(), Refusal> {
-        if self.asked.fetch_add(1, Ordering::Relaxed) % TIDY_EVERY == TIDY_EVERY - 1 {
+        if self.taken.fetch_add(1, Ordering::Relaxed) % CLEANUP_EVERY == CLEANUP_EVERY - 1 {
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
         }

@@ -5,16 +5,10 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::extract::{Admin, Parameters, find};
+use super::extract::{Admin, JobQuery, Parameters, find};
 use super::{AppState, Refusal};
 use crate::job::State as JobState;
 use crate::queue::{Cursor, Filter, Job, Page, PageRequest};
-
-#[derive(Deserialize)]
-pub(super) struct Query {
-    hash: Option<String>,
-    job_id: Option<String>,
-}
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -28,21 +22,21 @@ const LIMIT_DEFAULT: usize = 50;
 /// `GET /success`.
 pub(super) async fn success(
     State(state): State<AppState>,
-    Parameters(query): Parameters<Query>,
+    Parameters(query): Parameters<JobQuery>,
 ) -> Result<Json<Value>, Refusal> {
-    answer(&state, &query).await
+    record_of(&state, &query).await
 }
 
 /// `GET /failures`. The answer tells the state that the job is really in, so the two routes differ only in name.
 pub(super) async fn failures(
     State(state): State<AppState>,
-    Parameters(query): Parameters<Query>,
+    Parameters(query): Parameters<JobQuery>,
 ) -> Result<Json<Value>, Refusal> {
-    answer(&state, &query).await
+    record_of(&state, &query).await
 }
 
-async fn answer(state: &AppState, query: &Query) -> Result<Json<Value>, Refusal> {
-    let job = find(state, query.hash.as_deref(), query.job_id.as_deref()).await?;
+async fn record_of(state: &AppState, query: &JobQuery) -> Result<Json<Value>, Refusal> {
+    let job = find(state, query).await?;
     Ok(Json(match job {
         Some(job) => record(&job),
         None => json!({

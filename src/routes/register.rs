@@ -47,21 +47,21 @@ pub(super) async fn register(
 
 /// `GET /register`: everything registered, without secrets.
 pub(super) async fn list(State(state): State<AppState>, _: Admin) -> Result<Json<Value>, Refusal> {
-    let registrations: Vec<_> = state.register.list().into_iter().map(show).collect();
+    let registrations: Vec<_> = state.register.list().into_iter().map(shown).collect();
     Ok(Json(json!({ "count": registrations.len(), "registrations": registrations })))
 }
 
-fn show(summary: Summary) -> Value {
+fn shown(summary: Summary) -> Value {
     let Summary { access_key, kind, user, created_at, details } = summary;
     let kind = match kind {
         CredentialKind::User => "user",
         CredentialKind::Storage(kind) => kind.as_str(),
     };
-    let mut shown = json!({ "access_key": access_key, "type": kind, "user": user, "created_at": created_at.rfc3339() });
-    if let (Value::Object(shown), Value::Object(details)) = (&mut shown, details) {
-        shown.extend(details);
+    let mut entry = json!({ "access_key": access_key, "type": kind, "user": user, "created_at": created_at.rfc3339() });
+    if let (Value::Object(entry), Value::Object(details)) = (&mut entry, details) {
+        entry.extend(details);
     }
-    shown
+    entry
 }
 
 /// `DELETE /register`.
@@ -75,7 +75,7 @@ pub(super) async fn deregister(
         .filter(|key| !key.is_empty())
         .ok_or_else(|| Refusal::BadRequest("the parameter `access_key` is missing".into()))?;
     if state.register.deregister(&access_key).await? {
-        info!(access_key, "deregistered");
+        info!(access_key, "registration removed");
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Refusal::NotFound("nothing is registered under this access_key".into()))
@@ -93,7 +93,7 @@ async fn register_user(state: &AppState, body: &Value) -> Result<Value, Refusal>
     }
     errors.or(())?;
     let user = state.register.register_user(name).await?;
-    info!(access_key = user.access_key, user = name, "registered a user");
+    info!(access_key = user.access_key, user = name, "user registered");
     Ok(json!({ "access_key": user.access_key, "secret": user.secret.expose_secret(), "algorithm": "HS256" }))
 }
 
@@ -121,7 +121,7 @@ async fn register_store(state: &AppState, body: &Value, verify: bool) -> Result<
         summary: settings.summary(),
     };
     let access_key = state.register.register_storage(store).await?;
-    info!(access_key, kind = kind.as_str(), "registered a store");
+    info!(access_key, kind = kind.as_str(), "store registered");
     Ok(json!({ "access_key": access_key }))
 }
 
@@ -140,7 +140,7 @@ async fn read_json(request: Request) -> Result<Value, Refusal> {
     match serde_json::from_slice(&body) {
         Ok(value @ Value::Object(_)) => Ok(value),
         Ok(_) => Err(Refusal::BadJson("the body must be a JSON object".into())),
-        // The words of the parser name a place, never the content: a registration holds secrets.
+        // Where it is, never the content: a registration holds secrets.
         Err(error) => Err(Refusal::BadJson(format!("line {}, column {}", error.line(), error.column()))),
     }
 }

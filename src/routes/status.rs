@@ -2,20 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::extract::{Parameters, find};
+use super::extract::{JobQuery, Parameters, find};
 use super::{AppState, Refusal};
 use crate::active_jobs::Progress;
 use crate::clock::Timestamp;
 use crate::job::{HashKey, JobId, State as JobState, StoredFile};
 use crate::queue::Job;
-
-#[derive(Deserialize)]
-pub(super) struct Query {
-    hash: Option<String>,
-    job_id: Option<String>,
-}
 
 /// A job as its client sees it. While it runs, `files` are those stored so far, each with the stores that have it.
 #[derive(Serialize)]
@@ -25,7 +19,7 @@ pub(super) struct Status {
     state: &'static str,
     priority: u8,
     attempt: u32,
-    progress: Counts,
+    progress: FileCounts,
     created_at: String,
     started_at: Option<String>,
     finished_at: Option<String>,
@@ -35,7 +29,7 @@ pub(super) struct Status {
 
 /// How many of a job's files are in every store that they are for, and how many there will be.
 #[derive(Serialize)]
-struct Counts {
+struct FileCounts {
     done: usize,
     total: usize,
 }
@@ -43,9 +37,9 @@ struct Counts {
 /// The route.
 pub(super) async fn status(
     State(state): State<AppState>,
-    Parameters(query): Parameters<Query>,
+    Parameters(query): Parameters<JobQuery>,
 ) -> Result<Json<Status>, Refusal> {
-    let job = find(&state, query.hash.as_deref(), query.job_id.as_deref()).await?;
+    let job = find(&state, &query).await?;
     let job = job.ok_or_else(|| Refusal::NotFound("no job of this hash or id is known".into()))?;
     let (job, progress) = with_progress(&state, job).await?;
     Ok(Json(show(job, progress)))
@@ -78,7 +72,7 @@ fn show(job: Job, progress: Option<Progress>) -> Status {
         state: job.state.as_str(),
         priority: job.record.spec.priority.as_number(),
         attempt: job.attempts,
-        progress: Counts { done: progress.done, total },
+        progress: FileCounts { done: progress.done, total },
         created_at: job.record.created_at.rfc3339(),
         started_at: job.started_at.map(Timestamp::rfc3339),
         finished_at: job.finished_at.map(Timestamp::rfc3339),

@@ -1,0 +1,139 @@
+//! The multipart form of an upload: a token, a file, and limits on everything else.
+
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use multer::{Field, Multipart};
+
+use crate::auth::AuthError;
+use crate::job::{JobId, Stem};
+use crate::routes::body::{BodyError, PacedBody};
+use crate::routes::{AppState, Refusal};
+use crate::spool::{Received, Upload};
+
+/// The multipart body, read part by part.
+pub(super) struct UploadForm<'a> {
+    state: &'a AppState,
+    body: &'a PacedBody,
+    parts: Multipart<'static>,
+    parts_seen: usize,
+}
+
+impl<'a> UploadForm<'a> {
+    pub(super) fn open(state: &'a AppState, headers: &HeaderMap, body: &'a PacedBody) -> Result<Self, Refusal> {
+        let boundary = headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(|| "the Content-Type must be multipart/form-data".to_owned())
+            .and_then(|value| multer::parse_boundary(value).map_err(|error| error.to_string()))
+            .map_err(Refusal::BadMultipart)?;
+        let parts = Multipart::new(body.stream(), boundary);
+        Ok(Self { state, body, parts, parts_seen: 0 })
+    }
+
+    /// The `token` part, which must come before `file`.
+    pub(super) async fn token(&mut self) -> Result<String, Refusal> {
+        while let Some(mut part) = self.next_part().await? {
+            match part.name() {
+                Some("token") => {
+                    // The limit of a token's length is checked with the token; this keeps a part from growing past it.
+                    let bytes = self.read_small(&mut part).await?;
+                    let token =
+                        String::from_utf8(bytes).map_err(|_| Refusal::BadMultipart("`token` is not text".into()))?;
+                    return Ok(token.trim().to_owned());
+                }
+                Some("file") => break,
+                _ => self.skip(part).await?,
+            }
+        }
+        Err(AuthError::Missing.into())
+    }
+
+    /// The `file` part, streamed into the spool.
+    pub(super) async fn file(&mut self, id: JobId) -> Result<(Stem, Received), Refusal> {
+        while let Some(mut part) = self.next_part().await? {
+            if part.name() != Some("file") {
+                self.skip(part).await?;
+                continue;
+            }
+            let stem = Stem::of(part.file_name().unwrap_or_default());
+            let mut upload: Upload = self.state.spool.receive(id).await?;
+            let mut bytes = 0;
+            while let Some(chunk) = self.chunk(&mut part).await? {
+                bytes += chunk.len() as u64;
+                if bytes > self.state.http.body_bytes_max {
+                    return Err(Refusal::BodyTooLarge { bytes_max: self.state.http.body_bytes_max });
+                }
+                upload.write(chunk).await?;
+            }
+            return Ok((stem, upload.finish().await?));
+        }
+        Err(Refusal::BadMultipart("there is no part named `file`".into()))
+    }
+
+    /// What comes after the file: nothing that matters, but a body without its end was cut off.
+    pub(super) async fn rest(&mut self) -> Result<(), Refusal> {
+        while let Some(part) = self.next_part().await? {
+            if part.name() == Some("file") {
+                return Err(Refusal::BadMultipart("there is more than one part named `file`".into()));
+            }
+            self.skip(part).await?;
+        }
+        Ok(())
+    }
+
+    async fn next_part(&mut self) -> Result<Option<Field<'static>>, Refusal> {
+        let part = self.parts.next_field().await.map_err(|error| self.refuse(&error))?;
+        self.parts_seen += usize::from(part.is_some());
+        if self.parts_seen > self.state.http.parts_max {
+            let max = self.state.http.parts_max;
+            return Err(Refusal::BadMultipart(format!("there are more than {max} parts")));
+        }
+        // The body bounds what all parts have in headers; this is what one may have.
+        let max = self.state.http.part_header_bytes_max;
+        if part.as_ref().is_some_and(|part| header_bytes(part) > max) {
+            return Err(Refusal::BadMultipart(format!("a part has more than {max} bytes of headers")));
+        }
+        Ok(part)
+    }
+
+    async fn chunk(&self, part: &mut Field<'static>) -> Result<Option<bytes::Bytes>, Refusal> {
+        let chunk = part.chunk().await.map_err(|error| self.refuse(&error))?;
+        if let Some(chunk) = &chunk {
+            self.body.note_parsed(chunk.len());
+        }
+        Ok(chunk)
+    }
+
+    async fn read_small(&self, part: &mut Field<'static>) -> Result<Vec<u8>, Refusal> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk(part).await? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > self.state.auth.token_bytes_max() {
+                return Err(AuthError::TooLong { max: self.state.auth.token_bytes_max() }.into());
+            }
+        }
+        Ok(bytes)
+    }
+
+    async fn skip(&self, mut part: Field<'static>) -> Result<(), Refusal> {
+        while self.chunk(&mut part).await?.is_some() {}
+        Ok(())
+    }
+
+    fn refuse(&self, error: &multer::Error) -> Refusal {
+        let multer::Error::StreamReadFailed(cause) = error else {
+            return Refusal::BadMultipart(error.to_string());
+        };
+        match cause.downcast_ref::<BodyError>() {
+            Some(BodyError::TooLarge) => Refusal::BodyTooLarge { bytes_max: self.state.http.body_bytes_max },
+            Some(BodyError::TooSlow) => Refusal::TooSlow,
+            Some(other) => Refusal::BadMultipart(other.to_string()),
+            None => Refusal::BadMultipart(error.to_string()),
+        }
+    }
+}
+
+/// As they were sent: each line with its colon, space and end.
+pub(in crate::routes) fn header_bytes(part: &Field<'_>) -> u64 {
+    part.headers().iter().map(|(name, value)| (name.as_str().len() + value.len() + 4) as u64).sum()
+}

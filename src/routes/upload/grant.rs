@@ -1,0 +1,65 @@
+//! Whether a token allows an upload, known before the body is read.
+
+use crate::auth::Verified;
+use crate::job::{
+    CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Original, Owner, ParsedJob, RecordVersion, Stem,
+};
+use crate::register::RegisterError;
+use crate::routes::extract::verify;
+use crate::routes::{AppState, Refusal};
+
+/// What a verified token allows: an upload of this owner's, for this valid job.
+pub(super) struct UploadGrant {
+    owner: Owner,
+    pub(super) job: ParsedJob,
+}
+
+impl UploadGrant {
+    /// Verifies `token` and its job, and that the job's stores may be used. Counts as an upload of its owner's.
+    pub(super) fn check(state: &AppState, token: &str) -> Result<Self, Refusal> {
+        let Verified { owner, claims, .. } = verify(state, token)?;
+        state.rates.count_upload(&owner)?;
+        let job = ParsedJob::from_claim(claims.get("job"), state.spec_limits)?;
+        let mut errors = ClaimErrors::default();
+        for key in &job.spec.storage {
+            if !state.register.may_use(&key.access_key, key.backend, owner.user.as_deref()) {
+                let backend = key.backend.as_str();
+                errors.push(
+                    format!("/job/storageKeys/{backend}"),
+                    format!("no {backend} store is registered under this access_key, for this user"),
+                );
+            }
+        }
+        errors.or(Self { owner, job }).map_err(Refusal::from)
+    }
+
+    /// The record of the granted job, with what the upload turned out to be.
+    pub(super) fn into_record(
+        self,
+        state: &AppState,
+        id: JobId,
+        stem: Stem,
+        original: Original,
+        memory: Option<u64>,
+    ) -> Result<JobRecord, Refusal> {
+        let ParsedJob { spec, callback_url, callback_headers, job_data } = self.job;
+        let sealed_headers = if callback_headers.is_empty() {
+            None
+        } else {
+            Some(state.sealer.seal_headers(&id, &callback_headers).map_err(RegisterError::from)?)
+        };
+        Ok(JobRecord {
+            version: RecordVersion,
+            id,
+            hash: HashKey::new(&original.sha256, &self.owner),
+            owner: self.owner,
+            stem,
+            original,
+            spec,
+            callback: callback_url.map(|url| CallbackTarget { url, sealed_headers }),
+            job_data,
+            created_at: state.clock.now(),
+            memory,
+        })
+    }
+}
