@@ -75,15 +75,20 @@ impl AttemptError {
             Self::Spool(error) if error.is_missing() => {
                 JobError::new(ErrorCode::OriginalMissing, "the uploaded image is no longer on the server's disk")
             }
-            Self::Spool(_) => JobError::new(ErrorCode::Spool, "the uploaded image could not be read from the server's disk"),
-            Self::Pixels(error) => JobError::new(error.code(), error.to_string()),
-            Self::TimedOut => {
-                JobError::new(ErrorCode::Timeout, format!("making the variants took longer than {} s", job_timeout.as_secs()))
+            Self::Spool(_) => {
+                JobError::new(ErrorCode::Spool, "the uploaded image could not be read from the server's disk")
             }
+            Self::Pixels(error) => JobError::new(error.code(), error.to_string()),
+            Self::TimedOut => JobError::new(
+                ErrorCode::Timeout,
+                format!("making the variants took longer than {} s", job_timeout.as_secs()),
+            ),
             Self::Sandbox(error @ SandboxError::OutOfMemory { .. }) => {
                 JobError::new(ErrorCode::OutOfMemory, error.to_string())
             }
-            Self::Sandbox(error @ SandboxError::Io { .. }) => JobError::new(ErrorCode::Internal, ErrorChain(error).to_string()),
+            Self::Sandbox(error @ SandboxError::Io { .. }) => {
+                JobError::new(ErrorCode::Internal, ErrorChain(error).to_string())
+            }
             Self::Sandbox(error) => JobError::new(ErrorCode::Crashed, error.to_string()),
             Self::Panicked(detail) => JobError::new(ErrorCode::Internal, detail.clone()),
             Self::Store(error) if error.transient => JobError::new(ErrorCode::StoreUnreachable, error.to_string()),
