@@ -13,7 +13,6 @@ mod record;
 mod source;
 mod spec;
 mod state;
-mod table;
 
 pub use error_code::ErrorCode;
 pub use hash::{ContentHash, ContentHasher, HashKey};
@@ -24,11 +23,10 @@ pub use pointer::{ClaimErrors, FieldError};
 pub use record::{
     CallbackTarget, JobError, JobRecord, Original, RecordVersion, SealedText, Stored, StoredFile, UnknownRecordVersion,
 };
-pub use source::{FileType, SourceFormat, SourceFormatInfo};
+pub use source::SourceFormat;
 pub(crate) use spec::Fields;
 pub use spec::{
-    BackendInfo, BackendKind, Background, CallbackHeader, Fit, Format, FormatInfo, JobSpec, ParsedJob, Position,
-    Priority, SpecLimits, StorageKey, SubDir, VariantSpec,
+    BackendKind, Background, CallbackHeader, Fit, Format, JobSpec, ParsedJob, Position, Priority, SpecLimits,
+    StorageKey, SubDir, VariantSpec,
 };
 pub use state::State;
-pub(crate) use table::enumerate;

@@ -70,7 +70,7 @@ impl Asked {
             "enlarge": self.enlarge, "tolerant": self.tolerant,
             "sizes": self.sizes.iter().map(|(w, h)| if w == h { json!([w]) } else { json!([w, h]) }).collect::<Vec<_>>(),
         });
-        if format.info().animation {
+        if format == Format::Webp {
             claim["animated"] = json!(self.animated);
         }
         claim
@@ -89,7 +89,7 @@ impl Asked {
             position: Position { x: self.position.0, y: self.position.1 },
             background: Background(self.background),
             enlarge: self.enlarge,
-            animated: self.animated && format.info().animation,
+            animated: self.animated && format == Format::Webp,
             tolerant: self.tolerant,
         };
         sizes.iter().map(variant).collect()

@@ -1,4 +1,4 @@
-//! The client, by Google's own library.
+//! Google Cloud Storage, by Google's own client library.
 //!
 //! What that library leaves to be known:
 //! - It sets no time limit on connecting or on a body, so each exchange has one around it here.
@@ -31,10 +31,9 @@ use tokio::sync::Mutex;
 use url::Url;
 use uuid::Uuid;
 
-use super::GcsSettings;
+use super::{Body, Failure, GcsSettings, KeyPrefix, Object, StoreTimeouts, WriteError, WriterBackend};
 use crate::error_chain::ErrorChain;
 use crate::job::{ContentHash, Stored, SubDir};
-use crate::writer::{Body, Failure, KeyPrefix, Object, StoreTimeouts, WriteError, WriterBackend};
 
 const HOME: &str = "https://storage.googleapis.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
@@ -43,7 +42,7 @@ const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A bucket.
-pub(super) struct Gcs {
+pub struct Gcs {
     /// Made by the first write, since making it takes a runtime, and again when the store no longer takes its token.
     session: Mutex<Option<Arc<Session>>>,
     /// For deletions.
@@ -67,7 +66,7 @@ impl Gcs {
     ///
     /// # Errors
     /// If the service account's key can't be used or TLS can't be set up.
-    pub(super) fn connect(settings: &GcsSettings, timeouts: &StoreTimeouts) -> Result<Self, WriteError> {
+    pub fn connect(settings: &GcsSettings, timeouts: &StoreTimeouts) -> Result<Self, WriteError> {
         let what = || format!("set up a client for the bucket `{}`", settings.bucket);
         let http = reqwest::Client::builder()
             .connect_timeout(timeouts.connect)
