@@ -57,7 +57,9 @@ async fn every_command_of_the_tour_does_what_the_readme_says() {
     let [deregistered, refused, status] = &answers("Remove a client")[..] else { panic!("{said:#?}") };
     assert_eq!((deregistered, &refused["code"], status), (&json!(204), &json!("unauthorized"), &json!(401)));
 
-    let [slow, twice, conflict, cancelled, status] = &answers("Duplicates and cancellation")[..] else { panic!("{said:#?}") };
+    let [slow, twice, conflict, cancelled, status] = &answers("Duplicates and cancellation")[..] else {
+        panic!("{said:#?}")
+    };
     assert_eq!((conflict, &twice["code"]), (&json!(409), &json!("duplicate_job")));
     assert_eq!(twice["job_id"], slow["job_id"]);
     assert_eq!((cancelled, &status["state"]), (&json!(204), &json!("cancelled")));
