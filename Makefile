@@ -6,6 +6,8 @@ CARGO ?= cargo
 TEST_SERVERS := target/test-servers
 # Where sharp is installed, and where the report goes.
 BENCH := target/bench
+# A release as it is built here keeps what panics need to name their lines; `.ci/split-debug.sh` puts it into a file of its own.
+export CARGO_PROFILE_RELEASE_STRIP := none
 # What `make test-quick` leaves out: what takes minutes, and what needs the GCS emulator.
 QUICK := --skip battery:: --skip kill:: --skip restart:: \
 	--skip pixels::memory:: --skip pixels::avif_engines:: --skip pixels::large:: \
@@ -14,18 +16,19 @@ QUICK := --skip battery:: --skip kill:: --skip restart:: \
 TOOLS := target/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run build setup test-servers test test-quick postman bench bench-avif bench-quality bench-steps corpus battery soak fuzz deny check fmt lint clean
+.PHONY: help run build setup test-servers test test-quick postman bench bench-avif bench-quality bench-steps corpus battery soak fuzz deny check check-features fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Install what is missing, build, start the server, and print a token and a command to try it with
 	@sh .ci/setup.sh build
-	$(CARGO) build --release --locked
+	@$(MAKE) --no-print-directory build
 	@./target/release/pixerve serve --demo
 
-build: ## Build target/release/pixerve
+build: ## Build target/release/pixerve; pixerve.debug beside it lets panics name their lines
 	$(CARGO) build --release --locked
+	@sh .ci/split-debug.sh target/release/pixerve
 
 setup: ## Install what building and testing need and is missing
 	@sh .ci/setup.sh build test
@@ -85,6 +88,11 @@ deny: ## Hold every dependency to deny.toml: licences, sources, bans, and adviso
 check: ## Check format and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+check-features: ## Check lints without features, with all of them, and of the fuzz targets
+	$(CARGO) clippy --all-targets --locked --no-default-features -- -D warnings
+	$(CARGO) clippy --all-targets --locked --all-features -- -D warnings
+	$(CARGO) clippy --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz --locked -- -D warnings
 
 fmt: ## Format
 	$(CARGO) fmt

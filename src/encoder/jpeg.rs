@@ -3,7 +3,7 @@
 use mozjpeg::qtable::{AnnexK_Chroma, AnnexK_Luma, KleinSilversteinCarney, QTable};
 use mozjpeg::{ColorSpace, Compress};
 
-use super::{EncodeError, EncodeSettings, Encoder, Picture, Pixels, tuning};
+use super::{EncodeError, EncodeSettings, Encoder, Picture, Pixels, WorkingMemory, tuning};
 use crate::job::Format;
 
 /// Below so many bytes the tables of several passes can cost more than the passes save.
@@ -30,6 +30,25 @@ impl Encoder for Jpeg {
             smallest(picture, samples, ColorSpace::JCS_RGB, knobs)
         };
         written.map_err(|e| EncodeError::new(Format::Jpeg, picture, e))
+    }
+
+    /// As a segment behind SOI and JFIF's own segment.
+    fn with_exif(&self, file: Vec<u8>, exif: &[u8], _: (u32, u32)) -> Vec<u8> {
+        let jfif = match file.get(2..6) {
+            Some([0xFF, 0xE0, high, low]) => 2 + usize::from(u16::from_be_bytes([*high, *low])),
+            _ => 0,
+        };
+        let (Some((before, after)), Ok(length)) = (file.split_at_checked(2 + jfif), u16::try_from(exif.len() + 8))
+        else {
+            return file;
+        };
+        [before, &[0xFF, 0xE1], &length.to_be_bytes(), b"Exif\0\0", exif, after].concat()
+    }
+
+    fn working_memory(&self, settings: &EncodeSettings) -> WorkingMemory {
+        // In full colour: coefficients in two bytes each, three a pixel instead of one and a half, and a larger file.
+        let per_pixel = if tuning::jpeg(*settings).halve_colour { 4 } else { 8 };
+        WorkingMemory { fixed: 0, per_pixel }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Pixels to bytes, one format a file.
 //!
-//! The C libraries in here (libwebp, mozjpeg) see only pixels that the pipeline made, never a stranger's bytes. What
-//! `quality` and `speed` mean to each of them stands in one table, in [`tuning`].
+//! The C libraries in here (libwebp, mozjpeg, libdeflate, libaom) see only pixels that the pipeline made, never a stranger's
+//! bytes. What `quality` and `speed` mean to each of them is in [`tuning`]; what else differs between formats is in the
+//! table of [`Format`].
 
 mod avif;
 mod credits;
@@ -17,7 +18,7 @@ pub use avif::{Avif, AvifContents, AvifEngine};
 pub use credits::Credits;
 pub use jpeg::Jpeg;
 pub use png::Png;
-pub use registry::Registry;
+pub use registry::{Registry, built_in};
 pub use webp::Webp;
 pub use webp_animation::{AnimatedWebp, Frame};
 
@@ -61,8 +62,20 @@ impl Picture {
 pub struct EncodeSettings {
     /// 1-100; none means the format's default.
     pub quality: Option<u8>,
-    /// 1 (slowest, smallest) to 10 (fastest); none means the default.
+    /// 1 (slowest, smallest) to 10 (fastest); none means the format's default.
     pub speed: Option<u8>,
+}
+
+impl EncodeSettings {
+    /// The quality that `format` is encoded with, 1-100; 100 where it loses nothing.
+    fn quality_in(self, format: Format) -> u8 {
+        self.quality.or(format.info().quality_default).unwrap_or(100).clamp(1, 100)
+    }
+
+    /// The speed that `format` is encoded at, 1-10.
+    fn speed_in(self, format: Format) -> u8 {
+        self.speed.unwrap_or(format.info().speed_default).clamp(1, 10)
+    }
 }
 
 /// Why encoding failed.
@@ -96,4 +109,20 @@ pub trait Encoder: Send + Sync {
     /// # Errors
     /// If the format can't hold the picture or the library refuses it.
     fn encode(&self, picture: &Picture, settings: &EncodeSettings) -> Result<Vec<u8>, EncodeError>;
+
+    /// `file`, which this encoder wrote, of (width, height) pixels, with `exif` in it: a TIFF header and what it leads to, at
+    /// most some 5 KiB. As it was if it isn't laid out as this encoder does it.
+    fn with_exif(&self, file: Vec<u8>, exif: &[u8], size: (u32, u32)) -> Vec<u8>;
+
+    /// What [`Encoder::encode`] takes at most, its result included. Measured peaks.
+    fn working_memory(&self, settings: &EncodeSettings) -> WorkingMemory;
+}
+
+/// Memory that an encoder works with besides the picture it is given, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkingMemory {
+    /// Whatever the size of the picture.
+    pub fixed: u64,
+    /// For each pixel.
+    pub per_pixel: u64,
 }

@@ -3,47 +3,50 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Avif, Encoder, Jpeg, Png, Webp};
+use super::{Avif, AvifEngine, Encoder, Jpeg, Png, Webp};
 use crate::job::Format;
 
-/// One encoder a format. Cheap to clone.
-#[derive(Clone)]
+/// The encoder of `format` that is built in; AVIF's by [`AvifEngine::Auto`].
+#[must_use]
+pub fn built_in(format: Format) -> &'static dyn Encoder {
+    match format {
+        Format::Jpeg => &Jpeg,
+        Format::Png => &Png,
+        Format::Webp => &Webp,
+        Format::Avif => const { &Avif::new(AvifEngine::Auto) },
+    }
+}
+
+/// One encoder a format: those built in, or others in their places. Cheap to clone.
+#[derive(Clone, Default)]
 pub struct Registry {
-    encoders: BTreeMap<Format, Arc<dyn Encoder>>,
+    replaced: BTreeMap<Format, Arc<dyn Encoder>>,
 }
 
 impl Registry {
-    /// The encoders that are built in: all of [`Format::ALL`], AVIF by [`AvifEngine::Auto`](super::AvifEngine::Auto).
+    /// The encoders that are built in, as [`built_in`] gives them.
     #[must_use]
     pub fn built_in() -> Self {
-        let encoders: [Arc<dyn Encoder>; 4] =
-            [Arc::new(Jpeg), Arc::new(Png), Arc::new(Webp), Arc::new(Avif::default())];
-        encoders.into_iter().fold(Self { encoders: BTreeMap::new() }, Self::with)
+        Self::default()
     }
 
     /// The same with `encoder` in the place of whichever made its format.
     #[must_use]
     pub fn with(mut self, encoder: Arc<dyn Encoder>) -> Self {
-        self.encoders.insert(encoder.format(), encoder);
+        self.replaced.insert(encoder.format(), encoder);
         self
     }
 
     /// The encoder of `format`.
     #[must_use]
-    pub fn encoder(&self, format: Format) -> Option<&Arc<dyn Encoder>> {
-        self.encoders.get(&format)
-    }
-}
-
-impl Default for Registry {
-    fn default() -> Self {
-        Self::built_in()
+    pub fn encoder(&self, format: Format) -> &dyn Encoder {
+        self.replaced.get(&format).map_or_else(|| built_in(format), |encoder| &**encoder)
     }
 }
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.encoders.keys()).finish()
+        f.debug_struct("Registry").field("replaced", &self.replaced.keys()).finish()
     }
 }
 
@@ -53,9 +56,8 @@ mod tests {
 
     #[test]
     fn every_format_has_an_encoder_that_says_so() {
-        let registry = Registry::built_in();
         for format in Format::ALL {
-            assert_eq!(registry.encoder(format).map(|e| e.format()), Some(format));
+            assert_eq!(built_in(format).format(), format);
         }
     }
 }

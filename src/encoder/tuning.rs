@@ -3,14 +3,14 @@
 //! **Quality** goes to JPEG, WebP and AVIF as it is, 1-100 on each one's own scale; the scales differ, so the defaults
 //! are chosen to look alike: SSIMULACRA2 of 78 to 80 over photos and sizes, all three. PNG is lossless and has none.
 //!
-//! | | default | 100 means |
-//! |---|---|---|
-//! | JPEG | 78 | no quantisation to speak of, colour in full resolution |
-//! | WebP | 84 | lossless |
-//! | AVIF | 83 | the finest quantiser, still lossy; its table of speeds stands in `avif/knobs.rs` |
+//! | | 100 means |
+//! |---|---|
+//! | JPEG | no quantisation to speak of, colour in full resolution |
+//! | WebP | lossless |
+//! | AVIF | the finest quantiser, still lossy; its table of speeds is in `avif/knobs.rs` |
 //!
-//! **Speed** 1 is the slowest and smallest, 10 the fastest. The default, in bold, is what a job gets that names none; it
-//! is where bytes stop falling much for the time they cost. No step is both slower and larger than another at equal
+//! **Speed** 1 is the slowest and smallest, 10 the fastest. The defaults of both are in the table of [`Format`]; speed's,
+//! in bold here, is where bytes stop falling much for the time they cost. No step is both slower and larger than another at equal
 //! SSIMULACRA2 (`make bench-quality`); where a library has fewer useful steps, neighbours are equal.
 //!
 //! | speed | JPEG | WebP method | PNG: libdeflate level |
@@ -43,6 +43,7 @@
 //! Left out: WebP method 3, slower than 4 and larger, and PNG levels 2 and 3, hardly faster than 4 and larger.
 
 use super::EncodeSettings;
+use crate::job::Format;
 
 /// mozjpeg's knobs.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the library")]
@@ -87,8 +88,7 @@ pub struct PngKnobs {
 /// The JPEG column.
 #[must_use]
 pub fn jpeg(settings: EncodeSettings) -> JpegKnobs {
-    let quality = settings.quality.unwrap_or(78).clamp(1, 100);
-    let speed = settings.speed.unwrap_or(7);
+    let (quality, speed) = (settings.quality_in(Format::Jpeg), settings.speed_in(Format::Jpeg));
     JpegKnobs {
         quality,
         halve_colour: quality < 90,
@@ -102,8 +102,8 @@ pub fn jpeg(settings: EncodeSettings) -> JpegKnobs {
 /// The WebP column.
 #[must_use]
 pub fn webp(settings: EncodeSettings) -> WebpKnobs {
-    let quality = settings.quality.unwrap_or(84).clamp(1, 100);
-    let method = match settings.speed.unwrap_or(6) {
+    let quality = settings.quality_in(Format::Webp);
+    let method = match settings.speed_in(Format::Webp) {
         0..=2 => 6,
         3 => 5,
         4 | 5 => 4,
@@ -117,7 +117,7 @@ pub fn webp(settings: EncodeSettings) -> WebpKnobs {
 /// The PNG column.
 #[must_use]
 pub fn png(settings: EncodeSettings) -> PngKnobs {
-    let deflate_level = match settings.speed.unwrap_or(6) {
+    let deflate_level = match settings.speed_in(Format::Png) {
         0 | 1 => Some(12),
         2 => Some(10),
         3 => Some(9),

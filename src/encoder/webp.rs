@@ -3,7 +3,7 @@
 use webp::{Encoder as LibWebp, PixelLayout, WebPConfig};
 
 use super::palette::Palette;
-use super::{EncodeError, EncodeSettings, Encoder, Picture, Pixels, tuning};
+use super::{EncodeError, EncodeSettings, Encoder, Picture, Pixels, WorkingMemory, tuning};
 use crate::job::Format;
 
 /// Up to so many pixels a picture of at most 256 colours is also tried without loss.
@@ -19,7 +19,7 @@ impl Encoder for Webp {
     }
 
     fn encode(&self, picture: &Picture, settings: &EncodeSettings) -> Result<Vec<u8>, EncodeError> {
-        let side_max = Format::Webp.side_max();
+        let side_max = Format::Webp.info().side_max;
         if picture.width > side_max || picture.height > side_max {
             return Err(EncodeError::new(Format::Webp, picture, format!("a side may have {side_max} pixels at most")));
         }
@@ -33,6 +33,15 @@ impl Encoder for Webp {
         }
         let lossless = write(picture, tuning::WebpKnobs { lossless: true, ..knobs })?;
         Ok(if lossless.len() <= file.len() { lossless } else { file })
+    }
+
+    fn with_exif(&self, file: Vec<u8>, exif: &[u8], size: (u32, u32)) -> Vec<u8> {
+        with_exif(&file, exif, size).unwrap_or(file)
+    }
+
+    fn working_memory(&self, settings: &EncodeSettings) -> WorkingMemory {
+        let per_pixel = if tuning::webp(*settings).lossless { 40 } else { 12 };
+        WorkingMemory { fixed: 0, per_pixel }
     }
 }
 
@@ -60,6 +69,31 @@ fn config(knobs: tuning::WebpKnobs) -> Option<WebPConfig> {
         config.quality = f32::from(knobs.quality);
     }
     Some(config)
+}
+
+/// As a chunk at the end, announced in the header; a file in the simple layout gets a header.
+fn with_exif(file: &[u8], exif: &[u8], (width, height): (u32, u32)) -> Option<Vec<u8>> {
+    const HAS_EXIF: u8 = 0b1000;
+    const HAS_ALPHA: u8 = 0b1_0000;
+    let mut chunks = file.get(12..)?.to_vec();
+    if chunks.starts_with(b"VP8X") {
+        *chunks.get_mut(8)? |= HAS_EXIF;
+    } else {
+        // A lossless picture says in its own header whether it has alpha; a lossy one without VP8X has none.
+        let alpha = chunks.starts_with(b"VP8L") && chunks.get(12)? >> 4 & 1 == 1;
+        let mut header = b"VP8X\x0A\0\0\0".to_vec();
+        header.extend([HAS_EXIF | if alpha { HAS_ALPHA } else { 0 }, 0, 0, 0]);
+        header.extend(&(width - 1).to_le_bytes()[..3]);
+        header.extend(&(height - 1).to_le_bytes()[..3]);
+        chunks.splice(..0, header);
+    }
+    chunks.resize(chunks.len().next_multiple_of(2), 0);
+    chunks.extend(b"EXIF");
+    chunks.extend(u32::try_from(exif.len()).ok()?.to_le_bytes());
+    chunks.extend(exif);
+    chunks.resize(chunks.len().next_multiple_of(2), 0);
+    let size = u32::try_from(chunks.len() + 4).ok()?;
+    Some([b"RIFF", &size.to_le_bytes()[..], b"WEBP", &chunks].concat())
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ impl AnimatedWebp {
             height: self.height,
             detail: detail.to_owned(),
         };
-        let side_max = Format::Webp.side_max();
+        let side_max = Format::Webp.info().side_max;
         if self.count == 0 || self.width > side_max || self.height > side_max || self.width == 0 || self.height == 0 {
             return Err(error("an animation needs a frame, and sides of 1 to 16,383 pixels"));
         }

@@ -13,6 +13,7 @@ mod record;
 mod source;
 mod spec;
 mod state;
+mod table;
 
 pub use error_code::ErrorCode;
 pub use hash::{ContentHash, ContentHasher, HashKey};
@@ -23,10 +24,11 @@ pub use pointer::{ClaimErrors, FieldError};
 pub use record::{
     CallbackTarget, JobError, JobRecord, Original, RecordVersion, SealedText, Stored, StoredFile, UnknownRecordVersion,
 };
-pub use source::SourceFormat;
+pub use source::{FileType, SourceFormat, SourceFormatInfo};
 pub(crate) use spec::Fields;
 pub use spec::{
-    BackendKind, Background, CallbackHeader, Fit, Format, JobSpec, ParsedJob, Position, Priority, SpecLimits,
-    StorageKey, SubDir, VariantSpec,
+    BackendInfo, BackendKind, Background, CallbackHeader, Fit, Format, FormatInfo, JobSpec, ParsedJob, Position,
+    Priority, SpecLimits, StorageKey, SubDir, VariantSpec,
 };
 pub use state::State;
+pub(crate) use table::enumerate;

@@ -70,7 +70,7 @@ impl Asked {
             "enlarge": self.enlarge, "tolerant": self.tolerant,
             "sizes": self.sizes.iter().map(|(w, h)| if w == h { json!([w]) } else { json!([w, h]) }).collect::<Vec<_>>(),
         });
-        if format == Format::Webp {
+        if format.info().animation {
             claim["animated"] = json!(self.animated);
         }
         claim
@@ -89,7 +89,7 @@ impl Asked {
             position: Position { x: self.position.0, y: self.position.1 },
             background: Background(self.background),
             enlarge: self.enlarge,
-            animated: self.animated && format == Format::Webp,
+            animated: self.animated && format.info().animation,
             tolerant: self.tolerant,
         };
         sizes.iter().map(variant).collect()

@@ -109,11 +109,18 @@ impl<'a> Animation<'a> {
         let opened = match info.format {
             SourceFormat::Gif => GifDecoder::new(bytes).and_then(|d| Self::of(d, limits)),
             SourceFormat::Webp => WebPDecoder::new(bytes).and_then(|d| Self::of(d, limits)),
-            _ => PngDecoder::with_limits(bytes, limits).and_then(|mut decoder| {
+            SourceFormat::Png => PngDecoder::with_limits(bytes, limits).and_then(|mut decoder| {
                 let icc = decoder.icc_profile()?;
                 let decoder = decoder.apng()?;
                 Ok(Self { plays: plays(decoder.loop_count()), icc, frames: decoder.into_frames() })
             }),
+            still @ (SourceFormat::Jpeg
+            | SourceFormat::Tiff
+            | SourceFormat::Bmp
+            | SourceFormat::Avif
+            | SourceFormat::Heic) => {
+                return Err(PipelineError::bad_image(format!("{} has no frames", still.info().name)));
+            }
         };
         opened.map_err(PipelineError::bad_image)
     }

@@ -4,16 +4,16 @@ use std::borrow::Cow;
 
 use super::Layout;
 use crate::encoder::{Picture, Pixels};
-use crate::job::{Background, Format, VariantSpec};
+use crate::job::{Background, VariantSpec};
 
 /// Whether [`compose`] would change `picture`.
 pub(super) fn is_needed(picture: &Picture, layout: &Layout, variant: &VariantSpec) -> bool {
-    layout.canvas.is_some() || (variant.format == Format::Jpeg && matches!(picture.pixels, Pixels::Rgba(_)))
+    layout.canvas.is_some() || (!variant.format.info().alpha && matches!(picture.pixels, Pixels::Rgba(_)))
 }
 
 /// `picture` on its canvas; flattened onto the background if the format has no alpha.
 pub(super) fn compose(picture: &Picture, layout: &Layout, variant: &VariantSpec) -> Picture {
-    let flat = variant.format == Format::Jpeg;
+    let flat = !variant.format.info().alpha;
     let background = if flat { over_white(variant.background) } else { variant.background };
     let picture = if flat { flattened(picture, background) } else { Cow::Borrowed(picture) };
     let Some(canvas) = layout.canvas else { return picture.into_owned() };

@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use super::plan::{Step, plan, reduction};
 use super::sizes::Sizes;
 use super::verify::verify;
 use super::{Layout, PipelineError, PixelLimits, SourceInfo, animation, compose, inspect, memory};
-use crate::encoder::{Credits, EncodeError, EncodeSettings, Picture, Registry};
-use crate::job::{Format, VariantSpec};
+use crate::encoder::{EncodeError, EncodeSettings, Picture, Registry};
+use crate::job::VariantSpec;
 
 /// A finished variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +129,7 @@ impl Engine {
     ) -> Result<(), PipelineError> {
         let info = inspect(Cursor::new(&source[..]), &self.limits)?;
         animation::check(&source, &info, variants, &self.limits)?;
-        let credits = credits(&source, info.format);
+        let exif = credits(&source, info.format).exif();
         let (moving, still): (Vec<usize>, Vec<usize>) =
             (0..variants.len()).partition(|i| is_animated(&variants[*i], &info));
         let layouts: Vec<_> = still.iter().map(|i| (*i, Layout::of(info.width, info.height, &variants[*i]))).collect();
@@ -151,7 +152,7 @@ impl Engine {
             engine: self,
             source: source.as_deref().unwrap_or_default(),
             info,
-            credits,
+            exif,
             variants,
             steps,
             wanted,
@@ -174,8 +175,8 @@ struct Rendering<'a> {
     /// The original, for animations; empty if there are none.
     source: &'a [u8],
     info: SourceInfo,
-    /// What every variant says about its origin.
-    credits: Credits,
+    /// What every variant says about its origin, if anything.
+    exif: Option<Vec<u8>>,
     variants: &'a [VariantSpec],
     /// The sizes of the variants that don't move.
     steps: Vec<Step>,
@@ -213,15 +214,10 @@ impl Rendering<'_> {
         } else {
             picture
         };
-        let (format, width, height) = (variant.format, picture.width, picture.height);
-        let encoder = self.engine.registry.encoder(format).ok_or_else(|| {
-            let detail = "there is no encoder for it".to_owned();
-            PipelineError::Encode(EncodeError { format, width, height, detail })
-        })?;
         let settings = EncodeSettings { quality: variant.quality, speed: variant.speed };
         // For tests, as in the crate's `failpoint`: a codec that gives up in the midst of a picture.
         fail::fail_point!("encoder::panic");
-        let bytes = encoder.encode(&picture, &settings)?;
+        let bytes = self.engine.registry.encoder(variant.format).encode(&picture, &settings)?;
         drop(picture);
         self.finish(index, bytes)
     }
@@ -236,7 +232,10 @@ impl Rendering<'_> {
         let variant = &self.variants[index];
         let format = variant.format;
         let (width, height) = Layout::of(self.info.width, self.info.height, variant).output_size();
-        let bytes = self.credits.put_into(bytes, format, width, height);
+        let bytes = match &self.exif {
+            Some(exif) => self.engine.registry.encoder(format).with_exif(bytes, exif, (width, height)),
+            None => bytes,
+        };
         verify(&bytes, format, width, height)
             .map_err(|detail| PipelineError::Encode(EncodeError { format, width, height, detail }))?;
         self.check_stopped()?;
@@ -269,12 +268,7 @@ impl Rendering<'_> {
 /// The variants of a step, those first that take longest, so that none of them runs alone at the end.
 fn slowest_first(step: &Step, variants: &[VariantSpec]) -> Vec<usize> {
     let mut order = step.variants.clone();
-    order.sort_by_key(|i| match variants[*i].format {
-        Format::Avif => 0,
-        Format::Png => 1,
-        Format::Webp => 2,
-        Format::Jpeg => 3,
-    });
+    order.sort_by_key(|i| Reverse(variants[*i].format.info().slowness));
     order
 }
 

@@ -12,14 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::outputs::is_animated;
 use super::plan::{Step, plan, reduction, takes_pixels_unscaled};
 use super::{InspectError, Layout, PixelLimits, SourceInfo};
-use crate::encoder::{EncodeSettings, tuning};
-use crate::job::{Format, SourceFormat, VariantSpec};
+use crate::encoder::{EncodeSettings, built_in};
+use crate::job::{SourceFormat, VariantSpec};
 
 /// What every job takes, whatever its size: stacks, tables, colour transforms, the allocator's arenas.
 const BASE_BYTES: u64 = 12 * 1024 * 1024;
-
-/// What an AVIF encoder takes for its own tables.
-const AVIF_BYTES: u64 = 10 * 1024 * 1024;
 
 /// How much memory one job may need.
 #[derive(Clone, Copy, Debug)]
@@ -181,12 +178,12 @@ fn pictures(steps: &[Step], source: &SourceInfo, reused: bool) -> u64 {
 fn encoders(variants: &[&VariantSpec], source: &SourceInfo, threads: usize) -> u64 {
     let working = |variant: &&VariantSpec| {
         let settings = EncodeSettings { quality: variant.quality, speed: variant.speed };
+        let memory = built_in(variant.format).working_memory(&settings);
         let layout = Layout::of(source.width, source.height, variant);
         let (width, height) = layout.output_size();
         // On a canvas, or without its alpha, the picture is another one.
-        let composed = if layout.canvas.is_some() || variant.format == Format::Jpeg { 4 } else { 0 };
-        let whatever_its_size = if variant.format == Format::Avif { AVIF_BYTES } else { 0 };
-        whatever_its_size + u64::from(width) * u64::from(height) * (working_bytes(variant.format, settings) + composed)
+        let composed = if layout.canvas.is_some() || !variant.format.info().alpha { 4 } else { 0 };
+        memory.fixed + u64::from(width) * u64::from(height) * (memory.per_pixel + composed)
     };
     let mut all: Vec<u64> = variants.iter().map(working).collect();
     all.sort_unstable_by(|a, b| b.cmp(a));
@@ -198,21 +195,6 @@ fn animation(variant: &VariantSpec, source: &SourceInfo, threads: usize) -> u64 
     let (width, height) = Layout::of(source.width, source.height, variant).output_size();
     let threads = threads.max(1) as u64;
     let frame = u64::from(width) * u64::from(height);
-    source.pixels() * 16
-        + frame * (4 * (2 * threads + 4) + threads * working_bytes(Format::Webp, EncodeSettings::default()))
-}
-
-/// Bytes an encoder works with, per pixel, its result included: measured peaks, by `no_job_takes_more_memory_than_was_said`.
-fn working_bytes(format: Format, settings: EncodeSettings) -> u64 {
-    match format {
-        Format::Jpeg if tuning::jpeg(settings).halve_colour => 4,
-        // Coefficients in two bytes each, three a pixel instead of one and a half, and a larger file.
-        Format::Jpeg => 8,
-        Format::Png => 10,
-        Format::Webp if tuning::webp(settings).lossless => 40,
-        Format::Webp => 12,
-        // What libaom keeps in order to choose among more kinds of blocks.
-        Format::Avif if settings.speed.is_some_and(|speed| speed <= 3) => 85,
-        Format::Avif => 48,
-    }
+    let encoder = built_in(variant.format).working_memory(&EncodeSettings::default());
+    source.pixels() * 16 + frame * (4 * (2 * threads + 4) + threads * encoder.per_pixel)
 }

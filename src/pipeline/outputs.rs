@@ -10,7 +10,7 @@ pub fn check_outputs(spec: &JobSpec, source: &SourceInfo, limits: &PixelLimits) 
     let mut total = 0_u64;
     for variant in &spec.variants {
         let (width, height) = Layout::of(source.width, source.height, variant).output_size();
-        let side_max = variant.format.side_max();
+        let side_max = variant.format.info().side_max;
         if width > side_max || height > side_max {
             let format = variant.format;
             errors.push(
@@ -22,10 +22,10 @@ pub fn check_outputs(spec: &JobSpec, source: &SourceInfo, limits: &PixelLimits) 
         total = total.saturating_add(u64::from(width) * u64::from(height) * frames);
     }
     let source_total = source.pixels().saturating_mul(u64::from(source.frames));
-    let animated = spec.variants.iter().any(|v| is_animated(v, source));
-    if animated && source_total > limits.source_pixels_max {
+    let animated = spec.variants.iter().find(|variant| is_animated(variant, source));
+    if let Some(variant) = animated.filter(|_| source_total > limits.source_pixels_max) {
         errors.push(
-            format!("{}/animated", pointer(Format::Webp)),
+            format!("{}/animated", pointer(variant.format)),
             format!(
                 "{} frames of {} x {} pixels are {source_total} in all; {} are allowed",
                 source.frames, source.width, source.height, limits.source_pixels_max
@@ -43,7 +43,7 @@ pub fn check_outputs(spec: &JobSpec, source: &SourceInfo, limits: &PixelLimits) 
 
 /// Whether this variant of this source moves.
 pub(super) fn is_animated(variant: &VariantSpec, source: &SourceInfo) -> bool {
-    variant.animated && variant.format == Format::Webp && source.frames > 1
+    variant.animated && variant.format.info().animation && source.frames > 1
 }
 
 fn pointer(format: Format) -> String {

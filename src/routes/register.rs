@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::extract::{Admin, Parameters};
 use super::{AppState, Refusal};
-use crate::job::ClaimErrors;
+use crate::job::{BackendKind, ClaimErrors};
 use crate::register::{CredentialKind, NewStorage, Summary};
 use crate::writer::StorageSettings;
 
@@ -89,7 +89,8 @@ async fn register_user(state: &AppState, body: &Value) -> Result<Value, Refusal>
     }
     let name = body.get("user").and_then(Value::as_str).unwrap_or_default();
     if name.is_empty() {
-        errors.push("/user", "must be the user's name; for a store, `type` must be s3 or gcs");
+        let kinds = BackendKind::names();
+        errors.push("/user", format!("must be the user's name; for a store, `type` must be {kinds}"));
     }
     errors.or(())?;
     let user = state.register.register_user(name).await?;

@@ -1,19 +1,23 @@
-//! Bytes to a store, one kind of store a file.
+//! Bytes to a store, one kind of store a folder.
 
+// Some of what all remote stores share is needed by one of them alone, or by none.
+#[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod body;
 mod direct_serve;
+#[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod failure;
 mod gcs;
 mod retrying;
 mod s3;
+#[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod settings;
 
 pub use direct_serve::DirectServe;
 use failure::Failure;
-pub use gcs::Gcs;
+pub use gcs::GcsSettings;
 pub use retrying::{RetrySettings, Retrying};
-pub use s3::S3;
-pub use settings::{GcsSettings, KeyPrefix, S3Settings, StorageSettings, StoreTimeouts};
+pub use s3::S3Settings;
+pub use settings::{KeyPrefix, StorageSettings, StoreTimeouts};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +26,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::job::{ContentHash, Stored, SubDir};
+use crate::job::{BackendKind, ContentHash, Stored, SubDir};
 
 /// One file to store.
 #[derive(Clone, Debug)]
@@ -83,6 +87,13 @@ pub struct WriteError {
 }
 
 impl WriteError {
+    /// A write to a store of a kind that isn't compiled in.
+    #[must_use]
+    pub fn not_built_in(kind: BackendKind) -> Self {
+        let detail = kind.why_missing().unwrap_or_default();
+        Self { what: format!("use the {} store", kind.as_str()), detail, transient: false }
+    }
+
     /// A write that was stopped from our side.
     fn given_up(name: &str) -> Self {
         Failure::given_up().on(format!("put `{name}`"))

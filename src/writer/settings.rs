@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Value, json};
-use url::Url;
+use serde_json::Value;
 
-use super::{Gcs, Object, S3, WriteError, WriterBackend};
-use crate::job::BackendKind;
+pub(super) use self::parse::{bucket, endpoint, first, prefix, required};
+use super::{GcsSettings, Object, S3Settings, WriteError, WriterBackend};
+use crate::job::{BackendKind, ClaimErrors, Fields};
 
 /// A store of one kind, with its credentials.
 ///
@@ -22,31 +22,33 @@ use crate::job::BackendKind;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum StorageSettings {
-    /// S3 and everything that speaks its protocol.
+    /// [`BackendKind::S3`].
     S3(S3Settings),
-    /// Google Cloud Storage.
+    /// [`BackendKind::Gcs`].
     Gcs(GcsSettings),
 }
 
 impl StorageSettings {
+    fn settings(&self) -> &dyn BackendSettings {
+        match self {
+            Self::S3(settings) => settings,
+            Self::Gcs(settings) => settings,
+        }
+    }
+
     /// What kind of store it is.
     #[must_use]
     pub fn kind(&self) -> BackendKind {
-        match self {
-            Self::S3(_) => BackendKind::S3,
-            Self::Gcs(_) => BackendKind::Gcs,
-        }
+        self.settings().kind()
     }
 
     /// A client for the store. It holds connections, so it is worth keeping.
     ///
     /// # Errors
-    /// If the credentials can't be used as they are or TLS can't be set up; nothing is sent yet.
+    /// If the credentials can't be used as they are, TLS can't be set up, or this build can't write to such a store;
+    /// nothing is sent yet.
     pub fn connect(&self, timeouts: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError> {
-        Ok(match self {
-            Self::S3(settings) => Arc::new(S3::connect(settings, timeouts)),
-            Self::Gcs(settings) => Arc::new(Gcs::connect(settings, timeouts)?),
-        })
+        self.settings().connect(timeouts)
     }
 
     /// Everything, secrets included, as text for the register to seal.
@@ -64,16 +66,26 @@ impl StorageSettings {
     /// What may be listed: no secret.
     #[must_use]
     pub fn summary(&self) -> Value {
-        match self {
-            Self::S3(s3) => json!({
-                "bucket": s3.bucket, "region": s3.region, "endpoint": s3.endpoint, "prefix": s3.prefix,
-                "path_style": s3.path_style,
-            }),
-            Self::Gcs(gcs) => json!({ "bucket": gcs.bucket, "endpoint": gcs.endpoint, "prefix": gcs.prefix }),
-        }
+        self.settings().summary()
     }
 }
 
+/// The settings of one kind of store.
+pub(super) trait BackendSettings {
+    /// Which kind.
+    fn kind(&self) -> BackendKind;
+
+    /// Reads a registration and notes everything that is wrong with it; none if something needed is missing.
+    fn from_fields(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Option<Self>
+    where
+        Self: Sized;
+
+    /// See [`StorageSettings::summary`].
+    fn summary(&self) -> Value;
+
+    /// See [`StorageSettings::connect`].
+    fn connect(&self, timeouts: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError>;
+}
 /// How long to wait for a remote store.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreTimeouts {
@@ -101,42 +113,6 @@ impl Default for StoreTimeouts {
     fn default() -> Self {
         Self { connect: Duration::from_secs(5), idle: Duration::from_secs(30) }
     }
-}
-
-/// A bucket of S3 or of something that speaks its protocol.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct S3Settings {
-    /// Its name.
-    pub bucket: String,
-    /// Its region; what to say where there are none is up to the store.
-    pub region: String,
-    /// The public half of the credentials.
-    pub access_key_id: String,
-    /// The secret half.
-    #[serde(serialize_with = "expose")]
-    pub secret_access_key: SecretString,
-    /// Where the store is; none means AWS.
-    pub endpoint: Option<Url>,
-    /// What every key starts with.
-    #[serde(default)]
-    pub prefix: KeyPrefix,
-    /// Whether the bucket goes into the path instead of the host name; none means so if there is an endpoint.
-    pub path_style: Option<bool>,
-}
-
-/// A bucket of Google Cloud Storage.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct GcsSettings {
-    /// Its name.
-    pub bucket: String,
-    /// A service account's key, as the JSON that Google hands out; none for an emulator.
-    #[serde(serialize_with = "expose_optional")]
-    pub credentials: Option<SecretString>,
-    /// Where the store is; none means Google.
-    pub endpoint: Option<Url>,
-    /// What every key starts with.
-    #[serde(default)]
-    pub prefix: KeyPrefix,
 }
 
 /// The start of every key in a bucket: segments of `[A-Za-z0-9._-]+` other than `.` and `..`, joined by `/`, at most
@@ -195,11 +171,7 @@ impl From<KeyPrefix> for String {
     }
 }
 
-fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serialises a secret as it is, for the register to seal.
+pub(super) fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
-}
-
-#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-fn expose_optional<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
-    secret.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
 }

@@ -95,12 +95,12 @@ fn encoding(c: &mut Criterion) {
     let mut group = c.benchmark_group("encode 1600 px");
     group.sample_size(10).measurement_time(Duration::from_secs(3));
     for format in Format::ALL {
-        let encoder = registry.encoder(format).expect("built in");
+        let encoder = registry.encoder(format);
         let settings = EncodeSettings::default();
         group.bench_function(format.extension(), |b| {
             b.iter(|| encoder.encode(black_box(&rgb), &settings).expect("good"));
         });
-        if format != Format::Jpeg {
+        if format.info().alpha {
             group.bench_function(format!("{} with alpha", format.extension()), |b| {
                 b.iter(|| encoder.encode(black_box(&rgba), &settings).expect("good"));
             });

@@ -22,12 +22,7 @@
 //! `tests/bench/avif_front.rs` measures all of it.
 
 use super::super::EncodeSettings;
-
-/// The speed of a job that names none.
-const SPEED_DEFAULT: u8 = 9;
-
-/// The quality of a job that names none.
-const QUALITY_DEFAULT: u8 = 83;
+use crate::job::Format;
 
 /// libaom's knobs.
 #[cfg(feature = "aom")]
@@ -91,11 +86,11 @@ pub(super) struct RavifKnobs {
 /// libaom's column.
 #[cfg(feature = "aom")]
 pub(super) fn aom(settings: EncodeSettings) -> AomKnobs {
-    let quality = u32::from(settings.quality.unwrap_or(QUALITY_DEFAULT).clamp(1, 100));
+    let quality = u32::from(settings.quality_in(Format::Avif));
     // 100 is 1 (0 would be lossless, which colour in Y, Cb, Cr can't be), 85 is 12, 1 is 63; straight between them.
     let quantizer =
         if quality >= 85 { 1 + ((100 - quality) * 11 + 7) / 15 } else { 12 + ((85 - quality) * 51 + 42) / 84 };
-    let speed = settings.speed.unwrap_or(SPEED_DEFAULT);
+    let speed = settings.speed_in(Format::Avif);
     let (cpu_used, block_min) = match speed {
         0 | 1 => (2, 4),
         2 => (3, 4),
@@ -130,7 +125,6 @@ fn matrix(quality: u32, thorough: bool) -> u32 {
 
 /// ravif's column.
 pub(super) fn ravif(settings: EncodeSettings) -> RavifKnobs {
-    let speed = settings.speed.unwrap_or(SPEED_DEFAULT).clamp(1, 10);
-    let quality = settings.quality.unwrap_or(QUALITY_DEFAULT).clamp(1, 100);
+    let (quality, speed) = (settings.quality_in(Format::Avif), settings.speed_in(Format::Avif));
     RavifKnobs { quality, speed, ten_bits: speed <= 4 }
 }

@@ -21,8 +21,11 @@ pub use container::Contents as AvifContents;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EncodeError, EncodeSettings, Encoder, Picture};
+use super::{EncodeError, EncodeSettings, Encoder, Picture, WorkingMemory};
 use crate::job::Format;
+
+/// What an encoder takes for its own tables.
+const TABLE_BYTES: u64 = 10 * 1024 * 1024;
 
 /// Which library makes AVIF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +57,7 @@ pub struct Avif {
 impl Avif {
     /// An encoder that works with `engine`; where that isn't built in, every picture is an error.
     #[must_use]
-    pub fn new(engine: AvifEngine) -> Self {
+    pub const fn new(engine: AvifEngine) -> Self {
         Self { engine }
     }
 }
@@ -75,5 +78,16 @@ impl Encoder for Avif {
             AvifEngine::Ravif => ravif::encode(picture, knobs::ravif(*settings)),
         };
         made.map_err(|detail| EncodeError::new(Format::Avif, picture, detail))
+    }
+
+    /// As an item; the file is written anew around the AV1 data.
+    fn with_exif(&self, file: Vec<u8>, exif: &[u8], _: (u32, u32)) -> Vec<u8> {
+        AvifContents::of(&file).and_then(|contents| contents.with_exif(exif)).unwrap_or(file)
+    }
+
+    fn working_memory(&self, settings: &EncodeSettings) -> WorkingMemory {
+        // Up to speed 3 libaom keeps more, in order to choose among more kinds of blocks.
+        let per_pixel = if settings.speed_in(Format::Avif) <= 3 { 85 } else { 48 };
+        WorkingMemory { fixed: TABLE_BYTES, per_pixel }
     }
 }

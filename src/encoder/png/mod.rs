@@ -9,7 +9,7 @@ use libdeflater::{CompressionLvl, Compressor};
 use png::{DeflateCompression, EncodingError, Filter};
 
 use super::palette::Palette;
-use super::{EncodeError, EncodeSettings, Encoder, Picture, tuning};
+use super::{EncodeError, EncodeSettings, Encoder, Picture, WorkingMemory, tuning};
 use crate::job::Format;
 use reduce::Reduced;
 
@@ -18,6 +18,9 @@ const CLEARLY_FEW: usize = 16;
 
 /// What a file holds besides its pixels, generously: signature, chunks, a palette.
 const HEADERS: usize = 2048;
+
+/// Bytes before the second chunk: the signature, then length, type, thirteen bytes and checksum of the first.
+const IHDR_END: usize = 8 + 4 + 4 + 13 + 4;
 
 /// Makes PNG files: palette or grey down to 1 bit, grey + alpha, RGB or RGBA; 8 bits a sample at most.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +33,20 @@ impl Encoder for Png {
 
     fn encode(&self, picture: &Picture, settings: &EncodeSettings) -> Result<Vec<u8>, EncodeError> {
         smallest(picture, tuning::png(*settings)).map_err(|e| EncodeError::new(Format::Png, picture, e))
+    }
+
+    /// As a chunk behind IHDR.
+    fn with_exif(&self, file: Vec<u8>, exif: &[u8], _: (u32, u32)) -> Vec<u8> {
+        let (Some((before, after)), Ok(length)) = (file.split_at_checked(IHDR_END), u32::try_from(exif.len())) else {
+            return file;
+        };
+        let chunk = [b"eXIf", exif].concat();
+        let checksum = crc32fast::hash(&chunk);
+        [before, &length.to_be_bytes(), &chunk, &checksum.to_be_bytes(), after].concat()
+    }
+
+    fn working_memory(&self, _: &EncodeSettings) -> WorkingMemory {
+        WorkingMemory { fixed: 0, per_pixel: 10 }
     }
 }
 

@@ -4,62 +4,108 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A format that variants are made in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names are the formats'")]
-pub enum Format {
-    Jpeg,
-    Png,
-    Webp,
-    Avif,
+use crate::job::table::{enumerate, table};
+use crate::job::{FileType, SourceFormat};
+
+/// The side that a format may have whose own rules allow more.
+const SIDE_MAX: u32 = 65_535;
+
+/// A row of [`Format`].
+#[derive(Clone, Copy, Debug)]
+pub struct FormatInfo {
+    /// How its files are named and served. The extension is also its name in a job's claim.
+    pub file: FileType,
+    /// Its other names in a claim.
+    pub aliases: &'static [&'static str],
+    /// Whether pixels may be transparent. A picture for a format without is flattened onto the variant's background.
+    pub alpha: bool,
+    /// Whether it can be animated.
+    pub animation: bool,
+    /// Pixels a side may have at most.
+    pub side_max: u32,
+    /// The quality of a variant that names none, 1-100; none for a format that loses nothing.
+    pub quality_default: Option<u8>,
+    /// The speed of a variant that names none, 1 (slowest) to 10.
+    pub speed_default: u8,
+    /// Its place among the formats by how long their encoders take for a picture. The slowest is started first, so that
+    /// it doesn't run alone at the end.
+    pub slowness: u8,
+}
+
+table! {
+    /// A format that variants are made in.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    #[expect(missing_docs, reason = "the names are the formats'")]
+    pub enum Format of FormatInfo {
+        Jpeg {
+            file: SourceFormat::Jpeg.info().file,
+            aliases: &["jpeg"],
+            alpha: false,
+            animation: false,
+            side_max: SIDE_MAX,
+            quality_default: Some(78),
+            speed_default: 7,
+            slowness: 0,
+        }
+        Png {
+            file: SourceFormat::Png.info().file,
+            aliases: &[],
+            alpha: true,
+            animation: false,
+            side_max: SIDE_MAX,
+            quality_default: None,
+            speed_default: 6,
+            slowness: 2,
+        }
+        Webp {
+            file: SourceFormat::Webp.info().file,
+            aliases: &[],
+            alpha: true,
+            animation: true,
+            side_max: 16_383,
+            quality_default: Some(84),
+            speed_default: 6,
+            slowness: 1,
+        }
+        Avif {
+            file: SourceFormat::Avif.info().file,
+            aliases: &[],
+            alpha: true,
+            animation: false,
+            side_max: SIDE_MAX,
+            quality_default: Some(83),
+            speed_default: 9,
+            slowness: 3,
+        }
+    }
 }
 
 impl Format {
-    /// Every format.
-    pub const ALL: [Self; 4] = [Self::Jpeg, Self::Png, Self::Webp, Self::Avif];
-
-    /// The format a claim's key means: `jpeg` is `jpg`.
+    /// The format that a claim's key names.
     #[must_use]
     pub fn from_claim(key: &str) -> Option<Self> {
-        match key {
-            "jpg" | "jpeg" => Some(Self::Jpeg),
-            "png" => Some(Self::Png),
-            "webp" => Some(Self::Webp),
-            "avif" => Some(Self::Avif),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|format| {
+            let FormatInfo { file, aliases, .. } = format.info();
+            file.extension == key || aliases.contains(&key)
+        })
+    }
+
+    /// Those of which `is` holds, for people: `jpg, png and webp`.
+    pub(super) fn names(is: impl Fn(&FormatInfo) -> bool) -> String {
+        enumerate(Self::ALL.map(Self::info).into_iter().filter(|info| is(info)).map(|info| info.file.extension), "and")
     }
 
     /// The extension of its files, without the dot.
     #[must_use]
     pub fn extension(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpg",
-            Self::Png => "png",
-            Self::Webp => "webp",
-            Self::Avif => "avif",
-        }
+        self.info().file.extension
     }
 
     /// The media type its files are served with.
     #[must_use]
     pub fn media_type(self) -> &'static str {
-        match self {
-            Self::Jpeg => "image/jpeg",
-            Self::Png => "image/png",
-            Self::Webp => "image/webp",
-            Self::Avif => "image/avif",
-        }
-    }
-
-    /// Pixels a side may have at most, by the format's own rules (65,535 where they allow more: a limit of ours).
-    #[must_use]
-    pub fn side_max(self) -> u32 {
-        match self {
-            Self::Webp => 16_383,
-            Self::Jpeg | Self::Png | Self::Avif => 65_535,
-        }
+        self.info().file.media_type
     }
 }
 

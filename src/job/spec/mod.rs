@@ -1,14 +1,16 @@
 //! What a job asks for, parsed from the token's `job` claim. A [`JobSpec`] that exists is valid.
 
+mod backend;
 mod callback;
 mod fields;
 mod format;
 mod parse;
 mod sub_dir;
 
+pub use backend::{BackendInfo, BackendKind};
 pub use callback::CallbackHeader;
 pub(crate) use fields::Fields;
-pub use format::{Background, Fit, Format, Position};
+pub use format::{Background, Fit, Format, FormatInfo, Position};
 pub use parse::{ParsedJob, SpecLimits};
 pub use sub_dir::SubDir;
 
@@ -58,27 +60,6 @@ impl JobSpec {
     #[must_use]
     pub fn file_count(&self) -> usize {
         self.variants.len() + usize::from(self.keep_original)
-    }
-}
-
-/// The backends that `storageKeys` may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BackendKind {
-    /// S3 and everything that speaks its protocol.
-    S3,
-    /// Google Cloud Storage.
-    Gcs,
-}
-
-impl BackendKind {
-    /// The word on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::S3 => "s3",
-            Self::Gcs => "gcs",
-        }
     }
 }
 

@@ -96,10 +96,13 @@ fn storage_keys(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Vec<Storag
     let Some(value) = fields.take("storageKeys") else { return Vec::new() };
     let Some(mut keys) = Fields::of(value, &at, errors) else { return Vec::new() };
     let mut storage = Vec::new();
-    for backend in [BackendKind::S3, BackendKind::Gcs] {
+    for backend in BackendKind::ALL {
         let access_key = keys.word(backend.as_str(), errors, "the access_key that /register gave", |key| {
             (key.len() <= 128).then(|| key.to_owned())
         });
+        if let (Some(_), Some(why)) = (&access_key, backend.why_missing()) {
+            errors.push(keys.pointer(backend.as_str()), why);
+        }
         storage.extend(access_key.map(|access_key| StorageKey { backend, access_key }));
     }
     keys.refuse_unknown(errors);
@@ -154,7 +157,7 @@ fn variants(
         let at = format!("{at}/{}", escape(key));
         match Format::from_claim(key) {
             Some(format) => list.add_format(format, value, &at, defaults, errors),
-            None => errors.push(at, "unknown format; known are jpg, png, webp and avif"),
+            None => errors.push(at, format!("unknown format; known are {}", Format::names(|_| true))),
         }
     }
     list.variants
@@ -173,8 +176,10 @@ impl VariantList {
         let Some(mut fields) = Fields::of(value, at, errors) else { return };
         let (quality, speed) = settings(&mut fields, errors);
         let shape = Shape::take(&mut fields, defaults, errors);
-        if shape.animated && !defaults.animated && format != Format::Webp {
-            errors.push(fields.pointer("animated"), "only webp can be animated");
+        let can_move = format.info().animation;
+        if shape.animated && !defaults.animated && !can_move {
+            let those = Format::names(|info| info.animation);
+            errors.push(fields.pointer("animated"), format!("only {those} can be animated"));
         }
         let sizes_at = fields.pointer("sizes");
         let sizes = fields.take("sizes");
@@ -190,7 +195,7 @@ impl VariantList {
             position: shape.position,
             background: shape.background,
             enlarge: shape.enlarge,
-            animated: shape.animated && format == Format::Webp,
+            animated: shape.animated && can_move,
             tolerant: shape.tolerant,
         };
         match sizes {

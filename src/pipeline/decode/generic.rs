@@ -6,7 +6,6 @@ use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, webp::WebPDecoder};
 use image::{ColorType, ImageDecoder, ImageError, Limits};
 
 use super::Decoded;
-use crate::job::SourceFormat;
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 
@@ -22,19 +21,19 @@ pub(in crate::pipeline) fn limits(info: &SourceInfo) -> Limits {
     limits
 }
 
-/// Decodes the first frame; with `tolerant`, what comes before the damage, but for WebP, whose decoder gives all or nothing.
-pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
-    let bytes = Cursor::new(source);
-    match info.format {
-        SourceFormat::Webp => webp(source, info),
-        SourceFormat::Gif => read(GifDecoder::new(bytes).map_err(refuse)?, info, tolerant),
-        _ => read(BmpDecoder::new(bytes).map_err(refuse)?, info, tolerant),
-    }
-}
-
-/// A whole WebP.
+/// The first frame. The decoder gives all of it or nothing.
 pub(super) fn webp(source: &[u8], info: &SourceInfo) -> Result<Decoded, PipelineError> {
     read(WebPDecoder::new(Cursor::new(source)).map_err(refuse)?, info, false)
+}
+
+/// The first frame; with `tolerant`, what comes before the damage.
+pub(super) fn gif(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+    read(GifDecoder::new(Cursor::new(source)).map_err(refuse)?, info, tolerant)
+}
+
+/// The picture; with `tolerant`, what comes before the damage.
+pub(super) fn bmp(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+    read(BmpDecoder::new(Cursor::new(source)).map_err(refuse)?, info, tolerant)
 }
 
 /// Runs a decoder to its end.

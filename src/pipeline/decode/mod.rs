@@ -90,7 +90,9 @@ fn whole(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, Pi
         SourceFormat::Png => png::decode(source, info, tolerant),
         SourceFormat::Tiff => tiff::decode(source, info, tolerant),
         SourceFormat::Webp if tolerant && !is_complete(info.format, source) => webp_cut::decode(source, info),
-        SourceFormat::Webp | SourceFormat::Gif | SourceFormat::Bmp => generic::decode(source, info, tolerant),
+        SourceFormat::Webp => generic::webp(source, info),
+        SourceFormat::Gif => generic::gif(source, info, tolerant),
+        SourceFormat::Bmp => generic::bmp(source, info, tolerant),
         #[cfg(any(feature = "input-avif", feature = "input-heic"))]
         SourceFormat::Avif | SourceFormat::Heic => heif::decode(source, tolerant),
         #[cfg(not(any(feature = "input-avif", feature = "input-heic")))]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::InspectError;
-use crate::job::SourceFormat;
+use crate::job::{SourceFormat, SourceFormatInfo};
 
 /// How a picture's samples are coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +21,8 @@ impl Codec {
     }
 
     pub(super) fn must_be_readable(self) -> Result<(), InspectError> {
-        let (name, readable) = match self {
-            Self::Av1 => ("AVIF", cfg!(feature = "input-avif")),
-            Self::Hevc => ("HEIC", cfg!(feature = "input-heic")),
-        };
-        if readable { Ok(()) } else { Err(InspectError::unsupported(format!("{name} can't be read by this build"))) }
+        let SourceFormatInfo { name, built_in, .. } = self.format().info();
+        if *built_in { Ok(()) } else { Err(InspectError::unsupported(format!("{name} can't be read by this build"))) }
     }
 }
 

@@ -32,15 +32,7 @@ use source::Source;
 pub(super) use tiff::{Extra, Meaning, Page};
 
 use super::PixelLimits;
-use crate::job::SourceFormat;
-
-/// The formats that originals may have in this build, for people.
-const SUPPORTED: &str = match (cfg!(feature = "input-avif"), cfg!(feature = "input-heic")) {
-    (true, true) => "JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF and HEIC",
-    (true, false) => "JPEG, PNG, WebP, GIF, TIFF, BMP and AVIF",
-    (false, true) => "JPEG, PNG, WebP, GIF, TIFF, BMP and HEIC",
-    (false, false) => "JPEG, PNG, WebP, GIF, TIFF and BMP",
-};
+use crate::job::{SourceFormat, enumerate};
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +73,7 @@ impl SourceInfo {
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     /// It is none of the formats that can be decoded, or a kind of one that can't.
-    #[error("{detail}; supported are {SUPPORTED}")]
+    #[error("{detail}; supported are {}", supported())]
     Unsupported {
         /// What it is, as far as that can be said.
         detail: String,
@@ -128,9 +120,9 @@ impl From<io::Error> for InspectError {
 /// If it is not an image that can be decoded, or larger than `limits` allow for one frame.
 pub fn inspect<R: BufRead + Seek>(reader: R, limits: &PixelLimits) -> Result<SourceInfo, InspectError> {
     let mut source = Source::new(reader)?;
-    let mut magic = [0; 16];
-    let read = source.read_some(&mut magic)?;
-    let format = recognise(&magic[..read])?;
+    let mut head = [0; 16];
+    let read = source.read_some(&mut head)?;
+    let format = recognise(&head[..read])?;
     source.seek_to(0)?;
     let header = match format {
         SourceFormat::Jpeg => jpeg::header(&mut source),
@@ -155,23 +147,23 @@ pub(super) fn still<R: BufRead + Seek>(reader: R) -> Result<Still, InspectError>
     Still::read(&mut Source::new(reader)?)
 }
 
+/// The formats that originals may have in this build, for people.
+fn supported() -> String {
+    enumerate(SourceFormat::ALL.map(SourceFormat::info).into_iter().filter(|i| i.built_in).map(|i| i.name), "and")
+}
+
 /// The format by its first bytes.
-fn recognise(magic: &[u8]) -> Result<SourceFormat, InspectError> {
-    let brand = magic.get(8..12).unwrap_or_default();
-    match magic {
-        [0xFF, 0xD8, 0xFF, ..] => Ok(SourceFormat::Jpeg),
-        [0x89, b'P', b'N', b'G', 0x0D, 0x0A, 0x1A, 0x0A, ..] => Ok(SourceFormat::Png),
-        [0x89 | 0x09, b'P', b'N', b'G', ..] => {
-            Err(InspectError::damaged("a PNG whose line ends were converted, as by a transfer in text mode"))
-        }
-        [b'R', b'I', b'F', b'F', ..] if brand == b"WEBP" => Ok(SourceFormat::Webp),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(SourceFormat::Gif),
-        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(SourceFormat::Tiff),
-        [b'B', b'M', ..] => Ok(SourceFormat::Bmp),
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => Ok(SourceFormat::Heic),
-        [] => Err(InspectError::unsupported("the file is empty")),
-        _ => Err(InspectError::unsupported("this is not an image of a known format")),
+fn recognise(head: &[u8]) -> Result<SourceFormat, InspectError> {
+    if let Some(format) = SourceFormat::ALL.into_iter().find(|format| (format.info().begins)(head)) {
+        return Ok(format);
     }
+    Err(match head {
+        [0x89 | 0x09, b'P', b'N', b'G', ..] => {
+            InspectError::damaged("a PNG whose line ends were converted, as by a transfer in text mode")
+        }
+        [] => InspectError::unsupported("the file is empty"),
+        _ => InspectError::unsupported("this is not an image of a known format"),
+    })
 }
 
 /// What each format's header gives, as stored.

@@ -1,5 +1,7 @@
 //! Media types, by extension. Extensions are ours: the writer gives them by the format in the bytes.
 
+use crate::job::{FileType, Format, SourceFormat};
+
 /// What a browser is told a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Media {
@@ -12,34 +14,28 @@ impl Media {
     /// By the extension behind the last dot. Only what every browser draws as a picture is shown in place; what a
     /// browser would hand to whatever claims it is not.
     pub(super) fn of(name: &str) -> Self {
-        let (content_type, inline) = match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
-            "jpg" => ("image/jpeg", true),
-            "png" => ("image/png", true),
-            "webp" => ("image/webp", true),
-            "avif" => ("image/avif", true),
-            "gif" => ("image/gif", true),
-            "tiff" => ("image/tiff", false),
-            "bmp" => ("image/bmp", false),
-            "heic" => ("image/heic", false),
-            _ => ("application/octet-stream", false),
-        };
-        Self { content_type, inline }
+        let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let originals = SourceFormat::ALL.into_iter().map(|format| format.info().file);
+        let variants = Format::ALL.into_iter().map(|format| format.info().file);
+        match originals.chain(variants).find(|file| file.extension == extension) {
+            Some(FileType { media_type, inline, .. }) => Self { content_type: media_type, inline },
+            None => Self { content_type: "application/octet-stream", inline: false },
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Media;
-    use crate::job::{Format, SourceFormat};
+    use super::*;
 
     #[test]
     fn every_format_that_is_stored_has_its_type() {
-        use SourceFormat::{Avif, Bmp, Gif, Heic, Jpeg, Png, Tiff, Webp};
-        for format in [Jpeg, Png, Webp, Gif, Tiff, Bmp, Avif, Heic] {
+        for format in SourceFormat::ALL {
             assert_eq!(Media::of(&format!("x.{}", format.extension())).content_type, format.media_type());
         }
-        for format in [Format::Jpeg, Format::Png, Format::Webp, Format::Avif] {
-            assert!(Media::of(&format!("x.{}", format.extension())).inline, "{format:?}");
+        for format in Format::ALL {
+            let media = Media::of(&format!("x.{}", format.extension()));
+            assert_eq!((media.content_type, media.inline), (format.media_type(), true), "{format:?}");
         }
     }
 

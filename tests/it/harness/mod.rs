@@ -7,6 +7,7 @@ pub(crate) mod mount;
 pub(crate) mod picture;
 pub(crate) mod process;
 pub(crate) mod receiver;
+#[cfg(all(feature = "s3", feature = "gcs"))]
 pub(crate) mod stores;
 pub(crate) mod token;
 pub(crate) mod tool;

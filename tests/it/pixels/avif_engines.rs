@@ -2,7 +2,6 @@
 
 use image::{Rgba, RgbaImage};
 use pixerve::encoder::{Avif, AvifContents, AvifEngine, Credits, EncodeSettings, Encoder, Picture, Pixels};
-use pixerve::job::Format;
 use re_rav1d::PixelLayout;
 
 use super::avif::{decode, layout};
@@ -181,7 +180,8 @@ fn credits_are_an_item_that_harms_no_other() {
         for (image, speed) in [(&opaque, 9), (&sheer, 9), (&grey, 9), (&opaque, 4)] {
             let plain = encode(engine, image, 80, speed);
             let (width, height) = image.dimensions();
-            let signed = credits.put_into(plain.clone(), Format::Avif, width, height);
+            let exif = credits.exif().expect("both are known");
+            let signed = Avif::new(engine).with_exif(plain.clone(), &exif, (width, height));
             assert_eq!(decode(&signed), decode(&plain), "{engine:?}");
             let contents = AvifContents::of(&signed).expect("a whole file");
             assert_eq!((contents.width, contents.height), (width, height));

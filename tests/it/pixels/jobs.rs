@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pixerve::encoder::{EncodeError, EncodeSettings, Encoder, Picture, Png, Registry};
+use pixerve::encoder::{EncodeError, EncodeSettings, Encoder, Picture, Png, Registry, WorkingMemory};
 use pixerve::job::Format;
 use pixerve::pipeline::{Engine, PipelineError, PixelLimits, inspect};
 
@@ -22,6 +22,14 @@ impl Encoder for Clumsy {
         assert!(self.0.fetch_add(1, Ordering::SeqCst) >= self.1, "dropped it");
         Png.encode(picture, settings)
     }
+
+    fn with_exif(&self, file: Vec<u8>, _: &[u8], _: (u32, u32)) -> Vec<u8> {
+        file
+    }
+
+    fn working_memory(&self, settings: &EncodeSettings) -> WorkingMemory {
+        Png.working_memory(settings)
+    }
 }
 
 /// Writes something else than it was asked for.
@@ -36,6 +44,14 @@ impl Encoder for Liar {
         let mut bytes = Png.encode(picture, settings)?;
         bytes.truncate(bytes.len() - 4);
         Ok(bytes)
+    }
+
+    fn with_exif(&self, file: Vec<u8>, _: &[u8], _: (u32, u32)) -> Vec<u8> {
+        file
+    }
+
+    fn working_memory(&self, settings: &EncodeSettings) -> WorkingMemory {
+        Png.working_memory(settings)
     }
 }
 

@@ -1,10 +1,15 @@
 //! Every store does what the trait promises, and each its own part besides.
 
+#[cfg(all(feature = "s3", feature = "gcs"))]
 mod conformance;
 mod direct_serve;
+#[cfg(feature = "gcs")]
 mod gcs;
+#[cfg(feature = "s3")]
 mod retrying;
+#[cfg(feature = "s3")]
 mod s3;
+#[cfg(any(feature = "s3", feature = "gcs"))]
 mod scripted;
 
 use std::path::Path;

@@ -111,3 +111,12 @@ fn a_job_must_ask_for_something_and_put_it_somewhere() {
     assert!(parse(&json!({"directHost": true, "keepOriginal": true})).is_ok());
     assert!(ParsedJob::from_claim(None, SpecLimits::default()).is_err());
 }
+
+#[cfg(not(feature = "s3"))]
+#[test]
+fn a_store_that_this_build_cannot_write_to_is_refused_by_name() {
+    let errors = parse(&json!({"storageKeys": {"s3": "pxs_1"}, "formats": {"jpg": {}}})).expect_err("refused");
+    let [field] = errors.fields() else { panic!("{errors}") };
+    assert_eq!(field.pointer, "/job/storageKeys/s3");
+    assert!(field.detail.contains("feature `s3`"), "{errors}");
+}

@@ -1,4 +1,4 @@
-//! S3 and everything that speaks its protocol.
+//! The client, by the SDK of AWS.
 
 mod multipart;
 mod request;
@@ -20,15 +20,15 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::request::within;
-use super::body;
-use super::{Failure, KeyPrefix, Object, S3Settings, StoreTimeouts, WriteError, WriterBackend};
+use super::S3Settings;
 use crate::job::Stored;
+use crate::writer::{Failure, KeyPrefix, Object, StoreTimeouts, WriteError, WriterBackend, body};
 
 /// Larger objects are sent in parts. One that fits is held in memory while it is sent.
 const WHOLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A bucket.
-pub struct S3 {
+pub(super) struct S3 {
     client: Client,
     bucket: String,
     prefix: KeyPrefix,
@@ -43,7 +43,7 @@ impl S3 {
     /// Nothing is taken from the environment either: no profile, no instance metadata, no proxy. What is registered is
     /// all there is.
     #[must_use]
-    pub fn connect(settings: &S3Settings, timeouts: &StoreTimeouts) -> Self {
+    pub(super) fn connect(settings: &S3Settings, timeouts: &StoreTimeouts) -> Self {
         let place = match &settings.endpoint {
             Some(endpoint) => endpoint.to_string(),
             None => format!("AWS {}", settings.region),

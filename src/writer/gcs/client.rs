@@ -1,4 +1,4 @@
-//! Google Cloud Storage, by Google's own client library.
+//! The client, by Google's own library.
 //!
 //! What that library leaves to be known:
 //! - It sets no time limit on connecting or on a body, so each exchange has one around it here.
@@ -31,9 +31,10 @@ use tokio::sync::Mutex;
 use url::Url;
 use uuid::Uuid;
 
-use super::{Body, Failure, GcsSettings, KeyPrefix, Object, StoreTimeouts, WriteError, WriterBackend};
+use super::GcsSettings;
 use crate::error_chain::ErrorChain;
 use crate::job::{ContentHash, Stored, SubDir};
+use crate::writer::{Body, Failure, KeyPrefix, Object, StoreTimeouts, WriteError, WriterBackend};
 
 const HOME: &str = "https://storage.googleapis.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
@@ -42,7 +43,7 @@ const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A bucket.
-pub struct Gcs {
+pub(super) struct Gcs {
     /// Made by the first write, since making it takes a runtime, and again when the store no longer takes its token.
     session: Mutex<Option<Arc<Session>>>,
     /// For deletions.
@@ -66,7 +67,7 @@ impl Gcs {
     ///
     /// # Errors
     /// If the service account's key can't be used or TLS can't be set up.
-    pub fn connect(settings: &GcsSettings, timeouts: &StoreTimeouts) -> Result<Self, WriteError> {
+    pub(super) fn connect(settings: &GcsSettings, timeouts: &StoreTimeouts) -> Result<Self, WriteError> {
         let what = || format!("set up a client for the bucket `{}`", settings.bucket);
         let http = reqwest::Client::builder()
             .connect_timeout(timeouts.connect)

@@ -1,0 +1,105 @@
+//! What is registered about a bucket of Google Cloud Storage.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::job::{BackendKind, ClaimErrors, Fields};
+use crate::writer::settings::{BackendSettings, bucket, endpoint, first, prefix};
+use crate::writer::{KeyPrefix, StoreTimeouts, WriteError, WriterBackend};
+
+const ACCOUNT_RULE: &str =
+    "must be a service account's key: the JSON that Google hands out, as an object, as a string, or as base64 of it";
+const ACCOUNT_BYTES_MAX: usize = 64 * 1024;
+
+/// A bucket of Google Cloud Storage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GcsSettings {
+    /// Its name.
+    pub bucket: String,
+    /// A service account's key, as the JSON that Google hands out; none for an emulator.
+    #[serde(serialize_with = "expose_optional")]
+    pub credentials: Option<SecretString>,
+    /// Where the store is; none means Google.
+    pub endpoint: Option<Url>,
+    /// What every key starts with.
+    #[serde(default)]
+    pub prefix: KeyPrefix,
+}
+
+impl BackendSettings for GcsSettings {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Gcs
+    }
+
+    fn from_fields(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Option<Self> {
+        let bucket = bucket(fields, errors);
+        let (name, account) = first(fields, &["credentials", "credentialsJSON"]);
+        let pointer = fields.pointer(name);
+        let credentials = account.and_then(|value| service_account(value, &pointer, errors));
+        let endpoint = endpoint(fields, errors);
+        let prefix = prefix(fields, errors);
+        if account.is_none() && endpoint.is_none() {
+            let exception = "Only an `endpoint` that is an emulator needs none";
+            errors.push(pointer, format!("is missing; it {ACCOUNT_RULE}. {exception}"));
+        }
+        Some(Self { bucket: bucket?, credentials, endpoint, prefix })
+    }
+
+    fn summary(&self) -> Value {
+        json!({ "bucket": self.bucket, "endpoint": self.endpoint, "prefix": self.prefix })
+    }
+
+    #[cfg(feature = "gcs")]
+    fn connect(&self, timeouts: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError> {
+        Ok(Arc::new(super::client::Gcs::connect(self, timeouts)?))
+    }
+
+    #[cfg(not(feature = "gcs"))]
+    fn connect(&self, _: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError> {
+        Err(WriteError::not_built_in(BackendKind::Gcs))
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn expose_optional<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
+}
+
+/// A service account's key in any of the three shapes, as the text of its JSON.
+fn service_account(value: &Value, pointer: &str, errors: &mut ClaimErrors) -> Option<SecretString> {
+    let parsed = match value {
+        Value::Object(_) => Some(value.clone()),
+        Value::String(text) if text.len() <= ACCOUNT_BYTES_MAX => from_text(text),
+        _ => None,
+    };
+    let Some(Value::Object(account)) = parsed else {
+        errors.push(pointer, ACCOUNT_RULE);
+        return None;
+    };
+    let mut ok = true;
+    let mut demand = |name: &str, rule: &str, holds: &dyn Fn(&str) -> bool| {
+        if !account.get(name).and_then(Value::as_str).is_some_and(holds) {
+            errors.push(format!("{pointer}/{name}"), rule);
+            ok = false;
+        }
+    };
+    demand("type", "must be `service_account`", &|text| text == "service_account");
+    demand("client_email", "must be the service account's address", &|text| text.contains('@'));
+    demand("private_key", "must be a private key in PEM", &|text| text.starts_with("-----BEGIN "));
+    ok.then(|| SecretString::from(Value::Object(account).to_string()))
+}
+
+fn from_text(text: &str) -> Option<Value> {
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).ok();
+    }
+    // What `base64` prints has line ends in it.
+    let packed: String = text.split_ascii_whitespace().collect();
+    serde_json::from_slice(&BASE64_STANDARD.decode(packed).ok()?).ok()
+}

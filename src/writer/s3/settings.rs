@@ -1,0 +1,100 @@
+//! What is registered about a bucket of S3.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::job::{BackendKind, ClaimErrors, Fields};
+use crate::writer::settings::{BackendSettings, bucket, endpoint, expose, prefix, required};
+use crate::writer::{KeyPrefix, StoreTimeouts, WriteError, WriterBackend};
+
+/// Bytes of the id, and of the key.
+const CREDENTIAL_BYTES_MAX: usize = 1024;
+
+/// A bucket of S3 or of something that speaks its protocol.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct S3Settings {
+    /// Its name.
+    pub bucket: String,
+    /// Its region; what to say where there are none is up to the store.
+    pub region: String,
+    /// The public half of the credentials.
+    pub access_key_id: String,
+    /// The secret half.
+    #[serde(serialize_with = "expose")]
+    pub secret_access_key: SecretString,
+    /// Where the store is; none means AWS.
+    pub endpoint: Option<Url>,
+    /// What every key starts with.
+    #[serde(default)]
+    pub prefix: KeyPrefix,
+    /// Whether the bucket goes into the path instead of the host name; none means so if there is an endpoint.
+    pub path_style: Option<bool>,
+}
+
+impl BackendSettings for S3Settings {
+    fn kind(&self) -> BackendKind {
+        BackendKind::S3
+    }
+
+    fn from_fields(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Option<Self> {
+        let bucket = bucket(fields, errors);
+        let region =
+            required(fields, &["region"], errors, "must be a region's name, such as `eu-central-1`", is_region);
+        let id_rule = "must be 1 to 1,024 printable ASCII characters without a space, `/` or `,`";
+        let access_key_id = required(fields, &["access_key_id", "accessKey"], errors, id_rule, is_access_key_id);
+        let secret_rule = "must be 1 to 1,024 printable ASCII characters without a space";
+        let secret_access_key =
+            required(fields, &["secret_access_key", "secretKey"], errors, secret_rule, is_credential);
+        let endpoint = endpoint(fields, errors);
+        let prefix = prefix(fields, errors);
+        let path_style = fields.take("path_style").and_then(|value| {
+            if !value.is_boolean() {
+                errors.push(fields.pointer("path_style"), "must be true or false");
+            }
+            value.as_bool()
+        });
+        Some(Self {
+            bucket: bucket?,
+            region: region?.to_owned(),
+            access_key_id: access_key_id?.to_owned(),
+            secret_access_key: SecretString::from(secret_access_key?),
+            endpoint,
+            prefix,
+            path_style,
+        })
+    }
+
+    fn summary(&self) -> Value {
+        json!({
+            "bucket": self.bucket, "region": self.region, "endpoint": self.endpoint, "prefix": self.prefix,
+            "path_style": self.path_style,
+        })
+    }
+
+    #[cfg(feature = "s3")]
+    fn connect(&self, timeouts: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError> {
+        Ok(Arc::new(super::client::S3::connect(self, timeouts)))
+    }
+
+    #[cfg(not(feature = "s3"))]
+    fn connect(&self, _: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError> {
+        Err(WriteError::not_built_in(BackendKind::S3))
+    }
+}
+
+fn is_region(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+}
+
+fn is_credential(text: &str) -> bool {
+    (1..=CREDENTIAL_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// The id goes into the signature's scope, where `/` and `,` separate.
+fn is_access_key_id(text: &str) -> bool {
+    is_credential(text) && !text.contains(['/', ','])
+}
