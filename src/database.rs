@@ -1,26 +1,26 @@
 //! An embedded database (sled) behind guard rails: a room's records in one directory, durable when [`Database::sync`]
-//! has answered, and never silently empty.
+//! has answered, and never taken for empty when it is damaged.
 //!
 //! sled's own flush asks the kernel to start writing and doesn't wait for the disk, so every acknowledgement also
 //! needs an `fdatasync` on a handle of ours. sled's asynchronous flush can hang under load: it is never used.
 //!
 //! Beside the directory `<dir>` live `<dir>.lock` (held while open), `<dir>.uuid` (what must be found inside again),
-//! `<dir>.synced` (which of its syncs must be found inside), `<dir>.clean` (how large the file was at the last clean stop), `<dir>.copy` (as it was found after the last unclean
-//! stop) and `<dir>.damaged-<n>` (set aside, never deleted).
+//! `<dir>.synced` (which of its syncs must be found inside), `<dir>.clean` (how large the file was at the last clean
+//! stop), `<dir>.copy` (as it was found after the last unclean stop) and `<dir>.damaged-<n>` (set aside, never deleted).
 
 mod compact;
 mod engine;
 mod error;
-mod place;
+mod files;
 mod segments;
 mod syncs;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use engine::Attempt;
+use engine::DatabaseOpenError;
+use files::{DatabaseFiles, FileSystem};
 use parking_lot::Mutex;
-use place::{FileSystem, Place};
 use syncs::Syncs;
 
 use crate::failpoint::{Step, reached};
@@ -35,17 +35,17 @@ pub struct Database {
     engine: sled::Db,
     /// Our own handle of sled's file, for the `fdatasync` that sled leaves out.
     file: File,
-    place: Place,
+    files: DatabaseFiles,
     /// Released last.
     _lock: File,
 }
 
-/// A database, and what had to be put away to open it.
+/// A database, and what had to be set aside to open it.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedDatabase {
     /// The database, ready for use.
     pub database: Database,
-    /// What was damaged. Whoever opens must say this loudly and rebuild what it can.
+    /// What was damaged. The caller logs it as an error and rebuilds what it can.
     pub set_aside: Option<SetAside>,
 }
 
@@ -64,32 +64,32 @@ const ROOM_BYTES: u64 = 64 << 20;
 const ROOM_PART: u64 = 8;
 
 impl Database {
-    /// Opens the database in `dir`, or makes a new one. A damaged one is set aside first, which [`Opened`] reports.
+    /// Opens the database in `dir`, or makes a new one. A damaged one is set aside first, which [`OpenedDatabase`] reports.
     ///
     /// # Errors
     /// Another process has it, the disk is full, or the file system refuses.
-    pub fn open(dir: &Path) -> Result<Opened, DatabaseError> {
-        let place = Place::new(dir);
-        let lock = place.lock()?;
-        place.remove_leftovers()?;
+    pub fn open(dir: &Path) -> Result<OpenedDatabase, DatabaseError> {
+        let files = DatabaseFiles::new(dir);
+        let lock = files.lock()?;
+        files.remove_leftovers()?;
 
-        if place.exists()? {
-            return open_existing(place, lock);
+        if files.exists()? {
+            return open_existing(files, lock);
         }
         // If a database was here before, someone took it away, and what it knew is gone.
-        let set_aside = place.uuid()?.map(|_| SetAside {
+        let set_aside = files.uuid()?.map(|_| SetAside {
             path: dir.to_owned(),
             why: "the directory is gone, though its companion files are there".to_owned(),
         });
-        Ok(Opened { database: Self::create(place, lock)?, set_aside })
+        Ok(OpenedDatabase { database: Self::create(files, lock)?, set_aside })
     }
 
     /// Whether there is room to open the database in `dir` again, if it ran out of space: for the copy that is made of
     /// it, and some to go on with. Yes where the system doesn't say.
     pub fn has_room(dir: &Path) -> bool {
-        let place = Place::new(dir);
-        place.file_system().is_none_or(|FileSystem { total_bytes, free_bytes }| {
-            free_bytes >= room(total_bytes).saturating_add(place.bytes_to_copy())
+        let files = DatabaseFiles::new(dir);
+        files.file_system().is_none_or(|FileSystem { total_bytes, free_bytes }| {
+            free_bytes >= room(total_bytes).saturating_add(files.bytes_to_copy())
         })
     }
 
@@ -98,7 +98,7 @@ impl Database {
     /// # Errors
     /// The database's own.
     pub fn tree(&self, name: &str) -> Result<sled::Tree, DatabaseError> {
-        self.engine.open_tree(name).map_err(|source| self.place.engine_error("opening records in", source))
+        self.engine.open_tree(name).map_err(|source| self.files.engine_error("opening records in", source))
     }
 
     /// Makes everything written so far survive the loss of power.
@@ -108,84 +108,84 @@ impl Database {
     pub fn sync(&self) -> Result<(), DatabaseError> {
         // One after the other, so that what is noted beside never runs ahead of what is inside.
         let mut syncs = self.syncs.lock();
-        syncs.note_inside().map_err(|source| self.place.engine_error("writing to", source))?;
-        self.engine.flush().map_err(|source| self.place.engine_error("flushing", source))?;
-        self.file.sync_data().map_err(|source| self.place.io_error("syncing", source))?;
+        syncs.note_inside().map_err(|source| self.files.engine_error("writing to", source))?;
+        self.engine.flush().map_err(|source| self.files.engine_error("flushing", source))?;
+        self.file.sync_data().map_err(|source| self.files.io_error("syncing", source))?;
         syncs.note_beside();
         Ok(())
     }
 
-    /// Closes it, and notes that it was closed well. Without this the next opening takes a copy first.
+    /// Closes it, and notes that it was closed cleanly. Without this the next opening takes a copy first.
     /// Trees handed out must have been dropped before.
     ///
     /// # Errors
     /// As for [`Database::sync`].
     pub fn close(self) -> Result<(), DatabaseError> {
         self.sync()?;
-        let Self { syncs, engine, file, place, _lock } = self;
+        let Self { syncs, engine, file, files, _lock } = self;
         drop(syncs);
         drop(engine);
-        if place::wait_for_lock(&file, place::RELEASE_TIMEOUT) {
-            file.sync_all().map_err(|source| place.io_error("syncing", source))?;
+        if files::wait_for_lock(&file, files::RELEASE_TIMEOUT) {
+            file.sync_all().map_err(|source| files.io_error("syncing", source))?;
             reached(Step::StopBeforeCleanNote);
-            place.note_clean_stop()?;
+            files.note_clean_stop()?;
         } else {
-            tracing::warn!(database = %place.dir().display(), "records are still in use: not noted as closed well");
+            tracing::warn!(database = %files.dir().display(), "database closed while its records are in use; the next opening counts it as unclean");
         }
         Ok(())
     }
 
-    fn create(place: Place, lock: File) -> Result<Self, DatabaseError> {
-        place.forget_uuid()?;
-        place.forget_synced()?;
-        let engine = match engine::open(&place) {
+    fn create(files: DatabaseFiles, lock: File) -> Result<Self, DatabaseError> {
+        files.remove_uuid()?;
+        files.remove_synced()?;
+        let engine = match engine::open(&files) {
             Ok(engine) => engine,
-            Err(Attempt::Failed(error)) => return Err(error),
-            Err(Attempt::Damaged(why)) => {
+            Err(DatabaseOpenError::Failed(error)) => return Err(error),
+            Err(DatabaseOpenError::Damaged(why)) => {
                 let source = sled::Error::ReportableBug(why);
-                return Err(place.engine_error("making", source));
+                return Err(files.engine_error("making", source));
             }
         };
-        let uuid = engine::mark(&engine, &place)?;
-        let database = Self::assemble(engine, place, lock)?;
+        let uuid = engine::write_uuid(&engine, &files)?;
+        let database = Self::assemble(engine, files, lock)?;
         database.sync()?;
-        database.place.sync_directories()?;
+        database.files.sync_directories()?;
         reached(Step::DatabaseMade);
         // Last: a database without its companion is a first start that didn't finish; the reverse would be damage.
-        database.place.write_uuid(&uuid)?;
+        database.files.write_uuid(&uuid)?;
         Ok(database)
     }
 
-    fn assemble(engine: sled::Db, place: Place, lock: File) -> Result<Self, DatabaseError> {
-        let (syncs, file) = (Mutex::new(Syncs::open(&engine, &place)?), place.open_file()?);
-        Ok(Self { syncs, engine, file, place, _lock: lock })
+    fn assemble(engine: sled::Db, files: DatabaseFiles, lock: File) -> Result<Self, DatabaseError> {
+        let (syncs, file) = (Mutex::new(Syncs::open(&engine, &files)?), files.open_file()?);
+        Ok(Self { syncs, engine, file, files, _lock: lock })
     }
 }
 
-fn open_existing(place: Place, lock: File) -> Result<Opened, DatabaseError> {
-    let found = place.take_clean_stop()?;
-    if !found.is_clean() {
-        place.copy_as_found()?;
+fn open_existing(files: DatabaseFiles, lock: File) -> Result<OpenedDatabase, DatabaseError> {
+    let previous = files.take_clean_stop()?;
+    if !previous.is_clean() {
+        files.copy_as_found()?;
         reached(Step::DatabaseCopied);
     }
-    match engine::open_and_check(&place) {
-        Err(Attempt::Failed(error)) => Err(error),
-        Err(Attempt::Damaged(why)) => {
-            let path = place.set_aside()?;
-            Ok(Opened { database: Database::create(place, lock)?, set_aside: Some(SetAside { path, why }) })
+    match engine::open_and_check(&files) {
+        Err(DatabaseOpenError::Failed(error)) => Err(error),
+        Err(DatabaseOpenError::Damaged(why)) => {
+            let path = files.set_aside()?;
+            Ok(OpenedDatabase { database: Database::create(files, lock)?, set_aside: Some(SetAside { path, why }) })
         }
         Ok(checked) => {
             reached(Step::DatabaseChecked);
-            let missing = syncs::missing(&checked.engine, &place)?;
-            let set_aside = match missing.or(found.shortfall()) {
+            let missing = syncs::missing(&checked.engine, &files)?;
+            let set_aside = match missing.or(previous.shortfall()) {
                 Some(why) => {
-                    place.copy_as_found()?;
-                    Some(SetAside { path: place.keep_copy_as_damaged()?, why })
+                    files.copy_as_found()?;
+                    Some(SetAside { path: files.keep_copy_as_damaged()?, why })
                 }
-                None => place.keep_copy().map(|()| None)?,
+                None => files.keep_copy().map(|()| None)?,
             };
-            let engine = compact::if_bloated(checked, &place)?;
-            Ok(Opened { database: Database::assemble(engine, place, lock)?, set_aside })
+            let engine = compact::if_bloated(checked, &files)?;
+            Ok(OpenedDatabase { database: Database::assemble(engine, files, lock)?, set_aside })
         }
     }
 }

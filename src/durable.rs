@@ -49,7 +49,7 @@ pub(crate) fn create_file(path: &Path, contents: &[u8], mode: u32) -> Result<(),
     write_and_publish(directory, temporary, contents, mode, name, Existing::Keep)
 }
 
-/// Writes the file `path` anew. Whoever calls this is the only one who writes that file.
+/// Replaces the file `path`, or creates it. The caller is the only one who writes that file.
 ///
 /// # Errors
 /// The file system's own.
@@ -77,7 +77,7 @@ fn write_and_publish(
     file.sync()?.publish(name, existing, || ())
 }
 
-/// Removes the file `path`, durably; harmless if it is not there.
+/// Removes the file `path`, durably, if it is there.
 ///
 /// # Errors
 /// The file system's own.

@@ -1,11 +1,11 @@
 //! The moments at which a test may end the process, as a crash or a loss of power would: one at each step after which
-//! something is on disk, or known to somebody, that was not before.
+//! something is on disk, or known to another part, that was not before.
 //!
 //! Nothing of this is in a release: the macro of the `fail` crate is empty unless its feature `failpoints` is on, and
 //! only builds of tests turn that on. There `FAILPOINTS="claim::after=return"` ends the process at the first claim, and
 //! `"claim::after=2*off->return"` at the third.
 
-/// Names every step once, so that a test that walks [`Step::ALL`] forgets none.
+/// Names every step once, so that a test that walks [`Step::ALL`] misses none.
 macro_rules! steps {
     ($($(#[doc = $doc:literal])+ $step:ident = $name:literal,)*) => {
         /// A moment between two effects.
@@ -15,7 +15,7 @@ macro_rules! steps {
         }
 
         impl Step {
-            /// Every step, in about the order in which a job comes by.
+            /// Every step, in about the order in which a job passes them.
             pub const ALL: &'static [Self] = &[$(Self::$step,)*];
 
             /// What `FAILPOINTS` calls it.
@@ -49,7 +49,7 @@ steps! {
     UploadAfterEnqueue = "upload::after_enqueue",
     /// The queue holds a batch of changes that is not durable; a start, too, has one.
     QueueBeforeSync = "queue::before_sync",
-    /// The batch is durable; whoever asked for it doesn't know.
+    /// The batch is durable; its callers don't know.
     QueueAfterSync = "queue::after_sync",
     /// The queue has given a job out, in memory.
     ClaimApplied = "claim::applied",
@@ -77,7 +77,7 @@ steps! {
     SettleApplied = "settle::applied",
     /// The terminal record is durable; the spool has the job still.
     SettleAfter = "settle::after",
-    /// The job is out of the spool's sight, and not deleted.
+    /// The job's entry is in the trash, and not deleted.
     SpoolTrashed = "spool::trashed",
     /// It is gone from the spool.
     SpoolRemoved = "spool::removed",
@@ -103,13 +103,13 @@ steps! {
     DatabaseCopied = "database::copied",
     /// A database is read and good; its copy has not taken the place of the last one.
     DatabaseChecked = "database::checked",
-    /// The queue's records are read, and orphans put back.
+    /// The queue's records are read, and jobs without a worker requeued.
     StartRecovered = "start::recovered",
     /// Spool and queue are compared.
     StartReconciled = "start::reconciled",
     /// The server has noted that it is stopping.
     StopDraining = "stop::draining",
-    /// A database is closed, and not noted as closed well.
+    /// A database is closed, and not noted as closed cleanly.
     StopBeforeCleanNote = "stop::before_clean_note",
 }
 

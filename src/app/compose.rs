@@ -272,7 +272,7 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
             );
         }
         let sealer = Arc::new(Sealer::open(&data_dir.join(SEALING_KEYS))?);
-        let register::Opened { register, set_aside, unreadable } =
+        let register::OpenedRegister { register, set_aside, unreadable } =
             Register::open(&data_dir, Arc::clone(&sealer), clock)?;
         for access_key in unreadable {
             error!(

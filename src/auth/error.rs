@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::key::Algorithm;
 use crate::clock::Timestamp;
 
-/// Why a request may not do what it asks. Everything but [`AuthError::MissingScope`] means that nobody vouches for it
-/// (a 401); that one means that somebody does, but not for this (a 403).
+/// Why a request may not do what it asks. Everything but [`AuthError::MissingScope`] means that its token isn't valid
+/// (a 401); that one means that it is, but not for this (a 403).
 ///
-/// The words are for the client and never contain the token or a key.
+/// The messages are for the client and never contain the token or a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {

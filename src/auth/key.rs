@@ -59,7 +59,7 @@ impl Algorithm {
     }
 }
 
-/// Why a key can't be used. The words never contain it.
+/// Why a key can't be used. The messages never contain it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {

@@ -18,7 +18,7 @@ const GENERATED_KID: &str = "main";
 const GENERATED_SECRET_BYTES: usize = 48;
 const KID_BYTES_MAX: usize = 256;
 
-/// Why there are no keys to check tokens with. The words never contain a secret.
+/// Why there are no keys to check tokens with. The messages never contain a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyRingError {
@@ -54,12 +54,12 @@ pub enum KeyRingError {
 /// The keys whose tokens may do everything, admin work included. Never empty.
 #[derive(Debug)]
 pub struct KeyRing {
-    entries: Vec<Entry>,
+    entries: Vec<RingKey>,
 }
 
 /// A key and the name that tokens call it by, if any.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct RingKey {
     pub(super) kid: Option<String>,
     pub(super) key: Key,
 }
@@ -73,7 +73,7 @@ impl KeyRing {
     pub fn load(path: &Path, stand_in: Option<&SecretString>) -> Result<Option<Self>, KeyRingError> {
         if let Some(secret) = stand_in {
             let key = Key::shared(secret.expose_secret().as_bytes()).map_err(KeyRingError::StandIn)?;
-            return Ok(Some(Self { entries: vec![Entry { kid: None, key }] }));
+            return Ok(Some(Self { entries: vec![RingKey { kid: None, key }] }));
         }
         let text = match std::fs::read(path) {
             Ok(text) => Zeroizing::new(text),
@@ -99,7 +99,7 @@ impl KeyRing {
         ));
         durable::create_file(path, text.as_bytes(), OWNER_ONLY).map_err(|error| create(error.into()))?;
         let key = Key::shared(secret.as_bytes()).expect("INVARIANT: 48 random bytes are long enough");
-        Ok(Self { entries: vec![Entry { kid: Some(GENERATED_KID.to_owned()), key }] })
+        Ok(Self { entries: vec![RingKey { kid: Some(GENERATED_KID.to_owned()), key }] })
     }
 
     /// The keys that `text`, the content of a `jwt.json`, registers.
@@ -112,7 +112,7 @@ impl KeyRing {
             (Some(Value::Array(keys)), None) if !keys.is_empty() => parse_entries(keys)?,
             (None, Some(Value::String(secret))) => {
                 let secret = Zeroizing::new(secret);
-                vec![Entry { kid: None, key: Key::shared(secret.as_bytes()).map_err(|e| e.to_string())? }]
+                vec![RingKey { kid: None, key: Key::shared(secret.as_bytes()).map_err(|e| e.to_string())? }]
             }
             _ => return Err(r#"it must be {"keys": [...]} with at least one key, or {"secret": "..."}"#.to_owned()),
         };
@@ -133,13 +133,13 @@ impl KeyRing {
     }
 
     /// The first key that can sign.
-    pub(super) fn signing(&self) -> Option<&Entry> {
+    pub(super) fn signing(&self) -> Option<&RingKey> {
         self.entries.iter().find(|entry| entry.key.can_sign())
     }
 }
 
-fn parse_entries(keys: Vec<Value>) -> Result<Vec<Entry>, String> {
-    let mut entries: Vec<Entry> = Vec::with_capacity(keys.len());
+fn parse_entries(keys: Vec<Value>) -> Result<Vec<RingKey>, String> {
+    let mut entries: Vec<RingKey> = Vec::with_capacity(keys.len());
     for (i, value) in keys.into_iter().enumerate() {
         let Value::Object(fields) = value else { return Err(format!("keys/{i} must be an object")) };
         let entry = parse_entry(fields).map_err(|detail| format!("keys/{i}: {detail}"))?;
@@ -151,7 +151,7 @@ fn parse_entries(keys: Vec<Value>) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
-fn parse_entry(mut fields: Map<String, Value>) -> Result<Entry, String> {
+fn parse_entry(mut fields: Map<String, Value>) -> Result<RingKey, String> {
     let kid = text(&mut fields, "kid")?;
     if kid.as_ref().is_some_and(|kid| kid.is_empty() || kid.len() > KID_BYTES_MAX) {
         return Err(format!("`kid` must have 1 to {KID_BYTES_MAX} bytes, or be left out"));
@@ -171,7 +171,7 @@ fn parse_entry(mut fields: Map<String, Value>) -> Result<Entry, String> {
         (_, None, Some(public), private) => Key::pair(algorithm, &public, private.as_ref().map(|pem| pem.as_str())),
         (..) => return Err(format!("a key for {} has a `public_key_pem` and no `secret`", algorithm.as_str())),
     };
-    Ok(Entry { kid: kid.map(|kid| kid.to_string()), key: key.map_err(|e| e.to_string())? })
+    Ok(RingKey { kid: kid.map(|kid| kid.to_string()), key: key.map_err(|e| e.to_string())? })
 }
 
 /// Takes the field `name`, which must be a string if it is there.

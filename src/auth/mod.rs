@@ -1,4 +1,4 @@
-//! Who asks, and what they may do: the keys of `jwt.json`, the tokens they sign, and what a token's claims say.
+//! Authentication and authorisation: the keys of `jwt.json`, the tokens they sign, and what a token's claims say.
 //!
 //! Everything here is a function of its arguments: the keys, the token, the time, and the registered users' secrets,
 //! which another room holds and lends through [`UserKeys`].

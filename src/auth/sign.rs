@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 /// What a new token is to say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewToken {
-    /// Whom it speaks for.
+    /// Its `sub`.
     pub sub: String,
     /// Whether it may do admin work.
     pub admin: bool,

@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 }
 
-/// `key` in a message: short and on one line, since it is a stranger's.
+/// `key` in a message: short and on one line, since it comes from outside.
 fn shown(key: &str) -> String {
     match key.char_indices().nth(32) {
         Some((cut, _)) => format!("{:?}...", &key[..cut]),

@@ -1,4 +1,4 @@
-//! From a token to whom it speaks for. The order matters: nothing of a token is acted on before its signature is known
+//! From a token to its owner. The order matters: nothing of a token is acted on before its signature is known
 //! to be good, except what picks the key.
 
 use base64::Engine;
@@ -24,7 +24,7 @@ pub struct Authenticator {
 /// A token that has passed every check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
-    /// Whom it speaks for.
+    /// The user and subject that it stands for.
     pub owner: Owner,
     /// Whether it may do admin work: a key of `jwt.json` signed it, and its `scope` has the word `admin`.
     pub admin: bool,
@@ -54,14 +54,14 @@ impl Authenticator {
         self.settings.token_bytes_max
     }
 
-    /// Whom `token` speaks for. Keys of `jwt.json` go before `users`; a token without a `kid` is tried against keys of
+    /// Checks `token`, and answers what it says. Keys of `jwt.json` go before `users`; a token without a `kid` is tried against keys of
     /// `jwt.json` alone.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn verify(&self, token: &str, users: &dyn UserKeys, now: Timestamp) -> Result<Verified, AuthError> {
         let parts = Parts::of(token, self.settings.token_bytes_max)?;
-        let header = Header::parse(parts.header)?;
+        let header = TokenHeader::parse(parts.header)?;
         let signer = self.signer(&header, users)?;
         if !signer.signed(parts.signed.as_bytes(), parts.signature) {
             return Err(AuthError::BadSignature);
@@ -73,7 +73,7 @@ impl Authenticator {
     }
 
     /// Who may have signed a token with this header.
-    fn signer(&self, header: &Header, users: &dyn UserKeys) -> Result<Signer<'_>, AuthError> {
+    fn signer(&self, header: &TokenHeader, users: &dyn UserKeys) -> Result<Signer<'_>, AuthError> {
         let algorithm = header.algorithm;
         let Some(kid) = &header.kid else {
             let keys: Vec<_> = self.keys.for_algorithm(algorithm).collect();
@@ -89,7 +89,7 @@ impl Authenticator {
     }
 }
 
-/// Refuses an `alg` that the key is not for, lest a public key serve as a shared secret.
+/// Refuses an `alg` that the key is not for: a public key could be passed off as a shared secret.
 fn registered_for(algorithm: Algorithm, key: &Key) -> Result<(), AuthError> {
     let registered = key.algorithm();
     if registered == algorithm { Ok(()) } else { Err(AuthError::WrongAlgorithm { registered }) }
@@ -97,7 +97,7 @@ fn registered_for(algorithm: Algorithm, key: &Key) -> Result<(), AuthError> {
 
 /// Who may have signed a token.
 enum Signer<'a> {
-    /// Whoever holds one of these keys of `jwt.json`.
+    /// A holder of one of these keys of `jwt.json`.
     Ring(Vec<&'a Key>),
     /// A registered user.
     User { name: String, key: Box<Key> },
@@ -151,12 +151,12 @@ impl<'a> Parts<'a> {
 }
 
 /// What of a token's header picks the key.
-struct Header {
+struct TokenHeader {
     algorithm: Algorithm,
     kid: Option<String>,
 }
 
-impl Header {
+impl TokenHeader {
     fn parse(encoded: &str) -> Result<Self, AuthError> {
         let mut fields = json_part(encoded, "header")?;
         if let Some(field) = FORBIDDEN_HEADERS.into_iter().find(|field| fields.contains_key(*field)) {

@@ -1,12 +1,12 @@
-//! Gives back the space that a burst left: sled's file never shrinks by itself.
+//! Compaction: sled's file never shrinks by itself after a burst of records.
 
 use std::fs;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::engine::{self, Attempt, Checked};
+use super::engine::{self, Checked, DatabaseOpenError};
 use super::error::DatabaseError;
-use super::place::{self, Place, RELEASE_TIMEOUT};
+use super::files::{self, DatabaseFiles, RELEASE_TIMEOUT};
 use crate::durable;
 
 /// Smaller files are not worth the copying.
@@ -16,54 +16,56 @@ const BLOATED_RATIO: u64 = 8;
 /// Records between two flushes while copying: unflushed ones pile up in memory.
 const FLUSH_EVERY: usize = 10_000;
 
-/// Rewrites the database if it is mostly air, and answers the one to use.
-pub(super) fn if_bloated(checked: Checked, place: &Place) -> Result<sled::Db, DatabaseError> {
+/// Rewrites the database if little of its file is in use, and answers the one to use.
+pub(super) fn if_bloated(checked: Checked, files: &DatabaseFiles) -> Result<sled::Db, DatabaseError> {
     let Checked { engine, live_bytes } = checked;
-    let file_bytes = place.file_bytes()?;
+    let file_bytes = files.file_bytes()?;
     if file_bytes <= BLOATED_BYTES || file_bytes / BLOATED_RATIO <= live_bytes {
         return Ok(engine);
     }
-    compact(engine, place)
+    compact(engine, files)
 }
 
-fn compact(engine: sled::Db, place: &Place) -> Result<sled::Db, DatabaseError> {
-    let before = place.file_bytes()?;
-    if let Err(error) = rewrite(&engine, place) {
-        // The large one is as good as before, and there is always a next start.
-        tracing::warn!(database = %place.dir().display(), %error, "could not compact the database");
+fn compact(engine: sled::Db, files: &DatabaseFiles) -> Result<sled::Db, DatabaseError> {
+    let bytes_before = files.file_bytes()?;
+    if let Err(error) = rewrite(&engine, files) {
+        // The database stays as it was, and the next start tries again.
+        tracing::warn!(database = %files.dir().display(), %error, "database compaction failed");
         return Ok(engine);
     }
     // sled writes snapshots by path: both must be closed before their directories change places.
-    let file = place.open_file()?;
+    let file = files.open_file()?;
     drop(engine);
-    if !place::wait_for_lock(&file, RELEASE_TIMEOUT) {
-        return Err(DatabaseError::AlreadyRunning { path: place.dir().to_owned() });
+    if !files::wait_for_lock(&file, RELEASE_TIMEOUT) {
+        return Err(DatabaseError::AlreadyRunning { path: files.dir().to_owned() });
     }
     drop(file);
-    let exchanged = renameat_with(CWD, place.compacted(), CWD, place.dir(), RenameFlags::EXCHANGE);
+    let exchanged = renameat_with(CWD, files.compacted(), CWD, files.dir(), RenameFlags::EXCHANGE);
     match exchanged {
         Ok(()) => {
-            place.sync_directories()?;
-            let after = place.file_bytes()?;
-            tracing::info!(database = %place.dir().display(), before, after, "compacted the database");
+            files.sync_directories()?;
+            let bytes_after = files.file_bytes()?;
+            tracing::info!(database = %files.dir().display(), bytes_before, bytes_after, "database compacted");
         }
         Err(error) => {
-            tracing::warn!(database = %place.dir().display(), %error, "could not put the compacted database in place");
+            tracing::warn!(database = %files.dir().display(), %error, "compacted database could not replace the old one");
         }
     }
-    if let Err(error) = fs::remove_dir_all(place.compacted()) {
-        tracing::warn!(database = %place.dir().display(), %error, "could not remove the database's old files");
+    if let Err(error) = fs::remove_dir_all(files.compacted()) {
+        tracing::warn!(database = %files.dir().display(), %error, "old files of a compacted database could not be removed");
     }
-    engine::open(place).map_err(|attempt| match attempt {
-        Attempt::Failed(error) => error,
-        Attempt::Damaged(why) => place.engine_error("opening after compaction", sled::Error::ReportableBug(why)),
+    engine::open(files).map_err(|error| match error {
+        DatabaseOpenError::Failed(error) => error,
+        DatabaseOpenError::Damaged(why) => {
+            files.engine_error("opening after compaction", sled::Error::ReportableBug(why))
+        }
     })
 }
 
 /// Copies every record into a new database beside the old, durably.
-fn rewrite(engine: &sled::Db, place: &Place) -> Result<(), DatabaseError> {
-    let failed = |source| place.engine_error("compacting", source);
-    let target = Place::new(&place.compacted());
+fn rewrite(engine: &sled::Db, files: &DatabaseFiles) -> Result<(), DatabaseError> {
+    let failed = |source| files.engine_error("compacting", source);
+    let target = DatabaseFiles::new(&files.compacted());
     let compacted = engine::configured(&target).open().map_err(failed)?;
     for name in engine.tree_names() {
         let from = engine.open_tree(&name).map_err(failed)?;
@@ -79,7 +81,7 @@ fn rewrite(engine: &sled::Db, place: &Place) -> Result<(), DatabaseError> {
     compacted.flush().map_err(failed)?;
     drop(compacted);
     let file = target.open_file()?;
-    if !place::wait_for_lock(&file, RELEASE_TIMEOUT) {
+    if !files::wait_for_lock(&file, RELEASE_TIMEOUT) {
         return Err(DatabaseError::AlreadyRunning { path: target.dir().to_owned() });
     }
     file.sync_all().map_err(|source| target.io_error("syncing", source))?;
@@ -103,15 +105,15 @@ mod tests {
         drop(tree);
         database.close()?;
 
-        let place = Place::new(&dir);
-        let checked = engine::open_and_check(&place).map_err(|e| format!("{e:?}"))?;
-        drop(compact(checked.engine, &place)?);
+        let files = DatabaseFiles::new(&dir);
+        let checked = engine::open_and_check(&files).map_err(|e| format!("{e:?}"))?;
+        drop(compact(checked.engine, &files)?);
 
         let opened = Database::open(&dir)?;
         assert_eq!(opened.set_aside, None);
         let tree = opened.database.tree("jobs")?;
         assert_eq!(tree.iter().filter_map(Result::ok).filter(|(_, value)| value.len() == 100).count(), 100);
-        assert!(!place.compacted().exists());
+        assert!(!files.compacted().exists());
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
-//! sled itself: its settings, and an opening that neither panics nor believes an empty database.
+//! sled itself: its settings, and an opening that doesn't panic and doesn't take a damaged database for an empty one.
 
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::error::DatabaseError;
-use super::place::{self, Place, RELEASE_TIMEOUT};
+use super::files::{self, DatabaseFiles, RELEASE_TIMEOUT};
 use super::segments;
 
 const CACHE_BYTES: u64 = 64 << 20;
@@ -14,16 +14,16 @@ const FLUSH_EVERY_MS: u64 = 500;
 pub(super) const META: &str = "meta";
 const UUID: &str = "db_uuid";
 
-/// Why an opening came to nothing.
+/// Why a database could not be opened.
 #[derive(Debug)]
-pub(super) enum Attempt {
+pub(super) enum DatabaseOpenError {
     /// The bytes on disk are not a database any more.
     Damaged(String),
-    /// They may well be: something else is wrong.
+    /// The bytes may be sound: something else is wrong.
     Failed(DatabaseError),
 }
 
-impl From<DatabaseError> for Attempt {
+impl From<DatabaseError> for DatabaseOpenError {
     fn from(error: DatabaseError) -> Self {
         Self::Failed(error)
     }
@@ -38,71 +38,73 @@ pub(super) struct Checked {
 }
 
 /// Opens whatever is there, or makes a new database.
-pub(super) fn open(place: &Place) -> Result<sled::Db, Attempt> {
-    place::until(RELEASE_TIMEOUT, || match guarded(place, || configured(place).open()) {
-        Err(Attempt::Failed(DatabaseError::AlreadyRunning { .. })) => None,
+pub(super) fn open(files: &DatabaseFiles) -> Result<sled::Db, DatabaseOpenError> {
+    files::until(RELEASE_TIMEOUT, || match guarded(files, || configured(files).open()) {
+        Err(DatabaseOpenError::Failed(DatabaseError::AlreadyRunning { .. })) => None,
         settled => Some(settled),
     })
-    .unwrap_or_else(|| Err(Attempt::Failed(DatabaseError::AlreadyRunning { path: place.dir().to_owned() })))
+    .unwrap_or_else(|| Err(DatabaseOpenError::Failed(DatabaseError::AlreadyRunning { path: files.dir().to_owned() })))
 }
 
 /// Opens an existing database and reads all of it. sled opens some damaged files as empty ones without an error, some
 /// that it can't read to the end, and passes over segments whose header is damaged.
-pub(super) fn open_and_check(place: &Place) -> Result<Checked, Attempt> {
-    if let Some(offset) = segments::damaged_header(place)? {
-        return Err(Attempt::Damaged(format!("the header of the segment at byte {offset} is damaged")));
+pub(super) fn open_and_check(files: &DatabaseFiles) -> Result<Checked, DatabaseOpenError> {
+    if let Some(offset) = segments::damaged_header(files)? {
+        return Err(DatabaseOpenError::Damaged(format!("the header of the segment at byte {offset} is damaged")));
     }
-    let engine = open(place)?;
-    match check(&engine, place) {
+    let engine = open(files)?;
+    match check(&engine, files) {
         Ok(live_bytes) => Ok(Checked { engine, live_bytes }),
-        Err(attempt) => {
+        Err(error) => {
             // Dropping writes, and on a damaged database that may panic as well. What matters is known by now.
-            drop(guarded(place, || {
+            drop(guarded(files, || {
                 drop(engine);
                 Ok(())
             }));
-            Err(attempt)
+            Err(error)
         }
     }
 }
 
 /// Answers the bytes of all keys and values.
-fn check(engine: &sled::Db, place: &Place) -> Result<u64, Attempt> {
-    let live_bytes = guarded(place, || read_everything(engine))?;
-    let inside = guarded(place, || engine.open_tree(META)?.get(UUID))?;
+fn check(engine: &sled::Db, files: &DatabaseFiles) -> Result<u64, DatabaseOpenError> {
+    let live_bytes = guarded(files, || read_everything(engine))?;
+    let inside = guarded(files, || engine.open_tree(META)?.get(UUID))?;
     let inside = inside.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    match (place.uuid()?, inside) {
+    match (files.uuid()?, inside) {
         (Some(expected), Some(inside)) if expected == inside => {}
         // Without its companion (restored from a backup, or a first start that didn't finish) it is taken as it is.
-        (None, Some(inside)) => place.write_uuid(&inside)?,
+        (None, Some(inside)) => files.write_uuid(&inside)?,
         (None, None) if live_bytes == 0 => {
-            let uuid = mark(engine, place)?;
-            engine.flush().map_err(|source| place.engine_error("flushing", source))?;
-            place.open_file()?.sync_all().map_err(|source| place.io_error("syncing", source))?;
-            place.write_uuid(&uuid)?;
+            let uuid = write_uuid(engine, files)?;
+            engine.flush().map_err(|source| files.engine_error("flushing", source))?;
+            files.open_file()?.sync_all().map_err(|source| files.io_error("syncing", source))?;
+            files.write_uuid(&uuid)?;
         }
-        (_, None) => return Err(Attempt::Damaged("it opens, but what was in it is gone".to_owned())),
+        (_, None) => return Err(DatabaseOpenError::Damaged("it opens, but what was in it is gone".to_owned())),
         (_, Some(inside)) => {
-            return Err(Attempt::Damaged(format!("it is not the database that was here before, but {inside}")));
+            return Err(DatabaseOpenError::Damaged(format!(
+                "it is not the database that was here before, but {inside}"
+            )));
         }
     }
     Ok(live_bytes)
 }
 
 /// Gives the database an identity, which its companion file repeats.
-pub(super) fn mark(engine: &sled::Db, place: &Place) -> Result<String, DatabaseError> {
+pub(super) fn write_uuid(engine: &sled::Db, files: &DatabaseFiles) -> Result<String, DatabaseError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|e| place.io_error("naming", io::Error::other(e)))?;
+    getrandom::fill(&mut bytes).map_err(|e| files.io_error("naming", io::Error::other(e)))?;
     let uuid = hex::encode(bytes);
     let write = || engine.open_tree(META)?.insert(UUID, uuid.as_bytes());
-    write().map_err(|source| place.engine_error("naming", source))?;
+    write().map_err(|source| files.engine_error("naming", source))?;
     Ok(uuid)
 }
 
-pub(super) fn configured(place: &Place) -> sled::Config {
+pub(super) fn configured(files: &DatabaseFiles) -> sled::Config {
     sled::Config::new()
-        .path(place.dir())
-        .segment_size(segments::bytes(place))
+        .path(files.dir())
+        .segment_size(segments::bytes(files))
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(Some(FLUSH_EVERY_MS))
 }
@@ -119,17 +121,17 @@ fn read_everything(engine: &sled::Db) -> sled::Result<u64> {
 }
 
 /// Runs what may panic on damaged files, and judges what came of it.
-fn guarded<T>(place: &Place, work: impl FnOnce() -> sled::Result<T>) -> Result<T, Attempt> {
+fn guarded<T>(files: &DatabaseFiles, work: impl FnOnce() -> sled::Result<T>) -> Result<T, DatabaseOpenError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if is_damage(&error) => Err(Attempt::Damaged(error.to_string())),
-        Ok(Err(error)) => Err(Attempt::Failed(place.engine_error("opening", error))),
+        Ok(Err(error)) if is_damage(&error) => Err(DatabaseOpenError::Damaged(error.to_string())),
+        Ok(Err(error)) => Err(DatabaseOpenError::Failed(files.engine_error("opening", error))),
         Err(panic) => {
             let message = message_of(panic.as_ref());
             if message.contains("StorageFull") || message.contains("No space left") {
-                return Err(Attempt::Failed(DatabaseError::StorageFull { path: place.dir().to_owned() }));
+                return Err(DatabaseOpenError::Failed(DatabaseError::StorageFull { path: files.dir().to_owned() }));
             }
-            Err(Attempt::Damaged(format!("reading it panicked: {message}")))
+            Err(DatabaseOpenError::Damaged(format!("reading it panicked: {message}")))
         }
     }
 }
@@ -147,5 +149,5 @@ fn is_damage(error: &sled::Error) -> bool {
 
 fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "for no stated reason".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

@@ -6,9 +6,9 @@
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 
 use super::error::DatabaseError;
-use super::place::Place;
+use super::files::DatabaseFiles;
 
-/// A database that a burst once filled shrinks again only with large segments.
+/// A database can shrink after a burst of records only if its segments are large.
 const BYTES_MAX: usize = 8 << 20;
 /// A record must fit into a quarter of one.
 const BYTES_MIN: usize = 256 << 10;
@@ -16,11 +16,11 @@ const BYTES_MIN: usize = 256 << 10;
 const IN_A_FILE_SYSTEM: u64 = 64;
 
 /// How large the database's segments are: as they were made, or fit for its file system if there are none yet.
-pub(super) fn bytes(place: &Place) -> usize {
-    match place.read_conf() {
+pub(super) fn bytes(files: &DatabaseFiles) -> usize {
+    match files.read_conf() {
         // Whatever can't be read is for sled to refuse.
         Some(conf) => bytes_in(&conf).unwrap_or(BYTES_MAX),
-        None => place.file_system().map_or(BYTES_MAX, |size| fitting(size.total_bytes)),
+        None => files.file_system().map_or(BYTES_MAX, |size| fitting(size.total_bytes)),
     }
 }
 
@@ -45,14 +45,14 @@ fn bytes_in(conf: &[u8]) -> Option<usize> {
 const HEADER_BYTES: usize = 20;
 
 /// Where the first damaged header is, if there is one. A segment that was never written is all zeros there.
-pub(super) fn damaged_header(place: &Place) -> Result<Option<u64>, DatabaseError> {
-    let failed = |source| place.io_error("reading", source);
-    let bytes = place.file_bytes()?;
+pub(super) fn damaged_header(files: &DatabaseFiles) -> Result<Option<u64>, DatabaseError> {
+    let failed = |source| files.io_error("reading", source);
+    let bytes = files.file_bytes()?;
     if bytes == 0 {
         return Ok(None);
     }
-    let mut file = place.open_file()?;
-    for offset in (0..bytes).step_by(self::bytes(place)) {
+    let mut file = files.open_file()?;
+    for offset in (0..bytes).step_by(self::bytes(files)) {
         let mut header = [0; HEADER_BYTES];
         file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         match file.read_exact(&mut header) {
@@ -90,18 +90,18 @@ mod tests {
     #[test]
     fn a_database_keeps_the_segments_it_was_made_with() -> Result<(), Box<dyn std::error::Error>> {
         let temp = tempfile::tempdir()?;
-        let place = Place::new(&temp.path().join("queue.db"));
-        let small = sled::Config::new().path(place.dir()).segment_size(BYTES_MIN).open()?;
+        let files = DatabaseFiles::new(&temp.path().join("queue.db"));
+        let small = sled::Config::new().path(files.dir()).segment_size(BYTES_MIN).open()?;
         small.insert("a", "record")?;
         drop(small);
-        assert_eq!(bytes(&place), BYTES_MIN);
-        let opened = Database::open(place.dir())?;
+        assert_eq!(bytes(&files), BYTES_MIN);
+        let opened = Database::open(files.dir())?;
         assert_eq!(opened.set_aside.map(|aside| aside.why), Some("it opens, but what was in it is gone".to_owned()));
         Ok(())
     }
 
     #[test]
-    fn a_damaged_conf_says_nothing() {
+    fn a_damaged_conf_is_not_read() {
         let text = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n";
         let whole = [text.as_slice(), &crc32fast::hash(text).to_le_bytes()].concat();
         assert_eq!(bytes_in(&whole), Some(512 << 10));

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 
 use super::engine::META;
 use super::error::DatabaseError;
-use super::place::Place;
+use super::files::DatabaseFiles;
 
 const LAST_SYNC: &str = "db_last_sync";
 
@@ -20,17 +20,17 @@ const LAST_SYNC: &str = "db_last_sync";
 pub(super) struct Syncs {
     last: u64,
     inside: sled::Tree,
-    /// None if it can't be written: then it says nothing at the next opening.
+    /// None if it can't be written: then the next opening has nothing to compare with.
     beside: Option<File>,
 }
 
 impl Syncs {
-    pub(super) fn open(engine: &sled::Db, place: &Place) -> Result<Self, DatabaseError> {
-        let failed = |source| place.engine_error("opening records in", source);
+    pub(super) fn open(engine: &sled::Db, files: &DatabaseFiles) -> Result<Self, DatabaseError> {
+        let failed = |source| files.engine_error("opening records in", source);
         let inside = engine.open_tree(META).map_err(failed)?;
         let last = last(&inside).map_err(failed)?;
         let beside =
-            place.open_synced().inspect_err(|error| tracing::warn!(%error, "can't note syncs beside a database"));
+            files.open_synced().inspect_err(|error| tracing::warn!(%error, "file of sync numbers could not be opened"));
         let syncs = Self { last, inside, beside: beside.ok() };
         syncs.note_beside();
         Ok(syncs)
@@ -47,21 +47,18 @@ impl Syncs {
     /// The sync was made.
     pub(super) fn note_beside(&self) {
         if let Some(Err(error)) = self.beside.as_ref().map(|file| file.write_all_at(&self.last.to_be_bytes(), 0)) {
-            tracing::debug!(%error, "can't note a sync beside a database");
+            tracing::debug!(%error, "sync number could not be written");
         }
     }
 }
 
 /// What is missing in a database that opens, if something is.
-pub(super) fn missing(engine: &sled::Db, place: &Place) -> Result<Option<String>, DatabaseError> {
-    let failed = |source| place.engine_error("reading", source);
+pub(super) fn missing(engine: &sled::Db, files: &DatabaseFiles) -> Result<Option<String>, DatabaseError> {
+    let failed = |source| files.engine_error("reading", source);
     let inside = engine.open_tree(META).and_then(|meta| last(&meta)).map_err(failed)?;
-    let beside = place.read_synced().unwrap_or_default();
-    Ok((inside < beside).then(|| {
-        format!(
-            "it opens as it was some time ago: of {beside} syncs it knows {inside}; what could still be read is in use"
-        )
-    }))
+    let beside = files.read_synced().unwrap_or_default();
+    Ok((inside < beside)
+        .then(|| format!("it lacks its latest syncs: it has {inside} of {beside}; what could be read is in use")))
 }
 
 fn last(meta: &sled::Tree) -> sled::Result<u64> {
@@ -69,7 +66,7 @@ fn last(meta: &sled::Tree) -> sled::Result<u64> {
     Ok(bytes.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes))
 }
 
-impl Place {
+impl DatabaseFiles {
     fn read_synced(&self) -> Option<u64> {
         let bytes = std::fs::read(self.beside("synced")).ok()?;
         bytes.try_into().ok().map(u64::from_be_bytes)
@@ -79,7 +76,7 @@ impl Place {
         File::options().create(true).truncate(false).write(true).open(self.beside("synced"))
     }
 
-    pub(super) fn forget_synced(&self) -> Result<(), DatabaseError> {
+    pub(super) fn remove_synced(&self) -> Result<(), DatabaseError> {
         self.remove_beside("synced")
     }
 }

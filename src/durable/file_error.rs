@@ -23,7 +23,7 @@ impl FileError {
         &self.cause
     }
 
-    /// What the file system answered, for whoever says by itself what was attempted.
+    /// What the file system answered, for callers that say themselves what was attempted.
     pub(crate) fn into_cause(self) -> io::Error {
         self.cause
     }

@@ -140,7 +140,7 @@ impl<D: ParentDirectory> TemporaryName<D> {
 impl<D: ParentDirectory> Drop for TemporaryName<D> {
     fn drop(&mut self) {
         if self.is_taken {
-            // What matters is why it was not published; a leftover takes space and is in nobody's way.
+            // What matters is why it was not published; a leftover takes space and does no harm.
             let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
         }
     }

@@ -1,11 +1,11 @@
-//! What can go wrong with what is registered.
+//! Why the register can't be used.
 
 use std::path::PathBuf;
 
 use super::SealError;
 use crate::database::DatabaseError;
 
-/// Why users or stores can't be read or changed. The words never contain a secret.
+/// Why users or stores can't be read or changed. The messages never contain a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
@@ -18,25 +18,25 @@ pub enum RegisterError {
         /// The name, which is a valid one.
         name: String,
     },
-    /// A store is to belong to somebody who is not registered.
+    /// A store is to belong to a user who isn't registered.
     #[error("no such user is registered")]
     UnknownUser,
     /// A record can't be sealed.
-    #[error("sealing a credential failed")]
+    #[error("sealing a record of the register failed")]
     Seal(#[from] SealError),
     /// The system gives no random numbers.
-    #[error("the system gives no random numbers for a new credential")]
+    #[error("the system gives no random numbers for a new access key")]
     Random(#[source] getrandom::Error),
     /// The database can't be opened, or what was written can't be made durable.
-    #[error("keeping credentials failed")]
+    #[error("the register's database failed")]
     Database(#[source] DatabaseError),
     /// The database can't be read or written.
-    #[error("reading or writing credentials failed")]
+    #[error("reading or writing the register failed")]
     Engine(#[source] sled::Error),
-    /// There are credentials, and not one was sealed with any key we have.
+    /// There are records, and not one was sealed with any key of the key file.
     #[error(
-        "none of the {records} credentials in `{}` was sealed with a key of the sealing key file: restore that file \
-         from its backup, or move the database away and register everything anew",
+        "none of the {records} records of the register in `{}` was sealed with a key of the sealing key file: restore that file \
+         from its backup, or move the database away and register everything again",
         .database.display()
     )]
     WrongKeys {
@@ -46,7 +46,7 @@ pub enum RegisterError {
         database: PathBuf,
     },
     /// It was closed before.
-    #[error("the credentials are closed: the server is stopping")]
+    #[error("the register is closed: the server is stopping")]
     Closed,
 }
 

@@ -1,6 +1,6 @@
-//! Registered users and stores, and what keeps their secrets: everything here is sealed before it reaches the disk.
+//! The register: users, stores, and the sealing of their secrets. Everything in it is sealed before it reaches the disk.
 
-mod credential;
+mod entry;
 mod error;
 mod headers;
 mod open;
@@ -21,9 +21,9 @@ use crate::database::Database;
 use crate::failpoint::{Step, reached};
 use crate::job::BackendKind;
 
-pub use credential::{CredentialKind, NewStorage, NewUser, StorageCredential, Summary, User, UserRef};
+pub use entry::{EntryKind, NewStore, NewUser, RegisterEntry, RegisteredStore, User, UserRef};
 pub use error::RegisterError;
-pub use open::Opened;
+pub use open::OpenedRegister;
 pub use seal::{SealError, Sealer, UnsealError};
 pub use sealing_keys::SealingKeysError;
 
@@ -32,22 +32,22 @@ use record::Record;
 /// The registered users and stores. Reading is from memory and never waits for the disk; registering and deregistering
 /// is durable once it has answered.
 pub struct Register {
-    inner: Arc<Inner>,
+    inner: Arc<RegisterInner>,
 }
 
-struct Inner {
+struct RegisterInner {
     /// The database's directory.
     path: PathBuf,
-    /// Held by whoever changes anything, so that changes come one after the other.
-    disk: Mutex<Disk>,
-    known: RwLock<Known>,
+    /// Locked for every change, so that changes come one after the other.
+    disk: Mutex<DatabaseState>,
+    known: RwLock<Registered>,
     sealer: Arc<Sealer>,
     clock: SharedClock,
 }
 
-enum Disk {
+enum DatabaseState {
     Open(Records),
-    /// It failed, most often for want of space: whoever changes something next opens it anew.
+    /// It failed, most often for want of space: the next change reopens it.
     Failed,
     Closed,
 }
@@ -59,9 +59,9 @@ struct Records {
 }
 
 #[derive(Default)]
-struct Known {
+struct Registered {
     users: HashMap<String, Arc<User>>,
-    storage: HashMap<String, Arc<StorageCredential>>,
+    stores: HashMap<String, Arc<RegisteredStore>>,
 }
 
 impl Register {
@@ -77,13 +77,13 @@ impl Register {
     /// Registers a store, and gives the access key that tokens call it by.
     ///
     /// # Errors
-    /// [`RegisterError::UnknownUser`] if it is to belong to nobody known, or the disk.
-    pub async fn register_storage(&self, storage: NewStorage) -> Result<String, RegisterError> {
-        self.blocking(move |inner| inner.register_storage(storage)).await
+    /// [`RegisterError::UnknownUser`] if it is to belong to a user who isn't registered, or the disk.
+    pub async fn register_store(&self, storage: NewStore) -> Result<String, RegisterError> {
+        self.blocking(move |inner| inner.register_store(storage)).await
     }
 
-    /// Forgets a user or a store: whether there was one. A user's tokens are refused from then on; stores that belong
-    /// to the user serve nobody any more, and stay until they are deregistered themselves.
+    /// Removes a user or a store, and answers whether there was one. A user's tokens are refused from then on; stores that
+    /// belong to the user can't be used by any job, and stay until they are deregistered themselves.
     ///
     /// # Errors
     /// The disk. Then nothing has changed, as far as anyone can see.
@@ -98,29 +98,29 @@ impl Register {
     }
 
     /// The store that `access_key` stands for, whoever may use it.
-    pub fn storage(&self, access_key: &str) -> Option<Arc<StorageCredential>> {
-        self.inner.known().storage.get(access_key).cloned()
+    pub fn store(&self, access_key: &str) -> Option<Arc<RegisteredStore>> {
+        self.inner.known().stores.get(access_key).cloned()
     }
 
     /// Whether a job of this user (none: signed by a key of `jwt.json`) may name `access_key` as its store of this
-    /// kind. A store that belongs to a user serves that user alone, one that belongs to nobody serves all. To whoever
-    /// may not use it, an access key looks like one that doesn't exist.
+    /// kind. A store that belongs to a user is for that user alone, one that belongs to no user is for all. An access key
+    /// that may not be used looks like one that doesn't exist.
     pub fn may_use(&self, access_key: &str, kind: BackendKind, owner_user: Option<&str>) -> bool {
         let known = self.inner.known();
-        known.storage.get(access_key).is_some_and(|storage| {
+        known.stores.get(access_key).is_some_and(|storage| {
             storage.kind == kind
                 && storage.user.as_ref().is_none_or(|owner| {
-                    // By access key: whoever registers a name that was free again doesn't inherit its stores.
+                    // By access key: a user registered under a name that was free again doesn't inherit its stores.
                     owner_user == Some(owner.name.as_str()) && known.users.contains_key(&owner.access_key)
                 })
         })
     }
 
     /// Everything that is registered, without a secret, the oldest first.
-    pub fn list(&self) -> Vec<Summary> {
+    pub fn list(&self) -> Vec<RegisterEntry> {
         let known = self.inner.known();
         let mut all: Vec<_> =
-            known.users.values().map(|u| u.summary()).chain(known.storage.values().map(|s| s.summary())).collect();
+            known.users.values().map(|u| u.summary()).chain(known.stores.values().map(|s| s.summary())).collect();
         all.sort_by(|a, b| (a.created_at, &a.access_key).cmp(&(b.created_at, &b.access_key)));
         all
     }
@@ -131,18 +131,18 @@ impl Register {
     /// The disk.
     pub async fn close(&self) -> Result<(), RegisterError> {
         self.blocking(|inner| {
-            let disk = std::mem::replace(&mut *inner.disk(), Disk::Closed);
-            let Disk::Open(Records { records, database }) = disk else { return Ok(()) };
+            let disk = std::mem::replace(&mut *inner.disk(), DatabaseState::Closed);
+            let DatabaseState::Open(Records { records, database }) = disk else { return Ok(()) };
             drop(records);
             database.close().map_err(RegisterError::Database)
         })
         .await
     }
 
-    /// Runs what waits for the disk where waiting is harmless.
+    /// Runs what waits for the disk on a thread that may.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Inner) -> Result<T, RegisterError> + Send + 'static,
+        work: impl FnOnce(&RegisterInner) -> Result<T, RegisterError> + Send + 'static,
     ) -> Result<T, RegisterError> {
         let inner = Arc::clone(&self.inner);
         match tokio::task::spawn_blocking(move || work(&inner)).await {
@@ -157,7 +157,7 @@ impl Register {
 impl fmt::Debug for Register {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = self.inner.known();
-        write!(f, "Register({} users, {} stores [redacted])", known.users.len(), known.storage.len())
+        write!(f, "Register({} users, {} stores [redacted])", known.users.len(), known.stores.len())
     }
 }
 
@@ -167,17 +167,17 @@ impl UserKeys for Register {
     }
 }
 
-impl Inner {
+impl RegisterInner {
     fn register_user(&self, name: String) -> Result<NewUser, RegisterError> {
-        if !credential::is_name(&name) {
+        if !entry::is_name(&name) {
             return Err(RegisterError::BadName);
         }
         let mut disk = self.disk();
         if self.known().users.values().any(|user| user.name == name) {
             return Err(RegisterError::NameTaken { name });
         }
-        let access_key = credential::user_access_key()?;
-        let secret = credential::user_secret()?;
+        let access_key = entry::user_access_key()?;
+        let secret = entry::user_secret()?;
         let created_at = self.clock.now();
         let record = Record::User { created_at, name: name.clone(), secret: secret.clone() };
         self.write(&mut disk, &access_key, &record)?;
@@ -185,10 +185,10 @@ impl Inner {
         Ok(NewUser { access_key, secret })
     }
 
-    fn register_storage(&self, new: NewStorage) -> Result<String, RegisterError> {
+    fn register_store(&self, new: NewStore) -> Result<String, RegisterError> {
         let mut disk = self.disk();
         let user = new.user.map(|user| self.resolve(&user)).transpose()?;
-        let access_key = credential::storage_access_key()?;
+        let access_key = entry::store_access_key()?;
         let record = Record::Storage {
             created_at: self.clock.now(),
             backend: new.kind,
@@ -221,15 +221,15 @@ impl Inner {
             }
             Ok(there)
         })?;
-        // Only then from memory: where the disk fails, a second try must find something to forget.
+        // Only then from memory: if the disk fails, a second try must still find it.
         let mut known = self.known.write();
         known.users.remove(access_key);
-        known.storage.remove(access_key);
+        known.stores.remove(access_key);
         Ok(was_there)
     }
 
     /// Seals `record` and makes it durable, or leaves no trace of it.
-    fn write(&self, disk: &mut Disk, access_key: &str, record: &Record) -> Result<(), RegisterError> {
+    fn write(&self, disk: &mut DatabaseState, access_key: &str, record: &Record) -> Result<(), RegisterError> {
         let sealed = record.seal(&self.sealer, access_key)?;
         self.change(disk, |disk| {
             let written = disk.records.insert(access_key, sealed.0.as_bytes()).map_err(RegisterError::Engine);
@@ -237,32 +237,32 @@ impl Inner {
             let durable = written.and_then(|_| disk.database.sync().map_err(RegisterError::Database));
             reached(Step::RegisterDurable);
             if durable.is_err() {
-                // Nobody will learn this access key; if even removing it fails, it is a record that nobody can use.
+                // This access key is never handed out; if removing its record fails too, it is one that can't be used.
                 let _ = disk.records.remove(access_key);
             }
             durable
         })
     }
 
-    /// Changes what is on disk. A database that has failed stays so until it is opened anew, which the next change does.
+    /// Changes what is on disk. A database that has failed stays so until it is reopened, which the next change does.
     fn change<T>(
         &self,
-        disk: &mut Disk,
+        disk: &mut DatabaseState,
         change: impl FnOnce(&Records) -> Result<T, RegisterError>,
     ) -> Result<T, RegisterError> {
         let changed = match disk {
-            Disk::Closed => return Err(RegisterError::Closed),
-            Disk::Open(records) => change(records),
-            Disk::Failed => {
+            DatabaseState::Closed => return Err(RegisterError::Closed),
+            DatabaseState::Open(records) => change(records),
+            DatabaseState::Failed => {
                 let records = self.reopen()?;
                 let changed = change(&records);
-                *disk = Disk::Open(records);
+                *disk = DatabaseState::Open(records);
                 changed
             }
         };
         if let Err(error) = &changed {
-            tracing::error!(%error, "the register's database failed; the next change opens it anew");
-            *disk = Disk::Failed;
+            tracing::error!(%error, "register database failed; the next change reopens it");
+            *disk = DatabaseState::Failed;
         }
         changed
     }
@@ -271,25 +271,25 @@ impl Inner {
         self.known.write().insert(access_key, record);
     }
 
-    fn known(&self) -> RwLockReadGuard<'_, Known> {
+    fn known(&self) -> RwLockReadGuard<'_, Registered> {
         // Maps are never left half changed, so a panic elsewhere is no reason to stop.
         self.known.read()
     }
 
-    fn disk(&self) -> MutexGuard<'_, Disk> {
+    fn disk(&self) -> MutexGuard<'_, DatabaseState> {
         self.disk.lock()
     }
 }
 
-impl Known {
+impl Registered {
     fn has(&self, access_key: &str) -> bool {
-        self.users.contains_key(access_key) || self.storage.contains_key(access_key)
+        self.users.contains_key(access_key) || self.stores.contains_key(access_key)
     }
 
     /// Everything, as it is kept.
     fn records(&self) -> impl Iterator<Item = (&String, Record)> {
         let users = self.users.values().map(|user| (&user.access_key, Record::from(&**user)));
-        users.chain(self.storage.values().map(|storage| (&storage.access_key, Record::from(&**storage))))
+        users.chain(self.stores.values().map(|storage| (&storage.access_key, Record::from(&**storage))))
     }
 
     fn insert(&mut self, access_key: String, record: Record) {
@@ -299,7 +299,7 @@ impl Known {
                 self.users.insert(access_key, Arc::new(user));
             }
             Record::Storage { created_at, backend, user, settings, summary } => {
-                let storage = StorageCredential {
+                let storage = RegisteredStore {
                     access_key: access_key.clone(),
                     kind: backend,
                     user,
@@ -307,7 +307,7 @@ impl Known {
                     created_at,
                     summary,
                 };
-                self.storage.insert(access_key, Arc::new(storage));
+                self.stores.insert(access_key, Arc::new(storage));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! From the disk to memory.
+//! Opening the register: from the disk to memory.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::record::Record;
 use super::seal::KeyAge;
-use super::{Disk, Inner, Known, Records, Register, RegisterError, Sealer};
+use super::{DatabaseState, Records, Register, RegisterError, RegisterInner, Registered, Sealer};
 use crate::clock::SharedClock;
 use crate::database::{self, Database, DatabaseError, SetAside};
 use crate::job::SealedText;
@@ -16,53 +16,59 @@ use crate::job::SealedText;
 const DATABASE: &str = "credentials.db";
 const RECORDS: &str = "credentials";
 
-/// The register, and what about it must be said loudly.
+/// The register, and what was wrong with it.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedRegister {
     /// The register, ready for use.
     pub register: Register,
-    /// A database that was damaged and is kept under another name: credentials may have to be registered anew.
+    /// A database that was damaged and is kept under another name: users and stores may have to be registered again.
     pub set_aside: Option<SetAside>,
     /// Access keys whose records can't be unsealed, though others can: damaged, or sealed with a key that was removed
-    /// from the key file. They serve nobody, and can be deregistered.
+    /// from the key file. They can't be used, and can be deregistered.
     pub unreadable: Vec<String>,
 }
 
 impl Register {
-    /// Opens the credentials in the data directory `data`, or makes a place for them. What was sealed with an older
-    /// key is sealed with the newest, so that the older one can be taken out of the key file.
+    /// Opens the register in the data directory `data`, or makes one. What was sealed with an older key is sealed with the
+    /// newest, so that the older one can be taken out of the key file.
     ///
     /// Blocks: belongs before the runtime or in `spawn_blocking`.
     ///
     /// # Errors
-    /// [`RegisterError::WrongKeys`] if there are credentials but none can be unsealed, or the disk.
-    pub fn open(data: &Path, sealer: Arc<Sealer>, clock: SharedClock) -> Result<Opened, RegisterError> {
+    /// [`RegisterError::WrongKeys`] if it has records and none can be unsealed, or the disk.
+    pub fn open(data: &Path, sealer: Arc<Sealer>, clock: SharedClock) -> Result<OpenedRegister, RegisterError> {
         let path = data.join(DATABASE);
         let opened = Database::open(&path).map_err(RegisterError::Database)?;
         let records = opened.database.tree(RECORDS).map_err(RegisterError::Database)?;
         let disk = Records { records, database: opened.database };
         let Loaded { known, aged, unreadable } = load(&disk.records, &sealer)?;
-        let readable = known.users.len() + known.storage.len();
+        let readable = known.users.len() + known.stores.len();
         if readable == 0 && !unreadable.is_empty() {
             return Err(RegisterError::WrongKeys { records: unreadable.len(), database: path });
         }
         if !aged.is_empty() {
             write_all(&disk, &aged)?;
         }
-        let inner = Inner { path, disk: Mutex::new(Disk::Open(disk)), known: RwLock::new(known), sealer, clock };
-        Ok(Opened { register: Register { inner: Arc::new(inner) }, set_aside: opened.set_aside, unreadable })
+        let inner = RegisterInner {
+            path,
+            disk: Mutex::new(DatabaseState::Open(disk)),
+            known: RwLock::new(known),
+            sealer,
+            clock,
+        };
+        Ok(OpenedRegister { register: Register { inner: Arc::new(inner) }, set_aside: opened.set_aside, unreadable })
     }
 }
 
 struct Loaded {
-    known: Known,
+    known: Registered,
     /// What was sealed with an older key, sealed with the newest.
     aged: Vec<(String, SealedText)>,
     unreadable: Vec<String>,
 }
 
 fn load(records: &sled::Tree, sealer: &Sealer) -> Result<Loaded, RegisterError> {
-    let mut loaded = Loaded { known: Known::default(), aged: Vec::new(), unreadable: Vec::new() };
+    let mut loaded = Loaded { known: Registered::default(), aged: Vec::new(), unreadable: Vec::new() };
     for entry in records {
         let (key, value) = entry.map_err(RegisterError::Engine)?;
         let access_key = String::from_utf8_lossy(&key).into_owned();
@@ -79,17 +85,18 @@ fn load(records: &sled::Tree, sealer: &Sealer) -> Result<Loaded, RegisterError> 
     Ok(loaded)
 }
 
-impl Inner {
-    /// Opens a database again that has failed. What is in memory is what was answered, so the disk is made to agree: a
-    /// registration nobody was told of goes, and one that was damaged meanwhile is written again.
+impl RegisterInner {
+    /// Reopens a database that has failed. What is in memory is what was answered, so the disk is made to agree: a
+    /// registration that was never answered is removed, and one that was damaged meanwhile is written again.
     pub(super) fn reopen(&self) -> Result<Records, RegisterError> {
         if !Database::has_room(&self.path) {
             return Err(RegisterError::Database(DatabaseError::StorageFull { path: self.path.clone() }));
         }
-        let database::Opened { database, set_aside } = Database::open(&self.path).map_err(RegisterError::Database)?;
+        let database::OpenedDatabase { database, set_aside } =
+            Database::open(&self.path).map_err(RegisterError::Database)?;
         if let Some(set_aside) = set_aside {
             tracing::error!(path = %set_aside.path.display(), why = set_aside.why,
-                "the register's database was damaged and has been set aside; everything registered is written anew");
+                "register database damaged and set aside; its records are written again");
         }
         let records = database.tree(RECORDS).map_err(RegisterError::Database)?;
         let disk = Records { records, database };
@@ -105,7 +112,7 @@ impl Inner {
             }
         }
         write_all(&disk, &missing)?;
-        tracing::info!(written_again = missing.len(), "the register's database is open again");
+        tracing::info!(records_written = missing.len(), "register database reopened");
         Ok(disk)
     }
 }

@@ -1,5 +1,5 @@
-//! A credential as it is kept: all of it sealed, so that the disk tells neither secrets nor names, and nobody who can
-//! write to it can hand one user's store to another.
+//! A user or store as it is kept: all of it sealed, so that the disk holds neither secrets nor names in the clear, and
+//! writing to it can't give one user's store to another.
 
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::seal::{SealError, Sealer, UnsealError};
-use super::{StorageCredential, User, UserRef, seal};
+use super::{RegisteredStore, User, UserRef, seal};
 use crate::clock::Timestamp;
 use crate::job::{BackendKind, SealedText};
 
@@ -54,8 +54,8 @@ impl From<&User> for Record {
     }
 }
 
-impl From<&StorageCredential> for Record {
-    fn from(storage: &StorageCredential) -> Self {
+impl From<&RegisteredStore> for Record {
+    fn from(storage: &RegisteredStore) -> Self {
         Self::Storage {
             created_at: storage.created_at,
             backend: storage.kind,

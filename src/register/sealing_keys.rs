@@ -16,14 +16,14 @@ const KEY_BYTES: usize = 32;
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 const PREAMBLE: &str = "\
-# Credentials and callback headers are sealed with the last key below, and unsealed with any.
+# The register and callback headers are sealed with the last key below, and unsealed with any.
 # Without this file they are lost: keep a backup, apart from the data.
 # To rotate, append a line (head -c 32 /dev/urandom | base64) and restart.
 ";
 
 pub(super) type SealingKey = Zeroizing<[u8; KEY_BYTES]>;
 
-/// Why there are no keys to seal with. The words never contain one.
+/// Why there are no keys to seal with. The messages never contain one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealingKeysError {

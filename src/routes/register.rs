@@ -13,7 +13,7 @@ use tracing::info;
 use super::extract::{Admin, Parameters};
 use super::{AppState, Refusal};
 use crate::job::{BackendKind, ClaimErrors};
-use crate::register::{CredentialKind, NewStorage, Summary};
+use crate::register::{EntryKind, NewStore, RegisterEntry};
 use crate::writer::StorageSettings;
 
 /// Bytes of a registration: a service account's JSON is about 3 KiB.
@@ -51,11 +51,11 @@ pub(super) async fn list(State(state): State<AppState>, _: Admin) -> Result<Json
     Ok(Json(json!({ "count": registrations.len(), "registrations": registrations })))
 }
 
-fn shown(summary: Summary) -> Value {
-    let Summary { access_key, kind, user, created_at, details } = summary;
+fn shown(registered: RegisterEntry) -> Value {
+    let RegisterEntry { access_key, kind, user, created_at, details } = registered;
     let kind = match kind {
-        CredentialKind::User => "user",
-        CredentialKind::Storage(kind) => kind.as_str(),
+        EntryKind::User => "user",
+        EntryKind::Store(kind) => kind.as_str(),
     };
     let mut entry = json!({ "access_key": access_key, "type": kind, "user": user, "created_at": created_at.rfc3339() });
     if let (Value::Object(entry), Value::Object(details)) = (&mut entry, details) {
@@ -115,13 +115,13 @@ async fn register_store(state: &AppState, body: &Value, verify: bool) -> Result<
         store.probe().await.map_err(Refusal::StoreRefused)?;
     }
     let kind = settings.kind();
-    let store = NewStorage {
+    let store = NewStore {
         kind,
         user: user.map(str::to_owned),
         settings: settings.expose_for_sealing(),
         summary: settings.summary(),
     };
-    let access_key = state.register.register_storage(store).await?;
+    let access_key = state.register.register_store(store).await?;
     info!(access_key, kind = kind.as_str(), "store registered");
     Ok(json!({ "access_key": access_key }))
 }

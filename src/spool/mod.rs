@@ -58,7 +58,7 @@ impl SpoolError {
 
 /// One accepted upload, as found at start.
 #[derive(Debug)]
-pub enum Entry {
+pub enum SpoolEntry {
     /// As it was accepted.
     Whole(Box<JobRecord>),
     /// Its manifest can't be read: left where it is, for a person to look at.
@@ -136,7 +136,7 @@ impl Spool {
     }
 
     /// Every accepted upload, oldest first.
-    pub async fn entries(&self) -> Result<Vec<Entry>, SpoolError> {
+    pub async fn entries(&self) -> Result<Vec<SpoolEntry>, SpoolError> {
         let jobs = self.jobs.clone();
         blocking(move || read_entries(&jobs)).await
     }
@@ -159,7 +159,7 @@ fn remove_entry(entry: &Path, trash: &Path) -> Result<(), FileError> {
     }
 }
 
-fn read_entries(jobs: &Path) -> Result<Vec<Entry>, FileError> {
+fn read_entries(jobs: &Path) -> Result<Vec<SpoolEntry>, FileError> {
     let mut dirs = Vec::new();
     for entry in fs::read_dir(jobs).context("list", jobs)? {
         dirs.push(entry.context("list", jobs)?.path());
@@ -169,7 +169,7 @@ fn read_entries(jobs: &Path) -> Result<Vec<Entry>, FileError> {
     Ok(dirs.into_iter().map(read_entry).collect())
 }
 
-fn read_entry(path: PathBuf) -> Entry {
+fn read_entry(path: PathBuf) -> SpoolEntry {
     let record = fs::read(path.join(MANIFEST))
         .map_err(|error| format!("its {MANIFEST} can't be read: {error}"))
         .and_then(|bytes| {
@@ -181,8 +181,8 @@ fn read_entry(path: PathBuf) -> Entry {
             Err(error) => Err(format!("its original can't be read: {error}")),
         });
     match record {
-        Ok(record) => Entry::Whole(Box::new(record)),
-        Err(why) => Entry::Damaged { path, why },
+        Ok(record) => SpoolEntry::Whole(Box::new(record)),
+        Err(why) => SpoolEntry::Damaged { path, why },
     }
 }
 

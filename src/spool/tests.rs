@@ -67,7 +67,7 @@ async fn what_was_accepted_is_there_after_a_restart() {
 
     let spool = Spool::open(data.path()).expect("opens again");
     let entries = spool.entries().await.expect("listed");
-    let [Entry::Whole(found)] = entries.as_slice() else { panic!("{entries:?}") };
+    let [SpoolEntry::Whole(found)] = entries.as_slice() else { panic!("{entries:?}") };
     assert_eq!(**found, accepted);
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut spool.open_original(accepted.id).await.expect("opened"), &mut bytes).expect("read");
@@ -123,7 +123,7 @@ async fn a_damaged_entry_is_named_and_left_where_it_is() {
     fs::write(spool.job_dir(torn.id).join(MANIFEST), b"{\"id\":").expect("torn");
     fs::write(spool.original(cut.id), b"some").expect("cut");
     let entries = spool.entries().await.expect("listed");
-    assert!(entries.len() == 2 && entries.iter().all(|e| matches!(e, Entry::Damaged { .. })), "{entries:?}");
+    assert!(entries.len() == 2 && entries.iter().all(|e| matches!(e, SpoolEntry::Damaged { .. })), "{entries:?}");
     assert!(spool.original(torn.id).exists());
 }
 

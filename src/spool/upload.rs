@@ -1,4 +1,4 @@
-//! An upload on its way in.
+//! An upload while it arrives.
 
 use std::path::PathBuf;
 

@@ -2,7 +2,7 @@
 
 use tracing_subscriber::EnvFilter;
 
-/// The words that stand for a level.
+/// The names of the levels.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 /// Why a filter can't be used.

@@ -25,7 +25,7 @@ pub struct Settings {
     pub format: Format,
     /// A file beside the terminal.
     pub file: Option<PathBuf>,
-    /// When the file is begun anew.
+    /// When a new file is begun.
     pub rotation: Rotation,
     /// Files kept, the newest included; 0 keeps them all.
     pub files_kept: usize,
@@ -40,7 +40,7 @@ pub enum Format {
     Json,
 }
 
-/// When the log file is begun anew; days and hours are UTC.
+/// When a new log file is begun; days and hours are UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
     /// Every day: `name.2026-01-31`, and `name` is a link to the newest.
@@ -136,11 +136,11 @@ fn open(path: &Path, rotation: Rotation, files_kept: usize) -> Result<(NonBlocki
 
 /// A panic is an event like any other: it has a time, its span's ids, and reaches the file.
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let message = panic.payload_as_str().unwrap_or("a panic without a message");
+    let message = panic.payload_as_str().unwrap_or("no message");
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-    tracing::error!(error = message, location, backtrace, "a thread panicked");
+    tracing::error!(error = message, location, backtrace, "thread panicked");
 }
 
 #[cfg(test)]

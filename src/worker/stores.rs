@@ -58,7 +58,7 @@ impl StoreClients {
         }
         let credential = self
             .register
-            .storage(&key.access_key)
+            .store(&key.access_key)
             .ok_or_else(|| unusable(key.backend, "its access key has been deregistered since the upload"))?;
         let settings = StorageSettings::from_sealed(&credential.settings)
             .ok_or_else(|| unusable(key.backend, "its credentials can't be read; register the store again"))?;

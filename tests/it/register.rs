@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use pixerve::clock::{Manual, SharedClock, Timestamp};
 use pixerve::job::BackendKind;
-use pixerve::register::{NewStorage, Opened, Register, RegisterError, Sealer};
+use pixerve::register::{NewStore, OpenedRegister, Register, RegisterError, Sealer};
 use serde_json::json;
 
 /// Marks what must never be seen.
@@ -23,19 +23,19 @@ fn sealer(data: &Path) -> Arc<Sealer> {
     Arc::new(Sealer::open(&data.join("vault.key")).expect("sealing keys"))
 }
 
-fn try_open(data: &Path) -> Result<Opened, RegisterError> {
+fn try_open(data: &Path) -> Result<OpenedRegister, RegisterError> {
     Register::open(data, sealer(data), clock())
 }
 
 /// The register, about which nothing need be said.
 fn open(data: &Path) -> Register {
-    let Opened { register, set_aside, unreadable } = try_open(data).expect("opened");
+    let OpenedRegister { register, set_aside, unreadable } = try_open(data).expect("opened");
     assert_eq!((set_aside, unreadable), (None, Vec::new()));
     register
 }
 
-fn bucket(user: Option<&str>) -> NewStorage {
-    NewStorage {
+fn bucket(user: Option<&str>) -> NewStore {
+    NewStore {
         kind: BackendKind::S3,
         user: user.map(str::to_owned),
         settings: json!({"bucket": "shop", "secret_access_key": format!("{CANARY}-s3")}).to_string().into(),

@@ -8,7 +8,7 @@ use ::sled::transaction::{ConflictableTransactionError, TransactionError, Transa
 use ::sled::{Error, IVec, Tree};
 use parking_lot::Mutex;
 
-use crate::database::{Database, DatabaseError, Opened, SetAside};
+use crate::database::{Database, DatabaseError, OpenedDatabase, SetAside};
 use crate::queue::QueueError;
 use crate::queue::store::{Batch, Entry, Order, Store, StoreError, Table};
 
@@ -43,7 +43,7 @@ impl Source for Directory {
     type Store = SledStore;
 
     fn open(&self) -> Result<SledStore, QueueError> {
-        let Opened { database, set_aside } = Database::open(&self.path)?;
+        let OpenedDatabase { database, set_aside } = Database::open(&self.path)?;
         if let Some(set_aside) = set_aside {
             tracing::error!(database = %self.path.display(), set_aside = %set_aside.path.display(),
                 why = set_aside.why, "the queue's database was damaged and has been set aside");

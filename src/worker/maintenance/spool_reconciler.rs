@@ -12,7 +12,7 @@ use super::repeat;
 use crate::clock::{SharedClock, Timestamp};
 use crate::job::{JobRecord, State, StoredFile};
 use crate::queue::{Enqueued, Filter, Job, JobQueue, Page, PageRequest, QueueError};
-use crate::spool::{Entry, Spool, SpoolError};
+use crate::spool::{Spool, SpoolEntry, SpoolError};
 use crate::worker::stored_files::stored_files;
 
 const PERIOD: Duration = Duration::from_mins(1);
@@ -82,7 +82,7 @@ impl SpoolReconciler {
         let mut requeued = 0_usize;
         for entry in self.spool.entries().await? {
             match entry {
-                Entry::Whole(record) if scope.covers(&record) => {
+                SpoolEntry::Whole(record) if scope.covers(&record) => {
                     let id = record.id;
                     match self.reconcile_one(*record).await {
                         Ok(is_queued) => requeued += usize::from(is_queued),
@@ -92,10 +92,10 @@ impl SpoolReconciler {
                         Err(error) => error!(job_id = %id, %error, "upload can't be reconciled; will be retried"),
                     }
                 }
-                Entry::Damaged { path, why } if scope == ReconcileScope::AtStart => {
+                SpoolEntry::Damaged { path, why } if scope == ReconcileScope::AtStart => {
                     error!(path = %path.display(), why, "accepted upload is damaged; it stays in the spool");
                 }
-                Entry::Whole(_) | Entry::Damaged { .. } => {}
+                SpoolEntry::Whole(_) | SpoolEntry::Damaged { .. } => {}
             }
         }
         if requeued > 0 {

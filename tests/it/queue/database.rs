@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use pixerve::database::{Database, DatabaseError, Opened};
+use pixerve::database::{Database, DatabaseError, OpenedDatabase};
 
 type Checked = Result<(), Box<dyn Error>>;
 
@@ -27,7 +27,7 @@ enum Left {
 fn filled(left: &Left) -> Result<Filled, Box<dyn Error>> {
     let temp = tempfile::tempdir()?;
     let dir = temp.path().join("queue.db");
-    let Opened { database, set_aside } = Database::open(&dir)?;
+    let OpenedDatabase { database, set_aside } = Database::open(&dir)?;
     assert_eq!(set_aside, None);
     let tree = database.tree("jobs")?;
     for i in 0..RECORDS {
@@ -62,7 +62,7 @@ fn beside(dir: &Path, suffix: &str) -> PathBuf {
 
 /// Damaged means: either every record is there, or someone is told and has the files as they were found.
 fn assert_not_silently_empty(dir: &Path, file_bytes: u64) -> Checked {
-    let Opened { database, set_aside } = Database::open(dir)?;
+    let OpenedDatabase { database, set_aside } = Database::open(dir)?;
     let found = count(&database)?;
     match set_aside {
         None => assert_eq!(found, RECORDS as usize, "records are missing and nobody was told"),
@@ -100,7 +100,7 @@ fn remove_snapshots(dir: &Path) -> Checked {
 #[test]
 fn records_survive_a_clean_stop_without_a_copy() -> Checked {
     let filled = filled(&Left::Closed)?;
-    let Opened { database, set_aside } = Database::open(&filled.dir)?;
+    let OpenedDatabase { database, set_aside } = Database::open(&filled.dir)?;
     assert_eq!(set_aside, None);
     assert_eq!(count(&database)?, RECORDS as usize);
     assert!(!beside(&filled.dir, "copy").exists());
@@ -111,7 +111,7 @@ fn records_survive_a_clean_stop_without_a_copy() -> Checked {
 fn one_copy_is_kept_after_unclean_stops() -> Checked {
     let filled = filled(&Left::Dropped)?;
     for _ in 0..3 {
-        let Opened { database, set_aside } = Database::open(&filled.dir)?;
+        let OpenedDatabase { database, set_aside } = Database::open(&filled.dir)?;
         assert_eq!(set_aside, None);
         assert_eq!(count(&database)?, RECORDS as usize);
     }

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use pixerve::auth::{AuthError, Authenticator, KeyRing, Settings, UserKeys};
 use pixerve::clock::{Manual, Timestamp};
 use pixerve::job::BackendKind;
-use pixerve::register::{CredentialKind, NewUser, Register, RegisterError};
+use pixerve::register::{EntryKind, NewUser, Register, RegisterError};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ async fn what_was_answered_is_there_after_a_restart_closed_or_not() {
     let data = tempfile::tempdir().expect("a directory");
     let register = open(data.path());
     let user = register.register_user("shop").await.expect("registered");
-    let store = register.register_storage(bucket(Some("shop"))).await.expect("registered");
+    let store = register.register_store(bucket(Some("shop"))).await.expect("registered");
     let listed = register.list();
     let mut register = register;
     for closed in [true, false, true] {
@@ -70,7 +70,7 @@ async fn what_was_answered_is_there_after_a_restart_closed_or_not() {
         register = open(data.path());
         let kept = register.user(&user.access_key).expect("the user");
         assert_eq!(kept.secret.expose_secret(), user.secret.expose_secret());
-        let kept = register.storage(&store).expect("the store");
+        let kept = register.store(&store).expect("the store");
         let settings: Value = serde_json::from_str(kept.settings.expose_secret()).expect("JSON");
         assert_eq!(settings["secret_access_key"], format!("{CANARY}-s3"));
         assert_eq!(register.list(), listed);
@@ -117,10 +117,10 @@ async fn a_users_store_serves_that_user_alone_and_one_of_nobody_serves_all() {
     let register = open(data.path());
     let shop = register.register_user("shop").await.expect("registered");
     register.register_user("other").await.expect("registered");
-    let by_name = register.register_storage(bucket(Some("shop"))).await.expect("registered");
-    let by_key = register.register_storage(bucket(Some(&shop.access_key))).await.expect("registered");
-    let shared = register.register_storage(bucket(None)).await.expect("registered");
-    assert!(matches!(register.register_storage(bucket(Some("nobody"))).await, Err(RegisterError::UnknownUser)));
+    let by_name = register.register_store(bucket(Some("shop"))).await.expect("registered");
+    let by_key = register.register_store(bucket(Some(&shop.access_key))).await.expect("registered");
+    let shared = register.register_store(bucket(None)).await.expect("registered");
+    assert!(matches!(register.register_store(bucket(Some("nobody"))).await, Err(RegisterError::UnknownUser)));
 
     let may = |key: &str, user| register.may_use(key, BackendKind::S3, user);
     for own in [&by_name, &by_key] {
@@ -137,14 +137,14 @@ async fn who_takes_a_name_over_does_not_inherit_its_stores() {
     let data = tempfile::tempdir().expect("a directory");
     let register = open(data.path());
     let first = register.register_user("shop").await.expect("registered");
-    let store = register.register_storage(bucket(Some("shop"))).await.expect("registered");
+    let store = register.register_store(bucket(Some("shop"))).await.expect("registered");
     register.deregister(&first.access_key).await.expect("no fault");
     assert!(!register.may_use(&store, BackendKind::S3, Some("shop")));
     register.register_user("shop").await.expect("the name is free again");
     assert!(!register.may_use(&store, BackendKind::S3, Some("shop")));
-    assert!(register.storage(&store).is_some(), "jobs that were accepted can still be stored");
+    assert!(register.store(&store).is_some(), "jobs that were accepted can still be stored");
     assert!(register.deregister(&store).await.expect("no fault"));
-    assert!(register.storage(&store).is_none());
+    assert!(register.store(&store).is_none());
 }
 
 #[tokio::test]
@@ -154,10 +154,10 @@ async fn the_list_tells_what_is_there_oldest_first() {
     let register = Register::open(data.path(), sealer(data.path()), clock.clone()).expect("opened").register;
     let user = register.register_user("shop").await.expect("registered");
     clock.advance(Duration::from_secs(1));
-    let store = register.register_storage(bucket(Some("shop"))).await.expect("registered");
+    let store = register.register_store(bucket(Some("shop"))).await.expect("registered");
     let [a, b] = register.list().try_into().expect("two");
-    assert_eq!((a.access_key, a.kind, a.user.as_deref()), (user.access_key, CredentialKind::User, Some("shop")));
-    assert_eq!((b.access_key, b.kind), (store, CredentialKind::Storage(BackendKind::S3)));
+    assert_eq!((a.access_key, a.kind, a.user.as_deref()), (user.access_key, EntryKind::User, Some("shop")));
+    assert_eq!((b.access_key, b.kind), (store, EntryKind::Store(BackendKind::S3)));
     assert_eq!((b.user.as_deref(), b.details), (Some("shop"), json!({"bucket": "shop"})));
     assert_eq!((a.created_at, b.created_at), (now(), now().after(Duration::from_secs(1))));
 }

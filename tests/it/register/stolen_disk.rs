@@ -36,12 +36,12 @@ async fn no_secret_reaches_the_disk_a_list_or_a_debug_line() {
     let data = tempfile::tempdir().expect("a directory");
     let register = open(data.path());
     let user = register.register_user(CANARY).await.expect("registered");
-    let store = register.register_storage(bucket(Some(CANARY))).await.expect("registered");
+    let store = register.register_store(bucket(Some(CANARY))).await.expect("registered");
     let secret = user.secret.expose_secret().to_owned();
 
     let shown = [
         format!("{register:?} {user:?} {:?}", bucket(None)),
-        format!("{:?} {:?}", register.user(&user.access_key), register.storage(&store)),
+        format!("{:?} {:?}", register.user(&user.access_key), register.store(&store)),
         format!("{:?}", register.list()),
     ];
     for text in &shown {
@@ -50,7 +50,7 @@ async fn no_secret_reaches_the_disk_a_list_or_a_debug_line() {
     for access_key in [&user.access_key, &store] {
         assert!(register.deregister(access_key).await.expect("no fault"));
     }
-    let kept = register.register_storage(bucket(None)).await.expect("registered");
+    let kept = register.register_store(bucket(None)).await.expect("registered");
     register.close().await.expect("closed");
     let bytes = all_bytes(data.path());
     assert!(contains(&bytes, &kept), "this looks at the right files");
@@ -114,7 +114,7 @@ async fn after_a_start_with_a_new_key_the_old_one_can_go() {
     let data = tempfile::tempdir().expect("a directory");
     let register = open(data.path());
     let user = register.register_user("shop").await.expect("registered");
-    let store = register.register_storage(bucket(None)).await.expect("registered");
+    let store = register.register_store(bucket(None)).await.expect("registered");
     register.close().await.expect("closed");
     drop(register);
 
@@ -126,7 +126,7 @@ async fn after_a_start_with_a_new_key_the_old_one_can_go() {
     put(&path, &new);
     let register = open(data.path());
     assert_eq!(register.user(&user.access_key).expect("the user").secret.expose_secret(), user.secret.expose_secret());
-    assert!(register.storage(&store).is_some());
+    assert!(register.store(&store).is_some());
 }
 
 /// What somebody does to the records behind our back.

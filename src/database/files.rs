@@ -1,4 +1,4 @@
-//! Where a database lies: its directory and the companions beside it.
+//! A database on disk: its directory and the companion files beside it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -16,46 +16,44 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a handle that is just being dropped in this process may still hold sled's lock.
 pub(super) const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The directory, and the names derived from it.
+/// A database's directory, and the names of its companions, which are derived from it.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct DatabaseFiles {
     dir: PathBuf,
 }
 
-/// The file system that a database lies on.
+/// The file system that a database is on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FileSystem {
     pub(super) total_bytes: u64,
-    /// Free for us.
+    /// Free to a process without privileges.
     pub(super) free_bytes: u64,
 }
 
-/// How the database was left.
+/// How the database was closed the last time.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum PreviousStop {
     Clean,
     Unclean,
-    /// Closed well with so many bytes, and now there are so few.
+    /// Closed cleanly with `noted` bytes, of which only `now` are left.
     Short {
         noted: u64,
         now: u64,
     },
 }
 
-impl Found {
+impl PreviousStop {
     pub(super) fn is_clean(&self) -> bool {
         matches!(self, Self::Clean)
     }
 
     pub(super) fn shortfall(&self) -> Option<String> {
         let Self::Short { noted, now } = self else { return None };
-        Some(format!(
-            "its file had {noted} bytes when it was closed and has {now} now; whatever could still be read is in use"
-        ))
+        Some(format!("its file had {noted} bytes when it was closed and has {now} now; what could be read is in use"))
     }
 }
 
-impl Place {
+impl DatabaseFiles {
     pub(super) fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
     }
@@ -117,7 +115,7 @@ impl Place {
         self.write_beside("uuid", uuid)
     }
 
-    pub(super) fn forget_uuid(&self) -> Result<(), DatabaseError> {
+    pub(super) fn remove_uuid(&self) -> Result<(), DatabaseError> {
         self.remove_beside("uuid")
     }
 
@@ -127,16 +125,16 @@ impl Place {
         self.write_beside("clean", &bytes.to_string())
     }
 
-    /// How it was left; from here on it counts as in use.
-    pub(super) fn take_clean_stop(&self) -> Result<Found, DatabaseError> {
+    /// How it was closed; from here on it counts as in use.
+    pub(super) fn take_clean_stop(&self) -> Result<PreviousStop, DatabaseError> {
         let noted = self.read_beside("clean")?.and_then(|text| text.trim().parse::<u64>().ok());
         self.remove_beside("clean")?;
-        let Some(noted) = noted else { return Ok(Found::Unclean) };
+        let Some(noted) = noted else { return Ok(PreviousStop::Unclean) };
         let now = self.file_bytes()?;
         Ok(match now.cmp(&noted) {
-            std::cmp::Ordering::Less => Found::Short { noted, now },
-            std::cmp::Ordering::Equal => Found::Clean,
-            std::cmp::Ordering::Greater => Found::Unclean,
+            std::cmp::Ordering::Less => PreviousStop::Short { noted, now },
+            std::cmp::Ordering::Equal => PreviousStop::Clean,
+            std::cmp::Ordering::Greater => PreviousStop::Unclean,
         })
     }
 
@@ -179,7 +177,7 @@ impl Place {
         Ok(damaged)
     }
 
-    /// Puts the database away, as it was found if there is a copy of that. Answers where.
+    /// Sets the database aside, as it was found if there is a copy of that. Answers where.
     pub(super) fn set_aside(&self) -> Result<PathBuf, DatabaseError> {
         let fresh = self.fresh_copy();
         if fresh.try_exists().map_err(|source| self.io_error("looking for a copy of", source))? {
@@ -216,7 +214,7 @@ impl Place {
         fs::read(self.dir.join("conf")).ok()
     }
 
-    /// Where it lies, or will lie; none if the system doesn't say.
+    /// The file system it is on, or will be on; none if the system doesn't say.
     pub(super) fn file_system(&self) -> Option<FileSystem> {
         let stat = rustix::fs::statvfs(&self.dir).or_else(|_| rustix::fs::statvfs(self.parent())).ok()?;
         Some(FileSystem {
@@ -313,12 +311,12 @@ pub(super) fn wait_for_lock(file: &File, at_most: Duration) -> bool {
     until(at_most, || file.try_lock().ok()).is_some()
 }
 
-/// Tries every few milliseconds until `attempt` has an answer.
-pub(super) fn until<T>(at_most: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+/// Calls `poll` every 10 ms until it answers; none after `at_most`.
+pub(super) fn until<T>(at_most: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
     const STEP: Duration = Duration::from_millis(10);
     let mut waited = Duration::ZERO;
     loop {
-        if let Some(answer) = attempt() {
+        if let Some(answer) = poll() {
             return Some(answer);
         }
         if waited >= at_most {

@@ -1,4 +1,4 @@
-//! What is registered, as the rest of the house sees it.
+//! Users and stores, as the other rooms see them.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,7 +15,7 @@ const NAME_BYTES_MAX: usize = 64;
 const ACCESS_KEY_BYTES: usize = 16;
 const SECRET_BYTES: usize = 48;
 
-/// A registered client.
+/// A registered user: a client with a signing secret of its own.
 #[derive(Debug)]
 pub struct User {
     /// What its tokens carry as `kid`.
@@ -28,7 +28,7 @@ pub struct User {
     pub created_at: Timestamp,
 }
 
-/// What a new user is told, once.
+/// What is answered to a registration of a user, once.
 #[derive(Debug)]
 pub struct NewUser {
     /// What its tokens must carry as `kid`.
@@ -39,12 +39,12 @@ pub struct NewUser {
 
 /// A store to register.
 #[derive(Debug)]
-pub struct NewStorage {
+pub struct NewStore {
     /// What kind of store it is.
     pub kind: BackendKind,
     /// The name or access key of the one user it is for; none: it is for all.
     pub user: Option<String>,
-    /// All the writer needs, credentials included: JSON text, which nobody here looks into.
+    /// All the writer needs, credentials included: JSON text, which isn't read here.
     pub settings: SecretString,
     /// What of it may be listed: bucket, endpoint, prefix. No secret.
     pub summary: Value,
@@ -52,18 +52,18 @@ pub struct NewStorage {
 
 /// A registered store.
 #[derive(Debug)]
-pub struct StorageCredential {
+pub struct RegisteredStore {
     /// What tokens call it.
     pub access_key: String,
     /// What kind of store it is.
     pub kind: BackendKind,
     /// The one user it is for, if it is not for all.
     pub user: Option<UserRef>,
-    /// [`NewStorage::settings`].
+    /// [`NewStore::settings`].
     pub settings: SecretString,
     /// When it was registered.
     pub created_at: Timestamp,
-    /// [`NewStorage::summary`].
+    /// [`NewStore::summary`].
     pub summary: Value,
 }
 
@@ -78,33 +78,33 @@ pub struct UserRef {
 
 /// What an access key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialKind {
+pub enum EntryKind {
     /// A user.
     User,
     /// A store of this kind.
-    Storage(BackendKind),
+    Store(BackendKind),
 }
 
 /// A line of [`super::Register::list`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
+pub struct RegisterEntry {
     /// The access key, which is no secret.
     pub access_key: String,
     /// What it stands for.
-    pub kind: CredentialKind,
+    pub kind: EntryKind,
     /// The user's own name, or that of the user a store belongs to.
     pub user: Option<String>,
     /// When it was registered.
     pub created_at: Timestamp,
-    /// [`NewStorage::summary`]; null for a user.
+    /// [`NewStore::summary`]; null for a user.
     pub details: Value,
 }
 
 impl User {
-    pub(super) fn summary(&self) -> Summary {
-        Summary {
+    pub(super) fn summary(&self) -> RegisterEntry {
+        RegisterEntry {
             access_key: self.access_key.clone(),
-            kind: CredentialKind::User,
+            kind: EntryKind::User,
             user: Some(self.name.clone()),
             created_at: self.created_at,
             details: Value::Null,
@@ -112,11 +112,11 @@ impl User {
     }
 }
 
-impl StorageCredential {
-    pub(super) fn summary(&self) -> Summary {
-        Summary {
+impl RegisteredStore {
+    pub(super) fn summary(&self) -> RegisterEntry {
+        RegisterEntry {
             access_key: self.access_key.clone(),
-            kind: CredentialKind::Storage(self.kind),
+            kind: EntryKind::Store(self.kind),
             user: self.user.as_ref().map(|user| user.name.clone()),
             created_at: self.created_at,
             details: self.summary.clone(),
@@ -133,7 +133,7 @@ pub(super) fn user_access_key() -> Result<String, RegisterError> {
     access_key("pxu_")
 }
 
-pub(super) fn storage_access_key() -> Result<String, RegisterError> {
+pub(super) fn store_access_key() -> Result<String, RegisterError> {
     access_key("pxs_")
 }
 
