@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 use rayon::{Scope, ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::credits::credits;
-use super::decode::{Opened, open};
+use super::decode::{DecodedSource, open};
 use super::outputs::is_animated;
-use super::plan::{Step, plan, reduction};
+use super::plan::{ResizeStep, plan, reduction};
 use super::sizes::Sizes;
 use super::verify::verify;
 use super::{Layout, PipelineError, PixelLimits, SourceInfo, animation, compose, inspect, memory};
@@ -179,7 +179,7 @@ struct Rendering<'a> {
     exif: Option<Vec<u8>>,
     variants: &'a [VariantSpec],
     /// The sizes of the variants that don't move.
-    steps: Vec<Step>,
+    steps: Vec<ResizeStep>,
     wanted: &'a (dyn Fn(usize) -> bool + Sync),
     cancelled: &'a (dyn Fn() -> bool + Sync),
     deliver: &'a (dyn Fn(usize, Rendered) + Sync),
@@ -189,7 +189,12 @@ struct Rendering<'a> {
 
 impl Rendering<'_> {
     /// Resizes on this thread; every picture's encodes are spawned as soon as it exists.
-    fn run<'s>(&'s self, scope: &Scope<'s>, moving: Vec<usize>, opened: Option<Opened>) -> Result<(), PipelineError> {
+    fn run<'s>(
+        &'s self,
+        scope: &Scope<'s>,
+        moving: Vec<usize>,
+        opened: Option<DecodedSource>,
+    ) -> Result<(), PipelineError> {
         for index in moving.into_iter().filter(|index| (self.wanted)(*index)) {
             scope.spawn(move |_| self.run_task(|| self.animate(index)));
         }
@@ -266,7 +271,7 @@ impl Rendering<'_> {
 }
 
 /// The variants of a step, those first that take longest, so that none of them runs alone at the end.
-fn slowest_first(step: &Step, variants: &[VariantSpec]) -> Vec<usize> {
+fn slowest_first(step: &ResizeStep, variants: &[VariantSpec]) -> Vec<usize> {
     let mut order = step.variants.clone();
     order.sort_by_key(|i| Reverse(variants[*i].format.info().slowness));
     order

@@ -13,7 +13,7 @@ pub enum PipelineError {
     /// The original can't be decoded.
     #[error("the image can't be decoded: {detail}")]
     BadImage {
-        /// The decoder's own words.
+        /// The decoder's message.
         detail: String,
     },
     /// The original, or what the job wants made of it, has too many pixels.
@@ -37,7 +37,7 @@ pub enum PipelineError {
         /// The limit.
         secs: u64,
     },
-    /// A decoder or encoder gave up in the middle.
+    /// A decoder or encoder panicked.
     #[error("the image codec panicked: {detail}")]
     Panicked {
         /// The panic's message.

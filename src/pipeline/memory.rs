@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::outputs::is_animated;
-use super::plan::{Step, plan, reduction, takes_pixels_unscaled};
+use super::plan::{ResizeStep, plan, reduction, takes_pixels_unscaled};
 use super::{InspectError, Layout, PixelLimits, SourceInfo};
 use crate::encoder::{EncodeSettings, built_in};
 use crate::job::{SourceFormat, VariantSpec};
@@ -152,7 +152,7 @@ impl Decoded {
     }
 
     /// Bytes beside the pixels while the largest size is made of them: rows of the new width, and the result.
-    fn resizing(&self, step: &Step, source: &SourceInfo) -> u64 {
+    fn resizing(&self, step: &ResizeStep, source: &SourceInfo) -> u64 {
         let (width, height) = (u64::from(step.layout.width), u64::from(step.layout.height));
         let side = if super::orient::swaps_sides(source.orientation) { height } else { width };
         let same = (step.layout.width, step.layout.height) == (source.width, source.height);
@@ -165,10 +165,10 @@ impl Decoded {
 
 /// Bytes of the pictures that wait for their encoders; a source that is not 8-bit sRGB is kept in its own colours, too,
 /// while smaller sizes are made of it.
-fn pictures(steps: &[Step], source: &SourceInfo, reused: bool) -> u64 {
+fn pictures(steps: &[ResizeStep], source: &SourceInfo, reused: bool) -> u64 {
     let channels = u64::from(source.channels).max(3);
     let own = u64::from(source.channels) * u64::from(source.bits / 8);
-    let pixels = |step: &Step| u64::from(step.layout.width) * u64::from(step.layout.height);
+    let pixels = |step: &ResizeStep| u64::from(step.layout.width) * u64::from(step.layout.height);
     let waiting: u64 = steps.iter().map(|step| pixels(step) * channels).sum();
     let kept = if steps.len() > 1 || reused { steps.first().map_or(0, |step| pixels(step) * own) } else { 0 };
     waiting + kept

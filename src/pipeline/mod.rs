@@ -21,9 +21,9 @@ mod raster;
 mod request;
 mod resize;
 mod sizes;
+mod source_raster;
 #[doc(hidden)]
 pub mod steps;
-mod stored;
 mod verify;
 
 pub use engine::{Engine, Rendered};

@@ -8,7 +8,7 @@ const STEP_MIN: f64 = 1.5;
 
 /// One resized picture and the variants that it serves.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Step {
+pub(super) struct ResizeStep {
     /// Region and size; canvases differ by variant and are not looked at here.
     pub(super) layout: Layout,
     /// The earlier step that it is made from; none means the source.
@@ -20,16 +20,16 @@ pub(super) struct Step {
 /// The steps for `layouts`, largest first, each from the smallest that serves.
 ///
 /// Regions are the original's in every step, so that rounding never adds up along a cascade.
-pub(super) fn plan(layouts: &[(usize, Layout)]) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
+pub(super) fn plan(layouts: &[(usize, Layout)]) -> Vec<ResizeStep> {
+    let mut steps: Vec<ResizeStep> = Vec::new();
     for (variant, layout) in layouts {
         let layout = Layout { canvas: None, ..*layout };
         match steps.iter_mut().find(|step| step.layout == layout) {
             Some(step) => step.variants.push(*variant),
-            None => steps.push(Step { layout, from: None, variants: vec![*variant] }),
+            None => steps.push(ResizeStep { layout, from: None, variants: vec![*variant] }),
         }
     }
-    let area = |step: &Step| u64::from(step.layout.width) * u64::from(step.layout.height);
+    let area = |step: &ResizeStep| u64::from(step.layout.width) * u64::from(step.layout.height);
     steps.sort_by_key(|step| std::cmp::Reverse(area(step)));
     for i in 1..steps.len() {
         let wanted = steps[i].layout;
@@ -40,7 +40,7 @@ pub(super) fn plan(layouts: &[(usize, Layout)]) -> Vec<Step> {
 
 /// By how much a source may be reduced while it is decoded: 1, 2, 4 or 8, so that everything made from it is still made
 /// from something [`STEP_MIN`] times as large.
-pub(super) fn reduction(steps: &[Step], source: &SourceInfo, limits: &PixelLimits) -> u32 {
+pub(super) fn reduction(steps: &[ResizeStep], source: &SourceInfo, limits: &PixelLimits) -> u32 {
     if source.pixels() <= limits.source_pixels_whole {
         return 1;
     }
@@ -50,9 +50,9 @@ pub(super) fn reduction(steps: &[Step], source: &SourceInfo, limits: &PixelLimit
 }
 
 /// Whether some step takes pixels of the source as they are.
-pub(super) fn takes_pixels_unscaled(steps: &[Step]) -> bool {
+pub(super) fn takes_pixels_unscaled(steps: &[ResizeStep]) -> bool {
     let unscaled = |length: u32, region: f64| (f64::from(length) - region).abs() < 1e-6;
-    steps.iter().filter(|step| step.from.is_none()).any(|Step { layout, .. }| {
+    steps.iter().filter(|step| step.from.is_none()).any(|ResizeStep { layout, .. }| {
         unscaled(layout.width, layout.region.width) && unscaled(layout.height, layout.region.height)
     })
 }

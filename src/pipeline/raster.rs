@@ -1,4 +1,4 @@
-//! Pixels on their way: in the source's own colours and depth.
+//! Decoded pixels, in the source's own colours and depth.
 
 /// What the samples mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Raster {
         self.model.colours() + usize::from(self.alpha)
     }
 
-    /// The same without its alpha channel, if that says nothing.
+    /// The same without its alpha channel, if all of it is opaque.
     pub(super) fn without_opaque_alpha(mut self) -> Self {
         if !self.alpha {
             return self;

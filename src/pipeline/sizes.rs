@@ -6,18 +6,18 @@ use fast_image_resize::Resizer;
 
 use super::colour::Converter;
 use super::orient::{stored_region, swaps_sides, upright};
-use super::plan::{Step, takes_pixels_unscaled, within};
+use super::plan::{ResizeStep, takes_pixels_unscaled, within};
 use super::raster::Raster;
 use super::resize::resize;
-use super::stored::Stored;
+use super::source_raster::SourceRaster;
 use super::{Layout, PipelineError, SourceInfo};
 use crate::encoder::Picture;
 
 /// Makes one size after the other; keeps each, and the original, only as long as a later one is made from it.
 pub(super) struct Sizes<'a> {
     info: &'a SourceInfo,
-    steps: &'a [Step],
-    source: Option<Stored>,
+    steps: &'a [ResizeStep],
+    source: Option<SourceRaster>,
     made: Vec<Option<Made>>,
     resizer: Resizer,
     converter: Converter,
@@ -34,8 +34,8 @@ enum Made {
 impl<'a> Sizes<'a> {
     pub(super) fn new(
         info: &'a SourceInfo,
-        steps: &'a [Step],
-        mut source: Stored,
+        steps: &'a [ResizeStep],
+        mut source: SourceRaster,
         icc: Option<&[u8]>,
     ) -> Result<Self, PipelineError> {
         let converter = Converter::new(&source.kind(), icc);
@@ -48,7 +48,7 @@ impl<'a> Sizes<'a> {
     /// The picture of the next step.
     pub(super) fn next(&mut self) -> Result<Arc<Picture>, PipelineError> {
         let i = self.made.len();
-        let Step { layout, from, .. } = &self.steps[i];
+        let ResizeStep { layout, from, .. } = &self.steps[i];
         let raster = match from {
             Some(earlier) => self.make_from_earlier(layout, *earlier)?,
             None => self.make_from_source(layout, i)?,

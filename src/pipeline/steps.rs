@@ -5,21 +5,21 @@ use std::io::Cursor;
 use fast_image_resize::Resizer;
 
 use super::colour::Converter;
-use super::decode::{Opened, open};
+use super::decode::{DecodedSource, open};
 use super::raster::Raster;
 use super::{PipelineError, PixelLimits, Region, SourceInfo, inspect};
 use crate::encoder::Picture;
 
 /// A decoded original.
-pub struct Original {
+pub struct DecodedOriginal {
     info: SourceInfo,
-    opened: Opened,
+    opened: DecodedSource,
 }
 
 /// A size of it, in its own colours.
 pub struct Size(Raster);
 
-impl Original {
+impl DecodedOriginal {
     /// Decodes `source`, each side divided by `reduction` (1, 2, 4 or 8) where its format makes that possible.
     pub fn decode(source: &[u8], reduction: u32) -> Result<Self, PipelineError> {
         let info = inspect(Cursor::new(source), &PixelLimits::default())?;

@@ -14,7 +14,7 @@ use image::imageops::{FilterType, resize};
 use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
 use pixerve::encoder::{EncodeSettings, Picture, Pixels, Registry};
 use pixerve::job::{Background, Fit, Format, Position, VariantSpec};
-use pixerve::pipeline::steps::Original;
+use pixerve::pipeline::steps::DecodedOriginal;
 use pixerve::pipeline::{Engine, PixelLimits};
 
 /// Soft shapes with grain.
@@ -59,11 +59,13 @@ fn decoding(c: &mut Criterion) {
     group.sample_size(10).measurement_time(Duration::from_secs(3));
     let source = jpeg(&picture);
     for (name, reduction) in [("jpeg", 1), ("jpeg, a half", 2), ("jpeg, a quarter", 4)] {
-        group.bench_function(name, |b| b.iter(|| Original::decode(black_box(&source), reduction).expect("good")));
+        group
+            .bench_function(name, |b| b.iter(|| DecodedOriginal::decode(black_box(&source), reduction).expect("good")));
     }
     let source = file(picture, ImageFormat::Png);
     for (name, reduction) in [("png", 1), ("png, a half", 2)] {
-        group.bench_function(name, |b| b.iter(|| Original::decode(black_box(&source), reduction).expect("good")));
+        group
+            .bench_function(name, |b| b.iter(|| DecodedOriginal::decode(black_box(&source), reduction).expect("good")));
     }
 }
 
@@ -72,13 +74,13 @@ fn resizing(c: &mut Criterion) {
     let mut group = c.benchmark_group("12 MP to 1600, 800, 400");
     group.sample_size(10).measurement_time(Duration::from_secs(3));
     for (name, source) in [("rgb", jpeg(&picture)), ("rgba", file(with_alpha(&picture), ImageFormat::Png))] {
-        let original = Original::decode(&source, 1).expect("good");
+        let original = DecodedOriginal::decode(&source, 1).expect("good");
         group.bench_function(name, |b| b.iter(|| original.cascade(black_box(&[1600, 800, 400])).expect("good")));
     }
 }
 
 fn colours(c: &mut Criterion) {
-    let original = Original::decode(&jpeg(&photo(1600, 1200)), 1).expect("good");
+    let original = DecodedOriginal::decode(&jpeg(&photo(1600, 1200)), 1).expect("good");
     let size = original.cascade(&[1599]).expect("good").remove(0);
     let p3 = moxcms::ColorProfile::new_display_p3().encode().expect("a profile");
     let mut group = c.benchmark_group("colours of 1600 px");

@@ -27,7 +27,7 @@ where
     } else {
         Colour::Halved
     };
-    let planes = Planes::of(&settled(picture), kept);
+    let planes = Planes::of(&with_transparent_pixels_filled(picture), kept);
     let chroma = (kept != Colour::None).then(|| Chroma {
         halved: kept == Colour::Halved,
         planes: planes.chroma.each_ref().map(|c| Samples::from(&c[..])),
@@ -44,9 +44,9 @@ where
 }
 
 /// `picture` with colours under its transparent pixels that cost little.
-fn settled(picture: &Picture) -> Cow<'_, Picture> {
+fn with_transparent_pixels_filled(picture: &Picture) -> Cow<'_, Picture> {
     let Pixels::Rgba(samples) = &picture.pixels else { return Cow::Borrowed(picture) };
     let mut samples = samples.clone();
-    hidden::settle(&mut samples, picture.width as usize);
+    hidden::fill_transparent_pixels(&mut samples, picture.width as usize);
     Cow::Owned(Picture { pixels: Pixels::Rgba(samples), ..*picture })
 }

@@ -1,4 +1,4 @@
-//! The colours under transparent pixels, which nobody sees.
+//! The colours of transparent pixels, which don't show.
 //!
 //! A resized picture has black there. Left in, it costs bytes, and its edges shine through: what is next to them is
 //! quantised together with them.
@@ -6,9 +6,9 @@
 /// Pixels a side of the squares that are looked at.
 const SIDE: usize = 8;
 
-/// Gives the transparent pixels of `samples`, rows of `width` pixels of R, G, B, A, colours that cost little: the mean
-/// of what is to be seen in the same square of 8 x 8, or of the square before where nothing is.
-pub(super) fn settle(samples: &mut [u8], width: usize) {
+/// Gives the transparent pixels of `samples`, rows of `width` pixels of R, G, B, A, colours that cost few bytes: the mean
+/// of the visible pixels in the same square of 8 x 8, or of the square before where there are none.
+pub(super) fn fill_transparent_pixels(samples: &mut [u8], width: usize) {
     let stride = width * 4;
     for band in samples.chunks_mut((stride * SIDE).max(1)) {
         let mut mean = [128; 3];
@@ -41,7 +41,7 @@ mod tests {
         let (width, height) = (21, 10);
         let mut samples: Vec<u8> =
             (0..width * height).flat_map(|i| if i % width < 4 { [200, 90, 30, 255] } else { [0, 0, 0, 0] }).collect();
-        settle(&mut samples, width);
+        fill_transparent_pixels(&mut samples, width);
         assert!(samples.chunks_exact(4).all(|pixel| pixel[..3] == [200, 90, 30]));
         assert!(samples.chunks_exact(4).enumerate().all(|(i, pixel)| (pixel[3] == 255) == (i % width < 4)));
     }
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn colours_count_by_how_much_is_seen_of_them() {
         let mut samples = vec![0, 0, 0, 0, 100, 0, 0, 255, 200, 0, 0, 85];
-        settle(&mut samples, 3);
+        fill_transparent_pixels(&mut samples, 3);
         assert_eq!(samples[..4], [125, 0, 0, 0]);
     }
 }

@@ -6,9 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use re_rav1d as rav1d;
 
-use super::planes::{AnyPlanes, Plane, Planes};
+use super::planes::{AnyPlanes, CodedPlanes, Plane};
 use crate::pipeline::PipelineError;
-use crate::pipeline::inspect::{Chroma, Cicp, Tile};
+use crate::pipeline::inspect::{ChromaSubsampling, Cicp, Tile};
 
 /// Frames that the data of one picture may hold. Layered pictures have a few; thousands that are never shown are an
 /// attack on time.
@@ -18,7 +18,7 @@ const FRAMES_MAX: usize = 16;
 pub(super) struct Av1 {
     picture: Picture,
     planes: Vec<rav1d::Plane>,
-    chroma: Chroma,
+    chroma: ChromaSubsampling,
     cosited: bool,
     bits: u8,
 }
@@ -48,13 +48,13 @@ pub(super) fn decode(data: &[u8], tile: &Tile, size: (u32, u32)) -> Result<Av1, 
     }
     // Old writers got the configuration wrong, so the stream decides. But what was announced as grey is shown so.
     let chroma = match picture.pixel_layout() {
-        PixelLayout::I420 if tile.stream.chroma != Chroma::None => Chroma::Quarter,
-        PixelLayout::I422 if tile.stream.chroma != Chroma::None => Chroma::Half,
-        PixelLayout::I444 if tile.stream.chroma != Chroma::None => Chroma::Full,
-        _ => Chroma::None,
+        PixelLayout::I420 if tile.stream.chroma != ChromaSubsampling::None => ChromaSubsampling::Quarter,
+        PixelLayout::I422 if tile.stream.chroma != ChromaSubsampling::None => ChromaSubsampling::Half,
+        PixelLayout::I444 if tile.stream.chroma != ChromaSubsampling::None => ChromaSubsampling::Full,
+        _ => ChromaSubsampling::None,
     };
     let bits = picture.bits_per_component().and_then(|bits| u8::try_from(bits.0).ok()).unwrap_or(tile.stream.bits);
-    let count = if chroma == Chroma::None { 1 } else { 3 };
+    let count = if chroma == ChromaSubsampling::None { 1 } else { 3 };
     let planes = COMPONENTS[..count].iter().map(|component| picture.plane(*component)).collect();
     Ok(Av1 { picture, planes, chroma, cosited: tile.stream.cosited, bits })
 }
@@ -117,14 +117,14 @@ impl Av1 {
         Some(planes)
     }
 
-    fn planes_of<'a, T>(&'a self, cast: impl Fn(&'a [u8]) -> Option<&'a [T]>) -> Option<Planes<'a, T>> {
+    fn planes_of<'a, T>(&'a self, cast: impl Fn(&'a [u8]) -> Option<&'a [T]>) -> Option<CodedPlanes<'a, T>> {
         let plane = |i: usize| {
             let stride = self.picture.stride(COMPONENTS[i]) as usize / size_of::<T>();
             Some(Plane { samples: cast(self.planes.get(i)?)?, stride })
         };
-        Some(Planes {
+        Some(CodedPlanes {
             luma: plane(0)?,
-            differences: if self.chroma == Chroma::None { None } else { Some([plane(1)?, plane(2)?]) },
+            differences: if self.chroma == ChromaSubsampling::None { None } else { Some([plane(1)?, plane(2)?]) },
             chroma: self.chroma,
             cosited: self.cosited,
             bits: self.bits,
@@ -137,7 +137,7 @@ impl Av1 {
         self.picture.color_range() == YUVRange::Full
     }
 
-    /// The stream's own word on its colours; none if it names one that isn't defined.
+    /// The colours that the stream names; none if it names one that isn't defined.
     pub(super) fn cicp(&self) -> Option<Cicp> {
         // rav1d's getters panic on numbers that the standard reserves. They read; nothing is left half done.
         catch_unwind(AssertUnwindSafe(|| Cicp {

@@ -6,7 +6,7 @@ use super::hdr;
 use crate::pipeline::inspect::Cicp;
 use crate::pipeline::raster::Samples;
 
-/// An ICC profile for RGB `samples`, with alpha or without, of these colours; none if they are sRGB or nobody knows.
+/// An ICC profile for RGB `samples`, with alpha or without, of these colours; none if they are sRGB or unknown.
 ///
 /// Samples brighter than a screen's white (PQ and HLG) are first brought into its range.
 pub(super) fn explain(said: Cicp, samples: &mut Samples, alpha: bool) -> Option<Vec<u8>> {

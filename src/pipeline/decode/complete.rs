@@ -1,10 +1,10 @@
-//! Whether a file goes on to its end. Decoders answer Ok for a JPEG that is cut in the middle; its structure tells.
+//! Whether a file goes on to its end. Decoders answer Ok for a JPEG that is cut in the middle; its structure shows it.
 
 use super::jpeg_structure::Structure;
 use crate::job::SourceFormat;
 
 /// Whether `source` holds everything up to the marker that ends its format. What comes behind is not looked at: trailing
-/// bytes and second pictures (gain maps, MPF) are harmless. TIFF and BMP have no such marker; their decoders notice.
+/// bytes and second pictures (gain maps, MPF) are harmless. TIFF and BMP have no such marker; their decoders fail.
 pub(in crate::pipeline) fn is_complete(format: SourceFormat, source: &[u8]) -> bool {
     match format {
         SourceFormat::Jpeg => Structure::of(source).is_complete(),

@@ -1,18 +1,18 @@
 //! HEVC by heic-decoder, a coded picture at a time.
 //!
 //! That decoder takes files and holds a whole grid at four bytes a sample. So each tile is handed over as a file of its
-//! own, made here: its memory is a tile's, and of its parser a stranger's file reaches only the codec's configuration.
+//! own, made here: its memory is a tile's, and of its parser an uploaded file reaches only the codec's configuration.
 
 use heic_decoder::{DecodeOptions, DecodedImage, HeifError};
 
-use super::planes::{AnyPlanes, Plane, Planes};
+use super::planes::{AnyPlanes, CodedPlanes, Plane};
 use crate::pipeline::PipelineError;
-use crate::pipeline::inspect::{Chroma, Cicp, Tile};
+use crate::pipeline::inspect::{ChromaSubsampling, Cicp, Tile};
 
 /// A decoded picture.
 pub(super) struct Hevc {
     image: DecodedImage,
-    chroma: Chroma,
+    chroma: ChromaSubsampling,
     cosited: bool,
 }
 
@@ -21,10 +21,10 @@ pub(super) fn decode(data: &[u8], tile: &Tile, size: (u32, u32)) -> Result<Hevc,
     let file = file(&tile.stream.configuration, data).ok_or_else(|| PipelineError::bad_image("it is too large"))?;
     let image = heic_decoder::decode_with(&file, &DecodeOptions { apply_transforms: false }).map_err(refuse)?;
     let chroma = match image.chroma_format_idc {
-        0 => Chroma::None,
-        1 => Chroma::Quarter,
-        2 => Chroma::Half,
-        _ => Chroma::Full,
+        0 => ChromaSubsampling::None,
+        1 => ChromaSubsampling::Quarter,
+        2 => ChromaSubsampling::Half,
+        _ => ChromaSubsampling::Full,
     };
     let bits = u32::from(tile.stream.bits);
     if (image.width, image.height) != (size.0 as usize, size.1 as usize)
@@ -43,9 +43,10 @@ impl Hevc {
     pub(super) fn planes(&self) -> AnyPlanes<'_> {
         let image = &self.image;
         let difference = |samples| Plane { samples, stride: image.cb_width };
-        AnyPlanes::I32(Planes {
+        AnyPlanes::I32(CodedPlanes {
             luma: Plane { samples: &image.y, stride: image.width },
-            differences: (self.chroma != Chroma::None).then(|| [difference(&image.cb), difference(&image.cr)]),
+            differences: (self.chroma != ChromaSubsampling::None)
+                .then(|| [difference(&image.cb), difference(&image.cr)]),
             chroma: self.chroma,
             cosited: self.cosited,
             bits: u8::try_from(image.bit_depth_luma).unwrap_or(16),
@@ -53,12 +54,12 @@ impl Hevc {
         })
     }
 
-    /// Whether samples use the whole range of their bits; those of alpha do, unless told otherwise.
+    /// Whether samples use the whole range of their bits; those of alpha do, unless the stream says otherwise.
     pub(super) fn full_range(&self) -> bool {
         self.image.color_info.is_none_or(|said| said.full_range)
     }
 
-    /// The stream's own word on its colours.
+    /// The colours that the stream names.
     pub(super) fn cicp(&self) -> Option<Cicp> {
         let said = self.image.color_info?;
         let number = |number| u8::try_from(number).unwrap_or(2);

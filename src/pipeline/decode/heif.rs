@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use super::items::gather;
-use super::planes::{AnyPlanes, Canvas, Conversion, Patch, Planes, Sample, paint_alpha};
+use super::planes::{AnyPlanes, CodedPlanes, Conversion, PaintTarget, Patch, RasterSample, paint_alpha};
 use super::{Decoded, cicp};
 use crate::pipeline::inspect::{Assembly, Cicp, Codec, Still, Tile};
 use crate::pipeline::raster::{Model, Raster, Samples};
@@ -16,7 +16,7 @@ pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<Decoded, PipelineE
     let still = inspect::still(Cursor::new(source))?;
     let (_, _, width, height) = still.placement.window;
     let count = width as usize * height as usize * usize::from(still.channels());
-    let mut job = Job { source, still: &still, tolerant, said: still.cicp };
+    let mut job = HeifJob { source, still: &still, tolerant, said: still.cicp };
     let mut samples = if still.bits() > 8 {
         Samples::U16(job.fill(vec![0_u16; count])?)
     } else {
@@ -33,7 +33,7 @@ pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<Decoded, PipelineE
     Ok(Decoded { raster: Raster { width, height, model, alpha: still.alpha.is_some(), samples }, icc })
 }
 
-struct Job<'a> {
+struct HeifJob<'a> {
     source: &'a [u8],
     still: &'a Still,
     tolerant: bool,
@@ -42,18 +42,18 @@ struct Job<'a> {
 }
 
 /// A decoder's own form of a picture.
-enum Coded {
+enum DecodedTile {
     #[cfg(feature = "input-avif")]
     Av1(super::avif::Av1),
     #[cfg(feature = "input-heic")]
     Hevc(Box<super::heic::Hevc>),
 }
 
-impl Job<'_> {
+impl HeifJob<'_> {
     /// Decodes everything into `samples`, black and transparent so far.
-    fn fill<S: Sample>(&mut self, mut samples: Vec<S>) -> Result<Vec<S>, PipelineError> {
+    fn fill<S: RasterSample>(&mut self, mut samples: Vec<S>) -> Result<Vec<S>, PipelineError> {
         let channels = usize::from(self.still.channels());
-        let mut canvas = Canvas { samples: &mut samples, width: self.still.placement.window.2 as usize, channels };
+        let mut canvas = PaintTarget { samples: &mut samples, width: self.still.placement.window.2 as usize, channels };
         self.paint(&self.still.colour, &mut canvas, false)?;
         if let Some(alpha) = &self.still.alpha {
             self.paint(alpha, &mut canvas, true)?;
@@ -64,10 +64,10 @@ impl Job<'_> {
         Ok(samples)
     }
 
-    fn paint<S: Sample>(
+    fn paint<S: RasterSample>(
         &mut self,
         assembly: &Assembly,
-        canvas: &mut Canvas<S>,
+        canvas: &mut PaintTarget<S>,
         alpha: bool,
     ) -> Result<(), PipelineError> {
         for (i, tile) in assembly.tiles.iter().enumerate() {
@@ -91,14 +91,14 @@ impl Job<'_> {
         Some(Patch { to: (x, y), from: (from_x, from_y), size: (width, height) })
     }
 
-    fn decode(&self, assembly: &Assembly, tile: &Tile) -> Result<Coded, PipelineError> {
+    fn decode(&self, assembly: &Assembly, tile: &Tile) -> Result<DecodedTile, PipelineError> {
         let data = gather(self.source, &tile.extents);
         match assembly.codec {
             #[cfg(feature = "input-avif")]
-            Codec::Av1 => super::avif::decode(&data, tile, assembly.tile_size).map(Coded::Av1),
+            Codec::Av1 => super::avif::decode(&data, tile, assembly.tile_size).map(DecodedTile::Av1),
             #[cfg(feature = "input-heic")]
             Codec::Hevc => {
-                super::heic::decode(&data, tile, assembly.tile_size).map(|picture| Coded::Hevc(Box::new(picture)))
+                super::heic::decode(&data, tile, assembly.tile_size).map(|picture| DecodedTile::Hevc(Box::new(picture)))
             }
             // Refused at its header already.
             #[cfg(not(all(feature = "input-avif", feature = "input-heic")))]
@@ -106,18 +106,18 @@ impl Job<'_> {
         }
     }
 
-    fn place<S: Sample>(
+    fn place<S: RasterSample>(
         &mut self,
-        coded: &Coded,
-        canvas: &mut Canvas<S>,
+        coded: &DecodedTile,
+        canvas: &mut PaintTarget<S>,
         patch: Patch,
         alpha: bool,
     ) -> Result<(), PipelineError> {
         let planes = match coded {
             #[cfg(feature = "input-avif")]
-            Coded::Av1(picture) => picture.planes(),
+            DecodedTile::Av1(picture) => picture.planes(),
             #[cfg(feature = "input-heic")]
-            Coded::Hevc(picture) => Some(picture.planes()),
+            DecodedTile::Hevc(picture) => Some(picture.planes()),
         };
         let painted = planes.map(|planes| match planes {
             #[cfg(feature = "input-avif")]
@@ -130,11 +130,11 @@ impl Job<'_> {
         painted.unwrap_or_else(|| Err(PipelineError::bad_image("its decoder gave too few samples")))
     }
 
-    fn place_planes<T: Copy + Into<i32>, S: Sample>(
+    fn place_planes<T: Copy + Into<i32>, S: RasterSample>(
         &mut self,
-        planes: &Planes<T>,
-        coded: &Coded,
-        canvas: &mut Canvas<S>,
+        planes: &CodedPlanes<T>,
+        coded: &DecodedTile,
+        canvas: &mut PaintTarget<S>,
         patch: Patch,
         alpha: bool,
     ) -> Result<(), PipelineError> {
@@ -149,7 +149,7 @@ impl Job<'_> {
     }
 }
 
-impl Coded {
+impl DecodedTile {
     fn full_range(&self) -> bool {
         match self {
             #[cfg(feature = "input-avif")]
@@ -159,7 +159,7 @@ impl Coded {
         }
     }
 
-    /// What the stream itself says of its colours. AV1 always tells the range.
+    /// What the stream itself says of its colours. AV1 always names the range.
     fn cicp(&self) -> Option<Cicp> {
         match self {
             #[cfg(feature = "input-avif")]
@@ -180,7 +180,7 @@ fn overlap(index: usize, tile: u32, start: u32, length: u32) -> Option<(usize, u
 }
 
 /// Takes alpha out of colours that were multiplied by it.
-fn divide<S: Sample>(samples: &mut [S], channels: usize) {
+fn divide<S: RasterSample>(samples: &mut [S], channels: usize) {
     for pixel in samples.chunks_exact_mut(channels) {
         if let [colours @ .., alpha] = pixel {
             let alpha = alpha.value();

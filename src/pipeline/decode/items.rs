@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::pipeline::inspect;
 
-/// Whether every sample that the file speaks of is in it.
+/// Whether every sample that the file refers to is in it.
 pub(super) fn is_complete(source: &[u8]) -> bool {
     let length = source.len() as u64;
     inspect::still(Cursor::new(source)).is_ok_and(|still| still.extents().all(|range| end(range, length) <= length))

@@ -66,7 +66,7 @@ fn run<R: ZByteReaderTrait>(reader: R, structure: &Structure, strict: bool) -> R
     Ok(Decoded { raster: Raster { width, height, model, alpha: false, samples }, icc: decoder.icc_profile() })
 }
 
-/// Without a marker that tells, components called R, G and B are what they are called.
+/// Without a marker that says otherwise, components called R, G and B are what they are called.
 pub(super) fn is_rgb_by_name(structure: &Structure) -> bool {
     let names = structure.frame.iter().flat_map(|frame| &frame.components).map(|component| component.id);
     !structure.adobe && !structure.jfif && names.eq(*b"RGB")

@@ -1,6 +1,6 @@
 //! A JPEG behind a fence: where its end-of-image marker was, bits follow that no Huffman code has.
 //!
-//! Past the marker, decoders make up zeros without a word, so a picture that is cut in the middle and ended there passes
+//! Past the marker, decoders make up zeros without an error, so a picture that is cut in the middle and ended there passes
 //! as whole. All-ones is a prefix of no code (ITU-T T.81, C.2): a decoder that needs more than the file has runs into the
 //! fence and fails. One that doesn't, stops before it.
 

@@ -1,6 +1,6 @@
 //! A JPEG's markers, from start to end: what its scans hold, whether they hold all, and where they end.
 //!
-//! Decoders answer Ok for a picture that is cut in the middle, and paint the rest grey. The structure tells.
+//! Decoders answer Ok for a picture that is cut in the middle, and paint the rest grey. The structure shows it.
 
 use memchr::memchr;
 
@@ -17,7 +17,7 @@ const SCAN_PIXELS_MAX: u64 = 2_000_000_000;
 /// What a JPEG's markers say.
 #[derive(Debug, Default)]
 pub(super) struct Structure {
-    pub(super) frame: Option<Frame>,
+    pub(super) frame: Option<JpegFrame>,
     pub(super) scans: usize,
     /// Where the end-of-image marker is.
     pub(super) end: Option<usize>,
@@ -34,7 +34,7 @@ pub(super) struct Structure {
 
 /// The frame header.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(super) struct JpegFrame {
     pub(super) width: u32,
     pub(super) height: u32,
     progressive: bool,
@@ -51,7 +51,7 @@ pub(super) struct Component {
     bits_to_come: [Option<u8>; 64],
 }
 
-/// A scan on its way.
+/// The scan being read.
 struct Scan {
     restarts: u64,
     restarts_expected: u64,
@@ -120,7 +120,7 @@ impl Structure {
                 self.segments.push(at - length - 2..at);
             }
             match code {
-                0xC0..=0xC2 if self.frame.is_none() => self.frame = Frame::of(segment, code == 0xC2),
+                0xC0..=0xC2 if self.frame.is_none() => self.frame = JpegFrame::of(segment, code == 0xC2),
                 0xDA => {
                     self.scans += 1;
                     let mcus = self.frame.as_mut().and_then(|frame| frame.begin_scan(segment)).unwrap_or(0);
@@ -136,7 +136,7 @@ impl Structure {
     }
 }
 
-impl Frame {
+impl JpegFrame {
     fn of(segment: &[u8], progressive: bool) -> Option<Self> {
         let [_, h1, h0, w1, w0, count, components @ ..] = segment else { return None };
         let components = components.chunks_exact(3).take(usize::from(*count)).map(|c| Component {

@@ -31,7 +31,7 @@ pub(super) use generic::limits as decoder_limits;
 pub(super) use items::gather;
 
 use super::raster::Raster;
-use super::stored::Stored;
+use super::source_raster::SourceRaster;
 use super::{PipelineError, SourceInfo};
 use crate::job::SourceFormat;
 
@@ -46,14 +46,19 @@ struct Decoded {
 }
 
 /// A picture as it is stored, maybe smaller, and the profile that comes with it.
-pub(super) struct Opened {
-    pub(super) stored: Stored,
+pub(super) struct DecodedSource {
+    pub(super) stored: SourceRaster,
     pub(super) icc: Option<Vec<u8>>,
 }
 
 /// Decodes the first frame. With `tolerant`, what a truncated file still gives. Where the format makes it possible, a
 /// picture comes reduced by `reduction` (1, 2, 4 or 8) on both sides, without ever being in memory as a whole.
-pub(super) fn open(source: &[u8], info: &SourceInfo, tolerant: bool, reduction: u32) -> Result<Opened, PipelineError> {
+pub(super) fn open(
+    source: &[u8],
+    info: &SourceInfo,
+    tolerant: bool,
+    reduction: u32,
+) -> Result<DecodedSource, PipelineError> {
     if !tolerant && !is_complete(info.format, source) {
         return Err(PipelineError::Truncated);
     }
@@ -68,7 +73,7 @@ pub(super) fn open(source: &[u8], info: &SourceInfo, tolerant: bool, reduction: 
         return Err(PipelineError::bad_image(format!("its header and its data disagree: {width} x {height} pixels")));
     }
     let icc = icc.filter(|icc| icc.len() <= ICC_BYTES_MAX);
-    Ok(Opened { stored: Stored::new(raster.without_opaque_alpha(), reduction), icc })
+    Ok(DecodedSource { stored: SourceRaster::new(raster.without_opaque_alpha(), reduction), icc })
 }
 
 /// The picture, each side divided by `reduction` and rounded up; none if it has to be decoded as a whole.

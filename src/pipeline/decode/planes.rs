@@ -1,7 +1,7 @@
 //! Luma and chroma to colour samples: range, matrix, and chroma between its samples (ITU-T H.273, 8.3).
 
 use crate::pipeline::PipelineError;
-use crate::pipeline::inspect::{Chroma, Cicp};
+use crate::pipeline::inspect::{ChromaSubsampling, Cicp};
 
 /// Samples of one kind, rows top down.
 #[derive(Clone, Copy)]
@@ -18,10 +18,10 @@ impl<'a, T> Plane<'a, T> {
 }
 
 /// A coded picture: luma, and blue and red differences unless it is grey.
-pub(super) struct Planes<'a, T> {
+pub(super) struct CodedPlanes<'a, T> {
     pub(super) luma: Plane<'a, T>,
     pub(super) differences: Option<[Plane<'a, T>; 2]>,
-    pub(super) chroma: Chroma,
+    pub(super) chroma: ChromaSubsampling,
     /// Whether chroma lies on the columns of luma, not between them.
     pub(super) cosited: bool,
     pub(super) bits: u8,
@@ -32,15 +32,15 @@ pub(super) struct Planes<'a, T> {
 /// The same in whichever type a decoder has its samples.
 pub(super) enum AnyPlanes<'a> {
     #[cfg(feature = "input-avif")]
-    U8(Planes<'a, u8>),
+    U8(CodedPlanes<'a, u8>),
     #[cfg(feature = "input-avif")]
-    U16(Planes<'a, u16>),
+    U16(CodedPlanes<'a, u16>),
     #[cfg(feature = "input-heic")]
-    I32(Planes<'a, i32>),
+    I32(CodedPlanes<'a, i32>),
 }
 
 /// A colour sample of the raster.
-pub(super) trait Sample: Copy {
+pub(super) trait RasterSample: Copy {
     /// The largest.
     const FULL: f32;
     fn value(self) -> f32;
@@ -49,7 +49,7 @@ pub(super) trait Sample: Copy {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts from floating point saturate")]
-impl Sample for u8 {
+impl RasterSample for u8 {
     const FULL: f32 = 255.0;
 
     fn value(self) -> f32 {
@@ -62,7 +62,7 @@ impl Sample for u8 {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts from floating point saturate")]
-impl Sample for u16 {
+impl RasterSample for u16 {
     const FULL: f32 = 65_535.0;
 
     fn value(self) -> f32 {
@@ -86,7 +86,7 @@ pub(super) struct Patch {
 }
 
 /// The raster's samples while it is put together.
-pub(super) struct Canvas<'a, S> {
+pub(super) struct PaintTarget<'a, S> {
     pub(super) samples: &'a mut [S],
     /// Pixels a row.
     pub(super) width: usize,
@@ -94,7 +94,7 @@ pub(super) struct Canvas<'a, S> {
     pub(super) channels: usize,
 }
 
-impl<S> Canvas<'_, S> {
+impl<S> PaintTarget<'_, S> {
     fn row(&mut self, x: usize, y: usize, pixels: usize) -> Option<impl Iterator<Item = &mut [S]>> {
         let start = (y * self.width + x) * self.channels;
         let row = self.samples.get_mut(start..start + pixels * self.channels)?;
@@ -141,10 +141,10 @@ impl Conversion {
     }
 
     /// Paints the first `colours` (1 or 3) samples of each pixel of `patch`. `None` if planes or raster are too small.
-    pub(super) fn paint<T: Copy + Into<i32>, S: Sample>(
+    pub(super) fn paint<T: Copy + Into<i32>, S: RasterSample>(
         &self,
-        planes: &Planes<T>,
-        canvas: &mut Canvas<S>,
+        planes: &CodedPlanes<T>,
+        canvas: &mut PaintTarget<S>,
         patch: Patch,
         colours: usize,
     ) -> Option<()> {
@@ -167,10 +167,10 @@ impl Conversion {
         Some(())
     }
 
-    fn paint_grey<T: Copy + Into<i32>, S: Sample>(
+    fn paint_grey<T: Copy + Into<i32>, S: RasterSample>(
         &self,
-        planes: &Planes<T>,
-        canvas: &mut Canvas<S>,
+        planes: &CodedPlanes<T>,
+        canvas: &mut PaintTarget<S>,
         patch: Patch,
         colours: usize,
     ) -> Option<()> {
@@ -187,10 +187,10 @@ impl Conversion {
 }
 
 /// Paints the last sample of each pixel of `patch`: alpha.
-pub(super) fn paint_alpha<T: Copy + Into<i32>, S: Sample>(
-    planes: &Planes<T>,
+pub(super) fn paint_alpha<T: Copy + Into<i32>, S: RasterSample>(
+    planes: &CodedPlanes<T>,
     full_range: bool,
-    canvas: &mut Canvas<S>,
+    canvas: &mut PaintTarget<S>,
     patch: Patch,
 ) -> Option<()> {
     let [(zero, range), _] = ranges(planes.bits, full_range);
@@ -205,7 +205,7 @@ pub(super) fn paint_alpha<T: Copy + Into<i32>, S: Sample>(
     Some(())
 }
 
-impl<T: Copy + Into<i32>> Planes<'_, T> {
+impl<T: Copy + Into<i32>> CodedPlanes<'_, T> {
     /// One row of a difference at luma's resolution, linear between its samples.
     fn spread(&self, plane: &Plane<T>, y: usize, row: &mut Vec<f32>) -> Option<()> {
         let (across, down) = self.chroma.steps();

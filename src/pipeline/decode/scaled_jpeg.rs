@@ -25,7 +25,7 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, reduction: u32) -> Result
     let structure = Structure::of(source);
     structure.check_scans()?;
     let (model, transform) = colours(source, &structure)?;
-    let mut decoder = Decoder::new(Guarded::new(source));
+    let mut decoder = Decoder::new(GuardedJpeg::new(source));
     decoder.set_color_transform(transform);
     decoder.set_max_decoding_buffer_size(width as usize * height as usize * model.colours());
     let side = |length: u32| u16::try_from(length).map_err(PipelineError::bad_image);
@@ -67,23 +67,23 @@ fn colours(source: &[u8], structure: &Structure) -> Result<(Model, ColorTransfor
 /// Bits that no Huffman table has a code for, as they look in a scan: 48 ones.
 ///
 /// The longest code and the bits after it are 31, so 16 are left for the next code, which there is none for. One byte
-/// more and the decoder would look for the marker behind them in vain.
+/// more and the decoder would not find the marker behind them.
 const NO_CODE: &[u8] = &[0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0, 0xFF, 0];
 
 /// A JPEG with [`NO_CODE`] before every marker that ends entropy-coded data.
 ///
 /// jpeg-decoder reads zeros where such data ends too soon, and paints grey. Here it finds what is no code, and says so.
 /// Where the data is whole it never looks at them.
-struct Guarded<'a> {
+struct GuardedJpeg<'a> {
     /// What is handed out next.
     chunk: &'a [u8],
     /// What comes behind it.
     rest: &'a [u8],
-    at: Place,
+    at: Section,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Section {
     /// Before a segment, or bytes between segments.
     Segments,
     /// Inside entropy-coded data.
@@ -94,28 +94,28 @@ enum Place {
     Behind,
 }
 
-impl<'a> Guarded<'a> {
+impl<'a> GuardedJpeg<'a> {
     fn new(source: &'a [u8]) -> Self {
-        Self { chunk: &[], rest: source, at: Place::Segments }
+        Self { chunk: &[], rest: source, at: Section::Segments }
     }
 
     fn next_chunk(&mut self) {
         let length = match self.at {
-            Place::Segments => self.segment(),
-            Place::Data => {
-                self.at = Place::Marker;
+            Section::Segments => self.segment(),
+            Section::Data => {
+                self.at = Section::Marker;
                 self.data()
             }
-            Place::Marker => {
+            Section::Marker => {
                 self.at = match code(self.rest) {
-                    Some((0xD0..=0xD7, _)) => Place::Data,
-                    _ => Place::Segments,
+                    Some((0xD0..=0xD7, _)) => Section::Data,
+                    _ => Section::Segments,
                 };
                 self.chunk = NO_CODE;
                 // A restart's marker goes out with the data that follows it.
                 return;
             }
-            Place::Behind => self.rest.len(),
+            Section::Behind => self.rest.len(),
         };
         (self.chunk, self.rest) = self.rest.split_at(length.min(self.rest.len()));
     }
@@ -125,13 +125,13 @@ impl<'a> Guarded<'a> {
         match code(self.rest) {
             None => 1 + self.rest.iter().skip(1).take_while(|byte| **byte != 0xFF).count(),
             Some((0xD9, before)) => {
-                self.at = Place::Behind;
+                self.at = Section::Behind;
                 before + 1
             }
             Some((0x01 | 0xD0..=0xD8, before)) => before + 1,
             Some((code, before)) => {
                 if code == 0xDA {
-                    self.at = Place::Data;
+                    self.at = Section::Data;
                 }
                 let length = self.rest.get(before + 1..before + 3).map_or(0, |l| u16::from_be_bytes([l[0], l[1]]));
                 before + 1 + usize::from(length)
@@ -162,7 +162,7 @@ fn code(bytes: &[u8]) -> Option<(u8, usize)> {
     (before > 0 && code != 0).then_some((code, before))
 }
 
-impl Read for Guarded<'_> {
+impl Read for GuardedJpeg<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.chunk.is_empty() && !self.rest.is_empty() {
             self.next_chunk();
@@ -189,7 +189,7 @@ mod tests {
         let head = source.len();
         source.extend(b"ab\xFF\0c\xFF\xD0d\xFF\xFF\xD1\xFF\xD9trailing\xFF\xDA");
         let mut guarded = Vec::new();
-        Guarded::new(&source).read_to_end(&mut guarded).expect("memory");
+        GuardedJpeg::new(&source).read_to_end(&mut guarded).expect("memory");
         let expected = [
             &source[..head],
             b"ab\xFF\0c",
@@ -207,7 +207,7 @@ mod tests {
     fn any_bytes_come_to_an_end() {
         for source in [&b""[..], b"\xFF", b"\xFF\xDA", b"\xFF\xDA\0\x02", b"\xFF\xDA\0\x02\xFF\xD0\xFF", b"xx\xFF\0"] {
             let mut guarded = Vec::new();
-            Guarded::new(source).read_to_end(&mut guarded).expect("memory");
+            GuardedJpeg::new(source).read_to_end(&mut guarded).expect("memory");
             assert!(guarded.len() >= source.len());
         }
     }

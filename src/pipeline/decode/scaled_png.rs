@@ -49,14 +49,14 @@ pub(super) fn decode(
     Ok(Some(Decoded { raster: Raster { width, height: rows, model, alpha, samples }, icc }))
 }
 
-/// The means of a band of rows on their way.
+/// The means of a band of rows.
 struct Means {
     /// Pixels of a row that comes in.
     width: usize,
     channels: usize,
     alpha: bool,
     reduction: usize,
-    /// Rows that came in.
+    /// Rows added so far.
     rows: usize,
     /// For every pixel that goes out, the sum of each channel; colours times alpha if there is one.
     sums: Vec<u64>,
@@ -93,7 +93,7 @@ impl Means {
         }
     }
 
-    /// Hands the means out, if any row came in, and begins anew.
+    /// Appends the means to `into`, if any row was added, and starts the next band.
     fn finish(&mut self, into: &mut Samples) {
         if self.rows == 0 {
             return;

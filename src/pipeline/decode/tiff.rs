@@ -6,18 +6,18 @@ use bytemuck::Pod;
 use tiff::TiffError;
 
 use super::jpeg_structure::Structure;
-use super::tiff_samples::{Half, Sample, cielab, in_place_of_palette, rgb_of_ycbcr, srgb_encoded, unpacked};
+use super::tiff_samples::{Half, TiffSample, cielab, in_place_of_palette, rgb_of_ycbcr, srgb_encoded, unpacked};
 use super::{Decoded, ICC_BYTES_MAX, decoder_limits};
 use crate::encoder::Pixels;
 use crate::pipeline::colour::Converter;
-use crate::pipeline::inspect::{Extra, Meaning, Page};
+use crate::pipeline::inspect::{Extra, Meaning, TiffPage};
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 
-type Tiff<'a> = Page<Cursor<&'a [u8]>>;
+type Tiff<'a> = TiffPage<Cursor<&'a [u8]>>;
 
 pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
-    let mut page = Page::open(Cursor::new(source))?;
+    let mut page = TiffPage::open(Cursor::new(source))?;
     let icc = page.icc(ICC_BYTES_MAX);
     if page.jpeg {
         check_jpeg_chunks(source, &mut page)?;
@@ -53,7 +53,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     /// The samples that show, in the depth that the pipeline works in.
-    fn whole<T: Sample<Out> + Pod + Default, Out: Copy + 'static>(
+    fn whole<T: TiffSample<Out> + Pod + Default, Out: Copy + 'static>(
         &self,
         page: &mut Tiff<'_>,
     ) -> Result<Vec<Out>, PipelineError> {
@@ -196,7 +196,7 @@ fn divided(samples: Samples, channels: usize) -> Samples {
     }
 }
 
-/// Each strip or tile is a JPEG with a header of its own, which may lie: the decoder takes memory for what it says.
+/// Each strip or tile is a JPEG with a header of its own, which may be wrong: the decoder allocates what it says.
 fn check_jpeg_chunks(source: &[u8], page: &mut Tiff<'_>) -> Result<(), PipelineError> {
     let (across, down) = page.decoder.chunk_dimensions();
     let offsets = match page.decoder.get_chunk_type() {

@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 use tiff::tags::Tag;
 
 use crate::pipeline::PipelineError;
-use crate::pipeline::inspect::{Meaning, Page};
+use crate::pipeline::inspect::{Meaning, TiffPage};
 use crate::pipeline::raster::Samples;
 
 /// Half-precision floating point, as its bits.
@@ -14,48 +14,48 @@ use crate::pipeline::raster::Samples;
 pub(super) struct Half(u16);
 
 /// A stored sample that becomes an `Out`: whole numbers keep their share of the range, floating point is taken from 0 to 1.
-pub(super) trait Sample<Out>: Copy {
+pub(super) trait TiffSample<Out>: Copy {
     fn all(samples: Vec<Self>) -> Vec<Out>;
 }
 
-impl Sample<u8> for u8 {
+impl TiffSample<u8> for u8 {
     fn all(samples: Vec<Self>) -> Vec<u8> {
         samples
     }
 }
 
-impl Sample<u16> for u16 {
+impl TiffSample<u16> for u16 {
     fn all(samples: Vec<Self>) -> Vec<u16> {
         samples
     }
 }
 
-impl Sample<u16> for u32 {
+impl TiffSample<u16> for u32 {
     fn all(samples: Vec<Self>) -> Vec<u16> {
         let rounded = |v: u32| (u64::from(v) * 65_535 + u64::from(u32::MAX / 2)) / u64::from(u32::MAX);
         samples.into_iter().map(|v| u16::try_from(rounded(v)).unwrap_or(u16::MAX)).collect()
     }
 }
 
-impl Sample<u16> for u64 {
+impl TiffSample<u16> for u64 {
     fn all(samples: Vec<Self>) -> Vec<u16> {
         samples.into_iter().map(|v| u16::try_from(v >> 48).unwrap_or(u16::MAX)).collect()
     }
 }
 
-impl Sample<u16> for Half {
+impl TiffSample<u16> for Half {
     fn all(samples: Vec<Self>) -> Vec<u16> {
         samples.into_iter().map(|half| share(half.value())).collect()
     }
 }
 
-impl Sample<u16> for f32 {
+impl TiffSample<u16> for f32 {
     fn all(samples: Vec<Self>) -> Vec<u16> {
         samples.into_iter().map(|v| share(f64::from(v))).collect()
     }
 }
 
-impl Sample<u16> for f64 {
+impl TiffSample<u16> for f64 {
     fn all(samples: Vec<Self>) -> Vec<u16> {
         samples.into_iter().map(share).collect()
     }
@@ -80,7 +80,7 @@ fn share(value: f64) -> u16 {
 
 /// One byte a sample out of packed bits, rows of each plane beginning at whole bytes. What is no palette's index fills the
 /// range of a byte.
-pub(super) fn unpacked<R: Read + Seek>(bytes: &[u8], page: &Page<R>) -> Vec<u8> {
+pub(super) fn unpacked<R: Read + Seek>(bytes: &[u8], page: &TiffPage<R>) -> Vec<u8> {
     let bits = usize::from(page.bits);
     let in_row = page.width as usize * if page.planar { 1 } else { page.samples };
     let full = u8::MAX >> (8 - bits);
@@ -98,7 +98,7 @@ pub(super) fn unpacked<R: Read + Seek>(bytes: &[u8], page: &Page<R>) -> Vec<u8> 
 
 /// R, G, B, and alpha if there was, in place of indices.
 pub(super) fn in_place_of_palette<R: Read + Seek>(
-    page: &mut Page<R>,
+    page: &mut TiffPage<R>,
     samples: &Samples,
 ) -> Result<Samples, PipelineError> {
     let Samples::U8(indices) = samples else { return Err(PipelineError::bad_image("a palette of 16 bits")) };

@@ -3,9 +3,9 @@
 use std::io::{BufRead, Seek};
 use std::ops::Range;
 
-use super::coded::{Assembly, Codec, Coded, Tile};
-use super::isobmff::{Code, Fields, Items};
-use super::source::Source;
+use super::bounded_reader::BoundedReader;
+use super::coded::{Assembly, Codec, CodedSize, Tile};
+use super::isobmff::{BoxFields, Code, Items};
 use super::{InspectError, avif, heic};
 
 /// Coded pictures that one picture may be assembled from. Phones make tiles of 512 pixels: 400 for 100 MP.
@@ -22,7 +22,7 @@ pub(super) fn assembly<R: BufRead + Seek>(
     items: &Items,
     item: u32,
     size: Option<(u32, u32)>,
-    source: &mut Source<R>,
+    source: &mut BoundedReader<R>,
 ) -> Result<Assembly, InspectError> {
     known(items, item)?;
     if items.kind(item) == Some(b"grid") {
@@ -35,7 +35,7 @@ pub(super) fn assembly<R: BufRead + Seek>(
     Ok(Assembly { codec, size, tile_size: size, columns: 1, tiles: vec![tile] })
 }
 
-fn grid<R: BufRead + Seek>(items: &Items, item: u32, source: &mut Source<R>) -> Result<Assembly, InspectError> {
+fn grid<R: BufRead + Seek>(items: &Items, item: u32, source: &mut BoundedReader<R>) -> Result<Assembly, InspectError> {
     let descriptor = read(source, items.extents(item), 12)?;
     let (rows, columns, size) =
         grid_descriptor(&descriptor).ok_or_else(|| InspectError::damaged("its grid is cut short"))?;
@@ -70,7 +70,7 @@ pub(super) fn tiled(items: &Items, parts: &[u32], columns: u32, size: (u32, u32)
 
 /// Rows, columns, and the size of the whole.
 fn grid_descriptor(bytes: &[u8]) -> Option<(u32, u32, (u32, u32))> {
-    let mut fields = Fields(bytes);
+    let mut fields = BoxFields(bytes);
     let [_, flags, rows, columns] = fields.array()?;
     let mut side = || if flags & 1 == 1 { fields.u32() } else { fields.u16().map(u32::from) };
     Some((u32::from(rows) + 1, u32::from(columns) + 1, (side()?, side()?)))
@@ -112,7 +112,7 @@ fn known(items: &Items, item: u32) -> Result<(), InspectError> {
 }
 
 fn ispe(items: &Items, item: u32) -> Option<(u32, u32)> {
-    let mut fields = Fields(items.property(item, *b"ispe")?);
+    let mut fields = BoxFields(items.property(item, *b"ispe")?);
     fields.take(4)?;
     Some((fields.u32()?, fields.u32()?))
 }
@@ -137,7 +137,7 @@ pub(super) fn check(colour: &Assembly, alpha: Option<&Assembly>, file: u64) -> R
         }
         let (pixels, tile) = (u64::from(width) * u64::from(height), u64::from(across) * u64::from(down));
         for stream in part.tiles.iter().map(|tile| &tile.stream) {
-            let coded = stream.coded.unwrap_or(Coded { size: part.tile_size, pixels: tile });
+            let coded = stream.coded.unwrap_or(CodedSize { size: part.tile_size, pixels: tile });
             // Padding goes to the next multiple of a coding block, 64 at most.
             let padded = (u64::from(across.div_ceil(64)) * u64::from(down.div_ceil(64))).saturating_mul(64 * 64);
             if coded.size != part.tile_size || coded.pixels > padded {
@@ -159,7 +159,7 @@ pub(super) fn check(colour: &Assembly, alpha: Option<&Assembly>, file: u64) -> R
 
 /// The first bytes of an item, up to `max`.
 fn read<R: BufRead + Seek>(
-    source: &mut Source<R>,
+    source: &mut BoundedReader<R>,
     extents: &[Range<u64>],
     max: usize,
 ) -> Result<Vec<u8>, InspectError> {

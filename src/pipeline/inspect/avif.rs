@@ -1,6 +1,6 @@
 //! What `av1C` says of an AV1 picture.
 
-use super::coded::{Chroma, Stream};
+use super::coded::{ChromaSubsampling, Stream};
 
 /// Reads an `av1C` property (AV1 in ISO media files, 2.3).
 pub(super) fn stream(body: &[u8]) -> Option<Stream> {
@@ -13,10 +13,10 @@ pub(super) fn stream(body: &[u8]) -> Option<Stream> {
         (true, true) => 12,
     };
     let chroma = match (is(4), is(3), is(2)) {
-        (true, ..) => Chroma::None,
-        (_, true, true) => Chroma::Quarter,
-        (_, true, false) => Chroma::Half,
-        _ => Chroma::Full,
+        (true, ..) => ChromaSubsampling::None,
+        (_, true, true) => ChromaSubsampling::Quarter,
+        (_, true, false) => ChromaSubsampling::Half,
+        _ => ChromaSubsampling::Full,
     };
     // 1: between two rows, on the columns of luma. Unknown is taken as between both, as for JPEG.
     let cosited = flags & 3 != 0;

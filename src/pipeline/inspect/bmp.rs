@@ -2,11 +2,11 @@
 
 use std::io::{BufRead, Seek};
 
-use super::source::Source;
+use super::bounded_reader::BoundedReader;
 use super::{Header, InspectError};
 
 pub(super) fn header<R: BufRead + Seek>(reader: &mut R) -> Result<Header, InspectError> {
-    let mut source = Source::new(reader)?;
+    let mut source = BoundedReader::new(reader)?;
     source.skip(14)?;
     let kind = u32::from_le_bytes(source.array()?);
     let (width, height) = if kind == 12 {

@@ -28,7 +28,7 @@ impl Codec {
 
 /// How many chroma samples there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::pipeline) enum Chroma {
+pub(in crate::pipeline) enum ChromaSubsampling {
     /// None: grey.
     None,
     /// 4:2:0.
@@ -39,7 +39,7 @@ pub(in crate::pipeline) enum Chroma {
     Full,
 }
 
-impl Chroma {
+impl ChromaSubsampling {
     /// Luma samples per chroma sample, across and down.
     pub(in crate::pipeline) fn steps(self) -> (u32, u32) {
         match self {
@@ -55,18 +55,18 @@ impl Chroma {
 pub(in crate::pipeline) struct Stream {
     /// Bits a sample: 8 to 16.
     pub(in crate::pipeline) bits: u8,
-    pub(in crate::pipeline) chroma: Chroma,
+    pub(in crate::pipeline) chroma: ChromaSubsampling,
     /// Whether chroma lies on the columns of luma, not between them.
     pub(in crate::pipeline) cosited: bool,
     /// The size, where the configuration has it.
-    pub(in crate::pipeline) coded: Option<Coded>,
+    pub(in crate::pipeline) coded: Option<CodedSize>,
     /// The configuration itself, where the decoder needs it.
     pub(in crate::pipeline) configuration: Vec<u8>,
 }
 
 /// Sizes that a stream claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::pipeline) struct Coded {
+pub(in crate::pipeline) struct CodedSize {
     /// As shown.
     pub(in crate::pipeline) size: (u32, u32),
     /// As decoded, padding included.

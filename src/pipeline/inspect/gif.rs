@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Seek};
 
-use super::source::Source;
+use super::bounded_reader::BoundedReader;
 use super::{Header, InspectError};
 
 /// Pixels by which a frame may be larger than the screen: the decoder takes memory for all of them, and shows none.
@@ -11,7 +11,7 @@ const FRAME_PIXELS_SLACK: u64 = 1024 * 1024;
 /// Frames that are counted; an animation of more is refused for its pixels or cut here.
 const FRAMES_MAX: u32 = 100_000;
 
-pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header, InspectError> {
+pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Header, InspectError> {
     source.skip(6)?;
     let [w0, w1, h0, h1, flags, _, _] = source.array()?;
     source.skip(colour_table_bytes(flags))?;
@@ -26,7 +26,7 @@ fn colour_table_bytes(flags: u8) -> u64 {
 }
 
 /// Counts image descriptors. A file that ends early is the decoder's to refuse.
-fn frames<R: BufRead + Seek>(source: &mut Source<R>, screen: &Header) -> Result<u32, InspectError> {
+fn frames<R: BufRead + Seek>(source: &mut BoundedReader<R>, screen: &Header) -> Result<u32, InspectError> {
     let pixels_max = u64::from(screen.width) * u64::from(screen.height) + FRAME_PIXELS_SLACK;
     let mut frames = 0;
     while frames < FRAMES_MAX {
@@ -50,7 +50,7 @@ fn frames<R: BufRead + Seek>(source: &mut Source<R>, screen: &Header) -> Result<
     Ok(frames)
 }
 
-fn skip_blocks<R: BufRead + Seek>(source: &mut Source<R>) -> io::Result<()> {
+fn skip_blocks<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> io::Result<()> {
     loop {
         match source.byte()? {
             0 => return Ok(()),

@@ -1,7 +1,7 @@
 //! What `hvcC` says of an HEVC picture: the first fields of its sequence parameter set (ITU-T H.265, 7.3.2.2).
 
-use super::coded::{Chroma, Coded, Stream};
-use super::isobmff::Fields;
+use super::coded::{ChromaSubsampling, CodedSize, Stream};
+use super::isobmff::BoxFields;
 
 /// The NAL unit type of a sequence parameter set.
 const SPS: u8 = 33;
@@ -19,10 +19,10 @@ pub(super) fn stream(body: &[u8]) -> Option<Stream> {
     bits.skip(1 + 96)?;
     bits.golomb()?;
     let chroma = match bits.golomb()? {
-        0 => Chroma::None,
-        1 => Chroma::Quarter,
-        2 => Chroma::Half,
-        3 if bits.take(1)? == 0 => Chroma::Full,
+        0 => ChromaSubsampling::None,
+        1 => ChromaSubsampling::Quarter,
+        2 => ChromaSubsampling::Half,
+        3 if bits.take(1)? == 0 => ChromaSubsampling::Full,
         _ => return None,
     };
     let (coded_width, coded_height) = (bits.golomb()?, bits.golomb()?);
@@ -34,7 +34,7 @@ pub(super) fn stream(body: &[u8]) -> Option<Stream> {
         height = height.checked_sub(cut(down)?)?;
     }
     let (luma, colour) = (bits.golomb()?, bits.golomb()?);
-    if luma > 8 || (colour != luma && chroma != Chroma::None) {
+    if luma > 8 || (colour != luma && chroma != ChromaSubsampling::None) {
         return None;
     }
     Some(Stream {
@@ -42,14 +42,14 @@ pub(super) fn stream(body: &[u8]) -> Option<Stream> {
         chroma,
         // Streams that don't say put chroma on the columns of luma, by the standard. Writers that halve RGB don't.
         cosited: false,
-        coded: Some(Coded { size: (width, height), pixels: u64::from(coded_width) * u64::from(coded_height) }),
+        coded: Some(CodedSize { size: (width, height), pixels: u64::from(coded_width) * u64::from(coded_height) }),
         configuration: body.to_vec(),
     })
 }
 
 /// The first sequence parameter set of the base layer, as the decoder picks it.
 fn sps(body: &[u8]) -> Option<&[u8]> {
-    let mut fields = Fields(body);
+    let mut fields = BoxFields(body);
     fields.take(22)?;
     for _ in 0..fields.u8()? {
         let kind = fields.u8()? & 0x3F;

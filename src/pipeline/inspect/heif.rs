@@ -6,9 +6,9 @@ use std::io::{BufRead, Seek};
 use std::ops::Range;
 
 use super::assembly::{assembly, check, tiled};
-use super::coded::{Assembly, Chroma, Codec};
-use super::isobmff::{Code, Fields, Items, brands};
-use super::source::Source;
+use super::bounded_reader::BoundedReader;
+use super::coded::{Assembly, ChromaSubsampling, Codec};
+use super::isobmff::{BoxFields, Code, Items, brands};
 use super::transform::Placement;
 use super::{Header, InspectError};
 use crate::job::SourceFormat;
@@ -38,15 +38,15 @@ pub(in crate::pipeline) struct Still {
     pub(in crate::pipeline) premultiplied: bool,
     /// What of it is shown, and how that becomes upright.
     pub(in crate::pipeline) placement: Placement,
-    /// The file's word on its colours; without one, the stream's counts.
+    /// The colours that the file names; if none, the stream's count.
     pub(in crate::pipeline) cicp: Option<Cicp>,
     pub(in crate::pipeline) icc: Option<Vec<u8>>,
     /// Where the EXIF item's bytes lie in the file.
     pub(in crate::pipeline) exif: Vec<Range<u64>>,
 }
 
-pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<(SourceFormat, Header), InspectError> {
-    // By its brand, so that a damaged one is told the same.
+pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<(SourceFormat, Header), InspectError> {
+    // By its brand, so that a damaged one gets the same error.
     source.seek_to(0)?;
     match brands(source)?.first() {
         Some(b"avif" | b"avis") => Codec::Av1.must_be_readable()?,
@@ -66,7 +66,7 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<(Sourc
 
 impl Still {
     /// Reads what the file shows, from `ftyp` and `meta` alone.
-    pub(super) fn read<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Self, InspectError> {
+    pub(super) fn read<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Self, InspectError> {
         source.seek_to(0)?;
         if !brands(source)?.iter().any(|brand| BRANDS.contains(brand)) {
             return Err(InspectError::unsupported("this is a video or another ISO media file, not an image"));
@@ -112,14 +112,14 @@ impl Still {
         self.colour.tiles.first().map_or(8, |tile| tile.stream.bits)
     }
 
-    /// Samples a pixel of the raster: grey stays so unless a profile speaks of RGB.
+    /// Samples a pixel of the raster: grey stays so unless a profile is for RGB.
     pub(in crate::pipeline) fn channels(&self) -> u8 {
         u8::from(self.alpha.is_some()) + if self.is_grey() { 1 } else { 3 }
     }
 
     /// Whether there is lightness alone, in the file and in what explains it.
     pub(in crate::pipeline) fn is_grey(&self) -> bool {
-        let grey = self.colour.tiles.first().is_some_and(|tile| tile.stream.chroma == Chroma::None);
+        let grey = self.colour.tiles.first().is_some_and(|tile| tile.stream.chroma == ChromaSubsampling::None);
         grey && match &self.icc {
             Some(icc) => icc.get(16..20) == Some(b"GRAY"),
             None => self.cicp.is_none_or(|cicp| matches!(cicp.transfer, 1 | 2 | 6 | 13 | 14 | 15)),
@@ -148,7 +148,7 @@ fn chain(items: &Items) -> Result<Vec<u32>, InspectError> {
 }
 
 fn nclx(body: &[u8]) -> Option<Cicp> {
-    let mut fields = Fields(body.strip_prefix(b"nclx")?);
+    let mut fields = BoxFields(body.strip_prefix(b"nclx")?);
     let mut number = || fields.u16().map(|number| u8::try_from(number).unwrap_or(2));
     let (primaries, transfer, matrix) = (number()?, number()?, number()?);
     Some(Cicp { primaries, transfer, matrix, full_range: fields.u8()? >> 7 == 1 })

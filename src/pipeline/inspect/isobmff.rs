@@ -7,7 +7,7 @@ use std::io::{BufRead, Seek};
 use std::ops::Range;
 
 use super::InspectError;
-use super::source::Source;
+use super::bounded_reader::BoundedReader;
 
 /// The largest `meta` that is read, `idat` apart. A grid of a thousand tiles takes 100 kB, a colour profile up to 2 MB.
 const META_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -37,7 +37,7 @@ pub(in crate::pipeline) struct Items {
 
 impl Items {
     /// Reads `meta`. The reader stands at the file's start, before `ftyp`.
-    pub(super) fn read<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Self, InspectError> {
+    pub(super) fn read<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Self, InspectError> {
         let (mut tracks, mut without_picture) = (false, None);
         for _ in 0..BOXES_MAX {
             if source.left()? == 0 {
@@ -63,7 +63,7 @@ impl Items {
         Err(without_picture.unwrap_or_else(|| InspectError::damaged("it has no `meta` box")))
     }
 
-    fn meta<R: BufRead + Seek>(source: &mut Source<R>, length: u64) -> Result<Self, InspectError> {
+    fn meta<R: BufRead + Seek>(source: &mut BoundedReader<R>, length: u64) -> Result<Self, InspectError> {
         let end = source.position()?.saturating_add(length);
         source.skip(4)?;
         let mut boxes = Vec::new();
@@ -152,7 +152,7 @@ impl Items {
 }
 
 /// The four-letter codes that `ftyp` claims conformance to: the major brand first.
-pub(super) fn brands<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Vec<Code>, InspectError> {
+pub(super) fn brands<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Vec<Code>, InspectError> {
     let (_, length) = box_header(source)?;
     let body = source.take(length, 1024)?;
     let (codes, _) = body.as_chunks::<4>();
@@ -161,7 +161,7 @@ pub(super) fn brands<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Vec<Co
 }
 
 /// Type and length of the box that starts here; the reader then stands at its body.
-fn box_header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<(Code, u64), InspectError> {
+fn box_header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<(Code, u64), InspectError> {
     let size = u32::from_be_bytes(source.array()?);
     let code = source.array()?;
     let body = match size {
@@ -174,7 +174,7 @@ fn box_header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<(Code, u64), 
 
 /// The boxes in a body, up to the first that is not all there.
 pub(in crate::pipeline) fn children(body: &[u8]) -> impl Iterator<Item = (Code, &[u8])> {
-    let mut fields = Fields(body);
+    let mut fields = BoxFields(body);
     std::iter::from_fn(move || {
         let size = fields.u32()?;
         let code = fields.array()?;
@@ -188,9 +188,9 @@ pub(in crate::pipeline) fn children(body: &[u8]) -> impl Iterator<Item = (Code, 
 }
 
 /// Big-endian fields, one after the other; `None` behind the end.
-pub(in crate::pipeline) struct Fields<'a>(pub(in crate::pipeline) &'a [u8]);
+pub(in crate::pipeline) struct BoxFields<'a>(pub(in crate::pipeline) &'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> BoxFields<'a> {
     pub(in crate::pipeline) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
@@ -231,17 +231,17 @@ impl<'a> Fields<'a> {
 }
 
 fn primary(body: &[u8]) -> Option<u32> {
-    let mut fields = Fields(body);
+    let mut fields = BoxFields(body);
     let (version, _) = fields.version()?;
     fields.id(version > 0)
 }
 
 fn kinds(body: &[u8]) -> Option<BTreeMap<u32, Code>> {
-    let mut fields = Fields(body);
+    let mut fields = BoxFields(body);
     let (version, _) = fields.version()?;
     fields.id(version > 0)?;
     let entries = children(fields.0).filter(|(code, _)| code == b"infe").filter_map(|(_, body)| {
-        let mut fields = Fields(body);
+        let mut fields = BoxFields(body);
         let (version, _) = fields.version()?;
         let id = fields.id(version > 2)?;
         fields.u16()?;
@@ -252,8 +252,8 @@ fn kinds(body: &[u8]) -> Option<BTreeMap<u32, Code>> {
 }
 
 fn extents(body: &[u8], idat: &Range<u64>) -> Result<BTreeMap<u32, Vec<Range<u64>>>, InspectError> {
-    let mut fields = Fields(body);
-    let head = |fields: &mut Fields| {
+    let mut fields = BoxFields(body);
+    let head = |fields: &mut BoxFields| {
         let (version, _) = fields.version()?;
         let [lengths, more] = fields.array()?;
         Some((version, lengths, more, fields.id(version >= 2)?))
@@ -287,7 +287,7 @@ fn extents(body: &[u8], idat: &Range<u64>) -> Result<BTreeMap<u32, Vec<Range<u64
 }
 
 /// An item's number, construction method, count of extents, and base offset.
-fn item_head(fields: &mut Fields, version: u8, base_size: usize) -> Option<(u32, u16, u16, u64)> {
+fn item_head(fields: &mut BoxFields, version: u8, base_size: usize) -> Option<(u32, u16, u16, u64)> {
     let id = fields.id(version >= 2)?;
     let method = if version == 0 { 0 } else { fields.u16()? & 15 };
     fields.u16()?;
@@ -295,7 +295,7 @@ fn item_head(fields: &mut Fields, version: u8, base_size: usize) -> Option<(u32,
     Some((id, method, fields.u16()?, base))
 }
 
-fn extent(fields: &mut Fields, [offset, length, _, index]: &[usize; 4], base: u64) -> Option<Range<u64>> {
+fn extent(fields: &mut BoxFields, [offset, length, _, index]: &[usize; 4], base: u64) -> Option<Range<u64>> {
     fields.uint(*index)?;
     let start = base.checked_add(fields.uint(*offset)?)?;
     let length = fields.uint(*length)?;
@@ -310,7 +310,7 @@ fn within(range: &Range<u64>, idat: &Range<u64>) -> Range<u64> {
 }
 
 fn associate(body: &[u8], associations: &mut BTreeMap<u32, Vec<(usize, bool)>>) -> Option<()> {
-    let mut fields = Fields(body);
+    let mut fields = BoxFields(body);
     let (version, flags) = fields.version()?;
     for _ in 0..fields.u32()? {
         let id = fields.id(version > 0)?;
@@ -335,11 +335,11 @@ fn associate(body: &[u8], associations: &mut BTreeMap<u32, Vec<(usize, bool)>>) 
 }
 
 fn references(body: &[u8]) -> Option<Vec<(Code, u32, Vec<u32>)>> {
-    let mut fields = Fields(body);
+    let mut fields = BoxFields(body);
     let (version, _) = fields.version()?;
     children(fields.0)
         .map(|(code, body)| {
-            let mut fields = Fields(body);
+            let mut fields = BoxFields(body);
             let from = fields.id(version > 0)?;
             let to = (0..fields.u16()?).map(|_| fields.id(version > 0)).collect::<Option<_>>()?;
             Some((code, from, to))

@@ -4,13 +4,13 @@ use std::io::{BufRead, Seek};
 
 use image::metadata::Orientation;
 
-use super::source::Source;
+use super::bounded_reader::BoundedReader;
 use super::{Header, InspectError, exif_orientation};
 
 /// Segments before the frame header. A long colour profile takes dozens; a million tiny ones are an attack.
 const SEGMENTS_MAX: usize = 4096;
 
-pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header, InspectError> {
+pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Header, InspectError> {
     source.skip(2)?;
     let mut orientation = None;
     for _ in 0..SEGMENTS_MAX {
@@ -44,7 +44,7 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header
 }
 
 /// The code of the next marker; bytes between segments are passed over, as every decoder does.
-fn next_marker<R: BufRead + Seek>(source: &mut Source<R>) -> Result<u8, InspectError> {
+fn next_marker<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<u8, InspectError> {
     for _ in 0..64 * 1024 {
         if source.byte()? != 0xFF {
             continue;
@@ -61,7 +61,7 @@ fn next_marker<R: BufRead + Seek>(source: &mut Source<R>) -> Result<u8, InspectE
 }
 
 fn frame<R: BufRead + Seek>(
-    source: &mut Source<R>,
+    source: &mut BoundedReader<R>,
     marker: u8,
     orientation: Orientation,
 ) -> Result<Header, InspectError> {

@@ -8,28 +8,28 @@ mod coded;
 mod gif;
 mod heic;
 // Both are read without a decoder too, to name what is refused; then not all of them is needed.
+mod bounded_reader;
 #[cfg_attr(not(all(feature = "input-avif", feature = "input-heic")), allow(dead_code))]
 mod heif;
 mod isobmff;
 mod jpeg;
 mod png;
-mod source;
 mod tiff;
 mod tiff_directory;
 mod transform;
 mod webp;
 
 #[cfg(any(feature = "input-avif", feature = "input-heic"))]
-pub(super) use coded::{Assembly, Chroma, Codec, Tile};
+pub(super) use coded::{Assembly, ChromaSubsampling, Codec, Tile};
 #[cfg(any(feature = "input-avif", feature = "input-heic"))]
 pub(super) use heif::Cicp;
 pub(super) use heif::Still;
 
 use std::io::{self, BufRead, Seek};
 
+use bounded_reader::BoundedReader;
 use image::metadata::Orientation;
-use source::Source;
-pub(super) use tiff::{Extra, Meaning, Page};
+pub(super) use tiff::{Extra, Meaning, TiffPage};
 
 use super::PixelLimits;
 use crate::job::{SourceFormat, enumerate};
@@ -119,7 +119,7 @@ impl From<io::Error> for InspectError {
 /// # Errors
 /// If it is not an image that can be decoded, or larger than `limits` allow for one frame.
 pub fn inspect<R: BufRead + Seek>(reader: R, limits: &PixelLimits) -> Result<SourceInfo, InspectError> {
-    let mut source = Source::new(reader)?;
+    let mut source = BoundedReader::new(reader)?;
     let mut head = [0; 16];
     let read = source.read_some(&mut head)?;
     let format = recognise(&head[..read])?;
@@ -144,7 +144,7 @@ pub fn inspect<R: BufRead + Seek>(reader: R, limits: &PixelLimits) -> Result<Sou
 
 /// What an AVIF or HEIC shows, and where its parts lie.
 pub(super) fn still<R: BufRead + Seek>(reader: R) -> Result<Still, InspectError> {
-    Still::read(&mut Source::new(reader)?)
+    Still::read(&mut BoundedReader::new(reader)?)
 }
 
 /// The formats that originals may have in this build, for people.

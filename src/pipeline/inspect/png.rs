@@ -4,7 +4,7 @@ use std::io::{BufRead, Seek, SeekFrom};
 
 use png::{BitDepth, ColorType, Decoder, Limits};
 
-use super::source::Source;
+use super::bounded_reader::BoundedReader;
 use super::{Header, InspectError, exif_orientation};
 
 /// Chunks that are looked at. Data comes in chunks of 8 KiB and more, so this is beyond any honest file.
@@ -16,7 +16,7 @@ const AFTER_IHDR: u64 = 33;
 /// The largest eXIf that is read.
 const EXIF_BYTES_MAX: usize = 1024 * 1024;
 
-pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header, InspectError> {
+pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Header, InspectError> {
     let mut decoder = Decoder::new_with_limits(&mut *source.reader(), Limits { bytes: 64 * 1024 });
     let info = decoder.read_header_info().map_err(|e| InspectError::damaged(e.to_string()))?;
     // What a palette or a transparent colour turns into is known only later; the larger counts.
@@ -33,7 +33,7 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header
 }
 
 /// Walks the chunks for orientation and frames. A file that ends early is the decoder's to refuse.
-fn ancillary<R: BufRead + Seek>(source: &mut Source<R>, header: &mut Header) {
+fn ancillary<R: BufRead + Seek>(source: &mut BoundedReader<R>, header: &mut Header) {
     for _ in 0..CHUNKS_MAX {
         let Ok([l3, l2, l1, l0, id @ ..]) = source.array::<8>() else { return };
         let length = u64::from(u32::from_be_bytes([l3, l2, l1, l0]));

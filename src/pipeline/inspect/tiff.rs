@@ -7,7 +7,7 @@ use tiff::TiffError;
 use tiff::decoder::Decoder;
 use tiff::tags::{Tag, ValueBuffer};
 
-use super::tiff_directory::{Directory, Plain};
+use super::tiff_directory::{Plain, TiffDirectory};
 use super::{Header, InspectError};
 
 /// Samples a pixel: four of colour, and a few masks that are passed over.
@@ -17,7 +17,7 @@ const SAMPLES_MAX: usize = 16;
 const TILE_SIDE: u32 = 4096;
 
 pub(super) fn header<R: BufRead + Seek>(reader: &mut R) -> Result<Header, InspectError> {
-    let page = Page::open(reader)?;
+    let page = TiffPage::open(reader)?;
     let mut header = Header::still(page.width, page.height, page.channels());
     header.bits = page.bits.max(8);
     header.orientation = page.orientation;
@@ -62,7 +62,7 @@ pub(in crate::pipeline) enum Extra {
 }
 
 /// The first page of a TIFF and its decoder, which hands out samples as they are stored.
-pub(in crate::pipeline) struct Page<R: Read + Seek> {
+pub(in crate::pipeline) struct TiffPage<R: Read + Seek> {
     pub(in crate::pipeline) decoder: Decoder<Plain<R>>,
     pub(in crate::pipeline) width: u32,
     pub(in crate::pipeline) height: u32,
@@ -80,10 +80,10 @@ pub(in crate::pipeline) struct Page<R: Read + Seek> {
     orientation: Orientation,
 }
 
-impl<R: Read + Seek> Page<R> {
+impl<R: Read + Seek> TiffPage<R> {
     /// Reads the directory and refuses what can't be shown.
     pub(in crate::pipeline) fn open(mut reader: R) -> Result<Self, InspectError> {
-        let directory = Directory::read(&mut reader)?;
+        let directory = TiffDirectory::read(&mut reader)?;
         let mut decoder = Decoder::new(directory.plain(reader)).map_err(refuse)?;
         let (width, height) = decoder.dimensions().map_err(refuse)?;
         let mut tags = Tags { decoder: &mut decoder };
@@ -196,7 +196,7 @@ fn meaning(photometric: u16, ink_set: u16) -> Result<Meaning, InspectError> {
     }
 }
 
-/// Writers that give a fourth sample without a word about it mean alpha; one that is said to be unspecified is a mask. A
+/// Writers that give a fourth sample without describing it mean alpha; one that is said to be unspecified is a mask. A
 /// fifth beside ink is a spot colour unless it says that it is alpha.
 fn extra_sample(samples: usize, meaning: Meaning, said: Option<&[u16]>) -> Extra {
     let more = samples > meaning.colours() && meaning != Meaning::Palette;

@@ -1,7 +1,8 @@
 //! The first directory of a TIFF, and a reader that shows it to the decoder in a simpler light.
 //!
 //! The decoder judges by the photometric interpretation what it hands out: no palettes, no CMYK with alpha, no grey with
-//! alpha. Told that all samples are plain bands, it hands out every one as it is stored, and what they mean is ours to say.
+//! alpha. If the directory says that all samples are plain bands, it hands out every one as it is stored; what they mean is
+//! worked out in `decode/tiff.rs`.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -23,7 +24,7 @@ const PHOTOMETRIC: u16 = 262;
 const PLAIN: u16 = 1;
 
 /// What the first directory says before the decoder reads it.
-pub(super) struct Directory {
+pub(super) struct TiffDirectory {
     /// `PhotometricInterpretation` as the file has it.
     pub(super) photometric: u16,
     /// Where its value is.
@@ -32,12 +33,12 @@ pub(super) struct Directory {
     instead: Vec<u8>,
 }
 
-impl Directory {
+impl TiffDirectory {
     /// Reads the directory; `reader` is left at the start.
     pub(super) fn read<R: Read + Seek>(reader: &mut R) -> Result<Self, InspectError> {
         reader.seek(SeekFrom::Start(0))?;
         let order: [u8; 2] = array(reader)?;
-        let mut numbers = Numbers { big_endian: &order == b"MM", big: false };
+        let mut numbers = NumberFormat { big_endian: &order == b"MM", big: false };
         numbers.big = numbers.take(reader, 2)? == 43;
         if numbers.big {
             // The size of an offset, 8, and 0.
@@ -88,13 +89,13 @@ impl Directory {
 }
 
 /// How a file writes its numbers.
-struct Numbers {
+struct NumberFormat {
     big_endian: bool,
     /// `BigTIFF`: eight bytes where the original has four.
     big: bool,
 }
 
-impl Numbers {
+impl NumberFormat {
     fn take<R: Read>(&self, reader: &mut R, bytes: usize) -> io::Result<u64> {
         let mut read = [0; 8];
         reader.read_exact(&mut read[..bytes])?;

@@ -2,7 +2,7 @@
 
 use image::metadata::Orientation;
 
-use super::isobmff::{Code, Fields};
+use super::isobmff::{BoxFields, Code};
 use crate::pipeline::Region;
 use crate::pipeline::orient::{stored_region, swaps_sides};
 
@@ -57,7 +57,7 @@ impl Placement {
 
     /// Keeps the clean aperture: so wide and high, its centre so far from the picture's.
     fn crop(&mut self, body: &[u8]) -> Option<()> {
-        let mut fields = Fields(body);
+        let mut fields = BoxFields(body);
         let mut fraction = || Some((i64::from(fields.u32()?.cast_signed()), i64::from(fields.u32()?)));
         let (width, height, right, down) = (fraction()?, fraction()?, fraction()?, fraction()?);
         let (left, top, old_width, old_height) = self.window;

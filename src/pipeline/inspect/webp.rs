@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Seek};
 
-use super::source::Source;
+use super::bounded_reader::BoundedReader;
 use super::{Header, InspectError, exif_orientation};
 
 /// Chunks that are looked at: an animation has one a frame.
@@ -11,7 +11,7 @@ const CHUNKS_MAX: usize = 100_000;
 /// The largest EXIF chunk that is read.
 const EXIF_BYTES_MAX: usize = 1024 * 1024;
 
-pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header, InspectError> {
+pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Header, InspectError> {
     source.skip(12)?;
     let id: [u8; 4] = source.array()?;
     let length = u64::from(u32::from_le_bytes(source.array()?));
@@ -33,18 +33,18 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header
 }
 
 /// A VP8 frame.
-fn lossy<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header, InspectError> {
+fn lossy<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Header, InspectError> {
     let [_, _, _, s0, s1, s2, w0, w1, h0, h1] = source.array()?;
     if [s0, s1, s2] != [0x9D, 0x01, 0x2A] {
         return Err(InspectError::damaged("its VP8 frame has no start code"));
     }
-    // The upper two bits say how to scale for display; nobody does.
+    // The upper two bits say how to scale for display, which no viewer does.
     let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3FFF);
     Ok(Header::still(side(w0, w1), side(h0, h1), 3))
 }
 
 /// A VP8L picture.
-fn lossless<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header, InspectError> {
+fn lossless<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Header, InspectError> {
     let [signature, b0, b1, b2, b3] = source.array()?;
     if signature != 0x2F {
         return Err(InspectError::damaged("its VP8L data has no signature"));
@@ -57,7 +57,7 @@ fn lossless<R: BufRead + Seek>(source: &mut Source<R>) -> Result<Header, Inspect
 /// Walks the chunks for orientation and frames. A file that ends early is the decoder's to refuse, but the picture
 /// inside must have the size of the canvas: the decoder takes memory for it before it compares them.
 fn extended<R: BufRead + Seek>(
-    source: &mut Source<R>,
+    source: &mut BoundedReader<R>,
     header: &mut Header,
     animated: bool,
 ) -> Result<(), InspectError> {
@@ -97,7 +97,7 @@ fn extended<R: BufRead + Seek>(
 
 /// Checks the frame of an animation whose data begins here, and says how many bytes that took; none if it ends early. Its
 /// picture must have the size that the frame claims, and lie on the canvas.
-fn frame<R: BufRead + Seek>(source: &mut Source<R>, header: &Header) -> Result<Option<u64>, InspectError> {
+fn frame<R: BufRead + Seek>(source: &mut BoundedReader<R>, header: &Header) -> Result<Option<u64>, InspectError> {
     let Ok([x0, x1, x2, y0, y1, y2, w0, w1, w2, h0, h1, h2, _, _, _, _]) = source.array::<16>() else {
         return Ok(None);
     };

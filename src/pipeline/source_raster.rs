@@ -8,7 +8,7 @@ use super::{PipelineError, Region};
 
 /// What a decoder made of an original.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct SourceRaster {
     pub(super) raster: Raster,
     /// How many pixels of the original one of these spans, across and down. At the right and lower edges it may be
     /// fewer: the sides are rounded up.
@@ -17,7 +17,7 @@ pub(super) struct Stored {
     premultiplied: bool,
 }
 
-impl Stored {
+impl SourceRaster {
     pub(super) fn new(raster: Raster, reduction: u32) -> Self {
         Self { raster, reduction, premultiplied: false }
     }

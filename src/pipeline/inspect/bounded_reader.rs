@@ -1,14 +1,14 @@
-//! A reader that knows how long it is, so that a header's promise can be held against it.
+//! A reader that knows how long it is, so that the lengths in a header can be checked against it.
 
 use std::io::{self, BufRead, ErrorKind, Seek, SeekFrom};
 
 /// A seekable reader and its length.
-pub(super) struct Source<R> {
+pub(super) struct BoundedReader<R> {
     reader: R,
     length: u64,
 }
 
-impl<R: BufRead + Seek> Source<R> {
+impl<R: BufRead + Seek> BoundedReader<R> {
     pub(super) fn new(mut reader: R) -> io::Result<Self> {
         let length = reader.seek(SeekFrom::End(0))?;
         reader.seek(SeekFrom::Start(0))?;
