@@ -26,11 +26,12 @@ pub struct JobRecord {
     pub spec: JobSpec,
     /// Whom to tell.
     pub callback: Option<CallbackTarget>,
-    /// The `job` claim as it came, without callback headers, credentials and access keys.
+    /// The `job` claim as it came, but for what is secret: without callback headers, with `[redacted]` in place of access
+    /// keys, and of the callback's URL no more than its origin.
     pub job_data: serde_json::Value,
     /// When the upload was accepted.
     pub created_at: Timestamp,
-    /// Bytes of memory that making its variants takes, as far as could be told then. None if there are none to make.
+    /// Bytes of memory that making its variants takes, estimated from the header at upload. None if there are none to make.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
 }

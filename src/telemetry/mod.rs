@@ -4,13 +4,15 @@
 //! |---|---|
 //! | `request_id` | one HTTP request; also the `x-request-id` of its answer |
 //! | `job_id` | one job, from its upload to its callback |
-//! | `hash` | the job's hash key, which names its owner |
-//! | `attempt` | which try of the job, from 1 |
-//! | `backend` | a store: `direct`, `s3`, `gcs` |
-//! | `error` | what went wrong, logged once, where it is handled |
+//! | `hash` | the job's hash key, whose second half is its owner: the subject, or a digest of user and subject |
+//! | `attempt` | which attempt of the job, from 1; of a callback, which delivery |
+//! | `backend` | the kind of a store: `directHost`, `s3`, `gcs` |
+//! | `error` | what went wrong and what caused it, logged where it is handled |
 //!
-//! The spans made here carry the first four; an event inside a span repeats none of its fields. Text from outside is logged
-//! with `?`, never with `%`, so that it can't forge a line. Secrets are types that can't be logged.
+//! The spans made here carry the first four: [`request_span`] the first, [`attempt_span`] the others. An event inside one
+//! repeats none of its fields; one outside carries those that it knows. Text from outside is a field and never part of the
+//! message, as a string or with `?`: both are escaped, where `%` would let it forge a line. Secrets are types that print as
+//! redacted.
 
 mod capture;
 mod filter;
