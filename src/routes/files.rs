@@ -30,8 +30,8 @@ use tokio_util::io::ReaderStream;
 
 use self::conditional::{Precondition, Validators};
 use self::media::Media;
-use self::range::Wanted;
-use self::tree::{Found, OpenError, Tree};
+use self::range::RequestedRange;
+use self::tree::{OpenError, OpenedFile, Tree};
 use super::Refusal;
 
 const PREFIX: &str = "/files/";
@@ -78,25 +78,25 @@ async fn answer(tree: Arc<Tree>, method: &Method, path: &str, headers: &HeaderMa
         Precondition::Failed => return Err(Refusal::PreconditionFailed),
     }
     // A range is defined for GET alone.
-    let wanted = match *method {
+    let range = match *method {
         Method::GET if validators.range_applies(headers) => range::parse(headers, found.bytes),
-        _ => Wanted::All,
+        _ => RequestedRange::Whole,
     };
-    match wanted {
-        Wanted::All if method == Method::HEAD => {
+    match range {
+        RequestedRange::Whole if method == Method::HEAD => {
             Ok(with_length(bodiless(StatusCode::OK, &validators, Some(media)), found.bytes))
         }
-        Wanted::All => {
+        RequestedRange::Whole => {
             let bytes = found.bytes;
             send(found, 0, bytes, bodiless(StatusCode::OK, &validators, Some(media))).await
         }
-        Wanted::Part { first, last } => {
+        RequestedRange::Part { first, last } => {
             let mut response = bodiless(StatusCode::PARTIAL_CONTENT, &validators, Some(media));
             let content_range = ContentRange::bytes(first..=last, found.bytes);
             response.headers_mut().typed_insert(content_range.expect("INVARIANT: the range has both its ends"));
             send(found, first, last - first + 1, response).await
         }
-        Wanted::Nothing => Err(Refusal::RangeNotSatisfiable { bytes: found.bytes }),
+        RequestedRange::Unsatisfiable => Err(Refusal::RangeNotSatisfiable { bytes: found.bytes }),
     }
 }
 
@@ -138,7 +138,7 @@ fn with_length(mut response: Response, bytes: u64) -> Response {
 }
 
 /// `bytes` bytes of the opened file from `first` on, as they are read.
-async fn send(found: Found, first: u64, bytes: u64, response: Response) -> Result<Response, Refusal> {
+async fn send(found: OpenedFile, first: u64, bytes: u64, response: Response) -> Result<Response, Refusal> {
     let mut file = tokio::fs::File::from_std(found.file);
     if first > 0 {
         file.seek(SeekFrom::Start(first)).await.map_err(Refusal::File)?;
@@ -184,7 +184,7 @@ pub(super) fn fuzz_path(path: &str) -> Option<(crate::job::SubDir, String)> {
 #[cfg(fuzzing)]
 pub(super) fn fuzz_range(headers: &HeaderMap, bytes: u64) -> Option<(u64, u64)> {
     match range::parse(headers, bytes) {
-        Wanted::Part { first, last } => Some((first, last)),
-        Wanted::All | Wanted::Nothing => None,
+        RequestedRange::Part { first, last } => Some((first, last)),
+        RequestedRange::Whole | RequestedRange::Unsatisfiable => None,
     }
 }

@@ -18,7 +18,7 @@ mod status;
 mod upload;
 mod version;
 
-pub use problem::Refusal;
+pub use problem::{Refusal, status_of};
 pub use rate::{Peer, RateSettings, Rates};
 pub use state::{AppParts, AppState, HttpSettings, Readiness};
 

@@ -1,13 +1,14 @@
 //! What clients are told when something is wrong: `application/problem+json` (RFC 9457) with a stable `code`.
-//! Which status an error is, is decided here and nowhere else.
+//! Which code an error is and which status a code, is decided here and nowhere else.
 
 mod document;
+mod status;
 
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use self::document::Document;
+pub use self::status::status_of;
 use crate::auth::AuthError;
 use crate::error_chain::ErrorChain;
 use crate::job::{ClaimErrors, ErrorCode, State};
@@ -88,87 +89,66 @@ const RETRY_SOON_SECS: u64 = 5;
 
 impl Refusal {
     fn document(&self) -> Document {
-        use StatusCode as S;
         match self {
             Self::Unauthorized(error) => {
-                Document::new(S::UNAUTHORIZED, ErrorCode::Unauthorized, "A valid token is needed", error.to_string())
+                Document::new(ErrorCode::Unauthorized, "A valid token is needed", error.to_string())
             }
             Self::Forbidden => {
                 let detail = "this needs a token with \"scope\": \"admin\", signed by a key of jwt.json (`pixerve token --admin`)";
-                Document::new(S::FORBIDDEN, ErrorCode::Forbidden, "The token doesn't allow this", detail)
+                Document::new(ErrorCode::Forbidden, "The token doesn't allow this", detail)
             }
             Self::BadRequest(detail) => bad_request(detail),
-            Self::BadMultipart(detail) => Document::new(
-                S::BAD_REQUEST,
-                ErrorCode::BadMultipart,
-                "The body is not a usable multipart form",
-                detail,
-            ),
-            Self::BadJson(detail) => {
-                Document::new(S::BAD_REQUEST, ErrorCode::BadJson, "The body is not usable JSON", detail)
+            Self::BadMultipart(detail) => {
+                Document::new(ErrorCode::BadMultipart, "The body is not a usable multipart form", detail)
             }
+            Self::BadJson(detail) => Document::new(ErrorCode::BadJson, "The body is not usable JSON", detail),
             Self::BadFields(errors) => invalid_fields(errors.to_string()).with("errors", json!(errors.fields())),
-            Self::NotFound(detail) => Document::new(S::NOT_FOUND, ErrorCode::NotFound, "Not found", detail),
+            Self::NotFound(detail) => Document::new(ErrorCode::NotFound, "Not found", detail),
             Self::MethodNotAllowed => {
                 let detail = "this address takes other methods; the Allow header names them";
-                Document::new(S::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed, "Method not allowed", detail)
+                Document::new(ErrorCode::MethodNotAllowed, "Method not allowed", detail)
             }
             Self::TooSlow => {
                 let detail = "the body came too slowly; nothing was kept";
-                Document::new(S::REQUEST_TIMEOUT, ErrorCode::TooSlow, "The request took too long", detail)
+                Document::new(ErrorCode::TooSlow, "The request took too long", detail)
             }
             Self::DuplicateJob(job) => {
                 let detail = format!("the same bytes are {} already, as job {}", job.state, job.record.id);
-                Document::new(S::CONFLICT, ErrorCode::DuplicateJob, "This image is being worked on", detail)
+                Document::new(ErrorCode::DuplicateJob, "This image is being worked on", detail)
                     .with("hash", job.record.hash.as_str())
                     .with("job_id", job.record.id.to_string())
                     .with("status_url", super::status_url(job.record.id))
             }
             Self::JobEnded(state) => {
                 let detail = format!("the job is {state}; only pending and processing jobs can be cancelled");
-                Document::new(S::CONFLICT, ErrorCode::JobEnded, "The job has ended", detail)
+                Document::new(ErrorCode::JobEnded, "The job has ended", detail)
             }
             Self::BodyTooLarge { bytes_max } => {
                 let detail = format!("at most {bytes_max} bytes are taken; nothing was kept");
-                Document::new(S::PAYLOAD_TOO_LARGE, ErrorCode::TooLarge, "The upload is too large", detail)
+                Document::new(ErrorCode::TooLarge, "The upload is too large", detail)
             }
             Self::BadImage(error) => image(error),
             Self::PreconditionFailed => {
                 let detail = "the file is not the one that If-Match or If-Unmodified-Since names";
-                Document::new(
-                    S::PRECONDITION_FAILED,
-                    ErrorCode::PreconditionFailed,
-                    "The condition doesn't hold",
-                    detail,
-                )
+                Document::new(ErrorCode::PreconditionFailed, "The condition doesn't hold", detail)
             }
             Self::RangeNotSatisfiable { bytes } => {
                 let detail = format!("the file has {bytes} bytes; none of them is in the range asked for");
-                Document::new(
-                    S::RANGE_NOT_SATISFIABLE,
-                    ErrorCode::RangeNotSatisfiable,
-                    "The range is outside the file",
-                    detail,
-                )
+                Document::new(ErrorCode::RangeNotSatisfiable, "The range is outside the file", detail)
             }
             Self::Spool(error) if error.is_out_of_descriptors() => busy(),
             Self::FilesBusy => busy(),
             Self::File(_) => internal("the file can't be read"),
-            Self::StoreRefused(error) => Document::new(
-                S::UNPROCESSABLE_ENTITY,
-                ErrorCode::StoreRefused,
-                "The store didn't take a probe object",
-                error.to_string(),
-            ),
+            Self::StoreRefused(error) => {
+                Document::new(ErrorCode::StoreRefused, "The store didn't take a probe object", error.to_string())
+            }
             Self::TooManyRequests { retry_after_secs } => {
                 let detail = "they come faster than one address, or one user, may send them; slow down";
-                Document::new(S::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, "Too many requests", detail)
-                    .retry_after(*retry_after_secs)
+                Document::new(ErrorCode::TooManyRequests, "Too many requests", detail).retry_after(*retry_after_secs)
             }
             Self::Draining => {
                 let detail = "the server is stopping and takes no new uploads; try again in a moment";
-                Document::new(S::SERVICE_UNAVAILABLE, ErrorCode::Draining, "The server is stopping", detail)
-                    .retry_after(RETRY_SOON_SECS)
+                Document::new(ErrorCode::Draining, "The server is stopping", detail).retry_after(RETRY_SOON_SECS)
             }
             Self::DiskFull => disk_full("less space is free than is kept for jobs under way"),
             Self::Queue(error) => queue(error),
@@ -196,37 +176,27 @@ impl Refusal {
 }
 
 fn image(error: &InspectError) -> Document {
-    use StatusCode as S;
     let detail = error.to_string();
     match error {
-        InspectError::Unsupported { .. } => {
-            Document::new(S::UNSUPPORTED_MEDIA_TYPE, ErrorCode::UnsupportedImage, "Not a supported image", detail)
-        }
-        InspectError::Damaged { .. } => {
-            Document::new(S::UNSUPPORTED_MEDIA_TYPE, ErrorCode::DamagedImage, "The image can't be read", detail)
-        }
+        InspectError::Unsupported { .. } => Document::new(ErrorCode::UnsupportedImage, "Not a supported image", detail),
+        InspectError::Damaged { .. } => Document::new(ErrorCode::DamagedImage, "The image can't be read", detail),
         InspectError::TooLarge { .. } => {
-            Document::new(S::UNPROCESSABLE_ENTITY, ErrorCode::ImageTooLarge, "The image has too many pixels", detail)
+            Document::new(ErrorCode::ImageTooLarge, "The image has too many pixels", detail)
         }
         InspectError::Io(_) => internal("the upload could not be read back from disk; nothing was kept"),
     }
 }
 
 fn queue(error: &QueueError) -> Document {
-    use StatusCode as S;
     let detail = error.to_string();
     match error {
         QueueError::Full { .. } => {
-            Document::new(S::SERVICE_UNAVAILABLE, ErrorCode::QueueFull, "The queue is full", detail)
-                .retry_after(RETRY_WHEN_FULL_SECS)
+            Document::new(ErrorCode::QueueFull, "The queue is full", detail).retry_after(RETRY_WHEN_FULL_SECS)
         }
         QueueError::OwnerFull { .. } => {
-            Document::new(S::TOO_MANY_REQUESTS, ErrorCode::TooManyJobs, "Too many jobs at once", detail)
-                .retry_after(RETRY_WHEN_FULL_SECS)
+            Document::new(ErrorCode::TooManyJobs, "Too many jobs at once", detail).retry_after(RETRY_WHEN_FULL_SECS)
         }
-        QueueError::TooLarge { .. } => {
-            Document::new(S::UNPROCESSABLE_ENTITY, ErrorCode::JobTooLarge, "The job is too large", detail)
-        }
+        QueueError::TooLarge { .. } => Document::new(ErrorCode::JobTooLarge, "The job is too large", detail),
         QueueError::BadCursor => bad_request(&detail),
         QueueError::StorageFull => disk_full("no space left for the queue"),
         QueueError::AlreadyRunning { .. } | QueueError::SchemaTooNew { .. } | QueueError::Unavailable { .. } => {
@@ -237,9 +207,7 @@ fn queue(error: &QueueError) -> Document {
 
 fn register(error: &RegisterError) -> Document {
     match error {
-        RegisterError::NameTaken { .. } => {
-            Document::new(StatusCode::CONFLICT, ErrorCode::NameTaken, "The name is taken", error.to_string())
-        }
+        RegisterError::NameTaken { .. } => Document::new(ErrorCode::NameTaken, "The name is taken", error.to_string()),
         RegisterError::BadName | RegisterError::UnknownUser => invalid_fields(error.to_string()),
         error if error.is_full() => disk_full("no space left for the register; nothing was kept"),
         RegisterError::Database(_) | RegisterError::Engine(_) | RegisterError::Closed => {
@@ -250,31 +218,28 @@ fn register(error: &RegisterError) -> Document {
 }
 
 fn bad_request(detail: &str) -> Document {
-    Document::new(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, "The request is unusable", detail)
+    Document::new(ErrorCode::BadRequest, "The request is unusable", detail)
 }
 
 fn invalid_fields(detail: String) -> Document {
-    Document::new(StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::InvalidFields, "Some fields are invalid", detail)
+    Document::new(ErrorCode::InvalidFields, "Some fields are invalid", detail)
 }
 
 fn unavailable(detail: &str) -> Document {
-    Document::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, "Not available right now", detail)
-        .retry_after(RETRY_SOON_SECS)
+    Document::new(ErrorCode::Unavailable, "Not available right now", detail).retry_after(RETRY_SOON_SECS)
 }
 
 fn busy() -> Document {
     let detail = "too many files are open; try again in a moment";
-    Document::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Busy, "Not available right now", detail)
-        .retry_after(RETRY_SOON_SECS)
+    Document::new(ErrorCode::Busy, "Not available right now", detail).retry_after(RETRY_SOON_SECS)
 }
 
 fn disk_full(detail: &str) -> Document {
-    Document::new(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::DiskFull, "The server's disk is full", detail)
-        .retry_after(RETRY_WHEN_FULL_SECS)
+    Document::new(ErrorCode::DiskFull, "The server's disk is full", detail).retry_after(RETRY_WHEN_FULL_SECS)
 }
 
 fn internal(detail: &str) -> Document {
-    Document::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal, "Something went wrong inside", detail)
+    Document::new(ErrorCode::Internal, "Something went wrong inside", detail)
 }
 
 impl IntoResponse for Refusal {

@@ -6,7 +6,7 @@ use headers::{ETag, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfRange
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use super::tree::Found;
+use super::tree::OpenedFile;
 
 /// The last second that an HTTP date can name, 9999-12-31 23:59:59, since the Unix epoch.
 const HTTP_DATE_SECS_MAX: u64 = 253_402_300_799;
@@ -35,7 +35,7 @@ pub(super) enum Precondition {
 }
 
 impl Validators {
-    pub(super) fn of(found: &Found) -> Self {
+    pub(super) fn of(found: &OpenedFile) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(found.inode.to_be_bytes());
         hasher.update(found.modified_secs.to_be_bytes());

@@ -5,7 +5,7 @@ use http::header::RANGE;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::prelude::*;
 
-use super::range::{self, Wanted};
+use super::range::{self, RequestedRange};
 use super::tree;
 
 fn is_plain(segment: &str) -> bool {
@@ -14,7 +14,7 @@ fn is_plain(segment: &str) -> bool {
         && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-fn wanted(value: &str, bytes: u64) -> Wanted {
+fn wanted(value: &str, bytes: u64) -> RequestedRange {
     let mut headers = HeaderMap::new();
     if let Ok(value) = value.parse() {
         headers.insert(RANGE, value);
@@ -48,7 +48,7 @@ proptest! {
 
     #[test]
     fn a_part_lies_within_its_file(value in "(bytes=)?[0-9]{0,21}[-,= ]{0,2}[0-9]{0,21}|[ -~]{0,30}", bytes in any::<u64>()) {
-        if let Wanted::Part { first, last } = wanted(&value, bytes) {
+        if let RequestedRange::Part { first, last } = wanted(&value, bytes) {
             prop_assert!(first <= last && last < bytes, "{value} of {bytes}: {first}-{last}");
         }
     }
@@ -57,9 +57,9 @@ proptest! {
     fn a_range_is_read_as_it_was_written(first in any::<u64>(), last in any::<u64>(), bytes in 1..=u64::MAX) {
         let read = wanted(&format!("bytes={first}-{last}"), bytes);
         let expected = match (first, last) {
-            (first, last) if first > last => Wanted::All,
-            (first, _) if first >= bytes => Wanted::Nothing,
-            (first, last) => Wanted::Part { first, last: last.min(bytes - 1) },
+            (first, last) if first > last => RequestedRange::Whole,
+            (first, _) if first >= bytes => RequestedRange::Unsatisfiable,
+            (first, last) => RequestedRange::Part { first, last: last.min(bytes - 1) },
         };
         prop_assert_eq!(read, expected);
     }

@@ -5,13 +5,13 @@ use http::header::RANGE;
 
 /// Which bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum RequestedRange {
     /// The whole file.
-    All,
+    Whole,
     /// From `first` to `last`, both included.
     Part { first: u64, last: u64 },
     /// Only bytes that the file doesn't have.
-    Nothing,
+    Unsatisfiable,
 }
 
 /// Reads `Range` for a file of `bytes` bytes. What isn't understood is ignored, as it must be; so is a list of several
@@ -21,13 +21,13 @@ pub(super) enum Wanted {
 /// word, so that a list with one good range, a malformed range and one behind the end of the file look alike; it has no
 /// range for a suffix longer than the file (RFC 9110 wants the whole), takes `+1` for a number, none above 64 bits, and
 /// knows the unit in lower case only.
-pub(super) fn parse(headers: &HeaderMap, bytes: u64) -> Wanted {
+pub(super) fn parse(headers: &HeaderMap, bytes: u64) -> RequestedRange {
     let mut values = headers.get_all(RANGE).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return Wanted::All };
-    value.to_str().ok().and_then(|value| single(value, bytes)).unwrap_or(Wanted::All)
+    let (Some(value), None) = (values.next(), values.next()) else { return RequestedRange::Whole };
+    value.to_str().ok().and_then(|value| single(value, bytes)).unwrap_or(RequestedRange::Whole)
 }
 
-fn single(value: &str, bytes: u64) -> Option<Wanted> {
+fn single(value: &str, bytes: u64) -> Option<RequestedRange> {
     let (unit, range) = value.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return None;
@@ -48,9 +48,9 @@ fn single(value: &str, bytes: u64) -> Option<Wanted> {
         }
     };
     if first >= bytes {
-        return Some(Wanted::Nothing);
+        return Some(RequestedRange::Unsatisfiable);
     }
-    Some(Wanted::Part { first, last: last.min(bytes - 1) })
+    Some(RequestedRange::Part { first, last: last.min(bytes - 1) })
 }
 
 /// Digits alone; more than a u64 holds are as good as the largest.
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_the_rfc_says() {
-        let part = |first, last| Wanted::Part { first, last };
+        let part = |first, last| RequestedRange::Part { first, last };
         for (value, wanted) in [
             ("bytes=0-0", part(0, 0)),
             ("bytes=0-99", part(0, 99)),
@@ -80,32 +80,32 @@ mod tests {
             ("bytes=-99999999999999999999999", part(0, 99)),
             ("Bytes=5-6", part(5, 6)),
             ("bytes= 5-6 ", part(5, 6)),
-            ("bytes=100-", Wanted::Nothing),
-            ("bytes=100-200", Wanted::Nothing),
-            ("bytes=99999999999999999999999-", Wanted::Nothing),
-            ("bytes=-0", Wanted::Nothing),
+            ("bytes=100-", RequestedRange::Unsatisfiable),
+            ("bytes=100-200", RequestedRange::Unsatisfiable),
+            ("bytes=99999999999999999999999-", RequestedRange::Unsatisfiable),
+            ("bytes=-0", RequestedRange::Unsatisfiable),
             // Not understood, or several: the whole file.
-            ("bytes=5-4", Wanted::All),
-            ("bytes=-", Wanted::All),
-            ("bytes=", Wanted::All),
-            ("bytes", Wanted::All),
-            ("", Wanted::All),
-            ("bytes=a-b", Wanted::All),
-            ("bytes=+1-2", Wanted::All),
-            ("bytes=1-2-3", Wanted::All),
-            ("bytes=--1", Wanted::All),
-            ("bytes=0x1-0x2", Wanted::All),
-            ("bytes=1 - 2", Wanted::All),
-            ("bytes=0-1,5-6", Wanted::All),
-            ("bytes=0-,0-,0-", Wanted::All),
-            ("items=0-1", Wanted::All),
-            ("bytes 0-1", Wanted::All),
+            ("bytes=5-4", RequestedRange::Whole),
+            ("bytes=-", RequestedRange::Whole),
+            ("bytes=", RequestedRange::Whole),
+            ("bytes", RequestedRange::Whole),
+            ("", RequestedRange::Whole),
+            ("bytes=a-b", RequestedRange::Whole),
+            ("bytes=+1-2", RequestedRange::Whole),
+            ("bytes=1-2-3", RequestedRange::Whole),
+            ("bytes=--1", RequestedRange::Whole),
+            ("bytes=0x1-0x2", RequestedRange::Whole),
+            ("bytes=1 - 2", RequestedRange::Whole),
+            ("bytes=0-1,5-6", RequestedRange::Whole),
+            ("bytes=0-,0-,0-", RequestedRange::Whole),
+            ("items=0-1", RequestedRange::Whole),
+            ("bytes 0-1", RequestedRange::Whole),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(RANGE, value.parse().expect("a header value"));
             assert_eq!(parse(&headers, 100), wanted, "{value:?}");
         }
-        assert_eq!(parse(&HeaderMap::new(), 100), Wanted::All);
+        assert_eq!(parse(&HeaderMap::new(), 100), RequestedRange::Whole);
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
         for value in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
             let mut headers = HeaderMap::new();
             headers.insert(RANGE, value.parse().expect("a header value"));
-            assert_eq!(parse(&headers, 0), Wanted::Nothing, "{value:?}");
+            assert_eq!(parse(&headers, 0), RequestedRange::Unsatisfiable, "{value:?}");
         }
     }
 }

@@ -41,7 +41,7 @@ fn is_name(name: &str) -> bool {
 
 /// An opened file and what identifies its content.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct OpenedFile {
     pub(super) file: File,
     pub(super) inode: u64,
     pub(super) bytes: u64,
@@ -94,7 +94,7 @@ impl Tree {
     ///
     /// Directories are opened one by one, each relative to the last and none through a symlink. A segment can't be
     /// `..` or hold a slash, so no step leaves the tree, whatever is renamed meanwhile.
-    pub(super) fn find(&self, path: &FilePath) -> Result<Found, OpenError> {
+    pub(super) fn find(&self, path: &FilePath) -> Result<OpenedFile, OpenError> {
         let through = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut dir = None;
         for segment in path.sub_dir.segments() {
@@ -109,7 +109,7 @@ impl Tree {
         if !metadata.is_file() {
             return Err(OpenError::NotFound);
         }
-        Ok(Found {
+        Ok(OpenedFile {
             file,
             inode: metadata.ino(),
             bytes: metadata.len(),

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::status::status_of;
 use crate::job::ErrorCode;
 use crate::routes::access::current_request_id;
 
@@ -20,7 +21,9 @@ pub(super) struct Document {
 }
 
 impl Document {
-    pub(super) fn new(status: StatusCode, code: ErrorCode, title: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(code: ErrorCode, title: &'static str, detail: impl Into<String>) -> Self {
+        // A refusal with a code that only jobs end with would be our own mistake.
+        let status = status_of(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self { status, code, title, detail: detail.into(), retry_after_secs: None, extensions: Map::new() }
     }
 

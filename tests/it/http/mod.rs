@@ -2,6 +2,7 @@
 
 mod cancel;
 mod connection;
+mod error_codes;
 mod health;
 mod rate;
 mod records;
