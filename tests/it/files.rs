@@ -165,7 +165,7 @@ async fn only_safe_raster_types_are_shown_in_place() {
 }
 
 #[tokio::test]
-async fn who_has_the_file_is_told_so() {
+async fn a_client_that_has_the_file_gets_a_304() {
     let site = Site::with_photo();
     let etag = site.photo(&[]).await.header("etag").expect("an entity tag").to_owned();
     let weak = format!("W/{etag}");
@@ -293,7 +293,7 @@ async fn a_rewritten_name_has_another_tag_though_size_and_time_are_the_same() {
 }
 
 #[tokio::test]
-async fn who_reads_a_file_that_is_rewritten_gets_the_old_one_whole() {
+async fn a_file_rewritten_while_it_is_read_is_read_whole_as_it_was() {
     let site = Site::new();
     let old = vec![b'o'; 2_000_000];
     site.put("x.png", &old);

@@ -1,6 +1,6 @@
 //! Servers that stop and start again: nothing that was accepted is lost, nothing that had ended is forgotten.
 
-mod blamed;
+mod crashed;
 mod database;
 mod graceful;
 mod process;

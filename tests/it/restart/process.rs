@@ -13,7 +13,7 @@ use crate::harness::stores::s3_at;
 use crate::harness::token::Claims;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_refuses_uploads_puts_jobs_back_and_exits_0() {
+async fn sigterm_refuses_uploads_releases_jobs_and_exits_0() {
     let home = Home::new(&[
         ("PIXERVE_MAX_WORKERS", "1"),
         ("PIXERVE_STORES_BACKOFF_MIN", "300s"),

@@ -9,7 +9,7 @@ use crate::harness::receiver::Receiver;
 use crate::harness::stores::dead_store;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_blamed_for_the_servers_death_names_what_it_had_stored() {
+async fn a_job_that_failed_because_the_server_died_names_what_it_had_stored() {
     let home = Home::new(&[
         ("PIXERVE_QUEUE_CRASHES_MAX", "1"),
         // In its own process, a server doesn't know which of its jobs it was that killed it.
