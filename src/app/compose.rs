@@ -26,8 +26,7 @@ use crate::encoder::{Avif, Registry};
 use crate::failpoint::{Step, reached};
 use crate::job::SpecLimits;
 use crate::pipeline::Engine;
-use crate::queue::sled::SledQueue;
-use crate::queue::{Blame, JobQueue, QueueError};
+use crate::queue::{CrashAttribution, JobQueue, QueueError, SledQueue};
 use crate::register::{self, Register, RegisterError, Sealer, SealingKeysError};
 use crate::routes::{AppParts, AppState, Rates, Readiness, files, router};
 use crate::sandbox::{Sandbox, SandboxMode, SandboxSettings};
@@ -78,6 +77,7 @@ pub enum StartError {
 /// A running server.
 pub struct App {
     addr: SocketAddr,
+    queue: Arc<dyn JobQueue>,
     state: AppState,
     pool: StartedPool,
     background: Vec<JoinHandle<()>>,
@@ -99,12 +99,12 @@ impl App {
         make_dir(&config.storage.data_dir)?;
         make_dir(&config.storage.serve_dir)?;
         warn_of_small_disk(&config);
-        let Held { queue, is_older, register, sealer, spool } = hold(&config, &clock).await?;
+        let Held { queue, history_lost, register, sealer, spool } = hold(&config, &clock).await?;
         reached(Step::StartRecovered);
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(&config)?;
         let reconciler = SpoolReconciler::new(spool.clone(), Arc::clone(&queue), Arc::clone(&clock));
-        if is_older {
+        if history_lost {
             reconciler.drop_jobs_missing_from_spool().await?;
         }
         reconciler.reconcile(ReconcileScope::AtStart).await?;
@@ -134,7 +134,8 @@ impl App {
             settings: worker_settings(&config),
         });
         let state = AppState::new(AppParts {
-            queue: Arc::clone(&queue),
+            intake: queue.clone(),
+            records: queue.clone(),
             spool,
             active_jobs,
             register,
@@ -153,7 +154,7 @@ impl App {
         let callbacks = callback_settings(&config);
         let courier = Courier::new(&callbacks, Arc::new(SystemResolver), Arc::new(SealedHeaders(sealer)), clock)
             .map_err(|error| StartError::Callback(error.to_string()))?;
-        let outbox = Outbox::new(queue, courier, &callbacks);
+        let outbox = Outbox::new(queue.clone(), courier, &callbacks);
 
         let serve_dir = config.storage.serve_dir.clone();
         let files = files::router(&serve_dir).map_err(|source| StartError::Directory { path: serve_dir, source })?;
@@ -175,7 +176,7 @@ impl App {
         let (limits, clock) = (connection_limits(&config), Arc::clone(&state.clock));
         let server = tokio::spawn(listen(listener, router, limits, clock, stop_server.clone()));
         info!(%addr, version = VERSION.version, workers = config.worker.max_workers, "listening");
-        Ok(Self { addr, state, pool, background, stop_background, server, stop_server })
+        Ok(Self { addr, queue, state, pool, background, stop_background, server, stop_server })
     }
 
     /// Where it listens.
@@ -194,7 +195,7 @@ impl App {
     pub async fn stop(self, patience: Duration) {
         self.state.readiness.drain();
         // Should whoever runs us lose patience and kill us, the jobs that were under way are not to blame.
-        if let Err(error) = self.state.queue.drain_begins().await {
+        if let Err(error) = self.queue.mark_draining().await {
             warn!(%error, "can't note that the server is stopping");
         }
         reached(Step::StopDraining);
@@ -209,7 +210,7 @@ impl App {
         if let Err(error) = self.server.await {
             error!(%error, "the listener died");
         }
-        match tokio::time::timeout(CLOSE_PATIENCE, self.state.queue.shutdown()).await {
+        match tokio::time::timeout(CLOSE_PATIENCE, self.queue.shutdown()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error!(%error, "the queue did not close cleanly"),
             Err(_) => error!("the queue did not close in time"),
@@ -251,7 +252,7 @@ async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Resul
 struct Held {
     queue: Arc<dyn JobQueue>,
     /// Something that the queue knew is lost.
-    is_older: bool,
+    history_lost: bool,
     register: Arc<Register>,
     sealer: Arc<Sealer>,
     spool: Spool,
@@ -260,10 +261,13 @@ struct Held {
 /// Opens queue, register and spool, which wait for the disk.
 async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> {
     let (data_dir, settings, clock) = (config.storage.data_dir.clone(), queue_settings(config), Arc::clone(clock));
-    let blame = if config.worker.sandbox == SandboxMode::Off { Blame::InFlight } else { Blame::Nobody };
+    let attribution = match config.worker.sandbox {
+        SandboxMode::Off => CrashAttribution::JobsInFlight,
+        SandboxMode::On | SandboxMode::Strict => CrashAttribution::NoJob,
+    };
     spawn_blocking(move || {
         // The queue first: its lock is what keeps a second server out of the directory.
-        let queue = SledQueue::open(&data_dir.join("ConvertQueue.db"), settings, Arc::clone(&clock), blame)?;
+        let queue = SledQueue::open(&data_dir.join("ConvertQueue.db"), settings, Arc::clone(&clock), attribution)?;
         for set_aside in queue.set_aside() {
             error!(
                 path = %set_aside.path.display(), why = set_aside.why,
@@ -287,8 +291,8 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
             );
         }
         let spool = Spool::open(&data_dir)?;
-        let is_older = !queue.set_aside().is_empty();
-        Ok(Held { queue: Arc::new(queue), is_older, register: Arc::new(register), sealer, spool })
+        let history_lost = !queue.set_aside().is_empty();
+        Ok(Held { queue: Arc::new(queue), history_lost, register: Arc::new(register), sealer, spool })
     })
     .await?
 }

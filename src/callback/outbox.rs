@@ -21,7 +21,7 @@ use super::settings::CallbackSettings;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::JobId;
-use crate::queue::{Delivery, DeliveryOutcome, Job, JobQueue, QueueError};
+use crate::queue::{Delivery, DeliveryOutbox, DeliveryOutcome, Job, QueueError};
 
 /// Deliveries asked of the queue at a time.
 const BATCH: usize = 64;
@@ -46,7 +46,7 @@ pub struct Outbox {
 
 /// What every try needs.
 struct Desk {
-    queue: Arc<dyn JobQueue>,
+    queue: Arc<dyn DeliveryOutbox>,
     courier: Courier,
     schedule: Vec<Duration>,
 }
@@ -54,7 +54,7 @@ struct Desk {
 impl Outbox {
     /// The outbox of `queue`, delivered by `courier`.
     #[must_use]
-    pub fn new(queue: Arc<dyn JobQueue>, courier: Courier, settings: &CallbackSettings) -> Self {
+    pub fn new(queue: Arc<dyn DeliveryOutbox>, courier: Courier, settings: &CallbackSettings) -> Self {
         Self {
             desk: Arc::new(Desk { queue, courier, schedule: settings.schedule.clone() }),
             concurrency: settings.concurrency.max(1),
@@ -110,9 +110,8 @@ impl Outbox {
             while let Some(ended) = self.tries.try_join_next_with_id() {
                 self.ended(ended);
             }
-            for Delivery { job, attempts } in due {
-                let host = host_of(&job).to_owned();
-                self.lanes.take_in(Ticket { id: job.record.id, attempts, host });
+            for Delivery { id, host, attempts } in due {
+                self.lanes.take_in(Ticket { id, attempts, host });
             }
         }
         Ok(())
@@ -148,7 +147,7 @@ impl Outbox {
 impl Desk {
     /// One try, from looking the job up to settling what came of it.
     async fn attempt(&self, id: JobId, attempts: u32, shutdown: &CancellationToken) {
-        let outcome = match self.queue.get(&id).await {
+        let outcome = match self.queue.delivery_job(&id).await {
             Ok(Some(job)) => self.deliver(&job, attempts).await,
             Ok(None) => {
                 error!(job_id = %id, "a callback is owed for a job that the queue doesn't know; dropped");

@@ -62,7 +62,7 @@ async fn record_cancellation(
     id: JobId,
     stored: Vec<StoredFile>,
 ) -> Result<CancelOutcome, QueueError> {
-    let ask = || state.queue.cancel(&id, stored.clone());
+    let ask = || state.intake.cancel(&id, stored.clone());
     ask.retry(ConstantBuilder::default().with_delay(RETRY_DELAY).with_max_times(RETRIES_MAX)).await
 }
 

@@ -79,11 +79,11 @@ pub(super) async fn find(state: &AppState, query: &JobQuery) -> Result<Option<Jo
     let given = |parameter: &Option<String>| parameter.clone().filter(|text| !text.is_empty());
     match (given(&query.hash), given(&query.job_id)) {
         (_, Some(id)) => match id.parse::<JobId>() {
-            Ok(id) => Ok(state.queue.get(&id).await?),
+            Ok(id) => Ok(state.records.get(&id).await?),
             Err(_) => Err(Refusal::BadRequest("`job_id` must be a UUID, as /upload gave it".into())),
         },
         (Some(hash), None) => match HashKey::parse(&hash) {
-            Some(hash) => Ok(state.queue.newest(&hash).await?),
+            Some(hash) => Ok(state.records.newest(&hash).await?),
             // Nothing can have this hash; like any other that is unknown, it is not an error of form.
             None => Ok(None),
         },

@@ -32,7 +32,7 @@ pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<V
 }
 
 async fn queue(state: &AppState) -> Value {
-    match state.queue.counts().await {
+    match state.records.counts().await {
         Ok(counts) => json!({ "status": "ok", "pending": counts.pending, "processing": counts.processing }),
         Err(error) => json!({ "status": "failing", "detail": error.to_string() }),
     }

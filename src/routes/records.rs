@@ -69,7 +69,7 @@ async fn list(state: &AppState, of: JobState, query: ListQuery, name: &str) -> R
     let filter = Filter { state: Some(of), owner: None };
     let cursor = query.cursor.filter(|cursor| !cursor.is_empty()).map(Cursor);
     let page = PageRequest { limit: query.limit.unwrap_or(LIMIT_DEFAULT), cursor };
-    let Page { jobs, next } = state.queue.list(&filter, page).await?;
+    let Page { jobs, next } = state.records.list(&filter, page).await?;
     let records: Vec<_> = jobs.iter().map(record).collect();
     Ok(Json(json!({
         "count": records.len(),

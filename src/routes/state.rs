@@ -12,7 +12,7 @@ use crate::auth::Authenticator;
 use crate::clock::{SharedClock, Timestamp};
 use crate::job::SpecLimits;
 use crate::pipeline::{MemoryLimit, PixelLimits};
-use crate::queue::JobQueue;
+use crate::queue::{JobIntake, JobRecords};
 use crate::register::{Register, Sealer};
 use crate::spool::Spool;
 use crate::writer::StoreTimeouts;
@@ -66,7 +66,8 @@ pub struct AppState(Arc<AppParts>);
 /// See [`AppState`].
 #[expect(missing_docs, reason = "the types say it")]
 pub struct AppParts {
-    pub queue: Arc<dyn JobQueue>,
+    pub intake: Arc<dyn JobIntake>,
+    pub records: Arc<dyn JobRecords>,
     pub spool: Spool,
     pub active_jobs: ActiveJobs,
     pub register: Arc<Register>,

@@ -55,7 +55,7 @@ async fn with_progress(state: &AppState, job: Job) -> Result<(Job, Option<Progre
         Some(progress) => Ok((job, Some(progress))),
         // An attempt settles its job before it leaves `active_jobs`: one that ended since the queue was asked is on record by
         // now, and without asking again the files that it stored would be missing for a moment.
-        None => Ok((state.queue.get(&id).await?.unwrap_or(job), None)),
+        None => Ok((state.records.get(&id).await?.unwrap_or(job), None)),
     }
 }
 

@@ -82,7 +82,7 @@ async fn accept(state: &AppState, headers: &HeaderMap, body: &PacedBody) -> Resu
     form.rest().await?;
     let (original, memory) = inspect_upload(state, &received, &grant.job).await?;
     let record = grant.into_record(state, id, stem, original, memory)?;
-    if let Some(job) = state.queue.live(&record.owner, &record.original.sha256).await? {
+    if let Some(job) = state.intake.find_live(&record.hash).await? {
         return Err(Refusal::DuplicateJob(Box::new(job)));
     }
     // In a task of its own: a client that hangs up now must not leave an accepted upload that nobody queued.
@@ -100,7 +100,7 @@ async fn check_room(state: &AppState) -> Result<(), Refusal> {
     if super::health::free_disk(state).is_some_and(|free| free < state.http.free_disk_min) {
         return Err(Refusal::DiskFull);
     }
-    let counts = state.queue.counts().await?;
+    let counts = state.records.counts().await?;
     let depth = usize::try_from(counts.pending + counts.processing).unwrap_or(usize::MAX);
     if depth >= state.http.queue_depth_max {
         return Err(Refusal::Queue(QueueError::Full { depth }));
@@ -155,7 +155,7 @@ async fn commit_upload(state: &AppState, received: Received, record: JobRecord) 
     let (id, bytes) = (record.id, record.original.bytes);
     received.accept(&record).await?;
     reached(Step::UploadBeforeEnqueue);
-    let refusal = match state.queue.enqueue(record).await {
+    let refusal = match state.intake.enqueue(record).await {
         Ok(Enqueued::Created | Enqueued::Known) => {
             reached(Step::UploadAfterEnqueue);
             info!(job_id = %id, hash = %accepted.hash, bytes, "upload accepted");

@@ -13,7 +13,7 @@ use super::budget::MemoryShare;
 use super::stored_files::stored_files;
 use super::{WorkerContext, attempt, retry};
 use crate::job::{ErrorCode, JobError};
-use crate::queue::{Claim, QueueError, Retry};
+use crate::queue::{Claim, ClaimRequest, QueueError, Retry, Settlement};
 
 /// An idle worker asks the queue again after this long, even if nothing wakes it.
 const IDLE_POLL: Duration = Duration::from_secs(5);
@@ -109,7 +109,8 @@ impl Worker {
         let WorkerContext { queue, memory, settings, .. } = &*self.context;
         let _claiming = self.claiming.lock().await;
         while !self.stop_claiming.is_cancelled() {
-            let mut claimed = queue.claim_within(memory.left(), 1, settings.lease).await?;
+            let mut claimed =
+                queue.claim(ClaimRequest { max: 1, memory: memory.left(), lease: settings.lease }).await?;
             if let Some(claim) = claimed.claims.pop() {
                 let share = memory.take(claim.job.record.memory.unwrap_or(0)).await;
                 return Ok(Some((claim, share)));
@@ -143,7 +144,7 @@ impl Worker {
             warn!(job_id = %lease.id, %error, "journal can't be read");
             Vec::new()
         });
-        match self.context.queue.fail(&lease, error, files, retry).await {
+        match self.context.queue.settle(&lease, Settlement::Failed { error, files, retry }).await {
             Ok(_) => {}
             Err(error) => warn!(job_id = %lease.id, %error, "job can't be settled; its lease will expire"),
         }

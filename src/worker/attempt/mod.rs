@@ -18,7 +18,7 @@ use tracing::{Instrument, info, warn};
 
 use self::admission::Admitted;
 use self::renewal::LeaseRenewal;
-use self::settlement::{Outcome, settle};
+use self::settlement::settle;
 use super::budget::MemoryShare;
 use super::renderer::{RenderJob, RenderTask, RenderedVariants};
 use super::uploader::FileUploader;
@@ -27,7 +27,7 @@ use crate::active_jobs::ActiveAttempt;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, StoredFile};
 use crate::pipeline::RenderRequest;
-use crate::queue::{Claim, LeaseState, Retry};
+use crate::queue::{Claim, LeaseState, Retry, Settlement};
 use crate::telemetry::attempt_span;
 
 /// For an attempt to end by itself when the server stops: longer than stores' writes take to be given up.
@@ -64,11 +64,11 @@ async fn run_claim(context: &Arc<WorkerContext>, claim: &Claim, memory: MemorySh
         outcome = work => outcome,
         // The renewal has stopped the attempt, which gives its writes up: the next start writes those files again, to the
         // same names. One that takes too long for that is abandoned, half-written objects and all.
-        () = sleep_after(drain, STOP_TIMEOUT) => Outcome::Stopped,
+        () = sleep_after(drain, STOP_TIMEOUT) => Settlement::Released,
     };
     match outcome {
         // Whoever cancelled the job settles it, or whoever has its lease now.
-        Outcome::Stopped if !drain.is_cancelled() => info!("attempt stopped"),
+        Settlement::Released if !drain.is_cancelled() => info!("attempt stopped"),
         outcome => settle(context, &claim.lease, record, outcome, drain).await,
     }
     drop(renewal);
@@ -95,7 +95,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Leaves in `render_task` what still runs; nobody needs what comes of it.
-    async fn work(&self, memory: MemoryShare, render_task: &mut Option<RenderTask>) -> Outcome {
+    async fn work(&self, memory: MemoryShare, render_task: &mut Option<RenderTask>) -> Settlement {
         let journal = match self.context.spool.journal(self.record.id).await {
             Ok(journal) => journal,
             Err(error) => return self.failed(&AttemptError::Spool(error), Vec::new()),
@@ -107,11 +107,11 @@ impl Attempt<'_> {
             uploader.upload_original(&self.context.spool)
         );
         if self.is_stopped() {
-            return Outcome::Stopped;
+            return Settlement::Released;
         }
         let files = uploader.files();
         match AttemptError::worse_of(variants, original) {
-            Ok(()) if uploader.is_complete() => Outcome::Completed(files),
+            Ok(()) if uploader.is_complete() => Settlement::Completed { files },
             Ok(()) => {
                 let detail = "some files were neither stored nor refused; this is a bug in Pixerve";
                 self.failed(&AttemptError::Panicked(detail.to_owned()), files)
@@ -204,20 +204,20 @@ impl Attempt<'_> {
         self.active.stop().is_cancelled()
     }
 
-    fn failed(&self, error: &AttemptError, files: Vec<StoredFile>) -> Outcome {
+    fn failed(&self, error: &AttemptError, files: Vec<StoredFile>) -> Settlement {
         if let AttemptError::Spool(error) = error {
             // The record doesn't say which file it is.
             warn!(%error, "spool can't be read");
         }
         let job_error = error.for_record(self.context.settings.job_timeout);
         if error.is_crash() {
-            return Outcome::Crashed { error: job_error, files };
+            return Settlement::Crashed { error: job_error, files };
         }
         let retry = if error.is_transient() {
             Retry::After(retry::back_off(self.attempts, self.context.settings.retry_base))
         } else {
             Retry::Never
         };
-        Outcome::Failed { error: job_error, files, retry }
+        Settlement::Failed { error: job_error, files, retry }
     }
 }

@@ -1,4 +1,4 @@
-//! How an attempt ended, and telling the queue.
+//! Telling the queue how an attempt ended.
 
 use std::time::Duration;
 
@@ -6,28 +6,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::failpoint::{Step, reached};
-use crate::job::{JobError, JobRecord, State, StoredFile};
-use crate::queue::{Lease, Retry, Settled};
+use crate::job::{JobRecord, State};
+use crate::queue::{Lease, Settled, Settlement};
 use crate::worker::WorkerContext;
 
 /// Between tries to settle a job with a queue that fails.
 const SETTLE_RETRY_DELAY: Duration = Duration::from_secs(1);
-
-/// How an attempt ended.
-pub(super) enum Outcome {
-    Completed(Vec<StoredFile>),
-    Failed {
-        error: JobError,
-        files: Vec<StoredFile>,
-        retry: Retry,
-    },
-    /// The child that worked on it died.
-    Crashed {
-        error: JobError,
-        files: Vec<StoredFile>,
-    },
-    Stopped,
-}
 
 /// Settles the job, however often the queue must be asked, and once its terminal record is durable, removes it from the
 /// spool.
@@ -35,22 +19,14 @@ pub(super) async fn settle(
     context: &WorkerContext,
     lease: &Lease,
     record: &JobRecord,
-    outcome: Outcome,
+    settlement: Settlement,
     drain: &CancellationToken,
 ) {
     reached(Step::SettleBefore);
     loop {
-        let settled = match &outcome {
-            Outcome::Completed(files) => context.queue.complete(lease, files.clone()).await,
-            Outcome::Failed { error, files, retry } => {
-                context.queue.fail(lease, error.clone(), files.clone(), *retry).await
-            }
-            Outcome::Crashed { error, files } => context.queue.crashed(lease, error.clone(), files.clone()).await,
-            Outcome::Stopped => context.queue.release(lease).await,
-        };
-        match settled {
+        match context.queue.settle(lease, settlement.clone()).await {
             Ok(settled) => {
-                log(settled, &outcome);
+                log(settled, &settlement);
                 return remove_ended(context, record, settled).await;
             }
             Err(error) if drain.is_cancelled() => {
@@ -64,13 +40,15 @@ pub(super) async fn settle(
     }
 }
 
-fn log(settled: Settled, outcome: &Outcome) {
-    match (settled, outcome) {
-        (Settled::Applied(State::Completed), Outcome::Completed(files)) => info!(files = files.len(), "job completed"),
-        (Settled::Applied(State::Failed), Outcome::Failed { error, .. } | Outcome::Crashed { error, .. }) => {
+fn log(settled: Settled, settlement: &Settlement) {
+    match (settled, settlement) {
+        (Settled::Applied(State::Completed), Settlement::Completed { files }) => {
+            info!(files = files.len(), "job completed");
+        }
+        (Settled::Applied(State::Failed), Settlement::Failed { error, .. } | Settlement::Crashed { error, .. }) => {
             warn!(code = error.code, error = error.detail, "job failed");
         }
-        (Settled::Applied(State::Pending), Outcome::Failed { error, .. } | Outcome::Crashed { error, .. }) => {
+        (Settled::Applied(State::Pending), Settlement::Failed { error, .. } | Settlement::Crashed { error, .. }) => {
             warn!(code = error.code, error = error.detail, "attempt failed; will be retried");
         }
         (Settled::Applied(state), _) => info!(%state, "job requeued"),

@@ -34,7 +34,7 @@ impl LeaseReaper {
     }
 
     async fn reap(&self) {
-        match self.context.queue.expired(BATCH).await {
+        match self.context.queue.expired_leases(BATCH).await {
             // Concurrently: each may take as long as a write to a store.
             Ok(expired) => drop(join_all(expired.into_iter().map(|id| self.reap_one(id))).await),
             Err(error) => warn!(%error, "expired leases can't be listed; will be retried"),

@@ -117,7 +117,7 @@ impl SpoolReconciler {
                 let page = PageRequest { limit: PAGE, cursor };
                 let Page { jobs, next } = self.queue.list(&filter, page).await?;
                 for Job { record, .. } in jobs {
-                    if !self.spool.holds(record.id).await? && self.queue.forget_live(&record.id).await? {
+                    if !self.spool.holds(record.id).await? && self.queue.drop_live(&record.id).await? {
                         error!(job_id = %record.id, hash = %record.hash, "job had ended, but its record is lost");
                     }
                 }
@@ -158,7 +158,7 @@ impl SpoolReconciler {
         }
         let files = stored_files(&self.spool, &job.record).await?;
         if copies(&files) > copies(&job.files) {
-            self.queue.name_files(&job.record.id, files).await?;
+            self.queue.record_files(&job.record.id, files).await?;
         }
         Ok(())
     }

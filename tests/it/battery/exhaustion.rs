@@ -3,7 +3,7 @@
 //!
 //! Here: a small file system that fills at each stage, 64 descriptors, 512 MiB of memory, 1,000 aborted uploads.
 //! Elsewhere: slow headers, bodies and silent connections (`http/slow.rs`), the n-th call to the disk failing
-//! (`crash/strace.rs`), a full disk under a queue on a fake store (`src/queue/sled/tests.rs`).
+//! (`crash/strace.rs`), a full disk under a queue on a fake store (`src/queue/local/sled/tests.rs`).
 
 use std::io::Cursor;
 use std::process::Command;

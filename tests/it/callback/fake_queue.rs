@@ -1,20 +1,17 @@
-//! A queue that holds an outbox and nothing else.
+//! An outbox that is told what it owes, and tells what is settled.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pixerve::clock::{Clock, Manual, Timestamp};
-use pixerve::job::{ContentHash, HashKey, JobError, JobId, JobRecord, Owner, State, StoredFile};
-use pixerve::queue::{
-    CancelOutcome, Claimed, Counts, Delivery, DeliveryOutcome, Durability, Enqueued, Filter, Job, JobQueue, Lease,
-    LeaseState, Page, PageRequest, QueueError, Retry, Settled,
-};
+use pixerve::clock::{Clock, Manual};
+use pixerve::job::JobId;
+use pixerve::queue::{Delivery, DeliveryOutbox, DeliveryOutcome, Job, QueueError};
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
 
 use super::harness::soon;
 
-/// The outbox of a queue; every other call answers that the queue can't be used.
+/// The outbox of a queue, and nothing else of it.
 pub(super) struct FakeQueue {
     clock: Arc<Manual>,
     owed: Mutex<Vec<Owed>>,
@@ -29,6 +26,14 @@ struct Owed {
     job: Job,
     attempts: u32,
     due: Duration,
+}
+
+impl Owed {
+    fn delivery(&self) -> Delivery {
+        let target = self.job.record.callback.as_ref().expect("a job that owes a callback");
+        let host = target.url.host_str().expect("a host").to_owned();
+        Delivery { id: self.job.record.id, host, attempts: self.attempts }
+    }
 }
 
 impl FakeQueue {
@@ -71,12 +76,8 @@ impl FakeQueue {
     }
 }
 
-fn unavailable<T>() -> Result<T, QueueError> {
-    Err(QueueError::Unavailable { what: "this queue is an outbox and nothing else".to_owned(), source: None })
-}
-
 #[async_trait]
-impl JobQueue for FakeQueue {
+impl DeliveryOutbox for FakeQueue {
     async fn due_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, QueueError> {
         let now = self.clock.elapsed();
         let mut owed = self.owed.lock().expect("no poison");
@@ -84,9 +85,14 @@ impl JobQueue for FakeQueue {
         Ok(due
             .map(|owed| {
                 owed.due = now + lease;
-                Delivery { job: owed.job.clone(), attempts: owed.attempts }
+                owed.delivery()
             })
             .collect())
+    }
+
+    async fn delivery_job(&self, id: &JobId) -> Result<Option<Job>, QueueError> {
+        let owed = self.owed.lock().expect("no poison");
+        Ok(owed.iter().find(|owed| owed.job.record.id == *id).map(|owed| owed.job.clone()))
     }
 
     async fn settle_delivery(&self, id: &JobId, outcome: DeliveryOutcome) -> Result<(), QueueError> {
@@ -114,72 +120,5 @@ impl JobQueue for FakeQueue {
 
     async fn wait_delivery(&self, at_most: Duration) {
         let _ = tokio::time::timeout(at_most, self.due.notified()).await;
-    }
-
-    async fn get(&self, id: &JobId) -> Result<Option<Job>, QueueError> {
-        let owed = self.owed.lock().expect("no poison");
-        Ok(owed.iter().find(|owed| owed.job.record.id == *id).map(|owed| owed.job.clone()))
-    }
-
-    async fn enqueue(&self, _: JobRecord) -> Result<Enqueued, QueueError> {
-        unavailable()
-    }
-    async fn live(&self, _: &Owner, _: &ContentHash) -> Result<Option<Job>, QueueError> {
-        unavailable()
-    }
-    async fn claim_within(&self, _: u64, _: usize, _: Duration) -> Result<Claimed, QueueError> {
-        unavailable()
-    }
-    async fn wait_ready(&self, _: Duration) {}
-    async fn extend(&self, _: &Lease, _: Duration) -> Result<LeaseState, QueueError> {
-        unavailable()
-    }
-    async fn complete(&self, _: &Lease, _: Vec<StoredFile>) -> Result<Settled, QueueError> {
-        unavailable()
-    }
-    async fn fail(&self, _: &Lease, _: JobError, _: Vec<StoredFile>, _: Retry) -> Result<Settled, QueueError> {
-        unavailable()
-    }
-    async fn crashed(&self, _: &Lease, _: JobError, _: Vec<StoredFile>) -> Result<Settled, QueueError> {
-        unavailable()
-    }
-    async fn release(&self, _: &Lease) -> Result<Settled, QueueError> {
-        unavailable()
-    }
-    async fn cancel(&self, _: &JobId, _: Vec<StoredFile>) -> Result<CancelOutcome, QueueError> {
-        unavailable()
-    }
-    async fn name_files(&self, _: &JobId, _: Vec<StoredFile>) -> Result<(), QueueError> {
-        unavailable()
-    }
-    async fn newest(&self, _: &HashKey) -> Result<Option<Job>, QueueError> {
-        unavailable()
-    }
-    async fn list(&self, _: &Filter, _: PageRequest) -> Result<Page, QueueError> {
-        unavailable()
-    }
-    async fn counts(&self) -> Result<Counts, QueueError> {
-        unavailable()
-    }
-    async fn expired(&self, _: usize) -> Result<Vec<JobId>, QueueError> {
-        unavailable()
-    }
-    async fn reap(&self, _: &JobId, _: Vec<StoredFile>) -> Result<Option<State>, QueueError> {
-        unavailable()
-    }
-    async fn purge(&self, _: Timestamp, _: usize) -> Result<usize, QueueError> {
-        unavailable()
-    }
-    async fn forget_live(&self, _: &JobId) -> Result<bool, QueueError> {
-        unavailable()
-    }
-    async fn drain_begins(&self) -> Result<(), QueueError> {
-        unavailable()
-    }
-    async fn shutdown(&self) -> Result<(), QueueError> {
-        unavailable()
-    }
-    fn durability(&self) -> Durability {
-        Durability::None
     }
 }

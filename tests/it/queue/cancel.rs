@@ -2,10 +2,11 @@
 
 use pixerve::clock::Timestamp;
 use pixerve::job::{JobId, State};
-use pixerve::queue::{CancelOutcome, LeaseState, Retry, Settled};
+use pixerve::queue::{CancelOutcome, LeaseState, Retry, Settled, Settlement};
 
-use super::bench::{
-    Bench, Checked, LEASE, SECOND, broken_disk, calling_back, claim, complete, enqueue, nothing_to_claim, queued,
+use super::fixture::{
+    Checked, LEASE, QueueFixture, SECOND, broken_disk, calling_back, claim, complete, completion, enqueue, failure,
+    nothing_to_claim, queued,
 };
 use super::settle::file;
 
@@ -17,45 +18,50 @@ every_queue! {
     cancelled_job_calls_nobody_back,
 }
 
-async fn cancelled_pending_job_never_starts(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn cancelled_pending_job_never_starts(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     assert_eq!(queue.cancel(&id, Vec::new()).await?, CancelOutcome::CancelledPending);
     nothing_to_claim(&queue).await?;
     let job = queue.get(&id).await?.ok_or("it is unknown")?;
-    assert_eq!((job.state, job.finished_at), (State::Cancelled, Some(bench.now())));
+    assert_eq!((job.state, job.finished_at), (State::Cancelled, Some(fixture.now())));
     Ok(())
 }
 
-async fn cancelled_delayed_job_never_starts(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn cancelled_delayed_job_never_starts(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
-    queue.fail(&held.lease, broken_disk(), vec![file("one.jpg")], Retry::After(SECOND)).await?;
+    queue
+        .settle(
+            &held.lease,
+            Settlement::Failed { error: broken_disk(), files: vec![file("one.jpg")], retry: Retry::After(SECOND) },
+        )
+        .await?;
     assert_eq!(queue.cancel(&id, Vec::new()).await?, CancelOutcome::CancelledPending);
-    bench.clock.advance(SECOND);
+    fixture.clock.advance(SECOND);
     nothing_to_claim(&queue).await?;
     let job = queue.get(&id).await?.ok_or("it is unknown")?;
     assert_eq!((job.not_before, job.files.len()), (None, 1), "what was stored stays listed");
     Ok(())
 }
 
-async fn worker_of_a_cancelled_job_is_told_to_stop(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn worker_of_a_cancelled_job_is_told_to_stop(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
     let cancelled = queue.cancel(&id, vec![file("one.jpg")]).await?;
     assert_eq!(cancelled, CancelOutcome::CancelledProcessing);
     assert_eq!(queue.extend(&held.lease, LEASE).await?, LeaseState::Cancelled);
-    assert_eq!(queue.complete(&held.lease, Vec::new()).await?, Settled::Stale);
-    assert_eq!(queue.fail(&held.lease, broken_disk(), Vec::new(), Retry::Never).await?, Settled::Stale);
+    assert_eq!(queue.settle(&held.lease, completion()).await?, Settled::Stale);
+    assert_eq!(queue.settle(&held.lease, failure(Retry::Never)).await?, Settled::Stale);
     let job = queue.get(&id).await?.ok_or("it is unknown")?;
     assert_eq!((job.state, job.files), (State::Cancelled, vec![file("one.jpg")]));
     Ok(())
 }
 
-async fn cancelling_what_has_ended_changes_nothing(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn cancelling_what_has_ended_changes_nothing(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     complete(&queue, &claim(&queue).await?).await?;
     let before = queue.get(&id).await?;
@@ -66,8 +72,8 @@ async fn cancelling_what_has_ended_changes_nothing(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn cancelled_job_calls_nobody_back(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn cancelled_job_calls_nobody_back(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
     queue.cancel(&id, Vec::new()).await?;
     assert_eq!(queue.due_deliveries(10, LEASE).await?, []);

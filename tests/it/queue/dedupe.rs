@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use pixerve::clock::Timestamp;
-use pixerve::job::{ContentHash, JobId, Owner, Priority};
-use pixerve::queue::{Blame, Enqueued, QueueError, QueueSettings, Retry};
+use pixerve::job::{JobId, Owner, Priority};
+use pixerve::queue::{CrashAttribution, Enqueued, QueueError, QueueSettings, Retry};
 
-use super::bench::{Bench, Checked, broken_disk, claim, complete, enqueue, owner, queued, record};
+use super::fixture::{Checked, QueueFixture, claim, claim_up_to, complete, enqueue, failure, queued, record};
 
 every_queue! {
     same_bytes_of_the_same_owner_answer_the_first_job,
@@ -27,24 +27,24 @@ fn again(first: &pixerve::job::JobRecord) -> pixerve::job::JobRecord {
     pixerve::job::JobRecord { id: JobId::new(Timestamp::from_millis(1)), ..first.clone() }
 }
 
-async fn same_bytes_of_the_same_owner_answer_the_first_job(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn same_bytes_of_the_same_owner_answer_the_first_job(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let first = queued("a", 1);
-    assert_eq!(queue.live(&first.owner, &first.original.sha256).await?, None);
+    assert_eq!(queue.find_live(&first.hash).await?, None);
     enqueue(&queue, &first).await?;
     for _ in 0..2 {
         let Enqueued::Duplicate(job) = queue.enqueue(again(&first)).await? else { panic!("it was taken twice") };
         assert_eq!(job.record.id, first.id);
-        let live = queue.live(&first.owner, &first.original.sha256).await?;
+        let live = queue.find_live(&first.hash).await?;
         assert_eq!(live, Some(*job));
         // The second time it is processing.
-        queue.claim(1, super::bench::LEASE).await?;
+        claim_up_to(&queue, 1).await?;
     }
     Ok(())
 }
 
-async fn another_owner_is_no_duplicate(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn another_owner_is_no_duplicate(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     enqueue(&queue, &queued("b", 1)).await?;
     let of_user = Owner { user: Some("shop".to_owned()), sub: "a".to_owned() };
@@ -53,20 +53,20 @@ async fn another_owner_is_no_duplicate(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn duplicate_is_welcome_once_the_first_has_ended(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn duplicate_is_welcome_once_the_first_has_ended(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let completed = queued("a", 1);
     enqueue(&queue, &completed).await?;
     complete(&queue, &claim(&queue).await?).await?;
 
     let failed = again(&completed);
     enqueue(&queue, &failed).await?;
-    queue.fail(&claim(&queue).await?.lease, broken_disk(), Vec::new(), Retry::Never).await?;
+    queue.settle(&claim(&queue).await?.lease, failure(Retry::Never)).await?;
 
     let cancelled = again(&completed);
     enqueue(&queue, &cancelled).await?;
     queue.cancel(&cancelled.id, Vec::new()).await?;
-    assert_eq!(queue.live(&completed.owner, &completed.original.sha256).await?, None);
+    assert_eq!(queue.find_live(&completed.hash).await?, None);
 
     let last = again(&completed);
     enqueue(&queue, &last).await?;
@@ -75,18 +75,18 @@ async fn duplicate_is_welcome_once_the_first_has_ended(bench: Bench) -> Checked 
     Ok(())
 }
 
-async fn retried_job_still_counts_as_live(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn retried_job_still_counts_as_live(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let first = queued("a", 1);
     enqueue(&queue, &first).await?;
-    let retry = Retry::After(super::bench::SECOND);
-    queue.fail(&claim(&queue).await?.lease, broken_disk(), Vec::new(), retry).await?;
+    let retry = Retry::After(super::fixture::SECOND);
+    queue.settle(&claim(&queue).await?.lease, failure(retry)).await?;
     assert!(matches!(queue.enqueue(again(&first)).await?, Enqueued::Duplicate(_)));
     Ok(())
 }
 
-async fn concurrent_duplicates_have_one_winner(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn concurrent_duplicates_have_one_winner(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let first = queued("a", 1);
     let mut uploads = tokio::task::JoinSet::new();
     for _ in 0..32 {
@@ -106,8 +106,8 @@ async fn concurrent_duplicates_have_one_winner(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn enqueue_is_idempotent_by_id(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn enqueue_is_idempotent_by_id(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let only = queued("a", 1);
     enqueue(&queue, &only).await?;
     assert_eq!(queue.enqueue(only.clone()).await?, Enqueued::Known);
@@ -120,9 +120,9 @@ async fn enqueue_is_idempotent_by_id(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn depth_is_capped(bench: Bench) -> Checked {
+async fn depth_is_capped(fixture: QueueFixture) -> Checked {
     let settings = QueueSettings { depth_max: 2, ..QueueSettings::default() };
-    let queue = bench.open_with(settings, Blame::Nobody)?;
+    let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     enqueue(&queue, &queued("a", 1)).await?;
     enqueue(&queue, &queued("b", 2)).await?;
     let attempt = claim(&queue).await?;
@@ -133,9 +133,9 @@ async fn depth_is_capped(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn depth_of_one_owner_is_capped(bench: Bench) -> Checked {
+async fn depth_of_one_owner_is_capped(fixture: QueueFixture) -> Checked {
     let settings = QueueSettings { owner_depth_max: 2, ..QueueSettings::default() };
-    let queue = bench.open_with(settings, Blame::Nobody)?;
+    let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     let first = enqueue(&queue, &queued("a", 1)).await?;
     enqueue(&queue, &queued("a", 2)).await?;
     let refused = queue.enqueue(queued("a", 3)).await;
@@ -146,9 +146,9 @@ async fn depth_of_one_owner_is_capped(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn what_is_known_is_known_however_full_the_queue_is(bench: Bench) -> Checked {
+async fn what_is_known_is_known_however_full_the_queue_is(fixture: QueueFixture) -> Checked {
     let settings = QueueSettings { depth_max: 1, ..QueueSettings::default() };
-    let queue = bench.open_with(settings, Blame::Nobody)?;
+    let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     let only = queued("a", 1);
     enqueue(&queue, &only).await?;
     assert_eq!(queue.enqueue(only.clone()).await?, Enqueued::Known);
@@ -156,21 +156,21 @@ async fn what_is_known_is_known_however_full_the_queue_is(bench: Bench) -> Check
     Ok(())
 }
 
-async fn owners_may_be_any_text(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn owners_may_be_any_text(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let subs = ["", "\0", "a\0b", "../..", "ä€😀", "a", "a_1", &"x".repeat(4096)];
     for sub in subs {
         enqueue(&queue, &queued(sub, 1)).await?;
     }
     for sub in subs {
-        let live = queue.live(&owner(sub), &ContentHash::of(&1_u32.to_be_bytes())).await?.ok_or("it is unknown")?;
+        let live = queue.find_live(&queued(sub, 1).hash).await?.ok_or("it is unknown")?;
         assert_eq!(live.record.owner.sub, sub);
     }
     Ok(())
 }
 
-async fn record_that_is_too_large_is_refused(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn record_that_is_too_large_is_refused(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let max = QueueSettings::default().record_bytes_max;
     let mut large = queued("a", 1);
     large.job_data = "".into();

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use pixerve::job::State;
-use pixerve::queue::{DeliveryOutcome, Retry};
+use pixerve::queue::{Delivery, DeliveryOutcome, Retry};
 
-use super::bench::{Bench, Checked, LEASE, SECOND, broken_disk, calling_back, claim, complete, enqueue, queued};
+use super::fixture::{Checked, LEASE, QueueFixture, SECOND, calling_back, claim, complete, enqueue, failure, queued};
 
 every_queue! {
     ended_job_owes_its_callback,
@@ -17,30 +17,34 @@ every_queue! {
     waiting_for_deliveries_ends_when_one_is_owed,
 }
 
-async fn ended_job_owes_its_callback(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn ended_job_owes_its_callback(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     enqueue(&queue, &calling_back(queued("a", 1))).await?;
     enqueue(&queue, &calling_back(queued("a", 2))).await?;
     assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
     complete(&queue, &claim(&queue).await?).await?;
-    queue.fail(&claim(&queue).await?.lease, broken_disk(), Vec::new(), Retry::Never).await?;
-    let mut states: Vec<_> =
-        queue.due_deliveries(10, LEASE).await?.into_iter().map(|d| (d.job.state, d.attempts)).collect();
+    queue.settle(&claim(&queue).await?.lease, failure(Retry::Never)).await?;
+    let mut states = Vec::new();
+    for Delivery { id, host, attempts } in queue.due_deliveries(10, LEASE).await? {
+        let job = queue.delivery_job(&id).await?.ok_or("it is unknown")?;
+        states.push((job.state, host, attempts));
+    }
     states.sort();
-    assert_eq!(states, [(State::Completed, 0), (State::Failed, 0)]);
+    let host = "app.example".to_owned();
+    assert_eq!(states, [(State::Completed, host.clone(), 0), (State::Failed, host, 0)]);
     Ok(())
 }
 
-async fn job_without_callback_owes_none(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn job_without_callback_owes_none(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     complete(&queue, &claim(&queue).await?).await?;
     assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
     Ok(())
 }
 
-async fn delivery_is_hidden_while_it_is_tried(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn delivery_is_hidden_while_it_is_tried(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     for n in 0..3 {
         enqueue(&queue, &calling_back(queued("a", n))).await?;
         complete(&queue, &claim(&queue).await?).await?;
@@ -48,54 +52,54 @@ async fn delivery_is_hidden_while_it_is_tried(bench: Bench) -> Checked {
     assert_eq!(queue.due_deliveries(2, LEASE).await?.len(), 2);
     assert_eq!(queue.due_deliveries(10, 2 * LEASE).await?.len(), 1);
     assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
-    bench.clock.advance(LEASE);
+    fixture.clock.advance(LEASE);
     assert_eq!(queue.due_deliveries(10, LEASE).await?.len(), 2, "whoever tried those was not heard of again");
     Ok(())
 }
 
-async fn delivery_is_tried_again_later(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn delivery_is_tried_again_later(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
     complete(&queue, &claim(&queue).await?).await?;
     for attempts in 0..3 {
         let due = queue.due_deliveries(10, LEASE).await?;
         assert_eq!(due.iter().map(|delivery| delivery.attempts).collect::<Vec<_>>(), [attempts]);
         queue.settle_delivery(&id, DeliveryOutcome::Retry(300 * SECOND)).await?;
-        bench.clock.advance(299 * SECOND);
+        fixture.clock.advance(299 * SECOND);
         assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
-        bench.clock.advance(SECOND);
+        fixture.clock.advance(SECOND);
     }
     Ok(())
 }
 
-async fn delivered_callback_is_owed_no_more(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn delivered_callback_is_owed_no_more(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
     complete(&queue, &claim(&queue).await?).await?;
     queue.due_deliveries(10, LEASE).await?;
     queue.settle_delivery(&id, DeliveryOutcome::Done).await?;
     queue.settle_delivery(&id, DeliveryOutcome::Retry(SECOND)).await?;
-    bench.clock.advance(LEASE);
+    fixture.clock.advance(LEASE);
     assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
     Ok(())
 }
 
-async fn purge_keeps_what_owes_a_callback(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn purge_keeps_what_owes_a_callback(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let owing = enqueue(&queue, &calling_back(queued("a", 1))).await?;
     complete(&queue, &claim(&queue).await?).await?;
     let done = enqueue(&queue, &queued("a", 2)).await?;
     complete(&queue, &claim(&queue).await?).await?;
-    bench.clock.advance(SECOND);
-    assert_eq!(queue.purge(bench.now(), 10).await?, 1);
+    fixture.clock.advance(SECOND);
+    assert_eq!(queue.purge(fixture.now(), 10).await?, 1);
     assert_eq!((queue.get(&owing).await?.is_some(), queue.get(&done).await?), (true, None));
     queue.settle_delivery(&owing, DeliveryOutcome::Done).await?;
-    assert_eq!(queue.purge(bench.now(), 10).await?, 1);
+    assert_eq!(queue.purge(fixture.now(), 10).await?, 1);
     Ok(())
 }
 
-async fn waiting_for_deliveries_ends_when_one_is_owed(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn waiting_for_deliveries_ends_when_one_is_owed(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     enqueue(&queue, &calling_back(queued("a", 1))).await?;
     let held = claim(&queue).await?;
     let waiting = tokio::spawn({

@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use pixerve::clock::{SharedClock, System};
 use pixerve::database::Database;
-use pixerve::job::{JobId, State};
-use pixerve::queue::sled::SledQueue;
+use pixerve::job::{JobId, RecordVersion, State};
 use pixerve::queue::{
-    Blame, DeliveryOutcome, Durability, Filter, JobQueue, PageRequest, QueueError, QueueSettings, Retry,
+    CrashAttribution, DeliveryOutcome, Filter, JobIntake, JobQueue, PageRequest, QueueError, QueueSettings, Retry,
+    Settlement, SledQueue,
 };
 
-use super::bench::{
-    Bench, Checked, LEASE, SECOND, broken_disk, calling_back, claim, claim_order, complete, enqueue, enqueue_all,
-    nothing_to_claim, queued, realtime,
+use super::fixture::{
+    Checked, LEASE, QueueFixture, SECOND, calling_back, claim, claim_order, claim_up_to, complete, completion, enqueue,
+    enqueue_all, failure, nothing_to_claim, queued, realtime,
 };
 
 const GOLDEN: &str = include_str!("job-v1.json");
@@ -25,26 +25,25 @@ const GOLDEN_ID: &str = "0197a3c5-0000-7000-8000-000000000001";
 
 #[tokio::test]
 async fn reopening_keeps_everything() -> Checked {
-    let bench = Bench::sled()?;
-    let queue = bench.open()?;
-    assert_eq!(queue.durability(), Durability::PowerLoss);
+    let fixture = QueueFixture::sled()?;
+    let queue = fixture.open()?;
     let records: Vec<_> = (0..6).map(|n| queued("a", n)).chain([realtime("b", 1)]).collect();
     let ids = enqueue_all(&queue, &records).await?;
     complete(&queue, &claim(&queue).await?).await?;
     complete(&queue, &claim(&queue).await?).await?;
-    queue.fail(&claim(&queue).await?.lease, broken_disk(), Vec::new(), Retry::Never).await?;
-    queue.fail(&claim(&queue).await?.lease, broken_disk(), Vec::new(), Retry::After(SECOND)).await?;
+    queue.settle(&claim(&queue).await?.lease, failure(Retry::Never)).await?;
+    queue.settle(&claim(&queue).await?.lease, failure(Retry::After(SECOND))).await?;
     queue.cancel(&ids[5], Vec::new()).await?;
     let all = PageRequest { limit: 200, cursor: None };
     let before = (queue.counts().await?, queue.list(&Filter::default(), all.clone()).await?.jobs);
     queue.shutdown().await?;
 
-    let queue = bench.open()?;
+    let queue = fixture.open()?;
     assert_eq!((queue.counts().await?, queue.list(&Filter::default(), all).await?.jobs), before);
     for record in &records {
         assert_eq!(queue.newest(&record.hash).await?.map(|job| job.record.id), Some(record.id));
     }
-    bench.clock.advance(SECOND);
+    fixture.clock.advance(SECOND);
     let newer = enqueue(&queue, &queued("a", 100)).await?;
     assert_eq!(claim_order(&queue).await?, [ids[2], ids[3], ids[4], newer]);
     Ok(())
@@ -52,16 +51,16 @@ async fn reopening_keeps_everything() -> Checked {
 
 #[tokio::test]
 async fn a_lease_lost_with_the_server_refunds_the_attempt() -> Checked {
-    let bench = Bench::sled()?;
-    let queue = bench.open()?;
+    let fixture = QueueFixture::sled()?;
+    let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2)]).await?;
     let lost = claim(&queue).await?;
-    bench.crash(queue)?;
+    fixture.crash(queue)?;
 
-    let queue = bench.open()?;
+    let queue = fixture.open()?;
     let job = queue.get(&ids[0]).await?.ok_or("it is unknown")?;
     assert_eq!((job.state, job.attempts, job.crashes), (State::Pending, 0, 0));
-    assert!(queue.complete(&lost.lease, Vec::new()).await? == pixerve::queue::Settled::Stale);
+    assert!(queue.settle(&lost.lease, completion()).await? == pixerve::queue::Settled::Stale);
     let again = claim(&queue).await?;
     assert_eq!(again.job.record.id, ids[0], "back in its place");
     assert!(again.lease.token > lost.lease.token, "old leases stay fenced off");
@@ -69,22 +68,22 @@ async fn a_lease_lost_with_the_server_refunds_the_attempt() -> Checked {
 }
 
 #[tokio::test]
-async fn the_death_of_the_server_makes_suspects_where_jobs_run_in_process() -> Checked {
-    let bench = Bench::sled()?;
+async fn the_death_of_the_server_counts_as_a_crash_where_jobs_run_in_process() -> Checked {
+    let fixture = QueueFixture::sled()?;
     let settings = QueueSettings { crashes_max: 2, ..QueueSettings::default() };
-    let queue = bench.open_with(settings.clone(), Blame::InFlight)?;
+    let queue = fixture.open_with(settings.clone(), CrashAttribution::JobsInFlight)?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("a", 3)]).await?;
-    queue.claim(2, LEASE).await?;
-    bench.crash(queue)?;
+    claim_up_to(&queue, 2).await?;
+    fixture.crash(queue)?;
 
-    let queue = bench.open_with(settings.clone(), Blame::InFlight)?;
-    let first = queue.claim(10, LEASE).await?;
+    let queue = fixture.open_with(settings.clone(), CrashAttribution::JobsInFlight)?;
+    let first = claim_up_to(&queue, 10).await?;
     assert_eq!(first.iter().map(|claim| claim.job.record.id).collect::<Vec<_>>(), [ids[0]]);
     assert_eq!((first[0].job.attempts, first[0].job.crashes), (1, 1));
     nothing_to_claim(&queue).await?;
-    bench.crash(queue)?;
+    fixture.crash(queue)?;
 
-    let queue = bench.open_with(settings, Blame::InFlight)?;
+    let queue = fixture.open_with(settings, CrashAttribution::JobsInFlight)?;
     let poison = queue.get(&ids[0]).await?.ok_or("it is unknown")?;
     assert_eq!((poison.state, poison.error.map(|e| e.code)), (State::Failed, Some("poison".to_owned())));
     let innocent = claim(&queue).await?;
@@ -95,75 +94,75 @@ async fn the_death_of_the_server_makes_suspects_where_jobs_run_in_process() -> C
 }
 
 #[tokio::test]
-async fn a_clean_stop_blames_nobody() -> Checked {
-    let bench = Bench::sled()?;
-    let queue = bench.open_with(QueueSettings::default(), Blame::InFlight)?;
+async fn a_clean_stop_is_attributed_to_no_job() -> Checked {
+    let fixture = QueueFixture::sled()?;
+    let queue = fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight)?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     claim(&queue).await?;
     queue.shutdown().await?;
-    let queue = bench.open_with(QueueSettings::default(), Blame::InFlight)?;
+    let queue = fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight)?;
     let job = queue.get(&id).await?.ok_or("it is unknown")?;
     assert_eq!((job.state, job.attempts, job.crashes), (State::Pending, 0, 0));
     Ok(())
 }
 
 #[tokio::test]
-async fn a_server_that_dies_while_it_stops_blames_nobody_once() -> Checked {
-    let bench = Bench::sled()?;
-    let queue = bench.open_with(QueueSettings::default(), Blame::InFlight)?;
+async fn a_server_that_dies_while_it_stops_is_attributed_to_no_job_once() -> Checked {
+    let fixture = QueueFixture::sled()?;
+    let queue = fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight)?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     claim(&queue).await?;
-    queue.drain_begins().await?;
-    bench.crash(queue)?;
+    queue.mark_draining().await?;
+    fixture.crash(queue)?;
     for crashes in [0, 1] {
-        let queue = bench.open_with(QueueSettings::default(), Blame::InFlight)?;
+        let queue = fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight)?;
         let job = queue.get(&id).await?.ok_or("it is unknown")?;
         assert_eq!((job.state, job.attempts, job.crashes), (State::Pending, 0, crashes));
         claim(&queue).await?;
-        bench.crash(queue)?;
+        fixture.crash(queue)?;
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn owed_callbacks_survive_a_crash() -> Checked {
-    let bench = Bench::sled()?;
-    let queue = bench.open()?;
+    let fixture = QueueFixture::sled()?;
+    let queue = fixture.open()?;
     for n in 0..3 {
         enqueue(&queue, &calling_back(queued("a", n))).await?;
         complete(&queue, &claim(&queue).await?).await?;
     }
     let due = queue.due_deliveries(10, LEASE).await?;
-    queue.settle_delivery(&due[0].job.record.id, DeliveryOutcome::Done).await?;
-    queue.settle_delivery(&due[1].job.record.id, DeliveryOutcome::Retry(300 * SECOND)).await?;
-    bench.crash(queue)?;
+    queue.settle_delivery(&due[0].id, DeliveryOutcome::Done).await?;
+    queue.settle_delivery(&due[1].id, DeliveryOutcome::Retry(300 * SECOND)).await?;
+    fixture.crash(queue)?;
 
-    let queue = bench.open()?;
+    let queue = fixture.open()?;
     let untold = queue.due_deliveries(10, LEASE).await?;
-    assert_eq!(untold.iter().map(|d| (d.job.record.id, d.attempts)).collect::<Vec<_>>(), [(due[2].job.record.id, 0)]);
-    queue.settle_delivery(&due[2].job.record.id, DeliveryOutcome::Done).await?;
-    bench.clock.advance(300 * SECOND);
+    assert_eq!(untold.iter().map(|d| (d.id, d.attempts)).collect::<Vec<_>>(), [(due[2].id, 0)]);
+    queue.settle_delivery(&due[2].id, DeliveryOutcome::Done).await?;
+    fixture.clock.advance(300 * SECOND);
     let retried = queue.due_deliveries(10, LEASE).await?;
-    assert_eq!(retried.iter().map(|d| (d.job.record.id, d.attempts)).collect::<Vec<_>>(), [(due[1].job.record.id, 1)]);
+    assert_eq!(retried.iter().map(|d| (d.id, d.attempts)).collect::<Vec<_>>(), [(due[1].id, 1)]);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_clock_set_back_delays_nobody_longer_than_meant() -> Checked {
-    let bench = Bench::sled()?;
-    let queue = bench.open()?;
+    let fixture = QueueFixture::sled()?;
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
     enqueue(&queue, &queued("a", 2)).await?;
     complete(&queue, &claim(&queue).await?).await?;
     queue.settle_delivery(&id, DeliveryOutcome::Retry(10 * SECOND)).await?;
-    queue.fail(&claim(&queue).await?.lease, broken_disk(), Vec::new(), Retry::After(10 * SECOND)).await?;
-    bench.crash(queue)?;
-    bench.clock.set_wall(bench.now().before(3600 * SECOND));
+    queue.settle(&claim(&queue).await?.lease, failure(Retry::After(10 * SECOND))).await?;
+    fixture.crash(queue)?;
+    fixture.clock.set_wall(fixture.now().before(3600 * SECOND));
 
-    let queue = bench.open()?;
+    let queue = fixture.open()?;
     nothing_to_claim(&queue).await?;
     assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
-    bench.clock.advance(10 * SECOND);
+    fixture.clock.advance(10 * SECOND);
     claim(&queue).await?;
     assert_eq!(queue.due_deliveries(10, LEASE).await?.len(), 1);
     Ok(())
@@ -171,9 +170,10 @@ async fn a_clock_set_back_delays_nobody_longer_than_meant() -> Checked {
 
 #[tokio::test]
 async fn a_second_queue_on_the_same_directory_is_refused() -> Checked {
-    let bench = Bench::sled()?;
-    let queue = bench.open()?;
-    let second = SledQueue::open(&bench.dir(), QueueSettings::default(), bench.clock.clone(), Blame::Nobody);
+    let fixture = QueueFixture::sled()?;
+    let queue = fixture.open()?;
+    let second =
+        SledQueue::open(&fixture.dir(), QueueSettings::default(), fixture.clock.clone(), CrashAttribution::NoJob);
     assert!(matches!(second.err(), Some(QueueError::AlreadyRunning { .. })));
     enqueue(&queue, &queued("a", 1)).await?;
     Ok(())
@@ -181,14 +181,15 @@ async fn a_second_queue_on_the_same_directory_is_refused() -> Checked {
 
 #[tokio::test]
 async fn a_damaged_database_is_set_aside_and_reported() -> Checked {
-    let bench = Bench::sled()?;
-    let queue = bench.open()?;
+    let fixture = QueueFixture::sled()?;
+    let queue = fixture.open()?;
     let record = queued("a", 1);
     enqueue(&queue, &record).await?;
     queue.shutdown().await?;
-    std::fs::OpenOptions::new().write(true).open(bench.dir().join("db"))?.set_len(0)?;
+    std::fs::OpenOptions::new().write(true).open(fixture.dir().join("db"))?.set_len(0)?;
 
-    let queue = SledQueue::open(&bench.dir(), QueueSettings::default(), bench.clock.clone(), Blame::Nobody)?;
+    let queue =
+        SledQueue::open(&fixture.dir(), QueueSettings::default(), fixture.clock.clone(), CrashAttribution::NoJob)?;
     let set_aside = queue.set_aside();
     assert!(set_aside.len() == 1 && set_aside[0].path.is_dir(), "{set_aside:?}");
     // As the spool would.
@@ -199,13 +200,13 @@ async fn a_damaged_database_is_set_aside_and_reported() -> Checked {
 
 #[tokio::test]
 async fn a_newer_schema_is_refused_and_left_alone() -> Checked {
-    let bench = Bench::sled()?;
-    let database = Database::open(&bench.dir())?.database;
+    let fixture = QueueFixture::sled()?;
+    let database = Database::open(&fixture.dir())?.database;
     database.tree("meta")?.insert("schema", &2_u32.to_be_bytes())?;
     database.close()?;
-    let refused = bench.open().err().ok_or("it was opened")?;
+    let refused = fixture.open().err().ok_or("it was opened")?;
     assert!(refused.to_string().contains("schema 2"), "{refused}");
-    let kept = Database::open(&bench.dir())?;
+    let kept = Database::open(&fixture.dir())?;
     assert_eq!(kept.set_aside, None);
     assert_eq!(kept.database.tree("meta")?.get("schema")?.as_deref(), Some(2_u32.to_be_bytes().as_slice()));
     Ok(())
@@ -215,12 +216,12 @@ async fn a_newer_schema_is_refused_and_left_alone() -> Checked {
 async fn a_record_of_version_1_stays_readable_and_is_what_is_written() -> Checked {
     let id: JobId = GOLDEN_ID.parse()?;
     let golden = [&[1], GOLDEN.trim_end().as_bytes()].concat();
-    let bench = Bench::sled()?;
-    let database = Database::open(&bench.dir())?.database;
+    let fixture = QueueFixture::sled()?;
+    let database = Database::open(&fixture.dir())?.database;
     database.tree("jobs")?.insert(id.as_bytes(), golden.as_slice())?;
     database.close()?;
 
-    let queue = bench.open()?;
+    let queue = fixture.open()?;
     let job = queue.get(&id).await?.ok_or("it can't be read")?;
     assert_eq!((job.seq, job.attempts, job.crashes, job.state), (7, 2, 1, State::Pending));
     assert_eq!(job.record.spec.variants.len(), 1);
@@ -228,13 +229,25 @@ async fn a_record_of_version_1_stays_readable_and_is_what_is_written() -> Checke
     assert_eq!(job.files.len(), 1);
     let held = claim(&queue).await?;
     assert_eq!(held.lease.id, id);
-    queue.fail(&held.lease, job.error.ok_or("no error")?, job.files, Retry::After(20 * SECOND)).await?;
+    queue
+        .settle(
+            &held.lease,
+            Settlement::Failed {
+                error: job.error.ok_or("no error")?,
+                files: job.files,
+                retry: Retry::After(20 * SECOND),
+            },
+        )
+        .await?;
     queue.shutdown().await?;
 
-    let database = Database::open(&bench.dir())?.database;
+    let database = Database::open(&fixture.dir())?.database;
     let written = database.tree("jobs")?.get(id.as_bytes())?.ok_or("it is gone")?;
     assert_eq!(written[0], 1);
-    let (written, golden) = (serde_json::from_slice(&written[1..])?, serde_json::from_str(GOLDEN)?);
+    let written: serde_json::Value = serde_json::from_slice(&written[1..])?;
+    let mut golden: serde_json::Value = serde_json::from_str(GOLDEN)?;
+    // Versions before 0.2.0 wrote none.
+    golden["job"]["record"]["version"] = RecordVersion::CURRENT.into();
     assert_eq!(shape(&written), shape(&golden), "a new field needs a new version, or a default");
     Ok(())
 }
@@ -253,29 +266,29 @@ fn shape(value: &serde_json::Value) -> serde_json::Value {
 
 #[tokio::test]
 async fn an_unreadable_record_is_put_away_and_the_others_go_on() -> Checked {
-    let bench = Bench::sled()?;
-    let queue = bench.open()?;
+    let fixture = QueueFixture::sled()?;
+    let queue = fixture.open()?;
     let (bad, good) = (queued("a", 1), queued("a", 2));
     enqueue_all(&queue, &[bad.clone(), good.clone()]).await?;
     queue.shutdown().await?;
-    let database = Database::open(&bench.dir())?.database;
+    let database = Database::open(&fixture.dir())?.database;
     database.tree("jobs")?.insert(bad.id.as_bytes(), b"\x01{\"half")?;
     database.close()?;
 
-    let queue = bench.open()?;
+    let queue = fixture.open()?;
     assert_eq!(queue.counts().await?.pending, 1);
     enqueue(&queue, &bad).await?;
     assert_eq!(claim_order(&queue).await?, [good.id, bad.id]);
     queue.shutdown().await?;
-    let database = Database::open(&bench.dir())?.database;
+    let database = Database::open(&fixture.dir())?.database;
     assert_eq!(database.tree("unreadable")?.len(), 1);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shutdown_settles_what_was_asked_for_before() -> Checked {
-    let bench = Bench::sled()?;
-    let queue = bench.open()?;
+    let fixture = QueueFixture::sled()?;
+    let queue = fixture.open()?;
     let mut uploads = tokio::task::JoinSet::new();
     for n in 0..50 {
         let queue = Arc::clone(&queue);
@@ -288,7 +301,7 @@ async fn shutdown_settles_what_was_asked_for_before() -> Checked {
     queue.shutdown().await?;
     let mut outcomes = uploads.join_all().await;
     outcomes.push(first);
-    let queue = bench.open()?;
+    let queue = fixture.open()?;
     for (id, outcome) in outcomes {
         if outcome.is_ok() {
             assert!(queue.get(&id).await?.is_some(), "it was acknowledged and is lost");
@@ -299,10 +312,10 @@ async fn shutdown_settles_what_was_asked_for_before() -> Checked {
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() -> Checked {
-    let bench = Bench::sled()?;
+    let fixture = QueueFixture::sled()?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(["--exact", "queue::durable::serve_until_killed", "--ignored", "--nocapture"])
-        .env(CHILD_DIR, bench.dir())
+        .env(CHILD_DIR, fixture.dir())
         .stdout(Stdio::piped())
         .spawn()?;
     let mut acknowledged: Vec<(String, JobId)> = Vec::new();
@@ -320,7 +333,7 @@ fn what_was_acknowledged_survives_kill_9() -> Checked {
 
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let queue = bench.open()?;
+        let queue = fixture.open()?;
         for (verb, id) in &acknowledged {
             let job = queue.get(id).await?.ok_or_else(|| format!("{verb} {id} was acknowledged and is lost"))?;
             if verb == "completed" {
@@ -340,7 +353,8 @@ async fn serve_until_killed() -> Checked {
     let Some(dir) = std::env::var_os(CHILD_DIR).map(OsString::into) else { return Ok(()) };
     let dir: PathBuf = dir;
     let clock: SharedClock = Arc::new(System::new());
-    let queue: Arc<dyn JobQueue> = Arc::new(SledQueue::open(&dir, QueueSettings::default(), clock, Blame::Nobody)?);
+    let queue: Arc<dyn JobQueue> =
+        Arc::new(SledQueue::open(&dir, QueueSettings::default(), clock, CrashAttribution::NoJob)?);
     for n in 0.. {
         let id = enqueue(&queue, &queued("a", n)).await?;
         say("enqueued", &id)?;

@@ -5,8 +5,8 @@ use std::error::Error;
 use pixerve::job::{JobId, Owner, Priority, State};
 use pixerve::queue::{CancelOutcome, Cursor, Enqueued, Filter, PageRequest, QueueError, Retry};
 
-use super::bench::{
-    Bench, Checked, Queue, SECOND, broken_disk, claim, complete, enqueue, enqueue_all, owner, queued, record,
+use super::fixture::{
+    Checked, Queue, QueueFixture, SECOND, claim, complete, enqueue, enqueue_all, failure, owner, queued, record,
 };
 
 every_queue! {
@@ -37,8 +37,8 @@ fn by(state: Option<State>, owner: Option<Owner>) -> Filter {
     Filter { state, owner }
 }
 
-async fn list_is_newest_first(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn list_is_newest_first(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let mut ids = enqueue_all(&queue, &(0..5).map(|n| queued("a", n)).collect::<Vec<_>>()).await?;
     ids.reverse();
     assert_eq!(pages(&queue, &Filter::default(), 200).await?.concat(), ids);
@@ -46,8 +46,8 @@ async fn list_is_newest_first(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn pages_neither_skip_nor_repeat_while_jobs_come_in(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn pages_neither_skip_nor_repeat_while_jobs_come_in(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let mut ids = enqueue_all(&queue, &(0..7).map(|n| queued("a", n)).collect::<Vec<_>>()).await?;
     ids.reverse();
     for filter in [Filter::default(), by(Some(State::Pending), None), by(None, Some(owner("a")))] {
@@ -70,8 +70,8 @@ async fn pages_neither_skip_nor_repeat_while_jobs_come_in(bench: Bench) -> Check
     Ok(())
 }
 
-async fn page_is_never_empty_before_the_last(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn page_is_never_empty_before_the_last(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     enqueue_all(&queue, &(0..6).map(|n| queued("a", n)).collect::<Vec<_>>()).await?;
     let pages = pages(&queue, &Filter::default(), 3).await?;
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3]);
@@ -79,8 +79,8 @@ async fn page_is_never_empty_before_the_last(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn owner_filter_never_leaks(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn owner_filter_never_leaks(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let owners = [owner("a"), owner("a\0"), owner("b"), Owner { user: Some("a".to_owned()), sub: String::new() }];
     for n in 0..3 {
         for owner in &owners {
@@ -97,11 +97,11 @@ async fn owner_filter_never_leaks(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn state_filter_follows_the_job(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn state_filter_follows_the_job(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &(0..5).map(|n| queued("a", n)).collect::<Vec<_>>()).await?;
     complete(&queue, &claim(&queue).await?).await?;
-    queue.fail(&claim(&queue).await?.lease, broken_disk(), Vec::new(), Retry::Never).await?;
+    queue.settle(&claim(&queue).await?.lease, failure(Retry::Never)).await?;
     claim(&queue).await?;
     queue.cancel(&ids[3], Vec::new()).await?;
     let states = [State::Completed, State::Failed, State::Processing, State::Cancelled, State::Pending];
@@ -113,8 +113,8 @@ async fn state_filter_follows_the_job(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn foreign_cursor_is_refused(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn foreign_cursor_is_refused(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     for text in ["", "x", "000000000000000g", "+000000000000001", "00000000000000001"] {
         let request = PageRequest { limit: 1, cursor: Some(Cursor(text.to_owned())) };
         let page = queue.list(&Filter::default(), request).await;
@@ -123,16 +123,16 @@ async fn foreign_cursor_is_refused(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn purge_forgets_the_job_everywhere(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn purge_forgets_the_job_everywhere(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let records: Vec<_> = (0..4).map(|n| queued("a", n)).collect();
     let ids = enqueue_all(&queue, &records).await?;
     complete(&queue, &claim(&queue).await?).await?;
-    queue.fail(&claim(&queue).await?.lease, broken_disk(), Vec::new(), Retry::Never).await?;
+    queue.settle(&claim(&queue).await?.lease, failure(Retry::Never)).await?;
     queue.cancel(&ids[2], Vec::new()).await?;
-    assert_eq!(queue.purge(bench.now(), 10).await?, 0, "nothing finished before now");
-    bench.clock.advance(SECOND);
-    assert_eq!(queue.purge(bench.now(), 10).await?, 3);
+    assert_eq!(queue.purge(fixture.now(), 10).await?, 0, "nothing finished before now");
+    fixture.clock.advance(SECOND);
+    assert_eq!(queue.purge(fixture.now(), 10).await?, 3);
     for (id, record) in ids[..3].iter().zip(&records) {
         assert_eq!(queue.get(id).await?, None);
         assert_eq!(queue.newest(&record.hash).await?, None);
@@ -147,14 +147,14 @@ async fn purge_forgets_the_job_everywhere(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn purge_takes_no_more_than_its_limit(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn purge_takes_no_more_than_its_limit(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     for id in enqueue_all(&queue, &(0..70).map(|n| queued("a", n)).collect::<Vec<_>>()).await? {
         queue.cancel(&id, Vec::new()).await?;
     }
-    bench.clock.advance(SECOND);
+    fixture.clock.advance(SECOND);
     for expected in [40, 30, 0] {
-        assert_eq!(queue.purge(bench.now(), 40).await?, expected);
+        assert_eq!(queue.purge(fixture.now(), 40).await?, expected);
     }
     Ok(())
 }

@@ -5,25 +5,25 @@ macro_rules! every_queue {
     ($($name:ident),* $(,)?) => {
         mod memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() -> crate::queue::bench::Checked {
-                super::$name(crate::queue::bench::Bench::memory()?).await
+            async fn $name() -> crate::queue::fixture::Checked {
+                super::$name(crate::queue::fixture::QueueFixture::memory()?).await
             })*
         }
         mod sled {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() -> crate::queue::bench::Checked {
-                super::$name(crate::queue::bench::Bench::sled()?).await
+            async fn $name() -> crate::queue::fixture::Checked {
+                super::$name(crate::queue::fixture::QueueFixture::sled()?).await
             })*
         }
     };
 }
 
-mod bench;
 mod cancel;
 mod database;
 mod dedupe;
 mod delivery;
 mod durable;
+mod fixture;
 mod lease;
 mod list;
 mod order;

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use pixerve::job::{JobRecord, State};
-use pixerve::queue::{Blame, QueueSettings, Retry};
+use pixerve::queue::{ClaimRequest, Claimed, CrashAttribution, QueueSettings, Retry};
 
-use super::bench::{
-    Bench, Checked, LEASE, SECOND, broken_disk, claim, claim_order, complete, enqueue, enqueue_all, nothing_to_claim,
-    queued, realtime,
+use super::fixture::{
+    Checked, LEASE, QueueFixture, SECOND, claim, claim_order, claim_up_to, complete, crash, enqueue, enqueue_all,
+    failure, nothing_to_claim, queued, realtime,
 };
 
 every_queue! {
@@ -31,8 +31,8 @@ every_queue! {
     waiting_for_work_ends_when_a_delay_is_over,
 }
 
-async fn realtime_comes_first_then_first_in_first_out(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn realtime_comes_first_then_first_in_first_out(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let [q1, q2] = [queued("a", 1), queued("a", 2)];
     let [r1, r2] = [realtime("a", 3), realtime("a", 4)];
     enqueue_all(&queue, &[q1.clone(), r1.clone(), q2.clone(), r2.clone()]).await?;
@@ -40,8 +40,8 @@ async fn realtime_comes_first_then_first_in_first_out(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn equal_timestamps_are_still_first_in_first_out(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn equal_timestamps_are_still_first_in_first_out(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let records: Vec<_> = (0..50).map(|n| queued("a", n)).collect();
     let mut by_id: Vec<_> = records.iter().map(|record| record.id).collect();
     let ids = enqueue_all(&queue, &records).await?;
@@ -51,42 +51,42 @@ async fn equal_timestamps_are_still_first_in_first_out(bench: Bench) -> Checked 
     Ok(())
 }
 
-async fn retried_job_keeps_its_place(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn retried_job_keeps_its_place(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("a", 3)]).await?;
     let first = claim(&queue).await?;
-    queue.fail(&first.lease, broken_disk(), Vec::new(), Retry::After(SECOND)).await?;
-    bench.clock.advance(SECOND);
+    queue.settle(&first.lease, failure(Retry::After(SECOND))).await?;
+    fixture.clock.advance(SECOND);
     assert_eq!(claim_order(&queue).await?, ids);
     Ok(())
 }
 
-async fn delayed_job_is_invisible_until_due(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn delayed_job_is_invisible_until_due(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let first = claim(&queue).await?;
-    queue.fail(&first.lease, broken_disk(), Vec::new(), Retry::After(10 * SECOND)).await?;
+    queue.settle(&first.lease, failure(Retry::After(10 * SECOND))).await?;
     nothing_to_claim(&queue).await?;
-    bench.clock.advance(9 * SECOND);
+    fixture.clock.advance(9 * SECOND);
     nothing_to_claim(&queue).await?;
-    bench.clock.advance(SECOND);
+    fixture.clock.advance(SECOND);
     assert_eq!(claim(&queue).await?.job.record.id, id);
     Ok(())
 }
 
-async fn due_delayed_job_honours_priority(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn due_delayed_job_honours_priority(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let urgent = enqueue(&queue, &realtime("a", 1)).await?;
     let first = claim(&queue).await?;
-    queue.fail(&first.lease, broken_disk(), Vec::new(), Retry::After(SECOND)).await?;
+    queue.settle(&first.lease, failure(Retry::After(SECOND))).await?;
     let patient = enqueue(&queue, &queued("a", 2)).await?;
-    bench.clock.advance(SECOND);
+    fixture.clock.advance(SECOND);
     assert_eq!(claim_order(&queue).await?, [urgent, patient]);
     Ok(())
 }
 
-async fn owners_take_turns(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn owners_take_turns(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let [a1, a2, a3] = [queued("a", 1), queued("a", 2), queued("a", 3)];
     let [b1, b2] = [queued("b", 1), queued("b", 2)];
     let c1 = queued("c", 1);
@@ -96,8 +96,8 @@ async fn owners_take_turns(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn an_owner_who_floods_delays_another_by_no_further_job(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn an_owner_who_floods_delays_another_by_no_further_job(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let flood: Vec<_> = (0..100).map(|n| queued("flood", n)).collect();
     // The first is claimed when there is no other yet.
     enqueue(&queue, &flood[0]).await?;
@@ -112,8 +112,8 @@ async fn an_owner_who_floods_delays_another_by_no_further_job(bench: Bench) -> C
     Ok(())
 }
 
-async fn newcomers_overtake_an_owner_once_a_turn(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn newcomers_overtake_an_owner_once_a_turn(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let [a1, a2] = [queued("a", 1), queued("a", 2)];
     enqueue_all(&queue, &[a1.clone(), a2.clone()]).await?;
     assert_eq!(claim(&queue).await?.job.record.id, a1.id);
@@ -124,9 +124,9 @@ async fn newcomers_overtake_an_owner_once_a_turn(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn queued_lane_is_not_starved(bench: Bench) -> Checked {
+async fn queued_lane_is_not_starved(fixture: QueueFixture) -> Checked {
     let settings = QueueSettings { realtime_run_max: 3, ..QueueSettings::default() };
-    let queue = bench.open_with(settings, Blame::Nobody)?;
+    let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     let patient = enqueue_all(&queue, &[queued("a", 100), queued("a", 101)]).await?;
     let urgent: Vec<_> = (0..8).map(|n| realtime("b", n)).collect();
     enqueue_all(&queue, &urgent).await?;
@@ -136,8 +136,8 @@ async fn queued_lane_is_not_starved(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn concurrent_claims_neither_duplicate_nor_lose(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn concurrent_claims_neither_duplicate_nor_lose(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let records: Vec<_> = (0..64).map(|n| queued(["a", "b", "c"][n as usize % 3], n)).collect();
     let ids: HashSet<_> = enqueue_all(&queue, &records).await?.into_iter().collect();
     let mut workers = tokio::task::JoinSet::new();
@@ -145,7 +145,8 @@ async fn concurrent_claims_neither_duplicate_nor_lose(bench: Bench) -> Checked {
         let queue = Arc::clone(&queue);
         workers.spawn(async move {
             let mut claimed = Vec::new();
-            while let Ok(claims) = queue.claim(3, LEASE).await {
+            let three = ClaimRequest { max: 3, memory: u64::MAX, lease: LEASE };
+            while let Ok(Claimed { claims, .. }) = queue.claim(three).await {
                 if claims.is_empty() {
                     break;
                 }
@@ -161,8 +162,8 @@ async fn concurrent_claims_neither_duplicate_nor_lose(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn claim_on_empty_finds_nothing(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn claim_on_empty_finds_nothing(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     nothing_to_claim(&queue).await?;
     enqueue(&queue, &queued("a", 1)).await?;
     let only = claim(&queue).await?;
@@ -171,42 +172,42 @@ async fn claim_on_empty_finds_nothing(bench: Bench) -> Checked {
     nothing_to_claim(&queue).await
 }
 
-async fn one_claim_may_take_many(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn one_claim_may_take_many(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("a", 3)]).await?;
-    let claims = queue.claim(2, LEASE).await?;
+    let claims = claim_up_to(&queue, 2).await?;
     assert_eq!(claims.iter().map(|claim| claim.job.record.id).collect::<Vec<_>>(), ids[..2]);
     assert!(claims[0].lease.token < claims[1].lease.token);
-    assert!(queue.claim(0, LEASE).await?.is_empty());
+    assert!(claim_up_to(&queue, 0).await?.is_empty());
     Ok(())
 }
 
-async fn a_job_for_which_memory_is_missing_stays_and_is_not_overtaken(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn a_job_for_which_memory_is_missing_stays_and_is_not_overtaken(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let taking = |n: u32, memory: u64| JobRecord { memory: Some(memory), ..queued("a", n) };
     let ids = enqueue_all(&queue, &[taking(1, 30), taking(2, 60), taking(3, 10)]).await?;
-    let claimed = queue.claim_within(70, 3, LEASE).await?;
+    let claimed = queue.claim(ClaimRequest { max: 3, memory: 70, lease: LEASE }).await?;
     assert_eq!(claimed.claims.iter().map(|claim| claim.job.record.id).collect::<Vec<_>>(), ids[..1]);
     assert_eq!(claimed.next_takes, Some(60));
     assert_eq!(queue.get(&ids[1]).await?.map(|job| (job.state, job.attempts)), Some((State::Pending, 0)));
     // The third would find room, but the second would never be done if such as the third kept coming.
-    let claimed = queue.claim_within(40, 3, LEASE).await?;
+    let claimed = queue.claim(ClaimRequest { max: 3, memory: 40, lease: LEASE }).await?;
     assert!(claimed.claims.is_empty());
     assert_eq!(claimed.next_takes, Some(60));
-    let claimed = queue.claim_within(70, 3, LEASE).await?;
+    let claimed = queue.claim(ClaimRequest { max: 3, memory: 70, lease: LEASE }).await?;
     assert_eq!(claimed.claims.iter().map(|claim| claim.job.record.id).collect::<Vec<_>>(), ids[1..]);
     assert_eq!(claimed.next_takes, None);
     Ok(())
 }
 
-async fn suspect_runs_alone_where_jobs_run_in_process(bench: Bench) -> Checked {
-    let queue = bench.open_with(QueueSettings::default(), Blame::InFlight)?;
+async fn suspect_runs_alone_where_jobs_run_in_process(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight)?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("b", 3)]).await?;
     let (suspect, other) = (claim(&queue).await?, claim(&queue).await?);
-    queue.crashed(&suspect.lease, broken_disk(), Vec::new()).await?;
+    queue.settle(&suspect.lease, crash()).await?;
     nothing_to_claim(&queue).await?;
     complete(&queue, &other).await?;
-    let alone = queue.claim(10, LEASE).await?;
+    let alone = claim_up_to(&queue, 10).await?;
     assert_eq!(alone.iter().map(|claim| claim.job.record.id).collect::<Vec<_>>(), [ids[0]]);
     nothing_to_claim(&queue).await?;
     complete(&queue, &alone[0]).await?;
@@ -214,18 +215,18 @@ async fn suspect_runs_alone_where_jobs_run_in_process(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn job_that_crashed_its_own_child_halts_nobody(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn job_that_crashed_its_own_child_halts_nobody(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("b", 3)]).await?;
     let crashed = claim(&queue).await?;
     claim(&queue).await?;
-    queue.crashed(&crashed.lease, broken_disk(), Vec::new()).await?;
+    queue.settle(&crashed.lease, crash()).await?;
     assert_eq!(claim_order(&queue).await?.len(), 2);
     Ok(())
 }
 
-async fn waiting_for_work_ends_when_there_is_some(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn waiting_for_work_ends_when_there_is_some(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let waiting = tokio::spawn({
         let queue = Arc::clone(&queue);
         async move { queue.wait_ready(3600 * SECOND).await }
@@ -238,12 +239,12 @@ async fn waiting_for_work_ends_when_there_is_some(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn waiting_for_work_ends_when_a_delay_is_over(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn waiting_for_work_ends_when_a_delay_is_over(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     let first = claim(&queue).await?;
-    queue.fail(&first.lease, broken_disk(), Vec::new(), Retry::After(10 * SECOND)).await?;
-    bench.clock.advance(10 * SECOND);
+    queue.settle(&first.lease, failure(Retry::After(10 * SECOND))).await?;
+    fixture.clock.advance(10 * SECOND);
     queue.wait_ready(3600 * SECOND).await;
     claim(&queue).await?;
     Ok(())

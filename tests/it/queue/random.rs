@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::error::Error;
 
 use pixerve::job::State;
-use pixerve::queue::{Claim, Counts, DeliveryOutcome, Filter, PageRequest, Retry};
+use pixerve::queue::{Claim, Counts, DeliveryOutcome, Filter, PageRequest, Retry, Settlement};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use super::bench::{Bench, Checked, LEASE, Queue, SECOND, broken_disk, calling_back, queued, realtime, reap_expired};
+use super::fixture::{
+    Checked, LEASE, Queue, QueueFixture, SECOND, calling_back, claim_up_to, completion, crash, failure, queued,
+    realtime, reap_expired,
+};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -43,7 +46,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Does one step; claims that were ever handed out stay around, stale or not.
-async fn take(step: Step, bench: &Bench, queue: &Queue, claims: &mut Vec<Claim>) -> Result<(), Box<dyn Error>> {
+async fn take(
+    step: Step,
+    fixture: &QueueFixture,
+    queue: &Queue,
+    claims: &mut Vec<Claim>,
+) -> Result<(), Box<dyn Error>> {
     let nth = |n: u8| claims.get(usize::from(n) % claims.len().max(1)).map(|claim| claim.lease.clone());
     match step {
         Step::Enqueue { owner, n, realtime: urgent } => {
@@ -51,26 +59,26 @@ async fn take(step: Step, bench: &Bench, queue: &Queue, claims: &mut Vec<Claim>)
             let record = if urgent { realtime(&sub, n.into()) } else { queued(&sub, n.into()) };
             queue.enqueue(if n % 2 == 0 { calling_back(record) } else { record }).await?;
         }
-        Step::Claim { max } => claims.extend(queue.claim(max.into(), LEASE).await?),
+        Step::Claim { max } => claims.extend(claim_up_to(queue, max.into()).await?),
         Step::Complete { nth: n } => {
             if let Some(lease) = nth(n) {
-                queue.complete(&lease, Vec::new()).await?;
+                queue.settle(&lease, completion()).await?;
             }
         }
         Step::Fail { nth: n, retry } => {
             if let Some(lease) = nth(n) {
                 let retry = if retry { Retry::After(20 * SECOND) } else { Retry::Never };
-                queue.fail(&lease, broken_disk(), Vec::new(), retry).await?;
+                queue.settle(&lease, failure(retry)).await?;
             }
         }
         Step::Crash { nth: n } => {
             if let Some(lease) = nth(n) {
-                queue.crashed(&lease, broken_disk(), Vec::new()).await?;
+                queue.settle(&lease, crash()).await?;
             }
         }
         Step::Release { nth: n } => {
             if let Some(lease) = nth(n) {
-                queue.release(&lease).await?;
+                queue.settle(&lease, Settlement::Released).await?;
             }
         }
         Step::Cancel { nth: n } => {
@@ -79,14 +87,14 @@ async fn take(step: Step, bench: &Bench, queue: &Queue, claims: &mut Vec<Claim>)
             }
         }
         Step::Reap => drop(reap_expired(queue, 10).await?),
-        Step::Purge => drop(queue.purge(bench.now(), 3).await?),
+        Step::Purge => drop(queue.purge(fixture.now(), 3).await?),
         Step::Deliver { done } => {
             for delivery in queue.due_deliveries(2, LEASE).await? {
                 let outcome = if done { DeliveryOutcome::Done } else { DeliveryOutcome::Retry(SECOND) };
-                queue.settle_delivery(&delivery.job.record.id, outcome).await?;
+                queue.settle_delivery(&delivery.id, outcome).await?;
             }
         }
-        Step::Advance { seconds } => bench.clock.advance(u32::from(seconds) * SECOND),
+        Step::Advance { seconds } => fixture.clock.advance(u32::from(seconds) * SECOND),
     }
     Ok(())
 }
@@ -111,17 +119,17 @@ async fn listed(queue: &Queue) -> Result<Counts, Box<dyn Error>> {
     })
 }
 
-async fn balance(bench: &Bench, steps: &[Step], reopens: bool) -> Checked {
-    let queue = bench.open()?;
+async fn balance(fixture: &QueueFixture, steps: &[Step], reopens: bool) -> Checked {
+    let queue = fixture.open()?;
     let mut claims = Vec::new();
     for step in steps {
-        take(*step, bench, &queue, &mut claims).await?;
+        take(*step, fixture, &queue, &mut claims).await?;
     }
     let counts = queue.counts().await?;
     assert_eq!(counts, listed(&queue).await?);
     if reopens {
-        bench.crash(queue)?;
-        let queue = bench.open()?;
+        fixture.crash(queue)?;
+        let queue = fixture.open()?;
         let after = queue.counts().await?;
         assert_eq!(after, listed(&queue).await?);
         assert_eq!(after, Counts { pending: counts.pending + counts.processing, processing: 0, ..counts });
@@ -129,11 +137,11 @@ async fn balance(bench: &Bench, steps: &[Step], reopens: bool) -> Checked {
     Ok(())
 }
 
-fn check(cases: u32, bench: fn() -> Result<Bench, Box<dyn Error>>, reopens: bool) -> Checked {
+fn check(cases: u32, fixture: fn() -> Result<QueueFixture, Box<dyn Error>>, reopens: bool) -> Checked {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
     runner.run(&vec(step(), 1..80), |steps| {
-        let balanced = bench().and_then(|bench| runtime.block_on(balance(&bench, &steps, reopens)));
+        let balanced = fixture().and_then(|fixture| runtime.block_on(balance(&fixture, &steps, reopens)));
         balanced.map_err(|error| TestCaseError::fail(error.to_string()))
     })?;
     Ok(())
@@ -141,10 +149,10 @@ fn check(cases: u32, bench: fn() -> Result<Bench, Box<dyn Error>>, reopens: bool
 
 #[test]
 fn counts_are_what_is_listed_in_memory() -> Checked {
-    check(64, Bench::memory, false)
+    check(64, QueueFixture::memory, false)
 }
 
 #[test]
 fn counts_are_what_is_listed_in_sled_and_after_a_crash() -> Checked {
-    check(12, Bench::sled, true)
+    check(12, QueueFixture::sled, true)
 }

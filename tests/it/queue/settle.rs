@@ -1,9 +1,11 @@
 //! How attempts end.
 
 use pixerve::job::{ContentHash, ErrorCode, JobError, State, Stored, StoredFile};
-use pixerve::queue::{Blame, QueueSettings, Retry, Settled};
+use pixerve::queue::{ClaimRequest, CrashAttribution, QueueSettings, Retry, Settled, Settlement};
 
-use super::bench::{Bench, Checked, SECOND, broken_disk, claim, claim_order, enqueue, enqueue_all, queued};
+use super::fixture::{
+    Checked, QueueFixture, SECOND, broken_disk, claim, claim_order, crash, enqueue, enqueue_all, failure, queued,
+};
 
 every_queue! {
     completed_job_lists_its_files,
@@ -31,42 +33,52 @@ pub(crate) fn file(name: &str) -> StoredFile {
     }
 }
 
-async fn completed_job_lists_its_files(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn completed_job_lists_its_files(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let record = queued("a", 1);
     let id = enqueue(&queue, &record).await?;
     let held = claim(&queue).await?;
     let files = vec![file("one.jpg"), file("two.jpg")];
-    assert_eq!(queue.complete(&held.lease, files.clone()).await?, Settled::Applied(State::Completed));
+    assert_eq!(
+        queue.settle(&held.lease, Settlement::Completed { files: files.clone() }).await?,
+        Settled::Applied(State::Completed)
+    );
     let job = queue.get(&id).await?.ok_or("it is unknown")?;
     assert_eq!((job.state, job.files, job.error), (State::Completed, files, None));
     assert_eq!(queue.newest(&record.hash).await?.map(|job| job.record), Some(record));
     Ok(())
 }
 
-async fn retry_delay_is_recorded(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn retry_delay_is_recorded(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
-    let settled = queue.fail(&held.lease, broken_disk(), vec![file("one.jpg")], Retry::After(5 * SECOND)).await?;
+    let settled = queue
+        .settle(
+            &held.lease,
+            Settlement::Failed { error: broken_disk(), files: vec![file("one.jpg")], retry: Retry::After(5 * SECOND) },
+        )
+        .await?;
     assert_eq!(settled, Settled::Applied(State::Pending));
     let job = queue.get(&id).await?.ok_or("it is unknown")?;
-    assert_eq!((job.state, job.not_before), (State::Pending, Some(bench.now().after(5 * SECOND))));
+    assert_eq!((job.state, job.not_before), (State::Pending, Some(fixture.now().after(5 * SECOND))));
     assert_eq!((job.error, job.files.len()), (Some(broken_disk()), 1));
     Ok(())
 }
 
-async fn exhausted_retries_fail_with_the_last_error(bench: Bench) -> Checked {
+async fn exhausted_retries_fail_with_the_last_error(fixture: QueueFixture) -> Checked {
     let settings = QueueSettings { attempts_max: 3, ..QueueSettings::default() };
-    let queue = bench.open_with(settings, Blame::Nobody)?;
+    let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     for attempt in 1..=3 {
         let held = claim(&queue).await?;
         let error = JobError::new(ErrorCode::StoreUnreachable, format!("attempt {attempt}"));
-        let settled = queue.fail(&held.lease, error, Vec::new(), Retry::After(SECOND)).await?;
+        let settled = queue
+            .settle(&held.lease, Settlement::Failed { error, files: Vec::new(), retry: Retry::After(SECOND) })
+            .await?;
         let expected = if attempt < 3 { State::Pending } else { State::Failed };
         assert_eq!(settled, Settled::Applied(expected));
-        bench.clock.advance(SECOND);
+        fixture.clock.advance(SECOND);
     }
     let job = queue.get(&id).await?.ok_or("it is unknown")?;
     assert_eq!((job.state, job.attempts), (State::Failed, 3));
@@ -75,48 +87,58 @@ async fn exhausted_retries_fail_with_the_last_error(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn failure_that_is_final_is_not_retried(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn failure_that_is_final_is_not_retried(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
-    let settled = queue.fail(&held.lease, broken_disk(), Vec::new(), Retry::Never).await?;
+    let settled = queue.settle(&held.lease, failure(Retry::Never)).await?;
     assert_eq!(settled, Settled::Applied(State::Failed));
-    bench.clock.advance(3600 * SECOND);
+    fixture.clock.advance(3600 * SECOND);
     assert_eq!(claim_order(&queue).await?, []);
     Ok(())
 }
 
-async fn failed_job_lists_what_was_stored_all_the_same(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn failed_job_lists_what_was_stored_all_the_same(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
-    queue.fail(&held.lease, broken_disk(), vec![file("one.jpg")], Retry::Never).await?;
+    queue
+        .settle(
+            &held.lease,
+            Settlement::Failed { error: broken_disk(), files: vec![file("one.jpg")], retry: Retry::Never },
+        )
+        .await?;
     let job = queue.get(&id).await?.ok_or("it is unknown")?;
     assert_eq!((job.files, job.error), (vec![file("one.jpg")], Some(broken_disk())));
     Ok(())
 }
 
-async fn attempt_that_stored_nothing_keeps_what_an_earlier_one_stored(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn attempt_that_stored_nothing_keeps_what_an_earlier_one_stored(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
-    queue.fail(&held.lease, broken_disk(), vec![file("one.jpg")], Retry::After(SECOND)).await?;
-    bench.clock.advance(SECOND);
+    queue
+        .settle(
+            &held.lease,
+            Settlement::Failed { error: broken_disk(), files: vec![file("one.jpg")], retry: Retry::After(SECOND) },
+        )
+        .await?;
+    fixture.clock.advance(SECOND);
     let held = claim(&queue).await?;
-    queue.fail(&held.lease, broken_disk(), Vec::new(), Retry::Never).await?;
+    queue.settle(&held.lease, failure(Retry::Never)).await?;
     assert_eq!(queue.get(&id).await?.ok_or("it is unknown")?.files, [file("one.jpg")]);
     Ok(())
 }
 
-async fn files_can_be_named_after_a_failure_but_not_otherwise(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn files_can_be_named_after_a_failure_but_not_otherwise(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("a", 3)]).await?;
     let held = claim(&queue).await?;
-    queue.fail(&held.lease, broken_disk(), Vec::new(), Retry::Never).await?;
+    queue.settle(&held.lease, failure(Retry::Never)).await?;
     let held = claim(&queue).await?;
-    queue.complete(&held.lease, vec![file("two.jpg")]).await?;
+    queue.settle(&held.lease, Settlement::Completed { files: vec![file("two.jpg")] }).await?;
     for id in &ids {
-        queue.name_files(id, vec![file("named.jpg")]).await?;
+        queue.record_files(id, vec![file("named.jpg")]).await?;
     }
     for (id, state, files) in [
         (ids[0], State::Failed, vec![file("named.jpg")]),
@@ -129,15 +151,18 @@ async fn files_can_be_named_after_a_failure_but_not_otherwise(bench: Bench) -> C
     Ok(())
 }
 
-async fn crashes_make_poison(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn crashes_make_poison(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2)]).await?;
     let signal = JobError::new(ErrorCode::Crashed, "the child was killed by signal 11");
     for crash in 1..=3 {
         let held = claim(&queue).await?;
         assert_eq!((held.job.record.id, held.job.crashes), (ids[0], crash - 1));
         let expected = if crash < 3 { State::Pending } else { State::Failed };
-        assert_eq!(queue.crashed(&held.lease, signal.clone(), Vec::new()).await?, Settled::Applied(expected));
+        assert_eq!(
+            queue.settle(&held.lease, Settlement::Crashed { error: signal.clone(), files: Vec::new() }).await?,
+            Settled::Applied(expected)
+        );
     }
     let error = queue.get(&ids[0]).await?.and_then(|job| job.error).ok_or("it doesn't say why")?;
     assert_eq!(error.code, "poison");
@@ -146,35 +171,35 @@ async fn crashes_make_poison(bench: Bench) -> Checked {
     Ok(())
 }
 
-async fn crash_on_the_last_attempt_fails_the_job(bench: Bench) -> Checked {
+async fn crash_on_the_last_attempt_fails_the_job(fixture: QueueFixture) -> Checked {
     let settings = QueueSettings { attempts_max: 2, ..QueueSettings::default() };
-    let queue = bench.open_with(settings, Blame::Nobody)?;
+    let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     enqueue(&queue, &queued("a", 1)).await?;
     for expected in [State::Pending, State::Failed] {
         let held = claim(&queue).await?;
-        assert_eq!(queue.crashed(&held.lease, broken_disk(), Vec::new()).await?, Settled::Applied(expected));
+        assert_eq!(queue.settle(&held.lease, crash()).await?, Settled::Applied(expected));
     }
     Ok(())
 }
 
-async fn release_refunds_the_attempt_and_keeps_the_place(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn release_refunds_the_attempt_and_keeps_the_place(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2)]).await?;
     let held = claim(&queue).await?;
-    assert_eq!(queue.release(&held.lease).await?, Settled::Applied(State::Pending));
+    assert_eq!(queue.settle(&held.lease, Settlement::Released).await?, Settled::Applied(State::Pending));
     let job = queue.get(&ids[0]).await?.ok_or("it is unknown")?;
     assert_eq!((job.attempts, job.started_at), (0, None));
     assert_eq!(claim_order(&queue).await?, ids);
     Ok(())
 }
 
-async fn shut_down_queue_refuses_calls(bench: Bench) -> Checked {
-    let queue = bench.open()?;
+async fn shut_down_queue_refuses_calls(fixture: QueueFixture) -> Checked {
+    let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     queue.shutdown().await?;
     queue.shutdown().await?;
     assert!(queue.enqueue(queued("a", 2)).await.is_err());
-    assert!(queue.claim(1, SECOND).await.is_err());
+    assert!(queue.claim(ClaimRequest { max: 1, memory: u64::MAX, lease: SECOND }).await.is_err());
     assert!(queue.get(&id).await.is_err());
     assert!(queue.counts().await.is_err());
     Ok(())

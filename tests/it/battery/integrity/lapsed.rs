@@ -13,8 +13,7 @@ use pixerve::job::{
     SourceFormat, State, Stem, Stored, SubDir,
 };
 use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
-use pixerve::queue::memory::MemoryQueue;
-use pixerve::queue::{Blame, Job, JobQueue, QueueSettings};
+use pixerve::queue::{CrashAttribution, Job, JobIntake, MemoryQueue, QueueSettings};
 use pixerve::register::{Register, Sealer};
 use pixerve::spool::Spool;
 use pixerve::worker::{LeaseReaper, MemoryBudget, Pool, Renderer, StoreClients, WorkerContext, WorkerSettings};
@@ -85,7 +84,7 @@ impl Scene {
         let clock = Arc::new(Manual::at(START));
         let shared: SharedClock = clock.clone();
         let settings = QueueSettings { attempts_max, ..QueueSettings::default() };
-        let queue = MemoryQueue::open(settings, Arc::clone(&shared), Blame::Nobody).expect("a queue");
+        let queue = MemoryQueue::open(settings, Arc::clone(&shared), CrashAttribution::NoJob).expect("a queue");
         let spool = Spool::open(dirs.path()).expect("a spool");
         let sealer = Arc::new(Sealer::open(&dirs.path().join("vault.key")).expect("sealing keys"));
         let register = Register::open(dirs.path(), sealer, Arc::clone(&shared)).expect("a register").register;
@@ -209,7 +208,7 @@ async fn what_the_last_attempt_stores_after_its_lease_lapsed_is_on_record_before
     let failed = scene.until("the failure", async |job| job.state == State::Failed).await;
     scene.assert_on_record(&failed);
     let told = scene.context.queue.due_deliveries(1, LEASE).await.expect("a queue");
-    assert_eq!(told.first().map(|delivery| &delivery.job), Some(&failed));
+    assert_eq!(told.first().map(|delivery| delivery.id), Some(failed.record.id));
     scene.until("it to leave the spool", async |_| !scene.context.spool.holds(scene.id).await.expect("a spool")).await;
     stop.cancel();
     reaper.await.expect("it ends well");

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::QueueError;
+use crate::queue::QueueError;
 
 /// The tables. Keys sort as bytes; integers in them are big-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,37 +86,43 @@ impl Batch {
 
 /// Which end of a range comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum ScanOrder {
     Ascending,
     Descending,
 }
 
 /// A key and its value.
-pub(super) type Entry = (Vec<u8>, Vec<u8>);
+pub(super) type TableEntry = (Vec<u8>, Vec<u8>);
 
 /// Ordered tables. Every call may block.
-pub(super) trait Store: Send + Sync + 'static {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+pub(super) trait RecordStore: Send + Sync + 'static {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, RecordStoreError>;
 
     /// The first `limit` entries of a range.
-    fn range(&self, table: Table, keys: Range<&[u8]>, order: Order, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    fn range(
+        &self,
+        table: Table,
+        keys: Range<&[u8]>,
+        order: ScanOrder,
+        limit: usize,
+    ) -> Result<Vec<TableEntry>, RecordStoreError>;
 
     /// How many entries a range has.
-    fn count(&self, table: Table, keys: Range<&[u8]>) -> Result<u64, StoreError>;
+    fn count(&self, table: Table, keys: Range<&[u8]>) -> Result<u64, RecordStoreError>;
 
-    /// Makes all changes in the order given, or none; visible at once, durable after [`Store::sync`].
-    fn apply(&self, batch: &Batch) -> Result<(), StoreError>;
+    /// Makes all changes in the order given, or none; visible at once, durable after [`RecordStore::sync`].
+    fn apply(&self, batch: &Batch) -> Result<(), RecordStoreError>;
 
     /// Makes every change so far as durable as the store can.
-    fn sync(&self) -> Result<(), StoreError>;
+    fn sync(&self) -> Result<(), RecordStoreError>;
 
     /// Closes it well.
-    fn close(self) -> Result<(), StoreError>;
+    fn close(self) -> Result<(), RecordStoreError>;
 }
 
 /// Why a store failed. Cloneable, since every call of a batch has to be told.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum StoreError {
+pub(super) enum RecordStoreError {
     #[error("no space left")]
     StorageFull,
     #[error("{what} failed")]
@@ -127,17 +133,17 @@ pub(super) enum StoreError {
     },
 }
 
-impl StoreError {
+impl RecordStoreError {
     pub(super) fn failed(what: &'static str, source: impl Error + Send + Sync + 'static) -> Self {
         Self::Failed { what, source: Arc::new(source) }
     }
 }
 
-impl From<StoreError> for QueueError {
-    fn from(error: StoreError) -> Self {
+impl From<RecordStoreError> for QueueError {
+    fn from(error: RecordStoreError) -> Self {
         match error {
-            StoreError::StorageFull => Self::StorageFull,
-            error @ StoreError::Failed { what, .. } => {
+            RecordStoreError::StorageFull => Self::StorageFull,
+            error @ RecordStoreError::Failed { what, .. } => {
                 Self::Unavailable { what: what.to_owned(), source: Some(Box::new(error)) }
             }
         }

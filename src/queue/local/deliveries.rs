@@ -6,23 +6,23 @@ use std::time::Duration;
 use crate::job::JobId;
 
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
-    owed: HashMap<JobId, Owed>,
+pub(super) struct DeliverySchedule {
+    owed: HashMap<JobId, ScheduledDelivery>,
     by_due: BTreeSet<(Duration, JobId)>,
 }
 
 /// One of them. Times are those of [`crate::clock::Clock::elapsed`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Owed {
+pub(super) struct ScheduledDelivery {
     /// When it is due, or visible again.
     pub(super) due: Duration,
     /// Tries made.
     pub(super) attempts: u32,
 }
 
-impl Outbox {
+impl DeliverySchedule {
     /// Notes a delivery, or notes it anew.
-    pub(super) fn set(&mut self, id: JobId, owed: Owed) {
+    pub(super) fn set(&mut self, id: JobId, owed: ScheduledDelivery) {
         self.remove(&id);
         self.by_due.insert((owed.due, id));
         self.owed.insert(id, owed);
@@ -34,7 +34,7 @@ impl Outbox {
         }
     }
 
-    pub(super) fn get(&self, id: &JobId) -> Option<Owed> {
+    pub(super) fn get(&self, id: &JobId) -> Option<ScheduledDelivery> {
         self.owed.get(id).copied()
     }
 

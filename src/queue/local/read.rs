@@ -3,16 +3,16 @@
 
 use super::key;
 use super::record::{self, StoredJob};
-use super::store::{Order, Store, Table};
-use super::{Filter, Job, Page, PageRequest, QueueError};
+use super::store::{RecordStore, ScanOrder, Table};
 use crate::job::{HashKey, JobId};
+use crate::queue::{Filter, Job, Page, PageRequest, QueueError};
 
 const PAGE_MAX: usize = 200;
 
 /// A job with what only the queue knows of it.
-pub(super) fn stored<S: Store>(store: &S, id: &JobId) -> Result<Option<StoredJob>, QueueError> {
+pub(super) fn stored<S: RecordStore>(records: &S, id: &JobId) -> Result<Option<StoredJob>, QueueError> {
     for table in [Table::Jobs, Table::Success, Table::Failures] {
-        if let Some(stored) = stored_in(store, table, id)? {
+        if let Some(stored) = stored_in(records, table, id)? {
             return Ok(Some(stored));
         }
     }
@@ -20,49 +20,53 @@ pub(super) fn stored<S: Store>(store: &S, id: &JobId) -> Result<Option<StoredJob
 }
 
 /// The same, looked for in one table.
-pub(super) fn stored_in<S: Store>(store: &S, table: Table, id: &JobId) -> Result<Option<StoredJob>, QueueError> {
-    let Some(bytes) = store.get(table, id.as_bytes())? else { return Ok(None) };
+pub(super) fn stored_in<S: RecordStore>(
+    records: &S,
+    table: Table,
+    id: &JobId,
+) -> Result<Option<StoredJob>, QueueError> {
+    let Some(bytes) = records.get(table, id.as_bytes())? else { return Ok(None) };
     match record::decode(&bytes) {
         Ok(stored) => Ok(Some(stored)),
-        // As good as gone: whoever writes puts it away and rebuilds it, if the spool has it still.
+        // As good as gone: whoever writes sets it aside and rebuilds it, if the spool has it still.
         Err(error) => {
-            tracing::error!(job_id = %id, table = table.name(), %error, "a job's record can't be read");
+            tracing::error!(job_id = %id, table = table.name(), %error, "unreadable job record");
             Ok(None)
         }
     }
 }
 
 /// The job with this id.
-pub(super) fn job<S: Store>(store: &S, id: &JobId) -> Result<Option<Job>, QueueError> {
-    Ok(stored(store, id)?.map(|stored| stored.job))
+pub(super) fn job<S: RecordStore>(records: &S, id: &JobId) -> Result<Option<Job>, QueueError> {
+    Ok(stored(records, id)?.map(|stored| stored.job))
 }
 
 /// The newest job with this hash.
-pub(super) fn newest<S: Store>(store: &S, hash: &HashKey) -> Result<Option<Job>, QueueError> {
+pub(super) fn newest<S: RecordStore>(records: &S, hash: &HashKey) -> Result<Option<Job>, QueueError> {
     let keys = key::hash(hash);
-    let newest = store.range(Table::ByHash, &keys.start..&keys.end, Order::Descending, 1)?;
+    let newest = records.range(Table::ByHash, &keys.start..&keys.end, ScanOrder::Descending, 1)?;
     match newest.first().and_then(|(_, id)| key::id(id)) {
-        Some(id) => job(store, &id),
+        Some(id) => job(records, &id),
         None => Ok(None),
     }
 }
 
 /// The live job with this hash: while it lives there can be no newer one.
-pub(super) fn live<S: Store>(store: &S, hash: &HashKey) -> Result<Option<Job>, QueueError> {
-    Ok(newest(store, hash)?.filter(|job| !job.state.is_terminal()))
+pub(super) fn live<S: RecordStore>(records: &S, hash: &HashKey) -> Result<Option<Job>, QueueError> {
+    Ok(newest(records, hash)?.filter(|job| !job.state.is_terminal()))
 }
 
 /// A part of a list, newest first.
-pub(super) fn page<S: Store>(store: &S, filter: &Filter, request: &PageRequest) -> Result<Page, QueueError> {
+pub(super) fn page<S: RecordStore>(records: &S, filter: &Filter, request: &PageRequest) -> Result<Page, QueueError> {
     let limit = request.limit.clamp(1, PAGE_MAX);
     let mut keys = key::listing_before(filter, request.cursor.as_ref())?;
     let mut jobs: Vec<Job> = Vec::with_capacity(limit);
     loop {
-        let entries = store.range(Table::Listing, &keys.start..&keys.end, Order::Descending, limit + 1)?;
+        let entries = records.range(Table::Listing, &keys.start..&keys.end, ScanOrder::Descending, limit + 1)?;
         let exhausted = entries.len() <= limit;
         for (listed, id) in entries {
             keys.end.clone_from(&listed);
-            let Some(found) = key::id(&id).map(|id| job(store, &id)).transpose()?.flatten() else { continue };
+            let Some(found) = key::id(&id).map(|id| job(records, &id)).transpose()?.flatten() else { continue };
             // It may have moved on since it was listed, and another owner's key may begin alike.
             if !lists(filter, &found) || !listed.ends_with(&found.seq.to_be_bytes()) {
                 continue;

@@ -1,4 +1,4 @@
-//! Which job is next: lanes, turns, delays, leases and suspects of the live jobs. Plain data, rebuilt at every start.
+//! Which job is next: lanes, turns, delays, leases and crashes of the live jobs. Plain data, rebuilt at every start.
 //! Times are those of [`crate::clock::Clock::elapsed`], which never jump.
 
 mod lane;
@@ -6,7 +6,7 @@ mod lane;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use lane::Lane;
+use lane::PriorityLane;
 
 use crate::job::{JobId, Priority};
 
@@ -15,13 +15,13 @@ pub(super) type OwnerKey = [u8; 32];
 
 /// What the schedule has to know of a live job.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Live {
+pub(super) struct LiveJob {
     pub(super) id: JobId,
     pub(super) seq: u64,
     pub(super) priority: Priority,
     pub(super) owner: OwnerKey,
     /// It took its worker down before.
-    pub(super) suspect: bool,
+    pub(super) crashed: bool,
     /// Bytes of memory that it takes.
     pub(super) memory: u64,
 }
@@ -33,52 +33,52 @@ enum Place {
     Leased { token: u64, expires: Duration },
 }
 
-/// Whether a suspect gets the machine to itself.
+/// Whether a job that crashed runs beside others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Suspects {
+pub(super) enum CrashIsolation {
     /// It waits until nothing else is processing, and halts other claims until it has run.
-    Alone,
-    /// It runs in a child process of its own and can take nobody along.
-    AmongOthers,
+    Exclusive,
+    /// It does: it runs in a child process of its own and can take no other job along.
+    Shared,
 }
 
 /// The live jobs and their order.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    jobs: HashMap<JobId, (Live, Place)>,
-    realtime: Lane,
-    queued: Lane,
-    /// Ready suspects, if they run alone.
-    alone: BTreeSet<(u64, JobId)>,
+    jobs: HashMap<JobId, (LiveJob, Place)>,
+    realtime: PriorityLane,
+    queued: PriorityLane,
+    /// Ready jobs that run alone.
+    exclusive: BTreeSet<(u64, JobId)>,
     delayed: BTreeSet<(Duration, u64, JobId)>,
     leases: BTreeSet<(Duration, JobId)>,
     depth_of: HashMap<OwnerKey, usize>,
-    suspects: Suspects,
-    suspect_runs: bool,
+    isolation: CrashIsolation,
+    exclusive_runs: bool,
     /// Claims from the realtime lane since the last from the queued one.
     realtime_run: u32,
     realtime_run_max: u32,
 }
 
 impl Schedule {
-    pub(super) fn new(suspects: Suspects, realtime_run_max: u32) -> Self {
+    pub(super) fn new(isolation: CrashIsolation, realtime_run_max: u32) -> Self {
         Self {
             jobs: HashMap::new(),
-            realtime: Lane::default(),
-            queued: Lane::default(),
-            alone: BTreeSet::new(),
+            realtime: PriorityLane::default(),
+            queued: PriorityLane::default(),
+            exclusive: BTreeSet::new(),
             delayed: BTreeSet::new(),
             leases: BTreeSet::new(),
             depth_of: HashMap::new(),
-            suspects,
-            suspect_runs: false,
+            isolation,
+            exclusive_runs: false,
             realtime_run: 0,
             realtime_run_max: realtime_run_max.max(1),
         }
     }
 
-    /// Takes a job in, or puts one back to its place: ready from then on, or at once.
-    pub(super) fn wait(&mut self, live: Live, not_before: Option<Duration>) {
+    /// Takes a job in, or lets one wait in its old place: ready from then on, or at once.
+    pub(super) fn wait(&mut self, live: LiveJob, not_before: Option<Duration>) {
         self.remove(&live.id);
         let place = not_before.map_or(Place::Ready, Place::Delayed);
         self.place(live, place);
@@ -94,8 +94,8 @@ impl Schedule {
             }
             Place::Leased { expires, .. } => {
                 self.leases.remove(&(expires, live.id));
-                // One that runs alone has no company.
-                self.suspect_runs = self.suspect_runs && !live.suspect;
+                // One that runs alone is the only one that runs.
+                self.exclusive_runs = self.exclusive_runs && !live.crashed;
             }
         }
         if let Some(depth) = self.depth_of.get_mut(&live.owner) {
@@ -109,10 +109,10 @@ impl Schedule {
     /// The job whose turn it is. It stays where it is until it is [`Schedule::lease`]d.
     pub(super) fn next(&mut self, now: Duration) -> Option<JobId> {
         self.promote(now);
-        if self.suspect_runs {
+        if self.exclusive_runs {
             return None;
         }
-        if let Some((_, id)) = self.alone.first() {
+        if let Some((_, id)) = self.exclusive.first() {
             return self.leases.is_empty().then_some(*id);
         }
         let queued_first = self.realtime_run >= self.realtime_run_max;
@@ -173,7 +173,7 @@ impl Schedule {
 
     /// When the next delayed job is due, if a claim could have it then.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        let halted = self.suspect_runs || !self.alone.is_empty();
+        let halted = self.exclusive_runs || !self.exclusive.is_empty();
         self.delayed.first().filter(|_| !halted).map(|(until, _, _)| *until)
     }
 
@@ -192,10 +192,10 @@ impl Schedule {
         self.leases.len()
     }
 
-    fn place(&mut self, live: Live, place: Place) {
+    fn place(&mut self, live: LiveJob, place: Place) {
         match place {
             Place::Ready if self.runs_alone(&live) => {
-                self.alone.insert((live.seq, live.id));
+                self.exclusive.insert((live.seq, live.id));
             }
             Place::Ready => self.lane(live.priority).insert(live.owner, live.seq, live.id),
             Place::Delayed(until) => {
@@ -203,16 +203,16 @@ impl Schedule {
             }
             Place::Leased { expires, .. } => {
                 self.leases.insert((expires, live.id));
-                self.suspect_runs = self.suspect_runs || self.runs_alone(&live);
+                self.exclusive_runs = self.exclusive_runs || self.runs_alone(&live);
             }
         }
         *self.depth_of.entry(live.owner).or_default() += 1;
         self.jobs.insert(live.id, (live, place));
     }
 
-    fn unready(&mut self, live: &Live) {
+    fn unready(&mut self, live: &LiveJob) {
         if self.runs_alone(live) {
-            self.alone.remove(&(live.seq, live.id));
+            self.exclusive.remove(&(live.seq, live.id));
         } else {
             self.lane(live.priority).remove(&live.owner, live.seq, live.id);
         }
@@ -226,11 +226,11 @@ impl Schedule {
         }
     }
 
-    fn runs_alone(&self, live: &Live) -> bool {
-        live.suspect && self.suspects == Suspects::Alone
+    fn runs_alone(&self, live: &LiveJob) -> bool {
+        live.crashed && self.isolation == CrashIsolation::Exclusive
     }
 
-    fn lane(&mut self, priority: Priority) -> &mut Lane {
+    fn lane(&mut self, priority: Priority) -> &mut PriorityLane {
         match priority {
             Priority::Realtime => &mut self.realtime,
             Priority::Queued => &mut self.queued,

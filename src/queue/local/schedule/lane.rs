@@ -9,7 +9,7 @@ use super::OwnerKey;
 use crate::job::JobId;
 
 #[derive(Debug, Default)]
-pub(super) struct Lane {
+pub(super) struct PriorityLane {
     waiting: HashMap<OwnerKey, BTreeSet<(u64, JobId)>>,
     /// Every owner in `waiting` once, whose turn is next first.
     turns: VecDeque<OwnerKey>,
@@ -17,7 +17,7 @@ pub(super) struct Lane {
     just_served: Option<OwnerKey>,
 }
 
-impl Lane {
+impl PriorityLane {
     pub(super) fn insert(&mut self, owner: OwnerKey, seq: u64, id: JobId) {
         let waiting = self.waiting.entry(owner).or_default();
         if waiting.is_empty() {

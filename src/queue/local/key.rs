@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::store::{Batch, Table};
-use super::{Cursor, Filter, Job, QueueError};
 use crate::clock::Timestamp;
 use crate::job::{HashKey, JobId, Owner, State};
+use crate::queue::{Cursor, Filter, Job, QueueError};
 
 const OWNER_BYTES: usize = 16;
 
@@ -47,7 +47,7 @@ pub(super) fn move_on(batch: &mut Batch, job: &Job, before: State) {
 }
 
 /// Takes a job out of every index and table.
-pub(super) fn forget(batch: &mut Batch, job: &Job) {
+pub(super) fn remove(batch: &mut Batch, job: &Job) {
     let [by_state, by_both] = with_state(job, job.state);
     let by_owner = Filter { state: None, owner: Some(job.record.owner.clone()) };
     for filter in [Filter::default(), by_owner, by_state, by_both] {

@@ -5,16 +5,13 @@ use std::time::Duration;
 use super::Machine;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, State};
-use crate::queue::store::{Batch, Store, Table};
-use crate::queue::{Claim, Claimed, Lease, LeaseState, QueueError, read};
+use crate::queue::local::read;
+use crate::queue::local::store::{Batch, RecordStore, Table};
+use crate::queue::{Claim, ClaimRequest, Claimed, Lease, LeaseState, QueueError};
 
-impl<S: Store> Machine<S> {
-    pub(in crate::queue) fn claim(
-        &mut self,
-        max: usize,
-        lease: Duration,
-        mut memory: u64,
-    ) -> Result<Claimed, QueueError> {
+impl<S: RecordStore> Machine<S> {
+    pub(in crate::queue::local) fn claim(&mut self, request: ClaimRequest) -> Result<Claimed, QueueError> {
+        let ClaimRequest { max, mut memory, lease } = request;
         let mut claimed = Claimed::default();
         while claimed.claims.len() < max {
             let Some(id) = self.schedule.next(self.clock.elapsed()) else { break };
@@ -32,20 +29,19 @@ impl<S: Store> Machine<S> {
     }
 
     fn claim_one(&mut self, id: &JobId, lease: Duration) -> Result<Option<Claim>, QueueError> {
-        let Some(mut stored) = read::stored_in(&*self.store, Table::Jobs, id)? else {
-            self.put_away_if_unreadable(id)?;
-            tracing::error!(job = %id, "a scheduled job has no record; it comes again from the spool");
+        let Some(mut stored) = read::stored_in(&*self.records, Table::Jobs, id)? else {
+            self.set_aside_if_unreadable(id)?;
+            tracing::error!(job = %id, "scheduled job has no readable record; it will be requeued from the spool");
             self.schedule.remove(id);
             return Ok(None);
         };
         let mut batch = Batch::default();
         stored.token = self.token.take(&mut batch);
         stored.wait_ms = 0;
-        stored.job.state = State::Processing;
         stored.job.attempts += 1;
         stored.job.not_before = None;
         stored.job.started_at.get_or_insert_with(|| self.clock.now());
-        Self::write_live(&mut batch, &stored, State::Pending)?;
+        self.transition(&mut batch, &mut stored, State::Processing)?;
         self.apply(&batch)?;
         reached(Step::ClaimApplied);
 
@@ -55,13 +51,13 @@ impl<S: Store> Machine<S> {
     }
 
     /// Not durable: after a restart every lease is void anyway.
-    pub(in crate::queue) fn extend(&mut self, lease: &Lease, by: Duration) -> Result<LeaseState, QueueError> {
+    pub(in crate::queue::local) fn extend(&mut self, lease: &Lease, by: Duration) -> Result<LeaseState, QueueError> {
         if self.schedule.token(&lease.id) == Some(lease.token) {
             let expires = self.clock.elapsed().saturating_add(by);
             self.schedule.extend(&lease.id, expires);
             return Ok(LeaseState::Held(expires));
         }
-        let job = read::job(&*self.store, &lease.id)?;
+        let job = read::job(&*self.records, &lease.id)?;
         let cancelled = job.is_some_and(|job| job.state == State::Cancelled);
         Ok(if cancelled { LeaseState::Cancelled } else { LeaseState::Lost })
     }

@@ -4,8 +4,8 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Job;
 use crate::clock::Timestamp;
+use crate::queue::Job;
 
 const VERSION: u8 = 1;
 
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn version_1_reads_its_golden_record() {
-        let golden = [&[1], include_bytes!("../../tests/it/queue/job-v1.json").as_slice()].concat();
+        let golden = [&[1], include_bytes!("../../../tests/it/queue/job-v1.json").as_slice()].concat();
         let stored: StoredJob = decode(&golden).expect("it stays readable");
         assert_eq!((stored.token, stored.wait_ms, stored.job.seq), (3, 5000, 7));
     }

@@ -3,23 +3,24 @@
 use super::{Machine, encode, live};
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, State};
-use crate::queue::record::StoredJob;
-use crate::queue::store::{Batch, Store, StoreError, Table};
-use crate::queue::{Enqueued, Job, QueueError, key, read};
+use crate::queue::local::record::StoredJob;
+use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, Table};
+use crate::queue::local::{key, read};
+use crate::queue::{Enqueued, Job, QueueError};
 
-impl<S: Store> Machine<S> {
-    pub(in crate::queue) fn enqueue(&mut self, record: JobRecord) -> Result<Enqueued, QueueError> {
+impl<S: RecordStore> Machine<S> {
+    pub(in crate::queue::local) fn enqueue(&mut self, record: JobRecord) -> Result<Enqueued, QueueError> {
         let max = self.settings.record_bytes_max;
-        let json = serde_json::to_vec(&record).map_err(|e| StoreError::failed("writing a record", e))?;
+        let json = serde_json::to_vec(&record).map_err(|e| RecordStoreError::failed("writing a record", e))?;
         if json.len() > max {
             return Err(QueueError::TooLarge { bytes: json.len(), max });
         }
-        self.put_away_if_unreadable(&record.id)?;
+        self.set_aside_if_unreadable(&record.id)?;
         // What is known is known, however full the queue is.
-        if read::stored(&*self.store, &record.id)?.is_some() {
+        if read::stored(&*self.records, &record.id)?.is_some() {
             return Ok(Enqueued::Known);
         }
-        if let Some(job) = read::live(&*self.store, &record.hash)? {
+        if let Some(job) = read::live(&*self.records, &record.hash)? {
             return Ok(Enqueued::Duplicate(Box::new(job)));
         }
         self.check_depth(&record)?;

@@ -10,13 +10,14 @@ use parking_lot::Mutex;
 
 use crate::database::{Database, DatabaseError, OpenedDatabase, SetAside};
 use crate::queue::QueueError;
-use crate::queue::store::{Batch, Entry, Order, Store, StoreError, Table};
+use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table, TableEntry};
 
 /// Where stores come from: at the start, and after one of them failed.
-pub(super) trait Source: Send + Sync + 'static {
-    type Store: Store;
+pub(super) trait StoreOpener: Send + Sync + 'static {
+    type Records: RecordStore;
 
-    fn open(&self) -> Result<Self::Store, QueueError>;
+    /// Opens the store, or makes a new one. Blocking.
+    fn open(&self) -> Result<Self::Records, QueueError>;
 
     /// Whether opening now is worth a try, if the last store ran out of space.
     fn has_room(&self) -> bool;
@@ -24,12 +25,12 @@ pub(super) trait Source: Send + Sync + 'static {
 
 /// The directory of a database.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct DatabaseDirectory {
     path: PathBuf,
     set_aside: Mutex<Vec<SetAside>>,
 }
 
-impl Directory {
+impl DatabaseDirectory {
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, set_aside: Mutex::default() }
     }
@@ -39,17 +40,17 @@ impl Directory {
     }
 }
 
-impl Source for Directory {
-    type Store = SledStore;
+impl StoreOpener for DatabaseDirectory {
+    type Records = SledRecords;
 
-    fn open(&self) -> Result<SledStore, QueueError> {
+    fn open(&self) -> Result<SledRecords, QueueError> {
         let OpenedDatabase { database, set_aside } = Database::open(&self.path)?;
         if let Some(set_aside) = set_aside {
             tracing::error!(database = %self.path.display(), set_aside = %set_aside.path.display(),
-                why = set_aside.why, "the queue's database was damaged and has been set aside");
+                why = set_aside.why, "queue database was damaged and has been set aside");
             self.set_aside.lock().push(set_aside);
         }
-        Ok(SledStore::new(database)?)
+        Ok(SledRecords::new(database)?)
     }
 
     fn has_room(&self) -> bool {
@@ -59,13 +60,13 @@ impl Source for Directory {
 
 /// The tables of one open database.
 #[derive(Debug)]
-pub(super) struct SledStore {
+pub(in crate::queue::local) struct SledRecords {
     /// In the order of [`Table::ALL`]. Dropped before the database, which can't be closed otherwise.
     trees: Vec<Tree>,
     database: Database,
 }
 
-impl SledStore {
+impl SledRecords {
     fn new(database: Database) -> Result<Self, DatabaseError> {
         let trees = Table::ALL.iter().map(|table| database.tree(table.name())).collect::<Result<_, _>>()?;
         Ok(Self { trees, database })
@@ -76,24 +77,30 @@ impl SledStore {
     }
 }
 
-impl Store for SledStore {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+impl RecordStore for SledRecords {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, RecordStoreError> {
         let value = self.tree(table).get(key).map_err(|e| failed("reading", e))?;
         Ok(value.map(|bytes| bytes.to_vec()))
     }
 
-    fn range(&self, table: Table, keys: Range<&[u8]>, order: Order, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    fn range(
+        &self,
+        table: Table,
+        keys: Range<&[u8]>,
+        order: ScanOrder,
+        limit: usize,
+    ) -> Result<Vec<TableEntry>, RecordStoreError> {
         let range = self.tree(table).range(keys);
         let owned = |entry: ::sled::Result<(IVec, IVec)>| {
             entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|e| failed("listing", e))
         };
         match order {
-            Order::Ascending => range.take(limit).map(owned).collect(),
-            Order::Descending => range.rev().take(limit).map(owned).collect(),
+            ScanOrder::Ascending => range.take(limit).map(owned).collect(),
+            ScanOrder::Descending => range.rev().take(limit).map(owned).collect(),
         }
     }
 
-    fn count(&self, table: Table, keys: Range<&[u8]>) -> Result<u64, StoreError> {
+    fn count(&self, table: Table, keys: Range<&[u8]>) -> Result<u64, RecordStoreError> {
         let mut count = 0;
         for entry in self.tree(table).range(keys) {
             entry.map_err(|e| failed("counting", e))?;
@@ -102,7 +109,7 @@ impl Store for SledStore {
         Ok(count)
     }
 
-    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+    fn apply(&self, batch: &Batch) -> Result<(), RecordStoreError> {
         // Inside, only the transaction's own trees may be touched: an outer one would wait for itself.
         let outcome = self.trees.as_slice().transaction(|trees| {
             for change in batch.changes() {
@@ -119,25 +126,25 @@ impl Store for SledStore {
         })
     }
 
-    fn sync(&self) -> Result<(), StoreError> {
+    fn sync(&self) -> Result<(), RecordStoreError> {
         Ok(self.database.sync()?)
     }
 
-    fn close(self) -> Result<(), StoreError> {
+    fn close(self) -> Result<(), RecordStoreError> {
         let Self { trees, database } = self;
         drop(trees);
         Ok(database.close()?)
     }
 }
 
-fn failed(what: &'static str, error: Error) -> StoreError {
+fn failed(what: &'static str, error: Error) -> RecordStoreError {
     match error {
-        Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => StoreError::StorageFull,
-        error => StoreError::failed(what, error),
+        Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => RecordStoreError::StorageFull,
+        error => RecordStoreError::failed(what, error),
     }
 }
 
-impl From<DatabaseError> for StoreError {
+impl From<DatabaseError> for RecordStoreError {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::StorageFull { .. } => Self::StorageFull,

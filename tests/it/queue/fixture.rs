@@ -1,4 +1,4 @@
-//! A queue on the bench: a clock that stands still, jobs made to measure.
+//! A queue to test: its clock stands still, its jobs are made to measure.
 
 use std::error::Error;
 use std::fs::File;
@@ -11,9 +11,10 @@ use pixerve::job::{
     CallbackTarget, ContentHash, ErrorCode, HashKey, JobError, JobId, JobRecord, JobSpec, Original, Owner, Priority,
     RecordVersion, SourceFormat, State, Stem, SubDir,
 };
-use pixerve::queue::memory::MemoryQueue;
-use pixerve::queue::sled::SledQueue;
-use pixerve::queue::{Blame, Claim, Enqueued, JobQueue, QueueSettings, Settled};
+use pixerve::queue::{
+    Claim, ClaimRequest, CrashAttribution, Enqueued, JobQueue, MemoryQueue, QueueSettings, Retry, Settled, Settlement,
+    SledQueue,
+};
 
 pub(crate) type Checked = Result<(), Box<dyn Error>>;
 pub(crate) type Queue = Arc<dyn JobQueue>;
@@ -30,13 +31,13 @@ enum Kind {
     Sled,
 }
 
-pub(crate) struct Bench {
+pub(crate) struct QueueFixture {
     pub(crate) clock: Arc<Manual>,
     kind: Kind,
     temp: tempfile::TempDir,
 }
 
-impl Bench {
+impl QueueFixture {
     pub(crate) fn memory() -> Result<Self, Box<dyn Error>> {
         Self::of(Kind::Memory)
     }
@@ -50,14 +51,18 @@ impl Bench {
     }
 
     pub(crate) fn open(&self) -> Result<Queue, Box<dyn Error>> {
-        self.open_with(QueueSettings::default(), Blame::Nobody)
+        self.open_with(QueueSettings::default(), CrashAttribution::NoJob)
     }
 
-    pub(crate) fn open_with(&self, settings: QueueSettings, blame: Blame) -> Result<Queue, Box<dyn Error>> {
+    pub(crate) fn open_with(
+        &self,
+        settings: QueueSettings,
+        attribution: CrashAttribution,
+    ) -> Result<Queue, Box<dyn Error>> {
         let clock: SharedClock = self.clock.clone();
         Ok(match self.kind {
-            Kind::Memory => Arc::new(MemoryQueue::open(settings, clock, blame)?),
-            Kind::Sled => Arc::new(SledQueue::open(&self.dir(), settings, clock, blame)?),
+            Kind::Memory => Arc::new(MemoryQueue::open(settings, clock, attribution)?),
+            Kind::Sled => Arc::new(SledQueue::open(&self.dir(), settings, clock, attribution)?),
         })
     }
 
@@ -148,7 +153,7 @@ pub(crate) struct Reaped {
 
 pub(crate) async fn reap_expired(queue: &Queue, limit: usize) -> Result<Reaped, Box<dyn Error>> {
     let mut reaped = Reaped::default();
-    for id in queue.expired(limit).await? {
+    for id in queue.expired_leases(limit).await? {
         match queue.reap(&id, Vec::new()).await?.ok_or("its lease had lapsed")? {
             State::Pending => reaped.requeued.push(id),
             _ => reaped.failed.push(id),
@@ -157,12 +162,17 @@ pub(crate) async fn reap_expired(queue: &Queue, limit: usize) -> Result<Reaped, 
     Ok(reaped)
 }
 
+/// Claims as many jobs as there are, whatever memory they take.
+pub(crate) async fn claim_up_to(queue: &Queue, max: usize) -> Result<Vec<Claim>, Box<dyn Error>> {
+    Ok(queue.claim(ClaimRequest { max, memory: u64::MAX, lease: LEASE }).await?.claims)
+}
+
 pub(crate) async fn claim(queue: &Queue) -> Result<Claim, Box<dyn Error>> {
-    queue.claim(1, LEASE).await?.pop().ok_or_else(|| "nothing to claim".into())
+    claim_up_to(queue, 1).await?.pop().ok_or_else(|| "nothing to claim".into())
 }
 
 pub(crate) async fn nothing_to_claim(queue: &Queue) -> Checked {
-    let claims = queue.claim(1, LEASE).await?;
+    let claims = claim_up_to(queue, 1).await?;
     assert!(claims.is_empty(), "{claims:?}");
     Ok(())
 }
@@ -170,16 +180,28 @@ pub(crate) async fn nothing_to_claim(queue: &Queue) -> Checked {
 /// The ids in the order in which they are claimed, one by one.
 pub(crate) async fn claim_order(queue: &Queue) -> Result<Vec<JobId>, Box<dyn Error>> {
     let mut ids = Vec::new();
-    while let Some(claim) = queue.claim(1, LEASE).await?.pop() {
+    while let Some(claim) = claim_up_to(queue, 1).await?.pop() {
         ids.push(claim.job.record.id);
     }
     Ok(ids)
 }
 
 pub(crate) async fn complete(queue: &Queue, claim: &Claim) -> Checked {
-    let settled = queue.complete(&claim.lease, Vec::new()).await?;
+    let settled = queue.settle(&claim.lease, completion()).await?;
     assert_eq!(settled, Settled::Applied(pixerve::job::State::Completed));
     Ok(())
+}
+
+pub(crate) fn completion() -> Settlement {
+    Settlement::Completed { files: Vec::new() }
+}
+
+pub(crate) fn failure(retry: Retry) -> Settlement {
+    Settlement::Failed { error: broken_disk(), files: Vec::new(), retry }
+}
+
+pub(crate) fn crash() -> Settlement {
+    Settlement::Crashed { error: broken_disk(), files: Vec::new() }
 }
 
 pub(crate) fn broken_disk() -> JobError {

@@ -1,0 +1,25 @@
+//! Callbacks on their way out of the queue.
+
+use std::time::Duration;
+
+use crate::job::JobId;
+
+/// A callback that is owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The job that ended.
+    pub id: JobId,
+    /// The host that is to be called.
+    pub host: String,
+    /// Tries made before this one.
+    pub attempts: u32,
+}
+
+/// What became of a try to deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryOutcome {
+    /// Delivered, or given up: it leaves the outbox.
+    Done,
+    /// To be tried again after this has passed.
+    Retry(Duration),
+}

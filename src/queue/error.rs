@@ -1,0 +1,63 @@
+//! Why a call to the queue fails.
+
+use std::error::Error;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The queue holds as many live jobs as it may.
+    #[error("the queue is full: {depth} jobs are waiting or being worked on")]
+    Full {
+        /// How many those are.
+        depth: usize,
+    },
+    /// The owner has as many live jobs as they may.
+    #[error("this owner has {depth} jobs waiting or being worked on, as many as are allowed")]
+    OwnerFull {
+        /// How many those are.
+        depth: usize,
+    },
+    /// The record is larger than the queue takes.
+    #[error("the job's record has {bytes} bytes; the queue takes {max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A cursor that this queue didn't make.
+    #[error("the cursor is not one that an earlier page gave")]
+    BadCursor,
+    /// Another process has the data directory.
+    #[error("another process is using {path}")]
+    AlreadyRunning {
+        /// The directory.
+        path: String,
+    },
+    /// The database was written by a newer Pixerve.
+    #[error("the queue's database has schema {found}; this version knows up to {known}: use the newer Pixerve")]
+    SchemaTooNew {
+        /// The database's.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// The disk is full. The queue recovers by itself once there is space.
+    #[error("no space left for the queue's database")]
+    StorageFull,
+    /// Anything else.
+    #[error("the queue can't be used now: {what}")]
+    Unavailable {
+        /// What was attempted.
+        what: String,
+        /// Why it failed.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+}
+
+impl QueueError {
+    pub(in crate::queue) fn closed() -> Self {
+        Self::Unavailable { what: "it is shut down".to_owned(), source: None }
+    }
+}

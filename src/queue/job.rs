@@ -1,0 +1,55 @@
+//! A job on its way through the queue, and how it comes in and is called off.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::job::{JobError, JobRecord, State, StoredFile};
+
+/// A job as the queue knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// What was accepted.
+    pub record: JobRecord,
+    /// Where it is.
+    pub state: State,
+    /// Its place: first in, first out inside a lane and an owner; kept across retries.
+    pub seq: u64,
+    /// Attempts begun and not refunded.
+    pub attempts: u32,
+    /// Times it took its worker down.
+    pub crashes: u32,
+    /// When it may be claimed, if not at once.
+    pub not_before: Option<Timestamp>,
+    /// When its first attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Why it failed, or why its last attempt did.
+    pub error: Option<JobError>,
+    /// What is stored where: all of it once completed, what there was if failed or cancelled.
+    pub files: Vec<StoredFile>,
+}
+
+/// What became of an upload's job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Enqueued {
+    /// It is queued.
+    Created,
+    /// It was queued already, under this very id.
+    Known,
+    /// The same bytes of the same owner are pending or processing: that job.
+    Duplicate(Box<Job>),
+}
+
+/// What a cancellation did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CancelOutcome {
+    /// It was pending and will never start.
+    CancelledPending,
+    /// It was processing; its lease is void.
+    CancelledProcessing,
+    /// It had ended already, in this state.
+    Ended(State),
+    /// There is no such job.
+    Unknown,
+}

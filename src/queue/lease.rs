@@ -1,0 +1,105 @@
+//! The right to work on a job: how it is got, held and given back.
+
+use std::time::Duration;
+
+use super::Job;
+use crate::job::{JobError, JobId, State, StoredFile};
+
+/// The right to work on a job until `expires`, and the number that fences off whoever held it before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The job.
+    pub id: JobId,
+    /// Larger for every later claim of any job.
+    pub token: u64,
+    /// When it lapses, by [`crate::clock::Clock::elapsed`].
+    pub expires: Duration,
+}
+
+/// What a worker asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// Jobs at most.
+    pub max: usize,
+    /// Bytes of memory that the jobs together may take ([`JobRecord::memory`](crate::job::JobRecord::memory)).
+    pub memory: u64,
+    /// How long each is held unless it is renewed.
+    pub lease: Duration,
+}
+
+/// A claimed job.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The lease.
+    pub lease: Lease,
+    /// The job, this attempt counted.
+    pub job: Job,
+}
+
+/// What a claim found.
+#[derive(Clone, Debug, Default)]
+pub struct Claimed {
+    /// The jobs whose turn it was.
+    pub claims: Vec<Claim>,
+    /// Bytes of memory that the next job takes, if it was not given out because that is more than was left.
+    pub next_takes: Option<u64>,
+}
+
+/// What has become of a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseState {
+    /// Still held, now until this time (by [`crate::clock::Clock::elapsed`]).
+    Held(Duration),
+    /// The job was cancelled: stop.
+    Cancelled,
+    /// Someone else has the job, or it ended: stop, and discard.
+    Lost,
+}
+
+/// How an attempt ended. `files` is what is stored of the job, whichever attempt stored it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Every file is stored everywhere. The callback the job owes, if any, is in the outbox in the same moment.
+    Completed {
+        /// All of its files.
+        files: Vec<StoredFile>,
+    },
+    /// It failed: the job waits in its old place if `retry` and the attempts left allow it, else it has failed for good,
+    /// with the callback it owes in the outbox in the same moment.
+    Failed {
+        /// Why.
+        error: JobError,
+        /// What was stored all the same.
+        files: Vec<StoredFile>,
+        /// Whether another attempt may fare better.
+        retry: Retry,
+    },
+    /// The job's own child process died. The crash is counted: the job waits in its old place, or has failed for good if
+    /// that was one crash ([`QueueSettings::crashes_max`](super::QueueSettings::crashes_max)) or one attempt too many.
+    Crashed {
+        /// How it died.
+        error: JobError,
+        /// What was stored all the same.
+        files: Vec<StoredFile>,
+    },
+    /// The worker gives the job back unharmed; the attempt doesn't count.
+    Released,
+}
+
+/// Whether to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It would fail again.
+    Never,
+    /// Not before this has passed, if attempts are left.
+    After(Duration),
+}
+
+/// What a settlement did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The job is now in this state, durably.
+    Applied(State),
+    /// The lease was an old one; nothing changed.
+    Stale,
+}

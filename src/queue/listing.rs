@@ -1,0 +1,46 @@
+//! Lists of jobs, page by page, and how many there are.
+
+use super::Job;
+use crate::job::{Owner, State};
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only in this state.
+    pub state: Option<State>,
+    /// Only of this owner.
+    pub owner: Option<Owner>,
+}
+
+/// Which part of a list.
+#[derive(Clone, Debug, Default)]
+pub struct PageRequest {
+    /// Entries at most; clamped to 1-200.
+    pub limit: usize,
+    /// Where the last page ended.
+    pub cursor: Option<Cursor>,
+}
+
+/// An opaque place in a list: printable, safe in a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(pub String);
+
+/// A part of a list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The jobs.
+    pub jobs: Vec<Job>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Cursor>,
+}
+
+/// How many jobs are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the states'")]
+pub struct Counts {
+    pub pending: u64,
+    pub processing: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+}

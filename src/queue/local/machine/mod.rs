@@ -1,0 +1,150 @@
+//! The queue's state machine, the same for every store: each change is one batch, and what is kept in memory changes only
+//! after the batch was taken.
+
+mod claim;
+mod delivery;
+mod enqueue;
+mod recover;
+mod settle;
+mod sweep;
+mod transition;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) use recover::{RecoveryCause, RecoveryState};
+
+use super::deliveries::DeliverySchedule;
+use super::record;
+use super::schedule::{LiveJob, Schedule};
+use super::status::QueueStatus;
+use super::store::{Batch, RecordStore, RecordStoreError, Table};
+use crate::clock::SharedClock;
+use crate::failpoint::{Step, reached};
+use crate::job::State;
+use crate::queue::{Counts, Job, QueueError, QueueSettings};
+
+/// Numbers are reserved so many at a time.
+const RESERVED: u64 = 1024;
+
+/// The queue itself. One thread at a time; every call may block on the store.
+pub(super) struct Machine<S> {
+    records: Arc<S>,
+    settings: QueueSettings,
+    clock: SharedClock,
+    schedule: Schedule,
+    deliveries: DeliverySchedule,
+    /// Only the ended states; the live ones are the schedule's to count.
+    ended: Counts,
+    seq: Sequence,
+    token: Sequence,
+    /// The leases that their holders know of: those of the last batch that was durable.
+    acknowledged: recover::Leases,
+    /// Whether anything was written since the last sync.
+    dirty: bool,
+    /// Why the store failed. What is in memory may not be what is on disk then: recover from the store.
+    broken: Option<RecordStoreError>,
+}
+
+/// Numbers that are never given out twice, not even by a later start.
+#[derive(Debug)]
+struct Sequence {
+    key: &'static [u8],
+    next: u64,
+    /// On disk: everything below may have been given out.
+    reserved: u64,
+}
+
+impl Sequence {
+    /// The next number; its reservation is part of the batch that uses it.
+    fn take(&mut self, batch: &mut Batch) -> u64 {
+        if self.next >= self.reserved {
+            self.reserved = self.next + RESERVED;
+            batch.put(Table::Meta, self.key, self.reserved.to_be_bytes());
+        }
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+impl<S: RecordStore> Machine<S> {
+    /// What waits, for whoever waits for it.
+    pub(super) fn status(&mut self) -> QueueStatus {
+        let processing = self.schedule.processing();
+        let pending = self.schedule.depth() - processing;
+        let now = self.clock.elapsed();
+        QueueStatus {
+            counts: Counts { pending: pending as u64, processing: processing as u64, ..self.ended },
+            outage: None,
+            claimable: self.schedule.next(now).is_some(),
+            next_ready: self.schedule.next_due(),
+            next_delivery: self.deliveries.next_due(),
+        }
+    }
+
+    /// Where its records are.
+    pub(super) fn records(&self) -> &S {
+        &self.records
+    }
+
+    /// Why it can't go on, if it can't.
+    pub(super) fn broken(&self) -> Option<&RecordStoreError> {
+        self.broken.as_ref()
+    }
+
+    /// Syncs if there is anything to sync. What was done before may be acknowledged if it succeeds.
+    pub(super) fn sync(&mut self) -> Result<(), RecordStoreError> {
+        if self.dirty && self.broken.is_none() {
+            reached(Step::QueueBeforeSync);
+            if let Err(error) = self.records.sync() {
+                self.broken = Some(error);
+            }
+            reached(Step::QueueAfterSync);
+            self.dirty = false;
+        }
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        self.acknowledged = self.leases();
+        Ok(())
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), QueueError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone().into());
+        }
+        self.dirty = true;
+        self.records.apply(batch).map_err(|error| {
+            self.broken = Some(error.clone());
+            error.into()
+        })
+    }
+}
+
+fn ended_count(ended: &mut Counts, state: State) -> Option<&mut u64> {
+    match state {
+        State::Pending | State::Processing => None,
+        State::Completed => Some(&mut ended.completed),
+        State::Failed => Some(&mut ended.failed),
+        State::Cancelled => Some(&mut ended.cancelled),
+    }
+}
+
+fn live(job: &Job) -> LiveJob {
+    LiveJob {
+        id: job.record.id,
+        seq: job.seq,
+        priority: job.record.spec.priority,
+        owner: job.record.owner.digest(),
+        crashed: job.crashes > 0,
+        memory: job.record.memory.unwrap_or(0),
+    }
+}
+
+fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, QueueError> {
+    Ok(record::encode(value).map_err(|e| RecordStoreError::failed("writing a record", e))?)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

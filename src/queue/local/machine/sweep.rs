@@ -1,0 +1,95 @@
+//! What has to be looked for: lapsed leases, and ended jobs that are old enough to be removed.
+
+use super::settle::add_files;
+use super::{Machine, ended_count};
+use crate::clock::Timestamp;
+use crate::job::{ErrorCode, JobError, JobId, State, StoredFile};
+use crate::queue::local::store::{Batch, RecordStore, ScanOrder, Table};
+use crate::queue::local::{key, read};
+use crate::queue::{Job, QueueError};
+
+/// Jobs removed in one batch: batches are kept small, since each holds up all others.
+const PURGED_AT_ONCE: usize = 32;
+
+impl<S: RecordStore> Machine<S> {
+    pub(in crate::queue::local) fn expired_leases(&self, limit: usize) -> Vec<JobId> {
+        self.schedule.expired(self.clock.elapsed(), limit)
+    }
+
+    pub(in crate::queue::local) fn reap(
+        &mut self,
+        id: &JobId,
+        files: Vec<StoredFile>,
+    ) -> Result<Option<State>, QueueError> {
+        if !self.schedule.has_lapsed(id, self.clock.elapsed()) {
+            return Ok(None);
+        }
+        let Some(mut stored) = read::stored_in(&*self.records, Table::Jobs, id)? else {
+            self.set_aside_if_unreadable(id)?;
+            tracing::error!(job = %id, "leased job has no readable record; it will be requeued from the spool");
+            self.schedule.remove(id);
+            return Ok(None);
+        };
+        add_files(&mut stored, files);
+        if stored.job.attempts < self.settings.attempts_max {
+            self.requeue(stored, None)?;
+            return Ok(Some(State::Pending));
+        }
+        let detail = format!("the worker of attempt {} was not heard of again", stored.job.attempts);
+        stored.job.error = Some(JobError::new(ErrorCode::LeaseExpired, detail));
+        self.end_failed(stored).map(Some)
+    }
+
+    pub(in crate::queue::local) fn purge(
+        &mut self,
+        finished_before: Timestamp,
+        limit: usize,
+    ) -> Result<usize, QueueError> {
+        let keys = key::done_before(finished_before);
+        let mut from = keys.start;
+        let mut purged = 0;
+        while purged < limit {
+            let at_once = PURGED_AT_ONCE.min(limit - purged);
+            let entries = self.records.range(Table::ByDone, &from..&keys.end, ScanOrder::Ascending, at_once)?;
+            let Some((last, _)) = entries.last() else { break };
+            // The first key behind it.
+            from = [last.as_slice(), &[0]].concat();
+            purged += self.remove_ended(&entries)?;
+        }
+        Ok(purged)
+    }
+
+    pub(in crate::queue::local) fn drop_live(&mut self, id: &JobId) -> Result<bool, QueueError> {
+        let Some(stored) = read::stored_in(&*self.records, Table::Jobs, id)? else { return Ok(false) };
+        let mut batch = Batch::default();
+        key::remove(&mut batch, &stored.job);
+        self.apply(&batch)?;
+        self.schedule.remove(id);
+        Ok(true)
+    }
+
+    fn remove_ended(&mut self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<usize, QueueError> {
+        let mut batch = Batch::default();
+        let mut jobs: Vec<Job> = Vec::new();
+        for (done, _) in entries {
+            let Some(id) = key::id_of_done(done) else { continue };
+            if self.deliveries.get(&id).is_some() {
+                continue;
+            }
+            match read::job(&*self.records, &id)? {
+                Some(job) => {
+                    key::remove(&mut batch, &job);
+                    jobs.push(job);
+                }
+                None => batch.remove(Table::ByDone, done.as_slice()),
+            }
+        }
+        self.apply(&batch)?;
+        for job in &jobs {
+            if let Some(count) = ended_count(&mut self.ended, job.state) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        Ok(jobs.len())
+    }
+}

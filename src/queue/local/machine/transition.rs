@@ -1,0 +1,81 @@
+//! A job's way from one state to the next. Nothing else changes the state of a job that has one.
+
+use std::time::Duration;
+
+use super::{Machine, encode, ended_count, live, millis};
+use crate::failpoint::{Step, reached};
+use crate::job::State;
+use crate::queue::local::deliveries::ScheduledDelivery;
+use crate::queue::local::key;
+use crate::queue::local::record::{StoredDelivery, StoredJob};
+use crate::queue::local::store::{Batch, RecordStore, Table};
+use crate::queue::{Job, QueueError};
+
+#[cfg(test)]
+mod tests;
+
+impl<S: RecordStore> Machine<S> {
+    /// Moves a job to `next`: its record, its place in the lists and, if it ends, the callback it owes go into `batch`.
+    /// Refuses what the table of transitions ([`State::may_become`]) doesn't have.
+    pub(super) fn transition(&self, batch: &mut Batch, stored: &mut StoredJob, next: State) -> Result<(), QueueError> {
+        let before = stored.job.state;
+        if !before.may_become(next) {
+            let what = format!("a job can't go from {before} to {next}; this is a bug in Pixerve");
+            return Err(QueueError::Unavailable { what, source: None });
+        }
+        let id = stored.job.record.id;
+        #[cfg(test)]
+        tests::note_granted(id, before, next);
+        stored.job.state = next;
+        if next.is_terminal() {
+            stored.job.not_before = None;
+            stored.job.finished_at = Some(self.clock.now());
+        }
+        key::move_on(batch, &stored.job, before);
+        if key::home(before) != key::home(next) {
+            batch.remove(key::home(before), *id.as_bytes());
+        }
+        batch.put(key::home(next), *id.as_bytes(), encode(stored)?);
+        if let Some(finished) = stored.job.finished_at {
+            batch.put(Table::ByDone, key::done(finished, &id), Vec::new());
+            if owes_callback(&stored.job) {
+                let delivery = StoredDelivery { due: finished, wait_ms: 0, attempts: 0 };
+                batch.put(Table::Outbox, *id.as_bytes(), encode(&delivery)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a job: its record, its place in the lists and the callback it owes, in one batch.
+    pub(super) fn end(&mut self, mut stored: StoredJob, ended: State) -> Result<(), QueueError> {
+        let mut batch = Batch::default();
+        self.transition(&mut batch, &mut stored, ended)?;
+        self.apply(&batch)?;
+        reached(Step::SettleApplied);
+        self.schedule.remove(&stored.job.record.id);
+        if let Some(count) = ended_count(&mut self.ended, ended) {
+            *count += 1;
+        }
+        if owes_callback(&stored.job) {
+            let delivery = ScheduledDelivery { due: self.clock.elapsed(), attempts: 0 };
+            self.deliveries.set(stored.job.record.id, delivery);
+        }
+        Ok(())
+    }
+
+    /// Lets a job wait in its old place: ready at once, or after `wait`.
+    pub(super) fn requeue(&mut self, mut stored: StoredJob, wait: Option<Duration>) -> Result<(), QueueError> {
+        stored.job.not_before = wait.map(|wait| self.clock.now().after(wait));
+        stored.wait_ms = wait.map_or(0, millis);
+        let mut batch = Batch::default();
+        self.transition(&mut batch, &mut stored, State::Pending)?;
+        self.apply(&batch)?;
+        let not_before = wait.map(|wait| self.clock.elapsed().saturating_add(wait));
+        self.schedule.wait(live(&stored.job), not_before);
+        Ok(())
+    }
+}
+
+fn owes_callback(job: &Job) -> bool {
+    job.record.callback.is_some() && matches!(job.state, State::Completed | State::Failed)
+}

@@ -1,0 +1,192 @@
+//! The queue on one machine: one state machine over ordered tables, which are kept in memory or in an embedded database.
+//!
+//! What a kind of queue adds is how work gets to the machine and how the tables are read (its [`Driver`]); the calls are
+//! the same for all.
+
+mod deliveries;
+mod key;
+mod machine;
+mod memory;
+mod read;
+mod record;
+mod schedule;
+mod sled;
+mod status;
+mod store;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::machine::Machine;
+pub use self::memory::MemoryQueue;
+pub use self::sled::SledQueue;
+use self::status::StatusChannel;
+use self::store::RecordStore;
+use super::{
+    CancelOutcome, ClaimRequest, Claimed, Counts, Delivery, DeliveryOutbox, DeliveryOutcome, Enqueued, Filter, Job,
+    JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, Lease, LeaseState, Page, PageRequest, QueueError,
+    Settled, Settlement,
+};
+use crate::clock::Timestamp;
+use crate::job::{HashKey, JobId, JobRecord, State, StoredFile};
+
+/// A queue whose calls are those below.
+trait LocalQueue: Send + Sync + 'static {
+    type Driver: Driver;
+
+    fn driver(&self) -> &Self::Driver;
+}
+
+/// How work gets to the machine, and who may read beside it.
+trait Driver: Send + Sync + 'static {
+    type Records: RecordStore;
+
+    /// Runs `work` on the machine, and answers once what it did is durable. Waits its turn if many others do.
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Machine<Self::Records>) -> Result<T, QueueError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, QueueError>> + Send;
+
+    /// The same for a stranger's call, which fails at once instead of waiting its turn.
+    fn try_run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Machine<Self::Records>) -> Result<T, QueueError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, QueueError>> + Send {
+        self.run(work)
+    }
+
+    /// Reads the tables, beside the machine.
+    fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Self::Records) -> Result<T, QueueError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, QueueError>> + Send;
+
+    /// Where the machine's status is published.
+    fn status(&self) -> &StatusChannel;
+
+    /// How many jobs there are, as published last; an error while the queue can't be used. Never waits.
+    fn count(&self) -> Result<Counts, QueueError> {
+        self.status().current().usable_counts()
+    }
+
+    /// Does what was asked for before, then closes.
+    fn close(&self) -> impl Future<Output = Result<(), QueueError>> + Send;
+}
+
+#[async_trait]
+impl<Q: LocalQueue> JobIntake for Q {
+    async fn enqueue(&self, record: JobRecord) -> Result<Enqueued, QueueError> {
+        self.driver().try_run(move |machine| machine.enqueue(record)).await
+    }
+
+    async fn find_live(&self, hash: &HashKey) -> Result<Option<Job>, QueueError> {
+        let hash = hash.clone();
+        self.driver().read(move |records| read::live(records, &hash)).await
+    }
+
+    async fn cancel(&self, id: &JobId, files: Vec<StoredFile>) -> Result<CancelOutcome, QueueError> {
+        let id = *id;
+        self.driver().run(move |machine| machine.cancel(&id, files)).await
+    }
+}
+
+#[async_trait]
+impl<Q: LocalQueue> JobWork for Q {
+    async fn claim(&self, request: ClaimRequest) -> Result<Claimed, QueueError> {
+        self.driver().run(move |machine| machine.claim(request)).await
+    }
+
+    async fn wait_ready(&self, at_most: Duration) {
+        self.driver().status().wait_ready(at_most).await;
+    }
+
+    async fn extend(&self, lease: &Lease, by: Duration) -> Result<LeaseState, QueueError> {
+        let lease = lease.clone();
+        self.driver().run(move |machine| machine.extend(&lease, by)).await
+    }
+
+    async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<Settled, QueueError> {
+        let lease = lease.clone();
+        self.driver().run(move |machine| machine.settle(&lease, settlement)).await
+    }
+}
+
+#[async_trait]
+impl<Q: LocalQueue> JobRecords for Q {
+    async fn get(&self, id: &JobId) -> Result<Option<Job>, QueueError> {
+        let id = *id;
+        self.driver().read(move |records| read::job(records, &id)).await
+    }
+
+    async fn newest(&self, hash: &HashKey) -> Result<Option<Job>, QueueError> {
+        let hash = hash.clone();
+        self.driver().read(move |records| read::newest(records, &hash)).await
+    }
+
+    async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError> {
+        let filter = filter.clone();
+        self.driver().read(move |records| read::page(records, &filter, &page)).await
+    }
+
+    async fn counts(&self) -> Result<Counts, QueueError> {
+        self.driver().count()
+    }
+}
+
+#[async_trait]
+impl<Q: LocalQueue> DeliveryOutbox for Q {
+    async fn due_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, QueueError> {
+        self.driver().run(move |machine| machine.due_deliveries(limit, lease)).await
+    }
+
+    async fn delivery_job(&self, id: &JobId) -> Result<Option<Job>, QueueError> {
+        self.get(id).await
+    }
+
+    async fn settle_delivery(&self, id: &JobId, outcome: DeliveryOutcome) -> Result<(), QueueError> {
+        let id = *id;
+        self.driver().run(move |machine| machine.settle_delivery(&id, outcome)).await
+    }
+
+    async fn wait_delivery(&self, at_most: Duration) {
+        self.driver().status().wait_delivery(at_most).await;
+    }
+}
+
+#[async_trait]
+impl<Q: LocalQueue> JobMaintenance for Q {
+    async fn expired_leases(&self, limit: usize) -> Result<Vec<JobId>, QueueError> {
+        self.driver().run(move |machine| Ok(machine.expired_leases(limit))).await
+    }
+
+    async fn reap(&self, id: &JobId, files: Vec<StoredFile>) -> Result<Option<State>, QueueError> {
+        let id = *id;
+        self.driver().run(move |machine| machine.reap(&id, files)).await
+    }
+
+    async fn record_files(&self, id: &JobId, files: Vec<StoredFile>) -> Result<(), QueueError> {
+        let id = *id;
+        self.driver().run(move |machine| machine.record_files(&id, files)).await
+    }
+
+    async fn purge(&self, finished_before: Timestamp, limit: usize) -> Result<usize, QueueError> {
+        self.driver().run(move |machine| machine.purge(finished_before, limit)).await
+    }
+
+    async fn drop_live(&self, id: &JobId) -> Result<bool, QueueError> {
+        let id = *id;
+        self.driver().run(move |machine| machine.drop_live(&id)).await
+    }
+}
+
+#[async_trait]
+impl<Q: LocalQueue> JobQueue for Q {
+    async fn mark_draining(&self) -> Result<(), QueueError> {
+        self.driver().run(Machine::mark_draining).await
+    }
+
+    async fn shutdown(&self) -> Result<(), QueueError> {
+        self.driver().close().await
+    }
+}
