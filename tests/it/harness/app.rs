@@ -79,9 +79,9 @@ impl TestApp {
         Config::load(Sources { env, ..Sources::default() }).expect("the test's settings are good").0
     }
 
-    /// Stops it as SIGTERM would, with this much patience for running jobs.
-    pub(crate) async fn stop(&mut self, patience: Duration) {
-        self.app.take().expect("it runs").stop(patience).await;
+    /// Stops it as SIGTERM would, with this long for running jobs to finish.
+    pub(crate) async fn stop(&mut self, drain_timeout: Duration) {
+        self.app.take().expect("it runs").stop(drain_timeout).await;
     }
 
     /// Starts it again on the same directories.
