@@ -22,4 +22,5 @@ mod register;
 mod restart;
 mod sandbox;
 mod tour;
+#[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod writer;
