@@ -38,7 +38,7 @@ fuzz_target!(init: panics::pass_over_the_caught(), |bytes: &[u8]| {
         background: Background::WHITE,
         enlarge: false,
         animated: false,
-        tolerant: bytes.len() % 2 == 0,
+        tolerant: bytes.len().is_multiple_of(2),
     };
     let rendered = engine().render(bytes, &[variant], &|| false, &|_, file| {
         assert!((1..=8).contains(&file.width) && (1..=8).contains(&file.height));
