@@ -92,7 +92,7 @@ check: ## Check format and lints
 check-features: ## Check lints without features, with all of them, and of the fuzz targets
 	$(CARGO) clippy --all-targets --locked --no-default-features -- -D warnings
 	$(CARGO) clippy --all-targets --locked --all-features -- -D warnings
-	$(CARGO) clippy --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz --locked -- -D warnings
+	RUSTFLAGS="--cfg fuzzing" $(CARGO) clippy --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz --locked -- -D warnings
 
 fmt: ## Format
 	$(CARGO) fmt
