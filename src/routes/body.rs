@@ -11,12 +11,12 @@ use futures_util::{Stream, StreamExt};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-/// How much, and how slowly.
+/// How much a body may be, and how slowly it may come.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct BodyLimits {
     /// Bytes at most.
     pub(super) bytes_max: u64,
-    /// Time in which no pace is asked for.
+    /// Time in which it may come at any rate.
     pub(super) grace: Duration,
     /// Bytes a second that must have come on average once that is over.
     pub(super) bytes_per_sec_min: u64,
@@ -50,9 +50,9 @@ pub(super) struct PacedBody {
 
 struct BodyState {
     body: BodyDataStream,
-    pace: Pace,
+    limits: BodyLimits,
     started: Instant,
-    alarm: Pin<Box<Sleep>>,
+    timer: Pin<Box<Sleep>>,
     read: u64,
     parsed: u64,
     paused: bool,
@@ -61,13 +61,13 @@ struct BodyState {
 }
 
 impl PacedBody {
-    pub(super) fn new(body: Body, pace: Pace) -> Self {
+    pub(super) fn new(body: Body, limits: BodyLimits) -> Self {
         let started = Instant::now();
         let state = BodyState {
             body: body.into_data_stream(),
-            pace,
+            limits,
             started,
-            alarm: Box::pin(sleep_until(started + pace.grace)),
+            timer: Box::pin(sleep_until(started + limits.grace)),
             read: 0,
             parsed: 0,
             paused: false,
@@ -96,8 +96,8 @@ impl PacedBody {
     pub(super) async fn drain(&self) {
         {
             let mut state = self.lock();
-            state.pace.bytes_max = state.read.saturating_add(DRAIN_BYTES_MAX);
-            state.pace.overhead_max = u64::MAX;
+            state.limits.bytes_max = state.read.saturating_add(DRAIN_BYTES_MAX);
+            state.limits.overhead_max = u64::MAX;
         }
         let mut rest = Box::pin(self.stream());
         let _ = timeout(DRAIN_TIME_MAX, async { while let Some(Ok(_)) = rest.next().await {} }).await;
@@ -140,19 +140,19 @@ impl BodyState {
                 Poll::Ready(Some(Err(BodyError::Broken)))
             }
             Poll::Ready(Some(Ok(chunk))) => Poll::Ready(Some(self.count(chunk))),
-            Poll::Pending => self.poll_alarm(cx),
+            Poll::Pending => self.poll_timer(cx),
         }
     }
 
     fn count(&mut self, chunk: Bytes) -> Result<Bytes, BodyError> {
         self.read += chunk.len() as u64;
         self.paused = true;
-        if self.read > self.pace.bytes_max {
+        if self.read > self.limits.bytes_max {
             return Err(BodyError::TooLarge);
         }
         // What was read before this chunk has been parsed by now.
         let unaccounted = self.read.saturating_sub(self.parsed);
-        if unaccounted > self.pace.overhead_max.saturating_add(chunk.len() as u64) {
+        if unaccounted > self.limits.overhead_max.saturating_add(chunk.len() as u64) {
             return Err(BodyError::Overhead);
         }
         if Instant::now() > self.deadline() {
@@ -161,19 +161,19 @@ impl BodyState {
         Ok(chunk)
     }
 
-    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let deadline = self.deadline();
-        if self.alarm.deadline() != deadline {
-            self.alarm.as_mut().reset(deadline);
+        if self.timer.deadline() != deadline {
+            self.timer.as_mut().reset(deadline);
         }
-        std::task::ready!(self.alarm.as_mut().poll(cx));
+        std::task::ready!(self.timer.as_mut().poll(cx));
         self.ended = true;
         Poll::Ready(Some(Err(BodyError::TooSlow)))
     }
 
     /// By when the next byte must be here.
     fn deadline(&self) -> Instant {
-        let earned = Duration::from_millis(self.read.saturating_mul(1000) / self.pace.bytes_per_sec_min.max(1));
-        self.started + self.pace.grace + earned
+        let earned = Duration::from_millis(self.read.saturating_mul(1000) / self.limits.bytes_per_sec_min.max(1));
+        self.started + self.limits.grace + earned
     }
 }

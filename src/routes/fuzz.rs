@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::header::RANGE;
 use multer::Multipart;
 
-use super::body::{Pace, PacedBody};
+use super::body::{BodyLimits, PacedBody};
 use super::files;
 use super::upload::header_bytes;
 use crate::job::{Stem, SubDir};
@@ -31,9 +31,10 @@ pub fn multipart(content_type: &str, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>, 
 }
 
 async fn read_parts(boundary: String, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>, ()> {
-    let pace = Pace { bytes_max: 1 << 20, grace: Duration::from_hours(1), bytes_per_sec_min: 1, overhead_max: 1 << 16 };
+    let limits =
+        BodyLimits { bytes_max: 1 << 20, grace: Duration::from_hours(1), bytes_per_sec_min: 1, overhead_max: 1 << 16 };
     let pieces = chunks.into_iter().map(|chunk| Ok::<_, std::io::Error>(Bytes::from(chunk)));
-    let body = PacedBody::new(Body::from_stream(stream::iter(pieces)), pace);
+    let body = PacedBody::new(Body::from_stream(stream::iter(pieces)), limits);
     let mut parser = Multipart::new(body.stream(), boundary);
     let mut parts = Vec::new();
     while let Some(mut part) = parser.next_field().await.map_err(|_| ())? {

@@ -1,8 +1,8 @@
 //! How many requests an address, and how many uploads a user, may make in a second.
 //!
 //! Both are leaky buckets that hold what some seconds bring: bursts pass, floods don't. `/files`, `/health` and
-//! `/version` are not counted. Behind a proxy every client has the proxy's address, so a trusted one is asked for whom
-//! it speaks (`X-Forwarded-For`), and never limited itself.
+//! `/version` are not counted. Behind a proxy every client has the proxy's address, so a trusted proxy's
+//! `X-Forwarded-For` says which client it is, and the proxy itself is never limited.
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -27,7 +27,7 @@ const BURST_SECS: u32 = 10;
 /// After so many requests, the buckets that are full again are dropped.
 const CLEANUP_EVERY: u32 = 4096;
 
-/// Who is on the other end of the connection. The listener puts it into every request.
+/// The address at the other end of the connection. The listener puts it into every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
@@ -69,7 +69,7 @@ impl Rates {
         }
     }
 
-    /// Whose request it is; none if only a trusted proxy is known.
+    /// The client that a request comes from; none if only trusted proxies are known.
     fn client(&self, Peer(peer): Peer, headers: &HeaderMap) -> Option<IpAddr> {
         let peer = peer.ip().to_canonical();
         if !self.is_trusted(peer) {
@@ -90,7 +90,7 @@ impl Rates {
     }
 }
 
-/// Who has an IPv6 address has 2^64 of them.
+/// What is counted as one client: whoever has an IPv6 address has, as a rule, its whole /64.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -98,7 +98,7 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Refuses an address that asks too often.
+/// Refuses the requests of an address that exceeds its rate.
 pub(super) async fn limit_address(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
     match peer.map_or(Ok(()), |peer| state.rates.count_request(peer, request.headers())) {

@@ -19,7 +19,7 @@ use self::form::UploadForm;
 #[cfg(fuzzing)]
 pub(super) use self::form::header_bytes;
 use self::grant::UploadGrant;
-use super::body::{Pace, PacedBody};
+use super::body::{BodyLimits, PacedBody};
 use super::extract::bearer_of;
 use super::{AppState, Refusal, status_url};
 use crate::failpoint::{Step, reached};
@@ -40,7 +40,7 @@ struct AcceptedUpload {
 /// The route. A refusal reads on before it answers, so that a client in the middle of sending sees it.
 pub(super) async fn upload(State(state): State<AppState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body = PacedBody::new(body, pace(&state));
+    let body = PacedBody::new(body, body_limits(&state));
     match accept(&state, &parts.headers, &body).await {
         Ok(accepted) => (StatusCode::OK, Json(accepted)).into_response(),
         Err(refusal) => {
@@ -53,10 +53,10 @@ pub(super) async fn upload(State(state): State<AppState>, request: Request) -> R
     }
 }
 
-fn pace(state: &AppState) -> Pace {
+fn body_limits(state: &AppState) -> BodyLimits {
     let http = &state.http;
     let overhead_max = http.part_header_bytes_max * http.parts_max as u64;
-    Pace {
+    BodyLimits {
         bytes_max: http.body_bytes_max.saturating_add(overhead_max),
         grace: http.body_grace,
         bytes_per_sec_min: http.body_bytes_per_sec_min,
@@ -110,7 +110,7 @@ async fn check_room(state: &AppState) -> Result<(), Refusal> {
 
 fn check_length(state: &AppState, headers: &HeaderMap) -> Result<(), Refusal> {
     let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
-    if length.is_some_and(|length| length > pace(state).bytes_max) {
+    if length.is_some_and(|length| length > body_limits(state).bytes_max) {
         return Err(Refusal::BodyTooLarge { bytes_max: state.http.body_bytes_max });
     }
     Ok(())

@@ -7,6 +7,7 @@ mod health;
 mod rate;
 mod records;
 mod register;
+mod routes;
 mod slow;
 mod upload;
 mod upload_refused;
