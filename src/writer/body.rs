@@ -1,7 +1,7 @@
-//! An object's bytes, read once from front to back, and only passed on whole if they are the ones that were promised.
+//! An object's bytes, read once from front to back; those of a file only if they are the ones that were promised.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 
 use bytes::Bytes;
 
@@ -9,38 +9,63 @@ use super::failure::off_the_runtime;
 use super::{Body, Failure, Object};
 use crate::job::{ContentHash, ContentHasher};
 
-/// Reads exactly as many bytes as the object has and checks their SHA-256: a file that was cut or changed since it was
-/// hashed fails with [`io::ErrorKind::InvalidData`] instead of being stored under another's hash. Blocks.
-pub(super) struct BodyReader {
-    source: Source,
-    hasher: ContentHasher,
-    sha256: ContentHash,
-    left: u64,
-}
-
-enum Source {
-    Memory(Cursor<Bytes>),
-    File(File),
+/// Reads an object's bytes. Blocks.
+pub(super) enum BodyReader {
+    /// Hashed where they were made; memory keeps them as they are.
+    Memory(Bytes),
+    File(CheckedFile),
 }
 
 impl BodyReader {
     /// A reader at the first byte of `object`.
     pub(super) fn open(object: &Object) -> io::Result<Self> {
-        let source = match &object.body {
-            Body::Bytes(bytes) => Source::Memory(Cursor::new(bytes.clone())),
-            Body::File { path, .. } => Source::File(File::open(path)?),
-        };
-        let left = object.body.len();
-        Ok(Self { source, hasher: ContentHasher::default(), sha256: object.sha256, left })
+        Ok(match &object.body {
+            Body::Bytes(bytes) => Self::Memory(bytes.clone()),
+            Body::File { path, bytes } => Self::File(CheckedFile {
+                file: File::open(path)?,
+                hasher: ContentHasher::default(),
+                sha256: object.sha256,
+                left: *bytes,
+            }),
+        })
     }
 
     /// The next `bytes_max` bytes, fewer only at the end, none after it.
     pub(super) fn chunk(&mut self, bytes_max: usize) -> io::Result<Bytes> {
-        let mut chunk = Vec::with_capacity(bytes_max.min(usize::try_from(self.left).unwrap_or(usize::MAX)));
-        self.take(bytes_max as u64).read_to_end(&mut chunk)?;
-        Ok(chunk.into())
+        match self {
+            Self::Memory(bytes) => Ok(bytes.split_to(bytes_max.min(bytes.len()))),
+            Self::File(file) => {
+                let mut chunk = Vec::with_capacity(bytes_max.min(usize::try_from(file.left).unwrap_or(usize::MAX)));
+                file.take(bytes_max as u64).read_to_end(&mut chunk)?;
+                Ok(chunk.into())
+            }
+        }
     }
+}
 
+impl Read for BodyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Memory(bytes) => {
+                let read = bytes.split_to(buffer.len().min(bytes.len()));
+                buffer[..read.len()].copy_from_slice(&read);
+                Ok(read.len())
+            }
+            Self::File(file) => file.read(buffer),
+        }
+    }
+}
+
+/// Reads exactly as many bytes as a file is to have and checks their SHA-256: one that was cut or changed since it was
+/// hashed fails with [`io::ErrorKind::InvalidData`] instead of being stored under another's hash.
+pub(super) struct CheckedFile {
+    file: File,
+    hasher: ContentHasher,
+    sha256: ContentHash,
+    left: u64,
+}
+
+impl CheckedFile {
     fn check(&self) -> io::Result<()> {
         let found = self.hasher.clone().finish();
         if found == self.sha256 {
@@ -51,16 +76,13 @@ impl BodyReader {
     }
 }
 
-impl Read for BodyReader {
+impl Read for CheckedFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if wanted == 0 {
             return Ok(0);
         }
-        let read = match &mut self.source {
-            Source::Memory(cursor) => cursor.read(&mut buffer[..wanted])?,
-            Source::File(file) => file.read(&mut buffer[..wanted])?,
-        };
+        let read = self.file.read(&mut buffer[..wanted])?;
         if read == 0 {
             let detail = format!("the bytes at hand end {} too early", self.left);
             return Err(io::Error::new(io::ErrorKind::InvalidData, detail));

@@ -37,7 +37,7 @@ pub struct Object {
     pub name: String,
     /// Its media type.
     pub media_type: &'static str,
-    /// Its SHA-256.
+    /// Its SHA-256. Of bytes in memory it is believed, a file is hashed again as it is read.
     pub sha256: ContentHash,
     /// Its bytes.
     pub body: Body,

@@ -2,6 +2,7 @@
 
 mod multipart;
 mod request;
+mod signing;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -20,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::request::within;
+use self::signing::SignWith;
 use super::S3Settings;
-use crate::job::Stored;
+use crate::job::{ContentHash, Stored};
 use crate::writer::{Failure, KeyPrefix, Object, StoreTimeouts, WriteError, WriterBackend, body};
 
 /// Larger objects are sent in parts. One that fits is held in memory while it is sent.
@@ -58,22 +60,25 @@ impl S3 {
             return self.put_in_parts(key, object, reader, stop).await;
         }
         let (_, bytes) = body::next_chunk(reader, WHOLE_BYTES_MAX).await?;
-        let put = self.put_whole(key, object.media_type, bytes);
+        let put = self.put_whole(key, object.media_type, bytes, object.sha256);
         stop.run_until_cancelled(put).await.unwrap_or_else(|| Err(Failure::given_up()))
     }
 
-    async fn put_whole(&self, key: &str, media_type: &str, bytes: Bytes) -> Result<(), Failure> {
+    async fn put_whole(&self, key: &str, media_type: &str, bytes: Bytes, sha256: ContentHash) -> Result<(), Failure> {
         let md5 = Md5::digest(&bytes);
         let size = bytes.len() as u64;
         let request =
             self.client.put_object().bucket(&self.bucket).key(key).content_type(media_type).body(in_memory(bytes));
+        let request = request.customize().interceptor(SignWith(sha256));
         let answer = within(self.timeouts.exchange(size), request.send()).await?;
         let is_opaque = self.has_opaque_etags(answer.ssekms_key_id(), answer.sse_customer_algorithm());
         confirm(answer.e_tag(), &md5, is_opaque)
     }
 
     async fn probe_object(&self, key: &str) -> Result<(), Failure> {
-        self.put_whole(key, "text/plain", Bytes::from_static(b"Pixerve was here.\n")).await?;
+        let bytes = Bytes::from_static(b"Pixerve was here.\n");
+        let sha256 = ContentHash::of(&bytes);
+        self.put_whole(key, "text/plain", bytes, sha256).await?;
         within(self.timeouts.exchange(0), self.client.delete_object().bucket(&self.bucket).key(key).send()).await?;
         Ok(())
     }
@@ -112,7 +117,7 @@ impl WriterBackend for S3 {
     }
 }
 
-/// Integrity: the SDK signs the SHA-256 of every body that is in memory, and here all of them are; every store that
+/// Integrity: the SHA-256 of every body is signed, which takes that it is in memory, as all are here; every store that
 /// speaks signature version 4 checks it, the oldest included. The newer checksum headers and trailers add nothing to
 /// that, and some stores refuse them, so they are left out.
 fn config(settings: &S3Settings, timeouts: &StoreTimeouts) -> Config {

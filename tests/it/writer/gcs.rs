@@ -15,7 +15,7 @@ use pixerve::writer::{StorageSettings, StoreTimeouts, WriterBackend};
 use serde_json::{Value, json};
 
 use super::scripted::{Request, Scripted};
-use super::{noise, object};
+use super::{noise, object, object_in_file};
 
 const ADDRESS: &str = "pixerve@test.iam.gserviceaccount.com";
 
@@ -153,7 +153,8 @@ async fn a_large_object_goes_out_in_one_request() {
 #[tokio::test]
 async fn bytes_that_are_not_the_promised_ones_are_not_even_sent() {
     let server = Scripted::start(|_, _| json!({}).to_string().into_response()).await;
-    let mut object = object("", "a.jpg", "x");
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let mut object = object_in_file(&dir.path().join("original"), "", "a.jpg", b"x");
     object.sha256 = ContentHash::of(b"y");
     let error = writer_at(&server.endpoint, &Value::Null).put(&object).await.expect_err("refused");
     assert!(!error.transient && error.detail.contains("SHA-256"), "{error}");

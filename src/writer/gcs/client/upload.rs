@@ -55,7 +55,7 @@ async fn crc32c(mut reader: BodyReader) -> Result<u32, Failure> {
     .await
 }
 
-/// An object's bytes as the client asks for them, hashed once more while they are read.
+/// An object's bytes as the client asks for them; those of a file are hashed once more while they are read.
 struct Source {
     object: Object,
     reader: Option<BodyReader>,
@@ -142,13 +142,13 @@ mod tests {
     use crate::job::{ContentHash, SubDir};
     use crate::writer::{Body, GcsSettings, KeyPrefix, StoreTimeouts};
 
-    fn object(bytes: &'static [u8], of: &[u8]) -> Object {
+    fn object(body: Body, of: &[u8]) -> Object {
         Object {
             sub_dir: SubDir::default(),
             name: "x.jpg".to_owned(),
             media_type: "image/jpeg",
             sha256: ContentHash::of(of),
-            body: Body::Bytes(bytes.into()),
+            body,
         }
     }
 
@@ -165,7 +165,11 @@ mod tests {
         };
         let gcs = Gcs::connect(&settings, &StoreTimeouts::default()).expect("a client");
         let session = gcs.session().await.expect("a session");
-        let failure = gcs.send(&session, "x.jpg", &object(b"after", b"before"), 0).await.expect_err("refused");
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("original");
+        std::fs::File::create(&path).and_then(|mut f| std::io::Write::write_all(&mut f, b"after")).expect("written");
+        let object = object(Body::File { path, bytes: 5 }, b"before");
+        let failure = gcs.send(&session, "x.jpg", &object, 0).await.expect_err("refused");
         assert!(
             !failure.transient && failure.detail().starts_with("the bytes at hand have the SHA-256"),
             "{failure:?}"
@@ -175,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn a_source_goes_on_from_any_byte() {
         let bytes: &[u8] = b"0123456789";
-        let mut source = Source { object: object(bytes, bytes), reader: None };
+        let mut source = Source { object: object(Body::Bytes(bytes.into()), bytes), reader: None };
         for offset in [0, 3, 10, 11] {
             source.seek(offset).await.expect("sought");
             let mut found = Vec::new();
