@@ -24,7 +24,7 @@ pub use pointer::{ClaimErrors, FieldError};
 pub use record::{
     CallbackTarget, JobError, JobRecord, Original, RecordVersion, SealedText, Stored, StoredFile, UnknownRecordVersion,
 };
-pub use source::{FileType, SourceFormat, SourceFormatInfo};
+pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};
 pub(crate) use spec::Fields;
 pub use spec::{
     BackendInfo, BackendKind, Background, CallbackHeader, Fit, Format, FormatInfo, JobSpec, ParsedJob, Position,

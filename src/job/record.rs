@@ -1,9 +1,11 @@
 //! What is written down about a job: in the spool beside its original, and in the queue.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
-use super::{ContentHash, ErrorCode, HashKey, JobId, JobSpec, Owner, SourceFormat, Stem, original_name, variant_name};
+use super::{
+    ContentHash, ErrorCode, HashKey, Inspection, JobId, JobSpec, Owner, SourceFormat, Stem, original_name, variant_name,
+};
 use crate::clock::Timestamp;
 
 /// An accepted job as it was accepted. Written once, never changed; what happens to it is the queue's to know.
@@ -34,6 +36,15 @@ pub struct JobRecord {
     /// Bytes of memory that making its variants takes, estimated from the header at upload. None if there are none to make.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// What the upload read in the original's header. None in records of 0.1.0, and where this version can't read it: then
+    /// an attempt inspects the original.
+    #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
+    pub inspection: Option<Inspection>,
+}
+
+fn if_readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Inspection>, D::Error> {
+    let value = Option::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(value.and_then(|value| serde_json::from_value(value).ok()))
 }
 
 impl JobRecord {

@@ -1,5 +1,6 @@
-//! The formats an original may have.
+//! What an original is, as far as its header tells.
 
+use image::metadata::Orientation;
 use serde::{Deserialize, Serialize};
 
 use super::table::table;
@@ -98,5 +99,79 @@ impl SourceFormat {
     #[must_use]
     pub fn media_type(self) -> &'static str {
         self.info().file.media_type
+    }
+}
+
+/// What an original's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceInfo {
+    /// The format, by its first bytes.
+    pub format: SourceFormat,
+    /// Pixels a row, upright: after the EXIF orientation.
+    pub width: u32,
+    /// Rows, upright.
+    pub height: u32,
+    /// How the stored pixels become upright; written as EXIF's number.
+    #[serde(with = "exif_orientation")]
+    pub orientation: Orientation,
+    /// Samples a pixel once decoded: 1 to 4.
+    pub channels: u8,
+    /// Bits a sample once decoded: 8 or 16; of TIFF also 32 and 64.
+    pub bits: u8,
+    /// Frames: 1 for a still picture, more for an animation.
+    pub frames: u32,
+    /// Whether no part of the picture is whole before all of it is (progressive JPEG, interlaced PNG).
+    pub progressive: bool,
+}
+
+/// What an upload read in its original's header, and the limits that it was held against: under the same limits, reading
+/// it again comes to the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// What the header says.
+    pub source: SourceInfo,
+    /// Pixels that an original might have.
+    pub source_pixels_max: u64,
+    /// Pixels that a side of it might have.
+    pub source_side_max: u32,
+}
+
+mod exif_orientation {
+    use image::metadata::Orientation;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(orientation: &Orientation, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(orientation.to_exif())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Orientation, D::Error> {
+        let number = u8::deserialize(deserializer)?;
+        Orientation::from_exif(number).ok_or_else(|| de::Error::custom("not an EXIF orientation"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inspection_comes_back_as_it_was_written() {
+        for number in 1..=8 {
+            let source = SourceInfo {
+                format: SourceFormat::Jpeg,
+                width: 30,
+                height: 20,
+                orientation: Orientation::from_exif(number).expect("one of EXIF's"),
+                channels: 3,
+                bits: 8,
+                frames: 1,
+                progressive: true,
+            };
+            let inspection = Inspection { source, source_pixels_max: 1_000, source_side_max: 100 };
+            let json = serde_json::to_value(inspection).expect("JSON");
+            assert_eq!(json["source"]["orientation"], number);
+            assert_eq!(serde_json::from_value::<Inspection>(json).expect("an inspection"), inspection);
+        }
     }
 }

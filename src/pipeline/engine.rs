@@ -19,7 +19,7 @@ use super::outputs::is_animated;
 use super::plan::{ResizeStep, plan, reduction};
 use super::sizes::Sizes;
 use super::verify::verify;
-use super::{Layout, PipelineError, PixelLimits, SourceInfo, animation, compose, inspect, memory};
+use super::{Layout, PipelineError, PixelLimits, SourceInfo, animation, compose, inspect};
 use crate::encoder::{EncodeError, EncodeSettings, Picture, Registry};
 use crate::job::VariantSpec;
 
@@ -65,18 +65,6 @@ impl Engine {
         let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("encode-{i}")).build()?;
         let large = ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "decode-large".to_owned()).build()?;
         Ok(Self { pool, large, registry, limits })
-    }
-
-    /// The limits that every source is held against.
-    pub fn limits(&self) -> &PixelLimits {
-        &self.limits
-    }
-
-    /// Bytes that rendering `variants` of a source needs at most at its peak, besides the original's own bytes: the
-    /// decoded source and what its decoder keeps beside it, or one picture a size and the working memory of as many of
-    /// the encoders that take most as there are threads, whichever is more. At most about twice what is really needed.
-    pub fn memory_estimate(&self, source: &SourceInfo, variants: &[VariantSpec]) -> u64 {
-        memory::estimate(source, variants, self.pool.current_num_threads(), &self.limits)
     }
 
     /// Makes every variant of `source` and hands each to `deliver`, with its index into `variants`, as soon as it is

@@ -59,7 +59,7 @@ impl MemoryLimit {
         variants: &[VariantSpec],
     ) -> Result<Admission, InspectError> {
         let needed = |threads: usize| {
-            let pixels = estimate(source, variants, threads, &self.pixels).saturating_add(source_bytes);
+            let pixels = memory_estimate(source, variants, threads, &self.pixels).saturating_add(source_bytes);
             let process = PROCESS_BYTES + THREAD_BYTES.saturating_mul(threads as u64);
             pixels.saturating_add(pixels / 4).saturating_add(process)
         };
@@ -83,8 +83,11 @@ impl MemoryLimit {
     }
 }
 
-/// Bytes a job is expected to need at its peak, besides the bytes of the original itself.
-pub(super) fn estimate(source: &SourceInfo, variants: &[VariantSpec], threads: usize, limits: &PixelLimits) -> u64 {
+/// Bytes that rendering `variants` on `threads` takes at most at its peak, besides the original's own bytes: the decoded
+/// source and what its decoder keeps beside it, or one picture a size and the working memory of the encoders that run at
+/// once, whichever is more. At most about twice what is really taken.
+#[must_use]
+pub fn memory_estimate(source: &SourceInfo, variants: &[VariantSpec], threads: usize, limits: &PixelLimits) -> u64 {
     let (moving, still): (Vec<&VariantSpec>, Vec<&VariantSpec>) =
         variants.iter().partition(|variant| is_animated(variant, source));
     let layouts: Vec<_> =

@@ -29,8 +29,10 @@ mod verify;
 pub use engine::{Engine, Rendered};
 pub use error::PipelineError;
 pub use geometry::{Canvas, Layout, Region};
-pub use inspect::{InspectError, SourceInfo, inspect};
+pub use inspect::{InspectError, inspect};
 pub use limits::PixelLimits;
-pub use memory::{Admission, MemoryLimit};
+pub use memory::{Admission, MemoryLimit, memory_estimate};
 pub use outputs::check_outputs;
 pub use request::RenderRequest;
+
+pub use crate::job::SourceInfo;

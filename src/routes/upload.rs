@@ -23,7 +23,7 @@ use super::body::{BodyLimits, PacedBody};
 use super::extract::bearer_of;
 use super::{AppState, Refusal, status_url};
 use crate::failpoint::{Step, reached};
-use crate::job::{HashKey, JobId, JobRecord, Original, ParsedJob};
+use crate::job::{HashKey, Inspection, JobId, JobRecord, Original, ParsedJob};
 use crate::pipeline::{InspectError, check_outputs, inspect};
 use crate::queue::{Enqueued, QueueError};
 use crate::spool::Received;
@@ -80,8 +80,8 @@ async fn accept(state: &AppState, headers: &HeaderMap, body: &PacedBody) -> Resu
     let id = JobId::new(state.clock.now());
     let (stem, received) = form.file(id).await?;
     form.rest().await?;
-    let (original, memory) = inspect_upload(state, &received, &grant.job).await?;
-    let record = grant.into_record(state, id, stem, original, memory)?;
+    let inspected = inspect_upload(state, &received, &grant.job).await?;
+    let record = grant.into_record(state, id, stem, inspected)?;
     if let Some(job) = state.intake.find_live(&record.hash).await? {
         return Err(Refusal::DuplicateJob(Box::new(job)));
     }
@@ -116,12 +116,16 @@ fn check_length(state: &AppState, headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What the bytes are, judged by themselves, whether the job can be done with them, and how much memory that takes.
-async fn inspect_upload(
-    state: &AppState,
-    received: &Received,
-    job: &ParsedJob,
-) -> Result<(Original, Option<u64>), Refusal> {
+/// What the bytes of an upload are, judged by themselves.
+struct InspectedUpload {
+    original: Original,
+    inspection: Inspection,
+    /// Bytes that making the variants takes; none if there are none to make.
+    memory: Option<u64>,
+}
+
+/// Refuses what is no image, and an image of which the job's variants can't be made.
+async fn inspect_upload(state: &AppState, received: &Received, job: &ParsedJob) -> Result<InspectedUpload, Refusal> {
     let (path, limits) = (received.path(), state.pixel_limits);
     let info = spawn_blocking(move || {
         let file = File::open(&path).map_err(InspectError::Io)?;
@@ -141,7 +145,12 @@ async fn inspect_upload(
         width: info.width,
         height: info.height,
     };
-    Ok((original, memory))
+    let inspection = Inspection {
+        source: info,
+        source_pixels_max: limits.source_pixels_max,
+        source_side_max: limits.source_side_max,
+    };
+    Ok(InspectedUpload { original, inspection, memory })
 }
 
 /// Spool first, then queue: from the moment the spool has it, a restart would find it.

@@ -30,6 +30,7 @@ fn record(id: JobId, received: &Received) -> JobRecord {
         job_data: parsed.job_data,
         created_at: Timestamp::from_millis(1),
         memory: None,
+        inspection: None,
     }
 }
 

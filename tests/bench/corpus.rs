@@ -3,7 +3,7 @@
 //! `cargo bench --bench corpus`, or `make corpus`. The corpus is `$PIXERVE_CORPUS` or `../shared/corpus`; without one there
 //! is nothing to do. libvips is asked through sharp, from `$PIXERVE_SHARP_DIR` or `target/bench/node`; without it nothing
 //! is compared. Prints a Markdown table and exits with 1 if an expectation is missed: another outcome than expected, a
-//! panic or a dead process, more than ten seconds, more memory than `Engine::memory_estimate` reports.
+//! panic or a dead process, more than ten seconds, more memory than `memory_estimate` reports.
 
 #![expect(
     clippy::cast_precision_loss,

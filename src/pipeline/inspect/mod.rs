@@ -32,28 +32,7 @@ use image::metadata::Orientation;
 pub(super) use tiff::{Extra, Meaning, TiffPage};
 
 use super::PixelLimits;
-use crate::job::{SourceFormat, enumerate};
-
-/// What the header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceInfo {
-    /// The format, by its first bytes.
-    pub format: SourceFormat,
-    /// Pixels a row, upright: after the EXIF orientation.
-    pub width: u32,
-    /// Rows, upright.
-    pub height: u32,
-    /// How the stored pixels become upright.
-    pub orientation: Orientation,
-    /// Samples a pixel once decoded: 1 to 4.
-    pub channels: u8,
-    /// Bits a sample once decoded: 8 or 16; of TIFF also 32 and 64.
-    pub bits: u8,
-    /// Frames: 1 for a still picture, more for an animation.
-    pub frames: u32,
-    /// Whether no part of the picture is whole before all of it is (progressive JPEG, interlaced PNG).
-    pub progressive: bool,
-}
+use crate::job::{SourceFormat, SourceInfo, enumerate};
 
 impl SourceInfo {
     /// Pixels of one frame.

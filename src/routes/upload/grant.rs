@@ -1,9 +1,8 @@
 //! Whether a token allows an upload, known before the body is read.
 
+use super::InspectedUpload;
 use crate::auth::Verified;
-use crate::job::{
-    CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Original, Owner, ParsedJob, RecordVersion, Stem,
-};
+use crate::job::{CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Owner, ParsedJob, RecordVersion, Stem};
 use crate::register::RegisterError;
 use crate::routes::extract::verify;
 use crate::routes::{AppState, Refusal};
@@ -39,10 +38,10 @@ impl UploadGrant {
         state: &AppState,
         id: JobId,
         stem: Stem,
-        original: Original,
-        memory: Option<u64>,
+        inspected: InspectedUpload,
     ) -> Result<JobRecord, Refusal> {
         let ParsedJob { spec, callback_url, callback_headers, job_data } = self.job;
+        let InspectedUpload { original, inspection, memory } = inspected;
         let sealed_headers = if callback_headers.is_empty() {
             None
         } else {
@@ -60,6 +59,7 @@ impl UploadGrant {
             job_data,
             created_at: state.clock.now(),
             memory,
+            inspection: Some(inspection),
         })
     }
 }

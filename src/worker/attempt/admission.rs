@@ -1,47 +1,54 @@
 //! Memory for making a job's variants.
 
-use std::fs::File;
-use std::io::{BufReader, Seek};
+use std::io::BufReader;
 
 use tokio::task::spawn_blocking;
 
-use super::{Attempt, AttemptError};
-use crate::pipeline::{Admission, InspectError, inspect};
+use super::AttemptError;
+use crate::job::{Inspection, JobRecord, SourceInfo};
+use crate::pipeline::{Admission, InspectError, PixelLimits, inspect};
 use crate::sandbox::SandboxError;
+use crate::spool::Spool;
+use crate::worker::WorkerContext;
 use crate::worker::budget::MemoryShare;
 
-/// A job for which there is memory.
-pub(super) struct Admitted {
-    pub(super) original: File,
-    pub(super) admission: Admission,
-    pub(super) memory: MemoryShare,
+/// Sees to it that there is memory for making the variants: it was reserved before the claim, unless settings have changed
+/// since the upload, so that the job takes more now. Waiting for it doesn't count as the job's time.
+pub(super) async fn admit(
+    context: &WorkerContext,
+    record: &JobRecord,
+    mut memory: MemoryShare,
+) -> Result<(Admission, MemoryShare), AttemptError> {
+    let limit = context.memory_limit;
+    let source = source_info(&context.spool, record, limit.pixels).await?;
+    let admission = limit.admit(&source, record.original.bytes, &record.spec.variants).map_err(of_inspection)?;
+    if !memory.covers(admission.bytes) {
+        // Given back first: two that hold some and wait for more would wait for each other.
+        drop(memory);
+        memory = context.memory.take(admission.bytes).await;
+    }
+    Ok((admission, memory))
 }
 
-impl Attempt<'_> {
-    /// Sees to it that there is memory for making the variants: it was reserved before the claim, unless settings have
-    /// changed since the upload, so that the job takes more now. Waiting for it doesn't count as the job's time.
-    pub(super) async fn admit(&self, original: File, mut memory: MemoryShare) -> Result<Admitted, AttemptError> {
-        let limit = self.context.memory_limit;
-        let inspected = spawn_blocking(move || {
-            let mut original = original;
-            let info = inspect(BufReader::new(&original), &limit.pixels);
-            original.rewind()?;
-            Ok((original, info))
-        });
-        let (original, info) = inspected
-            .await
-            .map_err(|error| AttemptError::Panicked(error.to_string()))?
-            .map_err(|error| AttemptError::Sandbox(SandboxError::unreadable(error)))?;
-        let admitted = info.and_then(|info| limit.admit(&info, self.record.original.bytes, &self.record.spec.variants));
-        let admission = admitted.map_err(|error| match error {
-            InspectError::Io(error) => AttemptError::Sandbox(SandboxError::unreadable(error)),
-            other => AttemptError::Pixels(other.into()),
-        })?;
-        if !memory.covers(admission.bytes) {
-            // Given back first: two that hold some and wait for more would wait for each other.
-            drop(memory);
-            memory = self.context.memory.take(admission.bytes).await;
-        }
-        Ok(Admitted { original, admission, memory })
+/// What the upload learnt about the original, or, if it was held against other limits, what the original's header says.
+async fn source_info(spool: &Spool, record: &JobRecord, limits: PixelLimits) -> Result<SourceInfo, AttemptError> {
+    if let Some(inspection) = record.inspection.filter(|inspection| holds_under(inspection, &limits)) {
+        return Ok(inspection.source);
+    }
+    let original = spool.open_original(record.id).await.map_err(AttemptError::Spool)?;
+    spawn_blocking(move || inspect(BufReader::new(original), &limits))
+        .await
+        .map_err(|error| AttemptError::Panicked(error.to_string()))?
+        .map_err(of_inspection)
+}
+
+fn holds_under(inspection: &Inspection, limits: &PixelLimits) -> bool {
+    inspection.source_pixels_max == limits.source_pixels_max && inspection.source_side_max == limits.source_side_max
+}
+
+fn of_inspection(error: InspectError) -> AttemptError {
+    match error {
+        InspectError::Io(error) => AttemptError::Sandbox(SandboxError::unreadable(error)),
+        other => AttemptError::Pixels(other.into()),
     }
 }

@@ -16,7 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
-use self::admission::Admitted;
+use self::admission::admit;
 use self::renewal::LeaseRenewal;
 use self::settlement::settle;
 use super::budget::MemoryShare;
@@ -26,7 +26,7 @@ use super::{WorkerContext, retry};
 use crate::active_jobs::ActiveAttempt;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, StoredFile};
-use crate::pipeline::RenderRequest;
+use crate::pipeline::{Admission, RenderRequest};
 use crate::queue::{Claim, LeaseState, Retry, Settlement};
 use crate::telemetry::attempt_span;
 
@@ -131,13 +131,21 @@ impl Attempt<'_> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let original = self.context.spool.open_original(self.record.id).await.map_err(AttemptError::Spool)?;
-        let admitted = tokio::select! {
-            admitted = self.admit(original, memory) => admitted?,
+        let (admission, memory) = tokio::select! {
+            admitted = admit(self.context, self.record, memory) => admitted?,
             () = self.active.stop().cancelled() => return Ok(()),
         };
+        let original = self.context.spool.open_original(self.record.id).await.map_err(AttemptError::Spool)?;
         reached(Step::RenderBefore);
-        let (task, rendered) = self.context.renderer.start(self.render_job(admitted, wanted));
+        let request = self.render_request(wanted, admission);
+        let (task, rendered) = self.context.renderer.start(RenderJob {
+            request,
+            original,
+            owner: self.record.owner.digest(),
+            stop: self.active.stop().clone(),
+            timeout: self.context.settings.job_timeout,
+            memory,
+        });
         let task = render_task.insert(task);
         let result = self.upload_as_rendered(uploader, rendered).await;
         if self.is_stopped() {
@@ -152,23 +160,14 @@ impl Attempt<'_> {
         AttemptError::of_rendering(outcome).and(result)
     }
 
-    fn render_job(&self, admitted: Admitted, wanted: Vec<usize>) -> RenderJob {
-        let Admitted { original, admission, memory } = admitted;
-        let request = RenderRequest {
+    fn render_request(&self, wanted: Vec<usize>, admission: Admission) -> RenderRequest {
+        RenderRequest {
             variants: self.record.spec.variants.clone(),
             wanted,
             source_bytes: self.record.original.bytes,
             limits: self.context.memory_limit.pixels,
             admission,
             avif_engine: self.context.avif_engine,
-        };
-        RenderJob {
-            request,
-            original,
-            owner: self.record.owner.digest(),
-            stop: self.active.stop().clone(),
-            timeout: self.context.settings.job_timeout,
-            memory,
         }
     }
 

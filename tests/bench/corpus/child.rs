@@ -6,12 +6,15 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use pixerve::job::{Background, Fit, Format, Position, VariantSpec};
-use pixerve::pipeline::{Engine, PixelLimits, Rendered, inspect};
+use pixerve::pipeline::{Engine, PixelLimits, Rendered, inspect, memory_estimate};
 
 pub(crate) const FLAG: &str = "--child";
 
 /// The longest that a file may take.
 const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Threads that encode.
+const THREADS: usize = 2;
 
 /// The side of the square that pictures are made to fit in.
 pub(crate) const SIDE: u32 = 512;
@@ -78,13 +81,14 @@ fn parse(line: &str) -> Option<Report> {
 
 /// The child: renders `source` and prints one line about it.
 pub(crate) fn run(source: &Path, target: &Path) {
-    let engine = Engine::new(2, PixelLimits::default()).expect("threads");
+    let limits = PixelLimits::default();
+    let engine = Engine::new(THREADS, limits).expect("threads");
     let bytes = std::fs::read(source).expect("the file can be read");
     let variants = [variant()];
     let before = kilobytes("VmRSS:") * 1024;
     let start = Instant::now();
-    let header = inspect(std::io::Cursor::new(&bytes), engine.limits());
-    let estimate = header.as_ref().map_or(0, |info| engine.memory_estimate(info, &variants));
+    let header = inspect(std::io::Cursor::new(&bytes), &limits);
+    let estimate = header.as_ref().map_or(0, |info| memory_estimate(info, &variants, THREADS, &limits));
     let rendered = Mutex::new(None);
     let made = header.map_err(|e| format!("refused\theader\t{e}")).and_then(|_| {
         let deliver = |_, file| *rendered.lock().expect("no panic") = Some(file);

@@ -129,6 +129,7 @@ pub(super) fn completed(url: &str) -> Job {
         job_data: serde_json::json!({"directHost": true, "keepOriginal": true}),
         created_at,
         memory: None,
+        inspection: None,
     };
     let name = record.original_name();
     let stored = Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") };

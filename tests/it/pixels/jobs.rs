@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pixerve::encoder::{EncodeError, EncodeSettings, Encoder, Picture, Png, Registry, WorkingMemory};
 use pixerve::job::Format;
-use pixerve::pipeline::{Engine, PipelineError, PixelLimits, inspect};
+use pixerve::pipeline::{Engine, PipelineError, PixelLimits, inspect, memory_estimate};
 
-use super::picture::{engine, photo, png, render, variant};
+use super::picture::{photo, png, render, variant};
 
 /// Panics on its first picture of each `period`, and makes the rest.
 struct Clumsy(AtomicUsize, usize);
@@ -130,7 +130,7 @@ fn the_memory_estimate_grows_with_what_is_asked_for() {
     let info = inspect(std::io::Cursor::new(png(&photo(400, 300))), &PixelLimits::default()).expect("a PNG");
     let estimate = |formats: &[Format]| {
         let specs: Vec<_> = formats.iter().map(|format| variant(*format, 0, 0)).collect();
-        engine().memory_estimate(&info, &specs)
+        memory_estimate(&info, &specs, 2, &PixelLimits::default())
     };
     let decoded = info.pixels() * 4;
     assert!(estimate(&[]) > decoded);

@@ -12,7 +12,7 @@ use std::process::Command;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{DynamicImage, ImageEncoder, ImageFormat, RgbaImage};
 use pixerve::job::{Format, VariantSpec};
-use pixerve::pipeline::{Engine, PixelLimits, inspect};
+use pixerve::pipeline::{Engine, PixelLimits, inspect, memory_estimate};
 
 use super::picture::{file, jpeg, photo, variant};
 
@@ -20,6 +20,7 @@ use super::picture::{file, jpeg, photo, variant};
 /// `photo.jpg:webp=800,jpg=0@2@95`.
 const CASE: &str = "PIXERVE_TEST_MEMORY_CASE";
 const MIB: f64 = 1024.0 * 1024.0;
+const THREADS: usize = 2;
 
 fn limits() -> PixelLimits {
     // So that small pictures go the way of large ones.
@@ -53,9 +54,9 @@ fn one_case_in_a_process_of_its_own() {
     let (path, outputs) = case.split_once(':').expect("path:outputs");
     let source = fs::read(path).expect("the parent wrote it");
     let specs = specs(outputs);
-    let engine = Engine::new(2, limits()).expect("threads");
-    let info = inspect(Cursor::new(&source), engine.limits()).expect("an image");
-    let estimate = engine.memory_estimate(&info, &specs);
+    let engine = Engine::new(THREADS, limits()).expect("threads");
+    let info = inspect(Cursor::new(&source), &limits()).expect("an image");
+    let estimate = memory_estimate(&info, &specs, THREADS, &limits());
     // Forgets the peak so far.
     let reset = fs::OpenOptions::new().write(true).open("/proc/self/clear_refs");
     std::io::Write::write_all(&mut reset.expect("Linux"), b"5").expect("Linux");

@@ -126,6 +126,7 @@ pub(crate) fn record(owner: &Owner, n: u32, priority: Priority) -> JobRecord {
         job_data: serde_json::json!({"keepOriginal": true, "directHost": true}),
         created_at: START,
         memory: None,
+        inspection: None,
     }
 }
 

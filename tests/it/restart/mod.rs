@@ -3,6 +3,7 @@
 mod crashed;
 mod database;
 mod graceful;
+mod inspected;
 mod process;
 
 use serde_json::{Value, json};

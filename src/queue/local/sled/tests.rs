@@ -148,6 +148,7 @@ fn record(n: u8) -> JobRecord {
         job_data: serde_json::Value::Null,
         created_at: Timestamp::from_millis(0),
         memory: None,
+        inspection: None,
     }
 }
 

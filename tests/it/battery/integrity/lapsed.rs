@@ -169,6 +169,7 @@ async fn accepted(spool: &Spool) -> JobRecord {
         job_data: serde_json::json!({ "directHost": true, "keepOriginal": true }),
         created_at: START,
         memory: None,
+        inspection: None,
     };
     received.accept(&record).await.expect("accepted");
     record

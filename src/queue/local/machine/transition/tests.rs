@@ -165,6 +165,7 @@ fn job(n: u8) -> JobRecord {
         job_data: serde_json::Value::Null,
         created_at: Timestamp::from_millis(0),
         memory: None,
+        inspection: None,
     }
 }
 
