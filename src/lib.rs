@@ -6,6 +6,8 @@ pub(crate) mod durable;
 pub mod error_chain;
 pub mod failpoint;
 pub mod job;
+pub mod retry;
+pub mod setting;
 pub mod version;
 
 // Floor 1: what every room stands on.

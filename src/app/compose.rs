@@ -13,10 +13,6 @@ use tracing::{error, info, warn};
 use super::CLOSE_PATIENCE;
 use super::headers::SealedHeaders;
 use super::listener::listen;
-use super::settings::{
-    auth_settings, callback_settings, connection_limits, http_settings, memory_budget, memory_limit, pixel_limits,
-    queue_settings, rate_settings, retry_settings, store_timeouts, worker_settings,
-};
 use crate::active_jobs::ActiveJobs;
 use crate::auth::{Authenticator, KeyRing, KeyRingError};
 use crate::callback::{Courier, Outbox, SystemResolver};
@@ -24,17 +20,16 @@ use crate::clock::{SharedClock, System};
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
 use crate::failpoint::{Step, reached};
-use crate::job::SpecLimits;
-use crate::pipeline::Engine;
+use crate::pipeline::{Engine, MemoryLimit};
 use crate::queue::{CrashAttribution, JobQueue, QueueError, SledQueue};
 use crate::register::{self, Register, RegisterError, Sealer, SealingKeysError};
 use crate::routes::{AppParts, AppState, Rates, Readiness, files, router};
-use crate::sandbox::{Sandbox, SandboxMode, SandboxSettings};
+use crate::sandbox::{Sandbox, SandboxMode};
 use crate::spool::{Spool, SpoolError};
 use crate::version::VERSION;
 use crate::worker::{
     LeaseReaper, MemoryBudget, Pool, ReconcileError, ReconcileScope, RecordCleaner, Renderer, SpoolReconciler,
-    StartedPool, StoreClients, WorkerContext,
+    StartedPool, StoreClients, WorkerContext, half_of_memory,
 };
 use crate::writer::{DirectServe, WriteError};
 
@@ -96,8 +91,8 @@ impl App {
     /// Starts everything, with this binary for the children that work on pixels.
     pub async fn start_with(config: Config, program: &Path) -> Result<Self, StartError> {
         let clock: SharedClock = Arc::new(System::new());
-        make_dir(&config.storage.data_dir)?;
-        make_dir(&config.storage.serve_dir)?;
+        make_dir(&config.data_dir)?;
+        make_dir(&config.serve_dir)?;
         warn_of_small_disk(&config);
         let Held { queue, history_lost, register, sealer, spool } = hold(&config, &clock).await?;
         reached(Step::StartRecovered);
@@ -111,27 +106,25 @@ impl App {
         reached(Step::StartReconciled);
 
         let active_jobs = ActiveJobs::default();
-        let pixel_limits = pixel_limits(&config);
         let renderer = renderer(&config, &clock, program).await?;
-        let budget = memory_budget(&config);
-        let memory_limit = memory_limit(&config, budget);
-        let direct = DirectServe::open(&config.storage.serve_dir)?;
+        let memory_budget = config.worker.memory_budget.unwrap_or_else(half_of_memory);
+        let memory_limit = MemoryLimit {
+            // Never more than all of them.
+            bytes_max: config.worker.memory_max.min(memory_budget),
+            threads: config.worker.encode_threads,
+            pixels: config.pixels,
+        };
+        let direct = DirectServe::open(&config.serve_dir)?;
         let context = Arc::new(WorkerContext {
             queue: Arc::clone(&queue),
             spool: spool.clone(),
             active_jobs: active_jobs.clone(),
             renderer,
-            stores: StoreClients::new(
-                Arc::new(direct),
-                Arc::clone(&register),
-                retry_settings(&config),
-                store_timeouts(&config),
-            ),
+            stores: StoreClients::new(Arc::new(direct), Arc::clone(&register), config.stores),
             memory_limit,
-            memory: MemoryBudget::new(budget),
-            avif_engine: config.worker.avif_engine,
+            memory: MemoryBudget::new(memory_budget),
             clock: Arc::clone(&clock),
-            settings: worker_settings(&config),
+            settings: config.worker.clone(),
         });
         let state = AppState::new(AppParts {
             intake: queue.clone(),
@@ -140,28 +133,26 @@ impl App {
             active_jobs,
             register,
             sealer: Arc::clone(&sealer),
-            auth: Authenticator::new(keys, auth_settings(&config)),
+            auth: Authenticator::new(keys, config.auth.clone()),
             clock: Arc::clone(&clock),
-            http: http_settings(&config),
-            rates: Rates::new(rate_settings(&config)),
-            spec_limits: SpecLimits { variants_max: config.pixels.variants_max },
-            pixel_limits,
+            http: config.server.http.clone(),
+            rates: Rates::new(config.server.rates.clone()),
+            spec_limits: config.spec,
+            pixel_limits: config.pixels,
             memory_limit,
-            store_timeouts: store_timeouts(&config),
+            store_timeouts: config.stores.timeouts,
             readiness: Readiness::default(),
             started_at: clock.now(),
         });
-        let callbacks = callback_settings(&config);
-        let courier = Courier::new(&callbacks, Arc::new(SystemResolver), Arc::new(SealedHeaders(sealer)), clock)
+        let courier = Courier::new(&config.callback, Arc::new(SystemResolver), Arc::new(SealedHeaders(sealer)), clock)
             .map_err(|error| StartError::Callback(error.to_string()))?;
-        let outbox = Outbox::new(queue.clone(), courier, &callbacks);
+        let outbox = Outbox::new(queue.clone(), courier, &config.callback);
 
-        let serve_dir = config.storage.serve_dir.clone();
+        let serve_dir = config.serve_dir.clone();
         let files = files::router(&serve_dir).map_err(|source| StartError::Directory { path: serve_dir, source })?;
-        let listener = TcpListener::bind(config.server.addr)
-            .await
-            .map_err(|source| StartError::Listen { addr: config.server.addr, source })?;
-        let addr = listener.local_addr().map_err(|source| StartError::Listen { addr: config.server.addr, source })?;
+        let listener =
+            TcpListener::bind(config.addr).await.map_err(|source| StartError::Listen { addr: config.addr, source })?;
+        let addr = listener.local_addr().map_err(|source| StartError::Listen { addr: config.addr, source })?;
 
         let stop_background = CancellationToken::new();
         let background = vec![
@@ -173,7 +164,7 @@ impl App {
         let pool = Pool::new(context).start();
         let stop_server = CancellationToken::new();
         let router = router(state.clone(), files);
-        let (limits, clock) = (connection_limits(&config), Arc::clone(&state.clock));
+        let (limits, clock) = (config.server.connections.clone(), Arc::clone(&state.clock));
         let server = tokio::spawn(listen(listener, router, limits, clock, stop_server.clone()));
         info!(%addr, version = VERSION.version, workers = config.worker.max_workers, "listening");
         Ok(Self { addr, queue, state, pool, background, stop_background, server, stop_server })
@@ -226,20 +217,15 @@ const SEALING_KEYS: &str = "vault.key";
 
 /// Where pixels are worked on.
 async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Result<Renderer, StartError> {
-    let mode = config.worker.sandbox;
+    let mode = config.sandbox.sandbox;
     if mode == SandboxMode::Off {
         warn!("jobs run in the server's own process: PIXERVE_WORKER_SANDBOX is off");
         let registry = Registry::built_in().with(Arc::new(Avif::new(config.worker.avif_engine)));
-        let engine = Engine::with_registry(config.worker.encode_threads, pixel_limits(config), registry)
+        let engine = Engine::with_registry(config.worker.encode_threads, config.pixels, registry)
             .map_err(|error| StartError::Engine(error.to_string()))?;
         return Ok(Renderer::InProcess(Arc::new(engine), Arc::clone(clock)));
     }
-    let sandbox = Sandbox::new(SandboxSettings {
-        program: program.to_owned(),
-        decode_timeout: config.worker.decode_timeout,
-        max_idle: config.worker.max_workers,
-        idle_timeout: if mode == SandboxMode::Strict { Duration::ZERO } else { config.worker.sandbox_idle_timeout },
-    });
+    let sandbox = Sandbox::new(program.to_owned(), config.sandbox.clone());
     match sandbox.probe().await.map_err(StartError::Sandbox)?.gaps() {
         Some(gaps) if mode == SandboxMode::Strict => return Err(StartError::Confinement(gaps)),
         Some(gaps) => warn!("this system can't keep a job's child process from {gaps}"),
@@ -260,8 +246,8 @@ struct Held {
 
 /// Opens queue, register and spool, which wait for the disk.
 async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> {
-    let (data_dir, settings, clock) = (config.storage.data_dir.clone(), queue_settings(config), Arc::clone(clock));
-    let attribution = match config.worker.sandbox {
+    let (data_dir, settings, clock) = (config.data_dir.clone(), config.queue.clone(), Arc::clone(clock));
+    let attribution = match config.sandbox.sandbox {
         SandboxMode::Off => CrashAttribution::JobsInFlight,
         SandboxMode::On | SandboxMode::Strict => CrashAttribution::NoJob,
     };
@@ -299,7 +285,7 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
 
 /// A disk that can't have so much free space takes no upload, ever: better to hear of it at once.
 fn warn_of_small_disk(config: &Config) {
-    let (dir, floor) = (&config.storage.data_dir, config.storage.free_disk_min);
+    let (dir, floor) = (&config.data_dir, config.server.http.free_disk_min);
     let Ok(stat) = rustix::fs::statvfs(dir) else { return };
     let total = stat.f_blocks.saturating_mul(stat.f_frsize);
     if total <= floor {

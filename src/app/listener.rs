@@ -29,24 +29,8 @@ use tracing::{debug, warn};
 
 use self::request_id::{Answering, AnsweringBody, Answers, RequestIdStream};
 use crate::clock::SharedClock;
+use crate::config::ConnectionLimits;
 use crate::routes::Peer;
-
-/// Bounds of a connection.
-#[derive(Clone, Debug)]
-pub(super) struct ConnectionLimits {
-    /// For the head of a request, from its first byte or from when the last one ended.
-    pub header_timeout: Duration,
-    /// Connections at once; further ones wait in the kernel's backlog.
-    pub connections_max: usize,
-    /// Requests at once on one HTTP/2 connection.
-    pub http2_streams_max: u32,
-    /// Bytes of a request's head.
-    pub headers_bytes_max: u32,
-    /// Headers of a request.
-    pub headers_max: usize,
-    /// For a client that takes nothing of an answer.
-    pub write_timeout: Duration,
-}
 
 /// Between two pings on an HTTP/2 connection, and for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(20);

@@ -4,7 +4,6 @@ mod compose;
 mod demo;
 mod headers;
 mod listener;
-mod settings;
 mod token;
 
 pub use compose::{App, StartError};

@@ -6,11 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::settings::auth_settings;
 use crate::auth::{Authenticator, KeyRing, NewToken};
 use crate::clock::{Clock, System};
 use crate::config::Config;
-use crate::job::{ParsedJob, SpecLimits};
+use crate::job::ParsedJob;
 
 /// What token to make.
 #[derive(Clone, Debug)]
@@ -28,11 +27,10 @@ pub struct TokenOptions {
 /// A signed token. A job that the server would refuse is refused here, with the same words.
 pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
     let job = options.job.as_deref().map(read_job).transpose()?;
-    if let Some(job) = &job {
-        let limits = SpecLimits { variants_max: config.pixels.variants_max };
-        if let Err(errors) = ParsedJob::from_claim(Some(job), limits) {
-            bail!("the job would be refused: {errors}");
-        }
+    if let Some(job) = &job
+        && let Err(errors) = ParsedJob::from_claim(Some(job), config.spec)
+    {
+        bail!("the job would be refused: {errors}");
     }
     let file = &config.auth.jwt_file;
     let Some(keys) = KeyRing::load(file, config.auth.jwt_secret.as_ref())? else {
@@ -42,7 +40,7 @@ pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
             file.display()
         );
     };
-    let authenticator = Authenticator::new(keys, auth_settings(config));
+    let authenticator = Authenticator::new(keys, config.auth.clone());
     let token = NewToken { sub: options.sub, admin: options.admin, ttl: options.ttl, job };
     Ok(authenticator.sign(&token, System::new().now())?)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{AuthError, Settings};
+use super::{AuthError, AuthSettings};
 use crate::clock::Timestamp;
 
 /// The scope of admin work.
@@ -15,7 +15,7 @@ const SUB_BYTES_MAX: usize = 256;
 const DATE_MAX_S: u64 = 253_402_300_799;
 
 /// Checks the registered claims, and gives the subject.
-pub(super) fn check(claims: &Map<String, Value>, settings: &Settings, now: Timestamp) -> Result<String, AuthError> {
+pub(super) fn check(claims: &Map<String, Value>, settings: &AuthSettings, now: Timestamp) -> Result<String, AuthError> {
     let sub = subject(claims)?;
     check_times(claims, settings, now)?;
     check_issuer(claims, settings)?;
@@ -42,21 +42,21 @@ pub(super) fn is_subject(sub: &str) -> bool {
     (1..=SUB_BYTES_MAX).contains(&sub.len()) && !sub.chars().any(char::is_control)
 }
 
-fn check_times(claims: &Map<String, Value>, settings: &Settings, now: Timestamp) -> Result<(), AuthError> {
+fn check_times(claims: &Map<String, Value>, settings: &AuthSettings, now: Timestamp) -> Result<(), AuthError> {
     let exp = date(claims, "exp")?.ok_or(AuthError::MissingClaim { claim: "exp" })?;
     let iat = date(claims, "iat")?.ok_or(AuthError::MissingClaim { claim: "iat" })?;
     let nbf = date(claims, "nbf")?;
     if exp <= iat {
         return Err(AuthError::BadClaim { claim: "exp", expected: "must be after `iat`" });
     }
-    if exp.since(iat) > settings.lifetime_max() {
-        return Err(AuthError::LivesTooLong { max: settings.lifetime_max() });
+    if exp.since(iat) > settings.lifetime_max {
+        return Err(AuthError::LivesTooLong { max: settings.lifetime_max });
     }
-    if exp.after(settings.leeway()) <= now {
+    if exp.after(settings.leeway) <= now {
         return Err(AuthError::Expired { since: exp });
     }
     for (claim, at) in [("iat", Some(iat)), ("nbf", nbf)] {
-        if let Some(at) = at.filter(|at| *at > now.after(settings.leeway())) {
+        if let Some(at) = at.filter(|at| *at > now.after(settings.leeway)) {
             return Err(AuthError::NotYet { claim, at });
         }
     }
@@ -76,8 +76,8 @@ fn date(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<Times
         .ok_or(AuthError::BadClaim { claim, expected: "must be a number: seconds since 1970, before the year 10000" })
 }
 
-fn check_issuer(claims: &Map<String, Value>, settings: &Settings) -> Result<(), AuthError> {
-    let Some(expected) = settings.issuer() else { return Ok(()) };
+fn check_issuer(claims: &Map<String, Value>, settings: &AuthSettings) -> Result<(), AuthError> {
+    let Some(expected) = settings.issuer.as_deref() else { return Ok(()) };
     let claim = "iss";
     match claims.get(claim) {
         None => Err(AuthError::MissingClaim { claim }),
@@ -86,8 +86,8 @@ fn check_issuer(claims: &Map<String, Value>, settings: &Settings) -> Result<(), 
     }
 }
 
-fn check_audience(claims: &Map<String, Value>, settings: &Settings) -> Result<(), AuthError> {
-    let Some(expected) = settings.audience() else { return Ok(()) };
+fn check_audience(claims: &Map<String, Value>, settings: &AuthSettings) -> Result<(), AuthError> {
+    let Some(expected) = settings.audience.as_deref() else { return Ok(()) };
     let claim = "aud";
     let named = match claims.get(claim) {
         None => return Err(AuthError::MissingClaim { claim }),

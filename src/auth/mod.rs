@@ -18,7 +18,7 @@ pub use bearer::bearer;
 pub use error::AuthError;
 pub use key::{Algorithm, KeyError};
 pub use key_ring::{KeyRing, KeyRingError};
-pub use settings::Settings;
+pub use settings::{AuthSettings, TOKEN_BYTES_MAX};
 pub use sign::{NewToken, SignError};
 pub use user::{UserKey, UserKeys};
 pub use verify::{Authenticator, Verified};

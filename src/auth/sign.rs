@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
+use super::settings::TOKEN_BYTES_MAX;
 use super::{Authenticator, claims};
 use crate::clock::Timestamp;
 
@@ -64,23 +65,25 @@ impl Authenticator {
         let message = format!("{}.{}", encode(header), encode(Value::Object(claims)));
         let signature = signer.key.sign(message.as_bytes()).ok_or(SignError::NoSigningKey)?;
         let token = format!("{message}.{signature}");
-        let max = self.settings.token_bytes_max;
-        if token.len() > max { Err(SignError::TooLong { bytes: token.len(), max }) } else { Ok(token) }
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(SignError::TooLong { bytes: token.len(), max: TOKEN_BYTES_MAX });
+        }
+        Ok(token)
     }
 
     fn new_claims(&self, token: &NewToken, now: Timestamp) -> Result<Map<String, Value>, SignError> {
         if !claims::is_subject(&token.sub) {
             return Err(SignError::BadSubject);
         }
-        let max = self.settings.lifetime_max();
+        let max = self.settings.lifetime_max;
         if token.ttl.as_secs() == 0 || token.ttl > max {
             return Err(SignError::BadLifetime { max });
         }
         let mut claims = Map::new();
-        if let Some(issuer) = self.settings.issuer() {
+        if let Some(issuer) = self.settings.issuer.as_deref() {
             claims.insert("iss".to_owned(), json!(issuer));
         }
-        if let Some(audience) = self.settings.audience() {
+        if let Some(audience) = self.settings.audience.as_deref() {
             claims.insert("aud".to_owned(), json!(audience));
         }
         claims.insert("sub".to_owned(), json!(token.sub));

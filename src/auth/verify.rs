@@ -7,7 +7,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
 use super::key::{Algorithm, Key};
-use super::{AuthError, KeyRing, Settings, UserKeys, claims, strict_json};
+use super::settings::TOKEN_BYTES_MAX;
+use super::{AuthError, AuthSettings, KeyRing, UserKeys, claims, strict_json};
 use crate::clock::Timestamp;
 use crate::job::Owner;
 
@@ -18,7 +19,7 @@ const FORBIDDEN_HEADERS: [&str; 6] = ["jku", "jwk", "x5u", "x5c", "crit", "b64"]
 #[derive(Debug)]
 pub struct Authenticator {
     pub(super) keys: KeyRing,
-    pub(super) settings: Settings,
+    pub(super) settings: AuthSettings,
 }
 
 /// A token that has passed every check.
@@ -44,23 +45,17 @@ impl Verified {
 
 impl Authenticator {
     /// Checks tokens against `keys`, asking what `settings` ask.
-    pub fn new(keys: KeyRing, settings: Settings) -> Self {
+    pub fn new(keys: KeyRing, settings: AuthSettings) -> Self {
         Self { keys, settings }
     }
 
-    /// Bytes a token may have.
-    #[must_use]
-    pub fn token_bytes_max(&self) -> usize {
-        self.settings.token_bytes_max
-    }
-
-    /// Checks `token`, and answers what it says. Keys of `jwt.json` go before `users`; a token without a `kid` is tried against keys of
-    /// `jwt.json` alone.
+    /// Checks `token`, and answers what it says. Keys of `jwt.json` go before `users`; a token without a `kid` is tried
+    /// against keys of `jwt.json` alone.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn verify(&self, token: &str, users: &dyn UserKeys, now: Timestamp) -> Result<Verified, AuthError> {
-        let parts = Parts::of(token, self.settings.token_bytes_max)?;
+        let parts = Parts::of(token, TOKEN_BYTES_MAX)?;
         let header = TokenHeader::parse(parts.header)?;
         let signer = self.signer(&header, users)?;
         if !signer.signed(parts.signed.as_bytes(), parts.signature) {

@@ -4,7 +4,6 @@
 //! again when its lease lapses, under the same `webhook-id`: that is the "at least once".
 
 mod lanes;
-mod schedule;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::lanes::{Lanes, Ticket};
-use self::schedule::next_try;
 use super::delivery::{Courier, DeliveryError};
 use super::settings::CallbackSettings;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::JobId;
-use crate::queue::{Delivery, DeliveryOutbox, DeliveryOutcome, Job, QueueError};
+use crate::queue::{Delivery, DeliveryOutbox, DeliveryOutcome, Job, QueueError, Retry};
+use crate::retry::RetryPolicy;
 
 /// Deliveries asked of the queue at a time.
 const BATCH: usize = 64;
@@ -48,7 +47,7 @@ pub struct Outbox {
 struct Desk {
     queue: Arc<dyn DeliveryOutbox>,
     courier: Courier,
-    schedule: Vec<Duration>,
+    retry: RetryPolicy,
 }
 
 impl Outbox {
@@ -56,10 +55,10 @@ impl Outbox {
     #[must_use]
     pub fn new(queue: Arc<dyn DeliveryOutbox>, courier: Courier, settings: &CallbackSettings) -> Self {
         Self {
-            desk: Arc::new(Desk { queue, courier, schedule: settings.schedule.clone() }),
-            concurrency: settings.concurrency.max(1),
+            desk: Arc::new(Desk { queue, courier, retry: settings.retry }),
+            concurrency: settings.concurrency,
             lease: settings.timeout + LEASE_SLACK,
-            lanes: Lanes::new(settings.concurrency_per_host.max(1)),
+            lanes: Lanes::new(settings.concurrency_per_host),
             tries: JoinSet::new(),
             tickets: HashMap::new(),
         }
@@ -173,7 +172,7 @@ impl Desk {
             Err(error) => error,
         };
         let (status, cause) = (error.status().map(|status| status.as_u16()), ErrorChain(&error).to_string());
-        let Some(wait) = next_try(&self.schedule, attempts, error.retry()) else {
+        let Some(wait) = self.next_wait(attempt, error.retry()) else {
             if matches!(error, DeliveryError::Gone) {
                 info!(job_id = %id, host, status, attempt, "callback refused for good by its receiver");
             } else {
@@ -183,6 +182,15 @@ impl Desk {
         };
         warn!(job_id = %id, host, status, attempt, error = cause, retry_in_s = wait.as_secs(), "callback not delivered");
         DeliveryOutcome::Retry(wait)
+    }
+
+    /// How long to wait after `tries` tries, of which the last one failed; none if the callback is to be given up.
+    ///
+    /// A receiver may ask for a longer wait than the policy's, never for a shorter one: a `Retry-After: 0` would
+    /// otherwise use up every try within a second.
+    fn next_wait(&self, tries: u32, retry: Retry) -> Option<Duration> {
+        let Retry::After(at_least) = retry else { return None };
+        Some(self.retry.wait_after(tries)?.max(at_least))
     }
 
     /// Settles, however long the queue takes to recover: the slot stays taken, since a callback whose outcome can't be

@@ -22,7 +22,7 @@ pub(super) fn relations(config: &Config, reader: &mut Reader) {
 }
 
 fn numbers(config: &Config, reader: &mut Reader) {
-    let bytes = config.server.headers_bytes_max;
+    let bytes = config.server.connections.headers_bytes_max;
     reader.check(&["server.headers_bytes_max"], bytes >= HEADERS_BYTES_LEAST, || {
         format!("server.headers_bytes_max ({bytes} bytes) must be at least {HEADERS_BYTES_LEAST} bytes")
     });
@@ -33,13 +33,17 @@ fn numbers(config: &Config, reader: &mut Reader) {
 }
 
 fn durations(config: &Config, reader: &mut Reader) {
-    let (lease, renew) = (config.queue.lease, config.queue.lease_renew);
+    let (lease, renew) = (config.worker.lease, config.worker.lease_renew);
     reader.check(&["queue.lease", "queue.lease_renew"], lease > renew * 2, || {
         let (lease, renew) = (format_duration(lease), format_duration(renew));
         format!("queue.lease ({lease}) must be more than twice queue.lease_renew ({renew}): one renewal may be late")
     });
+    let (attempts, stores, callback) =
+        (config.worker.backoff, config.stores.retry.backoff, config.callback.retry.backoff);
     let ordered = [
-        (("stores.backoff_min", config.stores.backoff_min), ("stores.backoff_max", config.stores.backoff_max)),
+        (("queue.backoff_min", attempts.backoff_min), ("queue.backoff_max", attempts.backoff_max)),
+        (("stores.backoff_min", stores.backoff_min), ("stores.backoff_max", stores.backoff_max)),
+        (("callback.backoff_min", callback.backoff_min), ("callback.backoff_max", callback.backoff_max)),
         (("callback.connect_timeout", config.callback.connect_timeout), ("callback.timeout", config.callback.timeout)),
     ];
     for ((lesser, small), (greater, large)) in ordered {
@@ -52,16 +56,16 @@ fn durations(config: &Config, reader: &mut Reader) {
 
 /// Whatever lies in the served directory, anyone may fetch.
 fn directories(config: &Config, reader: &mut Reader) {
-    let served = plain(&config.storage.serve_dir);
+    let served = plain(&config.serve_dir);
     let private = [
-        ("data_dir", Some(&config.storage.data_dir)),
+        ("data_dir", Some(&config.data_dir)),
         ("jwt_file", Some(&config.auth.jwt_file)),
-        ("log_file", config.log.file.as_ref()),
+        ("log_file", config.log.log_file.as_ref()),
     ];
     for (key, path) in private {
         let Some(path) = path else { continue };
         reader.check(&[key, "serve_dir"], !plain(path).starts_with(&served), || {
-            let (path, served) = (path.display(), config.storage.serve_dir.display());
+            let (path, served) = (path.display(), config.serve_dir.display());
             format!("{key} ({path}) must not lie in serve_dir ({served}): what is there is served to anyone")
         });
     }

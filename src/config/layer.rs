@@ -90,7 +90,8 @@ impl Layers {
         }
     }
 
-    fn is_table(&self, name: &str) -> bool {
+    /// Whether settings stand in a table of this dotted name.
+    pub(super) fn is_table(&self, name: &str) -> bool {
         let inside = format!("{name}.");
         self.entries.keys().any(|key| key.starts_with(&inside))
     }

@@ -5,8 +5,8 @@
 //! only room that reads the environment. Whatever is wrong is collected and reported in one go.
 
 mod check;
+mod defaults;
 mod error;
-mod kind;
 mod layer;
 mod name;
 mod reader;
@@ -18,7 +18,7 @@ mod tests;
 use std::path::Path;
 
 pub use error::{ConfigError, ConfigErrors, Origin, Warning};
-pub use settings::{Auth, Callback, Config, Pixels, Queue, Server, Storage, Stores, Worker};
+pub use settings::{Config, ConnectionLimits, Server};
 pub use sources::Sources;
 
 use layer::Layers;
@@ -51,8 +51,9 @@ impl Config {
     pub fn load(sources: Sources) -> Result<(Self, Vec<Warning>), ConfigErrors> {
         let layers = Layers::stack(DEFAULTS, sources);
         let mut reader = Reader::new(layers);
-        let config = Self::read(&mut reader);
+        let config: Self = reader.read();
         debug_assert!(reader.unread().is_empty(), "in default.toml but not in Config: {:?}", reader.unread());
+        reader.check_clamped("max_workers", config.worker.max_workers);
         check::relations(&config, &mut reader);
         let warnings = reader.finish()?;
         Ok((config, warnings))

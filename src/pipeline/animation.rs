@@ -44,8 +44,8 @@ pub(super) fn check(
         return Err(PipelineError::TooLarge { detail });
     }
     let pixels = info.pixels().saturating_mul(u64::from(info.frames));
-    if pixels > limits.source_pixels_max {
-        let detail = format!("{} frames have {pixels} pixels; {} are allowed", info.frames, limits.source_pixels_max);
+    if pixels > limits.source_max {
+        let detail = format!("{} frames have {pixels} pixels; {} are allowed", info.frames, limits.source_max);
         return Err(PipelineError::TooLarge { detail });
     }
     if moving.any(|variant| !variant.tolerant) && !is_complete(info.format, source) {

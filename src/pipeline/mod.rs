@@ -30,7 +30,7 @@ pub use engine::{Engine, Rendered};
 pub use error::PipelineError;
 pub use geometry::{Canvas, Layout, Region};
 pub use inspect::{InspectError, inspect};
-pub use limits::PixelLimits;
+pub use limits::{PixelLimits, SOURCE_SIDE_MAX};
 pub use memory::{Admission, MemoryLimit, memory_estimate};
 pub use outputs::check_outputs;
 pub use request::RenderRequest;

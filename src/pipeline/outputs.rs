@@ -23,19 +23,19 @@ pub fn check_outputs(spec: &JobSpec, source: &SourceInfo, limits: &PixelLimits) 
     }
     let source_total = source.pixels().saturating_mul(u64::from(source.frames));
     let animated = spec.variants.iter().find(|variant| is_animated(variant, source));
-    if let Some(variant) = animated.filter(|_| source_total > limits.source_pixels_max) {
+    if let Some(variant) = animated.filter(|_| source_total > limits.source_max) {
         errors.push(
             format!("{}/animated", pointer(variant.format)),
             format!(
                 "{} frames of {} x {} pixels are {source_total} in all; {} are allowed",
-                source.frames, source.width, source.height, limits.source_pixels_max
+                source.frames, source.width, source.height, limits.source_max
             ),
         );
     }
-    if total > limits.output_pixels_max {
+    if total > limits.output_max {
         errors.push(
             "/job/formats",
-            format!("the variants have {total} pixels in all; {} are allowed", limits.output_pixels_max),
+            format!("the variants have {total} pixels in all; {} are allowed", limits.output_max),
         );
     }
     errors.or(())

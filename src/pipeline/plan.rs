@@ -41,7 +41,7 @@ pub(super) fn plan(layouts: &[(usize, Layout)]) -> Vec<ResizeStep> {
 /// By how much a source may be reduced while it is decoded: 1, 2, 4 or 8, so that everything made from it is still made
 /// from something [`STEP_MIN`] times as large.
 pub(super) fn reduction(steps: &[ResizeStep], source: &SourceInfo, limits: &PixelLimits) -> u32 {
-    if source.pixels() <= limits.source_pixels_whole {
+    if source.pixels() <= limits.source_whole_max {
         return 1;
     }
     let from_source = steps.iter().filter(|step| step.from.is_none()).map(|step| density(&step.layout));

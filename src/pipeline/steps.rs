@@ -22,7 +22,7 @@ pub struct Size(Raster);
 impl DecodedOriginal {
     /// Decodes `source`, each side divided by `reduction` (1, 2, 4 or 8) where its format makes that possible.
     pub fn decode(source: &[u8], reduction: u32) -> Result<Self, PipelineError> {
-        let info = inspect(Cursor::new(source), &PixelLimits::default())?;
+        let info = inspect(Cursor::new(source), &PixelLimits::NONE)?;
         Ok(Self { opened: open(source, &info, false, reduction)?, info })
     }
 

@@ -22,8 +22,8 @@ pub(super) fn verify(file: &[u8], format: Format, width: u32, height: u32) -> Re
 }
 
 fn header(file: &[u8], format: SourceFormat) -> Result<(u32, u32), String> {
-    let limits = PixelLimits { source_pixels_max: u64::MAX, ..PixelLimits::default() };
-    let info = inspect(Cursor::new(file), &limits).map_err(|e| format!("the encoder's file can't be read: {e}"))?;
+    let info =
+        inspect(Cursor::new(file), &PixelLimits::NONE).map_err(|e| format!("the encoder's file can't be read: {e}"))?;
     if info.format != format {
         return Err("the encoder wrote another format".to_owned());
     }

@@ -28,7 +28,7 @@ pub use self::job::{CancelOutcome, Enqueued, Job};
 pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, Retry, Settled, Settlement};
 pub use self::listing::{Counts, Cursor, Filter, Page, PageRequest};
 pub use self::local::{MemoryQueue, SledQueue};
-pub use self::settings::{CrashAttribution, QueueSettings};
+pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};
 use crate::clock::Timestamp;
 use crate::job::{HashKey, JobId, JobRecord, State, StoredFile};
 

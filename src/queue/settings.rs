@@ -1,33 +1,30 @@
 //! What a queue is told when it is opened.
 
+use serde::Deserialize;
+
+use crate::setting;
+
+/// Bytes of a serialized job record.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+
 /// A queue's limits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct QueueSettings {
     /// Live jobs (pending and processing) in all.
+    #[serde(deserialize_with = "setting::count")]
     pub depth_max: usize,
     /// Live jobs of one owner.
+    #[serde(deserialize_with = "setting::count")]
     pub owner_depth_max: usize,
     /// Attempts of one job.
+    #[serde(deserialize_with = "setting::count")]
     pub attempts_max: u32,
     /// Crashes of one job.
+    #[serde(deserialize_with = "setting::count")]
     pub crashes_max: u32,
-    /// Bytes of a serialized job record.
-    pub record_bytes_max: usize,
     /// After this many claims from the realtime lane in a row, one comes from the queued lane if it waits.
+    #[serde(deserialize_with = "setting::count")]
     pub realtime_run_max: u32,
-}
-
-impl Default for QueueSettings {
-    fn default() -> Self {
-        Self {
-            depth_max: 10_000,
-            owner_depth_max: 1_000,
-            attempts_max: 5,
-            crashes_max: 3,
-            record_bytes_max: 64 * 1024,
-            realtime_run_max: 8,
-        }
-    }
 }
 
 /// Which jobs the death of the server is attributed to.

@@ -52,10 +52,10 @@ fn disk(state: &AppState) -> Value {
 
 fn workers(state: &AppState) -> Value {
     let (alive, busy) = (state.active_jobs.workers(), state.active_jobs.count());
-    if alive == state.http.workers {
+    if alive == state.http.max_workers {
         json!({ "status": "ok", "workers": alive, "busy": busy })
     } else {
-        let detail = format!("{alive} of {} workers run", state.http.workers);
+        let detail = format!("{alive} of {} workers run", state.http.max_workers);
         json!({ "status": "failing", "workers": alive, "busy": busy, "detail": detail })
     }
 }

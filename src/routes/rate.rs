@@ -17,9 +17,11 @@ use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
+use serde::Deserialize;
 
 use super::{AppState, Refusal};
 use crate::job::Owner;
+use crate::setting;
 
 /// How many seconds' worth may come at once.
 const BURST_SECS: u32 = 10;
@@ -32,13 +34,16 @@ const CLEANUP_EVERY: u32 = 4096;
 pub struct Peer(pub SocketAddr);
 
 /// How often requests may come.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct RateSettings {
     /// Requests a second of one address, on average; 0 for no limit.
-    pub per_address: u32,
+    #[serde(deserialize_with = "setting::count_or_zero")]
+    pub rate_per_address: u32,
     /// Uploads a second of one user, on average; 0 for no limit.
-    pub per_user: u32,
+    #[serde(deserialize_with = "setting::count_or_zero")]
+    pub rate_per_user: u32,
     /// Proxies whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "setting::networks")]
     pub trusted_proxies: Vec<IpNet>,
 }
 
@@ -53,8 +58,8 @@ impl Rates {
     /// Limits that nobody has used yet.
     #[must_use]
     pub fn new(settings: RateSettings) -> Self {
-        let RateSettings { per_address, per_user, trusted_proxies } = settings;
-        Self { addresses: Buckets::new(per_address), users: Buckets::new(per_user), trusted_proxies }
+        let RateSettings { rate_per_address, rate_per_user, trusted_proxies } = settings;
+        Self { addresses: Buckets::new(rate_per_address), users: Buckets::new(rate_per_user), trusted_proxies }
     }
 
     /// Counts an upload of this user.
@@ -145,7 +150,7 @@ mod tests {
 
     fn rates() -> Rates {
         let trusted = ["10.0.0.0/8", "::1/128"].map(|net| net.parse().expect("a network"));
-        Rates::new(RateSettings { per_address: 1, per_user: 0, trusted_proxies: trusted.to_vec() })
+        Rates::new(RateSettings { rate_per_address: 1, rate_per_user: 0, trusted_proxies: trusted.to_vec() })
     }
 
     fn client(peer: &str, forwarded: &[&str]) -> Option<String> {

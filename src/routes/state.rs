@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::Rates;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
@@ -14,30 +16,40 @@ use crate::job::SpecLimits;
 use crate::pipeline::{MemoryLimit, PixelLimits};
 use crate::queue::{JobIntake, JobRecords};
 use crate::register::{Register, Sealer};
+use crate::setting;
 use crate::spool::Spool;
 use crate::writer::StoreTimeouts;
 
 /// Limits of the HTTP side.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct HttpSettings {
     /// Bytes an uploaded file may have.
+    #[serde(deserialize_with = "setting::bytes")]
     pub body_bytes_max: u64,
     /// Time in which a body may come at any pace.
+    #[serde(deserialize_with = "setting::duration")]
     pub body_grace: Duration,
     /// Bytes a second it must average afterwards.
-    pub body_bytes_per_sec_min: u64,
+    #[serde(deserialize_with = "setting::bytes")]
+    pub body_rate_min: u64,
     /// Parts of a multipart body.
+    #[serde(deserialize_with = "setting::count")]
     pub parts_max: usize,
     /// Bytes of one part's header.
+    #[serde(deserialize_with = "setting::bytes")]
     pub part_header_bytes_max: u64,
     /// Free bytes that uploads must leave on the data directory's disk.
+    #[serde(rename = ".storage.free_disk_min", deserialize_with = "setting::bytes_or_zero")]
     pub free_disk_min: u64,
     /// Where that disk is mounted.
+    #[serde(rename = ".data_dir", deserialize_with = "setting::path")]
     pub data_dir: PathBuf,
     /// Live jobs in all: above it, an upload is refused before its body is read.
-    pub queue_depth_max: usize,
+    #[serde(rename = ".queue.depth_max", deserialize_with = "setting::count")]
+    pub depth_max: usize,
     /// Jobs at once.
-    pub workers: usize,
+    #[serde(rename = ".max_workers", deserialize_with = "setting::workers")]
+    pub max_workers: usize,
 }
 
 /// Whether the server takes new work. Cheap to clone.

@@ -24,7 +24,7 @@ use super::extract::bearer_of;
 use super::{AppState, Refusal, status_url};
 use crate::failpoint::{Step, reached};
 use crate::job::{HashKey, Inspection, JobId, JobRecord, Original, ParsedJob};
-use crate::pipeline::{InspectError, check_outputs, inspect};
+use crate::pipeline::{InspectError, SOURCE_SIDE_MAX, check_outputs, inspect};
 use crate::queue::{Enqueued, QueueError};
 use crate::spool::Received;
 
@@ -59,7 +59,7 @@ fn body_limits(state: &AppState) -> BodyLimits {
     BodyLimits {
         bytes_max: http.body_bytes_max.saturating_add(overhead_max),
         grace: http.body_grace,
-        bytes_per_sec_min: http.body_bytes_per_sec_min,
+        bytes_per_sec_min: http.body_rate_min,
         overhead_max,
     }
 }
@@ -102,7 +102,7 @@ async fn check_room(state: &AppState) -> Result<(), Refusal> {
     }
     let counts = state.records.counts().await?;
     let depth = usize::try_from(counts.pending + counts.processing).unwrap_or(usize::MAX);
-    if depth >= state.http.queue_depth_max {
+    if depth >= state.http.depth_max {
         return Err(Refusal::Queue(QueueError::Full { depth }));
     }
     Ok(())
@@ -145,11 +145,8 @@ async fn inspect_upload(state: &AppState, received: &Received, job: &ParsedJob) 
         width: info.width,
         height: info.height,
     };
-    let inspection = Inspection {
-        source: info,
-        source_pixels_max: limits.source_pixels_max,
-        source_side_max: limits.source_side_max,
-    };
+    let inspection =
+        Inspection { source: info, source_pixels_max: limits.source_max, source_side_max: SOURCE_SIDE_MAX };
     Ok(InspectedUpload { original, inspection, memory })
 }
 

@@ -21,10 +21,10 @@ pub use parent::{Sandbox, SandboxSettings};
 use serde::{Deserialize, Serialize};
 
 /// Whether jobs run in a sandbox.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SandboxMode {
     /// In a child process, as confined as this system can; what it can't enforce is a warning at start.
-    #[default]
     On,
     /// The same, but the server doesn't start if anything is missing, and every job gets a new child.
     Strict,

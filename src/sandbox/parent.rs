@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::pipe::fcntl_setpipe_size;
+use serde::Deserialize;
 use tokio::io::BufReader;
 use tokio::process::Command;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -18,8 +19,9 @@ use super::error::exit_error;
 use super::idle_children::{ChildProcess, IdleChildren, OwnerDigest};
 use super::protocol;
 use super::receive::{ProtocolError, receive_variants};
-use super::{Confinement, SandboxError};
+use super::{Confinement, SandboxError, SandboxMode};
 use crate::pipeline::{PipelineError, RenderRequest, Rendered};
+use crate::setting;
 
 /// For a child to answer how well it is confined.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,31 +30,38 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 const PIPE_BYTES: usize = 1024 * 1024;
 
 /// How children are run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct SandboxSettings {
-    /// The binary that is started; it must pass [`SUBCOMMAND`] on to [`child_main`](super::child_main).
-    pub program: PathBuf,
+    /// Whether jobs run in child processes at all.
+    pub sandbox: SandboxMode,
     /// Time from a request until the child has decoded its original.
+    #[serde(deserialize_with = "setting::duration")]
     pub decode_timeout: Duration,
-    /// How many children may wait at once for another job of their owner.
-    pub max_idle: usize,
-    /// How long each may wait; zero gives every job a new child.
-    pub idle_timeout: Duration,
+    /// How long a child may wait for another job of its owner; zero gives every job a new child.
+    #[serde(deserialize_with = "setting::duration_or_zero")]
+    pub sandbox_idle_timeout: Duration,
+    /// How many may wait at once: one for each worker.
+    #[serde(rename = ".max_workers", deserialize_with = "setting::workers")]
+    pub max_workers: usize,
 }
 
 /// Has variants made by child processes.
 #[derive(Debug)]
 pub struct Sandbox {
+    /// The binary that is started; it must pass [`SUBCOMMAND`] on to [`child_main`](super::child_main).
+    program: PathBuf,
     settings: SandboxSettings,
     idle: Arc<IdleChildren>,
 }
 
 impl Sandbox {
-    /// A sandbox; no child is started yet.
+    /// A sandbox whose children run `program`; none is started yet.
     #[must_use]
-    pub fn new(settings: SandboxSettings) -> Self {
-        let idle = Arc::new(IdleChildren::new(settings.max_idle, settings.idle_timeout));
-        Self { settings, idle }
+    pub fn new(program: PathBuf, settings: SandboxSettings) -> Self {
+        let is_strict = settings.sandbox == SandboxMode::Strict;
+        let idle_timeout = if is_strict { Duration::ZERO } else { settings.sandbox_idle_timeout };
+        let idle = Arc::new(IdleChildren::new(settings.max_workers, idle_timeout));
+        Self { program, settings, idle }
     }
 
     /// Starts a child that finds out how well it is confined on this system.
@@ -147,7 +156,7 @@ impl Sandbox {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.settings.program);
+        let mut command = Command::new(&self.program);
         command
             .arg(SUBCOMMAND)
             .env_clear()

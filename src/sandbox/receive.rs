@@ -87,7 +87,7 @@ struct ExpectedVariants<'a> {
 impl<'a> ExpectedVariants<'a> {
     fn of(request: &'a RenderRequest) -> Self {
         let delivered = (0..request.variants.len()).map(|index| !request.is_wanted(index)).collect();
-        let bytes_left = request.limits.output_pixels_max.saturating_mul(BYTES_PER_PIXEL_MAX);
+        let bytes_left = request.limits.output_max.saturating_mul(BYTES_PER_PIXEL_MAX);
         Self { request, delivered, bytes_left }
     }
 

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
-use super::output::{Format, lines};
+use super::output::{LogFormat, lines};
 
 /// Takes down every event of every level as a JSON line, with the fields of its spans.
 ///
@@ -32,7 +32,7 @@ impl Capture {
     #[must_use]
     pub fn dispatch(&self) -> Dispatch {
         let everything = LevelFilter::from_level(Level::TRACE);
-        Dispatch::new(Registry::default().with(lines(Format::Json, self.clone(), false).with_filter(everything)))
+        Dispatch::new(Registry::default().with(lines(LogFormat::Json, self.clone(), false).with_filter(everything)))
     }
 
     /// All lines so far.

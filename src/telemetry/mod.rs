@@ -22,6 +22,6 @@ mod span;
 
 pub use capture::Capture;
 pub use filter::{FilterError, parse_filter};
-pub use output::{Format, Guard, Rotation, Settings, TelemetryError, init};
+pub use output::{Guard, LogFormat, LogRotation, LogSettings, TelemetryError, init};
 pub use request_id::request_id;
 pub use span::{attempt_span, request_span};

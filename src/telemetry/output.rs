@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Deserializer};
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_appender::rolling::{self, RollingFileAppender};
@@ -15,25 +16,36 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use super::filter::{FilterError, parse_filter};
+use crate::setting;
 
 /// What is logged, how and where to.
-#[derive(Clone, Debug)]
-pub struct Settings {
+#[derive(Clone, Debug, Deserialize)]
+pub struct LogSettings {
     /// A filter that [`parse_filter`] understands.
-    pub filter: String,
+    #[serde(deserialize_with = "filter")]
+    pub log: String,
     /// How lines look.
-    pub format: Format,
+    pub log_format: LogFormat,
     /// A file beside the terminal.
-    pub file: Option<PathBuf>,
+    #[serde(deserialize_with = "setting::optional_path")]
+    pub log_file: Option<PathBuf>,
     /// When a new file is begun.
-    pub rotation: Rotation,
+    pub log_rotation: LogRotation,
     /// Files kept, the newest included; 0 keeps them all.
-    pub files_kept: usize,
+    #[serde(deserialize_with = "setting::count_or_zero")]
+    pub log_files_kept: usize,
+}
+
+fn filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    setting::parsed(deserializer, r#"a log filter such as "info" or "info,pixerve::worker=debug""#, |text| {
+        parse_filter(text).is_ok().then(|| text.to_owned())
+    })
 }
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
     /// For people: a line an event, coloured on a terminal.
     Pretty,
     /// For machines: a JSON object a line.
@@ -41,8 +53,9 @@ pub enum Format {
 }
 
 /// When a new log file is begun; days and hours are UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rotation {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogRotation {
     /// Every day: `name.2026-01-31`, and `name` is a link to the newest.
     Daily,
     /// Every hour: `name.2026-01-31-23`, and `name` is a link to the newest.
@@ -85,16 +98,16 @@ pub struct Guard(#[expect(dead_code, reason = "kept for its drop")] Option<Worke
 ///
 /// # Errors
 /// If the filter is wrong, the file can't be opened, or it has been done before.
-pub fn init(settings: &Settings) -> Result<Guard, TelemetryError> {
-    let filter = parse_filter(&settings.filter)?;
-    let (file, guard) = match &settings.file {
+pub fn init(settings: &LogSettings) -> Result<Guard, TelemetryError> {
+    let filter = parse_filter(&settings.log)?;
+    let (file, guard) = match &settings.log_file {
         Some(path) => {
-            let (writer, guard) = open(path, settings.rotation, settings.files_kept)?;
-            (Some(lines(settings.format, writer, false)), Some(guard))
+            let (writer, guard) = open(path, settings.log_rotation, settings.log_files_kept)?;
+            (Some(lines(settings.log_format, writer, false)), Some(guard))
         }
         None => (None, None),
     };
-    let terminal = lines(settings.format, io::stderr, io::stderr().is_terminal());
+    let terminal = lines(settings.log_format, io::stderr, io::stderr().is_terminal());
     // The filter is a layer of its own, so that a span is known to both outputs or to none.
     Registry::default().with(vec![terminal].into_iter().chain(file).collect::<Vec<_>>()).with(filter).try_init()?;
     panic::set_hook(Box::new(log_panic));
@@ -102,7 +115,7 @@ pub fn init(settings: &Settings) -> Result<Guard, TelemetryError> {
 }
 
 /// Events as lines. Colour only where it may be: `NO_COLOR` is honoured.
-pub(super) fn lines<S, W>(format: Format, writer: W, is_terminal: bool) -> Box<dyn Layer<S> + Send + Sync>
+pub(super) fn lines<S, W>(format: LogFormat, writer: W, is_terminal: bool) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -110,24 +123,26 @@ where
     let layer = fmt::layer().with_writer(writer);
     let layer = if is_terminal { layer } else { layer.with_ansi(false) };
     match format {
-        Format::Pretty => layer.boxed(),
-        Format::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed(),
+        LogFormat::Pretty => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed(),
     }
 }
 
-fn open(path: &Path, rotation: Rotation, files_kept: usize) -> Result<(NonBlocking, WorkerGuard), TelemetryError> {
+fn open(path: &Path, rotation: LogRotation, files_kept: usize) -> Result<(NonBlocking, WorkerGuard), TelemetryError> {
     let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| TelemetryError::NoName(path.into()))?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The whole name is the prefix: a shorter one would let the pruning of old files reach files of others.
     let builder = RollingFileAppender::builder().filename_prefix(name);
     let builder = match rotation {
         // Without dated files there is nothing to prune, and pruning would take the file itself for an old one.
-        Rotation::Never => builder.rotation(rolling::Rotation::NEVER),
-        Rotation::Daily => builder.rotation(rolling::Rotation::DAILY).latest_symlink(name).max_log_files(files_kept),
-        Rotation::Hourly => builder.rotation(rolling::Rotation::HOURLY).latest_symlink(name).max_log_files(files_kept),
+        LogRotation::Never => builder.rotation(rolling::Rotation::NEVER),
+        LogRotation::Daily => builder.rotation(rolling::Rotation::DAILY).latest_symlink(name).max_log_files(files_kept),
+        LogRotation::Hourly => {
+            builder.rotation(rolling::Rotation::HOURLY).latest_symlink(name).max_log_files(files_kept)
+        }
     };
     // The library would replace whatever is there by its link.
-    if rotation != Rotation::Never && path.symlink_metadata().is_ok_and(|metadata| !metadata.is_symlink()) {
+    if rotation != LogRotation::Never && path.symlink_metadata().is_ok_and(|metadata| !metadata.is_symlink()) {
         return Err(TelemetryError::InTheWay(path.into()));
     }
     let appender = builder.build(directory).map_err(|source| TelemetryError::File { path: path.into(), source })?;
@@ -150,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    fn write_line(path: &Path, rotation: Rotation, files_kept: usize) -> Result<(), TelemetryError> {
+    fn write_line(path: &Path, rotation: LogRotation, files_kept: usize) -> Result<(), TelemetryError> {
         let (mut writer, guard) = open(path, rotation, files_kept)?;
         writer.write_all(b"a line\n").expect("the line is taken");
         drop((writer, guard));
@@ -161,8 +176,8 @@ mod tests {
     fn the_name_of_a_daily_log_leads_to_the_newest_file() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("logs").join("pixerve.log");
-        write_line(&path, Rotation::Daily, 14).expect("the file opens");
-        write_line(&path, Rotation::Daily, 14).expect("a second start opens it again");
+        write_line(&path, LogRotation::Daily, 14).expect("the file opens");
+        write_line(&path, LogRotation::Daily, 14).expect("a second start opens it again");
         assert_eq!(fs::read_to_string(&path).expect("the link leads to it"), "a line\na line\n");
         assert!(path.symlink_metadata().expect("it exists").is_symlink());
     }
@@ -171,8 +186,8 @@ mod tests {
     fn a_log_that_never_rotates_survives_a_restart() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("pixerve.log");
-        write_line(&path, Rotation::Never, 1).expect("the file opens");
-        write_line(&path, Rotation::Never, 1).expect("a second start opens it again");
+        write_line(&path, LogRotation::Never, 1).expect("the file opens");
+        write_line(&path, LogRotation::Never, 1).expect("a second start opens it again");
         assert_eq!(fs::read_to_string(&path).expect("it is the file"), "a line\na line\n");
     }
 
@@ -182,7 +197,7 @@ mod tests {
         let path = dir.path().join("pixerve.log");
         #[expect(clippy::disallowed_methods, reason = "durability is not what is tested")]
         fs::write(&path, "precious").expect("it is written");
-        let error = write_line(&path, Rotation::Daily, 14).expect_err("it must not be replaced");
+        let error = write_line(&path, LogRotation::Daily, 14).expect_err("it must not be replaced");
         assert!(error.to_string().contains("log_rotation"), "{error}");
         assert_eq!(fs::read_to_string(&path).expect("it is still there"), "precious");
     }
@@ -194,7 +209,7 @@ mod tests {
             fs::File::create(dir.path().join(format!("pixerve.log.2026-01-0{day}"))).expect("an old file");
         }
         fs::File::create(dir.path().join("pixerve-audit.log")).expect("a file of someone else's");
-        write_line(&dir.path().join("pixerve.log"), Rotation::Daily, 3).expect("the file opens");
+        write_line(&dir.path().join("pixerve.log"), LogRotation::Daily, 3).expect("the file opens");
         let names: Vec<_> = fs::read_dir(dir.path())
             .expect("it lists")
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))

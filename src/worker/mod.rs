@@ -6,7 +6,6 @@ mod budget;
 mod maintenance;
 mod pool;
 mod renderer;
-mod retry;
 mod stored_files;
 mod stores;
 mod uploader;
@@ -20,41 +19,49 @@ pub use stores::StoreClients;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::active_jobs::ActiveJobs;
 use crate::clock::SharedClock;
 use crate::encoder::AvifEngine;
 use crate::pipeline::MemoryLimit;
 use crate::queue::JobQueue;
+use crate::retry::Backoff;
+use crate::setting;
 use crate::spool::Spool;
 
 /// How the workers work.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct WorkerSettings {
     /// Jobs at once.
-    pub workers: usize,
+    #[serde(rename = ".max_workers", deserialize_with = "setting::workers")]
+    pub max_workers: usize,
     /// How long a claim holds without being renewed.
+    #[serde(rename = ".queue.lease", deserialize_with = "setting::duration")]
     pub lease: Duration,
     /// How often it is renewed.
+    #[serde(rename = ".queue.lease_renew", deserialize_with = "setting::duration")]
     pub lease_renew: Duration,
-    /// How long the pixels of one job may take.
-    pub job_timeout: Duration,
-    /// The wait before the second attempt; the n-th attempt that fails is followed by n^4 times this, with jitter.
-    pub retry_base: Duration,
-    /// How long an ended job is remembered.
+    /// The waits between a job's attempts; the queue counts them.
+    #[serde(rename = ".queue")]
+    pub backoff: Backoff,
+    /// How long the record of an ended job is kept.
+    #[serde(rename = ".queue.retention", deserialize_with = "setting::duration")]
     pub retention: Duration,
-}
-
-impl Default for WorkerSettings {
-    fn default() -> Self {
-        Self {
-            workers: 1,
-            lease: Duration::from_mins(1),
-            lease_renew: Duration::from_secs(15),
-            job_timeout: Duration::from_mins(5),
-            retry_base: Duration::from_secs(1),
-            retention: Duration::from_hours(30 * 24),
-        }
-    }
+    /// How long the pixels of one job may take.
+    #[serde(deserialize_with = "setting::duration")]
+    pub job_timeout: Duration,
+    /// Encoding threads of each job.
+    #[serde(deserialize_with = "setting::threads")]
+    pub encode_threads: usize,
+    /// What makes AVIF.
+    pub avif_engine: AvifEngine,
+    /// Bytes of memory of one job.
+    #[serde(deserialize_with = "setting::bytes")]
+    pub memory_max: u64,
+    /// Bytes of memory of all jobs together; none for half of what there is.
+    #[serde(deserialize_with = "setting::bytes_or_auto")]
+    pub memory_budget: Option<u64>,
 }
 
 /// What every attempt needs.
@@ -73,8 +80,6 @@ pub struct WorkerContext {
     pub memory_limit: MemoryLimit,
     /// What all jobs together may take.
     pub memory: MemoryBudget,
-    /// What makes AVIF.
-    pub avif_engine: AvifEngine,
     /// The time.
     pub clock: SharedClock,
     /// How the workers work.

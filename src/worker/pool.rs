@@ -11,7 +11,7 @@ use tracing::{error, warn};
 
 use super::budget::MemoryShare;
 use super::stored_files::stored_files;
-use super::{WorkerContext, attempt, retry};
+use super::{WorkerContext, attempt};
 use crate::job::{ErrorCode, JobError};
 use crate::queue::{Claim, ClaimRequest, QueueError, Retry, Settlement};
 
@@ -43,7 +43,7 @@ impl Pool {
     pub fn start(self) -> StartedPool {
         let mut workers = JoinSet::new();
         let claiming = Arc::new(Mutex::new(()));
-        for _ in 0..self.context.settings.workers {
+        for _ in 0..self.context.settings.max_workers {
             let worker = Worker {
                 context: Arc::clone(&self.context),
                 claiming: Arc::clone(&claiming),
@@ -138,7 +138,7 @@ impl Worker {
         let Err(panic) = tokio::spawn(attempt).await else { return };
         error!(job_id = %lease.id, %panic, "attempt panicked");
         let error = JobError::new(ErrorCode::Internal, "the attempt panicked; this is a bug in Pixerve, see its log");
-        let retry = Retry::After(retry::back_off(attempts, self.context.settings.retry_base));
+        let retry = Retry::After(self.context.settings.backoff.wait_after(attempts));
         // What it stored before it panicked is in the journal, and belongs into the record should this have been its last.
         let files = stored_files(&self.context.spool, &record).await.unwrap_or_else(|error| {
             warn!(job_id = %lease.id, %error, "journal can't be read");

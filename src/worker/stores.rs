@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::job::{BackendKind, JobRecord, StorageKey, Stored};
 use crate::register::Register;
-use crate::writer::{Object, RetrySettings, Retrying, StorageSettings, StoreTimeouts, WriteError, WriterBackend};
+use crate::writer::{Object, Retrying, StorageSettings, StoreSettings, WriteError, WriterBackend};
 
 /// One store of one job, whose writes are retried until the attempt stops.
 pub(super) type JobStore = Retrying<Arc<dyn WriterBackend>>;
@@ -18,8 +18,7 @@ pub(super) type JobStore = Retrying<Arc<dyn WriterBackend>>;
 pub struct StoreClients {
     direct: Arc<dyn WriterBackend>,
     register: Arc<Register>,
-    retry: RetrySettings,
-    timeouts: StoreTimeouts,
+    settings: StoreSettings,
     /// By access key.
     clients: Mutex<HashMap<String, Arc<dyn WriterBackend>>>,
 }
@@ -27,13 +26,8 @@ pub struct StoreClients {
 impl StoreClients {
     /// The server's own directory, and whatever the register knows.
     #[must_use]
-    pub fn new(
-        direct: Arc<dyn WriterBackend>,
-        register: Arc<Register>,
-        retry: RetrySettings,
-        timeouts: StoreTimeouts,
-    ) -> Self {
-        Self { direct, register, retry, timeouts, clients: Mutex::default() }
+    pub fn new(direct: Arc<dyn WriterBackend>, register: Arc<Register>, settings: StoreSettings) -> Self {
+        Self { direct, register, settings, clients: Mutex::default() }
     }
 
     /// Every store that a job's files go to, until `stop`. One whose credentials are gone fails when it is written to, so
@@ -44,7 +38,7 @@ impl StoreClients {
             self.client(key, record.owner.user.as_deref())
                 .unwrap_or_else(|error| Arc::new(UnusableStore { name: key.backend.as_str(), error }))
         });
-        direct.into_iter().chain(registered).map(|store| Retrying::new(store, self.retry, stop.clone())).collect()
+        direct.into_iter().chain(registered).map(|store| Retrying::new(store, self.settings, stop.clone())).collect()
     }
 
     fn client(&self, key: &StorageKey, user: Option<&str>) -> Result<Arc<dyn WriterBackend>, WriteError> {
@@ -62,7 +56,7 @@ impl StoreClients {
             .ok_or_else(|| unusable(key.backend, "its access key has been deregistered since the upload"))?;
         let settings = StorageSettings::from_sealed(&credential.settings)
             .ok_or_else(|| unusable(key.backend, "its credentials can't be read; register the store again"))?;
-        let client = settings.connect(&self.timeouts)?;
+        let client = settings.connect(&self.settings.timeouts)?;
         self.clients.lock().insert(key.access_key.clone(), Arc::clone(&client));
         Ok(client)
     }

@@ -15,9 +15,9 @@ mod settings;
 pub use direct_serve::DirectServe;
 use failure::Failure;
 pub use gcs::GcsSettings;
-pub use retrying::{RetrySettings, Retrying};
+pub use retrying::Retrying;
 pub use s3::S3Settings;
-pub use settings::{KeyPrefix, StorageSettings, StoreTimeouts};
+pub use settings::{KeyPrefix, StorageSettings, StoreSettings, StoreTimeouts};
 
 use std::path::PathBuf;
 use std::sync::Arc;

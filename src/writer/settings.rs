@@ -15,6 +15,8 @@ use serde_json::Value;
 pub(super) use self::parse::{bucket, endpoint, first, prefix, required};
 use super::{GcsSettings, Object, S3Settings, WriteError, WriterBackend};
 use crate::job::{BackendKind, ClaimErrors, Fields};
+use crate::retry::RetryPolicy;
+use crate::setting;
 
 /// A store of one kind, with its credentials.
 ///
@@ -87,12 +89,27 @@ pub(super) trait BackendSettings {
     fn connect(&self, timeouts: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError>;
 }
 /// How long to wait for a remote store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 pub struct StoreTimeouts {
     /// For a connection.
-    pub connect: Duration,
+    #[serde(deserialize_with = "setting::duration")]
+    pub connect_timeout: Duration,
     /// What a transfer may take beyond the time its bytes take at 256 KiB/s.
-    pub idle: Duration,
+    #[serde(deserialize_with = "setting::duration")]
+    pub idle_timeout: Duration,
+}
+
+/// How files get into stores.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct StoreSettings {
+    /// How long to wait for a remote store.
+    pub timeouts: StoreTimeouts,
+    /// How often to try.
+    pub retry: RetryPolicy,
+    /// How long a write that has begun may go on after its job was stopped: enough for a store that answers at all, and
+    /// short enough for someone who waits for a cancellation.
+    #[serde(deserialize_with = "setting::duration_or_zero")]
+    pub cancel_grace: Duration,
 }
 
 /// A connection slower than this counts as stalled: 256 KiB/s.
@@ -104,14 +121,9 @@ impl StoreTimeouts {
     /// The stores' clients can't tell a body that stands still from one that is slow, so the slowest bearable line sets
     /// the limit.
     pub(super) fn exchange(&self, bytes: u64) -> Duration {
-        self.connect.saturating_add(self.idle).saturating_add(Duration::from_secs(bytes / BYTES_PER_SECOND_MIN))
-    }
-}
-
-impl Default for StoreTimeouts {
-    /// 5 s and 30 s.
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(5), idle: Duration::from_secs(30) }
+        self.connect_timeout
+            .saturating_add(self.idle_timeout)
+            .saturating_add(Duration::from_secs(bytes / BYTES_PER_SECOND_MIN))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pixerve::config::{Config, ConfigErrors, Sources, Warning};
 use pixerve::encoder::AvifEngine;
-use pixerve::telemetry::Format;
+use pixerve::telemetry::LogFormat;
 use secrecy::ExposeSecret;
 use tempfile::tempdir;
 
@@ -63,17 +63,17 @@ fn example_variables() -> Vec<(String, String)> {
 #[test]
 fn without_any_source_the_defaults_are_the_promised_ones() {
     let config = load(Sources::default());
-    assert_eq!(config.server.addr.to_string(), "0.0.0.0:8080");
-    assert_eq!(config.server.body_bytes_max, 100 * 1024 * 1024);
-    assert_eq!(config.storage.data_dir, PathBuf::from("./data"));
-    assert_eq!(config.storage.serve_dir, PathBuf::from("./serve"));
+    assert_eq!(config.addr.to_string(), "0.0.0.0:8080");
+    assert_eq!(config.server.http.body_bytes_max, 100 * 1024 * 1024);
+    assert_eq!(config.data_dir, PathBuf::from("./data"));
+    assert_eq!(config.serve_dir, PathBuf::from("./serve"));
     assert_eq!(config.auth.jwt_file, PathBuf::from("./jwt.json"));
     assert!(config.auth.jwt_secret.is_none());
     assert_eq!(config.auth.lifetime_max, Duration::from_hours(24));
-    assert_eq!(config.queue.retention, Duration::from_hours(30 * 24));
+    assert_eq!(config.worker.retention, Duration::from_hours(30 * 24));
     assert_eq!(config.pixels.source_max, 100_000_000);
     assert!(config.callback.allow.is_empty());
-    assert_eq!(config.log.format, Format::Pretty);
+    assert_eq!(config.log.log_format, LogFormat::Pretty);
 }
 
 #[test]
@@ -103,13 +103,13 @@ fn every_variable_of_the_example_is_explained_and_commented_out() {
 #[test]
 fn a_later_source_wins() {
     let mut sources = file("addr = \"10.0.0.1:1\"\nlog = \"warn\"\ndata_dir = \"from-file\"");
-    assert_eq!(load(file("addr = \"10.0.0.1:1\"")).server.addr.to_string(), "10.0.0.1:1");
+    assert_eq!(load(file("addr = \"10.0.0.1:1\"")).addr.to_string(), "10.0.0.1:1");
     sources.dotenv = variables(&[("PIXERVE_ADDR", "10.0.0.2:2"), ("PIXERVE_LOG", "debug")]);
     sources.env = variables(&[("PIXERVE_ADDR", "10.0.0.3:3")]);
     let config = load(sources);
-    assert_eq!(config.server.addr.to_string(), "10.0.0.3:3");
-    assert_eq!(config.log.filter, "debug");
-    assert_eq!(config.storage.data_dir, PathBuf::from("from-file"));
+    assert_eq!(config.addr.to_string(), "10.0.0.3:3");
+    assert_eq!(config.log.log, "debug");
+    assert_eq!(config.data_dir, PathBuf::from("from-file"));
 }
 
 #[test]
@@ -117,8 +117,8 @@ fn an_empty_variable_is_unset() {
     let mut sources = env(&[("PIXERVE_ADDR", ""), ("PIXERVE_LOG", "  "), ("PIXERVE_JWT_SECRET", "")]);
     sources.dotenv = variables(&[("PIXERVE_ADDR", "10.0.0.2:2")]);
     let config = load(sources);
-    assert_eq!(config.server.addr.to_string(), "10.0.0.2:2");
-    assert_eq!(config.log.filter, "info");
+    assert_eq!(config.addr.to_string(), "10.0.0.2:2");
+    assert_eq!(config.log.log, "info");
     assert!(config.auth.jwt_secret.is_none());
 }
 
@@ -127,7 +127,7 @@ fn a_setting_in_a_table_has_a_variable_too() {
     let config = load(env(&[("PIXERVE_CALLBACK_ALLOW", "127.0.0.0/8,::1/128"), ("PIXERVE_QUEUE_LEASE", "2m")]));
     let allowed: Vec<_> = config.callback.allow.iter().map(ToString::to_string).collect();
     assert_eq!(allowed, ["127.0.0.0/8", "::1/128"]);
-    assert_eq!(config.queue.lease, Duration::from_mins(2));
+    assert_eq!(config.worker.lease, Duration::from_mins(2));
     let from_file = load(file("[callback]\nallow = [\"127.0.0.0/8\", \"::1/128\"]"));
     assert_eq!(from_file.callback.allow, config.callback.allow);
 }
@@ -186,7 +186,9 @@ fn values_that_contradict_each_other_are_an_error() {
     for (variable, value, words) in [
         ("PIXERVE_QUEUE_LEASE_RENEW", "30s", "more than twice"),
         ("PIXERVE_QUEUE_OWNER_DEPTH_MAX", "10001", "must not be above queue.depth_max"),
+        ("PIXERVE_QUEUE_BACKOFF_MIN", "6m", "must not be above queue.backoff_max"),
         ("PIXERVE_STORES_BACKOFF_MIN", "21s", "must not be above stores.backoff_max"),
+        ("PIXERVE_CALLBACK_BACKOFF_MIN", "2days", "must not be above callback.backoff_max"),
         ("PIXERVE_CALLBACK_CONNECT_TIMEOUT", "16s", "must not be above callback.timeout"),
         ("PIXERVE_SERVER_HEADERS_BYTES_MAX", "4 KiB", "at least 8192"),
     ] {
@@ -213,7 +215,7 @@ fn nothing_private_may_lie_in_the_served_directory() {
         let text = errors(env(&[(variable, value)]));
         assert!(text.contains("must not lie in serve_dir"), "{variable}={value}: {text}");
     }
-    assert_eq!(load(env(&[("PIXERVE_DATA_DIR", "serve-data")])).storage.data_dir, PathBuf::from("serve-data"));
+    assert_eq!(load(env(&[("PIXERVE_DATA_DIR", "serve-data")])).data_dir, PathBuf::from("serve-data"));
 }
 
 #[test]

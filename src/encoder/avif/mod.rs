@@ -29,6 +29,7 @@ const TABLE_BYTES: u64 = 10 * 1024 * 1024;
 
 /// Which library makes AVIF.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AvifEngine {
     /// libaom where it is compiled in, ravif elsewhere: at equal quality libaom is the smaller and the faster one on
     /// photos and graphics alike, with full colour too.

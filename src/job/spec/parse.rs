@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -11,21 +12,17 @@ use super::{
     callback,
 };
 use crate::job::pointer::{ClaimErrors, escape};
+use crate::setting;
 
 /// Pixels a side of a box may have.
 const SIDE_MAX: u32 = 65_535;
 
 /// What a job may ask for at most.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 pub struct SpecLimits {
     /// Variants per job.
+    #[serde(deserialize_with = "setting::count")]
     pub variants_max: usize,
-}
-
-impl Default for SpecLimits {
-    fn default() -> Self {
-        Self { variants_max: 64 }
-    }
 }
 
 /// A `job` claim, understood. The callback's headers are kept apart from the rest, since they are secrets.

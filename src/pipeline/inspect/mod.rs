@@ -31,7 +31,7 @@ use bounded_reader::BoundedReader;
 use image::metadata::Orientation;
 pub(super) use tiff::{Extra, Meaning, TiffPage};
 
-use super::PixelLimits;
+use super::{PixelLimits, SOURCE_SIDE_MAX};
 use crate::job::{SourceFormat, SourceInfo, enumerate};
 
 impl SourceInfo {
@@ -169,12 +169,11 @@ impl Header {
         if width == 0 || height == 0 {
             return Err(InspectError::damaged(format!("it claims {width} x {height} pixels")));
         }
-        let side_max = limits.source_side_max;
-        if width > side_max || height > side_max {
-            let detail = format!("{width} x {height} pixels; a side may have {side_max}");
+        if width > SOURCE_SIDE_MAX || height > SOURCE_SIDE_MAX {
+            let detail = format!("{width} x {height} pixels; a side may have {SOURCE_SIDE_MAX}");
             return Err(InspectError::TooLarge { detail });
         }
-        let pixels_max = limits.source_pixels_max;
+        let pixels_max = limits.source_max;
         if u64::from(width) * u64::from(height) > pixels_max {
             let detail = format!("{width} x {height} pixels; {pixels_max} are allowed");
             return Err(InspectError::TooLarge { detail });

@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use multer::{Field, Multipart};
 
-use crate::auth::AuthError;
+use crate::auth::{AuthError, TOKEN_BYTES_MAX};
 use crate::job::{JobId, Stem};
 use crate::routes::body::{BodyError, PacedBody};
 use crate::routes::{AppState, Refusal};
@@ -108,8 +108,8 @@ impl<'a> UploadForm<'a> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk(part).await? {
             bytes.extend_from_slice(&chunk);
-            if bytes.len() > self.state.auth.token_bytes_max() {
-                return Err(AuthError::TooLong { max: self.state.auth.token_bytes_max() }.into());
+            if bytes.len() > TOKEN_BYTES_MAX {
+                return Err(AuthError::TooLong { max: TOKEN_BYTES_MAX }.into());
             }
         }
         Ok(bytes)

@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 
 use super::AttemptError;
 use crate::job::{Inspection, JobRecord, SourceInfo};
-use crate::pipeline::{Admission, InspectError, PixelLimits, inspect};
+use crate::pipeline::{Admission, InspectError, PixelLimits, SOURCE_SIDE_MAX, inspect};
 use crate::sandbox::SandboxError;
 use crate::spool::Spool;
 use crate::worker::WorkerContext;
@@ -43,7 +43,7 @@ async fn source_info(spool: &Spool, record: &JobRecord, limits: PixelLimits) -> 
 }
 
 fn holds_under(inspection: &Inspection, limits: &PixelLimits) -> bool {
-    inspection.source_pixels_max == limits.source_pixels_max && inspection.source_side_max == limits.source_side_max
+    inspection.source_pixels_max == limits.source_max && inspection.source_side_max == SOURCE_SIDE_MAX
 }
 
 fn of_inspection(error: InspectError) -> AttemptError {

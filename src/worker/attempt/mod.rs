@@ -19,10 +19,10 @@ use tracing::{Instrument, info, warn};
 use self::admission::admit;
 use self::renewal::LeaseRenewal;
 use self::settlement::settle;
+use super::WorkerContext;
 use super::budget::MemoryShare;
 use super::renderer::{RenderJob, RenderTask, RenderedVariants};
 use super::uploader::FileUploader;
-use super::{WorkerContext, retry};
 use crate::active_jobs::ActiveAttempt;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, StoredFile};
@@ -167,7 +167,7 @@ impl Attempt<'_> {
             source_bytes: self.record.original.bytes,
             limits: self.context.memory_limit.pixels,
             admission,
-            avif_engine: self.context.avif_engine,
+            avif_engine: self.context.settings.avif_engine,
         }
     }
 
@@ -213,7 +213,7 @@ impl Attempt<'_> {
             return Settlement::Crashed { error: job_error, files };
         }
         let retry = if error.is_transient() {
-            Retry::After(retry::back_off(self.attempts, self.context.settings.retry_base))
+            Retry::After(self.context.settings.backoff.wait_after(self.attempts))
         } else {
             Retry::Never
         };

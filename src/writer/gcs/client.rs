@@ -70,7 +70,7 @@ impl Gcs {
     pub(super) fn connect(settings: &GcsSettings, timeouts: &StoreTimeouts) -> Result<Self, WriteError> {
         let what = || format!("set up a client for the bucket `{}`", settings.bucket);
         let http = reqwest::Client::builder()
-            .connect_timeout(timeouts.connect)
+            .connect_timeout(timeouts.connect_timeout)
             .redirect(Policy::none())
             .no_proxy()
             .build()

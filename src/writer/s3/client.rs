@@ -141,7 +141,7 @@ fn config(settings: &S3Settings, timeouts: &StoreTimeouts) -> Config {
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         // Tries are the wrapper's to count, and time is kept around each request.
         .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().connect_timeout(timeouts.connect).build())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(timeouts.connect_timeout).build())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     config.set_endpoint_url(settings.endpoint.as_ref().map(ToString::to_string));
     config.build()

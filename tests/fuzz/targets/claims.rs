@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use libfuzzer_sys::fuzz_target;
-use pixerve::auth::{Authenticator, KeyRing, Settings};
+use pixerve::auth::{Authenticator, KeyRing, AuthSettings};
 use pixerve::clock::Timestamp;
 use pixerve::job::{JobSpec, ParsedJob, SpecLimits};
 use secrecy::SecretString;
@@ -22,7 +22,7 @@ fn authenticator() -> &'static Authenticator {
     static ONE: OnceLock<Authenticator> = OnceLock::new();
     ONE.get_or_init(|| {
         let keys = KeyRing::load(Path::new("/nonexistent/jwt.json"), Some(&SecretString::from(SECRET)));
-        Authenticator::new(keys.expect("good").expect("there"), Settings::default())
+        Authenticator::new(keys.expect("good").expect("there"), AuthSettings::default())
     })
 }
 

@@ -14,10 +14,9 @@ use pixerve::pipeline::{Engine, PipelineError, PixelLimits, inspect};
 
 /// Small, so that a second holds many pictures.
 const LIMITS: PixelLimits = PixelLimits {
-    source_pixels_max: 256 * 256,
-    source_side_max: 65_535,
-    source_pixels_whole: 64 * 64,
-    output_pixels_max: 1 << 20,
+    source_max: 256 * 256,
+    source_whole_max: 64 * 64,
+    output_max: 1 << 20,
 };
 
 fn engine() -> &'static Engine {

@@ -11,10 +11,9 @@ use pixerve::job::{Background, Fit, Format, Position, VariantSpec};
 use pixerve::pipeline::{Engine, PipelineError, PixelLimits};
 
 const LIMITS: PixelLimits = PixelLimits {
-    source_pixels_max: 128 * 128,
-    source_side_max: 65_535,
-    source_pixels_whole: 64 * 64,
-    output_pixels_max: 1 << 20,
+    source_max: 128 * 128,
+    source_whole_max: 64 * 64,
+    output_max: 1 << 20,
 };
 
 fn engine() -> &'static Engine {

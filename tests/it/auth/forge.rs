@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
-use pixerve::auth::{AuthError, Authenticator, KeyRing, Settings, UserKey, UserKeys, Verified};
+use pixerve::auth::{AuthError, AuthSettings, Authenticator, KeyRing, UserKey, UserKeys, Verified};
 use pixerve::clock::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -51,10 +51,10 @@ pub(super) fn put(path: &Path, content: &str) {
 }
 
 pub(super) fn authenticator(content: &Value) -> Authenticator {
-    with_settings(content, Settings::default())
+    with_settings(content, AuthSettings::default())
 }
 
-pub(super) fn with_settings(content: &Value, settings: Settings) -> Authenticator {
+pub(super) fn with_settings(content: &Value, settings: AuthSettings) -> Authenticator {
     Authenticator::new(key_ring(&content.to_string()).expect("good keys"), settings)
 }
 

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use pixerve::auth::{Authenticator, KeyRing, NewToken, Settings};
+use pixerve::auth::{AuthSettings, Authenticator, KeyRing, NewToken};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ fn the_secret_from_the_environment_stands_in_for_the_file() {
     let path = directory.path().join("jwt.json");
     put(&path, "not even JSON");
     let ring = KeyRing::load(&path, Some(&SecretString::from(SECRET))).expect("good").expect("there");
-    assert!(Authenticator::new(ring, Settings::default()).verify(&saying(&claims()), &(), now()).is_ok());
+    assert!(Authenticator::new(ring, AuthSettings::default()).verify(&saying(&claims()), &(), now()).is_ok());
     let error = KeyRing::load(&path, Some(&SecretString::from("CANARY"))).expect_err("short").to_string();
     assert!(error.contains("6 bytes") && error.contains("at least 32") && !error.contains("CANARY"), "{error}");
 }
@@ -74,13 +74,13 @@ fn a_bad_file_is_refused_with_the_place_and_without_the_secret() {
 fn the_first_start_makes_keys_that_are_the_owners_alone_and_work_after_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("jwt.json");
-    let first = Authenticator::new(KeyRing::generate(&path).expect("made"), Settings::default());
+    let first = Authenticator::new(KeyRing::generate(&path).expect("made"), AuthSettings::default());
     assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
 
     let token = NewToken { sub: "me".into(), admin: true, ttl: std::time::Duration::from_mins(1), job: None };
     let token = first.sign(&token, now()).expect("signed");
     let ring = KeyRing::load(&path, None).expect("good").expect("there");
-    let second = Authenticator::new(ring, Settings::default());
+    let second = Authenticator::new(ring, AuthSettings::default());
     assert!(second.verify(&token, &(), now()).expect("good").admin);
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pixerve::auth::{AuthSettings, SignError};
 use pixerve::auth::{Authenticator, NewToken};
-use pixerve::auth::{Settings, SignError};
 use serde_json::{Value, json};
 
 use super::forge::*;
@@ -60,7 +60,8 @@ fn the_first_key_that_can_sign_signs() {
 
 #[test]
 fn a_token_carries_the_issuer_and_audience_that_are_asked_of_it() {
-    let settings = Settings { issuer: Some("me".into()), audience: Some("pixerve".into()), ..Settings::default() };
+    let settings =
+        AuthSettings { issuer: Some("me".into()), audience: Some("pixerve".into()), ..AuthSettings::default() };
     let strict = with_settings(&json!({"secret": SECRET}), settings);
     let token = strict.sign(&asked(), now()).expect("signed");
     assert!(strict.verify(&token, &(), now()).is_ok());

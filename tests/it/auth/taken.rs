@@ -1,6 +1,8 @@
 //! What is taken.
 
-use pixerve::auth::{AuthError, Settings};
+use std::time::Duration;
+
+use pixerve::auth::{AuthError, AuthSettings};
 use pixerve::clock::Timestamp;
 use serde_json::json;
 
@@ -85,14 +87,15 @@ fn a_day_is_the_longest_a_token_may_live_unless_set_otherwise() {
     let longer = claims_with(json!({"exp": NOW_S + 86_401}));
     assert!(verify(&saying(&day)).is_ok());
     assert!(matches!(verify(&saying(&longer)), Err(AuthError::LivesTooLong { .. })));
-    let settings = Settings { lifetime_max_s: 60, ..Settings::default() };
+    let settings = AuthSettings { lifetime_max: Duration::from_mins(1), ..AuthSettings::default() };
     let strict = with_settings(&every_algorithm(), settings);
     assert!(matches!(strict.verify(&saying(&day), &(), now()), Err(AuthError::LivesTooLong { .. })));
 }
 
 #[test]
 fn issuer_and_audience_are_required_where_they_are_set() {
-    let settings = Settings { issuer: Some("my-app".into()), audience: Some("pixerve".into()), ..Settings::default() };
+    let settings =
+        AuthSettings { issuer: Some("my-app".into()), audience: Some("pixerve".into()), ..AuthSettings::default() };
     let strict = with_settings(&every_algorithm(), settings);
     let verify = |changes| strict.verify(&saying(&claims_with(changes)), &(), now());
     assert!(verify(json!({"iss": "my-app", "aud": "pixerve"})).is_ok());

@@ -5,5 +5,4 @@ mod deliver;
 mod fake_queue;
 mod harness;
 mod hostile;
-mod settings;
 mod tls;

@@ -117,7 +117,7 @@ fn an_apng_moves_too() {
 #[test]
 fn frames_count_against_the_limits() {
     let source = gif(Repeat::Infinite);
-    let limits = PixelLimits { source_pixels_max: 60 * 40 * 4, ..PixelLimits::default() };
+    let limits = PixelLimits { source_max: 60 * 40 * 4, ..PixelLimits::default() };
     let info = inspect(Cursor::new(&source), &limits).expect("one frame is small enough");
     let spec = JobSpec {
         priority: pixerve::job::Priority::Realtime,

@@ -11,8 +11,8 @@ use super::picture::{assert_like, decode, file, jpeg, photo, png, variant};
 
 /// What an engine makes that takes every picture for a large one, and what one makes that takes none.
 fn both(source: &[u8], variant: &VariantSpec) -> [Result<RgbaImage, PipelineError>; 2] {
-    [0, u64::MAX].map(|source_pixels_whole| {
-        let engine = Engine::new(1, PixelLimits { source_pixels_whole, ..PixelLimits::default() }).expect("threads");
+    [0, u64::MAX].map(|source_whole_max| {
+        let engine = Engine::new(1, PixelLimits { source_whole_max, ..PixelLimits::default() }).expect("threads");
         let rendered: Mutex<Option<Rendered>> = Mutex::new(None);
         let deliver = |_, file| *rendered.lock().expect("no panic") = Some(file);
         engine.render(source, std::slice::from_ref(variant), &|| false, &deliver)?;
@@ -118,7 +118,7 @@ fn a_large_jpeg_with_a_gap_is_refused_like_a_small_one() {
 /// Another attempt at a job makes only what is missing, and the files that the first one stored stay the job's.
 #[test]
 fn a_variant_is_the_same_file_whether_or_not_the_others_are_made_too() {
-    let engine = Engine::new(2, PixelLimits { source_pixels_whole: 0, ..PixelLimits::default() }).expect("threads");
+    let engine = Engine::new(2, PixelLimits { source_whole_max: 0, ..PixelLimits::default() }).expect("threads");
     let source = jpeg(&scene(1203, 807));
     let made = |variants: &[VariantSpec], wanted: &(dyn Fn(usize) -> bool + Sync)| {
         let files = Mutex::new(Vec::new());

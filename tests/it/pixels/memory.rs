@@ -24,7 +24,7 @@ const THREADS: usize = 2;
 
 fn limits() -> PixelLimits {
     // So that small pictures go the way of large ones.
-    PixelLimits { source_pixels_whole: 4_000_000, ..PixelLimits::default() }
+    PixelLimits { source_whole_max: 4_000_000, ..PixelLimits::default() }
 }
 
 fn specs(outputs: &str) -> Vec<VariantSpec> {

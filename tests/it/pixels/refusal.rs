@@ -201,7 +201,7 @@ fn job(variants: Vec<VariantSpec>) -> JobSpec {
 
 #[test]
 fn outputs_that_are_too_large_are_named_at_upload() {
-    let limits = PixelLimits { output_pixels_max: 1_000_000, ..PixelLimits::default() };
+    let limits = PixelLimits { output_max: 1_000_000, ..PixelLimits::default() };
     let source = inspected(&png_header(20_000, 100)).expect("a header");
     let pointers = |variants: Vec<VariantSpec>| {
         let errors = check_outputs(&job(variants), &source, &limits).err();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pixerve::clock::Timestamp;
 use pixerve::job::{JobId, Owner, Priority};
-use pixerve::queue::{CrashAttribution, Enqueued, QueueError, QueueSettings, Retry};
+use pixerve::queue::{CrashAttribution, Enqueued, QueueError, QueueSettings, RECORD_BYTES_MAX, Retry};
 
 use super::fixture::{Checked, QueueFixture, claim, claim_up_to, complete, enqueue, failure, queued, record};
 
@@ -171,7 +171,7 @@ async fn owners_may_be_any_text(fixture: QueueFixture) -> Checked {
 
 async fn record_that_is_too_large_is_refused(fixture: QueueFixture) -> Checked {
     let queue = fixture.open()?;
-    let max = QueueSettings::default().record_bytes_max;
+    let max = RECORD_BYTES_MAX;
     let mut large = queued("a", 1);
     large.job_data = "".into();
     let padding = max - serde_json::to_vec(&large)?.len();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pixerve::auth::{AuthError, Authenticator, KeyRing, Settings, UserKeys};
+use pixerve::auth::{AuthError, AuthSettings, Authenticator, KeyRing, UserKeys};
 use pixerve::clock::{Manual, Timestamp};
 use pixerve::job::BackendKind;
 use pixerve::register::{EntryKind, NewUser, Register, RegisterError};
@@ -25,7 +25,7 @@ fn token(user: &NewUser) -> String {
 fn authenticator() -> Authenticator {
     let secret = SecretString::from("the operator's own secret, long enough");
     let ring = KeyRing::load("nowhere".as_ref(), Some(&secret)).expect("good").expect("there");
-    Authenticator::new(ring, Settings::default())
+    Authenticator::new(ring, AuthSettings::default())
 }
 
 fn now() -> Timestamp {

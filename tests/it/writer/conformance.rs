@@ -336,7 +336,8 @@ async fn a_silent_store_is_given_up(registration: Value) {
     // Connections are made by the kernel; nobody ever reads from them.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback port");
     let endpoint = format!("http://{}", listener.local_addr().expect("address"));
-    let timeouts = StoreTimeouts { connect: Duration::from_millis(50), idle: Duration::from_millis(50) };
+    let timeouts =
+        StoreTimeouts { connect_timeout: Duration::from_millis(50), idle_timeout: Duration::from_millis(50) };
     let settings = StorageSettings::from_request(&with(registration, "endpoint", json!(endpoint))).expect("valid");
     let writer = settings.connect(&timeouts).expect("a client");
     let object = object("", "a.jpg", "x");

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use md5::{Digest, Md5};
 use pixerve::job::Stored;
-use pixerve::writer::{Object, RetrySettings, Retrying, StorageSettings, StoreTimeouts, WriteError, WriterBackend};
+use pixerve::retry::Backoff;
+use pixerve::writer::{Object, Retrying, StorageSettings, StoreSettings, StoreTimeouts, WriteError, WriterBackend};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -15,19 +16,22 @@ use tokio_util::sync::CancellationToken;
 use super::object;
 use super::scripted::{Scripted, s3_error, s3_yes};
 
-/// Longer than any test, but for the one that sees it end.
-const GRACE: Duration = Duration::from_mins(10);
-
-const QUICK: RetrySettings =
-    RetrySettings { tries: 5, delay_min: Duration::from_millis(1), delay_max: Duration::from_millis(2), grace: GRACE };
+/// Tries as often as by default, and hardly waits in between. A write may go on for longer than any test, but for the
+/// one that sees it end.
+fn quick() -> StoreSettings {
+    waiting(Duration::from_millis(1), Duration::from_millis(2))
+}
 
 /// Waits that no test would sit through.
-const SLOW: RetrySettings = RetrySettings {
-    tries: 5,
-    delay_min: Duration::from_secs(1 << 30),
-    delay_max: Duration::from_secs(1 << 30),
-    grace: GRACE,
-};
+fn slow() -> StoreSettings {
+    waiting(Duration::from_secs(1 << 30), Duration::from_secs(1 << 30))
+}
+
+fn waiting(backoff_min: Duration, backoff_max: Duration) -> StoreSettings {
+    let mut settings = StoreSettings { cancel_grace: Duration::from_mins(10), ..StoreSettings::default() };
+    settings.retry.backoff = Backoff { backoff_min, backoff_max, ..settings.retry.backoff };
+    settings
+}
 
 fn retrying_s3(server: &Scripted) -> Retrying<Arc<dyn WriterBackend>> {
     let body = json!({
@@ -36,7 +40,7 @@ fn retrying_s3(server: &Scripted) -> Retrying<Arc<dyn WriterBackend>> {
     });
     let writer =
         StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client");
-    Retrying::new(writer, QUICK, CancellationToken::new())
+    Retrying::new(writer, quick(), CancellationToken::new())
 }
 
 #[tokio::test]
@@ -67,7 +71,7 @@ async fn tries_run_out_and_the_error_stays_transient() {
     let server = Scripted::start(|_, _| s3_error(503, "SlowDown", "later")).await;
     let error = retrying_s3(&server).put(&object("", "a.jpg", "x")).await.expect_err("refused");
     assert!(error.transient && error.detail.contains("SlowDown"), "{error}");
-    assert_eq!(server.asked().len(), QUICK.tries);
+    assert_eq!(server.asked().len(), quick().retry.tries_max as usize);
 }
 
 #[tokio::test]
@@ -106,7 +110,7 @@ impl WriterBackend for Gate {
 #[tokio::test]
 async fn a_stop_ends_the_waiting_between_tries() {
     let (gate, stop) = (Gate::default(), CancellationToken::new());
-    let writer = Retrying::new(gate.clone(), SLOW, stop.clone());
+    let writer = Retrying::new(gate.clone(), slow(), stop.clone());
     let put = tokio::spawn(async move { writer.put(&object("", "a.jpg", "x")).await });
     gate.begun.notified().await;
     gate.end.notify_one();
@@ -121,7 +125,7 @@ async fn a_stop_ends_the_waiting_between_tries() {
 #[tokio::test]
 async fn a_stop_does_not_abandon_a_write_that_has_begun() {
     let (gate, stop) = (Gate::default(), CancellationToken::new());
-    let writer = Retrying::new(gate.clone(), QUICK, stop.clone());
+    let writer = Retrying::new(gate.clone(), quick(), stop.clone());
     let put = tokio::spawn(async move { writer.put(&object("", "a.jpg", "x")).await });
     gate.begun.notified().await;
     stop.cancel();
@@ -135,7 +139,7 @@ async fn a_stop_does_not_abandon_a_write_that_has_begun() {
 #[tokio::test]
 async fn a_write_that_goes_on_for_too_long_after_a_stop_is_given_up() {
     let (gate, stop) = (Gate::default(), CancellationToken::new());
-    let settings = RetrySettings { grace: Duration::from_millis(50), ..QUICK };
+    let settings = StoreSettings { cancel_grace: Duration::from_millis(50), ..quick() };
     let writer = Retrying::new(gate.clone(), settings, stop.clone());
     let put = tokio::spawn(async move { writer.put(&object("", "a.jpg", "x")).await });
     gate.begun.notified().await;

@@ -6,14 +6,13 @@ use crate::job::{JobRecord, State};
 use crate::queue::local::record::StoredJob;
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, Table};
 use crate::queue::local::{key, read};
-use crate::queue::{Enqueued, Job, QueueError};
+use crate::queue::{Enqueued, Job, QueueError, RECORD_BYTES_MAX};
 
 impl<S: RecordStore> Machine<S> {
     pub(in crate::queue::local) fn enqueue(&mut self, record: JobRecord) -> Result<Enqueued, QueueError> {
-        let max = self.settings.record_bytes_max;
         let json = serde_json::to_vec(&record).map_err(|e| RecordStoreError::failed("writing a record", e))?;
-        if json.len() > max {
-            return Err(QueueError::TooLarge { bytes: json.len(), max });
+        if json.len() > RECORD_BYTES_MAX {
+            return Err(QueueError::TooLarge { bytes: json.len(), max: RECORD_BYTES_MAX });
         }
         self.set_aside_if_unreadable(&record.id)?;
         // What is known is known, however full the queue is.

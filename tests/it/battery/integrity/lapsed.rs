@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pixerve::active_jobs::ActiveJobs;
 use pixerve::clock::{Manual, SharedClock, Timestamp};
-use pixerve::encoder::AvifEngine;
 use pixerve::job::{
     CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion,
     SourceFormat, State, Stem, Stored, SubDir,
@@ -17,7 +16,7 @@ use pixerve::queue::{CrashAttribution, Job, JobIntake, MemoryQueue, QueueSetting
 use pixerve::register::{Register, Sealer};
 use pixerve::spool::Spool;
 use pixerve::worker::{LeaseReaper, MemoryBudget, Pool, Renderer, StoreClients, WorkerContext, WorkerSettings};
-use pixerve::writer::{Object, RetrySettings, StoreTimeouts, WriteError, WriterBackend};
+use pixerve::writer::{Object, StoreSettings, StoreTimeouts, WriteError, WriterBackend};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -92,7 +91,7 @@ impl Scene {
         let store =
             Arc::new(FirstOnly { asked, stored, told: CancellationToken::new(), gate: CancellationToken::new() });
         let direct: Arc<dyn WriterBackend> = store.clone();
-        let timeouts = StoreTimeouts { connect: PATIENCE, idle: PATIENCE };
+        let timeouts = StoreTimeouts { connect_timeout: PATIENCE, idle_timeout: PATIENCE };
         let pixels = PixelLimits::default();
         let engine = Engine::new(1, pixels).expect("threads");
         let record = accepted(&spool).await;
@@ -102,13 +101,16 @@ impl Scene {
             spool,
             active_jobs: ActiveJobs::default(),
             renderer: Renderer::InProcess(Arc::new(engine), Arc::clone(&shared)),
-            stores: StoreClients::new(direct, Arc::new(register), RetrySettings::default(), timeouts),
+            stores: StoreClients::new(
+                direct,
+                Arc::new(register),
+                StoreSettings { timeouts, ..StoreSettings::default() },
+            ),
             memory_limit: MemoryLimit { bytes_max: 1 << 30, threads: 1, pixels },
             memory: MemoryBudget::new(1 << 30),
-            avif_engine: AvifEngine::default(),
             clock: shared,
             settings: WorkerSettings {
-                workers: 2,
+                max_workers: 2,
                 lease: LEASE,
                 // As for a worker that was suspended: it has yet to ask.
                 lease_renew: Duration::from_hours(1),
