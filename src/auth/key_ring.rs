@@ -40,7 +40,7 @@ pub enum KeyRingError {
     },
     /// The secret that stands in for the file can't be used.
     #[error("the secret in PIXERVE_JWT_SECRET can't be used: {0}")]
-    StandIn(#[source] KeyError),
+    Secret(#[source] KeyError),
     /// A new file can't be made.
     #[error("can't make new token keys in `{}`", .path.display())]
     Create {
@@ -65,14 +65,14 @@ pub(super) struct RingKey {
 }
 
 impl KeyRing {
-    /// The keys of `stand_in` if there is one (the value of `PIXERVE_JWT_SECRET`), else those of the file at `path`;
+    /// The keys of `secret` if there is one (the value of `PIXERVE_JWT_SECRET`), else those of the file at `path`;
     /// none if there is neither.
     ///
     /// # Errors
     /// If what there is can't be used.
-    pub fn load(path: &Path, stand_in: Option<&SecretString>) -> Result<Option<Self>, KeyRingError> {
-        if let Some(secret) = stand_in {
-            let key = Key::shared(secret.expose_secret().as_bytes()).map_err(KeyRingError::StandIn)?;
+    pub fn load(path: &Path, secret: Option<&SecretString>) -> Result<Option<Self>, KeyRingError> {
+        if let Some(secret) = secret {
+            let key = Key::shared(secret.expose_secret().as_bytes()).map_err(KeyRingError::Secret)?;
             return Ok(Some(Self { entries: vec![RingKey { kid: None, key }] }));
         }
         let text = match std::fs::read(path) {

@@ -8,6 +8,7 @@ use super::engine::{self, Checked, DatabaseOpenError};
 use super::error::DatabaseError;
 use super::files::{self, DatabaseFiles, RELEASE_TIMEOUT};
 use crate::durable;
+use crate::error_chain::ErrorChain;
 
 /// Smaller files are not worth the copying.
 const BLOATED_BYTES: u64 = 256 << 20;
@@ -30,7 +31,7 @@ fn compact(engine: sled::Db, files: &DatabaseFiles) -> Result<sled::Db, Database
     let bytes_before = files.file_bytes()?;
     if let Err(error) = rewrite(&engine, files) {
         // The database stays as it was, and the next start tries again.
-        tracing::warn!(database = %files.dir().display(), %error, "database compaction failed");
+        tracing::warn!(database = %files.dir().display(), error = %ErrorChain(&error), "database compaction failed");
         return Ok(engine);
     }
     // sled writes snapshots by path: both must be closed before their directories change places.

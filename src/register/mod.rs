@@ -18,6 +18,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use crate::auth::{UserKey, UserKeys};
 use crate::clock::SharedClock;
 use crate::database::Database;
+use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::BackendKind;
 
@@ -261,7 +262,7 @@ impl RegisterInner {
             }
         };
         if let Err(error) = &changed {
-            tracing::error!(%error, "register database failed; the next change reopens it");
+            tracing::error!(error = %ErrorChain(error), "register database failed; the next change reopens it");
             *disk = DatabaseState::Failed;
         }
         changed

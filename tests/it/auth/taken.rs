@@ -133,7 +133,7 @@ fn both_keys_are_taken_while_they_rotate_and_the_old_one_is_refused_after() {
 }
 
 #[test]
-fn a_users_token_speaks_for_the_user_and_is_never_admin() {
+fn a_users_token_stands_for_the_user_and_is_never_admin() {
     let users = Users::of(&[("pxu_shop", "shop", "the secret of the shop, long enough"), ("pxu_b", "b", SECRET)]);
     let claims = claims_with(json!({"scope": "admin"})).to_string();
     let authenticator = authenticator(&every_algorithm());

@@ -135,7 +135,7 @@ fn a_token_has_no_second_spelling() {
     for spelling in &spellings {
         assert!(verify(spelling).is_err(), "{spelling}");
     }
-    // Signed as they are by somebody who has the key: still not canonical.
+    // Signed as they are by a holder of the key: still not canonical.
     let signed = |message: String| {
         let key = jsonwebtoken::EncodingKey::from_secret(secret);
         let algorithm = jsonwebtoken::Algorithm::HS256;

@@ -5,7 +5,7 @@ use pixerve::job::{Background, Format, VariantSpec};
 
 use super::picture::{assert_like, file, photo, png, render, show, variant};
 
-/// An opaque red disc on green that nobody is meant to see.
+/// An opaque red disc on transparent green.
 fn disc() -> RgbaImage {
     RgbaImage::from_fn(120, 120, |x, y| {
         let inside = (f64::from(x) - 59.5).hypot(f64::from(y) - 59.5) < 50.0;

@@ -1,4 +1,4 @@
-//! What moves, moves on; or stands still if nobody asks.
+//! Animations stay animated where the job asks for it, and are still pictures where not.
 
 use std::io::Cursor;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Originals too large to be held whole: decoded smaller, and nobody sees it.
+//! Originals too large to be held whole are decoded smaller, without a visible difference.
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, GrayImage, ImageEncoder, ImageFormat, Rgba, RgbaImage};

@@ -57,7 +57,7 @@ fn one_case_in_a_process_of_its_own() {
     let engine = Engine::new(THREADS, limits()).expect("threads");
     let info = inspect(Cursor::new(&source), &limits()).expect("an image");
     let estimate = memory_estimate(&info, &specs, THREADS, &limits());
-    // Forgets the peak so far.
+    // Resets the peak.
     let reset = fs::OpenOptions::new().write(true).open("/proc/self/clear_refs");
     std::io::Write::write_all(&mut reset.expect("Linux"), b"5").expect("Linux");
     let before = status("VmRSS");
@@ -109,13 +109,14 @@ fn no_job_takes_more_memory_than_was_said() {
     ];
     let outputs = ["jpg=1600,webp=1600,jpg=800,webp=800", "png=800,webp=400", "avif=240,jpg=0"];
     // What works hardest, or keeps most: colour in full, no loss, blocks of all kinds.
-    let hungry = ["jpg=1600@7@95", "jpg=1600@2@95", "png=1600@1", "webp=1600@6@100", "avif=400@3@87", "avif=1000@8@87"];
+    let demanding =
+        ["jpg=1600@7@95", "jpg=1600@2@95", "png=1600@1", "webp=1600@6@100", "avif=400@3@87", "avif=1000@8@87"];
     for (i, (name, bytes)) in sources.iter().enumerate() {
         let path = folder.path().join(name);
         fs::File::create(&path).and_then(|mut f| std::io::Write::write_all(&mut f, bytes)).expect("disk");
         assert_said(&path, outputs[i % outputs.len()]);
     }
-    for outputs in hungry {
+    for outputs in demanding {
         assert_said(&folder.path().join("photo.jpg"), outputs);
     }
 }

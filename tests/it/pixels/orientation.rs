@@ -9,7 +9,7 @@ use tiff::tags::Tag;
 
 use super::picture::{assert_like, file, jpeg, photo, show, variant};
 
-/// An EXIF block that says nothing but the orientation.
+/// An EXIF block that holds nothing but the orientation.
 pub(super) fn exif(orientation: u8) -> Vec<u8> {
     let mut block = b"MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
     block.push(orientation);

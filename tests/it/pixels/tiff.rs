@@ -190,7 +190,7 @@ fn alpha_is_what_its_tag_says() {
     let file = |data: Vec<u8>, bits| Tiff::new((20, 20), 2, bits, 4, data);
     let plain = straight.as_raw().clone();
     assert_eq!(shown(&file(plain.clone(), 8).with(338, &[2])), straight);
-    assert_eq!(shown(&file(plain.clone(), 8)), straight, "a fourth sample without a word is alpha");
+    assert_eq!(shown(&file(plain.clone(), 8)), straight, "a fourth sample that is not described is alpha");
     let opaque = RgbaImage::from_fn(20, 20, |x, y| {
         let Rgba([r, g, b, _]) = *straight.get_pixel(x, y);
         Rgba([r, g, b, 255])

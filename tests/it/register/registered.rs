@@ -112,7 +112,7 @@ async fn a_name_is_short_and_plain() {
 }
 
 #[tokio::test]
-async fn a_users_store_serves_that_user_alone_and_one_of_nobody_serves_all() {
+async fn a_users_store_is_for_that_user_alone_and_one_of_no_user_is_for_all() {
     let data = tempfile::tempdir().expect("a directory");
     let register = open(data.path());
     let shop = register.register_user("shop").await.expect("registered");
@@ -148,7 +148,7 @@ async fn who_takes_a_name_over_does_not_inherit_its_stores() {
 }
 
 #[tokio::test]
-async fn the_list_tells_what_is_there_oldest_first() {
+async fn the_list_shows_what_is_registered_oldest_first() {
     let data = tempfile::tempdir().expect("a directory");
     let clock = Arc::new(Manual::at(now()));
     let register = Register::open(data.path(), sealer(data.path()), clock.clone()).expect("opened").register;

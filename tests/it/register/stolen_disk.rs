@@ -1,4 +1,4 @@
-//! What the data directory tells those who read it, and what becomes of it in the hands of those who write to it.
+//! What a reader of the data directory learns from it, and what a writer to it can change.
 
 use std::path::Path;
 
@@ -60,7 +60,7 @@ async fn no_secret_reaches_the_disk_a_list_or_a_debug_line() {
 }
 
 #[tokio::test]
-async fn without_its_sealing_keys_the_register_stays_shut_instead_of_looking_empty() {
+async fn without_its_sealing_keys_the_register_does_not_open_instead_of_looking_empty() {
     let data = tempfile::tempdir().expect("a directory");
     let register = open(data.path());
     let user = register.register_user("shop").await.expect("registered");
@@ -77,7 +77,7 @@ async fn without_its_sealing_keys_the_register_stays_shut_instead_of_looking_emp
 }
 
 #[tokio::test]
-async fn a_record_that_was_changed_or_moved_serves_nobody_and_can_be_deregistered() {
+async fn a_record_that_was_changed_or_moved_is_unusable_and_can_be_deregistered() {
     let data = tempfile::tempdir().expect("a directory");
     let register = open(data.path());
     let mut keys = Vec::new();
@@ -129,7 +129,7 @@ async fn after_a_start_with_a_new_key_the_old_one_can_go() {
     assert!(register.store(&store).is_some());
 }
 
-/// What somebody does to the records behind our back.
+/// Changes the records while the register is closed.
 fn tamper(data: &Path, change: impl FnOnce(&sled::Tree)) {
     let database = Database::open(&data.join("credentials.db")).expect("opened").database;
     let records = database.tree("credentials").expect("there");
