@@ -1,4 +1,4 @@
-//! That imports point down only: rooms of `src/lib.rs` use those of lower floors, and none of their own.
+//! What the sources hold to as a whole: imports point down only, and one room renames files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,38 @@ use std::path::{Path, PathBuf};
 /// Rooms that may know another one of their floor: plain data holds times.
 const SAME_FLOOR: [(&str, &str); 1] = [("job", "clock")];
 
-fn src() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+/// Files that rename by themselves: what is on its way to the trash may be back after a crash, and a compacted database
+/// changes places with the old one.
+const RENAMES: [&str; 2] = ["spool/mod.rs", "database/compact.rs"];
+
+/// Every file of `src` by its path in there, without comments.
+fn sources() -> Vec<(String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    rust_files(&src, &mut paths);
+    let source = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let code: Vec<_> = text.lines().map(|line| line.split_once("//").map_or(line, |(code, _)| code)).collect();
+        let inside = path.strip_prefix(&src).expect("it is in src");
+        (inside.to_str().expect("UTF-8").to_owned(), code.join("\n"))
+    };
+    paths.into_iter().map(source).collect()
+}
+
+fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("listed") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The room that a file of `src` is in.
+fn room_of(path: &str) -> &str {
+    path.split(['/', '.']).next().unwrap_or_default()
 }
 
 /// The floor of each room, by the comments of `lib.rs`.
@@ -26,48 +56,41 @@ fn floors(lib: &str) -> BTreeMap<&str, u32> {
     floors
 }
 
-fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(directory).expect("listed") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            rust_files(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-}
-
 /// The rooms that a file names as `crate::room`. Of `crate::{...}` it gives an empty name, which is no room.
-fn rooms_named(text: &str) -> impl Iterator<Item = &str> {
-    let code = text.lines().map(|line| line.split_once("//").map_or(line, |(code, _)| code));
-    let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').count();
-    code.flat_map(|line| line.match_indices("crate::").map(|(at, name)| &line[at + name.len()..]))
-        .map(move |rest| &rest[..word(rest)])
+fn rooms_named(code: &str) -> impl Iterator<Item = &str> {
+    code.match_indices("crate::").map(|(at, name)| {
+        let rest = &code[at + name.len()..];
+        let is_end = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+        &rest[..rest.find(is_end).unwrap_or(rest.len())]
+    })
 }
 
 #[test]
 fn imports_point_down_only() {
-    let src = src();
-    let lib = std::fs::read_to_string(src.join("lib.rs")).expect("readable");
+    let lib = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).expect("readable");
     let floors = floors(&lib);
-    let mut files = Vec::new();
-    rust_files(&src, &mut files);
-    let mut checked = 0;
-    let mut wrong = Vec::new();
-    for path in files {
-        let inside = path.strip_prefix(&src).expect("it is in src").with_extension("");
-        let room = inside.iter().next().and_then(|first| first.to_str()).expect("a name");
-        // The crate itself, and the command line.
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for (path, code) in sources() {
+        let room = room_of(&path);
+        // The crate itself and the command line have none.
         let Some(floor) = floors.get(room) else { continue };
-        let text = std::fs::read_to_string(&path).expect("readable");
-        for used in rooms_named(&text).filter(|used| *used != room) {
-            let used_floor = floors.get(used).unwrap_or_else(|| panic!("{}: no room `{used}`", path.display()));
+        for used in rooms_named(&code).filter(|used| *used != room) {
+            let used_floor = floors.get(used).unwrap_or_else(|| panic!("{path}: no room `{used}`"));
             checked += 1;
             if used_floor >= floor && !SAME_FLOOR.contains(&(room, used)) {
-                wrong.push(format!("{} (floor {floor}) uses {used} (floor {used_floor})", path.display()));
+                wrong.push(format!("{path} (floor {floor}) uses {used} (floor {used_floor})"));
             }
         }
     }
     assert!(checked > 100, "only {checked} imports were seen");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_are_renamed_by_durable_which_makes_it_last() {
+    for (path, code) in sources() {
+        let renames = code.contains("fs::rename") || code.contains("renameat");
+        let may = room_of(&path) == "durable" || RENAMES.contains(&path.as_str());
+        assert!(may || !renames, "{path} renames a file; crate::durable does that so that it survives a crash");
+    }
 }

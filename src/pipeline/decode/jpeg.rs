@@ -9,7 +9,7 @@ use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 
 use super::Decoded;
-use super::jpeg_fence::Fenced;
+use super::jpeg_sentinel::SentinelReader;
 use super::jpeg_structure::Structure;
 use crate::pipeline::PipelineError;
 use crate::pipeline::raster::{Model, Raster, Samples};
@@ -23,11 +23,11 @@ pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<Decoded, PipelineE
         return Err(PipelineError::Truncated);
     }
     let file = &source[..structure.end.unwrap_or(structure.walked)];
-    let outcome = match run(Fenced::new(file, &reached), &structure, !tolerant) {
+    let outcome = match run(SentinelReader::new(file, &reached), &structure, !tolerant) {
         // The strict mode notices damage that the other paints grey, but it also refuses bytes between segments, which
         // are common and harmless.
         Err(DecodeErrors::FormatStatic(detail)) if detail.contains("Extra bytes") => {
-            run(Fenced::new(&without_extra_bytes(file, &structure), &reached), &structure, true)
+            run(SentinelReader::new(&without_extra_bytes(file, &structure), &reached), &structure, true)
         }
         outcome => outcome,
     };

@@ -14,7 +14,7 @@ mod heic;
 mod heif;
 mod items;
 mod jpeg;
-mod jpeg_fence;
+mod jpeg_sentinel;
 mod jpeg_structure;
 #[cfg(any(feature = "input-avif", feature = "input-heic"))]
 mod planes;
@@ -24,7 +24,7 @@ mod scaled_jpeg;
 mod scaled_png;
 mod tiff;
 mod tiff_samples;
-mod webp_cut;
+mod truncated_webp;
 
 pub(super) use complete::is_complete;
 pub(super) use generic::limits as decoder_limits;
@@ -94,7 +94,7 @@ fn whole(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, Pi
         SourceFormat::Jpeg => jpeg::decode(source, tolerant),
         SourceFormat::Png => png::decode(source, info, tolerant),
         SourceFormat::Tiff => tiff::decode(source, info, tolerant),
-        SourceFormat::Webp if tolerant && !is_complete(info.format, source) => webp_cut::decode(source, info),
+        SourceFormat::Webp if tolerant && !is_complete(info.format, source) => truncated_webp::decode(source, info),
         SourceFormat::Webp => generic::webp(source, info),
         SourceFormat::Gif => generic::gif(source, info, tolerant),
         SourceFormat::Bmp => generic::bmp(source, info, tolerant),

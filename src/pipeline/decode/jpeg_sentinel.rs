@@ -1,8 +1,8 @@
-//! A JPEG behind a fence: where its end-of-image marker was, bits follow that no Huffman code has.
+//! A JPEG with a sentinel: in place of its end-of-image marker stand bits that no Huffman code has.
 //!
 //! Past the marker, decoders make up zeros without an error, so a picture that is cut in the middle and ended there passes
-//! as whole. All-ones is a prefix of no code (ITU-T T.81, C.2): a decoder that needs more than the file has runs into the
-//! fence and fails. One that doesn't, stops before it.
+//! as whole. All-ones is a prefix of no code (ITU-T T.81, C.2): a decoder that needs more than the file has reaches the
+//! sentinel and fails. One that doesn't, stops before it.
 
 use std::cell::Cell;
 
@@ -11,33 +11,33 @@ use zune_core::bytestream::{ZByteIoError, ZByteReaderTrait, ZSeekFrom};
 /// Pairs of 0xFF and a stuffed zero; each gives eight ones. More than a decoder looks ahead.
 const PAIRS: usize = 64;
 
-/// The fence, and the end behind it.
-const FENCE: [u8; 2 * PAIRS + 2] = {
-    let mut fence = [0; 2 * PAIRS + 2];
+/// The sentinel, and the end-of-image marker behind it.
+const SENTINEL: [u8; 2 * PAIRS + 2] = {
+    let mut sentinel = [0; 2 * PAIRS + 2];
     let mut i = 0;
     while i <= PAIRS {
-        fence[2 * i] = 0xFF;
+        sentinel[2 * i] = 0xFF;
         i += 1;
     }
-    fence[2 * PAIRS + 1] = 0xD9;
-    fence
+    sentinel[2 * PAIRS + 1] = 0xD9;
+    sentinel
 };
 
-/// A reader of a file without its end, then the fence.
-pub(super) struct Fenced<'a> {
+/// Reads a file without its end, then the sentinel.
+pub(super) struct SentinelReader<'a> {
     file: &'a [u8],
     position: usize,
-    /// Set once more of the fence has been read than looking ahead needs.
+    /// Set once more of the sentinel has been read than looking ahead needs.
     reached: &'a Cell<bool>,
 }
 
-impl<'a> Fenced<'a> {
+impl<'a> SentinelReader<'a> {
     pub(super) fn new(file: &'a [u8], reached: &'a Cell<bool>) -> Self {
         Self { file, position: 0, reached }
     }
 
     fn length(&self) -> usize {
-        self.file.len() + FENCE.len()
+        self.file.len() + SENTINEL.len()
     }
 
     fn at(&self, position: usize) -> Option<u8> {
@@ -45,7 +45,7 @@ impl<'a> Fenced<'a> {
             None => self.file.get(position).copied(),
             Some(beyond) => {
                 self.reached.set(true);
-                FENCE.get(beyond).copied()
+                SENTINEL.get(beyond).copied()
             }
         }
     }
@@ -72,7 +72,7 @@ impl<'a> Fenced<'a> {
     }
 }
 
-impl ZByteReaderTrait for Fenced<'_> {
+impl ZByteReaderTrait for SentinelReader<'_> {
     #[inline]
     fn read_byte_no_error(&mut self) -> u8 {
         let byte = match self.file.get(self.position) {
