@@ -24,7 +24,7 @@ impl State {
     /// Every state, in the order of a job's life.
     pub const ALL: [Self; 5] = [Self::Pending, Self::Processing, Self::Completed, Self::Failed, Self::Cancelled];
 
-    /// The table of transitions.
+    /// The table of transitions. It rules: the queue changes a state by one function, which refuses what isn't in it.
     ///
     /// | from | to |
     /// |---|---|

@@ -5,6 +5,7 @@ mod auth;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod battery;
 mod callback;
+mod compatibility;
 mod config;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod end_to_end;

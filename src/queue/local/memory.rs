@@ -1,4 +1,4 @@
-//! The queue that forgets: for tests and for trying things out. All but its tables is as in the durable one.
+//! The queue whose records end with the process, for tests. All but its tables is as in the durable one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

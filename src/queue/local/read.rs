@@ -4,6 +4,7 @@
 use super::key;
 use super::record::{self, StoredJob};
 use super::store::{RecordStore, ScanOrder, Table};
+use crate::error_chain::ErrorChain;
 use crate::job::{HashKey, JobId};
 use crate::queue::{Filter, Job, Page, PageRequest, QueueError};
 
@@ -11,7 +12,7 @@ const PAGE_MAX: usize = 200;
 
 /// A job with what only the queue knows of it.
 pub(super) fn stored<S: RecordStore>(records: &S, id: &JobId) -> Result<Option<StoredJob>, QueueError> {
-    for table in [Table::Jobs, Table::Success, Table::Failures] {
+    for table in Table::OF_JOBS {
         if let Some(stored) = stored_in(records, table, id)? {
             return Ok(Some(stored));
         }
@@ -30,7 +31,7 @@ pub(super) fn stored_in<S: RecordStore>(
         Ok(stored) => Ok(Some(stored)),
         // As good as gone: whoever writes sets it aside and rebuilds it, if the spool has it still.
         Err(error) => {
-            tracing::error!(job_id = %id, table = table.name(), %error, "unreadable job record");
+            tracing::error!(job_id = %id, table = table.name(), error = %ErrorChain(&error), "unreadable job record");
             Ok(None)
         }
     }

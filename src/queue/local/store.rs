@@ -43,6 +43,9 @@ impl Table {
         Self::Unreadable,
     ];
 
+    /// The tables that hold jobs' records, in the order in which a job moves through them.
+    pub(super) const OF_JOBS: [Self; 3] = [Self::Jobs, Self::Success, Self::Failures];
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Jobs => "jobs",

@@ -25,7 +25,7 @@ every_queue! {
     claim_on_empty_finds_nothing,
     one_claim_may_take_many,
     a_job_for_which_memory_is_missing_stays_and_is_not_overtaken,
-    suspect_runs_alone_where_jobs_run_in_process,
+    crashed_job_runs_alone_where_jobs_run_in_process,
     job_that_crashed_its_own_child_halts_nobody,
     waiting_for_work_ends_when_there_is_some,
     waiting_for_work_ends_when_a_delay_is_over,
@@ -200,11 +200,11 @@ async fn a_job_for_which_memory_is_missing_stays_and_is_not_overtaken(fixture: Q
     Ok(())
 }
 
-async fn suspect_runs_alone_where_jobs_run_in_process(fixture: QueueFixture) -> Checked {
+async fn crashed_job_runs_alone_where_jobs_run_in_process(fixture: QueueFixture) -> Checked {
     let queue = fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight)?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("b", 3)]).await?;
-    let (suspect, other) = (claim(&queue).await?, claim(&queue).await?);
-    queue.settle(&suspect.lease, crash()).await?;
+    let (crashed, other) = (claim(&queue).await?, claim(&queue).await?);
+    queue.settle(&crashed.lease, crash()).await?;
     nothing_to_claim(&queue).await?;
     complete(&queue, &other).await?;
     let alone = claim_up_to(&queue, 10).await?;

@@ -31,7 +31,7 @@ impl<S: RecordStore> Machine<S> {
     fn claim_one(&mut self, id: &JobId, lease: Duration) -> Result<Option<Claim>, QueueError> {
         let Some(mut stored) = read::stored_in(&*self.records, Table::Jobs, id)? else {
             self.set_aside_if_unreadable(id)?;
-            tracing::error!(job = %id, "scheduled job has no readable record; it will be requeued from the spool");
+            tracing::error!(job_id = %id, "scheduled job has no readable record; it will be requeued from the spool");
             self.schedule.remove(id);
             return Ok(None);
         };

@@ -26,7 +26,7 @@ impl<S: RecordStore> Machine<S> {
                 self.deliveries.set(id, ScheduledDelivery { due: now.saturating_add(lease), ..owed });
                 deliveries.push(Delivery { id, host: callback_host(&job), attempts: owed.attempts });
             } else {
-                tracing::error!(job = %id, "callback dropped: its job has no readable record");
+                tracing::error!(job_id = %id, "callback dropped: its job has no readable record");
                 self.settle_delivery(&id, DeliveryOutcome::Done)?;
             }
         }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::settle::poison;
 use super::{Machine, Sequence, ended_count, live};
 use crate::clock::{SharedClock, Timestamp};
+use crate::error_chain::ErrorChain;
 use crate::job::{ErrorCode, JobError, JobId, State};
 use crate::queue::local::deliveries::{DeliverySchedule, ScheduledDelivery};
 use crate::queue::local::key;
@@ -180,13 +181,16 @@ impl<S: RecordStore> Machine<S> {
         }
     }
 
-    /// Sets a live job's record aside if it can't be read: one that can't must not keep the others waiting. The job is
-    /// in the spool still, and is requeued from there.
+    /// Sets a job's record aside if it can't be read: one that can't must not keep the others waiting, nor be written over.
+    /// A job that had not ended is in the spool still, and is requeued from there.
     pub(super) fn set_aside_if_unreadable(&mut self, id: &JobId) -> Result<(), QueueError> {
-        let Some(bytes) = self.records.get(Table::Jobs, id.as_bytes())? else { return Ok(()) };
-        let Err(error) = record::decode::<StoredJob>(&bytes) else { return Ok(()) };
-        self.set_aside_unreadable(Table::Jobs, id.as_bytes().to_vec(), bytes, &error)?;
-        self.schedule.remove(id);
+        for table in Table::OF_JOBS {
+            let Some(bytes) = self.records.get(table, id.as_bytes())? else { continue };
+            if let Err(error) = record::decode::<StoredJob>(&bytes) {
+                self.set_aside_unreadable(table, id.as_bytes().to_vec(), bytes, &error)?;
+                self.schedule.remove(id);
+            }
+        }
         Ok(())
     }
 
@@ -197,7 +201,7 @@ impl<S: RecordStore> Machine<S> {
         bytes: Vec<u8>,
         why: &RecordError,
     ) -> Result<(), QueueError> {
-        tracing::error!(table = table.name(), key = %hex::encode(&key), error = %why,
+        tracing::error!(table = table.name(), key = %hex::encode(&key), error = %ErrorChain(why),
             "unreadable record set aside");
         let mut batch = Batch::default();
         batch.put(Table::Unreadable, [table.name().as_bytes(), b"/", &key].concat(), bytes);

@@ -26,7 +26,7 @@ impl<S: RecordStore> Machine<S> {
         }
         let Some(mut stored) = read::stored_in(&*self.records, Table::Jobs, id)? else {
             self.set_aside_if_unreadable(id)?;
-            tracing::error!(job = %id, "leased job has no readable record; it will be requeued from the spool");
+            tracing::error!(job_id = %id, "leased job has no readable record; it will be requeued from the spool");
             self.schedule.remove(id);
             return Ok(None);
         };

@@ -1,7 +1,8 @@
 //! One priority's ready jobs: owners take turns, and each owner's jobs go first in, first out.
 //!
-//! Who comes while the last in the row has only just been served goes before that one: who floods has had a turn, and the
-//! other none. Each turn is overtaken in this way once at most, so that a stream of new owners starves nobody.
+//! An owner who comes while the last in the row has only just been served goes before that one, who has had a turn while
+//! the newcomer has had none. Each turn is overtaken in this way once at most, so that a stream of new owners can't starve
+//! the others.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 

@@ -54,7 +54,7 @@ impl SledQueue {
 
     /// The databases that could not be read, or not wholly, since this queue was opened; most often none. Accepted
     /// jobs that were in them are in the spool still and must be queued again; other history is lost, which has to be
-    /// said loudly. One may be added while the queue runs, if the disk was full and what came back was damaged.
+    /// reported. One may be added while the queue runs, if the disk was full and what came back was damaged.
     pub fn set_aside(&self) -> Vec<SetAside> {
         self.directory.set_aside()
     }

@@ -1,4 +1,4 @@
-//! Notices when the writer hangs: better a restart, which loses nothing, than a server that answers nobody.
+//! Notices when the writer hangs: a restart loses nothing, and a server whose queue hangs answers no call.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -18,7 +18,7 @@ impl Watchdog {
     /// One that ends the process if a batch takes too long.
     pub(super) fn start() -> Result<Self, QueueError> {
         Self::with(BATCH_MAX, || {
-            tracing::error!("the queue's database has hung for {} s: giving up the process", BATCH_MAX.as_secs());
+            tracing::error!(timeout_s = BATCH_MAX.as_secs(), "queue database is stuck; aborting the process");
             std::process::abort();
         })
     }
@@ -36,7 +36,7 @@ impl Watchdog {
         Ok(Self(sender))
     }
 
-    /// Runs a batch under its eyes.
+    /// Runs a batch that is expected to end in time.
     pub(super) fn watch<T>(&self, batch: impl FnOnce() -> T) -> T {
         // A watchdog that has gone can't be told anything, and needn't.
         let _: Result<(), _> = self.0.send(());

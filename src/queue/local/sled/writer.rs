@@ -1,4 +1,4 @@
-//! The one thread that changes the queue: it does whatever is asked meanwhile, syncs once, then answers everybody.
+//! The one thread that changes the queue: it does what was asked for meanwhile, syncs once, then answers every call.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::store::StoreOpener;
 use super::watchdog::Watchdog;
 use crate::clock::SharedClock;
+use crate::error_chain::ErrorChain;
 use crate::queue::local::machine::{Machine, RecoveryCause, RecoveryState};
 use crate::queue::local::status::{Outage, StatusChannel};
 use crate::queue::local::store::{RecordStore, RecordStoreError};
@@ -80,7 +81,7 @@ pub(super) fn spawn<O: StoreOpener>(
         let mut waiting = Vec::with_capacity(BATCH_MAX);
         while requests.blocking_recv_many(&mut waiting, BATCH_MAX) > 0 {
             if let Some(closed) = writer.serve(&mut waiting) {
-                // Whoever asks later is refused, and told so before the store closes.
+                // Later calls are refused, from before the store closes.
                 requests.close();
                 drop(requests);
                 // The receiver may have gone.
@@ -148,7 +149,7 @@ impl<O: StoreOpener> QueueWriter<O> {
     /// Serves nothing until the store could be opened again.
     fn suspend(&mut self, why: RecordStoreError) {
         let Phase::Running(machine) = &self.phase else { return };
-        tracing::error!(error = %why, "queue database failed; it will be reopened as soon as possible");
+        tracing::error!(error = %ErrorChain(&why), "queue database failed; it will be reopened as soon as possible");
         let known = machine.recovery_state();
         self.published.status.publish_outage(Outage::from(&why));
         // The machine goes, but the store stays for those who read, until there is a better one.
@@ -181,7 +182,7 @@ impl<O: StoreOpener> QueueWriter<O> {
                 self.phase = Phase::Running(Box::new(machine));
             }
             Err(error) => {
-                tracing::error!(%error, "queue database could not be reopened; will be retried");
+                tracing::error!(error = %ErrorChain(&error), "queue database could not be reopened; will be retried");
                 if matches!(error, QueueError::StorageFull) {
                     *why = RecordStoreError::StorageFull;
                     self.published.status.publish_outage(Outage::StorageFull);

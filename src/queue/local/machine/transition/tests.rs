@@ -44,7 +44,7 @@ struct AuditedRecords(MemoryRecords);
 impl AuditedRecords {
     fn state(&self, id: &JobId) -> Result<Option<State>, RecordStoreError> {
         let mut found = Vec::new();
-        for table in [Table::Jobs, Table::Success, Table::Failures] {
+        for table in Table::OF_JOBS {
             if let Some(bytes) = self.0.get(table, id.as_bytes())? {
                 let stored: StoredJob = record::decode(&bytes).expect("the machine wrote it");
                 assert_eq!(key::home(stored.job.state), table);
@@ -76,9 +76,12 @@ impl RecordStore for AuditedRecords {
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), RecordStoreError> {
-        let in_records = |table| matches!(table, Table::Jobs | Table::Success | Table::Failures);
-        let mut ids: Vec<JobId> =
-            batch.changes().iter().filter(|c| in_records(c.table)).filter_map(|c| key::id(&c.key)).collect();
+        let mut ids: Vec<JobId> = batch
+            .changes()
+            .iter()
+            .filter(|c| Table::OF_JOBS.contains(&c.table))
+            .filter_map(|c| key::id(&c.key))
+            .collect();
         ids.sort_unstable();
         ids.dedup();
         let before = ids.iter().map(|id| self.state(id)).collect::<Result<Vec<_>, _>>()?;
