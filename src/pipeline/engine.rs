@@ -125,14 +125,8 @@ impl Engine {
         if cancelled() {
             return Err(PipelineError::Cancelled);
         }
-        let opened = if steps.is_empty() {
-            None
-        } else {
-            let tolerant = still.iter().all(|i| variants[*i].tolerant);
-            let reduction = reduction(&steps, &info, &self.limits);
-            let open = || open(&source, &info, tolerant, reduction);
-            Some(if reduction > 1 { self.large.install(open)? } else { open()? })
-        };
+        let tolerant = still.iter().all(|i| variants[*i].tolerant);
+        let opened = if steps.is_empty() { None } else { Some(self.decode(&source, &info, &steps, tolerant)?) };
         decoded();
         // Freed here, if it was given away, unless it moves: animations are decoded frame by frame.
         let source = (!moving.is_empty()).then_some(source);
@@ -154,6 +148,19 @@ impl Engine {
             }
         });
         job.failure.into_inner().map_or(Ok(()), Err)
+    }
+
+    /// Decodes the source as large as `steps` need it.
+    fn decode(
+        &self,
+        source: &[u8],
+        info: &SourceInfo,
+        steps: &[ResizeStep],
+        tolerant: bool,
+    ) -> Result<DecodedSource, PipelineError> {
+        let reduction = reduction(steps, info, &self.limits);
+        let open = || open(source, info, tolerant, reduction);
+        if reduction > 1 { self.large.install(open) } else { open() }
     }
 }
 

@@ -21,7 +21,7 @@ use super::figure;
 use crate::harness::app::{TestApp, files_below, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::token::Claims;
-use crate::sandbox::Impostor;
+use crate::sandbox::FakeChild;
 
 const NO_RATES: [(&str, &str); 2] = [("PIXERVE_SERVER_RATE_PER_ADDRESS", "0"), ("PIXERVE_SERVER_RATE_PER_USER", "0")];
 
@@ -34,9 +34,9 @@ impl Gate {
     }
 
     /// What to start instead of the children's program.
-    fn impostor(&self) -> Impostor {
+    fn fake_child(&self) -> FakeChild {
         let real = env!("CARGO_BIN_EXE_pixerve");
-        Impostor::new(&format!("while [ ! -e {} ]; do sleep 0.05; done; exec {real} \"$@\"", self.key().display()))
+        FakeChild::new(&format!("while [ ! -e {} ]; do sleep 0.05; done; exec {real} \"$@\"", self.key().display()))
     }
 
     fn open(&self) {
@@ -90,10 +90,10 @@ async fn a_burst_of_twice_the_queues_cap_is_refused_beyond_it_and_nothing_accept
     const CAP: usize = 20;
     // No job ends before the burst is over.
     let gate = Gate::shut();
-    let impostor = gate.impostor();
+    let child = gate.fake_child();
     let cap = CAP.to_string();
     let caps = [("PIXERVE_QUEUE_DEPTH_MAX", cap.as_str()), ("PIXERVE_QUEUE_OWNER_DEPTH_MAX", cap.as_str())];
-    let app = TestApp::start_on(impostor.path(), &[&NO_RATES[..], &caps[..]].concat()).await;
+    let app = TestApp::start_on(child.path(), &[&NO_RATES[..], &caps[..]].concat()).await;
     let upload = |seed: usize| {
         let (app, token) = (&app, Claims::of(&format!("client-{seed}")).job(small_job()).sign());
         async move { app.upload(&token, "a.jpg", jpeg(40, 30, u32::try_from(seed).expect("small"))).await }
@@ -125,10 +125,10 @@ async fn a_burst_of_twice_the_queues_cap_is_refused_beyond_it_and_nothing_accept
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_waits_for_memory_has_not_begun_and_can_be_cancelled() {
     let gate = Gate::shut();
-    let impostor = gate.impostor();
+    let child = gate.fake_child();
     // Memory for one job, workers for two.
     let tight = [("PIXERVE_WORKER_MEMORY_BUDGET", "200MiB"), ("PIXERVE_MAX_WORKERS", "2")];
-    let app = TestApp::start_on(impostor.path(), &tight).await;
+    let app = TestApp::start_on(child.path(), &tight).await;
     let first = app.accepted("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
     app.processing(&first).await;
     let [second, third] = [

@@ -10,12 +10,12 @@ use super::figure;
 use crate::harness::app::{TestApp, small_job};
 use crate::harness::picture::{jpeg, png};
 use crate::harness::process::Home;
-use crate::sandbox::Impostor;
+use crate::sandbox::FakeChild;
 
 /// A child that kills itself over a PNG; over anything else it first does `before`, and is a good one then.
-fn allergic_to_png(before: &str) -> Impostor {
+fn dies_on_png(before: &str) -> FakeChild {
     let real = env!("CARGO_BIN_EXE_pixerve");
-    Impostor::new(&format!(
+    FakeChild::new(&format!(
         "input=$(mktemp); cat >\"$input\"; if grep -qa IHDR \"$input\"; then rm \"$input\"; kill -9 $$; fi
          {before}
          {real} \"$@\" <\"$input\"; code=$?; rm \"$input\"; exit $code"
@@ -27,8 +27,8 @@ fn allergic_to_png(before: &str) -> Impostor {
 async fn a_suspect_that_dies_beside_another_job_leaves_that_jobs_child_untouched() {
     let gate = tempfile::tempdir().expect("a directory");
     let gate = gate.path().join("open");
-    let impostor = allergic_to_png(&format!("while [ ! -e {} ]; do sleep 0.05; done", gate.display()));
-    let app = TestApp::start_on(impostor.path(), &[("PIXERVE_MAX_WORKERS", "2")]).await;
+    let child = dies_on_png(&format!("while [ ! -e {} ]; do sleep 0.05; done", gate.display()));
+    let app = TestApp::start_on(child.path(), &[("PIXERVE_MAX_WORKERS", "2")]).await;
     let neighbour = app.accepted("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
     app.processing(&neighbour).await;
     let status = app.done("me", small_job(), "a.png", png(40, 30, 1)).await;
@@ -57,8 +57,8 @@ async fn children_that_die(count: u32) {
         ("PIXERVE_SERVER_RATE_PER_ADDRESS", "0"),
         ("PIXERVE_SERVER_RATE_PER_USER", "0"),
     ];
-    let impostor = allergic_to_png("");
-    let app = TestApp::start_on(impostor.path(), &settings).await;
+    let child = dies_on_png("");
+    let app = TestApp::start_on(child.path(), &settings).await;
     let workers = app.get_json("/health").await["checks"]["workers"]["workers"].clone();
     assert_eq!(workers, 2);
     let mut dying = Vec::new();

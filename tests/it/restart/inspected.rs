@@ -8,15 +8,15 @@ use serde_json::Value;
 
 use crate::harness::app::{TestApp, small_job};
 use crate::harness::picture::jpeg;
-use crate::sandbox::Impostor;
+use crate::sandbox::FakeChild;
 
 /// The error of a job whose original is no image any more once the server starts again, with this setting besides.
 async fn error_after_restart(setting: (&str, &str)) -> String {
     let gate = tempfile::tempdir().expect("a directory");
     let gate = gate.path().join("open");
     // No child looks at an original: each waits, or dies of itself.
-    let impostor = Impostor::new(&format!("[ -e {} ] && exit 3; exec sleep 60", gate.display()));
-    let mut app = TestApp::start_on(impostor.path(), &[("PIXERVE_QUEUE_CRASHES_MAX", "1")]).await;
+    let child = FakeChild::new(&format!("[ -e {} ] && exit 3; exec sleep 60", gate.display()));
+    let mut app = TestApp::start_on(child.path(), &[("PIXERVE_QUEUE_CRASHES_MAX", "1")]).await;
     let accepted = app.accepted("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
     let id = accepted["job_id"].as_str().expect("an id").to_owned();
     let original = app.data_dir().join("spool/jobs").join(id).join("original");

@@ -5,7 +5,7 @@ use std::process::Command;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Impostor, children, long_job};
+use super::{FakeChild, children, long_job};
 use crate::harness::app::{TestApp, breathe, small_job};
 use crate::harness::picture::{jpeg, png};
 use crate::harness::process::Home;
@@ -113,8 +113,8 @@ async fn a_child_that_breaks_its_protocol_is_not_believed() {
         message(r#""Done""#),
         message("oops"),
     ] {
-        let impostor = Impostor::new(&format!("printf '{said}'; cat >/dev/null"));
-        let app = TestApp::start_on(impostor.path(), &[("PIXERVE_QUEUE_CRASHES_MAX", "1")]).await;
+        let child = FakeChild::new(&format!("printf '{said}'; cat >/dev/null"));
+        let app = TestApp::start_on(child.path(), &[("PIXERVE_QUEUE_CRASHES_MAX", "1")]).await;
         let status = app.done("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
         assert_eq!(status["state"], "failed", "{status}");
         assert!(status["error"].as_str().is_some_and(|error| error.contains("broke its protocol")), "{status}");

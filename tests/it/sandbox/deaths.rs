@@ -1,14 +1,14 @@
 //! Children that die.
 
-use super::Impostor;
+use super::FakeChild;
 use crate::harness::app::{TestApp, assert_problem, breathe, files_below, small_job};
 use crate::harness::picture::{jpeg, png};
 use crate::harness::token::Claims;
 
 /// A child that kills itself if its job's original is a PNG, and is a good one otherwise.
-fn allergic_to_png() -> Impostor {
+fn dies_on_png() -> FakeChild {
     let real = env!("CARGO_BIN_EXE_pixerve");
-    Impostor::new(&format!(
+    FakeChild::new(&format!(
         "input=$(mktemp); cat >\"$input\"; if grep -qa IHDR \"$input\"; then rm \"$input\"; kill -9 $$; fi
          {real} \"$@\" <\"$input\"; code=$?; rm \"$input\"; exit $code"
     ))
@@ -16,8 +16,8 @@ fn allergic_to_png() -> Impostor {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_kills_its_child_fails_after_three_and_the_others_finish() {
-    let impostor = allergic_to_png();
-    let app = TestApp::start_on(impostor.path(), &[]).await;
+    let child = dies_on_png();
+    let app = TestApp::start_on(child.path(), &[]).await;
     let poison = app.accepted("me", small_job(), "a.png", png(40, 30, 1)).await;
     for seed in 0..5 {
         let status = app.done("me", small_job(), "a.jpg", jpeg(40, 30, seed)).await;
@@ -55,8 +55,8 @@ async fn a_job_that_needs_more_memory_than_it_may_have_is_refused_at_upload_and_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_accepted_under_a_larger_limit_fails_at_once_and_says_why() {
-    let impostor = Impostor::new("exec sleep 60");
-    let mut app = TestApp::start_on(impostor.path(), &[]).await;
+    let child = FakeChild::new("exec sleep 60");
+    let mut app = TestApp::start_on(child.path(), &[]).await;
     let accepted = app.accepted("me", small_job(), "a.png", png_of_one_colour(6000, 4000)).await;
     app.set("PIXERVE_WORKER_MEMORY_MAX", "160MiB");
     app.restart().await;
@@ -69,8 +69,8 @@ async fn a_job_accepted_under_a_larger_limit_fails_at_once_and_says_why() {
 async fn a_child_that_runs_out_of_memory_fails_its_job_at_once_and_says_what_to_do() {
     // The binary itself, under a limit on its address space that lets it start, but not hold such a picture.
     let real = env!("CARGO_BIN_EXE_pixerve");
-    let impostor = Impostor::new(&format!("ulimit -v 150000; exec {real} \"$@\""));
-    let app = TestApp::start_on(impostor.path(), &[]).await;
+    let child = FakeChild::new(&format!("ulimit -v 150000; exec {real} \"$@\""));
+    let app = TestApp::start_on(child.path(), &[]).await;
     let status = app.done("me", small_job(), "a.png", png_of_one_colour(6000, 4000)).await;
     assert_eq!((&status["state"], &status["attempt"]), (&"failed".into(), &1.into()), "{status}");
     let error = status["error"].as_str().expect("an error");
@@ -80,12 +80,12 @@ async fn a_child_that_runs_out_of_memory_fails_its_job_at_once_and_says_what_to_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_picture_that_takes_too_long_to_decode_fails_at_once_and_its_worker_goes_on() {
     let real = env!("CARGO_BIN_EXE_pixerve");
-    let impostor = Impostor::new(&format!(
+    let child = FakeChild::new(&format!(
         "input=$(mktemp); cat >\"$input\"; if grep -qa IHDR \"$input\"; then rm \"$input\"; exec sleep 300; fi
          {real} \"$@\" <\"$input\"; code=$?; rm \"$input\"; exit $code"
     ));
     let settings = [("PIXERVE_WORKER_DECODE_TIMEOUT", "8s"), ("PIXERVE_MAX_WORKERS", "1")];
-    let app = TestApp::start_on(impostor.path(), &settings).await;
+    let app = TestApp::start_on(child.path(), &settings).await;
     let status = app.done("me", small_job(), "a.png", png(40, 30, 1)).await;
     assert_eq!((&status["state"], &status["attempt"]), (&"failed".into(), &1.into()), "{status}");
     assert!(status["error"].as_str().is_some_and(|error| error.contains("decoding")), "{status}");

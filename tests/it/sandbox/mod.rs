@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A program in the place of ours: like it when it is probed, otherwise this shell script.
-pub(crate) struct Impostor {
+pub(crate) struct FakeChild {
     dir: TempDir,
 }
 
-impl Impostor {
+impl FakeChild {
     pub(crate) fn new(script: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let real = env!("CARGO_BIN_EXE_pixerve");

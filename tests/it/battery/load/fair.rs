@@ -18,8 +18,8 @@ use crate::harness::process::{Home, Running};
 async fn behind_a_flood_another_users_job_is_the_next() {
     const FLOOD: u32 = 24;
     let gate = Gate::shut();
-    let impostor = gate.impostor();
-    let app = TestApp::start_on(impostor.path(), &[&NO_RATES[..], &[("PIXERVE_MAX_WORKERS", "1")]].concat()).await;
+    let child = gate.fake_child();
+    let app = TestApp::start_on(child.path(), &[&NO_RATES[..], &[("PIXERVE_MAX_WORKERS", "1")]].concat()).await;
     let mut flood = Vec::new();
     for seed in 0..FLOOD {
         flood.push(app.accepted("flooder", small_job(), "a.jpg", jpeg(40, 30, seed)).await);
