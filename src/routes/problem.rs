@@ -213,7 +213,9 @@ fn register(error: &RegisterError) -> Document {
         RegisterError::Database(_) | RegisterError::Engine(_) | RegisterError::Closed => {
             unavailable("the register can't be used right now; try again in a moment")
         }
-        _ => internal("the register could not be read or written"),
+        RegisterError::Seal(_) | RegisterError::Random(_) | RegisterError::WrongKeys { .. } => {
+            internal("the register could not be read or written")
+        }
     }
 }
 

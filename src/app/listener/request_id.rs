@@ -322,6 +322,40 @@ mod tests {
         assert!(bytes.starts_with(b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 400 "));
     }
 
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+        [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
+    }
+
+    #[tokio::test]
+    async fn over_http2_a_bare_status_gets_an_id_and_all_else_is_passed_on_however_little_is_taken_at_once() {
+        let (own, ours) = (frame(1, 5, b"\xbe"), frame(1, 5, b"\x8d\xbf"));
+        let data = frame(0, 0, &own.repeat(20));
+        let frames = [&frame(4, 0, b""), &data, &own, &ours, &data, &own];
+        for taken_at_once in [1, 7, 10, 64, 4096] {
+            let (near, mut far) = tokio::io::duplex(taken_at_once);
+            let mut stream = RequestIdStream::new(near, Arc::new(System::new()), Answers::default());
+            let write = async {
+                stream.write_all(&frames.map(Vec::as_slice).concat()).await.expect("written");
+                stream.shutdown().await.expect("it closes");
+            };
+            let mut bytes = Vec::new();
+            let (read, ()) = tokio::join!(far.read_to_end(&mut bytes), write);
+            read.expect("it is read");
+            let mut rest = &bytes[..];
+            for expected in frames {
+                let (sent, behind) = rest.split_at(9 + usize::from(rest[1]) * 256 + usize::from(rest[2]));
+                if *expected == own {
+                    assert_eq!((sent[9], ids(sent), sent.len()), (0xbe, 1, own.len() + 51), "{taken_at_once}");
+                } else {
+                    assert_eq!(sent, expected.as_slice(), "{taken_at_once}");
+                }
+                rest = behind;
+            }
+            assert!(rest.is_empty());
+        }
+    }
+
     #[test]
     fn only_a_whole_head_of_a_client_error_is_hypers_own() {
         assert_eq!(own_http1_status(OWN), Some(400));
