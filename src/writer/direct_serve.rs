@@ -53,14 +53,14 @@ impl DirectServe {
         let dir = Dir::from_std_file(File::open(root)?);
         let swept = sweep(&dir, DEPTH_MAX)?;
         if swept > 0 {
-            tracing::info!(files = swept, root = %root.display(), "removed files that were left half-written");
+            tracing::info!(files = swept, root = %root.display(), "removed temporary files of an earlier run");
         }
         Ok(Self { root: Arc::new(dir) })
     }
 
     fn put_blocking(&self, object: &Object) -> Result<(), Failure> {
         if !is_plain_name(&object.name) {
-            return Err(Failure::lasting("the name is not one of [A-Za-z0-9._-] that starts without a dot"));
+            return Err(Failure::permanent("the name is not one of [A-Za-z0-9._-] that starts without a dot"));
         }
         let dir = self.sub_dir(&object.sub_dir).map_err(|error| Failure::of_io(&error))?;
         write(&dir, object).map_err(|error| Failure::of_io(&error))

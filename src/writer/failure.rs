@@ -1,4 +1,4 @@
-//! What went wrong, and whether it may pass: decided here, where it is still known.
+//! Why a write failed, and whether another try may help: decided here, where it is still known.
 
 use std::io;
 
@@ -19,18 +19,18 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// One that may pass.
-    pub(super) fn passing(detail: impl Into<String>) -> Self {
+    /// One that another try may get past.
+    pub(super) fn transient(detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), transient: true, status: None }
     }
 
-    /// One of our own making: nobody waits for the object any more.
-    pub(super) fn given_up() -> Self {
-        Self::passing("given up, since its job was stopped")
+    /// A write that was stopped from our side.
+    pub(super) fn cancelled() -> Self {
+        Self::transient("cancelled, since its job was stopped")
     }
 
-    /// One that stays until someone acts.
-    pub(super) fn lasting(detail: impl Into<String>) -> Self {
+    /// One that stays until somebody changes something.
+    pub(super) fn permanent(detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), transient: false, status: None }
     }
 
@@ -58,18 +58,18 @@ impl Failure {
             | StaleNetworkFileHandle
             | StorageFull
             | TimedOut
-            | WouldBlock => Self::passing(error.to_string()),
+            | WouldBlock => Self::transient(error.to_string()),
             // The kinds of these have no stable name.
             _ if [Errno::IO, Errno::MFILE, Errno::NFILE]
                 .map(|errno| Some(errno.raw_os_error()))
                 .contains(&error.raw_os_error()) =>
             {
-                Self::passing(error.to_string())
+                Self::transient(error.to_string())
             }
             io::ErrorKind::NotADirectory => {
-                Self::lasting(format!("{error}: a symbolic link or a file stands in the way"))
+                Self::permanent(format!("{error}: a symbolic link or a file stands in the way"))
             }
-            _ => Self::lasting(error.to_string()),
+            _ => Self::permanent(error.to_string()),
         }
     }
 
@@ -88,7 +88,7 @@ impl Failure {
 pub(super) async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Failure::passing("the writing thread died")))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Failure::transient("the writing thread died")))
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ pub struct WriteError {
     pub what: String,
     /// What came of it: the store's own words where there are any. No secret.
     pub detail: String,
-    /// Whether it may pass: time-outs, 5xx, 408, 429, a full disk.
+    /// Whether another try may help: time-outs, 5xx, 408, 429, a full disk.
     pub transient: bool,
 }
 
@@ -95,8 +95,8 @@ impl WriteError {
     }
 
     /// A write that was stopped from our side.
-    fn given_up(name: &str) -> Self {
-        Failure::given_up().on(format!("put `{name}`"))
+    fn cancelled(name: &str) -> Self {
+        Failure::cancelled().on(format!("put `{name}`"))
     }
 }
 
@@ -110,11 +110,11 @@ pub trait WriterBackend: Send + Sync {
     /// twice is harmless. One try: retrying is a wrapper's work.
     async fn put(&self, object: &Object) -> Result<Stored, WriteError>;
 
-    /// The same, but given up when `stop` fires. By itself it just hangs up, which stops an object of which bytes are
-    /// missing; one that the store has whole, and only hasn't answered for, may still appear. Who can do better, or must
-    /// not be interrupted, overrides this.
+    /// The same, but cancelled when `stop` fires. This default closes the connection, which stops an object of which bytes
+    /// are missing; one that the store has whole, but hasn't answered for, may still appear. A store that can do better, or
+    /// must not be interrupted, overrides it.
     async fn put_until(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
-        stop.run_until_cancelled(self.put(object)).await.unwrap_or_else(|| Err(WriteError::given_up(&object.name)))
+        stop.run_until_cancelled(self.put(object)).await.unwrap_or_else(|| Err(WriteError::cancelled(&object.name)))
     }
 
     /// Writes and deletes a small object of a random name, to see whether the credentials are good.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::super::{Picture, Pixels};
 use super::edges::has_sharp_colour;
-use super::ffi::{self, Chroma, Frame, Samples};
+use super::ffi::{self, Chroma, PlanarFrame, PlaneSamples};
 use super::knobs::AomKnobs;
 use super::planes::{Colour, Planes, Sample};
 use super::{container, hidden};
@@ -17,7 +17,7 @@ pub(super) fn encode(picture: &Picture, knobs: AomKnobs) -> Result<Vec<u8>, Stri
 /// The same with planes of `S`.
 fn encode_as<S: Sample>(picture: &Picture, knobs: AomKnobs) -> Result<Vec<u8>, String>
 where
-    for<'a> Samples<'a>: From<&'a [S]>,
+    for<'a> PlaneSamples<'a>: From<&'a [S]>,
 {
     let Picture { width, height, .. } = *picture;
     let kept = if picture.is_grey() {
@@ -30,20 +30,20 @@ where
     let planes = Planes::of(&with_transparent_pixels_filled(picture), kept);
     let chroma = (kept != Colour::None).then(|| Chroma {
         halved: kept == Colour::Halved,
-        planes: planes.chroma.each_ref().map(|c| Samples::from(&c[..])),
+        planes: planes.chroma.each_ref().map(|c| PlaneSamples::from(&c[..])),
     });
-    let frame = Frame { width, height, luma: Samples::from(&planes.luma[..]), chroma };
+    let frame = PlanarFrame { width, height, luma: PlaneSamples::from(&planes.luma[..]), chroma };
     let colour = ffi::encode(&frame, knobs.quantizer, &knobs.settings())?;
     let alpha = if planes.alpha.is_empty() {
         None
     } else {
-        let frame = Frame { width, height, luma: Samples::from(&planes.alpha[..]), chroma: None };
+        let frame = PlanarFrame { width, height, luma: PlaneSamples::from(&planes.alpha[..]), chroma: None };
         Some(ffi::encode(&frame, knobs.alpha_quantizer, &knobs.alpha_settings())?)
     };
     Ok(container::write((width, height), kept, knobs.ten_bits, &colour, alpha.as_deref()))
 }
 
-/// `picture` with colours under its transparent pixels that cost little.
+/// `picture` with colours under its transparent pixels that take few bytes.
 fn with_transparent_pixels_filled(picture: &Picture) -> Cow<'_, Picture> {
     let Pixels::Rgba(samples) = &picture.pixels else { return Cow::Borrowed(picture) };
     let mut samples = samples.clone();

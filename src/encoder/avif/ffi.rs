@@ -12,26 +12,26 @@ use libaom_sys as sys;
 
 /// A plane without padding.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Samples<'a> {
+pub(super) enum PlaneSamples<'a> {
     /// 8 bits a sample.
     Eight(&'a [u8]),
     /// 10 bits a sample.
     Ten(&'a [u16]),
 }
 
-impl<'a> From<&'a [u8]> for Samples<'a> {
+impl<'a> From<&'a [u8]> for PlaneSamples<'a> {
     fn from(samples: &'a [u8]) -> Self {
         Self::Eight(samples)
     }
 }
 
-impl<'a> From<&'a [u16]> for Samples<'a> {
+impl<'a> From<&'a [u16]> for PlaneSamples<'a> {
     fn from(samples: &'a [u16]) -> Self {
         Self::Ten(samples)
     }
 }
 
-impl Samples<'_> {
+impl PlaneSamples<'_> {
     fn len(self) -> usize {
         match self {
             Self::Eight(samples) => samples.len(),
@@ -56,13 +56,13 @@ impl Samples<'_> {
 
 /// One picture as libaom wants it: planes of one depth, full range, BT.601 matrix, sRGB.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Frame<'a> {
+pub(super) struct PlanarFrame<'a> {
     /// Pixels a row.
     pub(super) width: u32,
     /// Rows.
     pub(super) height: u32,
     /// Width x height samples.
-    pub(super) luma: Samples<'a>,
+    pub(super) luma: PlaneSamples<'a>,
     /// None for a grey picture.
     pub(super) chroma: Option<Chroma<'a>>,
 }
@@ -73,7 +73,7 @@ pub(super) struct Chroma<'a> {
     /// Half the samples in both directions, rounded up; all of them otherwise.
     pub(super) halved: bool,
     /// Blue-yellow, then red-green.
-    pub(super) planes: [Samples<'a>; 2],
+    pub(super) planes: [PlaneSamples<'a>; 2],
 }
 
 /// A setting by its name on libaom's command line, and its value.
@@ -82,7 +82,7 @@ pub(super) type Setting = (&'static str, u32);
 /// `frame` as AV1: one temporal unit with its sequence header.
 ///
 /// `quantizer` is 0 (finest) to 63. Runs on the calling thread alone.
-pub(super) fn encode(frame: &Frame<'_>, quantizer: u32, settings: &[Setting]) -> Result<Vec<u8>, String> {
+pub(super) fn encode(frame: &PlanarFrame<'_>, quantizer: u32, settings: &[Setting]) -> Result<Vec<u8>, String> {
     let image = Image::of(frame)?;
     let mut encoder = Encoder::new(frame, quantizer.min(63))?;
     for (name, value) in settings {
@@ -95,12 +95,12 @@ pub(super) fn encode(frame: &Frame<'_>, quantizer: u32, settings: &[Setting]) ->
 struct Image<'a> {
     raw: sys::aom_image,
     /// Keeps the planes alive that `raw` points into.
-    _planes: std::marker::PhantomData<Frame<'a>>,
+    _planes: std::marker::PhantomData<PlanarFrame<'a>>,
 }
 
 impl<'a> Image<'a> {
     /// Checks that every plane holds what libaom is going to read.
-    fn of(frame: &Frame<'a>) -> Result<Self, String> {
+    fn of(frame: &PlanarFrame<'a>) -> Result<Self, String> {
         let (width, height) = (frame.width as usize, frame.height as usize);
         let halved = frame.chroma.is_none_or(|chroma| chroma.halved);
         let (chroma_width, chroma_height) =
@@ -150,7 +150,7 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn new(frame: &Frame<'_>, quantizer: u32) -> Result<Self, String> {
+    fn new(frame: &PlanarFrame<'_>, quantizer: u32) -> Result<Self, String> {
         // SAFETY: gives a pointer to a table that lives as long as the program.
         let interface = unsafe { sys::aom_codec_av1_cx() };
         let mut config = MaybeUninit::uninit();

@@ -1,4 +1,4 @@
-//! Whom a job tells, and with which headers.
+//! The callback of a job: its URL and its headers.
 
 use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};

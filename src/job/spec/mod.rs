@@ -16,7 +16,7 @@ pub use sub_dir::SubDir;
 
 use serde::{Deserialize, Serialize};
 
-/// Which lane a job waits in.
+/// How soon a job gets its turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
@@ -41,7 +41,7 @@ impl Priority {
 /// A valid job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
-    /// The lane.
+    /// How soon it gets its turn.
     pub priority: Priority,
     /// Whether the uploaded bytes are stored too.
     pub keep_original: bool,

@@ -58,7 +58,7 @@ impl ParsedJob {
         let direct_host = fields.bool("directHost", &mut errors).unwrap_or(false);
         let sub_dir = sub_dir(&mut fields, &mut errors);
         let storage = storage_keys(&mut fields, &mut errors);
-        let defaults = Shape::take(&mut fields, &Shape::default(), &mut errors);
+        let defaults = VariantOptions::take(&mut fields, &VariantOptions::default(), &mut errors);
         let formats = fields.take("formats");
         fields.refuse_unknown(&mut errors);
 
@@ -108,7 +108,7 @@ fn storage_keys(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Vec<Storag
 
 /// The options that a job sets for all its formats and a format may set for itself.
 #[derive(Clone, Default)]
-struct Shape {
+struct VariantOptions {
     fit: Fit,
     position: Position,
     background: Background,
@@ -117,7 +117,7 @@ struct Shape {
     tolerant: bool,
 }
 
-impl Shape {
+impl VariantOptions {
     fn take(fields: &mut Fields<'_>, defaults: &Self, errors: &mut ClaimErrors) -> Self {
         Self {
             fit: fields.word("fit", errors, Fit::WORDS, Fit::from_claim).unwrap_or(defaults.fit),
@@ -136,7 +136,7 @@ impl Shape {
 
 fn variants(
     formats: Option<&Value>,
-    defaults: &Shape,
+    defaults: &VariantOptions,
     limits: SpecLimits,
     errors: &mut ClaimErrors,
 ) -> Vec<VariantSpec> {
@@ -167,12 +167,19 @@ struct VariantList {
 }
 
 impl VariantList {
-    fn add_format(&mut self, format: Format, value: &Value, at: &str, defaults: &Shape, errors: &mut ClaimErrors) {
+    fn add_format(
+        &mut self,
+        format: Format,
+        value: &Value,
+        at: &str,
+        defaults: &VariantOptions,
+        errors: &mut ClaimErrors,
+    ) {
         let nothing = Value::Object(serde_json::Map::new());
         let value = if is_empty(value) { &nothing } else { value };
         let Some(mut fields) = Fields::of(value, at, errors) else { return };
         let (quality, speed) = settings(&mut fields, errors);
-        let shape = Shape::take(&mut fields, defaults, errors);
+        let shape = VariantOptions::take(&mut fields, defaults, errors);
         let can_move = format.info().animation;
         if shape.animated && !defaults.animated && !can_move {
             let those = Format::names(|info| info.animation);

@@ -74,7 +74,7 @@ impl Gcs {
             .redirect(Policy::none())
             .no_proxy()
             .build()
-            .map_err(|error| Failure::lasting(ErrorChain(&error).to_string()).on(what()))?;
+            .map_err(|error| Failure::permanent(ErrorChain(&error).to_string()).on(what()))?;
         credentials(settings.credentials.as_ref()).map_err(|failure| failure.on(what()))?;
         let endpoint = settings.endpoint.clone().map_or_else(|| Url::parse(HOME), Ok);
         Ok(Self {
@@ -111,7 +111,7 @@ impl Gcs {
         if let Some(domain) = credentials.universe_domain().await {
             builder = builder.with_universe_domain(domain);
         }
-        let storage = builder.build().await.map_err(|error| Failure::lasting(ErrorChain(&error).to_string()))?;
+        let storage = builder.build().await.map_err(|error| Failure::permanent(ErrorChain(&error).to_string()))?;
         Ok(Session { storage, credentials })
     }
 
@@ -141,7 +141,7 @@ impl Gcs {
     /// Waits for an `exchange` that carries `bytes`, but not for ever.
     async fn within<T>(&self, bytes: u64, exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let limit = self.timeouts.exchange(bytes);
-        let late = |_| Err(Failure::passing(format!("no answer within {limit:?}")));
+        let late = |_| Err(Failure::transient(format!("no answer within {limit:?}")));
         tokio::time::timeout(limit, exchange).await.unwrap_or_else(late)
     }
 
@@ -149,7 +149,7 @@ impl Gcs {
         match self.session().await?.credentials.headers(Extensions::new()).await {
             Ok(CacheableResource::New { data, .. }) => Ok(data),
             // Only said to who shows what it has cached already.
-            Ok(CacheableResource::NotModified) => Err(Failure::passing("no token could be had")),
+            Ok(CacheableResource::NotModified) => Err(Failure::transient("no token could be had")),
             Err(error) => Err(of_credentials(&error)),
         }
     }
@@ -192,7 +192,7 @@ impl WriterBackend for Gcs {
 }
 
 fn probe_object() -> Object {
-    let bytes = b"Pixerve was here.\n";
+    let bytes = b"Written by Pixerve to test a registration.\n";
     Object {
         sub_dir: SubDir::default(),
         name: format!("pixerve-probe-{}", Uuid::new_v4().simple()),
@@ -206,7 +206,7 @@ fn probe_object() -> Object {
 fn credentials(account: Option<&SecretString>) -> Result<Credentials, Failure> {
     let Some(account) = account else { return Ok(anonymous::Builder::new().build()) };
     // serde_json's own message could quote the key.
-    let unusable = || Failure::lasting("the credentials are not a service account's key");
+    let unusable = || Failure::permanent("the credentials are not a service account's key");
     let mut account: Map<String, Value> = serde_json::from_str(account.expose_secret()).map_err(|_| unusable())?;
     for name in ["private_key_id", "project_id"] {
         // Google's library wants them there; what they say is between the token and the store.
@@ -253,9 +253,9 @@ fn words(body: &[u8]) -> String {
 
 fn of_credentials(error: &CredentialsError) -> Failure {
     if error.is_transient() {
-        Failure::passing(ErrorChain(error).to_string())
+        Failure::transient(ErrorChain(error).to_string())
     } else {
-        Failure::lasting(ErrorChain(error).to_string())
+        Failure::permanent(ErrorChain(error).to_string())
     }
 }
 
@@ -263,5 +263,5 @@ fn of_credentials(error: &CredentialsError) -> Failure {
 fn of_transport(error: reqwest::Error) -> Failure {
     let is_builder = error.is_builder();
     let words = ErrorChain(&error.without_url()).to_string();
-    if is_builder { Failure::lasting(words) } else { Failure::passing(words) }
+    if is_builder { Failure::permanent(words) } else { Failure::transient(words) }
 }

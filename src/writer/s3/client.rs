@@ -61,7 +61,7 @@ impl S3 {
         }
         let (_, bytes) = body::next_chunk(reader, WHOLE_BYTES_MAX).await?;
         let put = self.put_whole(key, object.media_type, bytes, object.sha256);
-        stop.run_until_cancelled(put).await.unwrap_or_else(|| Err(Failure::given_up()))
+        stop.run_until_cancelled(put).await.unwrap_or_else(|| Err(Failure::cancelled()))
     }
 
     async fn put_whole(&self, key: &str, media_type: &str, bytes: Bytes, sha256: ContentHash) -> Result<(), Failure> {
@@ -76,7 +76,7 @@ impl S3 {
     }
 
     async fn probe_object(&self, key: &str) -> Result<(), Failure> {
-        let bytes = Bytes::from_static(b"Pixerve was here.\n");
+        let bytes = Bytes::from_static(b"Written by Pixerve to test a registration.\n");
         let sha256 = ContentHash::of(&bytes);
         self.put_whole(key, "text/plain", bytes, sha256).await?;
         within(self.timeouts.exchange(0), self.client.delete_object().bucket(&self.bucket).key(key).send()).await?;
@@ -160,5 +160,5 @@ fn confirm(etag: Option<&str>, md5: &[u8], is_opaque: bool) -> Result<(), Failur
     if !looks_like_md5 || etag.eq_ignore_ascii_case(&hex::encode(md5)) {
         return Ok(());
     }
-    Err(Failure::passing(format!("the store has bytes with the MD5 {etag}, but {} was sent", hex::encode(md5))))
+    Err(Failure::transient(format!("the store has bytes with the MD5 {etag}, but {} was sent", hex::encode(md5))))
 }

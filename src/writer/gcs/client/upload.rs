@@ -28,7 +28,7 @@ impl Gcs {
     }
 
     async fn send(&self, session: &Session, key: &str, object: &Object, crc32c: u32) -> Result<(), Failure> {
-        let source = Source { object: object.clone(), reader: None };
+        let source = ObjectSource { object: object.clone(), reader: None };
         let request = session
             .storage
             .write_object(format!("projects/_/buckets/{}", self.bucket), key, source)
@@ -56,7 +56,7 @@ async fn crc32c(mut reader: BodyReader) -> Result<u32, Failure> {
 }
 
 /// An object's bytes as the client asks for them; those of a file are hashed once more while they are read.
-struct Source {
+struct ObjectSource {
     object: Object,
     reader: Option<BodyReader>,
 }
@@ -66,7 +66,7 @@ struct Source {
 #[error("{}", .0.detail())]
 struct Unreadable(Failure);
 
-impl StreamingSource for Source {
+impl StreamingSource for ObjectSource {
     type Error = Unreadable;
 
     async fn next(&mut self) -> Option<Result<Bytes, Unreadable>> {
@@ -85,7 +85,7 @@ impl StreamingSource for Source {
     }
 }
 
-impl Seek for Source {
+impl Seek for ObjectSource {
     type Error = Unreadable;
 
     /// Reads what it skips: the hash is one of all bytes.
@@ -118,8 +118,8 @@ fn failure(error: &google_cloud_storage::Error) -> Failure {
     }
     match (beneath::<CredentialsError>(error), beneath::<ChecksumError>(error)) {
         (Some(error), _) => super::of_credentials(error),
-        (None, Some(error)) => Failure::passing(format!("the store has other bytes than were sent: {error}")),
-        (None, None) => Failure::passing(ErrorChain(error).to_string()),
+        (None, Some(error)) => Failure::transient(format!("the store has other bytes than were sent: {error}")),
+        (None, None) => Failure::transient(ErrorChain(error).to_string()),
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn a_source_goes_on_from_any_byte() {
         let bytes: &[u8] = b"0123456789";
-        let mut source = Source { object: object(Body::Bytes(bytes.into()), bytes), reader: None };
+        let mut source = ObjectSource { object: object(Body::Bytes(bytes.into()), bytes), reader: None };
         for offset in [0, 3, 10, 11] {
             source.seek(offset).await.expect("sought");
             let mut found = Vec::new();

@@ -14,12 +14,12 @@ use crate::writer::{Failure, Object};
 /// Each part is held in memory while it is sent. S3 wants at least 5 MiB and at most 10,000 of them.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 
-/// The time for each of the two things that may still be done when nobody waits for the object any more: hearing the id
-/// of an upload that is just being begun, and aborting it. A store that needs longer keeps the parts.
-const TIDYING_MAX: Duration = Duration::from_secs(2);
+/// How long each of two things may take once the write is cancelled: learning the id of an upload that is just being
+/// begun, and aborting it. A store that needs longer keeps the parts.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An upload that the store has begun and will charge for until it is completed or aborted.
-struct Upload<'a> {
+struct MultipartUpload<'a> {
     key: &'a str,
     id: String,
 }
@@ -35,34 +35,38 @@ impl S3 {
         // Only who hears the id can abort, so the beginning is not given up at once.
         let upload = tokio::select! {
             begun = self.begin(key, object.media_type) => begun?,
-            () = after(stop, TIDYING_MAX) => return Err(Failure::given_up()),
+            () = after(stop, CLEANUP_TIMEOUT) => return Err(Failure::cancelled()),
         };
         let sending = async {
             let parts = self.send_parts(&upload, reader).await?;
             self.complete(&upload, parts, object.body.len()).await
         };
-        let result = stop.run_until_cancelled(sending).await.unwrap_or_else(|| Err(Failure::given_up()));
+        let result = stop.run_until_cancelled(sending).await.unwrap_or_else(|| Err(Failure::cancelled()));
         if result.is_err() {
             tokio::select! {
                 () = self.abort(&upload) => {}
-                () = after(stop, TIDYING_MAX) => {
+                () = after(stop, CLEANUP_TIMEOUT) => {
                     let what = self.what("abort the upload of", key);
-                    tracing::warn!(what, "the store keeps the parts of a failed upload: it takes too long");
+                    tracing::warn!(what, "upload not aborted in time; the store may keep its parts");
                 }
             }
         }
         result
     }
 
-    async fn begin<'a>(&self, key: &'a str, media_type: &str) -> Result<Upload<'a>, Failure> {
+    async fn begin<'a>(&self, key: &'a str, media_type: &str) -> Result<MultipartUpload<'a>, Failure> {
         let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key).content_type(media_type);
         let answer = within(self.timeouts.exchange(0), request.send()).await?;
-        let id = answer.upload_id().ok_or_else(|| Failure::passing("the store began an upload without an id"))?;
-        Ok(Upload { key, id: id.to_owned() })
+        let id = answer.upload_id().ok_or_else(|| Failure::transient("the store began an upload without an id"))?;
+        Ok(MultipartUpload { key, id: id.to_owned() })
     }
 
     /// Nothing is visible before the upload is completed, so a body that turns out wrong at its end does no harm.
-    async fn send_parts(&self, upload: &Upload<'_>, mut reader: BodyReader) -> Result<Vec<CompletedPart>, Failure> {
+    async fn send_parts(
+        &self,
+        upload: &MultipartUpload<'_>,
+        mut reader: BodyReader,
+    ) -> Result<Vec<CompletedPart>, Failure> {
         let mut parts = Vec::new();
         for number in 1.. {
             let (rest, bytes) = next_chunk(reader, PART_BYTES).await?;
@@ -83,7 +87,12 @@ impl S3 {
         Ok(parts)
     }
 
-    async fn complete(&self, upload: &Upload<'_>, parts: Vec<CompletedPart>, size: u64) -> Result<(), Failure> {
+    async fn complete(
+        &self,
+        upload: &MultipartUpload<'_>,
+        parts: Vec<CompletedPart>,
+        size: u64,
+    ) -> Result<(), Failure> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(upload.key);
         // The store may copy the parts together before it answers, hence time for all of it.
@@ -91,17 +100,17 @@ impl S3 {
         Ok(())
     }
 
-    async fn abort(&self, upload: &Upload<'_>) {
+    async fn abort(&self, upload: &MultipartUpload<'_>) {
         let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(upload.key).upload_id(&upload.id);
         if let Err(failure) = within(self.timeouts.exchange(0), request.send()).await {
             let what = self.what("abort the upload of", upload.key);
-            tracing::warn!(error = %failure.on(what), "the store keeps the parts of a failed upload");
+            tracing::warn!(error = %failure.on(what), "upload not aborted; the store may keep its parts");
         }
     }
 }
 
-/// `patience` after `stop` has fired.
-async fn after(stop: &CancellationToken, patience: Duration) {
+/// `grace` after `stop` has fired.
+async fn after(stop: &CancellationToken, grace: Duration) {
     stop.cancelled().await;
-    tokio::time::sleep(patience).await;
+    tokio::time::sleep(grace).await;
 }

@@ -10,7 +10,7 @@ use crate::writer::Failure;
 
 /// Codes that ask for another try whatever status they come with: a slow body is a 400 to S3, and so are bytes that
 /// changed on the way; an upload that the store has forgotten begins anew.
-const PASSING_CODES: [&str; 8] = [
+const TRANSIENT_CODES: [&str; 8] = [
     "BadDigest",
     "IncompleteBody",
     "InternalError",
@@ -34,7 +34,7 @@ pub(super) fn within<'a, T, E: ProvideErrorMetadata + std::error::Error + 'stati
     Box::pin(async move {
         match tokio::time::timeout(limit, request).await {
             Ok(answer) => answer.map_err(|error| failure(&error)),
-            Err(_) => Err(Failure::passing(format!("no answer within {limit:?}"))),
+            Err(_) => Err(Failure::transient(format!("no answer within {limit:?}"))),
         }
     })
 }
@@ -45,9 +45,9 @@ fn failure<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkErr
         SdkError::ResponseError(answer) => {
             Failure::of_status(answer.raw().status().as_u16(), "an answer that is not S3's")
         }
-        SdkError::DispatchFailure(cause) if cause.is_user() => Failure::lasting(ErrorChain(error).to_string()),
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Failure::passing(ErrorChain(error).to_string()),
-        _ => Failure::lasting(ErrorChain(error).to_string()),
+        SdkError::DispatchFailure(cause) if cause.is_user() => Failure::permanent(ErrorChain(error).to_string()),
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Failure::transient(ErrorChain(error).to_string()),
+        _ => Failure::permanent(ErrorChain(error).to_string()),
     }
 }
 
@@ -59,6 +59,6 @@ fn of_answer(status: u16, answer: &aws_sdk_s3::error::ErrorMetadata) -> Failure 
     };
     let mut failure = Failure::of_status(status, &words);
     // A 200 may still carry an error: the status was sent before the store knew.
-    failure.transient |= status < 300 || answer.code().is_some_and(|code| PASSING_CODES.contains(&code));
+    failure.transient |= status < 300 || answer.code().is_some_and(|code| TRANSIENT_CODES.contains(&code));
     failure
 }
