@@ -18,7 +18,7 @@ use pixerve::version::VERSION_LINE;
 #[derive(Parser)]
 #[command(name = "pixerve", version = VERSION_LINE, about)]
 struct Cli {
-    /// Settings in a TOML file; config/default.toml shows them all.
+    /// TOML file with settings; config/default.toml lists them all
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -27,37 +27,37 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the server; what happens without a command, too.
+    /// Run the server (the default)
     Serve(ServeArgs),
-    /// Print a token signed with this server's own key.
+    /// Print a token signed with the key of this server
     Token(TokenArgs),
 }
 
 #[derive(Args, Default)]
 struct ServeArgs {
-    /// Once the server is up, print a token and a command to try it with.
+    /// Once the server is up, print a token and a command to try it with
     #[arg(long, hide = true)]
     demo: bool,
 }
 
 #[derive(Args)]
 struct TokenArgs {
-    /// The token's subject: whom its jobs belong to.
+    /// Subject (`sub`) of the token: the owner of its jobs
     #[arg(long, value_name = "S", default_value = "local")]
     sub: String,
-    /// With the admin scope: may register storage and list records.
+    /// Add the admin scope, which allows to register users and stores and to list records
     #[arg(long)]
     admin: bool,
-    /// How long the token is good for.
+    /// Lifetime of the token
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
     ttl: Duration,
-    /// A JSON file with the job that the token asks for: formats, where to store them, whom to tell.
+    /// JSON file with the job of the token: formats, stores, callback
     #[arg(long, value_name = "FILE")]
     job: Option<PathBuf>,
 }
 
 /// For threads that are still at work when the server has stopped.
-const EXIT_PATIENCE: Duration = Duration::from_millis(500);
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     // A child reads no settings and no command line of a person's.
@@ -96,12 +96,12 @@ fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Resu
     let runtime = runtime()?;
     let served = runtime.block_on(app::serve(config, options));
     // An encoder in the middle of a picture can't be stopped; nobody waits for what it makes.
-    runtime.shutdown_timeout(EXIT_PATIENCE);
+    runtime.shutdown_timeout(EXIT_TIMEOUT);
     match served {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             // Where logs go, the reason for the end belongs too.
-            tracing::error!(error = %ErrorChain(error.as_ref()), "the server ends");
+            tracing::error!(error = %ErrorChain(error.as_ref()), "the server failed");
             Ok(ExitCode::FAILURE)
         }
     }

@@ -10,12 +10,12 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::CLOSE_PATIENCE;
+use super::CLOSE_TIMEOUT;
 use super::headers::SealedHeaders;
 use super::listener::listen;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::{Authenticator, KeyRing, KeyRingError};
-use crate::callback::{Courier, Outbox, SystemResolver};
+use crate::callback::{Outbox, SystemResolver, WebhookClient};
 use crate::clock::{SharedClock, System};
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
@@ -94,7 +94,7 @@ impl App {
         make_dir(&config.data_dir)?;
         make_dir(&config.serve_dir)?;
         warn_of_small_disk(&config);
-        let Held { queue, history_lost, register, sealer, spool } = hold(&config, &clock).await?;
+        let OpenStores { queue, history_lost, register, sealer, spool } = open_stores(&config, &clock).await?;
         reached(Step::StartRecovered);
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(&config)?;
@@ -144,9 +144,10 @@ impl App {
             readiness: Readiness::default(),
             started_at: clock.now(),
         });
-        let courier = Courier::new(&config.callback, Arc::new(SystemResolver), Arc::new(SealedHeaders(sealer)), clock)
-            .map_err(|error| StartError::Callback(error.to_string()))?;
-        let outbox = Outbox::new(queue.clone(), courier, &config.callback);
+        let client =
+            WebhookClient::new(&config.callback, Arc::new(SystemResolver), Arc::new(SealedHeaders(sealer)), clock)
+                .map_err(|error| StartError::Callback(error.to_string()))?;
+        let outbox = Outbox::new(queue.clone(), client, &config.callback);
 
         let serve_dir = config.serve_dir.clone();
         let files = files::router(&serve_dir).map_err(|source| StartError::Directory { path: serve_dir, source })?;
@@ -182,32 +183,32 @@ impl App {
         &self.state
     }
 
-    /// Refuses new uploads, lets running jobs finish for `patience`, puts the rest back, closes.
-    pub async fn stop(self, patience: Duration) {
+    /// Refuses new uploads, lets running jobs finish for `drain_timeout`, requeues the rest, closes.
+    pub async fn stop(self, drain_timeout: Duration) {
         self.state.readiness.drain();
-        // Should whoever runs us lose patience and kill us, the jobs that were under way are not to blame.
+        // If the server is killed from here on, that is not attributed to the jobs in flight.
         if let Err(error) = self.queue.mark_draining().await {
-            warn!(%error, "can't note that the server is stopping");
+            warn!(%error, "recording that the server is stopping failed");
         }
         reached(Step::StopDraining);
-        self.pool.drain(patience).await;
+        self.pool.drain(drain_timeout).await;
         self.stop_background.cancel();
         for task in self.background {
             if let Err(error) = task.await {
-                error!(%error, "a background task died");
+                error!(%error, "background task failed");
             }
         }
         self.stop_server.cancel();
         if let Err(error) = self.server.await {
-            error!(%error, "the listener died");
+            error!(%error, "listener failed");
         }
-        match tokio::time::timeout(CLOSE_PATIENCE, self.queue.shutdown()).await {
+        match tokio::time::timeout(CLOSE_TIMEOUT, self.queue.shutdown()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(%error, "the queue did not close cleanly"),
-            Err(_) => error!("the queue did not close in time"),
+            Ok(Err(error)) => error!(%error, "closing the queue failed"),
+            Err(_) => error!("closing the queue timed out"),
         }
         if let Err(error) = self.state.register.close().await {
-            error!(%error, "the register did not close cleanly");
+            error!(%error, "closing the register failed");
         }
     }
 }
@@ -234,8 +235,8 @@ async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Resul
     Ok(Renderer::Sandboxed(Arc::new(sandbox)))
 }
 
-/// What holds things across restarts.
-struct Held {
+/// What keeps state across restarts.
+struct OpenStores {
     queue: Arc<dyn JobQueue>,
     /// Something that the queue knew is lost.
     history_lost: bool,
@@ -245,7 +246,7 @@ struct Held {
 }
 
 /// Opens queue, register and spool, which wait for the disk.
-async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> {
+async fn open_stores(config: &Config, clock: &SharedClock) -> Result<OpenStores, StartError> {
     let (data_dir, settings, clock) = (config.data_dir.clone(), config.queue.clone(), Arc::clone(clock));
     let attribution = match config.sandbox.sandbox {
         SandboxMode::Off => CrashAttribution::JobsInFlight,
@@ -278,7 +279,7 @@ async fn hold(config: &Config, clock: &SharedClock) -> Result<Held, StartError> 
         }
         let spool = Spool::open(&data_dir)?;
         let history_lost = !queue.set_aside().is_empty();
-        Ok(Held { queue: Arc::new(queue), history_lost, register: Arc::new(register), sealer, spool })
+        Ok(OpenStores { queue: Arc::new(queue), history_lost, register: Arc::new(register), sealer, spool })
     })
     .await?
 }

@@ -27,17 +27,17 @@ pub struct ServeOptions {
 /// Runs the server until it is told to stop.
 pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> {
     let mut stop = StopSignals::new().context("listening for signals")?;
-    let patience = config.server.drain_timeout;
+    let drain_timeout = config.server.drain_timeout;
     let app = App::start(config).await?;
     if options.demo {
         demo::print(&app)?;
     }
     let signal = stop.recv().await;
-    info!(signal, patience_s = patience.as_secs(), "stopping: no new uploads; running jobs may finish");
+    info!(signal, drain_timeout_s = drain_timeout.as_secs(), "stopping; uploads are refused, running jobs may finish");
     tokio::select! {
-        () = app.stop(patience) => {}
-        // Who asks twice doesn't want to wait; what is running will be found in the spool.
-        signal = stop.recv() => warn!(signal, "stopping at once"),
+        () = app.stop(drain_timeout) => {}
+        // A second signal ends the wait: the jobs that still run are in the spool, and the next start requeues them.
+        signal = stop.recv() => warn!(signal, "stopped without waiting for running jobs"),
     }
     info!("stopped");
     Ok(())
@@ -62,4 +62,4 @@ impl StopSignals {
 }
 
 /// How long databases may take to close.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);

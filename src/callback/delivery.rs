@@ -95,7 +95,7 @@ impl DeliveryError {
 }
 
 /// Delivers callbacks.
-pub struct Courier {
+pub struct WebhookClient {
     client: Client,
     policy: AddressPolicy,
     timeout: Duration,
@@ -103,8 +103,8 @@ pub struct Courier {
     clock: SharedClock,
 }
 
-impl Courier {
-    /// A courier that asks `resolver` for addresses and `headers` for what a job sealed. Fails if TLS can't be set up,
+impl WebhookClient {
+    /// A client that asks `resolver` for addresses and `headers` for what a job sealed. Fails if TLS can't be set up,
     /// as on a machine without any root certificate.
     pub fn new(
         settings: &CallbackSettings,

@@ -1,9 +1,9 @@
 //! The loop that empties the queue's outbox.
 //!
-//! The outbox lives in the queue and is durable; nothing here is. What is in hand when the process dies is handed out
+//! The outbox lives in the queue and is durable; nothing here is. What is in flight when the process dies is handed out
 //! again when its lease lapses, under the same `webhook-id`: that is the "at least once".
 
-mod lanes;
+mod host_queues;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::lanes::{Lanes, Ticket};
-use super::delivery::{Courier, DeliveryError};
+use self::host_queues::{HostQueues, PendingDelivery};
+use super::delivery::{DeliveryError, WebhookClient};
 use super::settings::CallbackSettings;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
@@ -34,44 +34,44 @@ const LEASE_SLACK: Duration = Duration::from_secs(45);
 
 /// Delivers what the queue's outbox holds, many at once, and settles it.
 pub struct Outbox {
-    desk: Arc<Desk>,
+    dispatcher: Arc<Dispatcher>,
     concurrency: usize,
     lease: Duration,
-    lanes: Lanes,
+    queues: HostQueues,
     tries: JoinSet<()>,
-    /// Whose try each task is: one that panics can't say it itself.
-    tickets: HashMap<task::Id, Ticket>,
+    /// The delivery of each task, by which one that panics is known.
+    running: HashMap<task::Id, PendingDelivery>,
 }
 
 /// What every try needs.
-struct Desk {
+struct Dispatcher {
     queue: Arc<dyn DeliveryOutbox>,
-    courier: Courier,
+    client: WebhookClient,
     retry: RetryPolicy,
 }
 
 impl Outbox {
-    /// The outbox of `queue`, delivered by `courier`.
+    /// The outbox of `queue`, delivered by `client`.
     #[must_use]
-    pub fn new(queue: Arc<dyn DeliveryOutbox>, courier: Courier, settings: &CallbackSettings) -> Self {
+    pub fn new(queue: Arc<dyn DeliveryOutbox>, client: WebhookClient, settings: &CallbackSettings) -> Self {
         Self {
-            desk: Arc::new(Desk { queue, courier, retry: settings.retry }),
+            dispatcher: Arc::new(Dispatcher { queue, client, retry: settings.retry }),
             concurrency: settings.concurrency,
             lease: settings.timeout + LEASE_SLACK,
-            lanes: Lanes::new(settings.concurrency_per_host),
+            queues: HostQueues::new(settings.concurrency_per_host),
             tries: JoinSet::new(),
-            tickets: HashMap::new(),
+            running: HashMap::new(),
         }
     }
 
     /// Runs until `shutdown`, then begins no try and lets those in flight end, which takes no longer than one try may.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let queue = Arc::clone(&self.desk.queue);
+        let queue = Arc::clone(&self.dispatcher.queue);
         let mut pause = QUEUE_PAUSE_MIN;
         while !shutdown.is_cancelled() {
             let filled = self.fill(&shutdown).await;
             if let Err(error) = &filled {
-                warn!(error = %ErrorChain(error), "can't ask the queue which callbacks are due");
+                warn!(error = %ErrorChain(error), "asking the queue for due callbacks failed; will be retried");
             }
             let free = self.has_free_slot();
             let wait = async {
@@ -101,7 +101,7 @@ impl Outbox {
             if !self.has_free_slot() {
                 return Ok(());
             }
-            let due = self.desk.queue.due_deliveries(BATCH, self.lease).await?;
+            let due = self.dispatcher.queue.due_deliveries(BATCH, self.lease).await?;
             if due.is_empty() {
                 return Ok(());
             }
@@ -110,7 +110,7 @@ impl Outbox {
                 self.ended(ended);
             }
             for Delivery { id, host, attempts } in due {
-                self.lanes.take_in(Ticket { id, attempts, host });
+                self.queues.push(PendingDelivery { id, attempts, host });
             }
         }
         Ok(())
@@ -118,11 +118,11 @@ impl Outbox {
 
     fn begin_waiting(&mut self, shutdown: &CancellationToken) {
         while self.has_free_slot() {
-            let Some(ticket) = self.lanes.next() else { return };
-            let (desk, shutdown) = (Arc::clone(&self.desk), shutdown.clone());
-            let (id, attempts) = (ticket.id, ticket.attempts);
-            let task = self.tries.spawn(async move { desk.attempt(id, attempts, &shutdown).await });
-            self.tickets.insert(task.id(), ticket);
+            let Some(delivery) = self.queues.next() else { return };
+            let (dispatcher, shutdown) = (Arc::clone(&self.dispatcher), shutdown.clone());
+            let (id, attempts) = (delivery.id, delivery.attempts);
+            let task = self.tries.spawn(async move { dispatcher.attempt(id, attempts, &shutdown).await });
+            self.running.insert(task.id(), delivery);
         }
     }
 
@@ -135,25 +135,25 @@ impl Outbox {
             Ok((task, ())) => (task, false),
             Err(error) => (error.id(), true),
         };
-        let Some(ticket) = self.tickets.remove(&task) else { return };
+        let Some(delivery) = self.running.remove(&task) else { return };
         if panicked {
-            error!(job_id = %ticket.id, host = ticket.host, "the try to deliver a callback panicked; it comes again");
+            error!(job_id = %delivery.id, host = delivery.host, "delivering a callback panicked; will be retried");
         }
-        self.lanes.leave(&ticket);
+        self.queues.finish(&delivery);
     }
 }
 
-impl Desk {
+impl Dispatcher {
     /// One try, from looking the job up to settling what came of it.
     async fn attempt(&self, id: JobId, attempts: u32, shutdown: &CancellationToken) {
         let outcome = match self.queue.delivery_job(&id).await {
             Ok(Some(job)) => self.deliver(&job, attempts).await,
             Ok(None) => {
-                error!(job_id = %id, "a callback is owed for a job that the queue doesn't know; dropped");
+                error!(job_id = %id, "callback of an unknown job dropped");
                 DeliveryOutcome::Done
             }
             Err(error) => {
-                warn!(job_id = %id, error = %ErrorChain(&error), "can't look a callback's job up; it comes again");
+                warn!(job_id = %id, error = %ErrorChain(&error), "looking up the job of a callback failed; will be retried");
                 return;
             }
         };
@@ -163,7 +163,7 @@ impl Desk {
     async fn deliver(&self, job: &Job, attempts: u32) -> DeliveryOutcome {
         let (id, host, attempt) = (job.record.id, host_of(job), attempts.saturating_add(1));
         reached(Step::CallbackBeforeSend);
-        let error = match self.courier.deliver(job).await {
+        let error = match self.client.deliver(job).await {
             Ok(status) => {
                 reached(Step::CallbackAfterReply);
                 info!(job_id = %id, host, status = status.as_u16(), attempt, "callback delivered");
@@ -174,13 +174,13 @@ impl Desk {
         let (status, cause) = (error.status().map(|status| status.as_u16()), ErrorChain(&error).to_string());
         let Some(wait) = self.next_wait(attempt, error.retry()) else {
             if matches!(error, DeliveryError::Gone) {
-                info!(job_id = %id, host, status, attempt, "callback refused for good by its receiver");
+                info!(job_id = %id, host, status, attempt, "callback given up: the receiver is gone");
             } else {
                 error!(job_id = %id, host, status, attempt, error = cause, "callback given up");
             }
             return DeliveryOutcome::Done;
         };
-        warn!(job_id = %id, host, status, attempt, error = cause, retry_in_s = wait.as_secs(), "callback not delivered");
+        warn!(job_id = %id, host, status, attempt, error = cause, retry_in_s = wait.as_secs(), "callback not delivered; will be retried");
         DeliveryOutcome::Retry(wait)
     }
 
@@ -198,7 +198,7 @@ impl Desk {
     async fn settle(&self, id: &JobId, outcome: DeliveryOutcome, shutdown: &CancellationToken) {
         let mut pause = QUEUE_PAUSE_MIN;
         while let Err(error) = self.queue.settle_delivery(id, outcome).await {
-            warn!(job_id = %id, error = %ErrorChain(&error), "can't settle a callback; trying again");
+            warn!(job_id = %id, error = %ErrorChain(&error), "settling a callback failed; will be retried");
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}

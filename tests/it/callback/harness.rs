@@ -12,7 +12,7 @@ use axum::extract::Request;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use pixerve::callback::{CallbackSettings, Courier, OpenHeaders, Outbox, Resolver, SystemResolver};
+use pixerve::callback::{CallbackSettings, OpenHeaders, Outbox, Resolver, SystemResolver, WebhookClient};
 use pixerve::clock::{Manual, Timestamp};
 use pixerve::job::{
     CallbackHeader, CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority,
@@ -65,9 +65,10 @@ impl Running {
         // Sun, 06 Nov 1994 08:49:37 GMT
         let clock = Arc::new(Manual::at(Timestamp::from_millis(784_111_777_000)));
         let queue = Arc::new(FakeQueue::new(clock.clone()));
-        let courier = Courier::new(settings, resolver, Arc::new(PlainHeaders), clock.clone()).expect("a courier");
+        let client =
+            WebhookClient::new(settings, resolver, Arc::new(PlainHeaders), clock.clone()).expect("a webhook client");
         let shutdown = CancellationToken::new();
-        let outbox = Outbox::new(queue.clone(), courier, settings);
+        let outbox = Outbox::new(queue.clone(), client, settings);
         let outbox = tokio::spawn(outbox.run(shutdown.clone()));
         Self { queue, clock, outbox, _stop: shutdown.clone().drop_guard(), shutdown }
     }
