@@ -25,6 +25,7 @@ pub struct Part {
 
 /// Reads a body that comes in these pieces as an upload does, up to the first eight parts; an error for one that
 /// an upload refuses.
+#[expect(clippy::result_unit_err, reason = "a target asks only whether it is refused")]
 pub fn multipart(content_type: &str, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>, ()> {
     let boundary = multer::parse_boundary(content_type).map_err(|_| ())?;
     block_on(read_parts(boundary, chunks))
