@@ -142,6 +142,15 @@ pub enum Warning {
         /// The variable that may be meant.
         suggestion: Option<String>,
     },
+    /// A setting under the name that it had before; it is understood.
+    Renamed {
+        /// Where it is set.
+        origin: Origin,
+        /// The name there.
+        old: String,
+        /// The one it has now.
+        new: String,
+    },
     /// A number outside its range, for which the nearest one inside is used.
     Clamped {
         /// The setting's dotted name.
@@ -159,6 +168,7 @@ impl fmt::Display for Warning {
             Self::UnknownVariable { origin, name, suggestion } => {
                 write!(f, "{origin}: {name} is no setting of Pixerve{}", did_you_mean(suggestion.as_deref()))
             }
+            Self::Renamed { origin, old, new } => write!(f, "{origin}: {old} is called {new} now"),
             Self::Clamped { key, given, used } => {
                 write!(f, "{key} ({}) is {given}, out of range; {used} is used", variable_of(key))
             }

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin, Warning, line_of};
-use super::name::{PREFIX, suggest, variable_of};
+use super::name::{PREFIX, renamed, renamed_variable, suggest, variable_of};
 use super::sources::Sources;
 
 /// A value as it was written.
@@ -74,8 +74,12 @@ impl Layers {
         let mut items: Vec<_> = table.iter().collect();
         items.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in items {
-            let name = format!("{prefix}{}", key.get_ref());
+            let mut name = format!("{prefix}{}", key.get_ref());
             let origin = origin_at(key.span().start);
+            if let Some(new) = renamed(&name) {
+                let old = std::mem::replace(&mut name, new.to_owned());
+                self.warnings.push(Warning::Renamed { origin: origin.clone(), old, new: new.to_owned() });
+            }
             if let Some(entries) = self.entries.get_mut(&name) {
                 entries.push(Entry { given: given(value.get_ref()), origin });
             } else if !self.is_table(&name) {
@@ -99,9 +103,14 @@ impl Layers {
     fn add_variables(&mut self, origin: &Origin, variables: Vec<(String, String)>) {
         let keys: BTreeMap<String, String> = self.entries.keys().map(|key| (variable_of(key), key.clone())).collect();
         for (name, value) in variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX)) {
-            let entries = keys.get(&name).and_then(|key| self.entries.get_mut(key));
+            let new = renamed_variable(&name);
+            let entries = keys.get(&name).map(String::as_str).or(new).and_then(|key| self.entries.get_mut(key));
             match entries {
                 Some(_) if value.trim().is_empty() => {}
+                Some(entries) if let Some(new) = new => {
+                    entries.push(Entry { given: Given::Text(value), origin: origin.clone() });
+                    self.warnings.push(Warning::Renamed { origin: origin.clone(), old: name, new: variable_of(new) });
+                }
                 Some(entries) => entries.push(Entry { given: Given::Text(value), origin: origin.clone() }),
                 None => {
                     let suggestion = suggest(&name, keys.keys().map(String::as_str));

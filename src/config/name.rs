@@ -3,6 +3,19 @@
 /// What every variable of Pixerve starts with.
 pub(super) const PREFIX: &str = "PIXERVE_";
 
+/// Settings that had another name before, which is understood still: the old one, and today's.
+const RENAMED: [(&str, &str); 1] = [("worker.sandbox_keep", "worker.sandbox_idle_timeout")];
+
+/// Today's name of a setting that was called `name` before.
+pub(super) fn renamed(name: &str) -> Option<&'static str> {
+    RENAMED.iter().find(|(old, _)| *old == name).map(|(_, new)| *new)
+}
+
+/// Today's name of a setting whose variable was `variable` before.
+pub(super) fn renamed_variable(variable: &str) -> Option<&'static str> {
+    RENAMED.iter().find(|(old, _)| variable_of(old) == variable).map(|(_, new)| *new)
+}
+
 /// How alike two names must be, from 0 to 1, for one to be suggested for the other.
 const SIMILARITY_MIN: f64 = 0.75;
 

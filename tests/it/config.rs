@@ -231,6 +231,28 @@ fn an_unknown_variable_is_a_warning_that_knows_what_was_meant() {
 }
 
 #[test]
+fn a_setting_under_its_name_of_before_is_understood_with_a_warning() {
+    let (old, new) = ("PIXERVE_WORKER_SANDBOX_KEEP", "PIXERVE_WORKER_SANDBOX_IDLE_TIMEOUT");
+    for (sources, told) in [
+        (env(&[(old, "0s")]), format!("environment: {old} is called {new} now")),
+        (
+            file("[worker]\nsandbox_keep = \"0s\"\n"),
+            "my.toml, line 2: worker.sandbox_keep is called worker.sandbox_idle_timeout now".to_owned(),
+        ),
+    ] {
+        let (config, warnings) = Config::load(sources).expect("it is understood");
+        assert_eq!(config.sandbox.sandbox_idle_timeout, Duration::ZERO);
+        assert_eq!(warnings.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
+    }
+}
+
+#[test]
+fn a_list_is_no_value_of_a_setting_that_has_one() {
+    let text = errors(file("[auth]\nissuer = [\"a\"]\n"));
+    assert!(text.contains("auth.issuer is [\"a\"]; expected"), "{text}");
+}
+
+#[test]
 fn workers_out_of_range_are_clamped_with_a_warning() {
     for (given, used) in [("0", 1), ("-3", 1), ("11", 10), ("9223372036854775807", 10)] {
         let (config, warnings) = Config::load(env(&[("PIXERVE_MAX_WORKERS", given)])).expect("it is clamped");
