@@ -23,6 +23,7 @@ pub use owner::Owner;
 pub use pointer::{ClaimErrors, FieldError};
 pub use record::{
     CallbackTarget, JobError, JobRecord, Original, RecordVersion, SealedText, Stored, StoredFile, UnknownRecordVersion,
+    UnreadableRecord,
 };
 pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};
 pub(crate) use spec::Fields;

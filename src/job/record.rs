@@ -1,6 +1,7 @@
 //! What is written down about a job: in the spool beside its original, and in the queue.
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use url::Url;
 
 use super::{
@@ -100,6 +101,34 @@ impl TryFrom<u32> for RecordVersion {
 pub struct UnknownRecordVersion {
     /// What the record says.
     pub found: u32,
+}
+
+/// Why a stored job record can't be read. Its text quotes nothing: a record holds what only the owner of its job may know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableRecord {
+    /// A newer version wrote it.
+    #[error(transparent)]
+    Version(UnknownRecordVersion),
+    /// It is damaged.
+    #[error("the record is not what its version says, from line {line}, column {column} on")]
+    Malformed {
+        /// From 1.
+        line: usize,
+        /// From 1, in bytes.
+        column: usize,
+    },
+}
+
+impl UnreadableRecord {
+    /// What `error` means, with which reading `json` failed: a record, or what holds one at the pointer `record_at`.
+    pub(crate) fn of(json: &[u8], record_at: &str, error: &serde_json::Error) -> Self {
+        let whole: Value = serde_json::from_slice(json).unwrap_or_default();
+        let version = whole.pointer(record_at).and_then(|record| record.get("version")).and_then(Value::as_u64);
+        match version.and_then(|version| u32::try_from(version).ok()).map(RecordVersion::try_from) {
+            Some(Err(unknown)) => Self::Version(unknown),
+            _ => Self::Malformed { line: error.line(), column: error.column() },
+        }
+    }
 }
 
 /// The uploaded bytes, as far as the upload could tell without decoding them.

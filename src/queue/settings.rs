@@ -4,8 +4,9 @@ use serde::Deserialize;
 
 use crate::setting;
 
-/// Bytes of a serialized job record.
-pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a serialized job record: the 64 KiB of 0.1.0, whose largest manifests must fit still, and a little for what was
+/// added since.
+pub const RECORD_BYTES_MAX: usize = 65 * 1024;
 
 /// A queue's limits.
 #[derive(Clone, Debug, Deserialize)]

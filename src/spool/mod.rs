@@ -24,7 +24,7 @@ use tokio::task::spawn_blocking;
 
 use crate::durable::{self, FileError, IoContext};
 use crate::failpoint::{Step, reached};
-use crate::job::{JobId, JobRecord};
+use crate::job::{JobId, JobRecord, UnreadableRecord};
 
 const ORIGINAL: &str = "original";
 const MANIFEST: &str = "manifest.json";
@@ -173,7 +173,8 @@ fn read_entry(path: PathBuf) -> SpoolEntry {
     let record = fs::read(path.join(MANIFEST))
         .map_err(|error| format!("its {MANIFEST} can't be read: {error}"))
         .and_then(|bytes| {
-            serde_json::from_slice::<JobRecord>(&bytes).map_err(|e| format!("its {MANIFEST} is bad: {e}"))
+            serde_json::from_slice::<JobRecord>(&bytes)
+                .map_err(|error| format!("its {MANIFEST} is bad: {}", UnreadableRecord::of(&bytes, "", &error)))
         })
         .and_then(|record| match fs::metadata(path.join(ORIGINAL)) {
             Ok(meta) if meta.len() == record.original.bytes => Ok(record),

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::job::UnreadableRecord;
 use crate::queue::Job;
 
 const VERSION: u8 = 1;
@@ -23,6 +24,9 @@ pub(super) struct StoredJob {
     pub(super) wait_ms: u64,
 }
 
+/// Where in a [`StoredJob`] the job's record is, as a JSON Pointer.
+const RECORD_OF_JOB: &str = "/job/record";
+
 /// A callback that is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct StoredDelivery {
@@ -40,10 +44,10 @@ pub(super) enum RecordError {
     #[error("the record has version {0}; this Pixerve reads version {VERSION}")]
     Version(u8),
     #[error(transparent)]
-    Json(#[from] serde_json::Error),
+    Unreadable(UnreadableRecord),
 }
 
-pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, RecordError> {
+pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut bytes = vec![VERSION];
     serde_json::to_writer(&mut bytes, record)?;
     Ok(bytes)
@@ -51,7 +55,8 @@ pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, RecordError> {
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
     match bytes.split_first() {
-        Some((&VERSION, json)) => Ok(serde_json::from_slice(json)?),
+        Some((&VERSION, json)) => serde_json::from_slice(json)
+            .map_err(|error| RecordError::Unreadable(UnreadableRecord::of(json, RECORD_OF_JOB, &error))),
         Some((&version, _)) => Err(RecordError::Version(version)),
         None => Err(RecordError::Empty),
     }
@@ -76,5 +81,16 @@ mod tests {
         bytes[0] = 2;
         assert!(matches!(decode::<StoredDelivery>(&bytes), Err(RecordError::Version(2))));
         assert!(matches!(decode::<StoredDelivery>(&[]), Err(RecordError::Empty)));
+    }
+
+    #[test]
+    fn why_a_record_is_unreadable_quotes_nothing_of_it() {
+        let text = include_str!("../../../tests/it/queue/job-v1.json");
+        let secret = "https://app.example:port/hook?secret=canary";
+        let damaged = text.replacen("https://", &format!("{secret} https://"), 1);
+        assert_ne!(damaged, text);
+        let bytes = [&[VERSION], damaged.as_bytes()].concat();
+        let error = decode::<StoredJob>(&bytes).expect_err("its URL is none");
+        assert!(!crate::error_chain::ErrorChain(&error).to_string().contains("canary"), "{error}");
     }
 }

@@ -137,7 +137,7 @@ async fn a_stop_does_not_abandon_a_write_that_has_begun() {
 }
 
 #[tokio::test]
-async fn a_write_that_goes_on_for_too_long_after_a_stop_is_given_up() {
+async fn a_write_that_outlasts_the_grace_after_a_stop_is_cancelled() {
     let (gate, stop) = (Gate::default(), CancellationToken::new());
     let settings = StoreSettings { cancel_grace: Duration::from_millis(50), ..quick() };
     let writer = Retrying::new(gate.clone(), settings, stop.clone());
@@ -145,6 +145,6 @@ async fn a_write_that_goes_on_for_too_long_after_a_stop_is_given_up() {
     gate.begun.notified().await;
     stop.cancel();
     let error = put.await.expect("no panic").expect_err("never stored");
-    assert!(error.transient && error.detail.contains("given up"), "{error}");
+    assert!(error.transient && error.detail.contains("cancelled"), "{error}");
     assert_eq!(gate.puts.load(Ordering::SeqCst), 0);
 }

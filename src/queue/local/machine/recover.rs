@@ -124,6 +124,10 @@ impl<S: RecordStore> Machine<S> {
                     self.schedule.lease(&id, token, expires);
                 }
                 (State::Processing, _) => self.recover_orphan(stored, attribution)?,
+                // It could never be claimed, and would keep the others waiting.
+                (state, _) if state.is_terminal() => {
+                    tracing::error!(job_id = %id, %state, "ended job found among the live ones; not scheduled");
+                }
                 _ => {
                     let wait = stored.job.not_before.map(|due| self.wait_left(due, stored.wait_ms));
                     self.schedule.wait(live(&stored.job), wait.map(|wait| self.clock.elapsed() + wait));
@@ -188,7 +192,9 @@ impl<S: RecordStore> Machine<S> {
             let Some(bytes) = self.records.get(table, id.as_bytes())? else { continue };
             if let Err(error) = record::decode::<StoredJob>(&bytes) {
                 self.set_aside_unreadable(table, id.as_bytes().to_vec(), bytes, &error)?;
-                self.schedule.remove(id);
+                if table == Table::Jobs {
+                    self.schedule.remove(id);
+                }
             }
         }
         Ok(())

@@ -77,11 +77,12 @@ impl<S: RecordStore> Machine<S> {
                 continue;
             }
             match read::job(&*self.records, &id)? {
-                Some(job) => {
+                Some(job) if job.state.is_terminal() => {
                     key::remove(&mut batch, &job);
                     jobs.push(job);
                 }
-                None => batch.remove(Table::ByDone, done.as_slice()),
+                // Its record was set aside as unreadable; if the spool had it still, it lives again.
+                Some(_) | None => batch.remove(Table::ByDone, done.as_slice()),
             }
         }
         self.apply(&batch)?;

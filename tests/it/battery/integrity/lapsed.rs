@@ -211,7 +211,8 @@ async fn what_the_last_attempt_stores_after_its_lease_lapsed_is_on_record_before
     let failed = scene.until("the failure", async |job| job.state == State::Failed).await;
     scene.assert_on_record(&failed);
     let told = scene.context.queue.due_deliveries(1, LEASE).await.expect("a queue");
-    assert_eq!(told.first().map(|delivery| delivery.id), Some(failed.record.id));
+    let told = told.first().expect("a delivery").id;
+    assert_eq!(scene.context.queue.delivery_job(&told).await.expect("a queue"), Some(failed));
     scene.until("it to leave the spool", async |_| !scene.context.spool.holds(scene.id).await.expect("a spool")).await;
     stop.cancel();
     reaper.await.expect("it ends well");
