@@ -19,6 +19,7 @@ mv "$binary.split" "$binary"
 bytes=$(wc -c <"$binary")
 echo "$binary: $((bytes / 1000000)) MB; $binary.debug: $(($(wc -c <"$binary.debug") / 1000000)) MB"
 if [ "$bytes" -gt "$BYTES_MAX" ]; then
-    echo "$binary has $bytes bytes; $BYTES_MAX are allowed" >&2
-    exit 1
+    echo "$binary has $bytes bytes, more than the $BYTES_MAX that a release may have" >&2
+    # A user's build on another system is none the worse for it.
+    [ "${CI:-}" != true ] || exit 1
 fi

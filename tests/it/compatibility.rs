@@ -15,7 +15,10 @@
 //! 2. Anything else needs a new version: raise [`RecordVersion::CURRENT`], or `VERSION` in `src/queue/local/record.rs` for
 //!    what only the queue writes. What is read in an older version becomes today's in the place that reads it; what is
 //!    written is always the newest. Older versions of Pixerve then refuse those records by name, and keep them.
-//! 3. The files of a released version are never edited. Each release adds a directory of its own, with the same jobs.
+//! 3. The files of a released version are never edited. Each release adds a directory of its own, with the same jobs, which
+//!    `compatibility/release.rs` writes.
+
+mod release;
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -65,13 +68,7 @@ struct DataDir {
 impl DataDir {
     /// One for each version that was ever released.
     fn of_every_version() -> Result<Vec<Self>, Box<dyn Error>> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/compatibility");
-        let mut versions = Vec::new();
-        for version in fs::read_dir(root)? {
-            versions.push(Self::of(&version?.path())?);
-        }
-        assert!(!versions.is_empty());
-        Ok(versions)
+        versions()?.iter().map(|version| Self::of(version)).collect()
     }
 
     fn of(version: &Path) -> Result<Self, Box<dyn Error>> {
@@ -137,6 +134,21 @@ impl DataDir {
         database.close()?;
         Ok(value)
     }
+}
+
+/// The directory of every released version, the oldest first.
+fn versions() -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/compatibility");
+    let mut versions = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            versions.push(entry.path());
+        }
+    }
+    versions.sort();
+    assert!(versions.first().is_some_and(|oldest| oldest.ends_with("0.1.0")), "{versions:?}");
+    Ok(versions)
 }
 
 /// An entry of the queue's database as a line holds it.
