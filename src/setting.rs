@@ -116,14 +116,14 @@ fn parse_bytes(text: &str) -> Option<u64> {
 pub fn pixels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Given {
+    enum NumberOrText {
         Number(u64),
         Text(String),
     }
     let expected = r#"pixels above zero such as "100 MP", or their number"#;
-    let pixels = match Given::deserialize(deserializer).map_err(|_| D::Error::custom(expected))? {
-        Given::Number(pixels) => Some(pixels),
-        Given::Text(text) => parse_pixels(text.trim()),
+    let pixels = match NumberOrText::deserialize(deserializer).map_err(|_| D::Error::custom(expected))? {
+        NumberOrText::Number(pixels) => Some(pixels),
+        NumberOrText::Text(text) => parse_pixels(text.trim()),
     };
     pixels.filter(|pixels| *pixels > 0).ok_or_else(|| D::Error::custom(expected))
 }
@@ -180,14 +180,14 @@ pub fn factor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Erro
 pub fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Given {
+    enum TextOrList {
         Text(String),
         List(Vec<String>),
     }
     let expected = r#"networks as CIDRs such as "10.0.0.0/8" or "::1/128""#;
-    let networks = match Given::deserialize(deserializer).map_err(|_| D::Error::custom(expected))? {
-        Given::Text(text) => parse_networks(text.split(',').map(str::trim).filter(|item| !item.is_empty())),
-        Given::List(items) => parse_networks(items.iter().map(|item| item.trim())),
+    let networks = match TextOrList::deserialize(deserializer).map_err(|_| D::Error::custom(expected))? {
+        TextOrList::Text(text) => parse_networks(text.split(',').map(str::trim).filter(|item| !item.is_empty())),
+        TextOrList::List(items) => parse_networks(items.iter().map(|item| item.trim())),
     };
     networks.ok_or_else(|| D::Error::custom(expected))
 }

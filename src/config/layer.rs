@@ -13,7 +13,7 @@ use super::sources::Sources;
 
 /// A value as it was written.
 #[derive(Clone, Debug)]
-pub(super) enum Given {
+pub(super) enum RawValue {
     /// A string, number, flag or time in TOML; any variable.
     Text(String),
     /// An array of such.
@@ -22,7 +22,7 @@ pub(super) enum Given {
     Table,
 }
 
-impl fmt::Display for Given {
+impl fmt::Display for RawValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{text:?}"),
@@ -35,19 +35,19 @@ impl fmt::Display for Given {
 /// One source's word on one setting.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub(super) given: Given,
+    pub(super) given: RawValue,
     pub(super) origin: Origin,
 }
 
 /// Every setting with what the sources say about it, the default first, the strongest last.
 #[derive(Debug)]
-pub(super) struct Layers {
+pub(super) struct SettingLayers {
     pub(super) entries: BTreeMap<String, Vec<Entry>>,
     pub(super) errors: Vec<ConfigError>,
     pub(super) warnings: Vec<Warning>,
 }
 
-impl Layers {
+impl SettingLayers {
     /// `defaults` name all settings; what `sources` say lies on top.
     pub(super) fn stack(defaults: &str, sources: Sources) -> Self {
         let entries = default_entries(defaults);
@@ -108,10 +108,10 @@ impl Layers {
             match entries {
                 Some(_) if value.trim().is_empty() => {}
                 Some(entries) if let Some(new) = new => {
-                    entries.push(Entry { given: Given::Text(value), origin: origin.clone() });
+                    entries.push(Entry { given: RawValue::Text(value), origin: origin.clone() });
                     self.warnings.push(Warning::Renamed { origin: origin.clone(), old: name, new: variable_of(new) });
                 }
-                Some(entries) => entries.push(Entry { given: Given::Text(value), origin: origin.clone() }),
+                Some(entries) => entries.push(Entry { given: RawValue::Text(value), origin: origin.clone() }),
                 None => {
                     let suggestion = suggest(&name, keys.keys().map(String::as_str));
                     self.warnings.push(Warning::UnknownVariable { origin: origin.clone(), name, suggestion });
@@ -155,15 +155,15 @@ fn first_of_each_line(path: &Path, text: &str, errors: &[toml::de::Error]) -> Ve
     by_line.into_values().collect()
 }
 
-fn given(value: &DeValue<'_>) -> Given {
+fn given(value: &DeValue<'_>) -> RawValue {
     match value {
-        DeValue::Table(_) => Given::Table,
+        DeValue::Table(_) => RawValue::Table,
         DeValue::Array(items) => items
             .iter()
             .map(|item: &Spanned<_>| text_of(item.get_ref()))
             .collect::<Option<_>>()
-            .map_or(Given::Table, Given::List),
-        plain => text_of(plain).map_or(Given::Table, Given::Text),
+            .map_or(RawValue::Table, RawValue::List),
+        plain => text_of(plain).map_or(RawValue::Table, RawValue::Text),
     }
 }
 

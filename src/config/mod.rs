@@ -21,7 +21,7 @@ pub use error::{ConfigError, ConfigErrors, Origin, Warning};
 pub use settings::{Config, ConnectionLimits, Server};
 pub use sources::Sources;
 
-use layer::Layers;
+use layer::SettingLayers;
 use reader::Reader;
 
 /// The defaults and the names of all settings.
@@ -49,7 +49,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, at once: unknown keys of the file, bad values anywhere, values that contradict others.
     pub fn load(sources: Sources) -> Result<(Self, Vec<Warning>), ConfigErrors> {
-        let layers = Layers::stack(DEFAULTS, sources);
+        let layers = SettingLayers::stack(DEFAULTS, sources);
         let mut reader = Reader::new(layers);
         let config: Self = reader.read();
         debug_assert!(reader.unread().is_empty(), "in default.toml but not in Config: {:?}", reader.unread());

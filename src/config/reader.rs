@@ -16,19 +16,19 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::error::{ConfigError, ConfigErrors, Warning};
-use super::layer::{Given, Layers};
+use super::layer::{RawValue, SettingLayers};
 
 /// Takes values out of the layers. A bad value is noted and the next weaker one is used in its place, so that reading
 /// goes on; [`Reader::finish`] makes sure that nothing that was built this way is ever used.
 pub(super) struct Reader {
-    layers: Layers,
+    layers: SettingLayers,
     bad: BTreeSet<String>,
     read: RefCell<BTreeSet<String>>,
     is_complete: bool,
 }
 
 impl Reader {
-    pub(super) fn new(layers: Layers) -> Self {
+    pub(super) fn new(layers: SettingLayers) -> Self {
         let is_complete = layers.errors.is_empty();
         Self { layers, bad: BTreeSet::new(), read: RefCell::default(), is_complete }
     }
@@ -46,7 +46,7 @@ impl Reader {
     /// Each setting as its `round`-th source has it; as its strongest one has it, if there are fewer.
     fn read_round<T: DeserializeOwned>(&mut self, round: usize) -> T {
         loop {
-            let root = Place { reader: self, round, table: String::new(), name: String::new() };
+            let root = SettingDeserializer { reader: self, round, table: String::new(), name: String::new() };
             match T::deserialize(root) {
                 Ok(settings) => return settings,
                 Err(mismatch) => self.reject(mismatch, round),
@@ -75,7 +75,7 @@ impl Reader {
 
     /// Notes that `used` stands in for the number that was given for the setting `key`, if it is another.
     pub(super) fn check_clamped(&mut self, key: &'static str, used: usize) {
-        let Some(Given::Text(text)) = self.given(key, usize::MAX) else { return };
+        let Some(RawValue::Text(text)) = self.given(key, usize::MAX) else { return };
         let Ok(given) = text.trim().parse::<i64>() else { return };
         if usize::try_from(given) != Ok(used) {
             self.layers.warnings.push(Warning::Clamped { key, given, used });
@@ -83,7 +83,7 @@ impl Reader {
     }
 
     /// What the `round`-th source says about the setting `key`; the strongest, if there are fewer.
-    fn given(&self, key: &str, round: usize) -> Option<&Given> {
+    fn given(&self, key: &str, round: usize) -> Option<&RawValue> {
         let entries = self.layers.entries.get(key)?;
         entries.get(round).or(entries.last()).map(|entry| &entry.given)
     }
@@ -141,7 +141,7 @@ impl serde::de::Error for Mismatch {
 }
 
 /// A setting, or a struct of settings.
-struct Place<'a> {
+struct SettingDeserializer<'a> {
     reader: &'a Reader,
     round: usize,
     /// The table that it stands in: empty for the root, else with a dot behind it.
@@ -150,30 +150,30 @@ struct Place<'a> {
     name: String,
 }
 
-impl Place<'_> {
+impl SettingDeserializer<'_> {
     /// The text of a setting that is one.
     fn text(&self) -> Result<&str, Mismatch> {
         match self.given() {
-            Given::Text(text) => Ok(text),
-            Given::List(_) | Given::Table => Err(Mismatch::custom("one value")),
+            RawValue::Text(text) => Ok(text),
+            RawValue::List(_) | RawValue::Table => Err(Mismatch::custom("one value")),
         }
     }
 
-    fn given(&self) -> &Given {
+    fn given(&self) -> &RawValue {
         self.reader.read.borrow_mut().insert(self.name.clone());
         let given = self.reader.given(&self.name, self.round);
         given.unwrap_or_else(|| panic!("INVARIANT: config/default.toml has no setting {:?}", self.name))
     }
 }
 
-impl<'de> Deserializer<'de> for Place<'_> {
+impl<'de> Deserializer<'de> for SettingDeserializer<'_> {
     type Error = Mismatch;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match self.given() {
-            Given::Text(text) => visitor.visit_str(text),
-            Given::List(items) => visitor.visit_seq(SeqDeserializer::new(items.iter().map(String::as_str))),
-            Given::Table => Err(Mismatch::custom("one value or a list")),
+            RawValue::Text(text) => visitor.visit_str(text),
+            RawValue::List(items) => visitor.visit_seq(SeqDeserializer::new(items.iter().map(String::as_str))),
+            RawValue::Table => Err(Mismatch::custom("one value or a list")),
         }
     }
 
@@ -191,7 +191,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
         } else {
             table
         };
-        visitor.visit_map(Fields { reader, round, table, names: fields.iter(), next: "" })
+        visitor.visit_map(SettingAccess { reader, round, table, names: fields.iter(), next: "" })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -212,7 +212,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
 }
 
 /// The fields of a struct, each as the setting that it names.
-struct Fields<'a> {
+struct SettingAccess<'a> {
     reader: &'a Reader,
     round: usize,
     table: String,
@@ -220,7 +220,7 @@ struct Fields<'a> {
     next: &'static str,
 }
 
-impl<'de> MapAccess<'de> for Fields<'_> {
+impl<'de> MapAccess<'de> for SettingAccess<'_> {
     type Error = Mismatch;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Mismatch> {
@@ -235,8 +235,8 @@ impl<'de> MapAccess<'de> for Fields<'_> {
             Some(name) => name.to_owned(),
             None => format!("{}{}", self.table, self.next),
         };
-        let place = Place { reader: self.reader, round: self.round, table: self.table.clone(), name: name.clone() };
-        seed.deserialize(place).map_err(|mismatch| match mismatch.name.as_str() {
+        let setting = SettingDeserializer { reader: self.reader, round: self.round, table: self.table.clone(), name: name.clone() };
+        seed.deserialize(setting).map_err(|mismatch| match mismatch.name.as_str() {
             "" => Mismatch { name, ..mismatch },
             _ => mismatch,
         })

@@ -31,7 +31,7 @@ impl From<DatabaseError> for DatabaseOpenError {
 
 /// A database of which every record was read.
 #[derive(Debug)]
-pub(super) struct Checked {
+pub(super) struct CheckedEngine {
     pub(super) engine: sled::Db,
     /// Bytes of all keys and values.
     pub(super) live_bytes: u64,
@@ -48,13 +48,13 @@ pub(super) fn open(files: &DatabaseFiles) -> Result<sled::Db, DatabaseOpenError>
 
 /// Opens an existing database and reads all of it. sled opens some damaged files as empty ones without an error, some
 /// that it can't read to the end, and passes over segments whose header is damaged.
-pub(super) fn open_and_check(files: &DatabaseFiles) -> Result<Checked, DatabaseOpenError> {
+pub(super) fn open_and_check(files: &DatabaseFiles) -> Result<CheckedEngine, DatabaseOpenError> {
     if let Some(offset) = segments::damaged_header(files)? {
         return Err(DatabaseOpenError::Damaged(format!("the header of the segment at byte {offset} is damaged")));
     }
     let engine = open(files)?;
     match check(&engine, files) {
-        Ok(live_bytes) => Ok(Checked { engine, live_bytes }),
+        Ok(live_bytes) => Ok(CheckedEngine { engine, live_bytes }),
         Err(error) => {
             // Dropping writes, and on a damaged database that may panic as well. What matters is known by now.
             drop(guarded(files, || {

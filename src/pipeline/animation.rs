@@ -66,7 +66,7 @@ pub(super) fn render(
     let settings = EncodeSettings { quality: variant.quality, speed: variant.speed };
     let mut animation = Animation::open(source, info)?;
     let mut file = AnimatedWebp::new(width, height, animation.plays);
-    let mut scene = Scene { info, variant, layout, converter: None, resizer: Resizer::new(), before: None };
+    let mut canvas = AnimationCanvas { info, variant, layout, converter: None, resizer: Resizer::new(), before: None };
     let batch = rayon::current_num_threads().max(1) * 2;
     let mut frames_left = info.frames as usize;
     loop {
@@ -76,8 +76,8 @@ pub(super) fn render(
         let mut frames = Vec::with_capacity(batch);
         while frames.len() < batch.min(frames_left) {
             match animation.frames.next() {
-                Some(Ok(frame)) => frames.push(scene.next(frame, animation.icc.as_deref())?),
-                Some(Err(_)) if variant.tolerant && scene.before.is_some() => break,
+                Some(Ok(frame)) => frames.push(canvas.next(frame, animation.icc.as_deref())?),
+                Some(Err(_)) if variant.tolerant && canvas.before.is_some() => break,
                 Some(Err(e)) => return Err(PipelineError::bad_image(e)),
                 None => break,
             }
@@ -143,7 +143,7 @@ fn plays(count: LoopCount) -> u16 {
 }
 
 /// The canvas of one variant, from frame to frame.
-struct Scene<'a> {
+struct AnimationCanvas<'a> {
     info: &'a SourceInfo,
     variant: &'a VariantSpec,
     layout: Layout,
@@ -153,7 +153,7 @@ struct Scene<'a> {
     before: Option<Vec<u8>>,
 }
 
-impl Scene<'_> {
+impl AnimationCanvas<'_> {
     fn next(&mut self, frame: image::Frame, icc: Option<&[u8]>) -> Result<Frame, PipelineError> {
         let (numerator, denominator) = frame.delay().numer_denom_ms();
         let duration_ms = match numerator / denominator.max(1) {

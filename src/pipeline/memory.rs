@@ -95,9 +95,9 @@ pub fn memory_estimate(source: &SourceInfo, variants: &[VariantSpec], threads: u
     let steps = plan(&layouts);
     let tolerant = !still.is_empty() && still.iter().all(|variant| variant.tolerant);
     let decoded = if steps.is_empty() {
-        Decoded { pixels: 0, beside: 0, bytes_a_pixel: 0, height: 0 }
+        DecodedMemory { pixels: 0, beside: 0, bytes_a_pixel: 0, height: 0 }
     } else {
-        Decoded::of(source, reduction(&steps, source, limits), tolerant)
+        DecodedMemory::of(source, reduction(&steps, source, limits), tolerant)
     };
     let reused = steps.iter().filter(|step| step.from.is_none()).count() > 1;
     let kept = if reused { decoded.pixels } else { 0 };
@@ -111,7 +111,7 @@ pub fn memory_estimate(source: &SourceInfo, variants: &[VariantSpec], threads: u
 }
 
 /// What is in memory of an original.
-struct Decoded {
+struct DecodedMemory {
     /// Bytes of its pixels.
     pixels: u64,
     /// Bytes that the decoder takes besides.
@@ -121,7 +121,7 @@ struct Decoded {
     height: u64,
 }
 
-impl Decoded {
+impl DecodedMemory {
     fn of(source: &SourceInfo, reduction: u32, tolerant: bool) -> Self {
         let channels = u64::from(source.channels);
         let bytes_a_pixel = channels * u64::from(source.bits / 8);

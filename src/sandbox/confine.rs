@@ -29,7 +29,7 @@ const DESCRIPTORS_MAX: u64 = 32;
 const NICE_INCREMENT: i32 = 10;
 
 /// Confines this process, for good, by every layer that the kernel has.
-pub(super) fn enter() -> io::Result<Layers> {
+pub(super) fn enter() -> io::Result<EnforcedLayers> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // While every core encodes, the server still answers at once. Without it, it merely answers later.
     let _ = nice(NICE_INCREMENT);
@@ -39,12 +39,12 @@ pub(super) fn enter() -> io::Result<Layers> {
     // Whether to go without a layer that the kernel lacks is decided at the server's start, by what the probe says.
     let landlock = files_and_network().is_ok_and(|status| status == RulesetStatus::FullyEnforced);
     let seccomp = system_calls().is_ok();
-    Ok(Layers { landlock, seccomp })
+    Ok(EnforcedLayers { landlock, seccomp })
 }
 
 /// Which layers the kernel enforces.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layers {
+pub(super) struct EnforcedLayers {
     landlock: bool,
     seccomp: bool,
 }
@@ -137,7 +137,7 @@ const ALLOWED_CALLS: &[i64] = &[
 ];
 
 /// Tries everything that must not work.
-pub(super) fn probe(layers: Layers) -> Confinement {
+pub(super) fn probe(layers: EnforcedLayers) -> Confinement {
     let opened = std::fs::File::open("/proc/self/exe").is_ok()
         || std::fs::read_dir("/").is_ok()
         || std::fs::File::create(std::env::temp_dir().join("pixerve-probe")).is_ok();
@@ -148,6 +148,6 @@ pub(super) fn probe(layers: Layers) -> Confinement {
     // Reserving is enough, since the limit counts what is mapped, touched or not.
     let mebibyte = 1024 * 1024;
     let grew = cap_memory(64 * mebibyte).is_err() || Vec::<u64>::new().try_reserve_exact(16 * 1024 * 1024).is_ok();
-    let Layers { landlock, seccomp } = layers;
+    let EnforcedLayers { landlock, seccomp } = layers;
     Confinement { landlock, seccomp, files: !opened, network: !connected, programs: !started, memory: !grew }
 }

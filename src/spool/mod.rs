@@ -14,7 +14,7 @@ mod journal;
 mod upload;
 
 pub use journal::{Journal, StoredLine};
-pub use upload::{Received, Upload};
+pub use upload::{Received, IncomingUpload};
 
 use std::fs::{self, File};
 use std::io;
@@ -99,9 +99,9 @@ impl Spool {
     }
 
     /// Begins to receive an upload. Dropping what this returns before it is accepted leaves nothing behind.
-    pub async fn receive(&self, id: JobId) -> Result<Upload, SpoolError> {
+    pub async fn receive(&self, id: JobId) -> Result<IncomingUpload, SpoolError> {
         let (incoming, entry) = (self.incoming.join(id.to_string()), self.job_dir(id));
-        blocking(move || Upload::begin(incoming, entry)).await
+        blocking(move || IncomingUpload::begin(incoming, entry)).await
     }
 
     /// The file that holds the uploaded bytes of an accepted job.

@@ -15,14 +15,14 @@ const GATHER_BYTES: usize = 256 * 1024;
 
 /// An upload whose bytes are arriving. Dropped, it leaves nothing behind.
 #[derive(Debug)]
-pub struct Upload {
+pub struct IncomingUpload {
     dir: IncomingDirectory,
     original: Option<HashedFile>,
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
 }
 
-impl Upload {
+impl IncomingUpload {
     /// `incoming` is where it is until it is accepted, `entry` where it goes then.
     pub(super) fn begin(incoming: PathBuf, entry: PathBuf) -> Result<Self, FileError> {
         let mut staged = StagedDirectory::create(incoming)?;

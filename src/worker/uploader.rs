@@ -21,7 +21,7 @@ use crate::writer::{Body, Object, WriterBackend};
 const CONCURRENT_PUTS: usize = 8;
 
 /// One file, and what the record says about it.
-struct Upload {
+struct FileUpload {
     object: Object,
     format: &'static str,
     width: u32,
@@ -84,7 +84,7 @@ impl<'a> FileUploader<'a> {
             sha256,
             body: Body::Bytes(bytes),
         };
-        self.upload(&Upload { object, format: variant.format.extension(), width, height }).await
+        self.upload(&FileUpload { object, format: variant.format.extension(), width, height }).await
     }
 
     /// Uploads the original to every store that lacks it, if the job keeps it.
@@ -102,7 +102,7 @@ impl<'a> FileUploader<'a> {
             body: Body::File { path: spool.original(self.record.id), bytes: original.bytes },
         };
         let (width, height) = (original.width, original.height);
-        self.upload(&Upload { object, format: original.format.extension(), width, height }).await
+        self.upload(&FileUpload { object, format: original.format.extension(), width, height }).await
     }
 
     fn variant_name(&self, variant: &VariantSpec) -> String {
@@ -114,19 +114,19 @@ impl<'a> FileUploader<'a> {
     }
 
     /// A store that fails doesn't keep the others from getting theirs.
-    async fn upload(&self, upload: &Upload) -> Result<(), AttemptError> {
+    async fn upload(&self, upload: &FileUpload) -> Result<(), AttemptError> {
         let Object { name, sha256, .. } = &upload.object;
         let lacking = self.stores.iter().filter(|store| !self.stored_files.has(name, store.name(), Some(sha256)));
         let puts: FuturesUnordered<_> = lacking.map(|store| self.put(store, upload)).collect();
         puts.fold(Ok(()), async |all, one| AttemptError::worse_of(all, one)).await
     }
 
-    async fn put(&self, store: &JobStore, upload: &Upload) -> Result<(), AttemptError> {
+    async fn put(&self, store: &JobStore, upload: &FileUpload) -> Result<(), AttemptError> {
         let Ok(_permit) = self.put_permits.acquire().await else { return Ok(()) };
         if self.attempt.stop().is_cancelled() {
             return Ok(());
         }
-        let Upload { object, format, width, height } = upload;
+        let FileUpload { object, format, width, height } = upload;
         reached(Step::WriteBeforePut);
         let stored = store.put(object).await.map_err(AttemptError::Store)?;
         let line = StoredLine {

@@ -84,7 +84,7 @@ pub(super) type Setting = (&'static str, u32);
 /// `quantizer` is 0 (finest) to 63. Runs on the calling thread alone.
 pub(super) fn encode(frame: &PlanarFrame<'_>, quantizer: u32, settings: &[Setting]) -> Result<Vec<u8>, String> {
     let image = Image::of(frame)?;
-    let mut encoder = Encoder::new(frame, quantizer.min(63))?;
+    let mut encoder = AomEncoder::new(frame, quantizer.min(63))?;
     for (name, value) in settings {
         encoder.set(name, *value)?;
     }
@@ -145,11 +145,11 @@ impl<'a> Image<'a> {
 }
 
 /// An initialised encoder. Dropping it frees all that libaom allocated.
-struct Encoder {
+struct AomEncoder {
     context: Box<sys::aom_codec_ctx>,
 }
 
-impl Encoder {
+impl AomEncoder {
     fn new(frame: &PlanarFrame<'_>, quantizer: u32) -> Result<Self, String> {
         // SAFETY: gives a pointer to a table that lives as long as the program.
         let interface = unsafe { sys::aom_codec_av1_cx() };
@@ -257,7 +257,7 @@ impl Encoder {
     }
 }
 
-impl Drop for Encoder {
+impl Drop for AomEncoder {
     fn drop(&mut self) {
         // SAFETY: the context is initialised, and this is the last that anyone does with it.
         unsafe { sys::aom_codec_destroy(&raw mut *self.context) };

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, webp::WebPDecoder};
 use image::{ColorType, ImageDecoder, ImageError, Limits};
 
-use super::Decoded;
+use super::DecodedRaster;
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 
@@ -22,26 +22,26 @@ pub(in crate::pipeline) fn limits(info: &SourceInfo) -> Limits {
 }
 
 /// The first frame. The decoder gives all of it or nothing.
-pub(super) fn webp(source: &[u8], info: &SourceInfo) -> Result<Decoded, PipelineError> {
+pub(super) fn webp(source: &[u8], info: &SourceInfo) -> Result<DecodedRaster, PipelineError> {
     read(WebPDecoder::new(Cursor::new(source)).map_err(refuse)?, info, false)
 }
 
 /// The first frame; with `tolerant`, what comes before the damage.
-pub(super) fn gif(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+pub(super) fn gif(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<DecodedRaster, PipelineError> {
     read(GifDecoder::new(Cursor::new(source)).map_err(refuse)?, info, tolerant)
 }
 
 /// The picture; with `tolerant`, what comes before the damage.
-pub(super) fn bmp(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+pub(super) fn bmp(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<DecodedRaster, PipelineError> {
     read(BmpDecoder::new(Cursor::new(source)).map_err(refuse)?, info, tolerant)
 }
 
 /// Runs a decoder to its end.
-fn read(mut decoder: impl ImageDecoder, info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+fn read(mut decoder: impl ImageDecoder, info: &SourceInfo, tolerant: bool) -> Result<DecodedRaster, PipelineError> {
     decoder.set_limits(limits(info)).map_err(refuse)?;
     let icc = decoder.icc_profile().ok().flatten();
     let raster = raster_of(decoder, tolerant).map_err(refuse)?;
-    Ok(Decoded { raster, icc })
+    Ok(DecodedRaster { raster, icc })
 }
 
 /// The decoder's picture in the depth it has.

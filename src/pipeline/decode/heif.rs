@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use super::items::gather;
 use super::planes::{AnyPlanes, CodedPlanes, Conversion, PaintTarget, Patch, RasterSample, paint_alpha};
-use super::{Decoded, cicp};
+use super::{DecodedRaster, cicp};
 use crate::pipeline::inspect::{Assembly, Cicp, Codec, Still, Tile};
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, inspect};
@@ -12,7 +12,7 @@ use crate::pipeline::{PipelineError, inspect};
 /// What counts where neither file nor stream says anything: sRGB, and the range that HEVC's standard then names.
 const UNSAID: Cicp = Cicp { primaries: 1, transfer: 13, matrix: 6, full_range: false };
 
-pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<Decoded, PipelineError> {
+pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<DecodedRaster, PipelineError> {
     let still = inspect::still(Cursor::new(source))?;
     let (_, _, width, height) = still.placement.window;
     let count = width as usize * height as usize * usize::from(still.channels());
@@ -30,7 +30,7 @@ pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<Decoded, PipelineE
         None => cicp::explain(said, &mut samples, still.alpha.is_some()),
     };
     let model = if grey { Model::Grey } else { Model::Rgb };
-    Ok(Decoded { raster: Raster { width, height, model, alpha: still.alpha.is_some(), samples }, icc })
+    Ok(DecodedRaster { raster: Raster { width, height, model, alpha: still.alpha.is_some(), samples }, icc })
 }
 
 struct HeifJob<'a> {

@@ -8,14 +8,14 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 
-use super::Decoded;
+use super::DecodedRaster;
 use super::jpeg_sentinel::SentinelReader;
 use super::jpeg_structure::Structure;
 use crate::pipeline::PipelineError;
 use crate::pipeline::raster::{Model, Raster, Samples};
 
 /// Decodes `source`. Damage in the picture's data is an error unless `tolerant`.
-pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<Decoded, PipelineError> {
+pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<DecodedRaster, PipelineError> {
     let structure = Structure::of(source);
     structure.check_scans()?;
     let reached = Cell::new(false);
@@ -34,7 +34,7 @@ pub(super) fn decode(source: &[u8], tolerant: bool) -> Result<Decoded, PipelineE
     outcome.map_err(|e| if reached.get() { PipelineError::Truncated } else { PipelineError::bad_image(e) })
 }
 
-fn run<R: ZByteReaderTrait>(reader: R, structure: &Structure, strict: bool) -> Result<Decoded, DecodeErrors> {
+fn run<R: ZByteReaderTrait>(reader: R, structure: &Structure, strict: bool) -> Result<DecodedRaster, DecodeErrors> {
     let options = DecoderOptions::default()
         .set_strict_mode(strict)
         .set_max_width(usize::from(u16::MAX))
@@ -63,7 +63,7 @@ fn run<R: ZByteReaderTrait>(reader: R, structure: &Structure, strict: bool) -> R
     }
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     let samples = Samples::U8(samples);
-    Ok(Decoded { raster: Raster { width, height, model, alpha: false, samples }, icc: decoder.icc_profile() })
+    Ok(DecodedRaster { raster: Raster { width, height, model, alpha: false, samples }, icc: decoder.icc_profile() })
 }
 
 /// Without a marker that says otherwise, components called R, G and B are what they are called.

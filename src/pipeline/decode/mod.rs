@@ -40,7 +40,7 @@ use crate::job::SourceFormat;
 const ICC_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What a decoder makes of a file: its pixels, and its profile.
-struct Decoded {
+struct DecodedRaster {
     raster: Raster,
     icc: Option<Vec<u8>>,
 }
@@ -63,7 +63,7 @@ pub(super) fn open(
         return Err(PipelineError::Truncated);
     }
     let reduced = if reduction > 1 { reduced(source, info, tolerant, reduction)? } else { None };
-    let (Decoded { raster, icc }, reduction) = match reduced {
+    let (DecodedRaster { raster, icc }, reduction) = match reduced {
         Some(decoded) => (decoded, reduction),
         None => (whole(source, info, tolerant)?, 1),
     };
@@ -77,7 +77,7 @@ pub(super) fn open(
 }
 
 /// The picture, each side divided by `reduction` and rounded up; none if it has to be decoded as a whole.
-fn reduced(source: &[u8], info: &SourceInfo, tolerant: bool, reduction: u32) -> Result<Option<Decoded>, PipelineError> {
+fn reduced(source: &[u8], info: &SourceInfo, tolerant: bool, reduction: u32) -> Result<Option<DecodedRaster>, PipelineError> {
     match info.format {
         SourceFormat::Jpeg => match scaled_jpeg::decode(source, info, reduction) {
             // As a whole it gives what is there, for more memory.
@@ -89,7 +89,7 @@ fn reduced(source: &[u8], info: &SourceInfo, tolerant: bool, reduction: u32) -> 
     }
 }
 
-fn whole(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+fn whole(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<DecodedRaster, PipelineError> {
     match info.format {
         SourceFormat::Jpeg => jpeg::decode(source, tolerant),
         SourceFormat::Png => png::decode(source, info, tolerant),

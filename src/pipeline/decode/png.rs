@@ -5,7 +5,7 @@ use std::io::Cursor;
 use png::{BitDepth, ColorType, Decoder, Limits, Reader, Transformations};
 
 use super::png_colour::profile;
-use super::{Decoded, ICC_BYTES_MAX};
+use super::{DecodedRaster, ICC_BYTES_MAX};
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 
@@ -40,7 +40,7 @@ impl<'a> Open<'a> {
     }
 }
 
-pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<DecodedRaster, PipelineError> {
     let Open { mut reader, model, alpha, sixteen } = Open::new(source, info)?;
     let size = reader.output_buffer_size().ok_or_else(|| PipelineError::bad_image("it is too large for memory"))?;
     let mut samples = if sixteen { Samples::U16(vec![0; size / 2]) } else { Samples::U8(vec![0; size]) };
@@ -61,5 +61,5 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result
     }
     let (width, height) = reader.info().size();
     let icc = profile(reader.info());
-    Ok(Decoded { raster: Raster { width, height, model, alpha, samples }, icc })
+    Ok(DecodedRaster { raster: Raster { width, height, model, alpha, samples }, icc })
 }

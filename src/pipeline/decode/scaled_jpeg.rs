@@ -9,7 +9,7 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use super::Decoded;
+use super::DecodedRaster;
 use super::jpeg::is_rgb_by_name;
 use super::jpeg_structure::Structure;
 use crate::pipeline::raster::{Model, Raster, Samples};
@@ -19,7 +19,7 @@ use crate::pipeline::{PipelineError, SourceInfo};
 /// error.
 ///
 /// Call it on a thread of a rayon pool: that is where the decoder looks for help.
-pub(super) fn decode(source: &[u8], info: &SourceInfo, reduction: u32) -> Result<Decoded, PipelineError> {
+pub(super) fn decode(source: &[u8], info: &SourceInfo, reduction: u32) -> Result<DecodedRaster, PipelineError> {
     let (stored_width, stored_height) = info.stored_size();
     let (width, height) = (stored_width.div_ceil(reduction), stored_height.div_ceil(reduction));
     let structure = Structure::of(source);
@@ -44,7 +44,7 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, reduction: u32) -> Result
         }
     }
     let icc = decoder.icc_profile();
-    Ok(Decoded { raster: Raster { width, height, model, alpha: false, samples: Samples::U8(samples) }, icc })
+    Ok(DecodedRaster { raster: Raster { width, height, model, alpha: false, samples: Samples::U8(samples) }, icc })
 }
 
 /// What the components mean. zune-jpeg's headers say it for pictures of all sizes alike.

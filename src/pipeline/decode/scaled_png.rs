@@ -1,6 +1,6 @@
 //! PNG row by row, every few pixels averaged into one: the picture is never in memory at its full size.
 
-use super::Decoded;
+use super::DecodedRaster;
 use super::png::Open;
 use super::png_colour::profile;
 use crate::pipeline::raster::{Raster, Samples};
@@ -13,7 +13,7 @@ pub(super) fn decode(
     info: &SourceInfo,
     tolerant: bool,
     reduction: u32,
-) -> Result<Option<Decoded>, PipelineError> {
+) -> Result<Option<DecodedRaster>, PipelineError> {
     let Open { mut reader, model, alpha, sixteen } = Open::new(source, info)?;
     if reader.info().interlaced {
         return Ok(None);
@@ -46,7 +46,7 @@ pub(super) fn decode(
         Samples::U8(samples) => samples.resize(count, 0),
         Samples::U16(samples) => samples.resize(count, 0),
     }
-    Ok(Some(Decoded { raster: Raster { width, height: rows, model, alpha, samples }, icc }))
+    Ok(Some(DecodedRaster { raster: Raster { width, height: rows, model, alpha, samples }, icc }))
 }
 
 /// The means of a band of rows.

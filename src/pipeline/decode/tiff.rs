@@ -7,7 +7,7 @@ use tiff::TiffError;
 
 use super::jpeg_structure::Structure;
 use super::tiff_samples::{Half, TiffSample, cielab, in_place_of_palette, rgb_of_ycbcr, srgb_encoded, unpacked};
-use super::{Decoded, ICC_BYTES_MAX, decoder_limits};
+use super::{DecodedRaster, ICC_BYTES_MAX, decoder_limits};
 use crate::encoder::Pixels;
 use crate::pipeline::colour::Converter;
 use crate::pipeline::inspect::{Extra, Meaning, TiffPage};
@@ -16,7 +16,7 @@ use crate::pipeline::{PipelineError, SourceInfo};
 
 type Tiff<'a> = TiffPage<Cursor<&'a [u8]>>;
 
-pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<Decoded, PipelineError> {
+pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<DecodedRaster, PipelineError> {
     let mut page = TiffPage::open(Cursor::new(source))?;
     let icc = page.icc(ICC_BYTES_MAX);
     if page.jpeg {
@@ -41,9 +41,9 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result
     let raster = interpreted(&mut page, samples)?;
     if raster.model == Model::Cmyk && raster.alpha {
         // No later step knows ink with alpha.
-        return Ok(Decoded { raster: shown_ink(&raster, icc.as_deref())?, icc: None });
+        return Ok(DecodedRaster { raster: shown_ink(&raster, icc.as_deref())?, icc: None });
     }
-    Ok(Decoded { raster, icc })
+    Ok(DecodedRaster { raster, icc })
 }
 
 struct Reading<'a> {

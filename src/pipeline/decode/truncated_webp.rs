@@ -3,7 +3,7 @@
 //! The decoder gives nothing of a file that ends early. So the file is ended twice, with different bytes, and both are
 //! decoded: where they agree, row by row from the top, the picture came from what is there.
 
-use super::{Decoded, generic};
+use super::{DecodedRaster, generic};
 use crate::pipeline::raster::{Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 
@@ -19,13 +19,13 @@ const EXIF_AND_XMP: u8 = 0b1100;
 /// Grey, as the JPEG decoder shows what is missing.
 const MISSING: u8 = 128;
 
-pub(super) fn decode(source: &[u8], info: &SourceInfo) -> Result<Decoded, PipelineError> {
+pub(super) fn decode(source: &[u8], info: &SourceInfo) -> Result<DecodedRaster, PipelineError> {
     let mut decoded = ENDS.iter().filter_map(|end| generic::webp(&ended(source, info, *end)?, info).ok());
     let first = decoded.next().ok_or(PipelineError::Truncated)?;
     let second = decoded.next();
     drop(decoded);
     let Some(second) = second else { return Err(PipelineError::Truncated) };
-    let Decoded { mut raster, icc } = first;
+    let DecodedRaster { mut raster, icc } = first;
     let row = raster.width as usize * raster.channels();
     let (clear, channels) = (raster.alpha, raster.channels());
     let Raster { samples: Samples::U8(samples), .. } = &mut raster else { return Err(PipelineError::Truncated) };
@@ -37,7 +37,7 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo) -> Result<Decoded, Pipeli
     for pixel in samples[good * row..].chunks_mut(channels) {
         pixel.fill(if clear { 0 } else { MISSING });
     }
-    Ok(Decoded { raster, icc })
+    Ok(DecodedRaster { raster, icc })
 }
 
 /// `source` with its last chunk filled up with `end` to the length that it claims.

@@ -27,7 +27,7 @@ pub(super) struct LiveJob {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Availability {
     Ready,
     Delayed(Duration),
     Leased { token: u64, expires: Duration },
@@ -45,7 +45,7 @@ pub(super) enum CrashIsolation {
 /// The live jobs and their order.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    jobs: HashMap<JobId, (LiveJob, Place)>,
+    jobs: HashMap<JobId, (LiveJob, Availability)>,
     realtime: PriorityLane,
     queued: PriorityLane,
     /// Ready jobs that run alone.
@@ -80,19 +80,19 @@ impl Schedule {
     /// Takes a job in, or lets one wait in its old place: ready from then on, or at once.
     pub(super) fn wait(&mut self, live: LiveJob, not_before: Option<Duration>) {
         self.remove(&live.id);
-        let place = not_before.map_or(Place::Ready, Place::Delayed);
-        self.place(live, place);
+        let availability = not_before.map_or(Availability::Ready, Availability::Delayed);
+        self.insert(live, availability);
     }
 
     /// Forgets a job.
     pub(super) fn remove(&mut self, id: &JobId) {
-        let Some((live, place)) = self.jobs.remove(id) else { return };
-        match place {
-            Place::Ready => self.unready(&live),
-            Place::Delayed(until) => {
+        let Some((live, availability)) = self.jobs.remove(id) else { return };
+        match availability {
+            Availability::Ready => self.unready(&live),
+            Availability::Delayed(until) => {
                 self.delayed.remove(&(until, live.seq, live.id));
             }
-            Place::Leased { expires, .. } => {
+            Availability::Leased { expires, .. } => {
                 self.leases.remove(&(expires, live.id));
                 // One that runs alone is the only one that runs.
                 self.exclusive_runs = self.exclusive_runs && !live.crashed;
@@ -128,8 +128,8 @@ impl Schedule {
 
     /// Gives a waiting job, or one whose lease was lost with a store, to whoever holds `token`.
     pub(super) fn lease(&mut self, id: &JobId, token: u64, expires: Duration) {
-        let Some((live, place)) = self.jobs.get(id).copied() else { return };
-        if matches!(place, Place::Ready) && !self.runs_alone(&live) {
+        let Some((live, availability)) = self.jobs.get(id).copied() else { return };
+        if matches!(availability, Availability::Ready) && !self.runs_alone(&live) {
             match live.priority {
                 Priority::Realtime => self.realtime_run = self.realtime_run.saturating_add(1),
                 Priority::Queued => self.realtime_run = 0,
@@ -137,22 +137,22 @@ impl Schedule {
             self.lane(live.priority).end_turn(&live.owner);
         }
         self.remove(id);
-        self.place(live, Place::Leased { token, expires });
+        self.insert(live, Availability::Leased { token, expires });
     }
 
     /// Holds a lease longer.
     pub(super) fn extend(&mut self, id: &JobId, expires: Duration) {
-        if let Some((live, Place::Leased { token, .. })) = self.jobs.get(id).copied() {
+        if let Some((live, Availability::Leased { token, .. })) = self.jobs.get(id).copied() {
             self.remove(id);
-            self.place(live, Place::Leased { token, expires });
+            self.insert(live, Availability::Leased { token, expires });
         }
     }
 
     /// The number that the job's present lease has.
     pub(super) fn token(&self, id: &JobId) -> Option<u64> {
         match self.jobs.get(id)?.1 {
-            Place::Leased { token, .. } => Some(token),
-            Place::Ready | Place::Delayed(_) => None,
+            Availability::Leased { token, .. } => Some(token),
+            Availability::Ready | Availability::Delayed(_) => None,
         }
     }
 
@@ -168,7 +168,7 @@ impl Schedule {
 
     /// Whether a job is leased, and the lease has lapsed.
     pub(super) fn has_lapsed(&self, id: &JobId, now: Duration) -> bool {
-        matches!(self.jobs.get(id), Some((_, Place::Leased { expires, .. })) if *expires <= now)
+        matches!(self.jobs.get(id), Some((_, Availability::Leased { expires, .. })) if *expires <= now)
     }
 
     /// When the next delayed job is due, if a claim could have it then.
@@ -192,22 +192,22 @@ impl Schedule {
         self.leases.len()
     }
 
-    fn place(&mut self, live: LiveJob, place: Place) {
-        match place {
-            Place::Ready if self.runs_alone(&live) => {
+    fn insert(&mut self, live: LiveJob, availability: Availability) {
+        match availability {
+            Availability::Ready if self.runs_alone(&live) => {
                 self.exclusive.insert((live.seq, live.id));
             }
-            Place::Ready => self.lane(live.priority).insert(live.owner, live.seq, live.id),
-            Place::Delayed(until) => {
+            Availability::Ready => self.lane(live.priority).insert(live.owner, live.seq, live.id),
+            Availability::Delayed(until) => {
                 self.delayed.insert((until, live.seq, live.id));
             }
-            Place::Leased { expires, .. } => {
+            Availability::Leased { expires, .. } => {
                 self.leases.insert((expires, live.id));
                 self.exclusive_runs = self.exclusive_runs || self.runs_alone(&live);
             }
         }
         *self.depth_of.entry(live.owner).or_default() += 1;
-        self.jobs.insert(live.id, (live, place));
+        self.jobs.insert(live.id, (live, availability));
     }
 
     fn unready(&mut self, live: &LiveJob) {

@@ -8,7 +8,7 @@ use crate::auth::{AuthError, TOKEN_BYTES_MAX};
 use crate::job::{JobId, Stem};
 use crate::routes::body::{BodyError, PacedBody};
 use crate::routes::{AppState, Refusal};
-use crate::spool::{Received, Upload};
+use crate::spool::{Received, IncomingUpload};
 
 /// The multipart body, read part by part.
 pub(super) struct UploadForm<'a> {
@@ -56,7 +56,7 @@ impl<'a> UploadForm<'a> {
                 continue;
             }
             let stem = Stem::of(part.file_name().unwrap_or_default());
-            let mut upload: Upload = self.state.spool.receive(id).await?;
+            let mut upload: IncomingUpload = self.state.spool.receive(id).await?;
             let mut bytes = 0;
             while let Some(chunk) = self.chunk(&mut part).await? {
                 bytes += chunk.len() as u64;

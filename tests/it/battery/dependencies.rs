@@ -30,14 +30,14 @@ const QUICK: [(&str, &str); 4] = [
 ];
 
 /// A server, and a bucket behind a proxy.
-struct Scene {
+struct FaultyStoreFixture {
     app: TestApp,
     s3: S3Server,
     proxy: FaultProxy,
     key: String,
 }
 
-impl Scene {
+impl FaultyStoreFixture {
     async fn start(further: &[(&str, &str)]) -> Self {
         let settings: Vec<_> = QUICK.iter().chain(further).copied().collect();
         let app = TestApp::start_with(&settings).await;

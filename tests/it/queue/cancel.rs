@@ -5,7 +5,7 @@ use pixerve::job::{JobId, State};
 use pixerve::queue::{CancelOutcome, LeaseState, Retry, Settled, Settlement};
 
 use super::fixture::{
-    Checked, LEASE, QueueFixture, SECOND, broken_disk, calling_back, claim, complete, completion, enqueue, failure,
+    TestResult, LEASE, QueueFixture, SECOND, broken_disk, calling_back, claim, complete, completion, enqueue, failure,
     nothing_to_claim, queued,
 };
 use super::settle::file;
@@ -18,7 +18,7 @@ every_queue! {
     cancelled_job_calls_nobody_back,
 }
 
-async fn cancelled_pending_job_never_starts(fixture: QueueFixture) -> Checked {
+async fn cancelled_pending_job_never_starts(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     assert_eq!(queue.cancel(&id, Vec::new()).await?, CancelOutcome::CancelledPending);
@@ -28,7 +28,7 @@ async fn cancelled_pending_job_never_starts(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn cancelled_delayed_job_never_starts(fixture: QueueFixture) -> Checked {
+async fn cancelled_delayed_job_never_starts(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
@@ -46,7 +46,7 @@ async fn cancelled_delayed_job_never_starts(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn worker_of_a_cancelled_job_is_told_to_stop(fixture: QueueFixture) -> Checked {
+async fn worker_of_a_cancelled_job_is_told_to_stop(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
@@ -60,7 +60,7 @@ async fn worker_of_a_cancelled_job_is_told_to_stop(fixture: QueueFixture) -> Che
     Ok(())
 }
 
-async fn cancelling_what_has_ended_changes_nothing(fixture: QueueFixture) -> Checked {
+async fn cancelling_what_has_ended_changes_nothing(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     complete(&queue, &claim(&queue).await?).await?;
@@ -72,7 +72,7 @@ async fn cancelling_what_has_ended_changes_nothing(fixture: QueueFixture) -> Che
     Ok(())
 }
 
-async fn cancelled_job_calls_nobody_back(fixture: QueueFixture) -> Checked {
+async fn cancelled_job_calls_nobody_back(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
     queue.cancel(&id, Vec::new()).await?;

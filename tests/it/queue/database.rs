@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pixerve::database::{Database, DatabaseError, OpenedDatabase};
 
-type Checked = Result<(), Box<dyn Error>>;
+type TestResult = Result<(), Box<dyn Error>>;
 
 /// Two and a half segments: what matters only shows with more than one.
 const RECORDS: u32 = 20_000;
@@ -61,7 +61,7 @@ fn beside(dir: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Damaged means: either every record is there, or someone is told and has the files as they were found.
-fn assert_not_silently_empty(dir: &Path, file_bytes: u64) -> Checked {
+fn assert_not_silently_empty(dir: &Path, file_bytes: u64) -> TestResult {
     let OpenedDatabase { database, set_aside } = Database::open(dir)?;
     let found = count(&database)?;
     match set_aside {
@@ -87,7 +87,7 @@ fn cut(dir: &Path, missing: u64) -> Result<u64, Box<dyn Error>> {
     Ok(left)
 }
 
-fn remove_snapshots(dir: &Path) -> Checked {
+fn remove_snapshots(dir: &Path) -> TestResult {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")) {
@@ -98,7 +98,7 @@ fn remove_snapshots(dir: &Path) -> Checked {
 }
 
 #[test]
-fn records_survive_a_clean_stop_without_a_copy() -> Checked {
+fn records_survive_a_clean_stop_without_a_copy() -> TestResult {
     let filled = filled(&Left::Closed)?;
     let OpenedDatabase { database, set_aside } = Database::open(&filled.dir)?;
     assert_eq!(set_aside, None);
@@ -108,7 +108,7 @@ fn records_survive_a_clean_stop_without_a_copy() -> Checked {
 }
 
 #[test]
-fn one_copy_is_kept_after_unclean_stops() -> Checked {
+fn one_copy_is_kept_after_unclean_stops() -> TestResult {
     let filled = filled(&Left::Dropped)?;
     for _ in 0..3 {
         let OpenedDatabase { database, set_aside } = Database::open(&filled.dir)?;
@@ -123,7 +123,7 @@ fn one_copy_is_kept_after_unclean_stops() -> Checked {
 }
 
 #[test]
-fn a_second_opening_is_refused() -> Checked {
+fn a_second_opening_is_refused() -> TestResult {
     let filled = filled(&Left::Closed)?;
     let first = Database::open(&filled.dir)?;
     let second = Database::open(&filled.dir);
@@ -135,7 +135,7 @@ fn a_second_opening_is_refused() -> Checked {
 }
 
 #[test]
-fn a_truncated_file_is_never_silently_empty() -> Checked {
+fn a_truncated_file_is_never_silently_empty() -> TestResult {
     for (missing, with_snapshots) in
         [(4 << 20, true), (4 << 20, false), (9 << 20, false), (9 << 20, true), (17 << 20, false)]
     {
@@ -150,7 +150,7 @@ fn a_truncated_file_is_never_silently_empty() -> Checked {
 }
 
 #[test]
-fn a_file_lost_after_a_kill_is_set_aside() -> Checked {
+fn a_file_lost_after_a_kill_is_set_aside() -> TestResult {
     let filled = filled(&Left::Dropped)?;
     let left = cut(&filled.dir, u64::MAX)?;
     remove_snapshots(&filled.dir)?;
@@ -162,14 +162,14 @@ fn a_file_lost_after_a_kill_is_set_aside() -> Checked {
 }
 
 #[test]
-fn an_emptied_file_is_set_aside() -> Checked {
+fn an_emptied_file_is_set_aside() -> TestResult {
     let filled = filled(&Left::Closed)?;
     let left = cut(&filled.dir, u64::MAX)?;
     assert_not_silently_empty(&filled.dir, left)
 }
 
 #[test]
-fn flipped_bits_in_the_header_are_noticed() -> Checked {
+fn flipped_bits_in_the_header_are_noticed() -> TestResult {
     let filled = filled(&Left::Dropped)?;
     let mut file = OpenOptions::new().write(true).open(filled.dir.join("db"))?;
     file.seek(SeekFrom::Start(0))?;
@@ -179,7 +179,7 @@ fn flipped_bits_in_the_header_are_noticed() -> Checked {
 }
 
 #[test]
-fn a_damaged_snapshot_is_noticed() -> Checked {
+fn a_damaged_snapshot_is_noticed() -> TestResult {
     let filled = filled(&Left::Dropped)?;
     let bytes = fs::metadata(filled.dir.join("db"))?.len();
     for entry in fs::read_dir(&filled.dir)? {
@@ -192,7 +192,7 @@ fn a_damaged_snapshot_is_noticed() -> Checked {
 }
 
 #[test]
-fn a_stray_half_written_snapshot_is_removed() -> Checked {
+fn a_stray_half_written_snapshot_is_removed() -> TestResult {
     let filled = filled(&Left::Dropped)?;
     let stray = filled.dir.join("snap.FFFFFFFFFFFFFFFF.generating");
     OpenOptions::new().create_new(true).write(true).open(&stray)?.write_all(b"half")?;
@@ -204,7 +204,7 @@ fn a_stray_half_written_snapshot_is_removed() -> Checked {
 }
 
 #[test]
-fn a_directory_that_vanished_is_reported() -> Checked {
+fn a_directory_that_vanished_is_reported() -> TestResult {
     let filled = filled(&Left::Closed)?;
     fs::remove_dir_all(&filled.dir)?;
     let opened = Database::open(&filled.dir)?;
@@ -213,7 +213,7 @@ fn a_directory_that_vanished_is_reported() -> Checked {
 }
 
 #[test]
-fn another_database_in_its_place_is_set_aside() -> Checked {
+fn another_database_in_its_place_is_set_aside() -> TestResult {
     let (ours, other) = (filled(&Left::Closed)?, filled(&Left::Closed)?);
     fs::remove_dir_all(&ours.dir)?;
     fs::rename(&other.dir, &ours.dir)?;

@@ -6,7 +6,7 @@ use pixerve::clock::Timestamp;
 use pixerve::job::{JobId, Owner, Priority};
 use pixerve::queue::{CrashAttribution, Enqueued, QueueError, QueueSettings, RECORD_BYTES_MAX, Retry};
 
-use super::fixture::{Checked, QueueFixture, claim, claim_up_to, complete, enqueue, failure, queued, record};
+use super::fixture::{TestResult, QueueFixture, claim, claim_up_to, complete, enqueue, failure, queued, record};
 
 every_queue! {
     same_bytes_of_the_same_owner_answer_the_first_job,
@@ -27,7 +27,7 @@ fn again(first: &pixerve::job::JobRecord) -> pixerve::job::JobRecord {
     pixerve::job::JobRecord { id: JobId::new(Timestamp::from_millis(1)), ..first.clone() }
 }
 
-async fn same_bytes_of_the_same_owner_answer_the_first_job(fixture: QueueFixture) -> Checked {
+async fn same_bytes_of_the_same_owner_answer_the_first_job(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let first = queued("a", 1);
     assert_eq!(queue.find_live(&first.hash).await?, None);
@@ -43,7 +43,7 @@ async fn same_bytes_of_the_same_owner_answer_the_first_job(fixture: QueueFixture
     Ok(())
 }
 
-async fn another_owner_is_no_duplicate(fixture: QueueFixture) -> Checked {
+async fn another_owner_is_no_duplicate(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     enqueue(&queue, &queued("b", 1)).await?;
@@ -53,7 +53,7 @@ async fn another_owner_is_no_duplicate(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn duplicate_is_welcome_once_the_first_has_ended(fixture: QueueFixture) -> Checked {
+async fn duplicate_is_welcome_once_the_first_has_ended(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let completed = queued("a", 1);
     enqueue(&queue, &completed).await?;
@@ -75,7 +75,7 @@ async fn duplicate_is_welcome_once_the_first_has_ended(fixture: QueueFixture) ->
     Ok(())
 }
 
-async fn retried_job_still_counts_as_live(fixture: QueueFixture) -> Checked {
+async fn retried_job_still_counts_as_live(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let first = queued("a", 1);
     enqueue(&queue, &first).await?;
@@ -85,7 +85,7 @@ async fn retried_job_still_counts_as_live(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn concurrent_duplicates_have_one_winner(fixture: QueueFixture) -> Checked {
+async fn concurrent_duplicates_have_one_winner(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let first = queued("a", 1);
     let mut uploads = tokio::task::JoinSet::new();
@@ -106,7 +106,7 @@ async fn concurrent_duplicates_have_one_winner(fixture: QueueFixture) -> Checked
     Ok(())
 }
 
-async fn enqueue_is_idempotent_by_id(fixture: QueueFixture) -> Checked {
+async fn enqueue_is_idempotent_by_id(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let only = queued("a", 1);
     enqueue(&queue, &only).await?;
@@ -120,7 +120,7 @@ async fn enqueue_is_idempotent_by_id(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn depth_is_capped(fixture: QueueFixture) -> Checked {
+async fn depth_is_capped(fixture: QueueFixture) -> TestResult {
     let settings = QueueSettings { depth_max: 2, ..QueueSettings::default() };
     let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     enqueue(&queue, &queued("a", 1)).await?;
@@ -133,7 +133,7 @@ async fn depth_is_capped(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn depth_of_one_owner_is_capped(fixture: QueueFixture) -> Checked {
+async fn depth_of_one_owner_is_capped(fixture: QueueFixture) -> TestResult {
     let settings = QueueSettings { owner_depth_max: 2, ..QueueSettings::default() };
     let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     let first = enqueue(&queue, &queued("a", 1)).await?;
@@ -146,7 +146,7 @@ async fn depth_of_one_owner_is_capped(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn what_is_known_is_known_however_full_the_queue_is(fixture: QueueFixture) -> Checked {
+async fn what_is_known_is_known_however_full_the_queue_is(fixture: QueueFixture) -> TestResult {
     let settings = QueueSettings { depth_max: 1, ..QueueSettings::default() };
     let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     let only = queued("a", 1);
@@ -156,7 +156,7 @@ async fn what_is_known_is_known_however_full_the_queue_is(fixture: QueueFixture)
     Ok(())
 }
 
-async fn owners_may_be_any_text(fixture: QueueFixture) -> Checked {
+async fn owners_may_be_any_text(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let subs = ["", "\0", "a\0b", "../..", "ä€😀", "a", "a_1", &"x".repeat(4096)];
     for sub in subs {
@@ -169,7 +169,7 @@ async fn owners_may_be_any_text(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn record_that_is_too_large_is_refused(fixture: QueueFixture) -> Checked {
+async fn record_that_is_too_large_is_refused(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let max = RECORD_BYTES_MAX;
     let mut large = queued("a", 1);

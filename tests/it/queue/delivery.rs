@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pixerve::job::State;
 use pixerve::queue::{Delivery, DeliveryOutcome, Retry};
 
-use super::fixture::{Checked, LEASE, QueueFixture, SECOND, calling_back, claim, complete, enqueue, failure, queued};
+use super::fixture::{TestResult, LEASE, QueueFixture, SECOND, calling_back, claim, complete, enqueue, failure, queued};
 
 every_queue! {
     ended_job_owes_its_callback,
@@ -17,7 +17,7 @@ every_queue! {
     waiting_for_deliveries_ends_when_one_is_owed,
 }
 
-async fn ended_job_owes_its_callback(fixture: QueueFixture) -> Checked {
+async fn ended_job_owes_its_callback(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue(&queue, &calling_back(queued("a", 1))).await?;
     enqueue(&queue, &calling_back(queued("a", 2))).await?;
@@ -35,7 +35,7 @@ async fn ended_job_owes_its_callback(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn job_without_callback_owes_none(fixture: QueueFixture) -> Checked {
+async fn job_without_callback_owes_none(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     complete(&queue, &claim(&queue).await?).await?;
@@ -43,7 +43,7 @@ async fn job_without_callback_owes_none(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn delivery_is_hidden_while_it_is_tried(fixture: QueueFixture) -> Checked {
+async fn delivery_is_hidden_while_it_is_tried(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     for n in 0..3 {
         enqueue(&queue, &calling_back(queued("a", n))).await?;
@@ -57,7 +57,7 @@ async fn delivery_is_hidden_while_it_is_tried(fixture: QueueFixture) -> Checked 
     Ok(())
 }
 
-async fn delivery_is_tried_again_later(fixture: QueueFixture) -> Checked {
+async fn delivery_is_tried_again_later(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
     complete(&queue, &claim(&queue).await?).await?;
@@ -72,7 +72,7 @@ async fn delivery_is_tried_again_later(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn delivered_callback_is_owed_no_more(fixture: QueueFixture) -> Checked {
+async fn delivered_callback_is_owed_no_more(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
     complete(&queue, &claim(&queue).await?).await?;
@@ -84,7 +84,7 @@ async fn delivered_callback_is_owed_no_more(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn purge_keeps_what_owes_a_callback(fixture: QueueFixture) -> Checked {
+async fn purge_keeps_what_owes_a_callback(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let owing = enqueue(&queue, &calling_back(queued("a", 1))).await?;
     complete(&queue, &claim(&queue).await?).await?;
@@ -98,7 +98,7 @@ async fn purge_keeps_what_owes_a_callback(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn waiting_for_deliveries_ends_when_one_is_owed(fixture: QueueFixture) -> Checked {
+async fn waiting_for_deliveries_ends_when_one_is_owed(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue(&queue, &calling_back(queued("a", 1))).await?;
     let held = claim(&queue).await?;

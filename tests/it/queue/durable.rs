@@ -16,7 +16,7 @@ use pixerve::queue::{
 };
 
 use super::fixture::{
-    Checked, LEASE, QueueFixture, SECOND, calling_back, claim, claim_order, claim_up_to, complete, completion, enqueue,
+    TestResult, LEASE, QueueFixture, SECOND, calling_back, claim, claim_order, claim_up_to, complete, completion, enqueue,
     enqueue_all, failure, nothing_to_claim, queued, realtime,
 };
 
@@ -24,7 +24,7 @@ const GOLDEN: &str = include_str!("job-v1.json");
 const GOLDEN_ID: &str = "0197a3c5-0000-7000-8000-000000000001";
 
 #[tokio::test]
-async fn reopening_keeps_everything() -> Checked {
+async fn reopening_keeps_everything() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let queue = fixture.open()?;
     let records: Vec<_> = (0..6).map(|n| queued("a", n)).chain([realtime("b", 1)]).collect();
@@ -50,7 +50,7 @@ async fn reopening_keeps_everything() -> Checked {
 }
 
 #[tokio::test]
-async fn a_lease_lost_with_the_server_refunds_the_attempt() -> Checked {
+async fn a_lease_lost_with_the_server_refunds_the_attempt() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2)]).await?;
@@ -68,7 +68,7 @@ async fn a_lease_lost_with_the_server_refunds_the_attempt() -> Checked {
 }
 
 #[tokio::test]
-async fn the_death_of_the_server_counts_as_a_crash_where_jobs_run_in_process() -> Checked {
+async fn the_death_of_the_server_counts_as_a_crash_where_jobs_run_in_process() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let settings = QueueSettings { crashes_max: 2, ..QueueSettings::default() };
     let queue = fixture.open_with(settings.clone(), CrashAttribution::JobsInFlight)?;
@@ -94,7 +94,7 @@ async fn the_death_of_the_server_counts_as_a_crash_where_jobs_run_in_process() -
 }
 
 #[tokio::test]
-async fn a_clean_stop_is_attributed_to_no_job() -> Checked {
+async fn a_clean_stop_is_attributed_to_no_job() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let queue = fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight)?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
@@ -107,7 +107,7 @@ async fn a_clean_stop_is_attributed_to_no_job() -> Checked {
 }
 
 #[tokio::test]
-async fn a_server_that_dies_while_it_stops_is_attributed_to_no_job_once() -> Checked {
+async fn a_server_that_dies_while_it_stops_is_attributed_to_no_job_once() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let queue = fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight)?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
@@ -125,7 +125,7 @@ async fn a_server_that_dies_while_it_stops_is_attributed_to_no_job_once() -> Che
 }
 
 #[tokio::test]
-async fn owed_callbacks_survive_a_crash() -> Checked {
+async fn owed_callbacks_survive_a_crash() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let queue = fixture.open()?;
     for n in 0..3 {
@@ -148,7 +148,7 @@ async fn owed_callbacks_survive_a_crash() -> Checked {
 }
 
 #[tokio::test]
-async fn a_clock_set_back_delays_nobody_longer_than_meant() -> Checked {
+async fn a_clock_set_back_delays_nobody_longer_than_meant() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let queue = fixture.open()?;
     let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
@@ -169,7 +169,7 @@ async fn a_clock_set_back_delays_nobody_longer_than_meant() -> Checked {
 }
 
 #[tokio::test]
-async fn a_second_queue_on_the_same_directory_is_refused() -> Checked {
+async fn a_second_queue_on_the_same_directory_is_refused() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let queue = fixture.open()?;
     let second =
@@ -180,7 +180,7 @@ async fn a_second_queue_on_the_same_directory_is_refused() -> Checked {
 }
 
 #[tokio::test]
-async fn a_damaged_database_is_set_aside_and_reported() -> Checked {
+async fn a_damaged_database_is_set_aside_and_reported() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let queue = fixture.open()?;
     let record = queued("a", 1);
@@ -199,7 +199,7 @@ async fn a_damaged_database_is_set_aside_and_reported() -> Checked {
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused_and_left_alone() -> Checked {
+async fn a_newer_schema_is_refused_and_left_alone() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let database = Database::open(&fixture.dir())?.database;
     database.tree("meta")?.insert("schema", &2_u32.to_be_bytes())?;
@@ -213,7 +213,7 @@ async fn a_newer_schema_is_refused_and_left_alone() -> Checked {
 }
 
 #[tokio::test]
-async fn a_record_of_version_1_stays_readable_and_is_what_is_written() -> Checked {
+async fn a_record_of_version_1_stays_readable_and_is_what_is_written() -> TestResult {
     let id: JobId = GOLDEN_ID.parse()?;
     let golden = [&[1], GOLDEN.trim_end().as_bytes()].concat();
     let fixture = QueueFixture::sled()?;
@@ -265,7 +265,7 @@ fn shape(value: &serde_json::Value) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn an_unreadable_record_is_put_away_and_the_others_go_on() -> Checked {
+async fn an_unreadable_record_is_put_away_and_the_others_go_on() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let queue = fixture.open()?;
     let (bad, good) = (queued("a", 1), queued("a", 2));
@@ -286,7 +286,7 @@ async fn an_unreadable_record_is_put_away_and_the_others_go_on() -> Checked {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn shutdown_settles_what_was_asked_for_before() -> Checked {
+async fn shutdown_settles_what_was_asked_for_before() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let queue = fixture.open()?;
     let mut uploads = tokio::task::JoinSet::new();
@@ -311,7 +311,7 @@ async fn shutdown_settles_what_was_asked_for_before() -> Checked {
 }
 
 #[test]
-fn what_was_acknowledged_survives_kill_9() -> Checked {
+fn what_was_acknowledged_survives_kill_9() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(["--exact", "queue::durable::serve_until_killed", "--ignored", "--nocapture"])
@@ -349,7 +349,7 @@ const CHILD_DIR: &str = "QUEUE_TEST_CHILD_DIR";
 /// The server that [`what_was_acknowledged_survives_kill_9`] kills.
 #[tokio::test]
 #[ignore = "another test starts it, and kills it"]
-async fn serve_until_killed() -> Checked {
+async fn serve_until_killed() -> TestResult {
     let Some(dir) = std::env::var_os(CHILD_DIR).map(OsString::into) else { return Ok(()) };
     let dir: PathBuf = dir;
     let clock: SharedClock = Arc::new(System::new());

@@ -16,7 +16,7 @@ use pixerve::queue::{
     SledQueue,
 };
 
-pub(crate) type Checked = Result<(), Box<dyn Error>>;
+pub(crate) type TestResult = Result<(), Box<dyn Error>>;
 pub(crate) type Queue = Arc<dyn JobQueue>;
 
 /// Longer than any test lets pass by accident.
@@ -72,7 +72,7 @@ impl QueueFixture {
     }
 
     /// Ends a queue as the death of its server would: nobody gives anything back.
-    pub(crate) fn crash(&self, queue: Queue) -> Checked {
+    pub(crate) fn crash(&self, queue: Queue) -> TestResult {
         drop(queue);
         // Its writer lets go of the lock last.
         File::open(self.temp.path().join("queue.db.lock"))?.lock()?;
@@ -172,7 +172,7 @@ pub(crate) async fn claim(queue: &Queue) -> Result<Claim, Box<dyn Error>> {
     claim_up_to(queue, 1).await?.pop().ok_or_else(|| "nothing to claim".into())
 }
 
-pub(crate) async fn nothing_to_claim(queue: &Queue) -> Checked {
+pub(crate) async fn nothing_to_claim(queue: &Queue) -> TestResult {
     let claims = claim_up_to(queue, 1).await?;
     assert!(claims.is_empty(), "{claims:?}");
     Ok(())
@@ -187,7 +187,7 @@ pub(crate) async fn claim_order(queue: &Queue) -> Result<Vec<JobId>, Box<dyn Err
     Ok(ids)
 }
 
-pub(crate) async fn complete(queue: &Queue, claim: &Claim) -> Checked {
+pub(crate) async fn complete(queue: &Queue, claim: &Claim) -> TestResult {
     let settled = queue.settle(&claim.lease, completion()).await?;
     assert_eq!(settled, Settled::Applied(pixerve::job::State::Completed));
     Ok(())

@@ -4,7 +4,7 @@ use pixerve::job::State;
 use pixerve::queue::{Claim, CrashAttribution, LeaseState, QueueSettings, Retry, Settled, Settlement};
 
 use super::fixture::{
-    Checked, LEASE, Queue, QueueFixture, Reaped, SECOND, calling_back, claim, claim_up_to, complete, completion, crash,
+    TestResult, LEASE, Queue, QueueFixture, Reaped, SECOND, calling_back, claim, claim_up_to, complete, completion, crash,
     enqueue, failure, nothing_to_claim, queued, reap_expired,
 };
 use super::settle::file;
@@ -37,7 +37,7 @@ async fn lost_and_taken(fixture: &QueueFixture, queue: &Queue) -> Result<[Claim;
     Ok([lost, taken])
 }
 
-async fn each_claim_counts_an_attempt(fixture: QueueFixture) -> Checked {
+async fn each_claim_counts_an_attempt(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     for attempt in 1..=3 {
@@ -49,7 +49,7 @@ async fn each_claim_counts_an_attempt(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn first_attempt_sets_when_it_started(fixture: QueueFixture) -> Checked {
+async fn first_attempt_sets_when_it_started(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let started = fixture.now();
@@ -64,7 +64,7 @@ async fn first_attempt_sets_when_it_started(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn expired_lease_is_requeued_with_its_attempt_counted(fixture: QueueFixture) -> Checked {
+async fn expired_lease_is_requeued_with_its_attempt_counted(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     claim(&queue).await?;
@@ -76,7 +76,7 @@ async fn expired_lease_is_requeued_with_its_attempt_counted(fixture: QueueFixtur
     Ok(())
 }
 
-async fn lease_that_expires_on_the_last_attempt_fails_the_job(fixture: QueueFixture) -> Checked {
+async fn lease_that_expires_on_the_last_attempt_fails_the_job(fixture: QueueFixture) -> TestResult {
     let settings = QueueSettings { attempts_max: 1, ..QueueSettings::default() };
     let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
@@ -88,7 +88,7 @@ async fn lease_that_expires_on_the_last_attempt_fails_the_job(fixture: QueueFixt
     Ok(())
 }
 
-async fn reaping_takes_no_more_than_its_limit(fixture: QueueFixture) -> Checked {
+async fn reaping_takes_no_more_than_its_limit(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     for n in 0..3 {
         enqueue(&queue, &queued("a", n)).await?;
@@ -100,7 +100,7 @@ async fn reaping_takes_no_more_than_its_limit(fixture: QueueFixture) -> Checked 
     Ok(())
 }
 
-async fn reaping_names_what_is_stored_in_the_same_moment(fixture: QueueFixture) -> Checked {
+async fn reaping_names_what_is_stored_in_the_same_moment(fixture: QueueFixture) -> TestResult {
     let settings = QueueSettings { attempts_max: 2, ..QueueSettings::default() };
     let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
@@ -117,7 +117,7 @@ async fn reaping_names_what_is_stored_in_the_same_moment(fixture: QueueFixture) 
     Ok(())
 }
 
-async fn a_lease_that_holds_is_not_reaped(fixture: QueueFixture) -> Checked {
+async fn a_lease_that_holds_is_not_reaped(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     assert_eq!(queue.reap(&id, Vec::new()).await?, None);
@@ -130,7 +130,7 @@ async fn a_lease_that_holds_is_not_reaped(fixture: QueueFixture) -> Checked {
     complete(&queue, &held).await
 }
 
-async fn extended_lease_is_kept(fixture: QueueFixture) -> Checked {
+async fn extended_lease_is_kept(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
@@ -144,7 +144,7 @@ async fn extended_lease_is_kept(fixture: QueueFixture) -> Checked {
     complete(&queue, &held).await
 }
 
-async fn extend_after_loss_says_lost(fixture: QueueFixture) -> Checked {
+async fn extend_after_loss_says_lost(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let [lost, taken] = lost_and_taken(&fixture, &queue).await?;
     assert_eq!(queue.extend(&lost.lease, LEASE).await?, LeaseState::Lost);
@@ -153,7 +153,7 @@ async fn extend_after_loss_says_lost(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn stale_token_cannot_complete(fixture: QueueFixture) -> Checked {
+async fn stale_token_cannot_complete(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let [lost, taken] = lost_and_taken(&fixture, &queue).await?;
     assert_eq!(queue.settle(&lost.lease, completion()).await?, Settled::Stale);
@@ -162,7 +162,7 @@ async fn stale_token_cannot_complete(fixture: QueueFixture) -> Checked {
     complete(&queue, &taken).await
 }
 
-async fn stale_token_cannot_fail(fixture: QueueFixture) -> Checked {
+async fn stale_token_cannot_fail(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let [lost, taken] = lost_and_taken(&fixture, &queue).await?;
     for retry in [Retry::Never, Retry::After(SECOND)] {
@@ -171,7 +171,7 @@ async fn stale_token_cannot_fail(fixture: QueueFixture) -> Checked {
     complete(&queue, &taken).await
 }
 
-async fn stale_token_can_neither_release_nor_crash(fixture: QueueFixture) -> Checked {
+async fn stale_token_can_neither_release_nor_crash(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let [lost, taken] = lost_and_taken(&fixture, &queue).await?;
     assert_eq!(queue.settle(&lost.lease, Settlement::Released).await?, Settled::Stale);
@@ -180,7 +180,7 @@ async fn stale_token_can_neither_release_nor_crash(fixture: QueueFixture) -> Che
     complete(&queue, &taken).await
 }
 
-async fn second_completion_is_stale(fixture: QueueFixture) -> Checked {
+async fn second_completion_is_stale(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
@@ -190,7 +190,7 @@ async fn second_completion_is_stale(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn wall_clock_has_no_say_in_leases(fixture: QueueFixture) -> Checked {
+async fn wall_clock_has_no_say_in_leases(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;

@@ -6,7 +6,7 @@ use pixerve::job::{JobId, Owner, Priority, State};
 use pixerve::queue::{CancelOutcome, Cursor, Enqueued, Filter, PageRequest, QueueError, Retry};
 
 use super::fixture::{
-    Checked, Queue, QueueFixture, SECOND, claim, complete, enqueue, enqueue_all, failure, owner, queued, record,
+    TestResult, Queue, QueueFixture, SECOND, claim, complete, enqueue, enqueue_all, failure, owner, queued, record,
 };
 
 every_queue! {
@@ -37,7 +37,7 @@ fn by(state: Option<State>, owner: Option<Owner>) -> Filter {
     Filter { state, owner }
 }
 
-async fn list_is_newest_first(fixture: QueueFixture) -> Checked {
+async fn list_is_newest_first(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let mut ids = enqueue_all(&queue, &(0..5).map(|n| queued("a", n)).collect::<Vec<_>>()).await?;
     ids.reverse();
@@ -46,7 +46,7 @@ async fn list_is_newest_first(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn pages_neither_skip_nor_repeat_while_jobs_come_in(fixture: QueueFixture) -> Checked {
+async fn pages_neither_skip_nor_repeat_while_jobs_come_in(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let mut ids = enqueue_all(&queue, &(0..7).map(|n| queued("a", n)).collect::<Vec<_>>()).await?;
     ids.reverse();
@@ -70,7 +70,7 @@ async fn pages_neither_skip_nor_repeat_while_jobs_come_in(fixture: QueueFixture)
     Ok(())
 }
 
-async fn page_is_never_empty_before_the_last(fixture: QueueFixture) -> Checked {
+async fn page_is_never_empty_before_the_last(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue_all(&queue, &(0..6).map(|n| queued("a", n)).collect::<Vec<_>>()).await?;
     let pages = pages(&queue, &Filter::default(), 3).await?;
@@ -79,7 +79,7 @@ async fn page_is_never_empty_before_the_last(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn owner_filter_never_leaks(fixture: QueueFixture) -> Checked {
+async fn owner_filter_never_leaks(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let owners = [owner("a"), owner("a\0"), owner("b"), Owner { user: Some("a".to_owned()), sub: String::new() }];
     for n in 0..3 {
@@ -97,7 +97,7 @@ async fn owner_filter_never_leaks(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn state_filter_follows_the_job(fixture: QueueFixture) -> Checked {
+async fn state_filter_follows_the_job(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &(0..5).map(|n| queued("a", n)).collect::<Vec<_>>()).await?;
     complete(&queue, &claim(&queue).await?).await?;
@@ -113,7 +113,7 @@ async fn state_filter_follows_the_job(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn foreign_cursor_is_refused(fixture: QueueFixture) -> Checked {
+async fn foreign_cursor_is_refused(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     for text in ["", "x", "000000000000000g", "+000000000000001", "00000000000000001"] {
         let request = PageRequest { limit: 1, cursor: Some(Cursor(text.to_owned())) };
@@ -123,7 +123,7 @@ async fn foreign_cursor_is_refused(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn purge_forgets_the_job_everywhere(fixture: QueueFixture) -> Checked {
+async fn purge_forgets_the_job_everywhere(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let records: Vec<_> = (0..4).map(|n| queued("a", n)).collect();
     let ids = enqueue_all(&queue, &records).await?;
@@ -147,7 +147,7 @@ async fn purge_forgets_the_job_everywhere(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn purge_takes_no_more_than_its_limit(fixture: QueueFixture) -> Checked {
+async fn purge_takes_no_more_than_its_limit(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     for id in enqueue_all(&queue, &(0..70).map(|n| queued("a", n)).collect::<Vec<_>>()).await? {
         queue.cancel(&id, Vec::new()).await?;

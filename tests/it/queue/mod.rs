@@ -5,13 +5,13 @@ macro_rules! every_queue {
     ($($name:ident),* $(,)?) => {
         mod memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() -> crate::queue::fixture::Checked {
+            async fn $name() -> crate::queue::fixture::TestResult {
                 super::$name(crate::queue::fixture::QueueFixture::memory()?).await
             })*
         }
         mod sled {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() -> crate::queue::fixture::Checked {
+            async fn $name() -> crate::queue::fixture::TestResult {
                 super::$name(crate::queue::fixture::QueueFixture::sled()?).await
             })*
         }

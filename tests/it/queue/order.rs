@@ -7,7 +7,7 @@ use pixerve::job::{JobRecord, State};
 use pixerve::queue::{ClaimRequest, Claimed, CrashAttribution, QueueSettings, Retry};
 
 use super::fixture::{
-    Checked, LEASE, QueueFixture, SECOND, claim, claim_order, claim_up_to, complete, crash, enqueue, enqueue_all,
+    TestResult, LEASE, QueueFixture, SECOND, claim, claim_order, claim_up_to, complete, crash, enqueue, enqueue_all,
     failure, nothing_to_claim, queued, realtime,
 };
 
@@ -31,7 +31,7 @@ every_queue! {
     waiting_for_work_ends_when_a_delay_is_over,
 }
 
-async fn realtime_comes_first_then_first_in_first_out(fixture: QueueFixture) -> Checked {
+async fn realtime_comes_first_then_first_in_first_out(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let [q1, q2] = [queued("a", 1), queued("a", 2)];
     let [r1, r2] = [realtime("a", 3), realtime("a", 4)];
@@ -40,7 +40,7 @@ async fn realtime_comes_first_then_first_in_first_out(fixture: QueueFixture) -> 
     Ok(())
 }
 
-async fn equal_timestamps_are_still_first_in_first_out(fixture: QueueFixture) -> Checked {
+async fn equal_timestamps_are_still_first_in_first_out(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let records: Vec<_> = (0..50).map(|n| queued("a", n)).collect();
     let mut by_id: Vec<_> = records.iter().map(|record| record.id).collect();
@@ -51,7 +51,7 @@ async fn equal_timestamps_are_still_first_in_first_out(fixture: QueueFixture) ->
     Ok(())
 }
 
-async fn retried_job_keeps_its_place(fixture: QueueFixture) -> Checked {
+async fn retried_job_keeps_its_place(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("a", 3)]).await?;
     let first = claim(&queue).await?;
@@ -61,7 +61,7 @@ async fn retried_job_keeps_its_place(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn delayed_job_is_invisible_until_due(fixture: QueueFixture) -> Checked {
+async fn delayed_job_is_invisible_until_due(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let first = claim(&queue).await?;
@@ -74,7 +74,7 @@ async fn delayed_job_is_invisible_until_due(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn due_delayed_job_honours_priority(fixture: QueueFixture) -> Checked {
+async fn due_delayed_job_honours_priority(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let urgent = enqueue(&queue, &realtime("a", 1)).await?;
     let first = claim(&queue).await?;
@@ -85,7 +85,7 @@ async fn due_delayed_job_honours_priority(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn owners_take_turns(fixture: QueueFixture) -> Checked {
+async fn owners_take_turns(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let [a1, a2, a3] = [queued("a", 1), queued("a", 2), queued("a", 3)];
     let [b1, b2] = [queued("b", 1), queued("b", 2)];
@@ -96,7 +96,7 @@ async fn owners_take_turns(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn an_owner_who_floods_delays_another_by_no_further_job(fixture: QueueFixture) -> Checked {
+async fn an_owner_who_floods_delays_another_by_no_further_job(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let flood: Vec<_> = (0..100).map(|n| queued("flood", n)).collect();
     // The first is claimed when there is no other yet.
@@ -112,7 +112,7 @@ async fn an_owner_who_floods_delays_another_by_no_further_job(fixture: QueueFixt
     Ok(())
 }
 
-async fn newcomers_overtake_an_owner_once_a_turn(fixture: QueueFixture) -> Checked {
+async fn newcomers_overtake_an_owner_once_a_turn(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let [a1, a2] = [queued("a", 1), queued("a", 2)];
     enqueue_all(&queue, &[a1.clone(), a2.clone()]).await?;
@@ -124,7 +124,7 @@ async fn newcomers_overtake_an_owner_once_a_turn(fixture: QueueFixture) -> Check
     Ok(())
 }
 
-async fn queued_lane_is_not_starved(fixture: QueueFixture) -> Checked {
+async fn queued_lane_is_not_starved(fixture: QueueFixture) -> TestResult {
     let settings = QueueSettings { realtime_run_max: 3, ..QueueSettings::default() };
     let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     let patient = enqueue_all(&queue, &[queued("a", 100), queued("a", 101)]).await?;
@@ -136,7 +136,7 @@ async fn queued_lane_is_not_starved(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn concurrent_claims_neither_duplicate_nor_lose(fixture: QueueFixture) -> Checked {
+async fn concurrent_claims_neither_duplicate_nor_lose(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let records: Vec<_> = (0..64).map(|n| queued(["a", "b", "c"][n as usize % 3], n)).collect();
     let ids: HashSet<_> = enqueue_all(&queue, &records).await?.into_iter().collect();
@@ -162,7 +162,7 @@ async fn concurrent_claims_neither_duplicate_nor_lose(fixture: QueueFixture) -> 
     Ok(())
 }
 
-async fn claim_on_empty_finds_nothing(fixture: QueueFixture) -> Checked {
+async fn claim_on_empty_finds_nothing(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     nothing_to_claim(&queue).await?;
     enqueue(&queue, &queued("a", 1)).await?;
@@ -172,7 +172,7 @@ async fn claim_on_empty_finds_nothing(fixture: QueueFixture) -> Checked {
     nothing_to_claim(&queue).await
 }
 
-async fn one_claim_may_take_many(fixture: QueueFixture) -> Checked {
+async fn one_claim_may_take_many(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("a", 3)]).await?;
     let claims = claim_up_to(&queue, 2).await?;
@@ -182,7 +182,7 @@ async fn one_claim_may_take_many(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn a_job_for_which_memory_is_missing_stays_and_is_not_overtaken(fixture: QueueFixture) -> Checked {
+async fn a_job_for_which_memory_is_missing_stays_and_is_not_overtaken(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let taking = |n: u32, memory: u64| JobRecord { memory: Some(memory), ..queued("a", n) };
     let ids = enqueue_all(&queue, &[taking(1, 30), taking(2, 60), taking(3, 10)]).await?;
@@ -200,7 +200,7 @@ async fn a_job_for_which_memory_is_missing_stays_and_is_not_overtaken(fixture: Q
     Ok(())
 }
 
-async fn crashed_job_runs_alone_where_jobs_run_in_process(fixture: QueueFixture) -> Checked {
+async fn crashed_job_runs_alone_where_jobs_run_in_process(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight)?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("b", 3)]).await?;
     let (crashed, other) = (claim(&queue).await?, claim(&queue).await?);
@@ -215,7 +215,7 @@ async fn crashed_job_runs_alone_where_jobs_run_in_process(fixture: QueueFixture)
     Ok(())
 }
 
-async fn job_that_crashed_its_own_child_halts_nobody(fixture: QueueFixture) -> Checked {
+async fn job_that_crashed_its_own_child_halts_nobody(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("b", 3)]).await?;
     let crashed = claim(&queue).await?;
@@ -225,7 +225,7 @@ async fn job_that_crashed_its_own_child_halts_nobody(fixture: QueueFixture) -> C
     Ok(())
 }
 
-async fn waiting_for_work_ends_when_there_is_some(fixture: QueueFixture) -> Checked {
+async fn waiting_for_work_ends_when_there_is_some(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let waiting = tokio::spawn({
         let queue = Arc::clone(&queue);
@@ -239,7 +239,7 @@ async fn waiting_for_work_ends_when_there_is_some(fixture: QueueFixture) -> Chec
     Ok(())
 }
 
-async fn waiting_for_work_ends_when_a_delay_is_over(fixture: QueueFixture) -> Checked {
+async fn waiting_for_work_ends_when_a_delay_is_over(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     let first = claim(&queue).await?;

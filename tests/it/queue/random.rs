@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::fixture::{
-    Checked, LEASE, Queue, QueueFixture, SECOND, calling_back, claim_up_to, completion, crash, failure, queued,
+    TestResult, LEASE, Queue, QueueFixture, SECOND, calling_back, claim_up_to, completion, crash, failure, queued,
     realtime, reap_expired,
 };
 
@@ -119,7 +119,7 @@ async fn listed(queue: &Queue) -> Result<Counts, Box<dyn Error>> {
     })
 }
 
-async fn balance(fixture: &QueueFixture, steps: &[Step], reopens: bool) -> Checked {
+async fn balance(fixture: &QueueFixture, steps: &[Step], reopens: bool) -> TestResult {
     let queue = fixture.open()?;
     let mut claims = Vec::new();
     for step in steps {
@@ -137,7 +137,7 @@ async fn balance(fixture: &QueueFixture, steps: &[Step], reopens: bool) -> Check
     Ok(())
 }
 
-fn check(cases: u32, fixture: fn() -> Result<QueueFixture, Box<dyn Error>>, reopens: bool) -> Checked {
+fn check(cases: u32, fixture: fn() -> Result<QueueFixture, Box<dyn Error>>, reopens: bool) -> TestResult {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
     runner.run(&vec(step(), 1..80), |steps| {
@@ -148,11 +148,11 @@ fn check(cases: u32, fixture: fn() -> Result<QueueFixture, Box<dyn Error>>, reop
 }
 
 #[test]
-fn counts_are_what_is_listed_in_memory() -> Checked {
+fn counts_are_what_is_listed_in_memory() -> TestResult {
     check(64, QueueFixture::memory, false)
 }
 
 #[test]
-fn counts_are_what_is_listed_in_sled_and_after_a_crash() -> Checked {
+fn counts_are_what_is_listed_in_sled_and_after_a_crash() -> TestResult {
     check(12, QueueFixture::sled, true)
 }

@@ -4,7 +4,7 @@ use pixerve::job::{ContentHash, ErrorCode, JobError, State, Stored, StoredFile};
 use pixerve::queue::{ClaimRequest, CrashAttribution, QueueSettings, Retry, Settled, Settlement};
 
 use super::fixture::{
-    Checked, QueueFixture, SECOND, broken_disk, claim, claim_order, crash, enqueue, enqueue_all, failure, queued,
+    TestResult, QueueFixture, SECOND, broken_disk, claim, claim_order, crash, enqueue, enqueue_all, failure, queued,
 };
 
 every_queue! {
@@ -33,7 +33,7 @@ pub(crate) fn file(name: &str) -> StoredFile {
     }
 }
 
-async fn completed_job_lists_its_files(fixture: QueueFixture) -> Checked {
+async fn completed_job_lists_its_files(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let record = queued("a", 1);
     let id = enqueue(&queue, &record).await?;
@@ -49,7 +49,7 @@ async fn completed_job_lists_its_files(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn retry_delay_is_recorded(fixture: QueueFixture) -> Checked {
+async fn retry_delay_is_recorded(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
@@ -66,7 +66,7 @@ async fn retry_delay_is_recorded(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn exhausted_retries_fail_with_the_last_error(fixture: QueueFixture) -> Checked {
+async fn exhausted_retries_fail_with_the_last_error(fixture: QueueFixture) -> TestResult {
     let settings = QueueSettings { attempts_max: 3, ..QueueSettings::default() };
     let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
@@ -87,7 +87,7 @@ async fn exhausted_retries_fail_with_the_last_error(fixture: QueueFixture) -> Ch
     Ok(())
 }
 
-async fn failure_that_is_final_is_not_retried(fixture: QueueFixture) -> Checked {
+async fn failure_that_is_final_is_not_retried(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
@@ -98,7 +98,7 @@ async fn failure_that_is_final_is_not_retried(fixture: QueueFixture) -> Checked 
     Ok(())
 }
 
-async fn failed_job_lists_what_was_stored_all_the_same(fixture: QueueFixture) -> Checked {
+async fn failed_job_lists_what_was_stored_all_the_same(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
@@ -113,7 +113,7 @@ async fn failed_job_lists_what_was_stored_all_the_same(fixture: QueueFixture) ->
     Ok(())
 }
 
-async fn attempt_that_stored_nothing_keeps_what_an_earlier_one_stored(fixture: QueueFixture) -> Checked {
+async fn attempt_that_stored_nothing_keeps_what_an_earlier_one_stored(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     let held = claim(&queue).await?;
@@ -130,7 +130,7 @@ async fn attempt_that_stored_nothing_keeps_what_an_earlier_one_stored(fixture: Q
     Ok(())
 }
 
-async fn files_can_be_named_after_a_failure_but_not_otherwise(fixture: QueueFixture) -> Checked {
+async fn files_can_be_named_after_a_failure_but_not_otherwise(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2), queued("a", 3)]).await?;
     let held = claim(&queue).await?;
@@ -151,7 +151,7 @@ async fn files_can_be_named_after_a_failure_but_not_otherwise(fixture: QueueFixt
     Ok(())
 }
 
-async fn crashes_make_poison(fixture: QueueFixture) -> Checked {
+async fn crashes_make_poison(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2)]).await?;
     let signal = JobError::new(ErrorCode::Crashed, "the child was killed by signal 11");
@@ -171,7 +171,7 @@ async fn crashes_make_poison(fixture: QueueFixture) -> Checked {
     Ok(())
 }
 
-async fn crash_on_the_last_attempt_fails_the_job(fixture: QueueFixture) -> Checked {
+async fn crash_on_the_last_attempt_fails_the_job(fixture: QueueFixture) -> TestResult {
     let settings = QueueSettings { attempts_max: 2, ..QueueSettings::default() };
     let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     enqueue(&queue, &queued("a", 1)).await?;
@@ -182,7 +182,7 @@ async fn crash_on_the_last_attempt_fails_the_job(fixture: QueueFixture) -> Check
     Ok(())
 }
 
-async fn release_refunds_the_attempt_and_keeps_the_place(fixture: QueueFixture) -> Checked {
+async fn release_refunds_the_attempt_and_keeps_the_place(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let ids = enqueue_all(&queue, &[queued("a", 1), queued("a", 2)]).await?;
     let held = claim(&queue).await?;
@@ -193,7 +193,7 @@ async fn release_refunds_the_attempt_and_keeps_the_place(fixture: QueueFixture) 
     Ok(())
 }
 
-async fn shut_down_queue_refuses_calls(fixture: QueueFixture) -> Checked {
+async fn shut_down_queue_refuses_calls(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
     queue.shutdown().await?;

@@ -13,13 +13,13 @@ use tempfile::TempDir;
 use super::object;
 
 /// A directory to serve, and one beside it that nothing may be written to.
-struct Place {
+struct ServeFixture {
     _both: TempDir,
     root: std::path::PathBuf,
     outside: std::path::PathBuf,
 }
 
-impl Place {
+impl ServeFixture {
     fn new() -> Self {
         let both = tempfile::tempdir().expect("temporary directory");
         let (root, outside) = (both.path().join("serve"), both.path().join("outside"));
@@ -46,39 +46,39 @@ fn touch(path: &Path) {
 
 #[tokio::test]
 async fn a_symlinked_directory_is_not_followed() {
-    let place = Place::new();
-    fs::create_dir(place.root.join("real")).expect("made");
-    symlink(&place.outside, place.root.join("link")).expect("linked");
-    symlink(&place.outside, place.root.join("real/link")).expect("linked");
-    symlink("real", place.root.join("inner")).expect("linked");
-    symlink("../outside", place.root.join("relative")).expect("linked");
-    let writer = place.writer();
+    let fixture = ServeFixture::new();
+    fs::create_dir(fixture.root.join("real")).expect("made");
+    symlink(&fixture.outside, fixture.root.join("link")).expect("linked");
+    symlink(&fixture.outside, fixture.root.join("real/link")).expect("linked");
+    symlink("real", fixture.root.join("inner")).expect("linked");
+    symlink("../outside", fixture.root.join("relative")).expect("linked");
+    let writer = fixture.writer();
     for sub_dir in ["link", "real/link", "link/deeper", "inner", "relative"] {
         let error = writer.put(&object(sub_dir, "a.jpg", "x")).await.expect_err("refused");
         assert!(!error.transient && error.detail.contains("symbolic link"), "{error}");
     }
-    assert_eq!(names(&place.outside), [""; 0]);
-    assert_eq!(names(&place.root.join("real")), ["link"]);
+    assert_eq!(names(&fixture.outside), [""; 0]);
+    assert_eq!(names(&fixture.root.join("real")), ["link"]);
 }
 
 #[tokio::test]
 async fn a_link_of_the_files_own_name_is_replaced_not_followed() {
-    let place = Place::new();
-    let target = place.outside.join("target");
+    let fixture = ServeFixture::new();
+    let target = fixture.outside.join("target");
     touch(&target);
-    symlink(&target, place.root.join("a.jpg")).expect("linked");
-    place.writer().put(&object("", "a.jpg", "x")).await.expect("stored");
+    symlink(&target, fixture.root.join("a.jpg")).expect("linked");
+    fixture.writer().put(&object("", "a.jpg", "x")).await.expect("stored");
     assert_eq!(fs::read(&target).expect("read"), b"");
-    assert!(fs::symlink_metadata(place.root.join("a.jpg")).expect("there").is_file());
+    assert!(fs::symlink_metadata(fixture.root.join("a.jpg")).expect("there").is_file());
 }
 
 #[tokio::test]
 async fn a_directory_swapped_for_a_link_while_writing_lets_nothing_out() {
-    let place = Place::new();
-    let writer = place.writer();
-    let (dir, aside) = (place.root.join("a"), place.root.join("aside"));
+    let fixture = ServeFixture::new();
+    let writer = fixture.writer();
+    let (dir, aside) = (fixture.root.join("a"), fixture.root.join("aside"));
     fs::create_dir(&dir).expect("made");
-    let (done, outside) = (Arc::new(AtomicBool::new(false)), place.outside.clone());
+    let (done, outside) = (Arc::new(AtomicBool::new(false)), fixture.outside.clone());
     let swapper = std::thread::spawn({
         let done = done.clone();
         move || {
@@ -101,49 +101,49 @@ async fn a_directory_swapped_for_a_link_while_writing_lets_nothing_out() {
     }
     done.store(true, Ordering::Relaxed);
     let swaps = swapper.join().expect("no panic");
-    assert_eq!(names(&place.outside), [""; 0], "{stored} stored, {swaps} swaps");
+    assert_eq!(names(&fixture.outside), [""; 0], "{stored} stored, {swaps} swaps");
 }
 
 #[tokio::test]
 async fn what_stands_in_the_way_is_final() {
-    let place = Place::new();
-    touch(&place.root.join("file"));
-    fs::create_dir(place.root.join("dir.jpg")).expect("made");
-    let writer = place.writer();
+    let fixture = ServeFixture::new();
+    touch(&fixture.root.join("file"));
+    fs::create_dir(fixture.root.join("dir.jpg")).expect("made");
+    let writer = fixture.writer();
     for (sub_dir, name) in [("file", "a.jpg"), ("", "dir.jpg")] {
         let error = writer.put(&object(sub_dir, name, "x")).await.expect_err("refused");
         assert!(!error.transient, "{error}");
     }
-    assert_eq!(names(&place.root), ["dir.jpg", "file"], "and nothing half-written stays");
+    assert_eq!(names(&fixture.root), ["dir.jpg", "file"], "and nothing half-written stays");
 }
 
 #[test]
 fn what_a_crash_left_half_written_is_swept_and_nothing_else() {
-    let place = Place::new();
-    fs::create_dir_all(place.root.join("a/b/c/d")).expect("made");
-    symlink(&place.outside, place.root.join("link")).expect("linked");
+    let fixture = ServeFixture::new();
+    fs::create_dir_all(fixture.root.join("a/b/c/d")).expect("made");
+    symlink(&fixture.outside, fixture.root.join("link")).expect("linked");
     let temporary = ".0123.pixerve-tmp";
     for dir in ["", "a", "a/b/c/d"] {
-        touch(&place.root.join(dir).join(temporary));
-        touch(&place.root.join(dir).join("kept.jpg"));
+        touch(&fixture.root.join(dir).join(temporary));
+        touch(&fixture.root.join(dir).join("kept.jpg"));
     }
-    touch(&place.root.join(".keep"));
-    touch(&place.outside.join(temporary));
-    place.writer();
-    assert_eq!(names(&place.root), [".keep", "a", "kept.jpg", "link"]);
-    assert_eq!(names(&place.root.join("a")), ["b", "kept.jpg"]);
-    assert_eq!(names(&place.root.join("a/b/c/d")), ["kept.jpg"]);
-    assert_eq!(names(&place.outside), [temporary]);
+    touch(&fixture.root.join(".keep"));
+    touch(&fixture.outside.join(temporary));
+    fixture.writer();
+    assert_eq!(names(&fixture.root), [".keep", "a", "kept.jpg", "link"]);
+    assert_eq!(names(&fixture.root.join("a")), ["b", "kept.jpg"]);
+    assert_eq!(names(&fixture.root.join("a/b/c/d")), ["kept.jpg"]);
+    assert_eq!(names(&fixture.outside), [temporary]);
 }
 
 #[test]
 fn a_missing_root_is_made() {
-    let place = Place::new();
-    let root = place.root.join("not/yet/there");
+    let fixture = ServeFixture::new();
+    let root = fixture.root.join("not/yet/there");
     DirectServe::open(&root).expect("opens");
     assert!(root.is_dir());
-    touch(&place.root.join("file"));
-    assert!(DirectServe::open(&place.root.join("file")).is_err());
+    touch(&fixture.root.join("file"));
+    assert!(DirectServe::open(&fixture.root.join("file")).is_err());
 }
 
 /// Names that try to get out, and names at random.
@@ -160,21 +160,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn no_name_writes_outside_its_directory(name in hostile_name()) {
-        let place = Place::new();
-        let writer = place.writer();
+        let fixture = ServeFixture::new();
+        let writer = fixture.writer();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         let result = runtime.block_on(writer.put(&object("sub", &name, "x")));
-        let above = names(place.root.parent().expect("a parent"));
+        let above = names(fixture.root.parent().expect("a parent"));
         prop_assert_eq!(above, ["outside", "serve"]);
-        prop_assert_eq!(names(&place.outside), [""; 0]);
+        prop_assert_eq!(names(&fixture.outside), [""; 0]);
         match result {
             Ok(stored) => {
-                prop_assert_eq!(names(&place.root.join("sub")), [name.as_str()]);
+                prop_assert_eq!(names(&fixture.root.join("sub")), [name.as_str()]);
                 prop_assert_eq!(stored.location, format!("/files/sub/{name}"));
             }
             Err(error) => {
                 prop_assert!(!error.transient);
-                prop_assert_eq!(names(&place.root), [""; 0]);
+                prop_assert_eq!(names(&fixture.root), [""; 0]);
             }
         }
     }

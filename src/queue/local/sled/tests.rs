@@ -20,7 +20,7 @@ use crate::queue::{
     Settled, Settlement,
 };
 
-type Checked = Result<(), Box<dyn std::error::Error>>;
+type TestResult = Result<(), Box<dyn std::error::Error>>;
 
 const LEASE: Duration = Duration::from_mins(1);
 
@@ -153,7 +153,7 @@ fn record(n: u8) -> JobRecord {
 }
 
 #[tokio::test]
-async fn queue_goes_on_by_itself_once_there_is_space_again() -> Checked {
+async fn queue_goes_on_by_itself_once_there_is_space_again() -> TestResult {
     let fixture = Fixture::new()?;
     fixture.queue.enqueue(record(1)).await?;
     let held = fixture.claim().await?.remove(0);
@@ -181,7 +181,7 @@ async fn queue_goes_on_by_itself_once_there_is_space_again() -> Checked {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_keeps_no_other_job_waiting_and_comes_again() -> Checked {
+async fn a_record_that_cannot_be_read_keeps_no_other_job_waiting_and_comes_again() -> TestResult {
     let fixture = Fixture::new()?;
     for n in 1..=3 {
         fixture.queue.enqueue(record(n)).await?;
@@ -208,7 +208,7 @@ async fn a_record_that_cannot_be_read_keeps_no_other_job_waiting_and_comes_again
 }
 
 #[tokio::test]
-async fn nothing_is_acknowledged_that_was_not_synced() -> Checked {
+async fn nothing_is_acknowledged_that_was_not_synced() -> TestResult {
     let fixture = Fixture::new()?;
     fixture.disk.sync_fails.store(true, Ordering::SeqCst);
     assert!(matches!(fixture.queue.enqueue(record(1)).await, Err(QueueError::StorageFull)));
@@ -225,7 +225,7 @@ async fn nothing_is_acknowledged_that_was_not_synced() -> Checked {
 }
 
 #[tokio::test]
-async fn a_failure_that_was_not_for_want_of_space_waits_for_none() -> Checked {
+async fn a_failure_that_was_not_for_want_of_space_waits_for_none() -> TestResult {
     let fixture = Fixture::new()?;
     fixture.disk.full.store(true, Ordering::SeqCst);
     let panicked = fixture.queue.run(|_| -> Result<(), QueueError> { panic!("as sled may") }).await;
@@ -236,7 +236,7 @@ async fn a_failure_that_was_not_for_want_of_space_waits_for_none() -> Checked {
 }
 
 #[tokio::test]
-async fn a_panic_costs_one_batch() -> Checked {
+async fn a_panic_costs_one_batch() -> TestResult {
     let fixture = Fixture::new()?;
     fixture.queue.enqueue(record(1)).await?;
     let panicked = fixture.queue.run(|_| -> Result<(), QueueError> { panic!("as sled may") }).await;

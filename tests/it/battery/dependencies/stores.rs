@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Scene, assert_ended_once, register};
+use super::{FaultyStoreFixture, assert_ended_once, register};
 use crate::battery::figure;
 use crate::harness::app::breathe;
 use crate::harness::fault_proxy::{BlackHole, Fault};
@@ -18,36 +18,36 @@ use crate::harness::stores::gcs;
 use crate::harness::token::Claims;
 
 /// Uploads `jobs` pictures at once: all are completed, with every file whole.
-async fn assert_all_complete(scene: &Scene, jobs: u32) {
+async fn assert_all_complete(fixture: &FaultyStoreFixture, jobs: u32) {
     let mut accepted = Vec::new();
     for seed in 0..jobs {
-        accepted.push(scene.app.accepted("me", scene.job(), "a.jpg", jpeg(60, 40, seed)).await);
+        accepted.push(fixture.app.accepted("me", fixture.job(), "a.jpg", jpeg(60, 40, seed)).await);
     }
     for answer in &accepted {
-        let status = scene.app.ended(answer).await;
+        let status = fixture.app.ended(answer).await;
         assert_eq!(status["files"].as_array().map(Vec::len), Some(5), "{status}");
-        scene.assert_ended_once_and_whole(&status, "completed").await;
+        fixture.assert_ended_once_and_whole(&status, "completed").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_fails_a_third_of_the_time_gets_everything() {
-    let scene = Scene::start(&[("PIXERVE_STORES_TRIES_MAX", "12")]).await;
-    scene.proxy.script(|asked| match asked.number % 6 {
+    let fixture = FaultyStoreFixture::start(&[("PIXERVE_STORES_TRIES_MAX", "12")]).await;
+    fixture.proxy.script(|asked| match asked.number % 6 {
         1 => Fault::s3_error(500, "InternalError"),
         4 => Fault::s3_error(503, "SlowDown"),
         _ => Fault::Pass,
     });
-    assert_all_complete(&scene, 20).await;
-    let asked = scene.proxy.asked().len();
+    assert_all_complete(&fixture, 20).await;
+    let asked = fixture.proxy.asked().len();
     assert!(asked >= 140, "{asked}");
     figure("dependencies", format!("S3 failing a third of {asked} requests: 20 of 20 jobs completed, 100 files whole"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_whose_connections_break_everywhere_gets_everything() {
-    let scene = Scene::start(&[("PIXERVE_STORES_TRIES_MAX", "12")]).await;
-    scene.proxy.script(|asked| match asked.number % 16 {
+    let fixture = FaultyStoreFixture::start(&[("PIXERVE_STORES_TRIES_MAX", "12")]).await;
+    fixture.proxy.script(|asked| match asked.number % 16 {
         1 => Fault::Drop,
         3 => Fault::Reset,
         5 => Fault::ResetRequestAfter(50),
@@ -56,7 +56,7 @@ async fn a_store_whose_connections_break_everywhere_gets_everything() {
         11 => Fault::Slow(500),
         _ => Fault::Pass,
     });
-    assert_all_complete(&scene, 10).await;
+    assert_all_complete(&fixture, 10).await;
     figure(
         "dependencies",
         "drops, resets each way, lost replies, a slow line, a third of the time: 10 of 10 completed",
@@ -65,26 +65,26 @@ async fn a_store_whose_connections_break_everywhere_gets_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forbidden_store_fails_the_job_at_once() {
-    let scene = Scene::start(&[]).await;
-    scene.proxy.script(|_| Fault::s3_error(403, "AccessDenied"));
-    let status = scene.app.done("me", scene.job(), "a.jpg", jpeg(60, 40, 1)).await;
+    let fixture = FaultyStoreFixture::start(&[]).await;
+    fixture.proxy.script(|_| Fault::s3_error(403, "AccessDenied"));
+    let status = fixture.app.done("me", fixture.job(), "a.jpg", jpeg(60, 40, 1)).await;
     assert_eq!(status["attempt"], 1, "a refusal is final: {status}");
     assert!(status["error"].as_str().is_some_and(|error| error.contains("AccessDenied")), "{status}");
-    let asked = scene.proxy.asked();
+    let asked = fixture.proxy.asked();
     assert!(asked.len() <= 5, "no file is tried twice: {asked:?}");
-    scene.assert_ended_once_and_whole(&status, "failed").await;
+    fixture.assert_ended_once_and_whole(&status, "failed").await;
     figure("dependencies", format!("403: failed in one attempt after {} requests", asked.len()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connect_into_a_black_hole_is_given_up_and_tried_again() {
-    let mut scene = Scene::start(&[("PIXERVE_STORES_TRIES_MAX", "1"), ("PIXERVE_QUEUE_ATTEMPTS_MAX", "2")]).await;
+    let mut fixture = FaultyStoreFixture::start(&[("PIXERVE_STORES_TRIES_MAX", "1"), ("PIXERVE_QUEUE_ATTEMPTS_MAX", "2")]).await;
     let hole = BlackHole::start().await;
-    scene.key = register(&scene.app, &scene.s3, &format!("http://{}", hole.addr)).await;
+    fixture.key = register(&fixture.app, &fixture.s3, &format!("http://{}", hole.addr)).await;
     let began = Instant::now();
-    let status = scene.app.done("me", scene.job(), "a.jpg", jpeg(60, 40, 1)).await;
+    let status = fixture.app.done("me", fixture.job(), "a.jpg", jpeg(60, 40, 1)).await;
     assert_eq!(status["attempt"], 2, "{status}");
-    scene.assert_ended_once_and_whole(&status, "failed").await;
+    fixture.assert_ended_once_and_whole(&status, "failed").await;
     figure("dependencies", format!("black-holed connect: two attempts and failed after {:?}", began.elapsed()));
 }
 
@@ -92,11 +92,11 @@ async fn a_connect_into_a_black_hole_is_given_up_and_tried_again() {
 async fn a_store_that_stalls_is_given_up_and_asked_again() {
     let stalls = [Fault::StallRequest, Fault::StallReplyAfter(0), Fault::StallReplyAfter(20)];
     join_all(stalls.map(|stall| async move {
-        let scene = Scene::start(&[]).await;
+        let fixture = FaultyStoreFixture::start(&[]).await;
         let fault = stall.clone();
-        scene.proxy.script(move |asked| if asked.number < 2 { fault.clone() } else { Fault::Pass });
-        let status = scene.app.done("me", scene.job(), "a.jpg", jpeg(60, 40, 1)).await;
-        scene.assert_ended_once_and_whole(&status, "completed").await;
+        fixture.proxy.script(move |asked| if asked.number < 2 { fault.clone() } else { Fault::Pass });
+        let status = fixture.app.done("me", fixture.job(), "a.jpg", jpeg(60, 40, 1)).await;
+        fixture.assert_ended_once_and_whole(&status, "completed").await;
         figure("dependencies", format!("{stall:?} for the first two requests: completed"));
     }))
     .await;
@@ -104,44 +104,44 @@ async fn a_store_that_stalls_is_given_up_and_asked_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_yes_with_the_wrong_checksum_is_asked_again() {
-    let scene = Scene::start(&[]).await;
-    scene.proxy.script(|asked| match asked.number {
+    let fixture = FaultyStoreFixture::start(&[]).await;
+    fixture.proxy.script(|asked| match asked.number {
         0 | 2 => {
             let etag = format!("\"{}\"", "0".repeat(32));
             Fault::Answer(http::StatusCode::OK, vec![("etag", etag)], String::new())
         }
         _ => Fault::Pass,
     });
-    let status = scene.app.done("me", scene.job(), "a.jpg", jpeg(60, 40, 1)).await;
-    scene.assert_ended_once_and_whole(&status, "completed").await;
-    assert_eq!(scene.proxy.asked().len(), 7, "five, and the two lies again");
+    let status = fixture.app.done("me", fixture.job(), "a.jpg", jpeg(60, 40, 1)).await;
+    fixture.assert_ended_once_and_whole(&status, "completed").await;
+    assert_eq!(fixture.proxy.asked().len(), 7, "five, and the two lies again");
     figure("dependencies", "a 200 with another MD5, twice: both files were sent again, and completed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_answer_is_lost_is_done_again_harmlessly() {
-    let scene = Scene::start(&[]).await;
-    scene.proxy.script(|asked| if asked.number < 5 { Fault::LoseReply } else { Fault::Pass });
-    let status = scene.app.done("me", scene.job(), "a.jpg", jpeg(60, 40, 1)).await;
-    scene.assert_ended_once_and_whole(&status, "completed").await;
-    assert_eq!(scene.s3.keys(super::BUCKET).await.len(), 5, "nothing twice, nothing besides");
+    let fixture = FaultyStoreFixture::start(&[]).await;
+    fixture.proxy.script(|asked| if asked.number < 5 { Fault::LoseReply } else { Fault::Pass });
+    let status = fixture.app.done("me", fixture.job(), "a.jpg", jpeg(60, 40, 1)).await;
+    fixture.assert_ended_once_and_whole(&status, "completed").await;
+    assert_eq!(fixture.s3.keys(super::BUCKET).await.len(), 5, "nothing twice, nothing besides");
     figure("dependencies", "the PUT done and its reply lost, 5 times: written again to the same 5 keys, completed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_outage_only_what_is_missing_is_written_again() {
-    let scene = Scene::start(&[("PIXERVE_STORES_TRIES_MAX", "1")]).await;
+    let fixture = FaultyStoreFixture::start(&[("PIXERVE_STORES_TRIES_MAX", "1")]).await;
     let done = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&done);
-    scene.proxy.script(move |_| {
+    fixture.proxy.script(move |_| {
         // Three get through, two don't: the outage. Then it is over.
         let before = count.fetch_add(1, Ordering::SeqCst);
         if (3..5).contains(&before) { Fault::s3_error(503, "ServiceUnavailable") } else { Fault::Pass }
     });
-    let status = scene.app.done("me", scene.job(), "a.jpg", jpeg(60, 40, 1)).await;
-    scene.assert_ended_once_and_whole(&status, "completed").await;
+    let status = fixture.app.done("me", fixture.job(), "a.jpg", jpeg(60, 40, 1)).await;
+    fixture.assert_ended_once_and_whole(&status, "completed").await;
     assert_eq!(status["attempt"], 2, "{status}");
-    let mut asked: Vec<_> = scene.proxy.asked().into_iter().map(|asked| asked.target).collect();
+    let mut asked: Vec<_> = fixture.proxy.asked().into_iter().map(|asked| asked.target).collect();
     let (first, again) = (asked.drain(..5).collect::<Vec<_>>(), asked);
     let (mut lost, mut written) = (first[3..].to_vec(), again.clone());
     lost.sort();
@@ -152,7 +152,7 @@ async fn after_an_outage_only_what_is_missing_is_written_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gcs_behind_a_proxy_that_breaks_gets_everything_too() {
-    let scene = Scene::start(&[("PIXERVE_STORES_TRIES_MAX", "12")]).await;
+    let fixture = FaultyStoreFixture::start(&[("PIXERVE_STORES_TRIES_MAX", "12")]).await;
     let gcs = gcs().await;
     gcs.create_bucket("faulty-gcs").await;
     let proxy =
@@ -166,10 +166,10 @@ async fn gcs_behind_a_proxy_that_breaks_gets_everything_too() {
     });
     let mut registration = gcs.registration("faulty-gcs");
     registration["endpoint"] = proxy.endpoint().into();
-    let mut job = scene.job();
-    job["storageKeys"] = json!({ "gcs": scene.app.register(registration).await });
-    let status = scene.app.done("me", job, "a.jpg", jpeg(60, 40, 1)).await;
-    assert_ended_once(&scene.app, &status, "completed").await;
+    let mut job = fixture.job();
+    job["storageKeys"] = json!({ "gcs": fixture.app.register(registration).await });
+    let status = fixture.app.done("me", job, "a.jpg", jpeg(60, 40, 1)).await;
+    assert_ended_once(&fixture.app, &status, "completed").await;
     for file in status["files"].as_array().expect("files") {
         let name = file["name"].as_str().expect("a name");
         let object = gcs.object("faulty-gcs", name).await.expect("it is there");
@@ -184,19 +184,19 @@ async fn gcs_behind_a_proxy_that_breaks_gets_everything_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancellation_does_not_wait_for_a_store_that_stalls() {
     let patient = [("PIXERVE_STORES_IDLE_TIMEOUT", "300s")];
-    let scene = Scene::start(&patient).await;
-    scene.proxy.script(|asked| if asked.number < 2 { Fault::Pass } else { Fault::StallReplyAfter(0) });
-    let accepted = scene.app.accepted("me", scene.job(), "a.jpg", jpeg(60, 40, 1)).await;
-    while scene.proxy.asked().len() < 5 {
+    let fixture = FaultyStoreFixture::start(&patient).await;
+    fixture.proxy.script(|asked| if asked.number < 2 { Fault::Pass } else { Fault::StallReplyAfter(0) });
+    let accepted = fixture.app.accepted("me", fixture.job(), "a.jpg", jpeg(60, 40, 1)).await;
+    while fixture.proxy.asked().len() < 5 {
         breathe().await;
     }
     let began = Instant::now();
     let path = format!("/cancel?job_id={}", accepted["job_id"].as_str().expect("an id"));
-    let cancel = scene.app.request(Method::DELETE, &path).bearer_auth(Claims::of("me").sign());
+    let cancel = fixture.app.request(Method::DELETE, &path).bearer_auth(Claims::of("me").sign());
     assert_eq!(cancel.send().await.expect("an answer").status(), 204);
     let took = began.elapsed();
     assert!(took < Duration::from_mins(1), "it took {took:?}");
-    let status = scene.app.ended(&accepted).await;
-    scene.assert_ended_once_and_whole(&status, "cancelled").await;
+    let status = fixture.app.ended(&accepted).await;
+    fixture.assert_ended_once_and_whole(&status, "cancelled").await;
     figure("dependencies", format!("cancelled after {took:?} while three writes stalled that may take 5 min"));
 }

@@ -69,7 +69,7 @@ impl WriterBackend for FirstOnly {
 }
 
 /// Workers on a clock that stands still, and one job whose first attempt is in the middle of its write.
-struct Scene {
+struct LapsedLeaseFixture {
     context: Arc<WorkerContext>,
     clock: Arc<Manual>,
     store: Arc<FirstOnly>,
@@ -77,7 +77,7 @@ struct Scene {
     _dirs: TempDir,
 }
 
-impl Scene {
+impl LapsedLeaseFixture {
     async fn start(attempts_max: u32) -> Self {
         let dirs = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(Manual::at(START));
@@ -179,19 +179,19 @@ async fn accepted(spool: &Spool) -> JobRecord {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_attempt_stores_after_its_lease_lapsed_is_not_stored_again_but_on_record() {
-    let scene = Scene::start(5).await;
-    let pool = Pool::new(Arc::clone(&scene.context)).start();
-    scene.until("the first write", async |_| scene.store.asked.load(Ordering::SeqCst) == 1).await;
-    scene.clock.advance(LEASE);
-    let reaped = scene.context.queue.reap(&scene.id, Vec::new()).await.expect("a queue");
+    let fixture = LapsedLeaseFixture::start(5).await;
+    let pool = Pool::new(Arc::clone(&fixture.context)).start();
+    fixture.until("the first write", async |_| fixture.store.asked.load(Ordering::SeqCst) == 1).await;
+    fixture.clock.advance(LEASE);
+    let reaped = fixture.context.queue.reap(&fixture.id, Vec::new()).await.expect("a queue");
     assert_eq!(reaped, Some(State::Pending));
-    scene.until("the second attempt", async |job| job.attempts == 2).await;
-    scene.store.gate.cancel();
-    let job = scene.until("the end", async |job| job.state.is_terminal()).await;
+    fixture.until("the second attempt", async |job| job.attempts == 2).await;
+    fixture.store.gate.cancel();
+    let job = fixture.until("the end", async |job| job.state.is_terminal()).await;
     assert_eq!((job.state, job.attempts), (State::Completed, 2), "{job:?}");
     pool.drain(PATIENCE).await;
-    scene.assert_on_record(&job);
-    assert_eq!(scene.store.asked.load(Ordering::SeqCst), 1, "it was written once");
+    fixture.assert_on_record(&job);
+    assert_eq!(fixture.store.asked.load(Ordering::SeqCst), 1, "it was written once");
     figure(
         "integrity",
         "a lease that lapsed in the middle of a write: written once, and on the second attempt's record",
@@ -200,20 +200,20 @@ async fn what_an_attempt_stores_after_its_lease_lapsed_is_not_stored_again_but_o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_last_attempt_stores_after_its_lease_lapsed_is_on_record_before_anybody_is_told() {
-    let scene = Scene::start(1).await;
-    let pool = Pool::new(Arc::clone(&scene.context)).start();
-    scene.until("the first write", async |_| scene.store.asked.load(Ordering::SeqCst) == 1).await;
-    scene.clock.advance(LEASE);
+    let fixture = LapsedLeaseFixture::start(1).await;
+    let pool = Pool::new(Arc::clone(&fixture.context)).start();
+    fixture.until("the first write", async |_| fixture.store.asked.load(Ordering::SeqCst) == 1).await;
+    fixture.clock.advance(LEASE);
     let stop = CancellationToken::new();
-    let reaper = tokio::spawn(LeaseReaper::new(Arc::clone(&scene.context)).run(stop.clone()));
-    scene.store.told.cancelled().await;
-    scene.store.gate.cancel();
-    let failed = scene.until("the failure", async |job| job.state == State::Failed).await;
-    scene.assert_on_record(&failed);
-    let told = scene.context.queue.due_deliveries(1, LEASE).await.expect("a queue");
+    let reaper = tokio::spawn(LeaseReaper::new(Arc::clone(&fixture.context)).run(stop.clone()));
+    fixture.store.told.cancelled().await;
+    fixture.store.gate.cancel();
+    let failed = fixture.until("the failure", async |job| job.state == State::Failed).await;
+    fixture.assert_on_record(&failed);
+    let told = fixture.context.queue.due_deliveries(1, LEASE).await.expect("a queue");
     let told = told.first().expect("a delivery").id;
-    assert_eq!(scene.context.queue.delivery_job(&told).await.expect("a queue"), Some(failed));
-    scene.until("it to leave the spool", async |_| !scene.context.spool.holds(scene.id).await.expect("a spool")).await;
+    assert_eq!(fixture.context.queue.delivery_job(&told).await.expect("a queue"), Some(failed));
+    fixture.until("it to leave the spool", async |_| !fixture.context.spool.holds(fixture.id).await.expect("a spool")).await;
     stop.cancel();
     reaper.await.expect("it ends well");
     pool.drain(PATIENCE).await;

@@ -176,7 +176,7 @@ fn error() -> JobError {
     JobError::new(ErrorCode::StoreUnreachable, "writing the file failed")
 }
 
-struct Scene {
+struct MachineFixture {
     clock: Arc<Manual>,
     records: Arc<AuditedRecords>,
     machine: Machine<AuditedRecords>,
@@ -184,7 +184,7 @@ struct Scene {
     claims: Vec<Claim>,
 }
 
-impl Scene {
+impl MachineFixture {
     fn new() -> Result<Self, QueueError> {
         let clock = Arc::new(Manual::at(Timestamp::from_millis(1_750_000_000_000)));
         let records = Arc::new(AuditedRecords::default());
@@ -249,25 +249,25 @@ proptest! {
     #[test]
     fn a_state_changes_only_by_a_transition_that_the_table_has(calls in vec(call(), 1..120)) {
         take_granted();
-        let mut scene = Scene::new().expect("an empty queue");
+        let mut fixture = MachineFixture::new().expect("an empty queue");
         for call in calls {
-            scene.make(call).expect("memory doesn't fail");
+            fixture.make(call).expect("memory doesn't fail");
         }
     }
 }
 
 #[test]
 fn a_transition_that_the_table_has_not_is_refused_and_changes_nothing() {
-    let mut scene = Scene::new().expect("an empty queue");
-    scene.make(Call::Enqueue { n: 1 }).expect("memory doesn't fail");
-    let fresh = read::stored(&*scene.records, &job(1).id).expect("it can be read").expect("it is there");
+    let mut fixture = MachineFixture::new().expect("an empty queue");
+    fixture.make(Call::Enqueue { n: 1 }).expect("memory doesn't fail");
+    let fresh = read::stored(&*fixture.records, &job(1).id).expect("it can be read").expect("it is there");
     for before in State::ALL {
         for next in State::ALL.into_iter().filter(|next| !before.may_become(*next)) {
             let mut stored = fresh.clone();
             stored.job.state = before;
             let unchanged = stored.clone();
             let mut batch = Batch::default();
-            let refused = scene.machine.transition(&mut batch, &mut stored, next);
+            let refused = fixture.machine.transition(&mut batch, &mut stored, next);
             assert!(matches!(refused, Err(QueueError::Unavailable { .. })), "{before} -> {next}: {refused:?}");
             assert_eq!((stored, batch.changes().len()), (unchanged, 0), "{before} -> {next}");
         }
