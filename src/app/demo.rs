@@ -8,7 +8,7 @@ use serde_json::json;
 use super::App;
 use crate::auth::NewToken;
 
-/// How long the printed token is good for.
+/// How long the printed token is valid.
 const TTL: Duration = Duration::from_hours(12);
 
 /// Prints a token for a small job, and the curl lines that use it.

@@ -4,12 +4,14 @@ mod compose;
 mod demo;
 mod headers;
 mod listener;
+mod parts;
+mod persistent_state;
+mod start_error;
 mod token;
 
-pub use compose::{App, StartError};
+pub use compose::App;
+pub use start_error::StartError;
 pub use token::{TokenOptions, token};
-
-use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,6 +62,3 @@ impl StopSignals {
         }
     }
 }
-
-/// How long databases may take to close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -18,7 +18,7 @@ pub struct TokenOptions {
     pub sub: String,
     /// Whether it carries the admin scope.
     pub admin: bool,
-    /// How long it is good for.
+    /// How long it is valid.
     pub ttl: Duration,
     /// A JSON file with the job.
     pub job: Option<PathBuf>,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::address::{self, AddressPolicy};
 use super::payload::{self, PayloadError};
-use super::resolve::{Forbidden, Guarded, Resolver};
+use super::resolve::{ForbiddenAddress, PolicyResolver, Resolver};
 use super::settings::CallbackSettings;
 use crate::clock::{SharedClock, Timestamp};
 use crate::job::{CallbackHeader, CallbackTarget, JobId, SealedText};
@@ -20,7 +20,7 @@ use crate::queue::{Job, Retry};
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const USER_AGENT: &str = concat!("Pixerve/", env!("CARGO_PKG_VERSION"));
 
-/// Bytes of a reply that are read, and thrown away, before the connection is closed on a talkative receiver.
+/// Bytes of a reply that are read, and thrown away, before the connection is closed.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// The longest `Retry-After` that is honoured in full.
@@ -38,19 +38,19 @@ pub enum DeliveryError {
     /// The job has no `completionCallback`.
     #[error("the job names no callback")]
     NoTarget,
-    /// The job has nothing to tell.
+    /// The job has not ended, or its body can't be written.
     #[error("writing the callback's body")]
     Payload(#[from] PayloadError),
-    /// Nobody would know the caller without them.
+    /// The receiver could not authenticate the call without them.
     #[error("opening the callback's sealed headers: {0}")]
     Headers(String),
     /// The URL itself names an address that may not be called.
     #[error("the callback's URL names a forbidden address")]
-    ForbiddenLiteral(#[source] Forbidden),
+    ForbiddenLiteral(#[source] ForbiddenAddress),
     /// The host's name stands for an address that may not be called, today.
     #[error("the callback's host resolves to a forbidden address")]
-    ForbiddenAddress(#[source] Forbidden),
-    /// 410: the receiver asks never to be called again.
+    ForbiddenHost(#[source] ForbiddenAddress),
+    /// 410: the URL is gone for good.
     #[error("the receiver is gone (410)")]
     Gone,
     /// Any other answer but 2xx, redirects included: what may be called was checked for this URL only.
@@ -58,7 +58,7 @@ pub enum DeliveryError {
     Refused {
         /// Its status.
         status: StatusCode,
-        /// How long it asks to be left alone.
+        /// Its `Retry-After`, from now.
         retry_after: Option<Duration>,
     },
     /// No status within the time for one try.
@@ -78,8 +78,8 @@ impl DeliveryError {
                 Retry::Never
             }
             Self::Refused { retry_after, .. } => Retry::After(retry_after.unwrap_or_default()),
-            // A DNS record changes, and a poisoned or half-propagated one is not the caller's last word.
-            Self::ForbiddenAddress(_) | Self::Timeout(_) | Self::Post(_) => Retry::After(Duration::ZERO),
+            // A DNS record changes, and a poisoned or half-propagated one may be right by then.
+            Self::ForbiddenHost(_) | Self::Timeout(_) | Self::Post(_) => Retry::After(Duration::ZERO),
         }
     }
 
@@ -115,13 +115,13 @@ impl WebhookClient {
         let policy = AddressPolicy::new(settings.allow.clone());
         let client = Client::builder()
             .user_agent(USER_AGENT)
-            .dns_resolver(Guarded { resolver, policy: policy.clone() })
+            .dns_resolver(PolicyResolver { resolver, policy: policy.clone() })
             .connect_timeout(settings.connect_timeout)
-            // The outbox decides what is tried again; a redirect or a proxy would lead to addresses nobody judged.
+            // The outbox decides what is tried again; a redirect or a proxy would lead to addresses that nobody checked.
             .retry(reqwest::retry::never())
             .redirect(redirect::Policy::none())
             .no_proxy()
-            // A connection of its own for every try, so that none outlives the judgement of its address.
+            // A connection of its own for every try, so that none outlives the check of its address.
             .pool_max_idle_per_host(0)
             // Replies are thrown away: unpacking them would only turn a small one into a large one.
             .no_gzip()
@@ -136,7 +136,7 @@ impl WebhookClient {
     pub async fn deliver(&self, job: &Job) -> Result<StatusCode, DeliveryError> {
         let target = job.record.callback.as_ref().ok_or(DeliveryError::NoTarget)?;
         if let Some(refused) = address::literal(&target.url).filter(|address| !self.policy.permits(*address)) {
-            return Err(DeliveryError::ForbiddenLiteral(Forbidden(refused)));
+            return Err(DeliveryError::ForbiddenLiteral(ForbiddenAddress(refused)));
         }
         let body = payload::body(job)?;
         let headers = self.headers(&job.record.id, target)?;
@@ -146,10 +146,10 @@ impl WebhookClient {
             .await
             .map_err(|_| DeliveryError::Timeout(self.timeout))?
             .map_err(not_sent)?;
-        let verdict = self.judge(&reply);
+        let outcome = self.outcome(&reply);
         // The status is the answer, however the rest of the reply turns out.
         let _ = timeout_at(deadline, discard(reply)).await;
-        verdict
+        outcome
     }
 
     /// The job's own headers, with ours over them.
@@ -169,7 +169,7 @@ impl WebhookClient {
         Ok(headers)
     }
 
-    fn judge(&self, reply: &Response) -> Result<StatusCode, DeliveryError> {
+    fn outcome(&self, reply: &Response) -> Result<StatusCode, DeliveryError> {
         let status = reply.status();
         match status {
             status if status.is_success() => Ok(status),
@@ -186,8 +186,8 @@ impl WebhookClient {
 
 /// The error without its URL, whose query or user name may be a secret.
 fn not_sent(error: reqwest::Error) -> DeliveryError {
-    match Forbidden::inside(&error) {
-        Some(refused) => DeliveryError::ForbiddenAddress(refused),
+    match ForbiddenAddress::inside(&error) {
+        Some(refused) => DeliveryError::ForbiddenHost(refused),
         None => DeliveryError::Post(error.without_url()),
     }
 }

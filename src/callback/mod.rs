@@ -2,7 +2,7 @@
 //! least once, always under the same id.
 //!
 //! The URL comes from a stranger, so it is treated as an attempt to reach what only this machine can reach: every
-//! address it stands for is judged ([`address`]) at the moment of connecting ([`resolve`]), and nothing is followed.
+//! address it stands for is checked ([`address`]) at the moment of connecting ([`resolve`]), and nothing is followed.
 
 pub mod address;
 pub mod delivery;

@@ -105,7 +105,7 @@ impl Outbox {
             if due.is_empty() {
                 return Ok(());
             }
-            // First who has ended, else what is due again would pass for what is still in hand.
+            // What has ended is removed first: a delivery that is due again would be taken for one that is still pending.
             while let Some(ended) = self.tries.try_join_next_with_id() {
                 self.ended(ended);
             }
@@ -174,17 +174,17 @@ impl Dispatcher {
         let (status, cause) = (error.status().map(|status| status.as_u16()), ErrorChain(&error).to_string());
         let Some(wait) = self.next_wait(attempt, error.retry()) else {
             if matches!(error, DeliveryError::Gone) {
-                info!(job_id = %id, host, status, attempt, "callback given up: the receiver is gone");
+                info!(job_id = %id, host, status, attempt, "callback dropped; the receiver is gone");
             } else {
-                error!(job_id = %id, host, status, attempt, error = cause, "callback given up");
+                error!(job_id = %id, host, status, attempt, error = cause, "callback failed; retries exhausted or of no use");
             }
             return DeliveryOutcome::Done;
         };
-        warn!(job_id = %id, host, status, attempt, error = cause, retry_in_s = wait.as_secs(), "callback not delivered; will be retried");
+        warn!(job_id = %id, host, status, attempt, error = cause, retry_in_s = wait.as_secs(), "callback attempt failed; will be retried");
         DeliveryOutcome::Retry(wait)
     }
 
-    /// How long to wait after `tries` tries, of which the last one failed; none if the callback is to be given up.
+    /// How long to wait after `tries` tries, of which the last one failed; none if there is to be no other.
     ///
     /// A receiver may ask for a longer wait than the policy's, never for a shorter one: a `Retry-After: 0` would
     /// otherwise use up every try within a second.

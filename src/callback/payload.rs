@@ -22,11 +22,11 @@ struct Payload<'a> {
     job_data: &'a Value,
 }
 
-/// A job that has nothing to tell.
+/// Why a job has no callback to make.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
-    /// Only completed and failed jobs call anyone.
-    #[error("a {0} job calls nobody")]
+    /// Only completed and failed jobs owe one.
+    #[error("a {0} job owes no callback")]
     State(State),
     /// The job can't be written as JSON.
     #[error("writing the job as JSON")]

@@ -8,7 +8,7 @@ use crate::job::JobId;
 /// their lease lapses, so that a receiver that is down can't fill the memory.
 const WAITING_MAX: usize = 1_000;
 
-/// A delivery in hand. The job itself is looked up when its turn comes.
+/// A delivery that is waiting or in flight. The job itself is looked up when its turn comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PendingDelivery {
     pub(super) id: JobId,
@@ -17,14 +17,14 @@ pub(super) struct PendingDelivery {
     pub(super) host: String,
 }
 
-/// Every delivery in hand.
+/// Every pending delivery.
 pub(super) struct HostQueues {
     in_flight_max: usize,
     by_host: HashMap<String, HostQueue>,
     /// Hosts with a delivery waiting, the next one first.
     turns: VecDeque<String>,
     /// Every delivery, waiting or in flight.
-    in_hand: HashSet<JobId>,
+    pending: HashSet<JobId>,
 }
 
 #[derive(Default)]
@@ -36,14 +36,14 @@ struct HostQueue {
 impl HostQueues {
     /// No deliveries; later at most `in_flight_max` at once to a host.
     pub(super) fn new(in_flight_max: usize) -> Self {
-        Self { in_flight_max, by_host: HashMap::new(), turns: VecDeque::new(), in_hand: HashSet::new() }
+        Self { in_flight_max, by_host: HashMap::new(), turns: VecDeque::new(), pending: HashSet::new() }
     }
 
-    /// Takes a delivery in, unless it is in hand already: then it was handed out again since its lease lapsed while it
+    /// Takes a delivery in, unless it is pending already: then it was handed out again since its lease lapsed while it
     /// waited, which has only renewed the lease.
     pub(super) fn push(&mut self, delivery: PendingDelivery) {
         let queue = self.by_host.entry(delivery.host.clone()).or_default();
-        if queue.waiting.len() >= WAITING_MAX || !self.in_hand.insert(delivery.id) {
+        if queue.waiting.len() >= WAITING_MAX || !self.pending.insert(delivery.id) {
             return;
         }
         if queue.waiting.is_empty() {
@@ -71,7 +71,7 @@ impl HostQueues {
 
     /// The delivery is no longer in flight.
     pub(super) fn finish(&mut self, delivery: &PendingDelivery) {
-        self.in_hand.remove(&delivery.id);
+        self.pending.remove(&delivery.id);
         let Some(queue) = self.by_host.get_mut(&delivery.host) else { return };
         queue.in_flight = queue.in_flight.saturating_sub(1);
         if queue.in_flight == 0 && queue.waiting.is_empty() {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_hand_is_not_taken_twice() {
+    fn a_pending_delivery_is_not_queued_twice() {
         let mut queues = HostQueues::new(4);
         queues.push(delivery(1, "a"));
         queues.push(delivery(1, "a"));
@@ -132,6 +132,6 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, WAITING_MAX);
-        assert!(queues.by_host.is_empty() && queues.turns.is_empty() && queues.in_hand.is_empty());
+        assert!(queues.by_host.is_empty() && queues.turns.is_empty() && queues.pending.is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! Callback addresses that lead inside.
 //!
-//! Proved nearer to the code: `callback/address.rs` judges 108 spellings and embeddings of refused addresses and 27 of
+//! Proved nearer to the code: `callback/address.rs` checks 108 spellings and embeddings of refused addresses and 27 of
 //! public ones; `callback/hostile.rs` posts to every one of the 108, as a literal and as what a name resolves to (alone,
 //! and beside an allowed one), with a listener on all addresses of this machine that nobody may reach, and has rebinding
 //! between tries, redirects of every kind, and line breaks in headers and URLs; `callback/tls.rs` has certificates.

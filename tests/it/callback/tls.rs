@@ -1,4 +1,4 @@
-//! Callbacks by HTTPS: who is called is who the certificate names, at the address that was judged.
+//! Callbacks by HTTPS: who is called is who the certificate names, at the address that was checked.
 //!
 //! The certificate here is for `localhost`, by an authority that nobody trusts unless a test says so. Its key is no
 //! secret: it is published here.
@@ -90,7 +90,7 @@ async fn a_certificate_of_nobody_we_trust_is_refused_before_anything_is_said() {
     running.queue.owe(completed(&format!("https://hook.test:{}/secret-path", receiver.port)));
     running.queue.retry().await;
     let seen = receiver.seen().await;
-    assert_eq!(seen.name.as_deref(), Some("hook.test"), "the judged address, asked for by the URL's name");
+    assert_eq!(seen.name.as_deref(), Some("hook.test"), "the checked address, asked for by the URL's name");
     assert_eq!((seen.request, resolver.left()), (None, 0));
 }
 

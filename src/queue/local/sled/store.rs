@@ -47,7 +47,8 @@ impl StoreOpener for DatabaseDirectory {
         let OpenedDatabase { database, set_aside } = Database::open(&self.path)?;
         if let Some(set_aside) = set_aside {
             tracing::error!(database = %self.path.display(), set_aside = %set_aside.path.display(),
-                why = set_aside.why, "queue database was damaged and has been set aside");
+                why = set_aside.why, "queue database was damaged and has been set aside; accepted uploads are requeued from \
+                the spool, records of ended jobs are lost");
             self.set_aside.lock().push(set_aside);
         }
         Ok(SledRecords::new(database)?)

@@ -196,7 +196,7 @@ async fn survive(damage: Damage, left: Left) -> Outcome {
 
     let mut outcome = Outcome { jobs: accepted.len(), ..Outcome::default() };
     let log = home.log();
-    let is_loud = log.contains("THE QUEUE'S DATABASE WAS DAMAGED");
+    let is_loud = log.contains("queue database was damaged and has been set aside");
     for status in &ended {
         let id = status["job_id"].as_str().expect("an id");
         let now = server.request(Method::GET, &format!("/status?job_id={id}")).send().await.expect("an answer");

@@ -1,0 +1,131 @@
+//! The parts of a server, built from its settings and what it keeps, none of them running yet.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use tracing::warn;
+
+use super::headers::SealedHeaders;
+use super::persistent_state::PersistentState;
+use super::start_error::StartError;
+use crate::active_jobs::ActiveJobs;
+use crate::auth::Authenticator;
+use crate::callback::{Outbox, SystemResolver, WebhookClient};
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::encoder::{Avif, Registry};
+use crate::pipeline::{Engine, MemoryLimit};
+use crate::routes::{AppParts, AppState, Rates, Readiness, files, router};
+use crate::sandbox::{Sandbox, SandboxMode};
+use crate::worker::{MemoryBudget, Renderer, StoreClients, WorkerContext, half_of_memory};
+use crate::writer::DirectServe;
+
+/// What runs once it is started.
+pub(super) struct Parts {
+    pub(super) state: AppState,
+    pub(super) router: Router,
+    pub(super) worker: Arc<WorkerContext>,
+    pub(super) outbox: Outbox,
+}
+
+impl Parts {
+    /// `program` is the binary that a job's child process runs.
+    pub(super) async fn build(
+        config: &Config,
+        persistent: PersistentState,
+        clock: &SharedClock,
+        program: &Path,
+    ) -> Result<Self, StartError> {
+        let active_jobs = ActiveJobs::default();
+        let renderer = renderer(config, clock, program).await?;
+        let outbox = outbox(config, &persistent, clock)?;
+        let worker = worker_context(config, &persistent, clock, renderer, active_jobs.clone())?;
+        let state = app_state(config, persistent, clock, worker.memory_limit, active_jobs);
+        let files = files::router(&config.serve_dir)
+            .map_err(|source| StartError::Directory { path: config.serve_dir.clone(), source })?;
+        let router = router(state.clone(), files);
+        Ok(Self { state, router, worker: Arc::new(worker), outbox })
+    }
+}
+
+/// Where pixels are worked on.
+async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Result<Renderer, StartError> {
+    let mode = config.sandbox.sandbox;
+    if mode == SandboxMode::Off {
+        warn!("PIXERVE_WORKER_SANDBOX is off; jobs run in the server's own process");
+        let registry = Registry::built_in().with(Arc::new(Avif::new(config.worker.avif_engine)));
+        let engine = Engine::with_registry(config.worker.encode_threads, config.pixels, registry)
+            .map_err(StartError::Engine)?;
+        return Ok(Renderer::InProcess(Arc::new(engine), Arc::clone(clock)));
+    }
+    let sandbox = Sandbox::new(program.to_owned(), config.sandbox.clone());
+    match sandbox.probe().await.map_err(StartError::Sandbox)?.gaps() {
+        Some(gaps) if mode == SandboxMode::Strict => return Err(StartError::Confinement(gaps)),
+        Some(gaps) => warn!(gaps, "child processes of jobs are not fully confined on this system"),
+        None => {}
+    }
+    Ok(Renderer::Sandboxed(Arc::new(sandbox)))
+}
+
+fn outbox(config: &Config, persistent: &PersistentState, clock: &SharedClock) -> Result<Outbox, StartError> {
+    let headers = Arc::new(SealedHeaders(Arc::clone(&persistent.sealer)));
+    let client = WebhookClient::new(&config.callback, Arc::new(SystemResolver), headers, Arc::clone(clock))
+        .map_err(StartError::Callback)?;
+    Ok(Outbox::new(persistent.queue.clone(), client, &config.callback))
+}
+
+fn worker_context(
+    config: &Config,
+    persistent: &PersistentState,
+    clock: &SharedClock,
+    renderer: Renderer,
+    active_jobs: ActiveJobs,
+) -> Result<WorkerContext, StartError> {
+    let direct = Arc::new(DirectServe::open(&config.serve_dir)?);
+    let memory_budget = config.worker.memory_budget.unwrap_or_else(half_of_memory);
+    let memory_limit = MemoryLimit {
+        // Never more than all of them.
+        bytes_max: config.worker.memory_max.min(memory_budget),
+        threads: config.worker.encode_threads,
+        pixels: config.pixels,
+    };
+    Ok(WorkerContext {
+        queue: Arc::clone(&persistent.queue),
+        spool: persistent.spool.clone(),
+        active_jobs,
+        renderer,
+        stores: StoreClients::new(direct, Arc::clone(&persistent.register), config.stores),
+        memory_limit,
+        memory: MemoryBudget::new(memory_budget),
+        clock: Arc::clone(clock),
+        settings: config.worker.clone(),
+    })
+}
+
+fn app_state(
+    config: &Config,
+    persistent: PersistentState,
+    clock: &SharedClock,
+    memory_limit: MemoryLimit,
+    active_jobs: ActiveJobs,
+) -> AppState {
+    AppState::new(AppParts {
+        intake: persistent.queue.clone(),
+        records: persistent.queue,
+        spool: persistent.spool,
+        active_jobs,
+        register: persistent.register,
+        sealer: persistent.sealer,
+        auth: Authenticator::new(persistent.keys, config.auth.clone()),
+        clock: Arc::clone(clock),
+        http: config.server.http.clone(),
+        rates: Rates::new(config.server.rates.clone()),
+        spec_limits: config.spec,
+        pixel_limits: config.pixels,
+        memory_limit,
+        store_timeouts: config.stores.timeouts,
+        readiness: Readiness::default(),
+        started_at: clock.now(),
+    })
+}

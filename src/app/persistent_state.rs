@@ -1,0 +1,121 @@
+//! What a server keeps across restarts, opened and reconciled at its start.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+use tracing::{error, warn};
+
+use super::start_error::StartError;
+use crate::auth::{KeyRing, KeyRingError};
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::queue::{CrashAttribution, JobQueue, SledQueue};
+use crate::register::{OpenedRegister, Register, Sealer};
+use crate::sandbox::SandboxMode;
+use crate::spool::Spool;
+use crate::worker::{ReconcileScope, SpoolReconciler};
+
+/// The queue's database, in the data directory.
+const QUEUE_DATABASE: &str = "ConvertQueue.db";
+/// The file in the data directory that holds what seals credentials.
+const SEALING_KEYS: &str = "vault.key";
+
+/// Everything that is on this machine's disk.
+pub(super) struct PersistentState {
+    pub(super) queue: Arc<dyn JobQueue>,
+    pub(super) spool: Spool,
+    pub(super) register: Arc<Register>,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) keys: KeyRing,
+    /// Records that the queue had are lost.
+    history_lost: bool,
+}
+
+impl PersistentState {
+    /// Opens all of it, on a thread that may wait for the disk.
+    pub(super) async fn open(config: &Config, clock: &SharedClock) -> Result<Self, StartError> {
+        let (config, clock) = (config.clone(), Arc::clone(clock));
+        spawn_blocking(move || Self::open_blocking(&config, &clock)).await?
+    }
+
+    fn open_blocking(config: &Config, clock: &SharedClock) -> Result<Self, StartError> {
+        make_dir(&config.data_dir)?;
+        make_dir(&config.serve_dir)?;
+        warn_of_small_disk(config);
+        // The queue first: its lock is what keeps a second server out of the directory.
+        let queue = open_queue(config, clock)?;
+        let history_lost = !queue.set_aside().is_empty();
+        let sealer = Arc::new(Sealer::open(&config.data_dir.join(SEALING_KEYS))?);
+        let register = Arc::new(open_register(config, &sealer, clock)?);
+        let spool = Spool::open(&config.data_dir)?;
+        // After the lock is ours: a second server in the wrong place must not leave a key file behind.
+        let keys = load_keys(config)?;
+        Ok(Self { queue: Arc::new(queue), spool, register, sealer, keys, history_lost })
+    }
+
+    /// Makes the queue agree with the spool. What is returned keeps it so.
+    pub(super) async fn reconcile(&self, clock: &SharedClock) -> Result<SpoolReconciler, StartError> {
+        let reconciler = SpoolReconciler::new(self.spool.clone(), Arc::clone(&self.queue), Arc::clone(clock));
+        if self.history_lost {
+            reconciler.drop_jobs_missing_from_spool().await?;
+        }
+        reconciler.reconcile(ReconcileScope::AtStart).await?;
+        Ok(reconciler)
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(path).map_err(|source| StartError::Directory { path: path.to_owned(), source })
+}
+
+/// A disk that can't have so much free space takes no upload, ever: better to hear of it at once.
+fn warn_of_small_disk(config: &Config) {
+    let (dir, floor) = (&config.data_dir, config.server.http.free_disk_min);
+    let Ok(stat) = rustix::fs::statvfs(dir) else { return };
+    let total = stat.f_blocks.saturating_mul(stat.f_frsize);
+    if total <= floor {
+        warn!(
+            dir = %dir.display(), disk_bytes = total, free_disk_min_bytes = floor,
+            "disk of the data directory is smaller than PIXERVE_STORAGE_FREE_DISK_MIN; every upload will be refused"
+        );
+    }
+}
+
+fn open_queue(config: &Config, clock: &SharedClock) -> Result<SledQueue, StartError> {
+    let attribution = match config.sandbox.sandbox {
+        SandboxMode::Off => CrashAttribution::JobsInFlight,
+        SandboxMode::On | SandboxMode::Strict => CrashAttribution::NoJob,
+    };
+    let path = config.data_dir.join(QUEUE_DATABASE);
+    Ok(SledQueue::open(&path, config.queue.clone(), Arc::clone(clock), attribution)?)
+}
+
+fn open_register(config: &Config, sealer: &Arc<Sealer>, clock: &SharedClock) -> Result<Register, StartError> {
+    let OpenedRegister { register, set_aside, unreadable } =
+        Register::open(&config.data_dir, Arc::clone(sealer), Arc::clone(clock))?;
+    for access_key in unreadable {
+        error!(
+            access_key,
+            "registration could not be unsealed: it is damaged, or its sealing key is gone; register it again"
+        );
+    }
+    if let Some(set_aside) = set_aside {
+        error!(
+            set_aside = %set_aside.path.display(), why = set_aside.why,
+            "register database was damaged and has been set aside; users and stores must be registered again"
+        );
+    }
+    Ok(register)
+}
+
+/// The keys of `jwt.json`, or of the environment, or new ones.
+fn load_keys(config: &Config) -> Result<KeyRing, KeyRingError> {
+    let path = &config.auth.jwt_file;
+    if let Some(keys) = KeyRing::load(path, config.auth.jwt_secret.as_ref())? {
+        return Ok(keys);
+    }
+    let keys = KeyRing::generate(path)?;
+    warn!(path = %path.display(), "no signing key was configured; one with a random secret was written, back it up");
+    Ok(keys)
+}

@@ -1,0 +1,49 @@
+//! Why a server didn't start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tokio::task::JoinError;
+
+use crate::auth::KeyRingError;
+use crate::queue::QueueError;
+use crate::register::{RegisterError, SealingKeysError};
+use crate::spool::SpoolError;
+use crate::worker::ReconcileError;
+use crate::writer::WriteError;
+
+/// Why the server didn't start: what was attempted, on what, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum StartError {
+    #[error("the directory {path} can't be used")]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Keys(#[from] KeyRingError),
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    #[error(transparent)]
+    SealingKeys(#[from] SealingKeysError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    #[error(transparent)]
+    DirectServe(#[from] WriteError),
+    #[error("the client that makes callbacks can't be started")]
+    Callback(#[source] reqwest::Error),
+    #[error("the encoders can't be started")]
+    Engine(#[source] rayon::ThreadPoolBuildError),
+    #[error("can't listen on {addr}; is another server running there? PIXERVE_ADDR chooses another")]
+    Listen { addr: SocketAddr, source: std::io::Error },
+    #[error(
+        "no child process can be started for jobs; PIXERVE_WORKER_SANDBOX=off does without, and without its protection"
+    )]
+    Sandbox(#[source] std::io::Error),
+    #[error("a job's child process can't be confined on this system: {0}; PIXERVE_WORKER_SANDBOX=on starts all the same")]
+    Confinement(String),
+    #[error("a start-up task died: {0}")]
+    Task(#[from] JoinError),
+}
