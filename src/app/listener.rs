@@ -30,6 +30,7 @@ use tracing::{debug, warn};
 use self::request_id::{Answering, AnsweringBody, Answers, RequestIdStream};
 use crate::clock::SharedClock;
 use crate::config::ConnectionLimits;
+use crate::error_chain::ErrorChain;
 use crate::routes::Peer;
 
 /// Between two pings on an HTTP/2 connection, and for the answer to one.
@@ -71,7 +72,7 @@ pub(super) async fn listen(
                 connection.start(stream, graceful.watcher());
             }
             Err(error) => {
-                warn!(%error, "accepting a connection failed; will be retried");
+                warn!(error = %ErrorChain(&error), "accepting a connection failed; will be retried");
                 sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
@@ -146,7 +147,7 @@ impl Connection {
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             tokio::select! {
                 served = watcher.watch(connection) => if let Err(error) = served {
-                    debug!(%error, "connection failed");
+                    debug!(error = %ErrorChain(&error), "connection failed");
                 },
                 // hyper's own time-out begins once it knows the protocol, which a silent client never tells it.
                 () = no_request(first_head_timeout, &had_request) => debug!("connection without a request closed"),

@@ -49,11 +49,17 @@ fn compact(engine: sled::Db, files: &DatabaseFiles) -> Result<sled::Db, Database
             tracing::info!(database = %files.dir().display(), bytes_before, bytes_after, "database compacted");
         }
         Err(error) => {
-            tracing::warn!(database = %files.dir().display(), %error, "compacted database could not replace the old one");
+            tracing::warn!(
+                database = %files.dir().display(), error = %ErrorChain(&error),
+                "compacted database could not replace the old one"
+            );
         }
     }
     if let Err(error) = fs::remove_dir_all(files.compacted()) {
-        tracing::warn!(database = %files.dir().display(), %error, "old files of a compacted database could not be removed");
+        tracing::warn!(
+            database = %files.dir().display(), error = %ErrorChain(&error),
+            "old files of a compacted database could not be removed"
+        );
     }
     engine::open(files).map_err(|error| match error {
         DatabaseOpenError::Failed(error) => error,

@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use super::engine::META;
 use super::error::DatabaseError;
 use super::files::DatabaseFiles;
+use crate::error_chain::ErrorChain;
 
 const LAST_SYNC: &str = "db_last_sync";
 
@@ -29,8 +30,9 @@ impl Syncs {
         let failed = |source| files.engine_error("opening records in", source);
         let inside = engine.open_tree(META).map_err(failed)?;
         let last = last(&inside).map_err(failed)?;
-        let beside =
-            files.open_synced().inspect_err(|error| tracing::warn!(%error, "file of sync numbers could not be opened"));
+        let beside = files.open_synced().inspect_err(|error| {
+            tracing::warn!(error = %ErrorChain(error), "file of sync numbers could not be opened");
+        });
         let syncs = Self { last, inside, beside: beside.ok() };
         syncs.note_beside();
         Ok(syncs)
@@ -47,7 +49,7 @@ impl Syncs {
     /// The sync was made.
     pub(super) fn note_beside(&self) {
         if let Some(Err(error)) = self.beside.as_ref().map(|file| file.write_all_at(&self.last.to_be_bytes(), 0)) {
-            tracing::debug!(%error, "sync number could not be written");
+            tracing::debug!(error = %ErrorChain(&error), "sync number could not be written");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::directory::{parent_of, remove_directory_of, sync_directory};
 use super::file_error::{FileError, IoContext};
+use crate::error_chain::ErrorChain;
 
 /// A directory of new files that is to become visible as a whole. Dropped, it is removed with its files, which takes
 /// no descriptor: there may be none to be had.
@@ -74,7 +75,7 @@ impl Drop for StagedDirectory {
             return;
         }
         if let Err(error) = remove_directory_of(&self.path, &self.names) {
-            tracing::warn!(%error, "unpublished directory could not be removed");
+            tracing::warn!(error = %ErrorChain(&error), "unpublished directory could not be removed");
         }
     }
 }

@@ -9,6 +9,7 @@ use tracing::{Instrument, info, warn};
 
 use super::extract::{Caller, JobQuery, Parameters, find};
 use super::{AppState, Refusal};
+use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, StoredFile};
 use crate::queue::{CancelOutcome, QueueError};
@@ -50,7 +51,10 @@ async fn stop_and_cancel(state: &AppState, id: JobId, known: Vec<StoredFile>) ->
     reached(Step::CancelAfter);
     state.active_jobs.stop(id).await;
     if let Err(error) = state.spool.remove(id).await {
-        warn!(job_id = %id, %error, "cancelled job could not be removed from the spool; the next start removes it");
+        warn!(
+            job_id = %id, error = %ErrorChain(&error),
+            "cancelled job could not be removed from the spool; the next start removes it"
+        );
     }
     info!(job_id = %id, "job cancelled");
     Ok(StatusCode::NO_CONTENT)

@@ -163,8 +163,8 @@ impl Refusal {
     /// What the log needs to know and the client doesn't.
     fn hidden_cause(&self) -> Option<String> {
         match self {
-            Self::Spool(error) => Some(error.to_string()),
-            Self::File(error) | Self::BadImage(InspectError::Io(error)) => Some(error.to_string()),
+            Self::Spool(error) => Some(ErrorChain(error).to_string()),
+            Self::File(error) | Self::BadImage(InspectError::Io(error)) => Some(ErrorChain(error).to_string()),
             Self::Queue(error @ (QueueError::Unavailable { .. } | QueueError::StorageFull)) => {
                 Some(ErrorChain(error).to_string())
             }

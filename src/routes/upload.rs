@@ -22,6 +22,7 @@ use self::grant::UploadGrant;
 use super::body::{BodyLimits, PacedBody};
 use super::extract::bearer_of;
 use super::{AppState, Refusal, status_url};
+use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{HashKey, Inspection, JobId, JobRecord, Original, ParsedJob};
 use crate::pipeline::{InspectError, SOURCE_SIDE_MAX, check_outputs, inspect};
@@ -176,7 +177,10 @@ async fn commit_upload(state: &AppState, received: Received, record: JobRecord) 
         Err(error) => return Err(Refusal::Queue(error)),
     };
     if let Err(error) = state.spool.remove(id).await {
-        tracing::warn!(job_id = %id, %error, "refused upload could not be removed from the spool; the next start queues it");
+        tracing::warn!(
+            job_id = %id, error = %ErrorChain(&error),
+            "refused upload could not be removed from the spool; the next start queues it"
+        );
     }
     Err(refusal)
 }

@@ -20,6 +20,7 @@ use super::idle_children::{ChildProcess, IdleChildren, OwnerDigest};
 use super::protocol;
 use super::receive::{ProtocolError, receive_variants};
 use super::{Confinement, SandboxError, SandboxMode};
+use crate::error_chain::ErrorChain;
 use crate::pipeline::{PipelineError, RenderRequest, Rendered};
 use crate::setting;
 
@@ -101,7 +102,10 @@ impl Sandbox {
                 }
                 Err(error @ SandboxError::Pixels(PipelineError::DecodeTimeout { .. })) => return Err(error),
                 // The cause may be an earlier job; with a new child it can only be this one.
-                Err(error) => tracing::debug!(%error, "reused child failed; trying the job with a new one"),
+                Err(error) => tracing::debug!(
+                    error = %ErrorChain(&error),
+                    "reused child failed; trying the job with a new one"
+                ),
             }
             request.wanted.retain(|index| !delivered.contains(index));
             (&*original).rewind().map_err(SandboxError::unreadable)?;

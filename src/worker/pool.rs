@@ -12,6 +12,7 @@ use tracing::{error, warn};
 use super::budget::MemoryShare;
 use super::stored_files::stored_files;
 use super::{WorkerContext, attempt};
+use crate::error_chain::ErrorChain;
 use crate::job::{ErrorCode, JobError};
 use crate::queue::{Claim, ClaimRequest, QueueError, Retry, Settlement};
 
@@ -96,7 +97,7 @@ impl Worker {
                 Ok(Some((claim, memory))) => self.work(claim, memory).await,
                 Ok(None) => self.idle(self.context.queue.wait_ready(IDLE_POLL)).await,
                 Err(error) => {
-                    error!(%error, "jobs can't be claimed; will be retried");
+                    error!(error = %ErrorChain(&error), "jobs can't be claimed; will be retried");
                     self.idle(tokio::time::sleep(CLAIM_RETRY_DELAY)).await;
                 }
             }
@@ -136,17 +137,20 @@ impl Worker {
         let record = claim.job.record.clone();
         let attempt = attempt::run(Arc::clone(&self.context), claim, memory, self.stop_working.clone());
         let Err(panic) = tokio::spawn(attempt).await else { return };
-        error!(job_id = %lease.id, %panic, "attempt panicked");
+        error!(job_id = %lease.id, error = %ErrorChain(&panic), "attempt panicked");
         let error = JobError::new(ErrorCode::Internal, "the attempt panicked; this is a bug in Pixerve, see its log");
         let retry = Retry::After(self.context.settings.backoff.wait_after(attempts));
         // What it stored before it panicked is in the journal, and belongs into the record should this have been its last.
         let files = stored_files(&self.context.spool, &record).await.unwrap_or_else(|error| {
-            warn!(job_id = %lease.id, %error, "journal can't be read");
+            warn!(job_id = %lease.id, error = %ErrorChain(&error), "journal can't be read");
             Vec::new()
         });
         match self.context.queue.settle(&lease, Settlement::Failed { error, files, retry }).await {
             Ok(_) => {}
-            Err(error) => warn!(job_id = %lease.id, %error, "job can't be settled; its lease will expire"),
+            Err(error) => warn!(
+                job_id = %lease.id, error = %ErrorChain(&error),
+                "job can't be settled; its lease will expire"
+            ),
         }
     }
 }

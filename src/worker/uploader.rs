@@ -11,6 +11,7 @@ use super::attempt::AttemptError;
 use super::stored_files::StoredFiles;
 use super::stores::JobStore;
 use crate::active_jobs::ActiveAttempt;
+use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, JobRecord, StoredFile, VariantSpec, variant_name};
 use crate::pipeline::Rendered;
@@ -141,7 +142,7 @@ impl<'a> FileUploader<'a> {
         reached(Step::JournalBefore);
         // Without its line, a restart merely writes the file again.
         if let Err(error) = self.journal.append(&line).await {
-            warn!(%error, "stored file can't be journaled");
+            warn!(error = %ErrorChain(&error), "stored file can't be journaled");
         }
         reached(Step::JournalAfter);
         self.stored_files.add(line);

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::{Object, StoreSettings, WriteError, WriterBackend};
+use crate::error_chain::ErrorChain;
 use crate::job::Stored;
 
 /// A store whose writes are tried again as long as the error is transient.
@@ -55,7 +56,10 @@ impl<W: WriterBackend> WriterBackend for Retrying<W> {
                 settled => return settled,
             };
             let Some(wait) = self.settings.retry.wait_after(tries) else { return Err(error) };
-            tracing::warn!(backend = self.name(), %error, retry_in_ms = wait.as_millis(), "write failed; will be retried");
+            tracing::warn!(
+                backend = self.name(), error = %ErrorChain(&error), retry_in_ms = wait.as_millis(),
+                "write failed; will be retried"
+            );
             if self.stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
                 return Err(error);
             }

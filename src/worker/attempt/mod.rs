@@ -24,6 +24,7 @@ use super::budget::MemoryShare;
 use super::renderer::{RenderJob, RenderTask, RenderedVariants};
 use super::uploader::FileUploader;
 use crate::active_jobs::ActiveAttempt;
+use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, StoredFile};
 use crate::pipeline::{Admission, RenderRequest};
@@ -206,7 +207,7 @@ impl Attempt<'_> {
     fn failed(&self, error: &AttemptError, files: Vec<StoredFile>) -> Settlement {
         if let AttemptError::Spool(error) = error {
             // The record doesn't say which file it is.
-            warn!(%error, "spool can't be read");
+            warn!(error = %ErrorChain(&error), "spool can't be read");
         }
         let job_error = error.for_record(self.context.settings.job_timeout);
         if error.is_crash() {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
 use crate::active_jobs::ActiveAttempt;
+use crate::error_chain::ErrorChain;
 use crate::queue::{Lease, LeaseState};
 use crate::worker::WorkerContext;
 
@@ -32,7 +33,7 @@ impl LeaseRenewal {
                     Ok(LeaseState::Held(_)) => {}
                     Ok(LeaseState::Cancelled | LeaseState::Lost) => return attempt.stop().cancel(),
                     // The lease may still hold; if it doesn't, the next renewal says so, or the settlement is stale.
-                    Err(error) => warn!(%error, "lease can't be renewed; will be retried"),
+                    Err(error) => warn!(error = %ErrorChain(&error), "lease can't be renewed; will be retried"),
                 }
             }
         };

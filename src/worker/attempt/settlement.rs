@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, State};
 use crate::queue::{Lease, Settled, Settlement};
@@ -30,10 +31,13 @@ pub(super) async fn settle(
                 return remove_ended(context, record, settled).await;
             }
             Err(error) if drain.is_cancelled() => {
-                return warn!(%error, "job can't be settled before the server stops; the next start retries it");
+                return warn!(
+                    error = %ErrorChain(&error),
+                    "job can't be settled before the server stops; the next start retries it"
+                );
             }
             Err(error) => {
-                warn!(%error, "job can't be settled; will be retried");
+                warn!(error = %ErrorChain(&error), "job can't be settled; will be retried");
                 tokio::time::sleep(SETTLE_RETRY_DELAY).await;
             }
         }
@@ -62,7 +66,7 @@ async fn remove_ended(context: &WorkerContext, record: &JobRecord, settled: Sett
     }
     reached(Step::SettleAfter);
     if let Err(error) = context.spool.remove(record.id).await {
-        warn!(%error, "ended job can't be removed from the spool; will be retried");
+        warn!(error = %ErrorChain(&error), "ended job can't be removed from the spool; will be retried");
     }
     reached(Step::SpoolRemoved);
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{BATCH, repeat};
+use crate::error_chain::ErrorChain;
 use crate::job::{JobId, State};
 use crate::worker::WorkerContext;
 use crate::worker::stored_files::stored_files;
@@ -37,32 +38,38 @@ impl LeaseReaper {
         match self.context.queue.expired_leases(BATCH).await {
             // Concurrently: each may take as long as a write to a store.
             Ok(expired) => drop(join_all(expired.into_iter().map(|id| self.reap_one(id))).await),
-            Err(error) => warn!(%error, "expired leases can't be listed; will be retried"),
+            Err(error) => warn!(error = %ErrorChain(&error), "expired leases can't be listed; will be retried"),
         }
     }
 
     async fn reap_one(&self, id: JobId) {
         // The attempt may still run: what it stores belongs into the record, before anybody is told.
         let has_stopped = timeout(STOP_TIMEOUT, self.context.active_jobs.stop(id)).await.is_ok();
-        let Some(state) = self.take_back(id).await else { return };
+        let Some(state) = self.end_lease(id).await else { return };
         match state {
             State::Pending => warn!(job_id = %id, "lease expired; job requeued"),
             _ if has_stopped => {
                 warn!(job_id = %id, "lease expired; attempts exhausted");
                 if let Err(error) = self.context.spool.remove(id).await {
-                    warn!(job_id = %id, %error, "ended job can't be removed from the spool; will be retried");
+                    warn!(
+                        job_id = %id, error = %ErrorChain(&error),
+                        "ended job can't be removed from the spool; will be retried"
+                    );
                 }
             }
             // The spool keeps it: the reconciler records what is stored late, and removes it.
-            _ => warn!(job_id = %id, "lease expired; attempts exhausted; attempt doesn't stop"),
+            _ => warn!(job_id = %id, "lease expired; attempts exhausted, but the last one has not stopped"),
         }
     }
 
-    /// Where the job is afterwards; none if its lease holds again, or it couldn't be taken back.
-    async fn take_back(&self, id: JobId) -> Option<State> {
+    /// Where the job is afterwards; none if its lease holds again, or it could not be ended.
+    async fn end_lease(&self, id: JobId) -> Option<State> {
         let WorkerContext { queue, spool, .. } = &*self.context;
         let failed = |error: &dyn std::error::Error| {
-            warn!(job_id = %id, %error, "job with an expired lease can't be taken back; will be retried");
+            warn!(
+                job_id = %id, error = %ErrorChain(error),
+                "job with an expired lease can't be requeued; will be retried"
+            );
         };
         let job = queue.get(&id).await.inspect_err(|error| failed(error)).ok()?;
         let files = match job {

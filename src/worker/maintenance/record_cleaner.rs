@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{BATCH, repeat};
+use crate::error_chain::ErrorChain;
 use crate::worker::WorkerContext;
 
 const PERIOD: Duration = Duration::from_hours(24);
@@ -36,7 +37,7 @@ impl RecordCleaner {
                 Ok(0) => break,
                 Ok(purged) => removed += purged,
                 Err(error) => {
-                    warn!(%error, "old records can't be removed; will be retried");
+                    warn!(error = %ErrorChain(&error), "old records can't be removed; will be retried");
                     break;
                 }
             }

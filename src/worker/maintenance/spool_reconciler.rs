@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::repeat;
 use crate::clock::{SharedClock, Timestamp};
+use crate::error_chain::ErrorChain;
 use crate::job::{JobRecord, State, StoredFile};
 use crate::queue::{Enqueued, Filter, Job, JobQueue, Page, PageRequest, QueueError};
 use crate::spool::{Spool, SpoolEntry, SpoolError};
@@ -68,7 +69,7 @@ impl SpoolReconciler {
         let reconcile = || async {
             let scope = ReconcileScope::AcceptedBefore(self.clock.now().before(PERIOD));
             if let Err(error) = self.reconcile(scope).await {
-                warn!(%error, "spool and queue can't be compared; will be retried");
+                warn!(error = %ErrorChain(&error), "spool and queue can't be compared; will be retried");
             }
         };
         repeat(PERIOD, &stop, reconcile).await;
@@ -89,7 +90,10 @@ impl SpoolReconciler {
                         Err(ReconcileError::Queue(
                             error @ (QueueError::Unavailable { .. } | QueueError::StorageFull),
                         )) => return Err(error.into()),
-                        Err(error) => error!(job_id = %id, %error, "upload can't be reconciled; will be retried"),
+                        Err(error) => error!(
+                            job_id = %id, error = %ErrorChain(&error),
+                            "upload can't be reconciled; will be retried"
+                        ),
                     }
                 }
                 SpoolEntry::Damaged { path, why } if scope == ReconcileScope::AtStart => {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::request::within;
 use super::{S3, confirm, in_memory};
+use crate::error_chain::ErrorChain;
 use crate::writer::body::{BodyReader, next_chunk};
 use crate::writer::{Failure, Object};
 
@@ -47,7 +48,7 @@ impl S3 {
                 () = self.abort(&upload) => {}
                 () = after(stop, CLEANUP_TIMEOUT) => {
                     let what = self.what("abort the upload of", key);
-                    tracing::warn!(what, "upload not aborted in time; the store may keep its parts");
+                    tracing::warn!(what, "multipart upload was not aborted in time; the store may keep its parts");
                 }
             }
         }
@@ -104,7 +105,10 @@ impl S3 {
         let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(upload.key).upload_id(&upload.id);
         if let Err(failure) = within(self.timeouts.exchange(0), request.send()).await {
             let what = self.what("abort the upload of", upload.key);
-            tracing::warn!(error = %failure.on(what), "upload not aborted; the store may keep its parts");
+            tracing::warn!(
+                error = %ErrorChain(&failure.on(what)),
+                "multipart upload could not be aborted; the store may keep its parts"
+            );
         }
     }
 }
