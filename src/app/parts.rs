@@ -120,7 +120,7 @@ fn app_state(
         auth: Authenticator::new(persistent.keys, config.auth.clone()),
         clock: Arc::clone(clock),
         http: config.server.http.clone(),
-        rates: Rates::new(config.server.rates.clone()),
+        rates: Arc::new(Rates::new(config.server.rates.clone())),
         spec_limits: config.spec,
         pixel_limits: config.pixels,
         memory_limit,

@@ -1,6 +1,7 @@
 //! Why a call to the queue fails.
 
 use std::error::Error;
+use std::io;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -59,5 +60,9 @@ pub enum QueueError {
 impl QueueError {
     pub(in crate::queue) fn closed() -> Self {
         Self::Unavailable { what: "it is shut down".to_owned(), source: None }
+    }
+
+    pub(in crate::queue) fn thread_not_started(source: io::Error) -> Self {
+        Self::Unavailable { what: "starting its threads failed".to_owned(), source: Some(Box::new(source)) }
     }
 }

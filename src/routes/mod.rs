@@ -22,6 +22,8 @@ pub use problem::{Refusal, status_of};
 pub use rate::{Peer, RateSettings, Rates};
 pub use state::{AppParts, AppState, HttpSettings, Readiness};
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
@@ -43,7 +45,7 @@ pub fn router(state: AppState, files: Router) -> Router {
         .route("/failures", get(records::failures))
         .route("/failures/list", get(records::failures_list))
         .route("/register", post(register::register).get(register::list).delete(register::deregister))
-        .route_layer(from_fn_with_state(state.clone(), rate::limit_address))
+        .route_layer(from_fn_with_state(Arc::clone(&state.rates), rate::limit_address))
         .route("/health", get(health::health))
         .route("/version", get(version::version))
         .method_not_allowed_fallback(method_not_allowed)

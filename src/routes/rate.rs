@@ -7,6 +7,7 @@
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{AppState, Refusal};
+use super::Refusal;
 use crate::job::Owner;
 use crate::setting;
 
@@ -104,9 +105,9 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 /// Refuses the requests of an address that exceeds its rate.
-pub(super) async fn limit_address(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(super) async fn limit_address(State(rates): State<Arc<Rates>>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
-    match peer.map_or(Ok(()), |peer| state.rates.count_request(peer, request.headers())) {
+    match peer.map_or(Ok(()), |peer| rates.count_request(peer, request.headers())) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }

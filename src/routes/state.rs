@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Rates;
+use super::rate::Rates;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
 use crate::clock::{SharedClock, Timestamp};
@@ -87,7 +87,7 @@ pub struct AppParts {
     pub auth: Authenticator,
     pub clock: SharedClock,
     pub http: HttpSettings,
-    pub rates: Rates,
+    pub rates: Arc<Rates>,
     pub spec_limits: SpecLimits,
     pub pixel_limits: PixelLimits,
     pub memory_limit: MemoryLimit,

@@ -11,13 +11,15 @@ mod retrying;
 mod s3;
 #[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod settings;
+mod storage_settings;
 
 pub use direct_serve::DirectServe;
 use failure::Failure;
 pub use gcs::GcsSettings;
 pub use retrying::Retrying;
 pub use s3::S3Settings;
-pub use settings::{KeyPrefix, StorageSettings, StoreSettings, StoreTimeouts};
+pub use settings::{KeyPrefix, StoreSettings, StoreTimeouts};
+pub use storage_settings::StorageSettings;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,76 +1,19 @@
-//! What `/register` is told about a store, and the way from there to a backend.
+//! What the settings of all kinds of store have in common.
 
-mod parse;
-#[cfg(test)]
-mod properties;
+mod fields;
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-pub(super) use self::parse::{bucket, endpoint, first, prefix, required};
-use super::{GcsSettings, Object, S3Settings, WriteError, WriterBackend};
+pub(super) use self::fields::{bucket, endpoint, first, prefix, required};
+use super::Object;
 use crate::job::{BackendKind, ClaimErrors, Fields};
 use crate::retry::RetryPolicy;
 use crate::setting;
-
-/// A store of one kind, with its credentials.
-///
-/// Its `Serialize` shows the secrets: it is there for the register to seal, and for nothing else. `Debug` redacts them.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum StorageSettings {
-    /// [`BackendKind::S3`].
-    S3(S3Settings),
-    /// [`BackendKind::Gcs`].
-    Gcs(GcsSettings),
-}
-
-impl StorageSettings {
-    fn settings(&self) -> &dyn BackendSettings {
-        match self {
-            Self::S3(settings) => settings,
-            Self::Gcs(settings) => settings,
-        }
-    }
-
-    /// What kind of store it is.
-    #[must_use]
-    pub fn kind(&self) -> BackendKind {
-        self.settings().kind()
-    }
-
-    /// A client for the store. It holds connections, so it is worth keeping.
-    ///
-    /// # Errors
-    /// If the credentials can't be used as they are, TLS can't be set up, or this build can't write to such a store;
-    /// nothing is sent yet.
-    pub fn connect(&self, timeouts: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError> {
-        self.settings().connect(timeouts)
-    }
-
-    /// Everything, secrets included, as text for the register to seal.
-    #[must_use]
-    pub fn expose_for_sealing(&self) -> SecretString {
-        SecretString::from(serde_json::to_string(self).expect("INVARIANT: these settings are strings and flags"))
-    }
-
-    /// What the register unsealed; `None` if it is not settings of a store.
-    #[must_use]
-    pub fn from_sealed(text: &SecretString) -> Option<Self> {
-        serde_json::from_str(text.expose_secret()).ok()
-    }
-
-    /// What may be listed: no secret.
-    #[must_use]
-    pub fn summary(&self) -> Value {
-        self.settings().summary()
-    }
-}
 
 /// The settings of one kind of store.
 pub(super) trait BackendSettings {
@@ -82,12 +25,10 @@ pub(super) trait BackendSettings {
     where
         Self: Sized;
 
-    /// See [`StorageSettings::summary`].
+    /// What may be listed: no secret.
     fn summary(&self) -> Value;
-
-    /// See [`StorageSettings::connect`].
-    fn connect(&self, timeouts: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError>;
 }
+
 /// How long to wait for a remote store.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct StoreTimeouts {

@@ -1,7 +1,5 @@
 //! What is registered about a bucket of Google Cloud Storage.
 
-use std::sync::Arc;
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use secrecy::{ExposeSecret, SecretString};
@@ -10,8 +8,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::job::{BackendKind, ClaimErrors, Fields};
-use crate::writer::settings::{BackendSettings, bucket, endpoint, first, prefix};
-use crate::writer::{KeyPrefix, StoreTimeouts, WriteError, WriterBackend};
+use crate::writer::settings::{BackendSettings, KeyPrefix, bucket, endpoint, first, prefix};
 
 const ACCOUNT_RULE: &str =
     "must be a service account's key: the JSON that Google hands out, as an object, as a string, or as base64 of it";
@@ -53,16 +50,6 @@ impl BackendSettings for GcsSettings {
 
     fn summary(&self) -> Value {
         json!({ "bucket": self.bucket, "endpoint": self.endpoint, "prefix": self.prefix })
-    }
-
-    #[cfg(feature = "gcs")]
-    fn connect(&self, timeouts: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError> {
-        Ok(Arc::new(super::client::Gcs::connect(self, timeouts)?))
-    }
-
-    #[cfg(not(feature = "gcs"))]
-    fn connect(&self, _: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError> {
-        Err(WriteError::not_built_in(BackendKind::Gcs))
     }
 }
 

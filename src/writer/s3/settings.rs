@@ -1,15 +1,12 @@
 //! What is registered about a bucket of S3.
 
-use std::sync::Arc;
-
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
 use crate::job::{BackendKind, ClaimErrors, Fields};
-use crate::writer::settings::{BackendSettings, bucket, endpoint, expose, prefix, required};
-use crate::writer::{KeyPrefix, StoreTimeouts, WriteError, WriterBackend};
+use crate::writer::settings::{BackendSettings, KeyPrefix, bucket, endpoint, expose, prefix, required};
 
 /// Bytes of the id, and of the key.
 const CREDENTIAL_BYTES_MAX: usize = 1024;
@@ -73,16 +70,6 @@ impl BackendSettings for S3Settings {
             "bucket": self.bucket, "region": self.region, "endpoint": self.endpoint, "prefix": self.prefix,
             "path_style": self.path_style,
         })
-    }
-
-    #[cfg(feature = "s3")]
-    fn connect(&self, timeouts: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError> {
-        Ok(Arc::new(super::client::S3::connect(self, timeouts)))
-    }
-
-    #[cfg(not(feature = "s3"))]
-    fn connect(&self, _: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError> {
-        Err(WriteError::not_built_in(BackendKind::S3))
     }
 }
 

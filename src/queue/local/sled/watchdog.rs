@@ -4,7 +4,6 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use super::writer::spawn_failed;
 use crate::queue::QueueError;
 
 /// No batch takes nearly as long.
@@ -32,7 +31,7 @@ impl Watchdog {
                 }
             }
         };
-        thread::Builder::new().name("queue-watchdog".to_owned()).spawn(watch).map_err(spawn_failed)?;
+        thread::Builder::new().name("queue-watchdog".to_owned()).spawn(watch).map_err(QueueError::thread_not_started)?;
         Ok(Self(sender))
     }
 

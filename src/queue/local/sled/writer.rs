@@ -91,11 +91,7 @@ pub(super) fn spawn<O: StoreOpener>(
         }
         writer.published.replace(None);
     };
-    thread::Builder::new().name("queue-writer".to_owned()).spawn(write).map(drop).map_err(spawn_failed)
-}
-
-pub(super) fn spawn_failed(source: io::Error) -> QueueError {
-    QueueError::Unavailable { what: "starting its threads failed".to_owned(), source: Some(Box::new(source)) }
+    thread::Builder::new().name("queue-writer".to_owned()).spawn(write).map(drop).map_err(QueueError::thread_not_started)
 }
 
 impl<O: StoreOpener> QueueWriter<O> {

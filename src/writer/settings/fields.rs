@@ -1,11 +1,11 @@
-//! From the body of `/register` to settings, noting everything that is wrong with it. No message shows a value, since
-//! any of them may be a secret that ended up in the wrong field.
+//! The fields that several kinds of store read from the body of `/register`. No message shows a value, since any of them
+//! may be a secret that ended up in the wrong field.
 
 use serde_json::Value;
 use url::Url;
 
-use super::{BackendSettings, GcsSettings, KeyPrefix, S3Settings, StorageSettings};
-use crate::job::{BackendKind, ClaimErrors, Fields, enumerate};
+use super::KeyPrefix;
+use crate::job::{ClaimErrors, Fields};
 
 const BUCKET_RULE: &str =
     "must be 3 to 222 of [A-Za-z0-9._-], starting and ending with a letter or digit, without `..`";
@@ -13,38 +13,6 @@ const ENDPOINT_RULE: &str =
     "must be an http:// or https:// URL of at most 2,048 bytes, without credentials, query and fragment";
 
 const URL_BYTES_MAX: usize = 2 * 1024;
-
-impl StorageSettings {
-    /// Reads the body of `/register` that has a `type`; `user` is left to the caller.
-    ///
-    /// # Errors
-    /// Every bad, missing or unknown field, by its JSON Pointer into the body; or that this build can't write to such a
-    /// store.
-    pub fn from_request(body: &Value) -> Result<Self, ClaimErrors> {
-        let mut errors = ClaimErrors::default();
-        let Some(mut fields) = Fields::of(body, "", &mut errors) else { return Err(errors) };
-        let kind = fields.take("type").and_then(Value::as_str);
-        fields.take("user");
-        let Some(kind) = kind.and_then(BackendKind::from_name) else {
-            let kinds = BackendKind::ALL.map(|kind| format!("`{}`", kind.as_str()));
-            errors.push("/type", format!("must be {}", enumerate(kinds, "or")));
-            return Err(errors);
-        };
-        if let Some(why) = kind.why_missing() {
-            errors.push("/type", why);
-            return Err(errors);
-        }
-        let settings = match kind {
-            BackendKind::S3 => S3Settings::from_fields(&mut fields, &mut errors).map(Self::S3),
-            BackendKind::Gcs => GcsSettings::from_fields(&mut fields, &mut errors).map(Self::Gcs),
-        };
-        fields.refuse_unknown(&mut errors);
-        match settings {
-            Some(settings) => errors.or(settings),
-            None => Err(errors),
-        }
-    }
-}
 
 /// The first of `names` that has a value, for a field with more than one spelling; the first spelling if none has.
 pub(in crate::writer) fn first<'a>(
@@ -119,6 +87,3 @@ fn is_bucket(text: &str) -> bool {
         && ends_ok(text.chars().last())
         && !text.contains("..")
 }
-
-#[cfg(test)]
-mod tests;
