@@ -101,7 +101,7 @@ fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Resu
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             // Where logs go, the reason for the end belongs too.
-            tracing::error!(error = %ErrorChain(error.as_ref()), "the server failed");
+            tracing::error!(error = %ErrorChain(error.as_ref()), "server failed");
             Ok(ExitCode::FAILURE)
         }
     }

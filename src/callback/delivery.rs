@@ -117,7 +117,7 @@ impl WebhookClient {
             .user_agent(USER_AGENT)
             .dns_resolver(PolicyResolver { resolver, policy: policy.clone() })
             .connect_timeout(settings.connect_timeout)
-            // The outbox decides what is tried again; a redirect or a proxy would lead to addresses that nobody checked.
+            // The outbox decides what is retried; a redirect or a proxy would lead to addresses that nobody checked.
             .retry(reqwest::retry::never())
             .redirect(redirect::Policy::none())
             .no_proxy()

@@ -26,6 +26,6 @@ pub struct CallbackSettings {
     /// Tries at once to one host, so that a slow receiver doesn't hold up the others.
     #[serde(deserialize_with = "setting::count")]
     pub concurrency_per_host: usize,
-    /// How often to try before a callback is given up.
+    /// How often to try a callback.
     pub retry: RetryPolicy,
 }

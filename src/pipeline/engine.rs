@@ -215,7 +215,7 @@ impl Rendering<'_> {
             picture
         };
         let settings = EncodeSettings { quality: variant.quality, speed: variant.speed };
-        // For tests, as in the crate's `failpoint`: a codec that gives up in the midst of a picture.
+        // For tests, as in the crate's `failpoint`: a codec that panics in the midst of a picture.
         fail::fail_point!("encoder::panic");
         let bytes = self.engine.registry.encoder(variant.format).encode(&picture, &settings)?;
         drop(picture);

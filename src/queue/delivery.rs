@@ -18,8 +18,8 @@ pub struct Delivery {
 /// What became of a try to deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryOutcome {
-    /// Delivered, or given up: it leaves the outbox.
+    /// Delivered, or not to be retried: it leaves the outbox.
     Done,
-    /// To be tried again after this has passed.
+    /// To be retried after this has passed.
     Retry(Duration),
 }

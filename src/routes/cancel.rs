@@ -60,7 +60,7 @@ async fn stop_and_cancel(state: &AppState, id: JobId, known: Vec<StoredFile>) ->
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The work has stopped already, so a queue that fails is asked again before the client is told no.
+/// The work has stopped already, so a queue that fails is retried before the client gets an error.
 async fn record_cancellation(
     state: &AppState,
     id: JobId,

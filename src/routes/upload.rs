@@ -173,7 +173,7 @@ async fn commit_upload(state: &AppState, received: Received, record: JobRecord) 
             Refusal::Queue(error)
         }
         // Nobody knows whether the queue kept it before it failed. The spool keeps it too, so that what may be a job
-        // has its image; if it is none, the spool makes it one. A client that tries again is told of that job.
+        // has its image; if it is none, the spool makes it one. A client that retries gets that job.
         Err(error) => return Err(Refusal::Queue(error)),
     };
     if let Err(error) = state.spool.remove(id).await {

@@ -130,7 +130,7 @@ async fn a_damaged_entry_is_named_and_left_where_it_is() {
 
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the test is the damage")]
-async fn a_journal_forgets_a_torn_line_and_goes_on() {
+async fn a_journal_drops_a_torn_line_and_continues() {
     let data = TempDir::new().expect("a directory");
     let spool = Spool::open(data.path()).expect("opens");
     let id = accept(&spool, new_id()).await.id;

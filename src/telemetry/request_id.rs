@@ -32,12 +32,12 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
     #[test]
-    fn a_plain_id_of_the_client_is_kept() {
+    fn a_valid_request_id_of_the_client_is_kept() {
         assert_eq!(request_id(Some("edge-7.a_b"), NOW), "edge-7.a_b");
     }
 
     #[test]
-    fn an_odd_id_of_the_client_is_replaced() {
+    fn an_invalid_request_id_of_the_client_is_replaced() {
         let long = "a".repeat(65);
         for odd in ["", "a b", "a\nb", "é", long.as_str()] {
             let id = request_id(Some(odd), NOW);

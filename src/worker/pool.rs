@@ -18,7 +18,7 @@ use crate::queue::{Claim, ClaimRequest, QueueError, Retry, Settlement};
 
 /// An idle worker asks the queue again after this long, even if nothing wakes it.
 const IDLE_POLL: Duration = Duration::from_secs(5);
-/// For workers to give up writes to stores and to release their jobs when the server stops.
+/// For workers to cancel writes to stores and to release their jobs when the server stops.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(8);
 /// A worker that waits for memory asks the queue again after this long: the job that needs it may be cancelled, or no longer
 /// the next.
@@ -71,7 +71,7 @@ impl StartedPool {
         if timeout(drain_timeout, self.all_ended()).await.is_err() {
             self.stop_working.cancel();
             if timeout(RELEASE_TIMEOUT, self.all_ended()).await.is_err() {
-                warn!("some jobs can't be released in time; the next start does it");
+                warn!("running jobs could not be released in time; the next start requeues them");
             }
         }
     }

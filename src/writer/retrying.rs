@@ -9,7 +9,7 @@ use super::{Object, StoreSettings, WriteError, WriterBackend};
 use crate::error_chain::ErrorChain;
 use crate::job::Stored;
 
-/// A store whose writes are tried again as long as the error is transient.
+/// A store whose writes are retried as long as the error is transient.
 pub struct Retrying<W> {
     inner: W,
     settings: StoreSettings,
@@ -34,7 +34,7 @@ impl<W: WriterBackend> Retrying<W> {
 
 impl<W: WriterBackend> Retrying<W> {
     /// Wraps `inner`. Once `stop` is cancelled no further try begins, and a wait ends at once. A try that has begun may
-    /// go on for the settings' `cancel_grace`, so that what arrives can be noted as stored; then it is given up.
+    /// go on for the settings' `cancel_grace`, so that what arrives can be noted as stored; then it is cancelled.
     pub fn new(inner: W, settings: StoreSettings, stop: CancellationToken) -> Self {
         Self { inner, settings, stop }
     }

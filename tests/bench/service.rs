@@ -18,12 +18,12 @@ use crate::usage::tree_cpu_ms;
 
 /// Uploads at once: enough that the server never waits for a client.
 const CLIENTS: usize = 4;
-/// Between two looks at a job. One that is alone is over when its end is seen; of several, the others keep the server busy
+/// Between two polls of a job. One that is alone is over when its end is seen; of several, the others keep the server busy
 /// until then, and what is asked in between is work that no client who takes a callback makes.
-const LOOK: Duration = Duration::from_millis(10);
-const LOOK_BUSY: Duration = Duration::from_millis(60);
-/// How long a start or a job may take before the run is given up.
-const PATIENCE: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+const POLL_INTERVAL_BUSY: Duration = Duration::from_millis(60);
+/// How long a start or a job may take before the run fails.
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// A server with two workers, and a client. Killed when dropped.
 pub(crate) struct Service {
@@ -67,7 +67,7 @@ impl Service {
     async fn wait_until_up(&self) {
         let start = Instant::now();
         while self.client.get(format!("{}/health", self.base)).send().await.is_err() {
-            assert!(start.elapsed() < PATIENCE, "the server does not come up");
+            assert!(start.elapsed() < WAIT_MAX, "the server does not come up");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -78,7 +78,7 @@ impl Service {
         let token = Claims::of("bench").job(claim(variants)).sign();
         let shared = Arc::new((files, token, AtomicUsize::new(0)));
         let turns = photos.len() * repeats;
-        let look = if clients > 1 { LOOK_BUSY } else { LOOK };
+        let look = if clients > 1 { POLL_INTERVAL_BUSY } else { POLL_INTERVAL };
         let (cpu, start) = (tree_cpu_ms(self.server.id()), Instant::now());
         self.runtime.block_on(async {
             let mut tasks = tokio::task::JoinSet::new();
@@ -134,7 +134,7 @@ async fn complete(client: &Client, base: &str, token: &str, file: Vec<u8>, look:
         match status["state"].as_str() {
             Some("completed") => return,
             Some("failed" | "cancelled") => panic!("{status}"),
-            _ => assert!(start.elapsed() < PATIENCE, "a job takes too long: {status}"),
+            _ => assert!(start.elapsed() < WAIT_MAX, "a job takes too long: {status}"),
         }
         tokio::time::sleep(look).await;
     }

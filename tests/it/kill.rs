@@ -19,9 +19,9 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::harness::api::Api;
-use crate::harness::app::{PATIENCE, breathe, files_below};
+use crate::harness::app::{WAIT_MAX, poll_delay, files_below};
 use crate::harness::picture::jpeg;
-use crate::harness::process::{Home, Running};
+use crate::harness::process::{Home, ServerProcess};
 use crate::harness::token::Claims;
 
 const KILLS: usize = 20;
@@ -101,8 +101,8 @@ async fn accepted(api: &Api, token: &str, picture: Vec<u8>) -> Value {
                 (status, body) => panic!("an upload is refused: {status} {body:?}"),
             }
         }
-        assert!(started.elapsed() < PATIENCE, "no server takes this upload");
-        breathe().await;
+        assert!(started.elapsed() < WAIT_MAX, "no server takes this upload");
+        poll_delay().await;
     }
 }
 
@@ -121,13 +121,13 @@ async fn whatever_was_accepted_before_a_kill_ends_whole() {
         let wanted = JOBS * kill / KILLS;
         let moment = Instant::now() + Duration::from_millis(dice.below(600));
         while Instant::now() < moment || uploads.count.load(Ordering::SeqCst) < wanted {
-            breathe().await;
+            poll_delay().await;
         }
         server.kill();
         server = if dice.below(3) == 0 { killed_while_it_starts(&home, &mut dice).await } else { home.start().await };
     }
     while uploads.count.load(Ordering::SeqCst) < JOBS {
-        breathe().await;
+        poll_delay().await;
     }
     uploads.stop.store(true, Ordering::SeqCst);
     while let Some(uploader) = uploaders.join_next().await {
@@ -138,17 +138,17 @@ async fn whatever_was_accepted_before_a_kill_ends_whole() {
 }
 
 /// A server of its own that dies while it starts, and then one that lives.
-async fn killed_while_it_starts(home: &Home, dice: &mut Dice) -> Running {
+async fn killed_while_it_starts(home: &Home, dice: &mut Dice) -> ServerProcess {
     let server = home.spawn(&[]);
     let moment = Instant::now() + Duration::from_millis(dice.below(150));
     while Instant::now() < moment {
-        breathe().await;
+        poll_delay().await;
     }
     server.kill();
     home.start().await
 }
 
-async fn assert_all_ended_whole(home: &Home, server: &Running, accepted: &[Value]) {
+async fn assert_all_ended_whole(home: &Home, server: &ServerProcess, accepted: &[Value]) {
     let ids: HashSet<_> = accepted.iter().map(|answer| answer["job_id"].to_string()).collect();
     assert!(ids.len() >= JOBS, "{} jobs of {} answers", ids.len(), accepted.len());
     let mut failed = Vec::new();
@@ -165,7 +165,7 @@ async fn assert_all_ended_whole(home: &Home, server: &Running, accepted: &[Value
         assert!(error.contains("took its worker down"), "failed though only the server died: {status}");
     }
     let began = home.log().matches("attempt started").count();
-    println!("{} jobs in {began} attempts; {} were blamed for the kills", accepted.len(), failed.len());
+    println!("{} jobs in {began} attempts; {} failed for the kills", accepted.len(), failed.len());
     assert_each_has_one_record(server, &ids).await;
     assert_nothing_is_left(home, server, &failed).await;
 }
@@ -190,7 +190,7 @@ fn assert_whole(home: &Home, answer: &Value, status: &Value) {
 }
 
 /// Every record of one of the lists.
-async fn records(server: &Running, path: &str, name: &str) -> Vec<Value> {
+async fn records(server: &ServerProcess, path: &str, name: &str) -> Vec<Value> {
     let (mut records, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = server.admin(Method::GET, &format!("{path}?limit=100&cursor={cursor}"), None).await;
@@ -203,13 +203,13 @@ async fn records(server: &Running, path: &str, name: &str) -> Vec<Value> {
     }
 }
 
-async fn all_records(server: &Running) -> Vec<Value> {
+async fn all_records(server: &ServerProcess) -> Vec<Value> {
     let mut all = records(server, "/success/list", "success_records").await;
     all.extend(records(server, "/failures/list", "failures").await);
     all
 }
 
-async fn assert_each_has_one_record(server: &Running, ids: &HashSet<String>) {
+async fn assert_each_has_one_record(server: &ServerProcess, ids: &HashSet<String>) {
     let found: Vec<_> = all_records(server).await.iter().map(|record| record["job_id"].to_string()).collect();
     let distinct: HashSet<_> = found.iter().cloned().collect();
     assert_eq!(distinct.len(), found.len(), "a job has two records");
@@ -217,14 +217,14 @@ async fn assert_each_has_one_record(server: &Running, ids: &HashSet<String>) {
     assert!(missing.is_empty(), "no record of {missing:?}");
 }
 
-/// The spool is empty, nothing is half-written, and every file is in some record: only of a job that was blamed there
+/// The spool is empty, nothing is half-written, and every file is in some record: only of a job that failed for them there
 /// may be files that it had no time to note any more.
-async fn assert_nothing_is_left(home: &Home, server: &Running, blamed: &[Value]) {
+async fn assert_nothing_is_left(home: &Home, server: &ServerProcess, failed: &[Value]) {
     let started = Instant::now();
     let spool = home.data_dir().join("spool");
     while !is_empty(&spool.join("jobs")) || !is_empty(&spool.join("incoming")) {
-        assert!(started.elapsed() < PATIENCE, "left in the spool: {:?}", files_below(&spool));
-        breathe().await;
+        assert!(started.elapsed() < WAIT_MAX, "left in the spool: {:?}", files_below(&spool));
+        poll_delay().await;
     }
     let named: BTreeSet<String> = all_records(server)
         .await
@@ -233,11 +233,11 @@ async fn assert_nothing_is_left(home: &Home, server: &Running, blamed: &[Value])
         .map(|file| format!("killed/{}", file["name"].as_str().expect("a name")))
         .collect();
     let stored: BTreeSet<String> = files_below(&home.serve_dir()).into_iter().collect();
-    let of_blamed = |name: &str| {
-        let mut hashes = blamed.iter().filter_map(|status| status["hash"].as_str());
+    let of_failed = |name: &str| {
+        let mut hashes = failed.iter().filter_map(|status| status["hash"].as_str());
         hashes.any(|hash| name.starts_with(&format!("killed/{hash}_a_")) && !name.contains(".pixerve-tmp"))
     };
-    let unnamed: Vec<_> = stored.difference(&named).filter(|name| !of_blamed(name)).collect();
+    let unnamed: Vec<_> = stored.difference(&named).filter(|name| !of_failed(name)).collect();
     assert!(unnamed.is_empty(), "files that nobody names: {unnamed:?}");
     let missing: Vec<_> = named.difference(&stored).collect();
     assert!(missing.is_empty(), "files that are named and not there: {missing:?}");

@@ -10,7 +10,7 @@ use std::process::Command;
 use pixerve::config::Config;
 use serde_json::{Value, json};
 
-use crate::harness::app::PATIENCE;
+use crate::harness::app::WAIT_MAX;
 use crate::harness::picture::jpeg;
 use crate::harness::process::Home;
 
@@ -156,7 +156,7 @@ fn tour(home: &Home) -> BTreeMap<String, String> {
     fs::write(home.root().join("photo.jpg"), jpeg(1200, 800, 1)).expect("written");
 
     let output = Command::new("timeout")
-        .args([&PATIENCE.as_secs().to_string(), "bash", "-eu", "-c", &script(home.addr)])
+        .args([&WAIT_MAX.as_secs().to_string(), "bash", "-eu", "-c", &script(home.addr)])
         .current_dir(home.root())
         .env_clear()
         .env("PATH", std::env::var("PATH").expect("a PATH"))

@@ -23,7 +23,7 @@ pub(super) struct Reduced<'a> {
 }
 
 impl<'a> Reduced<'a> {
-    /// One byte a channel, without those channels that say nothing.
+    /// One byte a channel, without those channels that are redundant.
     pub(super) fn direct(picture: &'a Picture) -> Self {
         let grey = picture.is_grey();
         let (colour, samples): (_, Cow<'a, [u8]>) = match &picture.pixels {

@@ -84,7 +84,7 @@ impl Schedule {
         self.insert(live, availability);
     }
 
-    /// Forgets a job.
+    /// Removes a job.
     pub(super) fn remove(&mut self, id: &JobId) {
         let Some((live, availability)) = self.jobs.remove(id) else { return };
         match availability {

@@ -31,7 +31,7 @@ use crate::pipeline::{Admission, RenderRequest};
 use crate::queue::{Claim, LeaseState, Retry, Settlement};
 use crate::telemetry::attempt_span;
 
-/// For an attempt to end by itself when the server stops: longer than stores' writes take to be given up.
+/// For an attempt to end by itself when the server stops: longer than writes to stores take to be cancelled.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Works on `claim`, for which `memory` is reserved, until it is settled, or is no longer this worker's. Once `drain` has

@@ -14,7 +14,7 @@ use crate::job::{JobId, State};
 use crate::worker::WorkerContext;
 use crate::worker::stored_files::stored_files;
 
-/// For an attempt that lost its lease to stop: longer than stores' writes take to be given up.
+/// For an attempt that lost its lease to stop: longer than writes to stores take to be cancelled.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// One for the whole server.
@@ -43,7 +43,7 @@ impl LeaseReaper {
     }
 
     async fn reap_one(&self, id: JobId) {
-        // The attempt may still run: what it stores belongs into the record, before anybody is told.
+        // The attempt may still run: what it stores belongs into the record, before the queue reports its end.
         let has_stopped = timeout(STOP_TIMEOUT, self.context.active_jobs.stop(id)).await.is_ok();
         let Some(state) = self.end_lease(id).await else { return };
         match state {

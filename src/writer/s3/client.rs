@@ -104,7 +104,7 @@ impl WriterBackend for S3 {
         self.put_until(object, &CancellationToken::new()).await
     }
 
-    /// The parts of an upload that is given up are not left for the owner of the bucket to pay for.
+    /// The parts of an upload that is cancelled are not left for the owner of the bucket to pay for.
     async fn put_until(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
         let key = self.prefix.key(object);
         self.put_object(&key, object, stop).await.map_err(|failure| failure.on(self.what("put", &key)))?;
@@ -153,7 +153,7 @@ fn in_memory(bytes: Bytes) -> ByteStream {
 }
 
 /// Checks the answer to a write: a store that says "yes" but has other bytes must not count as having them. An `ETag` that
-/// looks like an MD5 is one, unless `is_opaque`; any other says nothing.
+/// looks like an MD5 is one, unless `is_opaque`; any other is not compared.
 fn confirm(etag: Option<&str>, md5: &[u8], is_opaque: bool) -> Result<(), Failure> {
     let Some(etag) = etag.filter(|_| !is_opaque).map(|etag| etag.trim_matches('"')) else { return Ok(()) };
     let looks_like_md5 = etag.len() == 32 && etag.bytes().all(|b| b.is_ascii_hexdigit());

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::figure;
-use crate::harness::app::{PATIENCE, TestApp, assert_problem, small_job};
+use crate::harness::app::{WAIT_MAX, TestApp, assert_problem, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::process::Home;
 use crate::harness::stores::dead_store;
@@ -171,7 +171,7 @@ async fn shown(request: RequestBuilder) -> (u16, Vec<(String, String)>, String) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_anothers_looks_like_what_is_not_there() {
+async fn a_job_of_another_owner_looks_like_an_unknown_one() {
     let doors = Doors::new().await;
     let app = &doors.app;
     let hash = doors.job().await;
@@ -258,7 +258,7 @@ async fn tokens_of_64_kib_are_refused_over_the_wire_and_the_next_one_is_not() {
     // The server may close before all of it is sent.
     let _ = stream.write_all(head.as_bytes()).await;
     let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer in time");
+    let _ = timeout(WAIT_MAX, stream.read_to_end(&mut answer)).await.expect("an answer in time");
     let answer = String::from_utf8_lossy(&answer).into_owned();
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
 

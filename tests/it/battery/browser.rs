@@ -22,7 +22,7 @@ use crate::harness::app::TestApp;
 use crate::harness::tool::{Tool, program, require};
 
 /// For all of it.
-const PATIENCE: Duration = Duration::from_mins(4);
+const WAIT_MAX: Duration = Duration::from_mins(4);
 
 /// What opens pages.
 struct Browser {
@@ -80,7 +80,7 @@ async fn drive(browser: &Browser, mut order: Value) -> Value {
     let mut input = child.stdin.take().expect("piped");
     let sent = order.to_string();
     tokio::spawn(async move { input.write_all(sent.as_bytes()).await });
-    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("an end in time").expect("it ran");
+    let output = timeout(WAIT_MAX, child.wait_with_output()).await.expect("an end in time").expect("it ran");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))

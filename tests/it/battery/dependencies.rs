@@ -2,9 +2,9 @@
 //!
 //! Each test here runs a whole server against something broken. What a store's client makes of one answer is proved
 //! nearer to it:
-//! - `writer/s3.rs`, `writer/gcs.rs`: each status and code is final or may pass; a yes with another checksum is no yes;
-//!   parts of an upload that fails or is given up are aborted.
-//! - `writer/conformance.rs`: nobody listens, nobody answers, no such bucket. `writer/retrying.rs`: what is tried again.
+//! - `writer/s3.rs`, `writer/gcs.rs`: each status and code is final or may pass; a success with another checksum is an error;
+//!   an upload in parts that fails or is cancelled is aborted.
+//! - `writer/conformance.rs`: nobody listens, nobody answers, no such bucket. `writer/retrying.rs`: what is retried.
 //! - `callback/deliver.rs`: a receiver that is down, fails, is gone (410), asks for time (429 with `Retry-After`), hangs.
 //! - `callback/hostile.rs`: one that trickles, answers without end, or redirects; `end_to_end/callbacks.rs`: restarts.
 //! - `end_to_end/unreachable.rs`: stores that are down, come back, or are deregistered, across restarts too.
@@ -21,7 +21,7 @@ use crate::harness::stores::{S3Server, s3_at};
 
 const BUCKET: &str = "faulty";
 
-/// Stores are asked again soon, and given up soon.
+/// Stores are retried soon, and time out soon.
 const QUICK: [(&str, &str); 4] = [
     ("PIXERVE_STORES_BACKOFF_MIN", "5ms"),
     ("PIXERVE_STORES_BACKOFF_MAX", "20ms"),

@@ -20,10 +20,10 @@ use tokio::time::Instant;
 use super::crash::promise::Witness;
 use super::figure;
 use crate::harness::api::Api;
-use crate::harness::app::{PATIENCE, breathe, files_below, small_job};
+use crate::harness::app::{WAIT_MAX, poll_delay, files_below, small_job};
 use crate::harness::mount::Mount;
 use crate::harness::picture::jpeg;
-use crate::harness::process::{Home, Running};
+use crate::harness::process::{Home, ServerProcess};
 use crate::harness::token::Claims;
 
 /// How long it may take until everything works again.
@@ -35,7 +35,7 @@ async fn register(api: &Api, name: &str) -> u16 {
 }
 
 /// A server whose data and files lie on a file system of its own.
-async fn on_small_disk(mount: &Mount, floor: &str) -> (Witness, Running) {
+async fn on_small_disk(mount: &Mount, floor: &str) -> (Witness, ServerProcess) {
     let settings = [("PIXERVE_MAX_WORKERS", "2"), ("PIXERVE_STORAGE_FREE_DISK_MIN", floor)];
     let witness = Witness::at(Home::below(mount.path(), &settings)).await;
     let server = witness.home.start().await;
@@ -61,7 +61,7 @@ async fn fill_and_free(mib: u64, bytes_left: &[u64]) {
         witness.upload_until_accepted(&server).await;
         while register(&server, &format!("free-{round}")).await != 201 || !server.is_healthy().await {
             assert!(freed.elapsed() < BACK_WITHIN, "it doesn't come back: {}", witness.home.log());
-            breathe().await;
+            poll_delay().await;
         }
         longest = longest.max(freed.elapsed());
         assert!(freed.elapsed() < BACK_WITHIN);
@@ -115,7 +115,7 @@ async fn a_disk_of_16_mib_takes_hundreds_of_jobs_one_after_the_other() {
     while accepted < JOBS {
         accepted += witness.upload(&server, 20).await;
         while !files_below(&witness.home.data_dir().join("spool")).is_empty() {
-            breathe().await;
+            poll_delay().await;
         }
     }
     let kept = witness.assert_kept(&server).await;
@@ -164,7 +164,7 @@ async fn with_64_descriptors_it_answers_or_refuses_and_recovers() {
     let (accepted, ()) = tokio::join!(witness.upload(&server, 10), async {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(2) {
-            breathe().await;
+            poll_delay().await;
         }
         drop(held);
     });
@@ -270,10 +270,10 @@ async fn of_a_thousand_aborted_uploads_nothing_is_left() {
     let (spool, gone) = (witness.home.data_dir().join("spool"), Instant::now());
     while std::fs::read_dir(spool.join("incoming")).expect("it lists").next().is_some() {
         assert!(gone.elapsed() < Duration::from_mins(1), "left: {:?}", files_below(&spool));
-        breathe().await;
+        poll_delay().await;
     }
     let took = gone.elapsed();
-    assert!(took < PATIENCE && files_below(&spool).is_empty(), "none was accepted: {:?}", files_below(&spool));
+    assert!(took < WAIT_MAX && files_below(&spool).is_empty(), "none was accepted: {:?}", files_below(&spool));
     let status = server.done("me", small_job(), "a.jpg", jpeg(20, 20, 1)).await;
     assert_eq!(status["state"], "completed");
     figure("exhaustion", format!("{UPLOADS} aborted uploads: no file left after {took:?}, the next one completes"));

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use super::figure;
 use crate::harness::api::Api;
-use crate::harness::app::{TestApp, breathe, small_job};
+use crate::harness::app::{TestApp, poll_delay, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::token::Claims;
 
@@ -147,7 +147,7 @@ async fn read(app: Api, names: Arc<Vec<String>>, reads: usize) -> Answers {
         match answer.status() {
             StatusCode::NOT_FOUND => {
                 answers.absent += 1;
-                breathe().await;
+                poll_delay().await;
             }
             StatusCode::OK => {
                 let bytes = answer.bytes().await.expect("all of it");

@@ -1,7 +1,7 @@
 //! Poison: jobs that kill what works on them.
 //!
 //! Proved elsewhere: a job that kills its child three times fails for good and the others finish, and a child that runs
-//! out of memory fails its job at once (`sandbox/deaths.rs`); a server's own death blames nobody with the sandbox, and what
+//! out of memory fails its job at once (`sandbox/deaths.rs`); a server's own death is attributed to no job with the sandbox, and what
 //! was in flight without it (`restart/crashed.rs`, `queue/lease.rs`).
 
 use std::fs::File;

@@ -17,15 +17,15 @@ use tokio::time::Instant;
 
 use self::gauge::Gauge;
 use self::load::{Client, Ledger};
-use crate::harness::app::breathe;
+use crate::harness::app::poll_delay;
 use crate::harness::fault_proxy::{Asked, Fault, FaultProxy};
-use crate::harness::process::{Home, Running};
+use crate::harness::process::{Home, ServerProcess};
 use crate::harness::stores::{S3Server, s3_at};
 
 const CLIENTS: u32 = 6;
 const BUCKET: &str = "soak";
 
-/// Nothing here is slower than it must be: a store that is down is asked again soon, and one that stalls is given up soon.
+/// Nothing here is slower than it must be: a store that is down is retried soon, and one that stalls times out soon.
 const SETTINGS: [(&str, &str); 10] = [
     ("PIXERVE_MAX_WORKERS", "3"),
     // No more than can end in a moment once the load does; beyond it uploads are put off with a 503.
@@ -113,7 +113,7 @@ async fn watch(clients: &mut JoinSet<()>, moment: Instant) {
         if let Some(ended) = clients.try_join_next() {
             ended.expect("a client goes on");
         }
-        breathe().await;
+        poll_delay().await;
     }
 }
 
@@ -130,7 +130,7 @@ struct Restarts {
 }
 
 impl Restarts {
-    async fn next(&mut self, home: &Home, proxy: &mut FaultProxy, mut server: Running) -> Running {
+    async fn next(&mut self, home: &Home, proxy: &mut FaultProxy, mut server: ServerProcess) -> ServerProcess {
         let outage = dice(3) == 0;
         if outage {
             self.outages += 1;

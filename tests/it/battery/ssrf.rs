@@ -19,7 +19,7 @@ use crate::harness::stores::s3;
 use crate::harness::token::Claims;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_that_would_break_out_or_stand_in_for_ours_are_refused_at_the_door() {
+async fn headers_that_would_break_out_or_stand_in_for_ours_are_refused_at_upload() {
     let app = TestApp::start().await;
     let hostile = [
         ("X-Note", "a\r\nX-Injected: 1"),

@@ -6,7 +6,7 @@ use pixerve::job::{ErrorCode, JobError, State};
 use pixerve::queue::DeliveryOutcome;
 use serde_json::{Value, json};
 
-use super::harness::{Canary, Received, Receiver, Running, completed, loopback_settings, reply, soon, with_headers};
+use super::harness::{Canary, Received, Receiver, RunningOutbox, completed, loopback_settings, reply, soon, with_headers};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -18,7 +18,7 @@ fn header<'a>(request: &'a Received, name: &str) -> &'a str {
 #[tokio::test]
 async fn a_completed_job_is_told_once_with_its_headers_and_body() {
     let receiver = Receiver::start(vec![]).await;
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     let job = with_headers(completed(&receiver.url("/hook?x=1")), "authorization: Bearer token|x-tenant: 7");
     let id = running.queue.owe(job.clone());
 
@@ -59,7 +59,7 @@ async fn a_completed_job_is_told_once_with_its_headers_and_body() {
 #[tokio::test]
 async fn a_failed_job_says_why_and_what_is_stored_all_the_same() {
     let receiver = Receiver::start(vec![]).await;
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     let mut job = completed(&receiver.url("/"));
     job.state = State::Failed;
     job.error = Some(JobError::new(ErrorCode::StoreRefused, "writing to s3: access denied"));
@@ -74,7 +74,7 @@ async fn a_failed_job_says_why_and_what_is_stored_all_the_same() {
 #[tokio::test]
 async fn an_earlier_attempts_error_is_not_told_of_a_completed_job() {
     let receiver = Receiver::start(vec![]).await;
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     let mut job = completed(&receiver.url("/"));
     job.error = Some(JobError::new(ErrorCode::StoreUnreachable, "timed out"));
     running.queue.owe(job);
@@ -84,9 +84,9 @@ async fn an_earlier_attempts_error_is_not_told_of_a_completed_job() {
 }
 
 #[tokio::test]
-async fn a_cancelled_job_calls_nobody() {
+async fn a_cancelled_job_makes_no_callback() {
     let canary = Canary::listen();
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     let mut job = completed(&format!("http://127.0.0.1:{}/", canary.port()));
     job.state = State::Cancelled;
     let id = running.queue.owe(job);
@@ -95,9 +95,9 @@ async fn a_cancelled_job_calls_nobody() {
 }
 
 #[tokio::test]
-async fn a_failing_receiver_gets_the_same_callback_again() {
+async fn a_callback_that_failed_is_retried_with_the_same_body() {
     let receiver = Receiver::start(vec![reply(500, &[]), reply(404, &[])]).await;
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     let id = running.queue.owe(completed(&receiver.url("/")));
 
     let first = receiver.request().await;
@@ -120,7 +120,7 @@ async fn a_failing_receiver_gets_the_same_callback_again() {
 #[tokio::test]
 async fn nothing_is_tried_before_its_time() {
     let receiver = Receiver::start(vec![reply(500, &[])]).await;
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     running.queue.owe(completed(&receiver.url("/")));
     receiver.request().await;
     let wait = running.queue.retry().await;
@@ -134,7 +134,7 @@ async fn nothing_is_tried_before_its_time() {
 #[tokio::test]
 async fn the_tenth_try_is_the_last_and_comes_after_about_three_days() {
     let receiver = Receiver::start((0..10).map(|_| reply(500, &[])).collect()).await;
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     let id = running.queue.owe(completed(&receiver.url("/")));
     let mut waited = Duration::ZERO;
     for _ in 0..9 {
@@ -149,9 +149,9 @@ async fn the_tenth_try_is_the_last_and_comes_after_about_three_days() {
 }
 
 #[tokio::test]
-async fn gone_stops() {
+async fn a_410_ends_the_retries() {
     let receiver = Receiver::start(vec![reply(410, &[])]).await;
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     let id = running.queue.owe(completed(&receiver.url("/")));
     assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done));
 }
@@ -162,14 +162,14 @@ async fn retry_after_is_honoured() {
         [(429, "3600", 3600 * SECOND), (503, "Sun, 06 Nov 1994 09:49:37 GMT", 3600 * SECOND), (429, "99999999", DAY)]
     {
         let receiver = Receiver::start(vec![reply(status, &[("retry-after", value)])]).await;
-        let running = Running::start(&loopback_settings());
+        let running = RunningOutbox::start(&loopback_settings());
         running.queue.owe(completed(&receiver.url("/")));
         assert_eq!(running.queue.retry().await, expected, "{status} {value}");
     }
     // Of other statuses, and asking for less than the policy, it changes nothing.
     for (status, value) in [(500, "3600"), (429, "0"), (503, "soon")] {
         let receiver = Receiver::start(vec![reply(status, &[("retry-after", value)])]).await;
-        let running = Running::start(&loopback_settings());
+        let running = RunningOutbox::start(&loopback_settings());
         running.queue.owe(completed(&receiver.url("/")));
         let wait = running.queue.retry().await;
         assert!(wait >= 2 * SECOND && wait <= 5 * SECOND, "{status} {value}: {wait:?}");
@@ -177,9 +177,9 @@ async fn retry_after_is_honoured() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_down_is_tried_again() {
+async fn a_callback_to_a_receiver_that_is_down_is_retried() {
     let port = Canary::listen().port();
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     let id = running.queue.owe(completed(&format!("http://127.0.0.1:{port}/")));
     let wait = running.queue.retry().await;
     let receiver = Receiver::start_on(([127, 0, 0, 1], port).into(), vec![]).await;
@@ -191,7 +191,7 @@ async fn a_receiver_that_is_down_is_tried_again() {
 #[tokio::test]
 async fn headers_that_do_not_open_end_the_callback() {
     let canary = Canary::listen();
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     let job = with_headers(completed(&format!("http://127.0.0.1:{}/", canary.port())), "garbage");
     let id = running.queue.owe(job);
     assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done));
@@ -201,7 +201,7 @@ async fn headers_that_do_not_open_end_the_callback() {
 #[tokio::test]
 async fn a_settlement_that_fails_is_made_up_for_without_another_call() {
     let receiver = Receiver::start(vec![]).await;
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     *running.queue.settle_failures.lock().expect("no poison") = 1;
     let id = running.queue.owe(completed(&receiver.url("/")));
     receiver.request().await;
@@ -210,13 +210,13 @@ async fn a_settlement_that_fails_is_made_up_for_without_another_call() {
 }
 
 #[tokio::test]
-async fn a_host_that_hangs_does_not_hold_up_the_others() {
+async fn a_host_that_hangs_does_not_delay_the_others() {
     // Accepted by the kernel, answered by nobody.
     let hanging = Canary::listen();
     let receiver = Receiver::start_on(([127, 0, 0, 2], 0).into(), vec![]).await;
     let mut settings = loopback_settings();
     settings.timeout = 600 * SECOND;
-    let running = Running::start(&settings);
+    let running = RunningOutbox::start(&settings);
     for _ in 0..200 {
         running.queue.owe(completed(&format!("http://127.0.0.1:{}/", hanging.port())));
     }
@@ -227,7 +227,7 @@ async fn a_host_that_hangs_does_not_hold_up_the_others() {
 #[tokio::test]
 async fn every_callback_of_a_burst_is_delivered_once() {
     let receiver = Receiver::start(vec![]).await;
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     for _ in 0..300 {
         running.queue.owe(completed(&receiver.url("/")));
     }
@@ -246,7 +246,7 @@ async fn a_try_in_flight_ends_before_shutdown_does_and_none_begins() {
     let mut settings = loopback_settings();
     settings.concurrency = 1;
     settings.timeout = 60 * SECOND;
-    let running = Running::start(&settings);
+    let running = RunningOutbox::start(&settings);
     let first = running.queue.owe(completed(&url));
     let (stream, _) = soon("a connection", slow.accept()).await.expect("accepting");
     running.queue.owe(completed(&url));

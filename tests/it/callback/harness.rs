@@ -27,16 +27,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::fake_queue::FakeQueue;
 
-/// Longer than any step of a test takes; only a hanging one ever sees it.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest that a test waits for an event.
+const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Fails the test instead of letting it hang.
 pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: nothing happened"))
+    tokio::time::timeout(WAIT_MAX, future).await.unwrap_or_else(|_| panic!("{what}: nothing happened"))
 }
 
 /// An outbox that runs against a [`FakeQueue`].
-pub(super) struct Running {
+pub(super) struct RunningOutbox {
     pub(super) queue: Arc<FakeQueue>,
     pub(super) clock: Arc<Manual>,
     outbox: JoinHandle<()>,
@@ -54,7 +54,7 @@ pub(super) fn loopback_settings() -> CallbackSettings {
     }
 }
 
-impl Running {
+impl RunningOutbox {
     /// Starts an outbox that resolves names as the machine does.
     pub(super) fn start(settings: &CallbackSettings) -> Self {
         Self::start_with(settings, Arc::new(SystemResolver))

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::address::{REFUSED, address};
 use super::harness::{
-    Canary, Receiver, Running, ScriptedResolver, completed, loopback_settings, reply, soon, with_headers,
+    Canary, Receiver, RunningOutbox, ScriptedResolver, completed, loopback_settings, reply, soon, with_headers,
 };
 
 /// Reads a request's head, answers, and closes.
@@ -32,10 +32,10 @@ async fn read_head(stream: &mut TcpStream) {
 #[tokio::test]
 async fn loopback_and_its_spellings_are_refused_without_a_connect() {
     let canary = Canary::listen();
-    let running = Running::start(&CallbackSettings::default());
+    let running = RunningOutbox::start(&CallbackSettings::default());
     for host in ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "0177.0.0.1", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]"] {
         let id = running.queue.owe(completed(&format!("http://{host}:{}/", canary.port())));
-        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done), "{host} is given up at once");
+        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done), "{host} is not retried");
     }
     canary.assert_untouched();
 }
@@ -62,10 +62,10 @@ fn assert_nobody_came((v4, v6, _): &(std::net::TcpListener, Option<std::net::Tcp
 #[tokio::test]
 async fn no_spelling_of_a_refused_address_leads_to_a_connect() {
     let canary = listening_everywhere();
-    let running = Running::start(&CallbackSettings::default());
+    let running = RunningOutbox::start(&CallbackSettings::default());
     for host in REFUSED {
         let id = running.queue.owe(completed(&format!("http://{host}:{}/", canary.2)));
-        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done), "{host} is given up at once");
+        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done), "{host} is not retried");
     }
     assert_nobody_came(&canary);
 }
@@ -79,7 +79,7 @@ async fn no_name_that_resolves_to_a_refused_address_leads_to_a_connect() {
         for answer in [vec![refused.as_str()], vec!["127.0.0.2", refused.as_str()]] {
             let resolver = ScriptedResolver::answering(&[&answer]);
             let settings = CallbackSettings { allow: only_127_0_0_2().allow, ..CallbackSettings::default() };
-            let running = Running::start_with(&settings, resolver.clone());
+            let running = RunningOutbox::start_with(&settings, resolver.clone());
             running.queue.owe(completed(&format!("http://rebind.test:{}/", canary.2)));
             running.queue.retry().await;
             assert_eq!(resolver.left(), 0, "{host}");
@@ -91,7 +91,7 @@ async fn no_name_that_resolves_to_a_refused_address_leads_to_a_connect() {
 #[tokio::test]
 async fn a_name_of_loopback_is_refused_without_a_connect_and_asked_again_later() {
     let canary = Canary::listen();
-    let running = Running::start(&CallbackSettings::default());
+    let running = RunningOutbox::start(&CallbackSettings::default());
     running.queue.owe(completed(&format!("http://localhost:{}/", canary.port())));
     running.queue.retry().await;
     canary.assert_untouched();
@@ -109,7 +109,7 @@ async fn one_forbidden_address_among_allowed_ones_refuses_the_name() {
         let canary = Canary::listen();
         let receiver = Receiver::start_on(([127, 0, 0, 2], canary.port()).into(), vec![]).await;
         let resolver = ScriptedResolver::answering(&[&answer]);
-        let running = Running::start_with(&only_127_0_0_2(), resolver.clone());
+        let running = RunningOutbox::start_with(&only_127_0_0_2(), resolver.clone());
         running.queue.owe(completed(&format!("http://rebind.test:{}/", canary.port())));
         running.queue.retry().await;
         canary.assert_untouched();
@@ -122,7 +122,7 @@ async fn a_name_that_is_rebound_between_tries_reaches_nothing() {
     let canary = Canary::listen();
     let receiver = Receiver::start_on(([127, 0, 0, 2], canary.port()).into(), vec![reply(500, &[])]).await;
     let resolver = ScriptedResolver::answering(&[&["127.0.0.2"], &["127.0.0.1"], &["127.0.0.2"]]);
-    let running = Running::start_with(&only_127_0_0_2(), resolver.clone());
+    let running = RunningOutbox::start_with(&only_127_0_0_2(), resolver.clone());
     let id = running.queue.owe(completed(&format!("http://rebind.test:{}/", canary.port())));
 
     assert_eq!(receiver.request().await.headers["host"], format!("rebind.test:{}", canary.port()));
@@ -143,7 +143,7 @@ async fn redirects_are_not_followed() {
         let canary = Canary::listen();
         let location = format!("http://127.0.0.1:{}/", canary.port());
         let receiver = Receiver::start(vec![reply(status, &[("location", &location)])]).await;
-        let running = Running::start(&loopback_settings());
+        let running = RunningOutbox::start(&loopback_settings());
         running.queue.owe(completed(&receiver.url("/")));
         receiver.request().await;
         running.queue.retry().await;
@@ -155,7 +155,7 @@ async fn redirects_are_not_followed() {
 async fn a_status_that_never_comes_is_a_failed_try() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let settings = CallbackSettings { timeout: Duration::from_millis(300), ..loopback_settings() };
-    let running = Running::start(&settings);
+    let running = RunningOutbox::start(&settings);
     running.queue.owe(completed(&format!("http://{}/", listener.local_addr().expect("its address"))));
     let (mut stream, _) = soon("a connection", listener.accept()).await.expect("accepting");
     read_head(&mut stream).await;
@@ -177,7 +177,7 @@ async fn a_status_that_never_comes_is_a_failed_try() {
 async fn a_body_that_trickles_is_cut_off_and_the_status_counts() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let settings = CallbackSettings { timeout: Duration::from_millis(300), ..loopback_settings() };
-    let running = Running::start(&settings);
+    let running = RunningOutbox::start(&settings);
     let id = running.queue.owe(completed(&format!("http://{}/", listener.local_addr().expect("its address"))));
     let (mut stream, _) = soon("a connection", listener.accept()).await.expect("accepting");
     read_head(&mut stream).await;
@@ -192,7 +192,7 @@ async fn a_body_that_trickles_is_cut_off_and_the_status_counts() {
 async fn an_endless_body_is_not_read() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let settings = CallbackSettings { timeout: Duration::from_mins(10), ..loopback_settings() };
-    let running = Running::start(&settings);
+    let running = RunningOutbox::start(&settings);
     let id = running.queue.owe(completed(&format!("http://{}/", listener.local_addr().expect("its address"))));
     let (mut stream, _) = soon("a connection", listener.accept()).await.expect("accepting");
     read_head(&mut stream).await;
@@ -212,11 +212,11 @@ async fn an_endless_body_is_not_read() {
 #[tokio::test]
 async fn a_line_break_can_not_get_into_a_header() {
     let canary = Canary::listen();
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     let url = format!("http://127.0.0.1:{}/", canary.port());
     for value in ["a\r\nx-injected: 1", "a\nx-injected: 1", "a\rb", "a\0b"] {
         let id = running.queue.owe(with_headers(completed(&url), &format!("x-note: {value}")));
-        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done), "{value:?} is given up");
+        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done), "{value:?} is not retried");
     }
     canary.assert_untouched();
 
@@ -228,7 +228,7 @@ async fn a_line_break_can_not_get_into_a_header() {
 #[tokio::test]
 async fn a_jobs_headers_can_not_stand_in_for_ours() {
     let receiver = Receiver::start(vec![]).await;
-    let running = Running::start(&loopback_settings());
+    let running = RunningOutbox::start(&loopback_settings());
     let id = running.queue.owe(with_headers(completed(&receiver.url("/")), "webhook-id: forged"));
     let request = receiver.request().await;
     let ids: Vec<_> = request.headers.get_all("webhook-id").iter().collect();
@@ -268,7 +268,7 @@ async fn no_secret_of_a_callback_reaches_the_log() {
 
     let receiver = Receiver::start(vec![reply(500, &[])]).await;
     let down = Canary::listen().port();
-    let running = Running::start_with(&loopback_settings(), ScriptedResolver::answering(&[]));
+    let running = RunningOutbox::start_with(&loopback_settings(), ScriptedResolver::answering(&[]));
     let secret = |authority: String| {
         let url = format!("http://canaryuser:canarypass@{authority}/canarypath?key=canaryquery");
         with_headers(completed(&url), "authorization: Bearer canaryheader")

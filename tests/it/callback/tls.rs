@@ -16,7 +16,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::server::Acceptor;
 
-use super::harness::{Running, ScriptedResolver, completed, loopback_settings, soon};
+use super::harness::{RunningOutbox, ScriptedResolver, completed, loopback_settings, soon};
 use crate::harness::app::small_job;
 use crate::harness::picture::jpeg;
 use crate::harness::process::Home;
@@ -86,7 +86,7 @@ impl Receiver {
 async fn a_certificate_of_nobody_we_trust_is_refused_before_anything_is_said() {
     let mut receiver = Receiver::start().await;
     let resolver = ScriptedResolver::answering(&[&["127.0.0.1"]]);
-    let running = Running::start_with(&loopback_settings(), resolver.clone());
+    let running = RunningOutbox::start_with(&loopback_settings(), resolver.clone());
     running.queue.owe(completed(&format!("https://hook.test:{}/secret-path", receiver.port)));
     running.queue.retry().await;
     let seen = receiver.seen().await;

@@ -1,4 +1,4 @@
-//! What the caller is told, and that it is.
+//! What a callback says, and that it is delivered.
 
 use serde_json::{Value, json};
 use url::Url;
@@ -76,7 +76,7 @@ async fn a_failed_job_says_why_and_what_it_stored_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_fails_first_is_called_again_with_the_same_words() {
+async fn a_callback_that_failed_is_retried_with_the_same_body_and_headers() {
     let (app, receiver, since) = (TestApp::start().await, Receiver::start().await, now());
     receiver.answer(500);
     let job = job(&receiver);

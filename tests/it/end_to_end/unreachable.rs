@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::app::{TestApp, breathe, files_below};
+use crate::harness::app::{TestApp, poll_delay, files_below};
 use crate::harness::picture::jpeg;
 use crate::harness::process::reserve_port;
 use crate::harness::receiver::Receiver;
@@ -111,7 +111,7 @@ impl HalfStored {
         let accepted = app.accepted("me", job, "a.jpg", jpeg(40, 30, 1)).await;
         // Not the files themselves: a write that was not noted before the stop is done again, which is harmless.
         while noted(&app.data_dir(), &accepted) < 5 {
-            breathe().await;
+            poll_delay().await;
         }
         Self { accepted, addr, bucket }
     }

@@ -7,7 +7,7 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use super::app::{PATIENCE, breathe};
+use super::app::{WAIT_MAX, poll_delay};
 use super::token::Claims;
 
 /// A client of one server.
@@ -92,8 +92,8 @@ impl Api {
             if wanted(&status) {
                 return status;
             }
-            assert!(started.elapsed() < PATIENCE, "waited too long for a job {what}: {status}");
-            breathe().await;
+            assert!(started.elapsed() < WAIT_MAX, "waited too long for a job {what}: {status}");
+            poll_delay().await;
         }
     }
 

@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use super::api::Api;
 use super::token::SECRET;
 
-/// The longest that anything a test waits for may take. Generous: it only ends tests that would hang.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+/// The longest that a test waits for an event. Generous: it only ends tests that would hang.
+pub(crate) const WAIT_MAX: Duration = Duration::from_mins(2);
 
 /// A running server and, by `Deref`, a client for it.
 pub(crate) struct TestApp {
@@ -125,8 +125,8 @@ impl Drop for TestApp {
     }
 }
 
-/// Between two looks at something that announces itself to nobody. The one place in the tests that sleeps.
-pub(crate) async fn breathe() {
+/// Waits before the next poll of what can't be awaited. The one place in the tests that sleeps.
+pub(crate) async fn poll_delay() {
     tokio::time::sleep(Duration::from_millis(10)).await;
 }
 

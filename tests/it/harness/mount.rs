@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::FallocateFlags;
 use tempfile::TempDir;
 
-use super::app::breathe;
+use super::app::poll_delay;
 use super::tool::{Tool, require};
 
 /// A file system, unmounted when dropped. Making one takes root.
@@ -73,7 +73,7 @@ impl Mount {
         while !run("umount", &[&self.at()]) {
             tries += 1;
             assert!(tries < TRIES, "it can't be unmounted");
-            breathe().await;
+            poll_delay().await;
         }
         assert!(self.mount(), "what the disk has can't be mounted");
     }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::api::Api;
-use super::app::{PATIENCE, breathe};
+use super::app::{WAIT_MAX, poll_delay};
 use super::token::SECRET;
 
 /// Directories, a port and settings: what a server keeps from one life to the next.
@@ -70,17 +70,17 @@ impl Home {
     }
 
     /// Starts a server, without waiting for it.
-    pub(crate) fn spawn(&self, further: &[(&str, &str)]) -> Running {
+    pub(crate) fn spawn(&self, further: &[(&str, &str)]) -> ServerProcess {
         self.run(Command::new(env!("CARGO_BIN_EXE_pixerve")), further)
     }
 
     /// The same, by a program that is given the server's binary as its last argument and becomes it.
-    pub(crate) fn spawn_by(&self, mut program: Command, further: &[(&str, &str)]) -> Running {
+    pub(crate) fn spawn_by(&self, mut program: Command, further: &[(&str, &str)]) -> ServerProcess {
         program.arg(env!("CARGO_BIN_EXE_pixerve"));
         self.run(program, further)
     }
 
-    fn run(&self, mut program: Command, further: &[(&str, &str)]) -> Running {
+    fn run(&self, mut program: Command, further: &[(&str, &str)]) -> ServerProcess {
         let terminal = File::options().create(true).append(true).open(self.root().join("terminal")).expect("a file");
         let child = program
             .current_dir(self.root())
@@ -94,40 +94,40 @@ impl Home {
             .expect("the program starts");
         let mut api = Api::default();
         api.at(self.addr);
-        Running { child, api }
+        ServerProcess { child, api }
     }
 
     /// Starts a server and waits until it answers.
-    pub(crate) async fn start(&self) -> Running {
+    pub(crate) async fn start(&self) -> ServerProcess {
         self.start_with(&[]).await
     }
 
     /// The same with further variables of the environment.
-    pub(crate) async fn start_with(&self, further: &[(&str, &str)]) -> Running {
+    pub(crate) async fn start_with(&self, further: &[(&str, &str)]) -> ServerProcess {
         let mut running = self.spawn(further);
         self.answers(&mut running).await;
         running
     }
 
     /// Waits until a server that was spawned answers.
-    pub(crate) async fn answers(&self, running: &mut Running) {
+    pub(crate) async fn answers(&self, running: &mut ServerProcess) {
         let started = Instant::now();
         while !running.is_healthy().await {
             let ended = running.child.try_wait().expect("its state");
             assert!(ended.is_none(), "the server ended with {ended:?}:\n{}", self.terminal());
-            assert!(started.elapsed() < PATIENCE, "the server does not start:\n{}", self.terminal());
-            breathe().await;
+            assert!(started.elapsed() < WAIT_MAX, "the server does not start:\n{}", self.terminal());
+            poll_delay().await;
         }
     }
 }
 
 /// A server process and, by `Deref`, a client for it. Killed when dropped.
-pub(crate) struct Running {
+pub(crate) struct ServerProcess {
     child: Child,
     api: Api,
 }
 
-impl Running {
+impl ServerProcess {
     pub(crate) async fn is_healthy(&self) -> bool {
         let answer = self.request(reqwest::Method::GET, "/health").send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
@@ -162,13 +162,13 @@ impl Running {
             if let Some(status) = self.child.try_wait().expect("its state") {
                 return status;
             }
-            assert!(started.elapsed() < PATIENCE, "the server does not end");
-            breathe().await;
+            assert!(started.elapsed() < WAIT_MAX, "the server does not end");
+            poll_delay().await;
         }
     }
 }
 
-impl Deref for Running {
+impl Deref for ServerProcess {
     type Target = Api;
 
     fn deref(&self) -> &Api {
@@ -176,7 +176,7 @@ impl Deref for Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         // Ended already, most often.
         let _ = self.child.kill();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc};
 
-use super::app::PATIENCE;
+use super::app::WAIT_MAX;
 
 /// A server on loopback that keeps what it is sent, and answers with a status that the test chooses.
 pub(crate) struct Receiver {
@@ -56,7 +56,7 @@ impl Receiver {
     /// The next call, waited for.
     pub(crate) async fn call(&self) -> Call {
         let mut calls = self.calls.lock().await;
-        tokio::time::timeout(PATIENCE, calls.recv()).await.expect("a call in time").expect("the receiver runs")
+        tokio::time::timeout(WAIT_MAX, calls.recv()).await.expect("a call in time").expect("the receiver runs")
     }
 
     /// A call that has come already, if any.

@@ -66,7 +66,7 @@ fn is_ci() -> bool {
 }
 
 #[test]
-fn a_missing_tool_skips_a_test_on_a_desk() {
+fn a_missing_tool_skips_a_test_outside_ci() {
     assert_eq!(require_in(false, Tool::Strace, None::<()>), None);
 }
 

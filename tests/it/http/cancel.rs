@@ -27,7 +27,7 @@ async fn busy() -> (TestApp, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pending_job_never_starts_and_calls_nobody() {
+async fn a_cancelled_pending_job_never_starts_and_makes_no_callback() {
     let (app, s3) = busy().await;
     let receiver = Receiver::start().await;
     let holds = json!({ "storageKeys": { "s3": s3 }, "formats": { "jpg": { "sizes": [[8]] } } });
@@ -57,7 +57,7 @@ async fn a_processing_job_stops_and_what_was_stored_stays() {
     let accepted = app.accepted("me", job.clone(), "a.jpg", jpeg(32, 32, 1)).await;
     app.processing(&accepted).await;
     while files_below(&app.serve_dir()).len() < 2 {
-        crate::harness::app::breathe().await;
+        crate::harness::app::poll_delay().await;
     }
     assert_eq!(cancel(&app, "me", &accepted).await.status(), 204);
     let status = app.ended(&accepted).await;

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::app::{PATIENCE, TestApp, assert_problem};
+use crate::harness::app::{WAIT_MAX, TestApp, assert_problem};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_a_request_id_and_keeps_a_plain_one_of_a_proxy() {
@@ -38,7 +38,7 @@ async fn answers(app: &TestApp, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.addr()).await.expect("a connection");
     stream.write_all(bytes).await.expect("it is taken");
     let mut answers = Vec::new();
-    let ended = timeout(PATIENCE, stream.read_to_end(&mut answers)).await;
+    let ended = timeout(WAIT_MAX, stream.read_to_end(&mut answers)).await;
     ended.expect("the server closes it").expect("an answer");
     String::from_utf8(answers).expect("text")
 }

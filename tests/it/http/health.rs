@@ -13,7 +13,7 @@ async fn health_has_every_field_a_balancer_or_a_classic_client_reads() {
         if response.status() == 200 {
             break response.json::<serde_json::Value>().await.expect("JSON");
         }
-        crate::harness::app::breathe().await;
+        crate::harness::app::poll_delay().await;
     };
     assert_eq!((&body["status"], &body["version"]), (&json!("healthy"), &json!(env!("CARGO_PKG_VERSION"))));
     let uptime = body["uptime"].as_str().expect("text");

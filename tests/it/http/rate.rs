@@ -35,7 +35,7 @@ async fn an_address_that_floods_is_told_to_wait_and_files_and_health_are_not_cou
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_a_trusted_proxy_each_client_has_its_own_measure() {
+async fn behind_a_trusted_proxy_each_client_has_its_own_limit() {
     let app = TestApp::start_with(&[("PIXERVE_SERVER_RATE_PER_ADDRESS", "1")]).await;
     let ask = async |client: &str| {
         let request = app.request(reqwest::Method::GET, "/status?hash=unknown").header("x-forwarded-for", client);

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::app::{PATIENCE, TestApp, small_job};
+use crate::harness::app::{WAIT_MAX, TestApp, small_job};
 use crate::harness::token::Claims;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,7 +20,7 @@ async fn a_body_that_trickles_is_a_408() {
     );
     stream.write_all(head.as_bytes()).await.expect("it is taken");
     let mut answer = [0; 12];
-    timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("in time").expect("an answer");
+    timeout(WAIT_MAX, stream.read_exact(&mut answer)).await.expect("in time").expect("an answer");
     assert_eq!(std::str::from_utf8(&answer).expect("text"), "HTTP/1.1 408");
 }
 
@@ -31,7 +31,7 @@ async fn a_head_that_never_ends_and_a_silent_connection_are_closed() {
         let mut stream = TcpStream::connect(app.addr()).await.expect("a connection");
         stream.write_all(said.as_bytes()).await.expect("it is taken");
         let mut rest = Vec::new();
-        let closed = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        let closed = timeout(WAIT_MAX, stream.read_to_end(&mut rest)).await;
         assert!(closed.is_ok(), "after {said:?} it is still open");
     }
     assert_eq!(app.get("/health").await.status(), 200);
@@ -50,6 +50,6 @@ async fn connections_beyond_the_cap_wait_and_are_then_answered() {
     let mut third = Box::pin(app.request(reqwest::Method::GET, "/version").send());
     assert!(timeout(Duration::from_millis(300), &mut third).await.is_err(), "there is no place for a third");
     drop(held);
-    let answer = timeout(PATIENCE, third).await.expect("in time").expect("an answer");
+    let answer = timeout(WAIT_MAX, third).await.expect("in time").expect("an answer");
     assert_eq!(answer.status(), 200);
 }

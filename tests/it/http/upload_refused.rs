@@ -7,7 +7,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 use super::upload::dead_store;
-use crate::harness::app::{TestApp, assert_problem, breathe, files_below, small_job};
+use crate::harness::app::{TestApp, assert_problem, poll_delay, files_below, small_job};
 use crate::harness::picture::{jpeg, png};
 use crate::harness::token::{Claims, now};
 
@@ -22,7 +22,7 @@ async fn assert_nothing_is_left(app: &TestApp) {
             assert_eq!(files_below(&app.serve_dir()), Vec::<String>::new());
             return;
         }
-        breathe().await;
+        poll_delay().await;
     }
     panic!("left behind: {:?}", files_below(&app.data_dir().join("spool")));
 }
@@ -256,7 +256,7 @@ async fn a_stopping_server_refuses_uploads_with_a_503() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_hangs_up_leaves_nothing_behind() {
+async fn an_upload_that_the_client_aborts_leaves_nothing_behind() {
     let app = TestApp::start().await;
     let token = Claims::of("me").job(small_job()).sign();
     let half = futures_util::stream::unfold(0, |sent| async move {

@@ -46,7 +46,7 @@ fn half_transparent_pixels_mix_with_the_background() {
 }
 
 #[test]
-fn an_alpha_channel_that_says_nothing_is_dropped() {
+fn an_opaque_alpha_channel_is_dropped() {
     let opaque = photo(40, 30);
     for format in [Format::Png, Format::Webp] {
         let rendered = render(&png(&opaque), &[variant(format, 0, 0)]).expect("a good source").remove(0);

@@ -120,7 +120,7 @@ fn ink(samples: [u8; 4], adobe: bool) -> Vec<u8> {
 }
 
 #[test]
-fn ink_without_a_profile_looks_printed_inverted_or_not() {
+fn cmyk_without_a_profile_looks_printed_inverted_or_not() {
     let shows = |source: &[u8]| {
         let shown = show(source, &variant(Format::Png, 0, 0));
         let [r, g, b, _] = shown.get_pixel(8, 8).0;

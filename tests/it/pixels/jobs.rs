@@ -11,9 +11,9 @@ use pixerve::pipeline::{Engine, PipelineError, PixelLimits, inspect, memory_esti
 use super::picture::{photo, png, render, variant};
 
 /// Panics on its first picture of each `period`, and makes the rest.
-struct Clumsy(AtomicUsize, usize);
+struct PanickingEncoder(AtomicUsize, usize);
 
-impl Encoder for Clumsy {
+impl Encoder for PanickingEncoder {
     fn format(&self) -> Format {
         Format::Png
     }
@@ -33,9 +33,9 @@ impl Encoder for Clumsy {
 }
 
 /// Writes something else than it was asked for.
-struct Liar;
+struct TruncatingEncoder;
 
-impl Encoder for Liar {
+impl Encoder for TruncatingEncoder {
     fn format(&self) -> Format {
         Format::Png
     }
@@ -62,7 +62,7 @@ fn engine_with(encoder: impl Encoder + 'static) -> Engine {
 
 #[test]
 fn a_panic_costs_its_job_and_not_the_pool() {
-    let engine = engine_with(Clumsy(AtomicUsize::new(0), 100));
+    let engine = engine_with(PanickingEncoder(AtomicUsize::new(0), 100));
     let source = png(&photo(20, 20));
     for _ in 0..100 {
         let outcome = engine.render(&source, &[variant(Format::Png, 0, 0)], &|| false, &|_, _| ());
@@ -80,7 +80,7 @@ fn a_panic_costs_its_job_and_not_the_pool() {
 
 #[test]
 fn a_file_that_is_not_what_was_asked_for_is_not_handed_out() {
-    let outcome = engine_with(Liar)
+    let outcome = engine_with(TruncatingEncoder)
         .render(png(&photo(20, 20)), &[variant(Format::Png, 0, 0)], &|| false, &|_, _| panic!("it was handed out"));
     assert!(matches!(&outcome, Err(PipelineError::Encode(_))), "{outcome:?}");
 }

@@ -40,7 +40,7 @@ fn whole() -> VariantSpec {
 }
 
 #[test]
-fn every_sampling_of_colour_is_put_back_in_place() {
+fn every_chroma_subsampling_is_upsampled_in_place() {
     for (width, height) in [(67, 45), (64, 48), (17, 9), (1, 1)] {
         let picture = smooth(width, height);
         for sampling in [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (1, 4), (4, 2), (2, 4)] {

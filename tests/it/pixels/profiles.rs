@@ -318,7 +318,7 @@ fn ink_jpeg(ink: [u8; 4], ycck: bool) -> Vec<u8> {
 }
 
 #[test]
-fn ycck_is_the_same_ink_as_cmyk() {
+fn ycck_gives_the_same_colours_as_cmyk() {
     for ink in [[0; 4], [255, 0, 0, 0], [30, 180, 90, 20], [0, 0, 0, 255], [120, 10, 200, 60]] {
         let (plain, ycck) = (centre(&ink_jpeg(ink, false)), centre(&ink_jpeg(ink, true)));
         assert!(between(plain, ycck) < 1.5, "{ink:?}: {plain:?} and {ycck:?}");
@@ -366,7 +366,7 @@ fn printer() -> Vec<u8> {
 }
 
 #[test]
-fn ink_with_a_profile_is_what_the_profile_says() {
+fn cmyk_with_a_profile_follows_the_profile() {
     let icc = printer();
     // The table's corners as CIELAB under D50, worked out to sRGB here.
     let srgb = |[l, a, b]: [f64; 3]| {

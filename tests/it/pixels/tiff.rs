@@ -332,7 +332,7 @@ fn fax_is_black_on_white() {
 }
 
 #[test]
-fn ink_in_a_tiff_looks_like_ink_in_a_jpeg() {
+fn cmyk_in_a_tiff_looks_like_cmyk_in_a_jpeg() {
     let inks: [([u8; 4], [u8; 3]); 3] =
         [([0; 4], [255; 3]), ([255, 0, 0, 0], [0, 158, 224]), ([0, 0, 0, 255], [29, 29, 27])];
     for (ink, colour) in inks {

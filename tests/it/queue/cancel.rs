@@ -15,7 +15,7 @@ every_queue! {
     cancelled_delayed_job_never_starts,
     worker_of_a_cancelled_job_is_told_to_stop,
     cancelling_what_has_ended_changes_nothing,
-    cancelled_job_calls_nobody_back,
+    cancelled_job_owes_no_callback,
 }
 
 async fn cancelled_pending_job_never_starts(fixture: QueueFixture) -> TestResult {
@@ -72,7 +72,7 @@ async fn cancelling_what_has_ended_changes_nothing(fixture: QueueFixture) -> Tes
     Ok(())
 }
 
-async fn cancelled_job_calls_nobody_back(fixture: QueueFixture) -> TestResult {
+async fn cancelled_job_owes_no_callback(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
     queue.cancel(&id, Vec::new()).await?;

@@ -65,7 +65,7 @@ fn assert_not_silently_empty(dir: &Path, file_bytes: u64) -> TestResult {
     let OpenedDatabase { database, set_aside } = Database::open(dir)?;
     let found = count(&database)?;
     match set_aside {
-        None => assert_eq!(found, RECORDS as usize, "records are missing and nobody was told"),
+        None => assert_eq!(found, RECORDS as usize, "records are missing and it was not reported"),
         Some(set_aside) => {
             assert!(set_aside.path.is_dir(), "{set_aside:?}");
             assert_eq!(fs::metadata(set_aside.path.join("db"))?.len(), file_bytes, "{set_aside:?}");

@@ -11,13 +11,13 @@ use super::fixture::{TestResult, QueueFixture, claim, claim_up_to, complete, enq
 every_queue! {
     same_bytes_of_the_same_owner_answer_the_first_job,
     another_owner_is_no_duplicate,
-    duplicate_is_welcome_once_the_first_has_ended,
+    duplicate_is_accepted_once_the_first_has_ended,
     retried_job_still_counts_as_live,
     concurrent_duplicates_have_one_winner,
     enqueue_is_idempotent_by_id,
     depth_is_capped,
     depth_of_one_owner_is_capped,
-    what_is_known_is_known_however_full_the_queue_is,
+    a_known_job_is_found_however_full_the_queue_is,
     owners_may_be_any_text,
     record_that_is_too_large_is_refused,
 }
@@ -53,7 +53,7 @@ async fn another_owner_is_no_duplicate(fixture: QueueFixture) -> TestResult {
     Ok(())
 }
 
-async fn duplicate_is_welcome_once_the_first_has_ended(fixture: QueueFixture) -> TestResult {
+async fn duplicate_is_accepted_once_the_first_has_ended(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let completed = queued("a", 1);
     enqueue(&queue, &completed).await?;
@@ -146,7 +146,7 @@ async fn depth_of_one_owner_is_capped(fixture: QueueFixture) -> TestResult {
     Ok(())
 }
 
-async fn what_is_known_is_known_however_full_the_queue_is(fixture: QueueFixture) -> TestResult {
+async fn a_known_job_is_found_however_full_the_queue_is(fixture: QueueFixture) -> TestResult {
     let settings = QueueSettings { depth_max: 1, ..QueueSettings::default() };
     let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     let only = queued("a", 1);

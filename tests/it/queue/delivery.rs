@@ -53,7 +53,7 @@ async fn delivery_is_hidden_while_it_is_tried(fixture: QueueFixture) -> TestResu
     assert_eq!(queue.due_deliveries(10, 2 * LEASE).await?.len(), 1);
     assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
     fixture.clock.advance(LEASE);
-    assert_eq!(queue.due_deliveries(10, LEASE).await?.len(), 2, "whoever tried those was not heard of again");
+    assert_eq!(queue.due_deliveries(10, LEASE).await?.len(), 2, "the lease of those has lapsed");
     Ok(())
 }
 

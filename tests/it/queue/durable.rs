@@ -265,7 +265,7 @@ fn shape(value: &serde_json::Value) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn an_unreadable_record_is_put_away_and_the_others_go_on() -> TestResult {
+async fn an_unreadable_record_is_set_aside_and_the_others_go_on() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let queue = fixture.open()?;
     let (bad, good) = (queued("a", 1), queued("a", 2));

@@ -18,7 +18,7 @@ every_queue! {
     reaping_names_what_is_stored_in_the_same_moment,
     a_lease_that_holds_is_not_reaped,
     extended_lease_is_kept,
-    extend_after_loss_says_lost,
+    extending_a_lost_lease_reports_it_lost,
     stale_token_cannot_complete,
     stale_token_cannot_fail,
     stale_token_can_neither_release_nor_crash,
@@ -109,7 +109,7 @@ async fn reaping_names_what_is_stored_in_the_same_moment(fixture: QueueFixture) 
         claim(&queue).await?;
         fixture.clock.advance(LEASE);
         assert_eq!(queue.reap(&id, files).await?, Some(state));
-        assert_eq!(queue.get(&id).await?.map(|job| job.files), Some(stored.clone()), "what is known is not forgotten");
+        assert_eq!(queue.get(&id).await?.map(|job| job.files), Some(stored.clone()), "what is known is kept");
     }
     let due = queue.due_deliveries(1, LEASE).await?;
     assert_eq!(due.first().map(|delivery| delivery.id), Some(id));
@@ -124,7 +124,7 @@ async fn a_lease_that_holds_is_not_reaped(fixture: QueueFixture) -> TestResult {
     let held = claim(&queue).await?;
     fixture.clock.advance(LEASE);
     assert_eq!(queue.expired_leases(10).await?, [id]);
-    // Between the look and the deed its worker was heard of.
+    // Between the listing and the reaping the lease was renewed.
     queue.extend(&held.lease, LEASE).await?;
     assert_eq!(queue.reap(&id, Vec::new()).await?, None);
     complete(&queue, &held).await
@@ -144,7 +144,7 @@ async fn extended_lease_is_kept(fixture: QueueFixture) -> TestResult {
     complete(&queue, &held).await
 }
 
-async fn extend_after_loss_says_lost(fixture: QueueFixture) -> TestResult {
+async fn extending_a_lost_lease_reports_it_lost(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let [lost, taken] = lost_and_taken(&fixture, &queue).await?;
     assert_eq!(queue.extend(&lost.lease, LEASE).await?, LeaseState::Lost);

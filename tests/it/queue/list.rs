@@ -1,4 +1,4 @@
-//! Lists, pages and what is forgotten.
+//! Lists, pages and purging.
 
 use std::error::Error;
 
@@ -16,7 +16,7 @@ every_queue! {
     owner_filter_never_leaks,
     state_filter_follows_the_job,
     foreign_cursor_is_refused,
-    purge_forgets_the_job_everywhere,
+    purge_removes_the_job_everywhere,
     purge_takes_no_more_than_its_limit,
 }
 
@@ -123,7 +123,7 @@ async fn foreign_cursor_is_refused(fixture: QueueFixture) -> TestResult {
     Ok(())
 }
 
-async fn purge_forgets_the_job_everywhere(fixture: QueueFixture) -> TestResult {
+async fn purge_removes_the_job_everywhere(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let records: Vec<_> = (0..4).map(|n| queued("a", n)).collect();
     let ids = enqueue_all(&queue, &records).await?;

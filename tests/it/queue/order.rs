@@ -79,9 +79,9 @@ async fn due_delayed_job_honours_priority(fixture: QueueFixture) -> TestResult {
     let urgent = enqueue(&queue, &realtime("a", 1)).await?;
     let first = claim(&queue).await?;
     queue.settle(&first.lease, failure(Retry::After(SECOND))).await?;
-    let patient = enqueue(&queue, &queued("a", 2)).await?;
+    let delayed = enqueue(&queue, &queued("a", 2)).await?;
     fixture.clock.advance(SECOND);
-    assert_eq!(claim_order(&queue).await?, [urgent, patient]);
+    assert_eq!(claim_order(&queue).await?, [urgent, delayed]);
     Ok(())
 }
 
@@ -127,11 +127,11 @@ async fn newcomers_overtake_an_owner_once_a_turn(fixture: QueueFixture) -> TestR
 async fn queued_lane_is_not_starved(fixture: QueueFixture) -> TestResult {
     let settings = QueueSettings { realtime_run_max: 3, ..QueueSettings::default() };
     let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
-    let patient = enqueue_all(&queue, &[queued("a", 100), queued("a", 101)]).await?;
+    let delayed = enqueue_all(&queue, &[queued("a", 100), queued("a", 101)]).await?;
     let urgent: Vec<_> = (0..8).map(|n| realtime("b", n)).collect();
     enqueue_all(&queue, &urgent).await?;
     let order = claim_order(&queue).await?;
-    assert_eq!([order[3], order[7]], [patient[0], patient[1]]);
+    assert_eq!([order[3], order[7]], [delayed[0], delayed[1]]);
     assert_eq!(order.len(), 10);
     Ok(())
 }

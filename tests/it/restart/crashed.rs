@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::app::{breathe, files_below};
+use crate::harness::app::{poll_delay, files_below};
 use crate::harness::picture::jpeg;
 use crate::harness::process::Home;
 use crate::harness::receiver::Receiver;
@@ -27,7 +27,7 @@ async fn a_job_that_failed_because_the_server_died_names_what_it_had_stored() {
     let id = accepted["job_id"].as_str().expect("an id");
     let journal = home.data_dir().join("spool/jobs").join(id).join("stored.jsonl");
     while std::fs::read_to_string(&journal).unwrap_or_default().lines().count() < 3 {
-        breathe().await;
+        poll_delay().await;
     }
     server.kill();
 

@@ -34,7 +34,7 @@ async fn a_job_that_can_finish_does_so_before_the_stop_and_one_that_cannot_loses
     held.app.stop(Duration::ZERO).await;
     held.app.restart().await;
     let status = held.app.processing(&held.accepted[0]).await;
-    assert_eq!(status["attempt"], 1, "being put back costs no attempt: {status}");
+    assert_eq!(status["attempt"], 1, "a release costs no attempt: {status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ mod process;
 
 use serde_json::{Value, json};
 
-use crate::harness::app::{TestApp, breathe, files_below};
+use crate::harness::app::{TestApp, poll_delay, files_below};
 use crate::harness::picture::jpeg;
 use crate::harness::process::reserve_port;
 use crate::harness::stores::{S3Server, s3_at};
@@ -43,7 +43,7 @@ impl Held {
         }
         let stored = |app: &TestApp| files_below(&app.serve_dir()).iter().filter(|name| !name.starts_with('.')).count();
         while stored(&app) < 3 {
-            breathe().await;
+            poll_delay().await;
         }
         Self { app, addr, accepted }
     }
@@ -66,7 +66,7 @@ impl Held {
         assert_eq!((files_below(&self.app.serve_dir()).len(), s3.keys("held").await.len()), (files, files));
         let spool = self.app.data_dir().join("spool");
         while !files_below(&spool).is_empty() {
-            breathe().await;
+            poll_delay().await;
         }
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::harness::app::{assert_problem, breathe, files_below, small_job};
+use crate::harness::app::{assert_problem, poll_delay, files_below, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, reserve_port};
 use crate::harness::stores::s3_at;
@@ -35,7 +35,7 @@ async fn sigterm_refuses_uploads_releases_jobs_and_exits_0() {
 
     server.terminate();
     while server.get("/health").await.status() == 200 {
-        breathe().await;
+        poll_delay().await;
     }
     let refused = server.upload(&Claims::of("me").job(job).sign(), "a.jpg", jpeg(20, 20, 9)).await;
     let refused = assert_problem(refused, 503, "draining").await;
@@ -83,7 +83,7 @@ async fn sigterm_twice_ends_it_at_once_and_nothing_is_lost() {
     server.processing(&accepted).await;
     server.terminate();
     while server.get("/health").await.status() == 200 {
-        breathe().await;
+        poll_delay().await;
     }
     let asked_again = Instant::now();
     server.terminate();

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{FakeChild, children, long_job};
-use crate::harness::app::{TestApp, breathe, small_job};
+use crate::harness::app::{TestApp, poll_delay, small_job};
 use crate::harness::picture::{jpeg, png};
 use crate::harness::process::Home;
 use crate::harness::token::Claims;
@@ -35,12 +35,12 @@ async fn a_child_has_no_environment_no_arguments_and_no_descriptors_of_the_serve
         if let Some(child) = children(server.id()).first() {
             break *child;
         }
-        breathe().await;
+        poll_delay().await;
     };
     // Between fork and exec a child still looks like its parent.
     let read = |what: &str| std::fs::read(format!("/proc/{child}/{what}"));
     while !read("cmdline").expect("it runs").ends_with(b"render-child\0") {
-        breathe().await;
+        poll_delay().await;
     }
     assert_eq!(String::from_utf8_lossy(&read("environ").expect("it runs")), "");
     let open = std::fs::read_dir(format!("/proc/{child}/fd")).expect("it runs").flatten();
@@ -53,7 +53,7 @@ async fn a_child_has_no_environment_no_arguments_and_no_descriptors_of_the_serve
     let response = server.request(Method::DELETE, &path).bearer_auth(token).send().await.expect("an answer");
     assert_eq!(response.status(), 204);
     while !children(server.id()).is_empty() {
-        breathe().await;
+        poll_delay().await;
     }
 }
 
@@ -66,7 +66,7 @@ async fn a_server_that_is_killed_takes_its_children_along() {
         if let Some(child) = children(server.id()).first() {
             break *child;
         }
-        breathe().await;
+        poll_delay().await;
     };
     server.kill();
     // Gone, or a zombie that nobody has collected yet.
@@ -75,7 +75,7 @@ async fn a_server_that_is_killed_takes_its_children_along() {
         stat.rsplit_once(") ").is_some_and(|(_, after)| !after.starts_with('Z'))
     };
     while is_alive() {
-        breathe().await;
+        poll_delay().await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Children that die.
 
 use super::FakeChild;
-use crate::harness::app::{TestApp, assert_problem, breathe, files_below, small_job};
+use crate::harness::app::{TestApp, assert_problem, poll_delay, files_below, small_job};
 use crate::harness::picture::{jpeg, png};
 use crate::harness::token::Claims;
 
@@ -30,7 +30,7 @@ async fn a_job_that_kills_its_child_fails_after_three_and_the_others_finish() {
     assert_eq!(files_below(&app.serve_dir()).len(), 5);
     // It leaves the spool once its end is durable.
     while !files_below(&app.data_dir().join("spool")).is_empty() {
-        breathe().await;
+        poll_delay().await;
     }
 }
 
@@ -46,7 +46,7 @@ async fn a_job_that_needs_more_memory_than_it_may_have_is_refused_at_upload_and_
         assert!(detail.contains("MiB of memory") && detail.contains("160 MiB"), "{detail}");
         // Nothing is kept of it.
         while !files_below(&app.data_dir().join("spool")).is_empty() {
-            breathe().await;
+            poll_delay().await;
         }
         let status = app.done("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
         assert_eq!(status["state"], "completed", "{status}");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::children;
 use crate::harness::api::Api;
-use crate::harness::app::{breathe, small_job};
+use crate::harness::app::{poll_delay, small_job};
 use crate::harness::picture::{jpeg, png};
 use crate::harness::process::Home;
 
@@ -23,7 +23,7 @@ async fn idle_child(server: u32) -> u32 {
         if let [child] = children(server)[..] {
             return child;
         }
-        breathe().await;
+        poll_delay().await;
     }
 }
 
@@ -61,7 +61,7 @@ async fn a_child_ends_when_no_job_comes_and_strictly_confined_ones_at_once() {
         let server = home.start().await;
         complete(&server, "me", 1).await;
         while !children(server.id()).is_empty() {
-            breathe().await;
+            poll_delay().await;
         }
     }
 }

@@ -315,7 +315,7 @@ fn closed_endpoint() -> String {
     format!("http://{}", listener.local_addr().expect("address"))
 }
 
-async fn nobody_there_is_transient(registration: Value) {
+async fn an_unreachable_store_is_a_transient_error(registration: Value) {
     let writer = connect(&with(registration, "endpoint", json!(closed_endpoint())));
     let error = writer.put(&object("", "a.jpg", "x")).await.expect_err("nobody there");
     assert!(error.transient, "{error}");
@@ -324,15 +324,15 @@ async fn nobody_there_is_transient(registration: Value) {
 
 #[tokio::test]
 async fn an_unreachable_s3_is_transient() {
-    nobody_there_is_transient(S3::start().await.registration()).await;
+    an_unreachable_store_is_a_transient_error(S3::start().await.registration()).await;
 }
 
 #[tokio::test]
 async fn an_unreachable_gcs_is_transient() {
-    nobody_there_is_transient(json!({"type": "gcs", "bucket": BUCKET})).await;
+    an_unreachable_store_is_a_transient_error(json!({"type": "gcs", "bucket": BUCKET})).await;
 }
 
-async fn a_silent_store_is_given_up(registration: Value) {
+async fn a_store_that_never_answers_is_a_transient_error(registration: Value) {
     // Connections are made by the kernel; nobody ever reads from them.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback port");
     let endpoint = format!("http://{}", listener.local_addr().expect("address"));
@@ -348,13 +348,13 @@ async fn a_silent_store_is_given_up(registration: Value) {
 }
 
 #[tokio::test]
-async fn a_silent_s3_is_given_up_as_transient() {
-    a_silent_store_is_given_up(S3::start().await.registration()).await;
+async fn an_s3_that_never_answers_is_a_transient_error() {
+    a_store_that_never_answers_is_a_transient_error(S3::start().await.registration()).await;
 }
 
 #[tokio::test]
-async fn a_silent_gcs_is_given_up_as_transient() {
-    a_silent_store_is_given_up(json!({"type": "gcs", "bucket": BUCKET})).await;
+async fn a_gcs_that_never_answers_is_a_transient_error() {
+    a_store_that_never_answers_is_a_transient_error(json!({"type": "gcs", "bucket": BUCKET})).await;
 }
 
 async fn a_missing_bucket_is_final(registration: Value) {

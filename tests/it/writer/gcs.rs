@@ -102,7 +102,7 @@ async fn each_answer_is_final_or_transient_as_google_means_it() {
 }
 
 #[tokio::test]
-async fn a_yes_with_another_checksum_is_no_yes() {
+async fn a_success_with_another_checksum_is_an_error() {
     for (answer, words) in [(json!({"crc32c": "AAAAAA=="}).to_string(), "other bytes"), ("<html>".to_owned(), "")] {
         let server = Scripted::start(move |_, _| answer.clone().into_response()).await;
         let error =

@@ -82,14 +82,14 @@ async fn the_longest_key_arrives_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_yes_with_another_md5_is_no_yes() {
+async fn a_success_with_another_md5_is_an_error() {
     let server = Scripted::start(|_, _| s3_yes("00000000000000000000000000000000")).await;
     let error = writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect_err("refused");
     assert!(error.transient && error.detail.contains("MD5"), "{error}");
 }
 
 #[tokio::test]
-async fn an_etag_that_is_no_md5_says_nothing() {
+async fn an_etag_that_is_no_md5_is_not_compared() {
     for etag in ["0x8DCAFE", "00000000000000000000000000000000-1"] {
         let server = Scripted::start(move |_, _| s3_yes(etag)).await;
         writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect("stored");
@@ -196,9 +196,9 @@ async fn a_large_body_that_is_not_what_it_says_is_aborted() {
     assert_eq!(server.asked().last().expect("asked").method, "DELETE");
 }
 
-/// A multipart upload of which the request that `stalls` is never answered, given up as soon as it is asked for: how
-/// long giving up took, and what else was asked.
-async fn given_up_at(stalls: impl Fn(&Asked) -> bool + Send + Sync + 'static) -> (Duration, Vec<String>) {
+/// A multipart upload of which the request that `stalls` is never answered, cancelled as soon as it is asked for: how
+/// long that took, and what else was asked.
+async fn cancelled_at(stalls: impl Fn(&Asked) -> bool + Send + Sync + 'static) -> (Duration, Vec<String>) {
     let server = multipart(99).await;
     let proxy = FaultProxy::start(server.endpoint[7..].parse().expect("an address")).await;
     let stop = CancellationToken::new();
@@ -214,18 +214,18 @@ async fn given_up_at(stalls: impl Fn(&Asked) -> bool + Send + Sync + 'static) ->
     let object = object_in_file(&dir.path().join("original"), "", "a.jpg", &noise(20 * 1024 * 1024));
     let writer = writer_at(&proxy.endpoint());
     let began = Instant::now();
-    let error = writer.put_until(&object, &stop).await.expect_err("given up");
-    assert!(error.transient && error.detail.contains("given up"), "{error}");
+    let error = writer.put_until(&object, &stop).await.expect_err("cancelled");
+    assert!(error.transient && error.detail.contains("cancelled"), "{error}");
     (began.elapsed(), server.asked().iter().map(|r| format!("{} {}", r.method, r.query())).collect())
 }
 
 #[tokio::test]
-async fn the_parts_of_an_upload_that_is_given_up_are_not_left_behind() {
+async fn a_cancelled_multipart_upload_is_aborted() {
     for stalls in [
         |asked: &Asked| asked.target.contains("partNumber=2"),
         |asked: &Asked| asked.method == "POST" && !asked.target.contains("uploads"),
     ] {
-        let (took, asked) = given_up_at(stalls).await;
+        let (took, asked) = cancelled_at(stalls).await;
         // Not last: what was on its way already may come in after it, and finds no upload any more.
         let aborted = asked.iter().any(|asked| asked.starts_with("DELETE") && asked.contains("uploadId=u1"));
         assert!(aborted, "{asked:?}");
@@ -236,7 +236,7 @@ async fn the_parts_of_an_upload_that_is_given_up_are_not_left_behind() {
 #[tokio::test]
 async fn a_store_that_does_not_even_abort_is_not_waited_for() {
     for stalls in [|asked: &Asked| asked.number >= 2, |_: &Asked| true] {
-        let (took, _) = given_up_at(stalls).await;
+        let (took, _) = cancelled_at(stalls).await;
         assert!(took < Duration::from_secs(20), "{took:?}");
     }
 }

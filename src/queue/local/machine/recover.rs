@@ -166,7 +166,7 @@ impl<S: RecordStore> Machine<S> {
         due.since(self.clock.now()).min(Duration::from_millis(wait_ms))
     }
 
-    /// Every record of a table. One that can't be read is set aside, loudly, instead of stopping the server: an
+    /// Every record of a table. One that can't be read is set aside, with an error in the log, instead of stopping the server: an
     /// accepted job is in the spool still.
     fn read_all<T: DeserializeOwned>(&mut self, table: Table) -> Result<Vec<(Vec<u8>, T)>, QueueError> {
         const END: &[u8] = &[0xFF; 17];

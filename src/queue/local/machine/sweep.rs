@@ -35,7 +35,7 @@ impl<S: RecordStore> Machine<S> {
             self.requeue(stored, None)?;
             return Ok(Some(State::Pending));
         }
-        let detail = format!("the worker of attempt {} was not heard of again", stored.job.attempts);
+        let detail = format!("the worker of attempt {} did not renew its lease", stored.job.attempts);
         stored.job.error = Some(JobError::new(ErrorCode::LeaseExpired, detail));
         self.end_failed(stored).map(Some)
     }

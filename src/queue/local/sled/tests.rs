@@ -153,7 +153,7 @@ fn record(n: u8) -> JobRecord {
 }
 
 #[tokio::test]
-async fn queue_goes_on_by_itself_once_there_is_space_again() -> TestResult {
+async fn queue_recovers_by_itself_once_there_is_space_again() -> TestResult {
     let fixture = Fixture::new()?;
     fixture.queue.enqueue(record(1)).await?;
     let held = fixture.claim().await?.remove(0);
@@ -181,7 +181,7 @@ async fn queue_goes_on_by_itself_once_there_is_space_again() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_keeps_no_other_job_waiting_and_comes_again() -> TestResult {
+async fn a_record_that_cannot_be_read_delays_no_other_job_and_is_requeued() -> TestResult {
     let fixture = Fixture::new()?;
     for n in 1..=3 {
         fixture.queue.enqueue(record(n)).await?;

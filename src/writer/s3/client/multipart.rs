@@ -33,7 +33,7 @@ impl S3 {
         reader: BodyReader,
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
-        // Only who hears the id can abort, so the beginning is not given up at once.
+        // Aborting takes the id, so the beginning is not cancelled at once.
         let upload = tokio::select! {
             begun = self.begin(key, object.media_type) => begun?,
             () = after(stop, CLEANUP_TIMEOUT) => return Err(Failure::cancelled()),

@@ -9,7 +9,7 @@ use crate::error_chain::ErrorChain;
 use crate::writer::Failure;
 
 /// Codes that ask for another try whatever status they come with: a slow body is a 400 to S3, and so are bytes that
-/// changed on the way; an upload that the store has forgotten begins anew.
+/// changed on the way; an upload that the store no longer knows begins anew.
 const TRANSIENT_CODES: [&str; 8] = [
     "BadDigest",
     "IncompleteBody",

@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 
 use super::bombs::peak_mib;
 use super::{assert_spool_is_empty, assert_still_works, figure};
-use crate::harness::app::{PATIENCE, breathe};
-use crate::harness::process::{Home, Running};
+use crate::harness::app::{WAIT_MAX, poll_delay};
+use crate::harness::process::{Home, ServerProcess};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -95,7 +95,7 @@ async fn flood(addr: SocketAddr, (_, once, each): &Flood) -> (u32, Option<u32>) 
         }
     }
     drop(to);
-    let answer = timeout(PATIENCE, reader).await.expect("the connection ends").expect("no panic");
+    let answer = timeout(WAIT_MAX, reader).await.expect("the connection ends").expect("no panic");
     (sent, goaway(&answer))
 }
 
@@ -113,14 +113,14 @@ fn goaway(mut frames: &[u8]) -> Option<u32> {
 }
 
 /// Asks for `/health` again and again: the slowest answers, the 99th percentile and the very slowest.
-async fn watch(server: &Running, done: &AtomicBool) -> (Duration, Duration) {
+async fn watch(server: &ServerProcess, done: &AtomicBool) -> (Duration, Duration) {
     let mut took = Vec::new();
     while !done.load(Ordering::Relaxed) || took.len() < 20 {
         let started = Instant::now();
         let response = server.get("/health").await;
         took.push(started.elapsed());
         assert_eq!(response.status(), 200);
-        breathe().await;
+        poll_delay().await;
     }
     took.sort_unstable();
     (took[took.len() * 99 / 100], took[took.len() - 1])

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{assert_spool_is_empty, assert_still_works, figure};
-use crate::harness::app::{PATIENCE, TestApp, assert_problem, files_below, small_job};
+use crate::harness::app::{WAIT_MAX, TestApp, assert_problem, files_below, small_job};
 use crate::harness::token::Claims;
 
 const CAP: usize = 100 * 1024;
@@ -22,7 +22,7 @@ async fn raw(app: &TestApp, head: &str, body: &[u8], close: bool) -> String {
         let _ = stream.shutdown().await;
     }
     let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer in time");
+    let _ = timeout(WAIT_MAX, stream.read_to_end(&mut answer)).await.expect("an answer in time");
     String::from_utf8_lossy(&answer).into_owned()
 }
 

@@ -28,7 +28,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::harness::api::Api;
-use crate::harness::app::{PATIENCE, breathe, files_below, small_job};
+use crate::harness::app::{WAIT_MAX, poll_delay, files_below, small_job};
 use crate::harness::picture::jpeg;
 
 /// Waits until the spool is as empty as it was at the start: no job, nothing on its way in.
@@ -40,8 +40,8 @@ async fn assert_spool_is_empty(data_dir: &Path) {
         if left.is_empty() {
             return;
         }
-        assert!(started.elapsed() < PATIENCE, "left behind: {left:?}");
-        breathe().await;
+        assert!(started.elapsed() < WAIT_MAX, "left behind: {left:?}");
+        poll_delay().await;
     }
 }
 

@@ -1,5 +1,5 @@
 //! The queue's database is damaged between two lives of a whole server: every accepted job completes from the spool,
-//! and what is forgotten of ended ones is said loudly. The rows are those that sled itself gets wrong.
+//! and what is lost of ended ones is reported. The rows are those that sled itself gets wrong.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::promise::all_records;
 use crate::battery::figure;
-use crate::harness::app::{breathe, files_below, small_job};
+use crate::harness::app::{poll_delay, files_below, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, reserve_port};
 use crate::harness::stores::s3_at;
@@ -136,7 +136,7 @@ fn each(database: &Path, damage: impl Fn(&Path, u64)) {
 struct Outcome {
     jobs: usize,
     histories_kept: usize,
-    histories_lost_loudly: usize,
+    histories_reported_lost: usize,
 }
 
 /// A server with ended jobs, one in work and some waiting; then damage, then a start.
@@ -191,12 +191,12 @@ async fn survive(damage: Damage, left: Left) -> Outcome {
         assert_eq!(of_job, 1, "{damage:?}");
     }
     while !files_below(&home.data_dir().join("spool")).is_empty() {
-        breathe().await;
+        poll_delay().await;
     }
 
     let mut outcome = Outcome { jobs: accepted.len(), ..Outcome::default() };
     let log = home.log();
-    let is_loud = log.contains("queue database was damaged and has been set aside");
+    let is_reported = log.contains("queue database was damaged and has been set aside");
     for status in &ended {
         let id = status["job_id"].as_str().expect("an id");
         let now = server.request(Method::GET, &format!("/status?job_id={id}")).send().await.expect("an answer");
@@ -204,13 +204,13 @@ async fn survive(damage: Damage, left: Left) -> Outcome {
             assert_eq!(now.json::<Value>().await.expect("JSON")["files"], status["files"], "{damage:?}");
             outcome.histories_kept += 1;
         } else {
-            assert!(is_loud, "{damage:?} after it was {left:?}: history is gone and nobody was told\n{log}");
-            outcome.histories_lost_loudly += 1;
+            assert!(is_reported, "{damage:?} after it was {left:?}: history is lost and not reported\n{log}");
+            outcome.histories_reported_lost += 1;
         }
     }
     let aside = fs::read_dir(home.data_dir()).expect("it lists").flatten();
     let aside = aside.filter(|entry| entry.file_name().to_string_lossy().contains(".damaged-")).count();
-    assert_eq!(aside > 0, is_loud, "{damage:?}: what is set aside is named");
+    assert_eq!(aside > 0, is_reported, "{damage:?}: what is set aside is named");
     outcome
 }
 
@@ -230,14 +230,14 @@ async fn walk(rows: impl Iterator<Item = (Damage, Left)>) {
         rows += 1;
         all.jobs += outcome.jobs;
         all.histories_kept += outcome.histories_kept;
-        all.histories_lost_loudly += outcome.histories_lost_loudly;
+        all.histories_reported_lost += outcome.histories_reported_lost;
     }
-    let Outcome { jobs, histories_kept, histories_lost_loudly } = all;
+    let Outcome { jobs, histories_kept, histories_reported_lost } = all;
     figure(
         "crash",
         format!(
             "{rows} damaged databases: {jobs} of {jobs} unfinished jobs completed; of the ended ones {histories_kept} \
-             were still known, {histories_lost_loudly} reported as lost"
+             were still known, {histories_reported_lost} reported as lost"
         ),
     );
 }

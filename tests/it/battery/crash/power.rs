@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::promise::{Kept, Witness};
 use crate::battery::figure;
-use crate::harness::app::breathe;
+use crate::harness::app::poll_delay;
 use crate::harness::mount::Mount;
 use crate::harness::process::Home;
 
@@ -52,7 +52,7 @@ async fn cuts(count: u32) -> Option<Kept> {
 async fn wait(moment: Duration) {
     let started = Instant::now();
     while started.elapsed() < moment {
-        breathe().await;
+        poll_delay().await;
     }
 }
 

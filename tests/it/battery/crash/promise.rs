@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::harness::api::Api;
-use crate::harness::app::{PATIENCE, breathe, files_below};
+use crate::harness::app::{WAIT_MAX, poll_delay, files_below};
 use crate::harness::picture::jpeg;
-use crate::harness::process::{Home, Running};
+use crate::harness::process::{Home, ServerProcess};
 use crate::harness::receiver::Receiver;
 use crate::harness::token::Claims;
 
@@ -89,8 +89,8 @@ impl Witness {
     pub(in crate::battery) async fn upload_until_accepted(&mut self, api: &Api) -> Duration {
         let started = Instant::now();
         while self.upload(api, 1).await == 0 {
-            assert!(started.elapsed() < PATIENCE, "no upload is taken any more: {}", self.home.log());
-            breathe().await;
+            assert!(started.elapsed() < WAIT_MAX, "no upload is taken any more: {}", self.home.log());
+            poll_delay().await;
         }
         started.elapsed()
     }
@@ -102,11 +102,11 @@ impl Witness {
         let token = Claims::of("crash").sign();
         let cancel = api.request(Method::DELETE, &format!("/cancel?job_id={id}")).bearer_auth(token);
         self.cancelling.insert(id);
-        let _ = cancel.timeout(PATIENCE).send().await;
+        let _ = cancel.timeout(WAIT_MAX).send().await;
     }
 
     /// Waits until the server has ended, or has nothing to do any more: whether it has ended.
-    pub(in crate::battery) async fn dies_before_it_is_idle(&self, server: &mut Running) -> bool {
+    pub(in crate::battery) async fn dies_before_it_is_idle(&self, server: &mut ServerProcess) -> bool {
         const CALLBACKS_COME_WITHIN: Duration = Duration::from_secs(2);
         let mut idle_since = None;
         while server.ended_already().is_none() {
@@ -115,13 +115,13 @@ impl Witness {
             {
                 return false;
             }
-            breathe().await;
+            poll_delay().await;
         }
         true
     }
 
     /// On a server that nothing happens to any more: every promise is kept.
-    pub(in crate::battery) async fn assert_kept(&self, server: &Running) -> Kept {
+    pub(in crate::battery) async fn assert_kept(&self, server: &ServerProcess) -> Kept {
         self.assert_spool_empties().await;
         let mut records = all_records(server).await;
         records.extend(self.cancelled(server).await);
@@ -156,7 +156,7 @@ impl Witness {
     }
 
     /// The jobs that were cancelled, which no list shows.
-    async fn cancelled(&self, server: &Running) -> Vec<Value> {
+    async fn cancelled(&self, server: &ServerProcess) -> Vec<Value> {
         let mut cancelled = Vec::new();
         for id in &self.cancelling {
             let status = server.get_json(&format!("/status?job_id={id}")).await;
@@ -184,8 +184,8 @@ impl Witness {
         let is_empty = |name: &str| std::fs::read_dir(spool.join(name)).is_ok_and(|mut found| found.next().is_none());
         while !is_empty("jobs") || !is_empty("incoming") {
             let (left, log) = (files_below(&spool), self.home.log());
-            assert!(started.elapsed() < PATIENCE, "left in the spool: {left:?}\n{log}");
-            breathe().await;
+            assert!(started.elapsed() < WAIT_MAX, "left in the spool: {left:?}\n{log}");
+            poll_delay().await;
         }
     }
 

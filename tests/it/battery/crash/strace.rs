@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::promise::{Kept, Witness};
 use crate::battery::figure;
-use crate::harness::app::{PATIENCE, breathe};
-use crate::harness::process::Running;
+use crate::harness::app::{WAIT_MAX, poll_delay};
+use crate::harness::process::ServerProcess;
 use crate::harness::tool::{Tool, require};
 
 /// Servers at once: each has a tracer.
@@ -64,7 +64,7 @@ fn rule(call: &str, effect: &str, nth: usize) -> [String; 5] {
 }
 
 /// Attaches a tracer to every thread of the server.
-async fn attach(witness: &Witness, server: &Running, rule: &[String]) -> Tracer {
+async fn attach(witness: &Witness, server: &ServerProcess, rule: &[String]) -> Tracer {
     let told = witness.home.root().join("strace");
     let terminal = File::create(&told).expect("a file");
     let tracer = Command::new("strace")
@@ -77,8 +77,8 @@ async fn attach(witness: &Witness, server: &Running, rule: &[String]) -> Tracer 
     let tracer = Tracer(tracer.expect("strace starts"));
     let (started, mut said) = (Instant::now(), String::new());
     while !said.contains(" attached") {
-        assert!(started.elapsed() < PATIENCE, "strace doesn't attach: {said}");
-        breathe().await;
+        assert!(started.elapsed() < WAIT_MAX, "strace doesn't attach: {said}");
+        poll_delay().await;
         said = std::fs::read_to_string(&told).unwrap_or_default();
     }
     tracer
@@ -119,7 +119,7 @@ async fn killed_in_start(call: &'static str, nth: usize) -> Run {
     strace.args(["-D", "-qq", "-o", "/dev/null"]).args(rule(call, "signal=SIGKILL", nth));
     let mut server = witness.home.spawn_by(strace, &[]);
     while server.ended_already().is_none() && !server.is_healthy().await {
-        breathe().await;
+        poll_delay().await;
     }
     let died = server.ended_already().is_some();
     drop(server);

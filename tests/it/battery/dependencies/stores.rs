@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{FaultyStoreFixture, assert_ended_once, register};
 use crate::battery::figure;
-use crate::harness::app::breathe;
+use crate::harness::app::poll_delay;
 use crate::harness::fault_proxy::{BlackHole, Fault};
 use crate::harness::picture::jpeg;
 use crate::harness::stores::gcs;
@@ -77,7 +77,7 @@ async fn a_forbidden_store_fails_the_job_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connect_into_a_black_hole_is_given_up_and_tried_again() {
+async fn a_connect_that_nobody_answers_times_out_and_is_retried() {
     let mut fixture = FaultyStoreFixture::start(&[("PIXERVE_STORES_TRIES_MAX", "1"), ("PIXERVE_QUEUE_ATTEMPTS_MAX", "2")]).await;
     let hole = BlackHole::start().await;
     fixture.key = register(&fixture.app, &fixture.s3, &format!("http://{}", hole.addr)).await;
@@ -89,7 +89,7 @@ async fn a_connect_into_a_black_hole_is_given_up_and_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_stalls_is_given_up_and_asked_again() {
+async fn a_write_to_a_store_that_stalls_times_out_and_is_retried() {
     let stalls = [Fault::StallRequest, Fault::StallReplyAfter(0), Fault::StallReplyAfter(20)];
     join_all(stalls.map(|stall| async move {
         let fixture = FaultyStoreFixture::start(&[]).await;
@@ -103,7 +103,7 @@ async fn a_store_that_stalls_is_given_up_and_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_yes_with_the_wrong_checksum_is_asked_again() {
+async fn a_success_with_the_wrong_checksum_is_retried() {
     let fixture = FaultyStoreFixture::start(&[]).await;
     fixture.proxy.script(|asked| match asked.number {
         0 | 2 => {
@@ -114,7 +114,7 @@ async fn a_yes_with_the_wrong_checksum_is_asked_again() {
     });
     let status = fixture.app.done("me", fixture.job(), "a.jpg", jpeg(60, 40, 1)).await;
     fixture.assert_ended_once_and_whole(&status, "completed").await;
-    assert_eq!(fixture.proxy.asked().len(), 7, "five, and the two lies again");
+    assert_eq!(fixture.proxy.asked().len(), 7, "five, and the two of another checksum again");
     figure("dependencies", "a 200 with another MD5, twice: both files were sent again, and completed");
 }
 
@@ -183,12 +183,12 @@ async fn gcs_behind_a_proxy_that_breaks_gets_everything_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancellation_does_not_wait_for_a_store_that_stalls() {
-    let patient = [("PIXERVE_STORES_IDLE_TIMEOUT", "300s")];
-    let fixture = FaultyStoreFixture::start(&patient).await;
+    let settings = [("PIXERVE_STORES_IDLE_TIMEOUT", "300s")];
+    let fixture = FaultyStoreFixture::start(&settings).await;
     fixture.proxy.script(|asked| if asked.number < 2 { Fault::Pass } else { Fault::StallReplyAfter(0) });
     let accepted = fixture.app.accepted("me", fixture.job(), "a.jpg", jpeg(60, 40, 1)).await;
     while fixture.proxy.asked().len() < 5 {
-        breathe().await;
+        poll_delay().await;
     }
     let began = Instant::now();
     let path = format!("/cancel?job_id={}", accepted["job_id"].as_str().expect("an id"));

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::battery::figure;
-use crate::harness::app::{PATIENCE, breathe};
+use crate::harness::app::{WAIT_MAX, poll_delay};
 use crate::harness::picture::jpeg;
 
 const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
@@ -91,7 +91,7 @@ impl LapsedLeaseFixture {
         let store =
             Arc::new(FirstOnly { asked, stored, told: CancellationToken::new(), gate: CancellationToken::new() });
         let direct: Arc<dyn WriterBackend> = store.clone();
-        let timeouts = StoreTimeouts { connect_timeout: PATIENCE, idle_timeout: PATIENCE };
+        let timeouts = StoreTimeouts { connect_timeout: WAIT_MAX, idle_timeout: WAIT_MAX };
         let pixels = PixelLimits::default();
         let engine = Engine::new(1, pixels).expect("threads");
         let record = accepted(&spool).await;
@@ -127,8 +127,8 @@ impl LapsedLeaseFixture {
             if is_so(&job).await {
                 return job;
             }
-            assert!(started.elapsed() < PATIENCE, "waited too long for {what}: {job:?}");
-            breathe().await;
+            assert!(started.elapsed() < WAIT_MAX, "waited too long for {what}: {job:?}");
+            poll_delay().await;
         }
     }
 
@@ -189,7 +189,7 @@ async fn what_an_attempt_stores_after_its_lease_lapsed_is_not_stored_again_but_o
     fixture.store.gate.cancel();
     let job = fixture.until("the end", async |job| job.state.is_terminal()).await;
     assert_eq!((job.state, job.attempts), (State::Completed, 2), "{job:?}");
-    pool.drain(PATIENCE).await;
+    pool.drain(WAIT_MAX).await;
     fixture.assert_on_record(&job);
     assert_eq!(fixture.store.asked.load(Ordering::SeqCst), 1, "it was written once");
     figure(
@@ -216,7 +216,7 @@ async fn what_the_last_attempt_stores_after_its_lease_lapsed_is_on_record_before
     fixture.until("it to leave the spool", async |_| !fixture.context.spool.holds(fixture.id).await.expect("a spool")).await;
     stop.cancel();
     reaper.await.expect("it ends well");
-    pool.drain(PATIENCE).await;
+    pool.drain(WAIT_MAX).await;
     figure(
         "integrity",
         "a last attempt's lease that lapsed in the middle of a write: failed, and the file on its record when the callback is due",

@@ -11,7 +11,7 @@ use crate::battery::figure;
 use crate::harness::api::Api;
 use crate::harness::app::{TestApp, small_job};
 use crate::harness::picture::jpeg;
-use crate::harness::process::{Home, Running};
+use crate::harness::process::{Home, ServerProcess};
 
 /// By turns and not by the clock: with one worker, the flooder's job that is in work ends, and then the other's.
 #[tokio::test(flavor = "multi_thread")]
@@ -46,7 +46,7 @@ fn job() -> Value {
 }
 
 /// Uploads of one user, one after the other: from the first byte sent to the job's completion, sorted.
-async fn one_after_the_other(server: &Running, count: u32, first_seed: u32) -> Vec<Duration> {
+async fn one_after_the_other(server: &ServerProcess, count: u32, first_seed: u32) -> Vec<Duration> {
     let mut took = Vec::new();
     for seed in first_seed..first_seed + count {
         let picture = jpeg(640, 480, seed);
@@ -92,7 +92,7 @@ async fn one_users_flood_makes_anothers_p95_three_times_as_long_at_most() {
     let waits = async || server.get_json("/health").await["checks"]["queue"]["pending"].as_u64().expect("a number");
     while waits().await < WAITING as u64 / 2 {
         assert!(!flood.is_finished(), "the flood has ended");
-        crate::harness::app::breathe().await;
+        crate::harness::app::poll_delay().await;
     }
     let flooded = one_after_the_other(&server, UPLOADS, 2_000).await;
     let waiting = waits().await;

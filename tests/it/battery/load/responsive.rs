@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::{NO_RATES, nth_percentile};
 use crate::battery::figure;
 use crate::harness::api::Api;
-use crate::harness::app::{breathe, small_job};
+use crate::harness::app::{poll_delay, small_job};
 use crate::harness::picture::jpeg;
-use crate::harness::process::{Home, Running};
+use crate::harness::process::{Home, ServerProcess};
 
 /// Users with a job under way each, all the time.
 const USERS: u32 = 4;
@@ -63,12 +63,12 @@ async fn asked_while_every_core_encodes(count: usize) -> Measured {
     measured
 }
 
-async fn until_every_worker_is_busy(server: &Running, workers: usize, users: &mut JoinSet<()>) {
+async fn until_every_worker_is_busy(server: &ServerProcess, workers: usize, users: &mut JoinSet<()>) {
     while server.get_json("/health").await["checks"]["workers"]["busy"] != workers {
         if let Some(ended) = users.try_join_next() {
             ended.expect("a user goes on");
         }
-        breathe().await;
+        poll_delay().await;
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::dice;
 use crate::harness::api::Api;
-use crate::harness::app::breathe;
+use crate::harness::app::poll_delay;
 use crate::harness::picture::{jpeg, png};
 use crate::harness::token::Claims;
 
@@ -171,7 +171,7 @@ impl Client {
                     return count(&self.ledger.refused);
                 }
                 // It stops, or has as much to do as it takes.
-                StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => breathe().await,
+                StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => poll_delay().await,
                 _ => panic!("an upload is refused with {status}: {answer}"),
             }
         }
@@ -244,7 +244,7 @@ impl Client {
             }
         }
         count(&self.ledger.unanswered);
-        breathe().await;
+        poll_delay().await;
         None
     }
 }

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::load::{Accepted, Ledger};
 use super::{BUCKET, Stored};
-use crate::harness::app::{PATIENCE, breathe, files_below};
-use crate::harness::process::{Home, Running};
+use crate::harness::app::{WAIT_MAX, poll_delay, files_below};
+use crate::harness::process::{Home, ServerProcess};
 
 /// Waits until every accepted job has ended, and panics unless each ended once, as it should, with all files whole.
-pub(super) async fn of(home: &Home, server: &Running, ledger: &Ledger, stored: &Stored<'_>) -> String {
+pub(super) async fn of(home: &Home, server: &ServerProcess, ledger: &Ledger, stored: &Stored<'_>) -> String {
     let mut ends: HashMap<String, usize> = HashMap::new();
     let (mut files, mut ended) = (0, HashMap::new());
     let accepted = ledger.accepted();
@@ -112,7 +112,7 @@ fn assert_whole(file: &Value, name: &str, bytes: &[u8], job: &Accepted) {
     }
 }
 
-async fn records(server: &Running, path: &str, name: &str) -> Vec<Value> {
+async fn records(server: &ServerProcess, path: &str, name: &str) -> Vec<Value> {
     let (mut records, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = server.admin(Method::GET, &format!("{path}?limit=100&cursor={cursor}"), None).await;
@@ -129,7 +129,7 @@ async fn assert_spool_is_empty(home: &Home) {
     let started = Instant::now();
     let left = || ["jobs", "incoming"].map(|part| files_below(&home.data_dir().join("spool").join(part))).concat();
     while !left().is_empty() {
-        assert!(started.elapsed() < PATIENCE, "left in the spool: {:?}", left());
-        breathe().await;
+        assert!(started.elapsed() < WAIT_MAX, "left in the spool: {:?}", left());
+        poll_delay().await;
     }
 }

@@ -20,9 +20,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::figure;
-use crate::harness::app::{PATIENCE, files_below, small_job};
+use crate::harness::app::{WAIT_MAX, files_below, small_job};
 use crate::harness::picture::{jpeg, png};
-use crate::harness::process::{Home, Running};
+use crate::harness::process::{Home, ServerProcess};
 use crate::harness::stores;
 use crate::harness::token::Claims;
 
@@ -50,7 +50,7 @@ fn tree(dir: &Path, except: &[&Path]) -> BTreeMap<String, String> {
 /// A server whose directories lie three levels below the home's, with things beside them that nobody may touch.
 struct Site {
     home: Home,
-    server: Running,
+    server: ServerProcess,
     before: BTreeMap<String, String>,
 }
 
@@ -105,7 +105,7 @@ async fn raw(site: &Site, request: &[u8]) -> (u16, Vec<u8>) {
     let mut stream = TcpStream::connect(site.home.addr).await.expect("a connection");
     let _ = stream.write_all(request).await;
     let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer in time");
+    let _ = timeout(WAIT_MAX, stream.read_to_end(&mut answer)).await.expect("an answer in time");
     let status = answer.get(9..12).and_then(|code| std::str::from_utf8(code).ok()?.parse().ok()).unwrap_or(0);
     (status, answer)
 }
