@@ -121,7 +121,7 @@ pub struct AttemptGuard {
 }
 
 impl AttemptGuard {
-    /// The attempt.
+    /// What other threads see of the attempt.
     #[must_use]
     pub fn attempt(&self) -> &Arc<ActiveAttempt> {
         &self.attempt

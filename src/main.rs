@@ -90,7 +90,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let _guard = telemetry::init(&config.log)?;
     for warning in warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(warning = warning.to_string(), "setting ignored or changed");
     }
     let options = ServeOptions { demo: args.demo };
     let runtime = runtime()?;

@@ -14,7 +14,7 @@ use crate::job::ParsedJob;
 /// What token to make.
 #[derive(Clone, Debug)]
 pub struct TokenOptions {
-    /// The subject.
+    /// Its `sub`: the owner of what it uploads.
     pub sub: String,
     /// Whether it carries the admin scope.
     pub admin: bool,

@@ -13,11 +13,11 @@ use crate::clock::Timestamp;
 /// What a new token is to say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewToken {
-    /// Its `sub`.
+    /// Its `sub`: the owner of what it uploads.
     pub sub: String,
     /// Whether it may do admin work.
     pub admin: bool,
-    /// How long it is good for; whole seconds.
+    /// How long it is valid, in whole seconds.
     pub ttl: Duration,
     /// The `job` claim.
     pub job: Option<Value>,

@@ -56,7 +56,7 @@ pub enum DeliveryError {
     /// Any other answer but 2xx, redirects included: what may be called was checked for this URL only.
     #[error("the receiver answered {status}")]
     Refused {
-        /// Its status.
+        /// Neither 2xx nor 410.
         status: StatusCode,
         /// Its `Retry-After`, from now.
         retry_after: Option<Duration>,

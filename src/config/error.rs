@@ -137,7 +137,7 @@ pub enum Warning {
     UnknownVariable {
         /// Where it is set.
         origin: Origin,
-        /// Its name.
+        /// The variable, as it was set.
         name: String,
         /// The variable that may be meant.
         suggestion: Option<String>,

@@ -82,7 +82,7 @@ impl EncodeSettings {
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{format} of {width} x {height} pixels can't be made: {detail}")]
 pub struct EncodeError {
-    /// The format.
+    /// What was to be encoded as.
     pub format: Format,
     /// Pixels a row.
     pub width: u32,

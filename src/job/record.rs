@@ -15,7 +15,7 @@ pub struct JobRecord {
     /// The format of what follows. First, so that a reader meets it before anything that it may not understand.
     #[serde(default)]
     pub version: RecordVersion,
-    /// Its id.
+    /// A UUID v7, made at the upload.
     pub id: JobId,
     /// What clients call `hash`.
     pub hash: HashKey,
@@ -27,7 +27,7 @@ pub struct JobRecord {
     pub original: Original,
     /// What is to be done.
     pub spec: JobSpec,
-    /// Whom to tell.
+    /// The webhook to call once the job has completed or failed.
     pub callback: Option<CallbackTarget>,
     /// The `job` claim as it came, but for what is secret: without callback headers, with `[redacted]` in place of access
     /// keys, and of the callback's URL no more than its origin.

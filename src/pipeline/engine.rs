@@ -45,32 +45,23 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that encodes on `threads` threads, 0 for as many as there are cores, with the encoders built in.
+    /// An engine that encodes on `threads` threads, 0 for as many as there are cores, with the encoders of `registry`.
     ///
     /// # Errors
     /// If the threads can't be started.
-    pub fn new(threads: usize, limits: PixelLimits) -> Result<Self, ThreadPoolBuildError> {
-        Self::with_registry(threads, limits, Registry::built_in())
-    }
-
-    /// The same with other encoders.
-    ///
-    /// # Errors
-    /// If the threads can't be started.
-    pub fn with_registry(
-        threads: usize,
-        limits: PixelLimits,
-        registry: Registry,
-    ) -> Result<Self, ThreadPoolBuildError> {
+    pub fn new(threads: usize, limits: PixelLimits, registry: Registry) -> Result<Self, ThreadPoolBuildError> {
         let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("encode-{i}")).build()?;
         let large = ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "decode-large".to_owned()).build()?;
         Ok(Self { pool, large, registry, limits })
     }
 
-    /// Makes every variant of `source` and hands each to `deliver`, with its index into `variants`, as soon as it is
-    /// done: in any order, from any thread, several at once. Returns when all are delivered or one has failed.
+    /// Makes those of `variants` that are `wanted`, by their indices, and hands each to `deliver`, with its index, as soon
+    /// as it is done: in any order, from any thread, several at once. Returns when all are delivered or one has failed.
+    /// They come out byte for byte as they would with all the others: at which scale the source is decoded, and which size
+    /// is made of which, is a matter of all of them.
     ///
-    /// A `source` that is given away is freed as soon as it is decoded.
+    /// A `source` that is given away is freed as soon as it is decoded. `decoded` is called once, then; animations are
+    /// decoded frame by frame and not waited for.
     ///
     /// Blocks; call it from a thread that may. `cancelled` is asked between steps. A panic in a codec, in `deliver` or
     /// in `cancelled` is an error of this job and harms no other.
@@ -78,22 +69,6 @@ impl Engine {
     /// # Errors
     /// The first that stopped the job. What was delivered before stays delivered.
     pub fn render<'a>(
-        &self,
-        source: impl Into<Cow<'a, [u8]>>,
-        variants: &[VariantSpec],
-        cancelled: &(dyn Fn() -> bool + Sync),
-        deliver: &(dyn Fn(usize, Rendered) + Sync),
-    ) -> Result<(), PipelineError> {
-        self.render_wanted(source, variants, &|_| true, cancelled, &|| (), deliver)
-    }
-
-    /// The same for those of `variants` that are `wanted`, by their indices. They come out byte for byte as they would with all
-    /// the others: at which scale the source is decoded, and which size is made of which, is a matter of all of them. Calls
-    /// `decoded` once, when the source is decoded. Animations are decoded frame by frame and not waited for.
-    ///
-    /// # Errors
-    /// As [`Engine::render`].
-    pub fn render_wanted<'a>(
         &self,
         source: impl Into<Cow<'a, [u8]>>,
         variants: &[VariantSpec],

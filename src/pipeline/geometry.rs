@@ -25,9 +25,9 @@ pub struct Region {
     pub x: f64,
     /// From the top edge.
     pub y: f64,
-    /// Width.
+    /// To the right edge, from `x`.
     pub width: f64,
-    /// Height.
+    /// To the bottom edge, from `y`.
     pub height: f64,
 }
 

@@ -30,7 +30,7 @@ pub struct ClaimRequest {
 /// A claimed job.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The lease.
+    /// What renews and settles it.
     pub lease: Lease,
     /// The job, this attempt counted.
     pub job: Job,

@@ -28,7 +28,7 @@ pub struct Cursor(pub String);
 /// A part of a list, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The jobs.
+    /// At most as many as were asked for.
     pub jobs: Vec<Job>,
     /// Where the next page begins, if there is one.
     pub next: Option<Cursor>,

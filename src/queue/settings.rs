@@ -1,4 +1,4 @@
-//! What a queue is told when it is opened.
+//! The settings that a queue is opened with.
 
 use serde::Deserialize;
 

@@ -50,7 +50,7 @@ pub struct NewStore {
     pub summary: Value,
 }
 
-/// A registered store.
+/// A store as it was registered, its settings unsealed.
 #[derive(Debug)]
 pub struct RegisteredStore {
     /// What tokens call it.
@@ -72,14 +72,14 @@ pub struct RegisteredStore {
 pub struct UserRef {
     /// Its access key, which no later user ever has.
     pub access_key: String,
-    /// Its name.
+    /// The name that it had when the store was registered.
     pub name: String,
 }
 
 /// What an access key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A user.
+    /// A user, who signs tokens.
     User,
     /// A store of this kind.
     Store(BackendKind),

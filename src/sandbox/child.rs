@@ -88,12 +88,12 @@ fn render(
         exit_if_failed(send(&report, &bytes, output));
     };
     let wanted = |index| request.is_wanted(index);
-    engine.render_wanted(source, &request.variants, &wanted, &|| false, &decoded, &deliver)
+    engine.render(source, &request.variants, &wanted, &|| false, &decoded, &deliver)
 }
 
 fn engine_for(request: &RenderRequest) -> Result<Engine, PipelineError> {
     let registry = Registry::built_in().with(Arc::new(Avif::new(request.avif_engine)));
-    Engine::with_registry(request.admission.threads, request.limits, registry)
+    Engine::new(request.admission.threads, request.limits, registry)
         .map_err(|error| PipelineError::Panicked { detail: format!("the encoding threads can't be started: {error}") })
 }
 

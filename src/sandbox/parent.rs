@@ -103,7 +103,7 @@ impl Sandbox {
                 Err(error @ SandboxError::Pixels(PipelineError::DecodeTimeout { .. })) => return Err(error),
                 // The cause may be an earlier job; with a new child it can only be this one.
                 Err(error) => tracing::debug!(
-                    error = %ErrorChain(&error),
+                    error = ErrorChain(&error).to_string(),
                     "reused child failed; trying the job with a new one"
                 ),
             }

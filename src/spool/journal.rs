@@ -16,17 +16,17 @@ use crate::job::{ContentHash, Stored};
 /// One file in one store, as this very job wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredLine {
-    /// The file's name.
+    /// The name in the store, without directories.
     pub name: String,
-    /// Its format.
+    /// Its extension: that of a variant's format, or of the original's.
     pub format: String,
     /// Width in pixels.
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Its SHA-256.
+    /// SHA-256 of what was written.
     pub sha256: ContentHash,
     /// Where it is.
     pub stored: Stored,

@@ -94,6 +94,6 @@ fn render_in_process(
             let _ = deliver.send((index, variant));
         };
         let wanted = |index| request.is_wanted(index);
-        Ok(engine.render_wanted(source, &request.variants, &wanted, &cancelled, &|| (), &deliver)?)
+        Ok(engine.render(source, &request.variants, &wanted, &cancelled, &|| (), &deliver)?)
     })
 }

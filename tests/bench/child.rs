@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use pixerve::encoder::{EncodeSettings, Encoder, Picture, Pixels, Png};
+use pixerve::encoder::{EncodeSettings, Encoder, Picture, Pixels, Png, Registry};
 use pixerve::job::{Background, Fit, Format, Position, VariantSpec};
 use pixerve::pipeline::{Engine, PixelLimits};
 
@@ -25,7 +25,7 @@ pub(crate) fn run(path: &Path) {
 }
 
 fn render(job: &Job) -> Outcome {
-    let engine = Engine::new(0, PixelLimits::default()).expect("threads");
+    let engine = Engine::new(0, PixelLimits::default(), Registry::built_in()).expect("threads");
     let files: Vec<Vec<u8>> = job.photos.iter().map(|path| fs::read(path).expect("a photo")).collect();
     let variants: Vec<VariantSpec> = job.variants.iter().map(spec).collect();
     let bytes = Mutex::new(BTreeMap::<String, u64>::new());
@@ -39,7 +39,7 @@ fn render(job: &Job) -> Outcome {
                 write(&out.join(format!("{photo}-{size}.{format}")), &rendered.bytes);
             }
         };
-        engine.render(&files[photo], &variants, &|| false, &deliver).expect("a good photo");
+        engine.render(&files[photo], &variants, &|_| true, &|| false, &|| (), &deliver).expect("a good photo");
     };
     if job.warm {
         make(0, false);

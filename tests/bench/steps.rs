@@ -117,7 +117,7 @@ fn jobs(c: &mut Criterion) {
         .into_iter()
         .flat_map(|width| [Format::Webp, Format::Jpeg].map(|format| variant(format, width)))
         .collect();
-    let engine = Engine::new(0, PixelLimits::default()).expect("threads");
+    let engine = Engine::new(0, PixelLimits::default(), Registry::built_in()).expect("threads");
     let mut group = c.benchmark_group("6 jobs of 12 MP to jpg and webp, in flight");
     group.sample_size(10).measurement_time(Duration::from_secs(10));
     for in_flight in 1..=3 {
@@ -128,7 +128,7 @@ fn jobs(c: &mut Criterion) {
                     for _ in 0..in_flight {
                         scope.spawn(|| {
                             while left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
-                                engine.render(&source, &specs, &|| false, &|_, _| ()).expect("good");
+                                engine.render(&source, &specs, &|_| true, &|| false, &|| (), &|_, _| ()).expect("good");
                             }
                         });
                     }

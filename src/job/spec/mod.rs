@@ -75,7 +75,7 @@ pub struct StorageKey {
 /// One file to make.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VariantSpec {
-    /// Its format.
+    /// What it is encoded as.
     pub format: Format,
     /// Width of the box in pixels; 0 leaves it free.
     pub width: u32,

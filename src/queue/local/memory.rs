@@ -13,7 +13,7 @@ use super::{Driver, LocalQueue};
 use crate::clock::SharedClock;
 use crate::queue::{CrashAttribution, QueueError, QueueSettings};
 
-/// A queue in memory.
+/// A queue that loses everything with the process, for tests.
 pub struct MemoryQueue {
     /// None once it is shut down.
     machine: Mutex<Option<Machine<MemoryRecords>>>,

@@ -13,7 +13,7 @@ use crate::queue::{Counts, QueueError};
 pub(super) enum Outage {
     /// Its disk is full.
     StorageFull,
-    /// This failed.
+    /// What was attempted when the store failed.
     Failed(&'static str),
     /// It is shut down.
     Closed,

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use pixerve::encoder::Registry;
 use pixerve::job::{Background, Fit, Format, Position, VariantSpec};
 use pixerve::pipeline::{Engine, PixelLimits, Rendered, inspect, memory_estimate};
 
@@ -82,7 +83,7 @@ fn parse(line: &str) -> Option<Report> {
 /// The child: renders `source` and prints one line about it.
 pub(crate) fn run(source: &Path, target: &Path) {
     let limits = PixelLimits::default();
-    let engine = Engine::new(THREADS, limits).expect("threads");
+    let engine = Engine::new(THREADS, limits, Registry::built_in()).expect("threads");
     let bytes = std::fs::read(source).expect("the file can be read");
     let variants = [variant()];
     let before = kilobytes("VmRSS:") * 1024;
@@ -92,7 +93,7 @@ pub(crate) fn run(source: &Path, target: &Path) {
     let rendered = Mutex::new(None);
     let made = header.map_err(|e| format!("refused\theader\t{e}")).and_then(|_| {
         let deliver = |_, file| *rendered.lock().expect("no panic") = Some(file);
-        engine.render(&bytes, &variants, &|| false, &deliver).map_err(|e| format!("refused\t{}\t{e}", e.code()))
+        engine.render(&bytes, &variants, &|_| true, &|| false, &|| (), &deliver).map_err(|e| format!("refused\t{}\t{e}", e.code()))
     });
     let outcome = made.err().unwrap_or_else(|| {
         let file: Rendered = rendered.lock().expect("no panic").take().expect("a variant");

@@ -9,6 +9,7 @@ use std::io::Cursor;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
+use pixerve::encoder::Registry;
 use pixerve::job::{Background, Fit, Format, Position, VariantSpec};
 use pixerve::pipeline::{Engine, PipelineError, PixelLimits, inspect};
 
@@ -21,7 +22,7 @@ const LIMITS: PixelLimits = PixelLimits {
 
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| Engine::new(1, LIMITS).expect("threads"))
+    ENGINE.get_or_init(|| Engine::new(1, LIMITS, Registry::built_in()).expect("threads"))
 }
 
 fuzz_target!(init: panics::pass_over_the_caught(), |bytes: &[u8]| {
@@ -39,7 +40,7 @@ fuzz_target!(init: panics::pass_over_the_caught(), |bytes: &[u8]| {
         animated: false,
         tolerant: bytes.len().is_multiple_of(2),
     };
-    let rendered = engine().render(bytes, &[variant], &|| false, &|_, file| {
+    let rendered = engine().render(bytes, &[variant], &|_| true, &|| false, &|| (), &|_, file| {
         assert!((1..=8).contains(&file.width) && (1..=8).contains(&file.height));
         assert!(info.is_ok(), "what can't be looked at can't be made");
     });

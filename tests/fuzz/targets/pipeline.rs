@@ -7,6 +7,7 @@ mod panics;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
+use pixerve::encoder::Registry;
 use pixerve::job::{Background, Fit, Format, Position, VariantSpec};
 use pixerve::pipeline::{Engine, PipelineError, PixelLimits};
 
@@ -18,7 +19,7 @@ const LIMITS: PixelLimits = PixelLimits {
 
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| Engine::new(1, LIMITS).expect("threads"))
+    ENGINE.get_or_init(|| Engine::new(1, LIMITS, Registry::built_in()).expect("threads"))
 }
 
 fuzz_target!(init: panics::pass_over_the_caught(), |input: &[u8]| {
@@ -41,7 +42,7 @@ fuzz_target!(init: panics::pass_over_the_caught(), |input: &[u8]| {
         tolerant: flags & 4 == 4,
     };
     let second = VariantSpec { width: 16, height: 0, format: Format::Jpeg, animated: false, ..variant.clone() };
-    let rendered = engine().render(bytes, &[variant, second], &|| false, &|_, file| {
+    let rendered = engine().render(bytes, &[variant, second], &|_| true, &|| false, &|| (), &|_, file| {
         assert!(file.width > 0 && file.height > 0 && !file.bytes.is_empty());
     });
     if let Err(PipelineError::Panicked { detail }) = rendered {

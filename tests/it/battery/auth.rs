@@ -65,7 +65,7 @@ fn routes() -> Vec<Row> {
     ]
 }
 
-struct Doors {
+struct AuthFixture {
     app: TestApp,
     /// A store that never answers: what goes there stays alive.
     store: String,
@@ -75,7 +75,7 @@ struct Doors {
     seed: std::sync::atomic::AtomicU32,
 }
 
-impl Doors {
+impl AuthFixture {
     async fn new() -> Self {
         let app = TestApp::start_with(&[
             ("PIXERVE_STORES_BACKOFF_MIN", "60s"),
@@ -141,19 +141,19 @@ async fn register_user(app: &TestApp, name: &str) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_answers_each_identity_as_it_may() {
-    let doors = Doors::new().await;
+    let fixture = AuthFixture::new().await;
     let routes = routes();
     for (method, path, expected) in &routes {
         for (who, expected) in IDENTITIES.iter().zip(expected) {
-            let response = doors.request(who, method, path).await.send().await.expect("an answer");
+            let response = fixture.request(who, method, path).await.send().await.expect("an answer");
             let status = response.status().as_u16();
             assert_eq!(status, *expected, "{who}: {method} {path}");
             assert_eq!(response.headers().contains_key("www-authenticate"), status == 401, "{who}: {method} {path}");
         }
     }
-    let registered = doors.app.admin(Method::GET, "/register", None).await.text().await.expect("text");
+    let registered = fixture.app.admin(Method::GET, "/register", None).await.text().await.expect("text");
     assert!(registered.contains("by-admin") && !registered.contains("by-A") && !registered.contains("by-B"));
-    assert!(!registered.contains(&doors.b.1), "a secret is shown once");
+    assert!(!registered.contains(&fixture.b.1), "a secret is shown once");
     let asked = routes.len() * IDENTITIES.len();
     figure(
         "auth",
@@ -172,12 +172,12 @@ async fn shown(request: RequestBuilder) -> (u16, Vec<(String, String)>, String) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_of_another_owner_looks_like_an_unknown_one() {
-    let doors = Doors::new().await;
-    let app = &doors.app;
-    let hash = doors.job().await;
+    let fixture = AuthFixture::new().await;
+    let app = &fixture.app;
+    let hash = fixture.job().await;
     let status = app.get_json(&format!("/status?hash={hash}")).await;
     let job_id = status["job_id"].as_str().expect("an id");
-    let b = doors.token("B", &small_job()).expect("a token");
+    let b = fixture.token("B", &small_job()).expect("a token");
     let mut compared = 0;
 
     // A job of A's and one that there never was, for B. The hash has the same length, as the other's would.
@@ -203,7 +203,7 @@ async fn a_job_of_another_owner_looks_like_an_unknown_one() {
     let nobodys = "x".repeat(theirs.len());
     let upload = |access_key: &str| {
         let job = json!({ "storageKeys": { "s3": access_key }, "formats": { "jpg": {} } });
-        let token = doors.token("B", &job).expect("a token");
+        let token = fixture.token("B", &job).expect("a token");
         let form = Form::new().part("file", Part::bytes(jpeg(16, 16, 999)).file_name("a.jpg"));
         app.request(Method::POST, "/upload").bearer_auth(token).multipart(form)
     };

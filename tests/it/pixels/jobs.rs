@@ -57,7 +57,7 @@ impl Encoder for TruncatingEncoder {
 
 fn engine_with(encoder: impl Encoder + 'static) -> Engine {
     let registry = Registry::built_in().with(Arc::new(encoder));
-    Engine::with_registry(2, PixelLimits::default(), registry).expect("threads")
+    Engine::new(2, PixelLimits::default(), registry).expect("threads")
 }
 
 #[test]
@@ -65,13 +65,13 @@ fn a_panic_costs_its_job_and_not_the_pool() {
     let engine = engine_with(PanickingEncoder(AtomicUsize::new(0), 100));
     let source = png(&photo(20, 20));
     for _ in 0..100 {
-        let outcome = engine.render(&source, &[variant(Format::Png, 0, 0)], &|| false, &|_, _| ());
+        let outcome = engine.render(&source, &[variant(Format::Png, 0, 0)], &|_| true, &|| false, &|| (), &|_, _| ());
         assert!(matches!(outcome, Err(PipelineError::Panicked { detail }) if detail == "dropped it"));
     }
     let delivered = AtomicUsize::new(0);
     let variants: Vec<_> = (1..=8).map(|side| variant(Format::Png, side, side)).collect();
     engine
-        .render(&source, &variants, &|| false, &|_, _| {
+        .render(&source, &variants, &|_| true, &|| false, &|| (), &|_, _| {
             delivered.fetch_add(1, Ordering::SeqCst);
         })
         .expect("the pool still works");
@@ -81,7 +81,7 @@ fn a_panic_costs_its_job_and_not_the_pool() {
 #[test]
 fn a_file_that_is_not_what_was_asked_for_is_not_handed_out() {
     let outcome = engine_with(TruncatingEncoder)
-        .render(png(&photo(20, 20)), &[variant(Format::Png, 0, 0)], &|| false, &|_, _| panic!("it was handed out"));
+        .render(png(&photo(20, 20)), &[variant(Format::Png, 0, 0)], &|_| true, &|| false, &|| (), &|_, _| panic!("it was handed out"));
     assert!(matches!(&outcome, Err(PipelineError::Encode(_))), "{outcome:?}");
 }
 
@@ -90,8 +90,8 @@ fn a_cancelled_job_delivers_nothing_more() {
     let source = png(&photo(64, 64));
     let variants: Vec<_> = (1..=40).map(|side| variant(Format::Png, side, 0)).collect();
     let (cancelled, late) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let engine = Engine::new(1, PixelLimits::default()).expect("threads");
-    let outcome = engine.render(&source, &variants, &|| cancelled.load(Ordering::SeqCst), &|_, _| {
+    let engine = Engine::new(1, PixelLimits::default(), Registry::built_in()).expect("threads");
+    let outcome = engine.render(&source, &variants, &|_| true, &|| cancelled.load(Ordering::SeqCst), &|| (), &|_, _| {
         if cancelled.swap(true, Ordering::SeqCst) {
             late.fetch_add(1, Ordering::SeqCst);
         }
@@ -99,7 +99,7 @@ fn a_cancelled_job_delivers_nothing_more() {
     assert!(matches!(outcome, Err(PipelineError::Cancelled)));
     assert_eq!(late.into_inner(), 0);
 
-    let outcome = engine.render(&source, &variants, &|| true, &|_, _| panic!("nothing is delivered"));
+    let outcome = engine.render(&source, &variants, &|_| true, &|| true, &|| (), &|_, _| panic!("nothing is delivered"));
     assert!(matches!(outcome, Err(PipelineError::Cancelled)));
 }
 

@@ -2,6 +2,7 @@
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, GrayImage, ImageEncoder, ImageFormat, Rgba, RgbaImage};
+use pixerve::encoder::Registry;
 use pixerve::job::{Fit, Format, Position, VariantSpec};
 use pixerve::pipeline::{Engine, PipelineError, PixelLimits, Rendered};
 use std::sync::Mutex;
@@ -12,10 +13,11 @@ use super::picture::{assert_like, decode, file, jpeg, photo, png, variant};
 /// What an engine makes that takes every picture for a large one, and what one makes that takes none.
 fn both(source: &[u8], variant: &VariantSpec) -> [Result<RgbaImage, PipelineError>; 2] {
     [0, u64::MAX].map(|source_whole_max| {
-        let engine = Engine::new(1, PixelLimits { source_whole_max, ..PixelLimits::default() }).expect("threads");
+        let limits = PixelLimits { source_whole_max, ..PixelLimits::default() };
+        let engine = Engine::new(1, limits, Registry::built_in()).expect("threads");
         let rendered: Mutex<Option<Rendered>> = Mutex::new(None);
         let deliver = |_, file| *rendered.lock().expect("no panic") = Some(file);
-        engine.render(source, std::slice::from_ref(variant), &|| false, &deliver)?;
+        engine.render(source, std::slice::from_ref(variant), &|_| true, &|| false, &|| (), &deliver)?;
         let rendered = rendered.into_inner().expect("no panic").expect("delivered");
         Ok(decode(variant.format, &rendered.bytes))
     })
@@ -118,12 +120,13 @@ fn a_large_jpeg_with_a_gap_is_refused_like_a_small_one() {
 /// Another attempt at a job makes only what is missing, and the files that the first one stored stay the job's.
 #[test]
 fn a_variant_is_the_same_file_whether_or_not_the_others_are_made_too() {
-    let engine = Engine::new(2, PixelLimits { source_whole_max: 0, ..PixelLimits::default() }).expect("threads");
+    let limits = PixelLimits { source_whole_max: 0, ..PixelLimits::default() };
+    let engine = Engine::new(2, limits, Registry::built_in()).expect("threads");
     let source = jpeg(&scene(1203, 807));
     let made = |variants: &[VariantSpec], wanted: &(dyn Fn(usize) -> bool + Sync)| {
         let files = Mutex::new(Vec::new());
         let deliver = |index, file: Rendered| files.lock().expect("no panic").push((index, file.bytes));
-        engine.render_wanted(&source, variants, wanted, &|| false, &|| (), &deliver).expect("a good source");
+        engine.render(&source, variants, wanted, &|| false, &|| (), &deliver).expect("a good source");
         let mut files = files.into_inner().expect("no panic");
         files.sort();
         files

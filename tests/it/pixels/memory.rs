@@ -11,6 +11,7 @@ use std::process::Command;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{DynamicImage, ImageEncoder, ImageFormat, RgbaImage};
+use pixerve::encoder::Registry;
 use pixerve::job::{Format, VariantSpec};
 use pixerve::pipeline::{Engine, PixelLimits, inspect, memory_estimate};
 
@@ -54,14 +55,14 @@ fn one_case_in_a_process_of_its_own() {
     let (path, outputs) = case.split_once(':').expect("path:outputs");
     let source = fs::read(path).expect("the parent wrote it");
     let specs = specs(outputs);
-    let engine = Engine::new(THREADS, limits()).expect("threads");
+    let engine = Engine::new(THREADS, limits(), Registry::built_in()).expect("threads");
     let info = inspect(Cursor::new(&source), &limits()).expect("an image");
     let estimate = memory_estimate(&info, &specs, THREADS, &limits());
     // Resets the peak.
     let reset = fs::OpenOptions::new().write(true).open("/proc/self/clear_refs");
     std::io::Write::write_all(&mut reset.expect("Linux"), b"5").expect("Linux");
     let before = status("VmRSS");
-    engine.render(source, &specs, &|| false, &|_, _| ()).expect("a good source");
+    engine.render(source, &specs, &|_| true, &|| false, &|| (), &|_, _| ()).expect("a good source");
     println!("peak={} estimate={estimate} ", status("VmHWM").saturating_sub(before));
 }
 

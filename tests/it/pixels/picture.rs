@@ -5,6 +5,7 @@ use std::sync::{Mutex, OnceLock};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageFormat, Rgba, RgbaImage};
+use pixerve::encoder::Registry;
 use pixerve::job::{Background, Fit, Format, Position, VariantSpec};
 use pixerve::pipeline::{Engine, PipelineError, PixelLimits, Rendered};
 
@@ -43,13 +44,13 @@ pub(crate) fn variant(format: Format, width: u32, height: u32) -> VariantSpec {
 
 pub(super) fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| Engine::new(2, PixelLimits::default()).expect("threads"))
+    ENGINE.get_or_init(|| Engine::new(2, PixelLimits::default(), Registry::built_in()).expect("threads"))
 }
 
 /// Everything that `variants` of `source` give, in their order.
 pub(crate) fn render(source: &[u8], variants: &[VariantSpec]) -> Result<Vec<Rendered>, PipelineError> {
     let delivered = Mutex::new(vec![None; variants.len()]);
-    engine().render(source, variants, &|| false, &|i, rendered| {
+    engine().render(source, variants, &|_| true, &|| false, &|| (), &|i, rendered| {
         let before = delivered.lock().expect("no panic")[i].replace(rendered);
         assert_eq!(before, None, "variant {i} came twice");
     })?;

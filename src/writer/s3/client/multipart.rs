@@ -106,7 +106,7 @@ impl S3 {
         if let Err(failure) = within(self.timeouts.exchange(0), request.send()).await {
             let what = self.what("abort the upload of", upload.key);
             tracing::warn!(
-                error = %ErrorChain(&failure.on(what)),
+                error = ErrorChain(&failure.on(what)).to_string(),
                 "multipart upload could not be aborted; the store may keep its parts"
             );
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pixerve::active_jobs::ActiveJobs;
 use pixerve::clock::{Manual, SharedClock, Timestamp};
+use pixerve::encoder::Registry;
 use pixerve::job::{
     CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion,
     SourceFormat, State, Stem, Stored, SubDir,
@@ -93,7 +94,7 @@ impl LapsedLeaseFixture {
         let direct: Arc<dyn WriterBackend> = store.clone();
         let timeouts = StoreTimeouts { connect_timeout: WAIT_MAX, idle_timeout: WAIT_MAX };
         let pixels = PixelLimits::default();
-        let engine = Engine::new(1, pixels).expect("threads");
+        let engine = Engine::new(1, pixels, Registry::built_in()).expect("threads");
         let record = accepted(&spool).await;
         queue.enqueue(record.clone()).await.expect("room");
         let context = WorkerContext {
