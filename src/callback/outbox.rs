@@ -176,7 +176,7 @@ impl Dispatcher {
             if matches!(error, DeliveryError::Gone) {
                 info!(job_id = %id, host, status, attempt, "callback dropped; the receiver is gone");
             } else {
-                error!(job_id = %id, host, status, attempt, error = cause, "callback failed; retries exhausted or of no use");
+                error!(job_id = %id, host, status, attempt, error = cause, "callback dropped; it will not be retried");
             }
             return DeliveryOutcome::Done;
         };
