@@ -147,7 +147,7 @@ impl Connection {
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             tokio::select! {
                 served = watcher.watch(connection) => if let Err(error) = served {
-                    debug!(error = %ErrorChain(&error), "connection failed");
+                    debug!(error = %ErrorChain(&*error), "connection failed");
                 },
                 // hyper's own time-out begins once it knows the protocol, which a silent client never tells it.
                 () = no_request(first_head_timeout, &had_request) => debug!("connection without a request closed"),

@@ -55,8 +55,7 @@ async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Resul
     if mode == SandboxMode::Off {
         warn!("PIXERVE_WORKER_SANDBOX is off; jobs run in the server's own process");
         let registry = Registry::built_in().with(Arc::new(Avif::new(config.worker.avif_engine)));
-        let engine = Engine::new(config.worker.encode_threads, config.pixels, registry)
-            .map_err(StartError::Engine)?;
+        let engine = Engine::new(config.worker.encode_threads, config.pixels, registry).map_err(StartError::Engine)?;
         return Ok(Renderer::InProcess(Arc::new(engine), Arc::clone(clock)));
     }
     let sandbox = Sandbox::new(program.to_owned(), config.sandbox.clone());

@@ -42,7 +42,9 @@ pub enum StartError {
         "no child process can be started for jobs; PIXERVE_WORKER_SANDBOX=off does without, and without its protection"
     )]
     Sandbox(#[source] std::io::Error),
-    #[error("a job's child process can't be confined on this system: {0}; PIXERVE_WORKER_SANDBOX=on starts all the same")]
+    #[error(
+        "a job's child process can't be confined on this system: {0}; PIXERVE_WORKER_SANDBOX=on starts all the same"
+    )]
     Confinement(String),
     #[error("a start-up task died: {0}")]
     Task(#[from] JoinError),

@@ -235,7 +235,12 @@ impl<'de> MapAccess<'de> for SettingAccess<'_> {
             Some(name) => name.to_owned(),
             None => format!("{}{}", self.table, self.next),
         };
-        let setting = SettingDeserializer { reader: self.reader, round: self.round, table: self.table.clone(), name: name.clone() };
+        let setting = SettingDeserializer {
+            reader: self.reader,
+            round: self.round,
+            table: self.table.clone(),
+            name: name.clone(),
+        };
         seed.deserialize(setting).map_err(|mismatch| match mismatch.name.as_str() {
             "" => Mismatch { name, ..mismatch },
             _ => mismatch,

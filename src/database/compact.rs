@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::engine::{self, Checked, DatabaseOpenError};
+use super::engine::{self, CheckedEngine, DatabaseOpenError};
 use super::error::DatabaseError;
 use super::files::{self, DatabaseFiles, RELEASE_TIMEOUT};
 use crate::durable;
@@ -18,8 +18,8 @@ const BLOATED_RATIO: u64 = 8;
 const FLUSH_EVERY: usize = 10_000;
 
 /// Rewrites the database if little of its file is in use, and answers the one to use.
-pub(super) fn if_bloated(checked: Checked, files: &DatabaseFiles) -> Result<sled::Db, DatabaseError> {
-    let Checked { engine, live_bytes } = checked;
+pub(super) fn if_bloated(checked: CheckedEngine, files: &DatabaseFiles) -> Result<sled::Db, DatabaseError> {
+    let CheckedEngine { engine, live_bytes } = checked;
     let file_bytes = files.file_bytes()?;
     if file_bytes <= BLOATED_BYTES || file_bytes / BLOATED_RATIO <= live_bytes {
         return Ok(engine);

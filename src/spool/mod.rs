@@ -14,7 +14,7 @@ mod journal;
 mod upload;
 
 pub use journal::{Journal, StoredLine};
-pub use upload::{Received, IncomingUpload};
+pub use upload::{IncomingUpload, Received};
 
 use std::fs::{self, File};
 use std::io;

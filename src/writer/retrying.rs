@@ -57,7 +57,9 @@ impl<W: WriterBackend> WriterBackend for Retrying<W> {
             };
             let Some(wait) = self.settings.retry.wait_after(tries) else { return Err(error) };
             tracing::warn!(
-                backend = self.name(), error = ErrorChain(&error).to_string(), retry_in_ms = wait.as_millis(),
+                backend = self.name(),
+                error = ErrorChain(&error).to_string(),
+                retry_in_ms = wait.as_millis(),
                 "write failed; will be retried"
             );
             if self.stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::harness::api::Api;
-use crate::harness::app::{WAIT_MAX, poll_delay, files_below};
+use crate::harness::app::{WAIT_MAX, files_below, poll_delay};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, ServerProcess};
 use crate::harness::token::Claims;

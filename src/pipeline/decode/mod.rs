@@ -77,7 +77,12 @@ pub(super) fn open(
 }
 
 /// The picture, each side divided by `reduction` and rounded up; none if it has to be decoded as a whole.
-fn reduced(source: &[u8], info: &SourceInfo, tolerant: bool, reduction: u32) -> Result<Option<DecodedRaster>, PipelineError> {
+fn reduced(
+    source: &[u8],
+    info: &SourceInfo,
+    tolerant: bool,
+    reduction: u32,
+) -> Result<Option<DecodedRaster>, PipelineError> {
     match info.format {
         SourceFormat::Jpeg => match scaled_jpeg::decode(source, info, reduction) {
             // As a whole it gives what is there, for more memory.

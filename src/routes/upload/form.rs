@@ -8,7 +8,7 @@ use crate::auth::{AuthError, TOKEN_BYTES_MAX};
 use crate::job::{JobId, Stem};
 use crate::routes::body::{BodyError, PacedBody};
 use crate::routes::{AppState, Refusal};
-use crate::spool::{Received, IncomingUpload};
+use crate::spool::{IncomingUpload, Received};
 
 /// The multipart body, read part by part.
 pub(super) struct UploadForm<'a> {

@@ -93,7 +93,9 @@ pub(crate) fn run(source: &Path, target: &Path) {
     let rendered = Mutex::new(None);
     let made = header.map_err(|e| format!("refused\theader\t{e}")).and_then(|_| {
         let deliver = |_, file| *rendered.lock().expect("no panic") = Some(file);
-        engine.render(&bytes, &variants, &|_| true, &|| false, &|| (), &deliver).map_err(|e| format!("refused\t{}\t{e}", e.code()))
+        engine
+            .render(&bytes, &variants, &|_| true, &|| false, &|| (), &deliver)
+            .map_err(|e| format!("refused\t{}\t{e}", e.code()))
     });
     let outcome = made.err().unwrap_or_else(|| {
         let file: Rendered = rendered.lock().expect("no panic").take().expect("a variant");

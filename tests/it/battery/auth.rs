@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::figure;
-use crate::harness::app::{WAIT_MAX, TestApp, assert_problem, small_job};
+use crate::harness::app::{TestApp, WAIT_MAX, assert_problem, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::process::Home;
 use crate::harness::stores::dead_store;

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::crash::promise::Witness;
 use super::figure;
 use crate::harness::api::Api;
-use crate::harness::app::{WAIT_MAX, poll_delay, files_below, small_job};
+use crate::harness::app::{WAIT_MAX, files_below, poll_delay, small_job};
 use crate::harness::mount::Mount;
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, ServerProcess};

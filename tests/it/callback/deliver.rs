@@ -6,7 +6,9 @@ use pixerve::job::{ErrorCode, JobError, State};
 use pixerve::queue::DeliveryOutcome;
 use serde_json::{Value, json};
 
-use super::harness::{Canary, Received, Receiver, RunningOutbox, completed, loopback_settings, reply, soon, with_headers};
+use super::harness::{
+    Canary, Received, Receiver, RunningOutbox, completed, loopback_settings, reply, soon, with_headers,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);

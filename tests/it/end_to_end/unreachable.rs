@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::app::{TestApp, poll_delay, files_below};
+use crate::harness::app::{TestApp, files_below, poll_delay};
 use crate::harness::picture::jpeg;
 use crate::harness::process::reserve_port;
 use crate::harness::receiver::Receiver;

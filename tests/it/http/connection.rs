@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::app::{WAIT_MAX, TestApp, assert_problem};
+use crate::harness::app::{TestApp, WAIT_MAX, assert_problem};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_a_request_id_and_keeps_a_plain_one_of_a_proxy() {

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::app::{WAIT_MAX, TestApp, small_job};
+use crate::harness::app::{TestApp, WAIT_MAX, small_job};
 use crate::harness::token::Claims;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 use super::upload::dead_store;
-use crate::harness::app::{TestApp, assert_problem, poll_delay, files_below, small_job};
+use crate::harness::app::{TestApp, assert_problem, files_below, poll_delay, small_job};
 use crate::harness::picture::{jpeg, png};
 use crate::harness::token::{Claims, now};
 

@@ -131,9 +131,12 @@ fn frames_count_against_the_limits() {
     let errors = check_outputs(&spec, &info, &limits).expect_err("five frames are too many");
     assert_eq!(errors.fields()[0].pointer, "/job/formats/webp/animated");
     let engine = Engine::new(1, limits, Registry::built_in()).expect("threads");
-    let error = engine.render(&source, &spec.variants, &|_| true, &|| false, &|| (), &|_, _| ()).expect_err("too large");
+    let error =
+        engine.render(&source, &spec.variants, &|_| true, &|| false, &|| (), &|_, _| ()).expect_err("too large");
     assert!(matches!(error, PipelineError::TooLarge { .. }), "{error}");
-    engine.render(&source, &[variant(Format::Webp, 10, 10)], &|_| true, &|| false, &|| (), &|_, _| ()).expect("one frame is allowed");
+    engine
+        .render(&source, &[variant(Format::Webp, 10, 10)], &|_| true, &|| false, &|| (), &|_, _| ())
+        .expect("one frame is allowed");
 }
 
 #[test]

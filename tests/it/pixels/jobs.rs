@@ -80,8 +80,14 @@ fn a_panic_costs_its_job_and_not_the_pool() {
 
 #[test]
 fn a_file_that_is_not_what_was_asked_for_is_not_handed_out() {
-    let outcome = engine_with(TruncatingEncoder)
-        .render(png(&photo(20, 20)), &[variant(Format::Png, 0, 0)], &|_| true, &|| false, &|| (), &|_, _| panic!("it was handed out"));
+    let outcome = engine_with(TruncatingEncoder).render(
+        png(&photo(20, 20)),
+        &[variant(Format::Png, 0, 0)],
+        &|_| true,
+        &|| false,
+        &|| (),
+        &|_, _| panic!("it was handed out"),
+    );
     assert!(matches!(&outcome, Err(PipelineError::Encode(_))), "{outcome:?}");
 }
 
@@ -91,15 +97,17 @@ fn a_cancelled_job_delivers_nothing_more() {
     let variants: Vec<_> = (1..=40).map(|side| variant(Format::Png, side, 0)).collect();
     let (cancelled, late) = (AtomicBool::new(false), AtomicUsize::new(0));
     let engine = Engine::new(1, PixelLimits::default(), Registry::built_in()).expect("threads");
-    let outcome = engine.render(&source, &variants, &|_| true, &|| cancelled.load(Ordering::SeqCst), &|| (), &|_, _| {
-        if cancelled.swap(true, Ordering::SeqCst) {
-            late.fetch_add(1, Ordering::SeqCst);
-        }
-    });
+    let outcome =
+        engine.render(&source, &variants, &|_| true, &|| cancelled.load(Ordering::SeqCst), &|| (), &|_, _| {
+            if cancelled.swap(true, Ordering::SeqCst) {
+                late.fetch_add(1, Ordering::SeqCst);
+            }
+        });
     assert!(matches!(outcome, Err(PipelineError::Cancelled)));
     assert_eq!(late.into_inner(), 0);
 
-    let outcome = engine.render(&source, &variants, &|_| true, &|| true, &|| (), &|_, _| panic!("nothing is delivered"));
+    let outcome =
+        engine.render(&source, &variants, &|_| true, &|| true, &|| (), &|_, _| panic!("nothing is delivered"));
     assert!(matches!(outcome, Err(PipelineError::Cancelled)));
 }
 

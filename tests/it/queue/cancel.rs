@@ -5,7 +5,7 @@ use pixerve::job::{JobId, State};
 use pixerve::queue::{CancelOutcome, LeaseState, Retry, Settled, Settlement};
 
 use super::fixture::{
-    TestResult, LEASE, QueueFixture, SECOND, broken_disk, calling_back, claim, complete, completion, enqueue, failure,
+    LEASE, QueueFixture, SECOND, TestResult, broken_disk, calling_back, claim, complete, completion, enqueue, failure,
     nothing_to_claim, queued,
 };
 use super::settle::file;

@@ -6,7 +6,7 @@ use pixerve::clock::Timestamp;
 use pixerve::job::{JobId, Owner, Priority};
 use pixerve::queue::{CrashAttribution, Enqueued, QueueError, QueueSettings, RECORD_BYTES_MAX, Retry};
 
-use super::fixture::{TestResult, QueueFixture, claim, claim_up_to, complete, enqueue, failure, queued, record};
+use super::fixture::{QueueFixture, TestResult, claim, claim_up_to, complete, enqueue, failure, queued, record};
 
 every_queue! {
     same_bytes_of_the_same_owner_answer_the_first_job,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use pixerve::job::State;
 use pixerve::queue::{Delivery, DeliveryOutcome, Retry};
 
-use super::fixture::{TestResult, LEASE, QueueFixture, SECOND, calling_back, claim, complete, enqueue, failure, queued};
+use super::fixture::{
+    LEASE, QueueFixture, SECOND, TestResult, calling_back, claim, complete, enqueue, failure, queued,
+};
 
 every_queue! {
     ended_job_owes_its_callback,

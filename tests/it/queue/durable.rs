@@ -16,8 +16,8 @@ use pixerve::queue::{
 };
 
 use super::fixture::{
-    TestResult, LEASE, QueueFixture, SECOND, calling_back, claim, claim_order, claim_up_to, complete, completion, enqueue,
-    enqueue_all, failure, nothing_to_claim, queued, realtime,
+    LEASE, QueueFixture, SECOND, TestResult, calling_back, claim, claim_order, claim_up_to, complete, completion,
+    enqueue, enqueue_all, failure, nothing_to_claim, queued, realtime,
 };
 
 const GOLDEN: &str = include_str!("job-v1.json");

@@ -4,8 +4,8 @@ use pixerve::job::State;
 use pixerve::queue::{Claim, CrashAttribution, LeaseState, QueueSettings, Retry, Settled, Settlement};
 
 use super::fixture::{
-    TestResult, LEASE, Queue, QueueFixture, Reaped, SECOND, calling_back, claim, claim_up_to, complete, completion, crash,
-    enqueue, failure, nothing_to_claim, queued, reap_expired,
+    LEASE, Queue, QueueFixture, Reaped, SECOND, TestResult, calling_back, claim, claim_up_to, complete, completion,
+    crash, enqueue, failure, nothing_to_claim, queued, reap_expired,
 };
 use super::settle::file;
 

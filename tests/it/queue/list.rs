@@ -6,7 +6,7 @@ use pixerve::job::{JobId, Owner, Priority, State};
 use pixerve::queue::{CancelOutcome, Cursor, Enqueued, Filter, PageRequest, QueueError, Retry};
 
 use super::fixture::{
-    TestResult, Queue, QueueFixture, SECOND, claim, complete, enqueue, enqueue_all, failure, owner, queued, record,
+    Queue, QueueFixture, SECOND, TestResult, claim, complete, enqueue, enqueue_all, failure, owner, queued, record,
 };
 
 every_queue! {

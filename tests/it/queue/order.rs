@@ -7,7 +7,7 @@ use pixerve::job::{JobRecord, State};
 use pixerve::queue::{ClaimRequest, Claimed, CrashAttribution, QueueSettings, Retry};
 
 use super::fixture::{
-    TestResult, LEASE, QueueFixture, SECOND, claim, claim_order, claim_up_to, complete, crash, enqueue, enqueue_all,
+    LEASE, QueueFixture, SECOND, TestResult, claim, claim_order, claim_up_to, complete, crash, enqueue, enqueue_all,
     failure, nothing_to_claim, queued, realtime,
 };
 

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::fixture::{
-    TestResult, LEASE, Queue, QueueFixture, SECOND, calling_back, claim_up_to, completion, crash, failure, queued,
+    LEASE, Queue, QueueFixture, SECOND, TestResult, calling_back, claim_up_to, completion, crash, failure, queued,
     realtime, reap_expired,
 };
 

@@ -4,7 +4,7 @@ use pixerve::job::{ContentHash, ErrorCode, JobError, State, Stored, StoredFile};
 use pixerve::queue::{ClaimRequest, CrashAttribution, QueueSettings, Retry, Settled, Settlement};
 
 use super::fixture::{
-    TestResult, QueueFixture, SECOND, broken_disk, claim, claim_order, crash, enqueue, enqueue_all, failure, queued,
+    QueueFixture, SECOND, TestResult, broken_disk, claim, claim_order, crash, enqueue, enqueue_all, failure, queued,
 };
 
 every_queue! {

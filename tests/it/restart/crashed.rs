@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::app::{poll_delay, files_below};
+use crate::harness::app::{files_below, poll_delay};
 use crate::harness::picture::jpeg;
 use crate::harness::process::Home;
 use crate::harness::receiver::Receiver;

@@ -8,7 +8,7 @@ mod process;
 
 use serde_json::{Value, json};
 
-use crate::harness::app::{TestApp, poll_delay, files_below};
+use crate::harness::app::{TestApp, files_below, poll_delay};
 use crate::harness::picture::jpeg;
 use crate::harness::process::reserve_port;
 use crate::harness::stores::{S3Server, s3_at};

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::harness::app::{assert_problem, poll_delay, files_below, small_job};
+use crate::harness::app::{assert_problem, files_below, poll_delay, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, reserve_port};
 use crate::harness::stores::s3_at;

@@ -1,7 +1,7 @@
 //! Children that die.
 
 use super::FakeChild;
-use crate::harness::app::{TestApp, assert_problem, poll_delay, files_below, small_job};
+use crate::harness::app::{TestApp, assert_problem, files_below, poll_delay, small_job};
 use crate::harness::picture::{jpeg, png};
 use crate::harness::token::Claims;
 

@@ -31,7 +31,10 @@ impl Watchdog {
                 }
             }
         };
-        thread::Builder::new().name("queue-watchdog".to_owned()).spawn(watch).map_err(QueueError::thread_not_started)?;
+        thread::Builder::new()
+            .name("queue-watchdog".to_owned())
+            .spawn(watch)
+            .map_err(QueueError::thread_not_started)?;
         Ok(Self(sender))
     }
 

@@ -91,7 +91,11 @@ pub(super) fn spawn<O: StoreOpener>(
         }
         writer.published.replace(None);
     };
-    thread::Builder::new().name("queue-writer".to_owned()).spawn(write).map(drop).map_err(QueueError::thread_not_started)
+    thread::Builder::new()
+        .name("queue-writer".to_owned())
+        .spawn(write)
+        .map(drop)
+        .map_err(QueueError::thread_not_started)
 }
 
 impl<O: StoreOpener> QueueWriter<O> {

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{assert_spool_is_empty, assert_still_works, figure};
-use crate::harness::app::{WAIT_MAX, TestApp, assert_problem, files_below, small_job};
+use crate::harness::app::{TestApp, WAIT_MAX, assert_problem, files_below, small_job};
 use crate::harness::token::Claims;
 
 const CAP: usize = 100 * 1024;

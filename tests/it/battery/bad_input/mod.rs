@@ -28,7 +28,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::harness::api::Api;
-use crate::harness::app::{WAIT_MAX, poll_delay, files_below, small_job};
+use crate::harness::app::{WAIT_MAX, files_below, poll_delay, small_job};
 use crate::harness::picture::jpeg;
 
 /// Waits until the spool is as empty as it was at the start: no job, nothing on its way in.

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::promise::all_records;
 use crate::battery::figure;
-use crate::harness::app::{poll_delay, files_below, small_job};
+use crate::harness::app::{files_below, poll_delay, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, reserve_port};
 use crate::harness::stores::s3_at;

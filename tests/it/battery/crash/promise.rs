@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::harness::api::Api;
-use crate::harness::app::{WAIT_MAX, poll_delay, files_below};
+use crate::harness::app::{WAIT_MAX, files_below, poll_delay};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, ServerProcess};
 use crate::harness::receiver::Receiver;

@@ -78,7 +78,8 @@ async fn a_forbidden_store_fails_the_job_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connect_that_nobody_answers_times_out_and_is_retried() {
-    let mut fixture = FaultyStoreFixture::start(&[("PIXERVE_STORES_TRIES_MAX", "1"), ("PIXERVE_QUEUE_ATTEMPTS_MAX", "2")]).await;
+    let mut fixture =
+        FaultyStoreFixture::start(&[("PIXERVE_STORES_TRIES_MAX", "1"), ("PIXERVE_QUEUE_ATTEMPTS_MAX", "2")]).await;
     let hole = BlackHole::start().await;
     fixture.key = register(&fixture.app, &fixture.s3, &format!("http://{}", hole.addr)).await;
     let began = Instant::now();

@@ -214,7 +214,9 @@ async fn what_the_last_attempt_stores_after_its_lease_lapsed_is_on_record_before
     let told = fixture.context.queue.due_deliveries(1, LEASE).await.expect("a queue");
     let told = told.first().expect("a delivery").id;
     assert_eq!(fixture.context.queue.delivery_job(&told).await.expect("a queue"), Some(failed));
-    fixture.until("it to leave the spool", async |_| !fixture.context.spool.holds(fixture.id).await.expect("a spool")).await;
+    fixture
+        .until("it to leave the spool", async |_| !fixture.context.spool.holds(fixture.id).await.expect("a spool"))
+        .await;
     stop.cancel();
     reaper.await.expect("it ends well");
     pool.drain(WAIT_MAX).await;

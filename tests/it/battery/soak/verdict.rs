@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::load::{Accepted, Ledger};
 use super::{BUCKET, Stored};
-use crate::harness::app::{WAIT_MAX, poll_delay, files_below};
+use crate::harness::app::{WAIT_MAX, files_below, poll_delay};
 use crate::harness::process::{Home, ServerProcess};
 
 /// Waits until every accepted job has ended, and panics unless each ended once, as it should, with all files whole.
