@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Rooms that may know another one of their floor: plain data holds times, and may come from settings.
-const SAME_FLOOR: [(&str, &str); 3] = [("job", "clock"), ("job", "setting"), ("retry", "setting")];
+/// Rooms that may know another one of their floor: plain data holds times, and may come from settings; errors are printed
+/// in one way.
+const SAME_FLOOR: [(&str, &str); 4] =
+    [("job", "clock"), ("job", "setting"), ("retry", "setting"), ("durable", "error_chain")];
 
 /// Files that rename by themselves: what is on its way to the trash may be back after a crash, and a compacted database
 /// changes places with the old one.
