@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::listener::listen;
-use super::parts::Parts;
+use super::parts::ServerParts;
 use super::persistent_state::PersistentState;
 use super::start_error::StartError;
 use crate::callback::Outbox;
@@ -54,7 +54,8 @@ impl App {
         let reconciler = persistent.reconcile(&clock).await?;
         reached(Step::StartReconciled);
         let queue = Arc::clone(&persistent.queue);
-        let Parts { state, router, worker, outbox } = Parts::build(&config, persistent, &clock, program).await?;
+        let ServerParts { state, router, worker, outbox } =
+            ServerParts::build(&config, persistent, &clock, program).await?;
         let (listener, addr) = bind(config.addr).await?;
 
         let stop_background = CancellationToken::new();

@@ -22,14 +22,14 @@ use crate::worker::{MemoryBudget, Renderer, StoreClients, WorkerContext, half_of
 use crate::writer::DirectServe;
 
 /// What runs once it is started.
-pub(super) struct Parts {
+pub(super) struct ServerParts {
     pub(super) state: AppState,
     pub(super) router: Router,
     pub(super) worker: Arc<WorkerContext>,
     pub(super) outbox: Outbox,
 }
 
-impl Parts {
+impl ServerParts {
     /// `program` is the binary that a job's child process runs.
     pub(super) async fn build(
         config: &Config,
