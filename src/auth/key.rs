@@ -20,7 +20,7 @@ pub enum Algorithm {
     Rs256,
     /// ECDSA on P-256 with SHA-256.
     Es256,
-    /// EdDSA on Curve25519 (RFC 8032); Ed448 is not taken.
+    /// `EdDSA` on Curve25519 (RFC 8032); Ed448 is not taken.
     EdDsa,
 }
 
