@@ -157,11 +157,11 @@ fn files() -> Vec<StoredFile> {
 
 fn write_tables(database: &Path, to: &Path) -> Checked {
     fs::create_dir_all(to)?;
-    let names = sled::open(database)?.tree_names();
+    let names = table_names(database)?;
     let database = Database::open(database)?.database;
-    for name in names.iter().map(|name| String::from_utf8_lossy(name)).filter(|name| is_ours(name)) {
-        let mut lines = File::create_new(to.join(format!("{name}.txt")))?;
-        for entry in &database.tree(&name)? {
+    for name in names.iter().filter(|name| is_ours(name)) {
+        let mut lines = Vec::new();
+        for entry in &database.tree(name)? {
             let (key, value) = entry?;
             if key.starts_with(b"db_") {
                 continue;
@@ -171,8 +171,21 @@ fn write_tables(database: &Path, to: &Path) -> Checked {
             let space = if json.is_empty() { "" } else { " " };
             writeln!(lines, "{} {}{space}{}", hex::encode(&key), hex::encode(binary), std::str::from_utf8(json)?)?;
         }
+        if !lines.is_empty() {
+            File::create_new(to.join(format!("{name}.txt")))?.write_all(&lines)?;
+        }
     }
     Ok(database.close()?)
+}
+
+/// As sled has them: [`Database`] only knows names that it is asked for.
+fn table_names(database: &Path) -> Result<Vec<String>, Box<dyn Error>> {
+    // Lines of text, and a checksum behind them.
+    let conf = fs::read(database.join("conf"))?;
+    let segment = String::from_utf8_lossy(&conf);
+    let segment = segment.lines().find_map(|line| line.strip_prefix("segment_size: ")).ok_or("it has segments")?;
+    let engine = sled::Config::new().path(database).segment_size(segment.trim().parse()?).open()?;
+    Ok(engine.tree_names().iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect())
 }
 
 fn copy_all(from: &Path, to: &Path) -> Checked {
