@@ -13,7 +13,7 @@ if ! readelf -SW "$binary" 2>/dev/null | grep -q ' \.debug_line '; then
     exit 0
 fi
 objcopy --only-keep-debug --compress-debug-sections=zlib "$binary" "$binary.debug"
-objcopy --strip-debug --add-gnu-debuglink="$binary.debug" "$binary" "$binary.split"
+objcopy --strip-all --add-gnu-debuglink="$binary.debug" "$binary" "$binary.split"
 mv "$binary.split" "$binary"
 
 bytes=$(wc -c <"$binary")
