@@ -19,7 +19,7 @@ pub use error_code::ErrorCode;
 pub use hash::{ContentHash, ContentHasher, HashKey};
 pub use id::JobId;
 pub use name::{Stem, original_name, variant_name};
-pub use owner::Owner;
+pub use owner::{Owner, OwnerKey, TenantKey, UserKey};
 pub use pointer::{ClaimErrors, FieldError};
 pub use record::{
     CallbackTarget, JobError, JobRecord, Original, RecordVersion, SealedText, Stored, StoredFile, UnknownRecordVersion,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// The registered user whose key signed the token (none for the keys of `jwt.json`) and the token's subject.
-/// Duplicates, cancelling, limits and turns go by owner.
+/// Duplicates and cancelling go by owner; turns by user and then by owner, limits by tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// The registered user's name.
@@ -14,7 +14,39 @@ pub struct Owner {
     pub sub: String,
 }
 
+/// Stands for an [`Owner`] in database keys and in memory.
+pub type OwnerKey = [u8; 32];
+
+/// Stands for a user in memory: a registered one, or all keys of `jwt.json` together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserKey([u8; 32]);
+
+/// Stands in memory for whom limits count for: a registered user with all its `sub`s, which it may invent as it likes, or one
+/// `sub` of the keys of `jwt.json`, whose holder is trusted to say who is who.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TenantKey {
+    /// A registered user.
+    User(UserKey),
+    /// An owner without one.
+    Owner(OwnerKey),
+}
+
 impl Owner {
+    /// The user of whom this is an owner.
+    #[must_use]
+    pub fn user_key(&self) -> UserKey {
+        UserKey(Sha256::digest(self.user.as_deref().unwrap_or("")).into())
+    }
+
+    /// Whom limits count for.
+    #[must_use]
+    pub fn tenant_key(&self) -> TenantKey {
+        match self.user {
+            Some(_) => TenantKey::User(self.user_key()),
+            None => TenantKey::Owner(self.digest()),
+        }
+    }
+
     /// The part of a job's `hash` behind the `_`: the subject itself where it is plain and no user's, else `h-` and
     /// the hex SHA-256 of `<user> NUL <sub>`. The digest form has 66 characters, more than any plain subject may
     /// have, so the two can't collide.
@@ -26,9 +58,9 @@ impl Owner {
         format!("h-{}", hex::encode(self.digest()))
     }
 
-    /// 32 bytes that stand for this owner in database keys.
+    /// What stands for this owner.
     #[must_use]
-    pub fn digest(&self) -> [u8; 32] {
+    pub fn digest(&self) -> OwnerKey {
         let mut hasher = Sha256::new();
         hasher.update(self.user.as_deref().unwrap_or(""));
         hasher.update([0]);
@@ -64,5 +96,15 @@ mod tests {
         assert_eq!(owner(None, &longest_plain).hash_part(), longest_plain);
         assert_ne!(owner(None, &"x".repeat(65)).hash_part(), "x".repeat(65));
         assert_ne!(owner(Some("a"), "b").digest(), owner(None, "a\0b").digest(), "an empty user is a user of its own");
+    }
+
+    #[test]
+    fn a_registered_user_is_one_tenant_and_each_subject_of_jwt_json_is_one() {
+        let [shop_a, shop_b, a, b] =
+            [(Some("shop"), "a"), (Some("shop"), "b"), (None, "a"), (None, "b")].map(|(user, sub)| owner(user, sub));
+        assert_eq!((shop_a.tenant_key(), shop_a.user_key()), (shop_b.tenant_key(), shop_b.user_key()));
+        assert_eq!(a.user_key(), b.user_key());
+        let tenants = std::collections::HashSet::from([shop_a, a, b].map(|owner| owner.tenant_key()));
+        assert_eq!(tenants.len(), 3);
     }
 }

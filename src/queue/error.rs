@@ -12,7 +12,7 @@ pub enum QueueError {
         /// How many those are.
         depth: usize,
     },
-    /// The owner has as many live jobs as they may.
+    /// The owner's tenant has as many live jobs as it may.
     #[error("this owner has {depth} jobs waiting or being worked on, as many as are allowed")]
     OwnerFull {
         /// How many those are.

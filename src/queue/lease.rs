@@ -16,11 +16,31 @@ pub struct Lease {
     pub expires: Duration,
 }
 
+/// For how long smaller jobs of others pass one whose turn it is and for which memory is missing. Then it holds them.
+pub const PASS_MAX: Duration = Duration::from_secs(10);
+
+/// A place for making a job's variants. A job has it from its claim until its variants are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// For whoever's turn it is.
+    Regular,
+    /// Only for a tenant ([`TenantKey`](crate::job::TenantKey)) of whom nothing is being made, so that nobody waits until
+    /// another's long job is done.
+    Spare,
+}
+
+impl Place {
+    /// Both, each where its number says.
+    pub(in crate::queue) const ALL: [Self; 2] = [Self::Regular, Self::Spare];
+}
+
 /// What a worker asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClaimRequest {
     /// Jobs at most.
     pub max: usize,
+    /// The place that each will have.
+    pub place: Place,
     /// Bytes of memory that the jobs together may take ([`JobRecord::memory`](crate::job::JobRecord::memory)).
     pub memory: u64,
     /// How long each is held unless it is renewed.
@@ -41,7 +61,8 @@ pub struct Claim {
 pub struct Claimed {
     /// The jobs whose turn it was.
     pub claims: Vec<Claim>,
-    /// Bytes of memory that the next job takes, if it was not given out because that is more than was left.
+    /// Bytes of memory with which a claim would give out another job, if there is one and it takes more than was left: the
+    /// least that any of those takes that may be given out now. Less may do once another job comes in.
     pub next_takes: Option<u64>,
 }
 

@@ -39,7 +39,10 @@ pub struct Page {
 #[expect(missing_docs, reason = "the names are the states'")]
 pub struct Counts {
     pub pending: u64,
+    /// Both stages together.
     pub processing: u64,
+    /// How many of those that are processing have their variants made, and are being stored.
+    pub storing: u64,
     pub completed: u64,
     pub failed: u64,
     pub cancelled: u64,

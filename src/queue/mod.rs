@@ -25,7 +25,7 @@ use async_trait::async_trait;
 pub use self::delivery::{Delivery, DeliveryOutcome};
 pub use self::error::QueueError;
 pub use self::job::{CancelOutcome, Enqueued, Job};
-pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, Retry, Settled, Settlement};
+pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, PASS_MAX, Place, Retry, Settled, Settlement};
 pub use self::listing::{Counts, Cursor, Filter, Page, PageRequest};
 pub use self::local::{MemoryQueue, SledQueue};
 pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};
@@ -48,14 +48,23 @@ pub trait JobIntake: Send + Sync + 'static {
 /// What a worker does, from claim to settlement.
 #[async_trait]
 pub trait JobWork: Send + Sync + 'static {
-    /// Claims jobs: realtime before queued (but see [`QueueSettings::realtime_run_max`]), owners in turn, each owner's
-    /// first in first out, as long as they take no more memory than asked for. The first that would ends the claim: it is
-    /// not overtaken, or it could wait for ever. Under [`CrashAttribution::JobsInFlight`] a job that crashed before is
-    /// claimed only while nothing else is processing, and halts other claims until it has run.
+    /// Claims jobs: realtime before queued (but see [`QueueSettings::realtime_run_max`]), users in turn, inside a user its
+    /// owners, each owner's first in first out, as long as they take no more memory than asked for.
+    ///
+    /// The first that takes more is passed by smaller jobs of other owners for [`PASS_MAX`]. Then it holds them, or it
+    /// could wait for ever; but a tenant of whom something is being made does not hold one of whom nothing is.
+    ///
+    /// Under [`CrashAttribution::JobsInFlight`] a job that crashed before is claimed only while nothing else is being made,
+    /// and halts other claims until it is made.
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed, QueueError>;
 
-    /// Returns when a claim may find something, or after `at_most`. A hint: spurious and missed wake-ups are allowed.
-    async fn wait_ready(&self, at_most: Duration);
+    /// Returns when a claim for this place may find something, or after `at_most`. A hint: spurious and missed wake-ups are
+    /// allowed. While the last claim for it was short of memory, only what takes no more than that had counts.
+    async fn wait_ready(&self, place: Place, at_most: Duration);
+
+    /// Notes that every variant of a claimed job is made: from now on it has no place, and counts as [`Counts::storing`].
+    /// Its lease stays. Not durable; an old lease changes nothing.
+    async fn made(&self, lease: &Lease) -> Result<(), QueueError>;
 
     /// Renews a lease, to `by` from now.
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<LeaseState, QueueError>;

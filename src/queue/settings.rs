@@ -14,7 +14,7 @@ pub struct QueueSettings {
     /// Live jobs (pending and processing) in all.
     #[serde(deserialize_with = "setting::count")]
     pub depth_max: usize,
-    /// Live jobs of one owner.
+    /// Live jobs of one tenant: of a registered user, or of one `sub` of the keys of `jwt.json`.
     #[serde(deserialize_with = "setting::count")]
     pub owner_depth_max: usize,
     /// Attempts of one job.

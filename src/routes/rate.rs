@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::Refusal;
-use crate::job::Owner;
+use crate::job::{Owner, TenantKey};
 use crate::setting;
 
 /// How many seconds' worth may come at once.
@@ -40,7 +40,7 @@ pub struct RateSettings {
     /// Requests a second of one address, on average; 0 for no limit.
     #[serde(deserialize_with = "setting::count_or_zero")]
     pub rate_per_address: u32,
-    /// Uploads a second of one user, on average; 0 for no limit.
+    /// Uploads a second of one registered user, or of one `sub` of the keys of `jwt.json`, on average; 0 for no limit.
     #[serde(deserialize_with = "setting::count_or_zero")]
     pub rate_per_user: u32,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -51,7 +51,7 @@ pub struct RateSettings {
 /// How often each address and each user has come lately.
 pub struct Rates {
     addresses: Option<Buckets<IpAddr>>,
-    users: Option<Buckets<Owner>>,
+    users: Option<Buckets<TenantKey>>,
     trusted_proxies: Vec<IpNet>,
 }
 
@@ -63,9 +63,9 @@ impl Rates {
         Self { addresses: Buckets::new(rate_per_address), users: Buckets::new(rate_per_user), trusted_proxies }
     }
 
-    /// Counts an upload of this user.
+    /// Counts an upload of this owner's tenant.
     pub(super) fn count_upload(&self, owner: &Owner) -> Result<(), Refusal> {
-        self.users.as_ref().map_or(Ok(()), |users| users.take(owner))
+        self.users.as_ref().map_or(Ok(()), |users| users.take(&owner.tenant_key()))
     }
 
     fn count_request(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -175,6 +175,18 @@ mod tests {
         assert_eq!(client("::1", &["203.0.113.5", "198.51.100.1"]).as_deref(), Some("198.51.100.1"));
         assert_eq!(client("10.1.1.1", &[]), None);
         assert_eq!(client("10.1.1.1", &["198.51.100.1, unknown"]), None);
+    }
+
+    #[test]
+    fn a_registered_user_has_one_rate_for_all_its_subjects() {
+        let rates = Rates::new(RateSettings { rate_per_address: 0, rate_per_user: 1, trusted_proxies: Vec::new() });
+        let taken = |user: Option<&str>| {
+            let owner = |n: u32| Owner { user: user.map(str::to_owned), sub: format!("sub-{n}") };
+            (0..3 * BURST_SECS).filter(|n| rates.count_upload(&owner(*n)).is_ok()).count()
+        };
+        let invented = taken(Some("shop"));
+        assert!((BURST_SECS as usize..2 * BURST_SECS as usize).contains(&invented), "{invented}");
+        assert_eq!(taken(None), 3 * BURST_SECS as usize, "the keys of `jwt.json` say who is who");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::stored_files::stored_files;
 use super::{WorkerContext, attempt};
 use crate::error_chain::ErrorChain;
 use crate::job::{ErrorCode, JobError};
-use crate::queue::{Claim, ClaimRequest, QueueError, Retry, Settlement};
+use crate::queue::{Claim, ClaimRequest, Place, QueueError, Retry, Settlement};
 
 /// An idle worker asks the queue again after this long, even if nothing wakes it.
 const IDLE_POLL: Duration = Duration::from_secs(5);
@@ -95,7 +95,7 @@ impl Worker {
         while !self.stop_claiming.is_cancelled() {
             match self.next().await {
                 Ok(Some((claim, memory))) => self.work(claim, memory).await,
-                Ok(None) => self.idle(self.context.queue.wait_ready(IDLE_POLL)).await,
+                Ok(None) => self.idle(self.context.queue.wait_ready(Place::Regular, IDLE_POLL)).await,
                 Err(error) => {
                     error!(error = %ErrorChain(&error), "jobs can't be claimed; will be retried");
                     self.idle(tokio::time::sleep(CLAIM_RETRY_DELAY)).await;
@@ -110,8 +110,9 @@ impl Worker {
         let WorkerContext { queue, memory, settings, .. } = &*self.context;
         let _claiming = self.claiming.lock().await;
         while !self.stop_claiming.is_cancelled() {
+            let (place, memory_left) = (Place::Regular, memory.left());
             let mut claimed =
-                queue.claim(ClaimRequest { max: 1, memory: memory.left(), lease: settings.lease }).await?;
+                queue.claim(ClaimRequest { max: 1, place, memory: memory_left, lease: settings.lease }).await?;
             if let Some(claim) = claimed.claims.pop() {
                 let share = memory.take(claim.job.record.memory.unwrap_or(0)).await;
                 return Ok(Some((claim, share)));

@@ -32,7 +32,7 @@ use pixerve::clock::{Manual, Timestamp};
 use pixerve::database::Database;
 use pixerve::job::{BackendKind, Format, JobId, Priority, RecordVersion, State};
 use pixerve::queue::{
-    ClaimRequest, CrashAttribution, Enqueued, Filter, Job, JobQueue, PageRequest, QueueSettings, SledQueue,
+    ClaimRequest, CrashAttribution, Enqueued, Filter, Job, JobQueue, PageRequest, Place, QueueSettings, SledQueue,
 };
 use pixerve::register::Sealer;
 use pixerve::spool::{Spool, SpoolEntry};
@@ -203,7 +203,7 @@ async fn live_jobs_of_every_version_go_on() -> Checked {
 
         // By then the one that waits for a minute's part is due, and the one that waits for a day is not.
         data.clock.advance(Duration::from_mins(2));
-        let request = ClaimRequest { max: 10, memory: u64::MAX, lease: Duration::from_mins(1) };
+        let request = ClaimRequest { max: 10, place: Place::Regular, memory: u64::MAX, lease: Duration::from_mins(1) };
         let mut claimed = queue.claim(request).await?.claims;
         claimed.sort_by_key(|claim| claim.job.record.id);
         let attempts: Vec<_> = claimed.iter().map(|claim| (claim.job.record.id, claim.job.attempts)).collect();

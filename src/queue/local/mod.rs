@@ -25,7 +25,7 @@ use self::status::StatusChannel;
 use self::store::RecordStore;
 use super::{
     CancelOutcome, ClaimRequest, Claimed, Counts, Delivery, DeliveryOutbox, DeliveryOutcome, Enqueued, Filter, Job,
-    JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, Lease, LeaseState, Page, PageRequest, QueueError,
+    JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, Lease, LeaseState, Page, PageRequest, Place, QueueError,
     Settled, Settlement,
 };
 use crate::clock::Timestamp;
@@ -97,8 +97,17 @@ impl<Q: LocalQueue> JobWork for Q {
         self.driver().run(move |machine| machine.claim(request)).await
     }
 
-    async fn wait_ready(&self, at_most: Duration) {
-        self.driver().status().wait_ready(at_most).await;
+    async fn wait_ready(&self, place: Place, at_most: Duration) {
+        self.driver().status().wait_ready(place, at_most).await;
+    }
+
+    async fn made(&self, lease: &Lease) -> Result<(), QueueError> {
+        let lease = lease.clone();
+        let note = move |machine: &mut Machine<_>| {
+            machine.made(&lease);
+            Ok(())
+        };
+        self.driver().run(note).await
     }
 
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<LeaseState, QueueError> {

@@ -1,17 +1,17 @@
 //! Which job is next: lanes, turns, delays, leases and crashes of the live jobs. Plain data, rebuilt at every start.
 //! Times are those of [`crate::clock::Clock::elapsed`], which never jump.
 
+mod choice;
 mod lane;
+mod turns;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+pub(super) use choice::Choice;
 use lane::PriorityLane;
 
-use crate::job::{JobId, Priority};
-
-/// Stands for an owner.
-pub(super) type OwnerKey = [u8; 32];
+use crate::job::{JobId, OwnerKey, Priority, TenantKey, UserKey};
 
 /// What the schedule has to know of a live job.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,12 @@ pub(super) struct LiveJob {
     pub(super) id: JobId,
     pub(super) seq: u64,
     pub(super) priority: Priority,
+    /// Who takes turns with the other users.
+    pub(super) user: UserKey,
+    /// Who takes turns with the user's other owners.
     pub(super) owner: OwnerKey,
+    /// Whom limits count for.
+    pub(super) tenant: TenantKey,
     /// It took its worker down before.
     pub(super) crashed: bool,
     /// Bytes of memory that it takes.
@@ -30,7 +35,25 @@ pub(super) struct LiveJob {
 enum Availability {
     Ready,
     Delayed(Duration),
-    Leased { token: u64, expires: Duration },
+    Leased(HeldLease),
+}
+
+/// A lease as the schedule knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeldLease {
+    pub(super) token: u64,
+    /// When it lapses.
+    pub(super) expires: Duration,
+    pub(super) stage: Stage,
+}
+
+/// How far a leased job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its variants are being made: it has a place.
+    Making,
+    /// They are made and being stored.
+    Storing,
 }
 
 /// Whether a job that crashed runs beside others.
@@ -52,9 +75,12 @@ pub(super) struct Schedule {
     exclusive: BTreeSet<(u64, JobId)>,
     delayed: BTreeSet<(Duration, u64, JobId)>,
     leases: BTreeSet<(Duration, JobId)>,
-    depth_of: HashMap<OwnerKey, usize>,
+    /// The leased jobs in the stage of making: as many as there are places.
+    making: HashMap<JobId, LiveJob>,
+    /// Since when a job has been the first and waited for memory.
+    short_since: HashMap<JobId, Duration>,
+    depth_of: HashMap<TenantKey, usize>,
     isolation: CrashIsolation,
-    exclusive_runs: bool,
     /// Claims from the realtime lane since the last from the queued one.
     realtime_run: u32,
     realtime_run_max: u32,
@@ -69,9 +95,10 @@ impl Schedule {
             exclusive: BTreeSet::new(),
             delayed: BTreeSet::new(),
             leases: BTreeSet::new(),
+            making: HashMap::new(),
+            short_since: HashMap::new(),
             depth_of: HashMap::new(),
             isolation,
-            exclusive_runs: false,
             realtime_run: 0,
             realtime_run_max: realtime_run_max.max(1),
         }
@@ -87,78 +114,71 @@ impl Schedule {
     /// Removes a job.
     pub(super) fn remove(&mut self, id: &JobId) {
         let Some((live, availability)) = self.jobs.remove(id) else { return };
+        self.short_since.remove(id);
         match availability {
             Availability::Ready => self.unready(&live),
             Availability::Delayed(until) => {
                 self.delayed.remove(&(until, live.seq, live.id));
             }
-            Availability::Leased { expires, .. } => {
-                self.leases.remove(&(expires, live.id));
-                // One that runs alone is the only one that runs.
-                self.exclusive_runs = self.exclusive_runs && !live.crashed;
+            Availability::Leased(held) => {
+                self.leases.remove(&(held.expires, live.id));
+                self.making.remove(id);
             }
         }
-        if let Some(depth) = self.depth_of.get_mut(&live.owner) {
+        if let Some(depth) = self.depth_of.get_mut(&live.tenant) {
             *depth -= 1;
             if *depth == 0 {
-                self.depth_of.remove(&live.owner);
+                self.depth_of.remove(&live.tenant);
             }
         }
     }
 
-    /// The job whose turn it is. It stays where it is until it is [`Schedule::lease`]d.
-    pub(super) fn next(&mut self, now: Duration) -> Option<JobId> {
-        self.promote(now);
-        if self.exclusive_runs {
-            return None;
-        }
-        if let Some((_, id)) = self.exclusive.first() {
-            return self.leases.is_empty().then_some(*id);
-        }
-        let queued_first = self.realtime_run >= self.realtime_run_max;
-        let (first, second) =
-            if queued_first { (&self.queued, &self.realtime) } else { (&self.realtime, &self.queued) };
-        first.first().or_else(|| second.first())
-    }
-
-    /// Bytes of memory that a job takes.
-    pub(super) fn memory(&self, id: &JobId) -> u64 {
-        self.jobs.get(id).map_or(0, |(live, _)| live.memory)
-    }
-
-    /// Gives a waiting job, or one whose lease was lost with a store, to whoever holds `token`.
-    pub(super) fn lease(&mut self, id: &JobId, token: u64, expires: Duration) {
+    /// Gives a waiting job, or one whose lease was lost with a store, to whoever holds it from now on.
+    pub(super) fn lease(&mut self, id: &JobId, held: HeldLease) {
         let Some((live, availability)) = self.jobs.get(id).copied() else { return };
         if matches!(availability, Availability::Ready) && !self.runs_alone(&live) {
             match live.priority {
                 Priority::Realtime => self.realtime_run = self.realtime_run.saturating_add(1),
                 Priority::Queued => self.realtime_run = 0,
             }
-            self.lane(live.priority).end_turn(&live.owner);
+            self.lane(live.priority).end_turn(&live);
         }
         self.remove(id);
-        self.insert(live, Availability::Leased { token, expires });
+        self.insert(live, Availability::Leased(held));
     }
 
     /// Holds a lease longer.
     pub(super) fn extend(&mut self, id: &JobId, expires: Duration) {
-        if let Some((live, Availability::Leased { token, .. })) = self.jobs.get(id).copied() {
+        self.change_lease(id, |held| HeldLease { expires, ..held });
+    }
+
+    /// Notes that the variants of a leased job are made.
+    pub(super) fn made(&mut self, id: &JobId) {
+        self.change_lease(id, |held| HeldLease { stage: Stage::Storing, ..held });
+    }
+
+    fn change_lease(&mut self, id: &JobId, change: impl FnOnce(HeldLease) -> HeldLease) {
+        if let Some((live, Availability::Leased(held))) = self.jobs.get(id).copied() {
             self.remove(id);
-            self.insert(live, Availability::Leased { token, expires });
+            self.insert(live, Availability::Leased(change(held)));
         }
     }
 
     /// The number that the job's present lease has.
     pub(super) fn token(&self, id: &JobId) -> Option<u64> {
-        match self.jobs.get(id)?.1 {
-            Availability::Leased { token, .. } => Some(token),
-            Availability::Ready | Availability::Delayed(_) => None,
-        }
+        self.held(id).map(|held| held.token)
     }
 
-    /// Every lease: job, token, when it lapses.
-    pub(super) fn leases(&self) -> impl Iterator<Item = (JobId, u64, Duration)> + '_ {
-        self.leases.iter().filter_map(|(expires, id)| Some((*id, self.token(id)?, *expires)))
+    /// Every lease.
+    pub(super) fn leases(&self) -> impl Iterator<Item = (JobId, HeldLease)> + '_ {
+        self.leases.iter().filter_map(|(_, id)| Some((*id, self.held(id)?)))
+    }
+
+    fn held(&self, id: &JobId) -> Option<HeldLease> {
+        match self.jobs.get(id)?.1 {
+            Availability::Leased(held) => Some(held),
+            Availability::Ready | Availability::Delayed(_) => None,
+        }
     }
 
     /// The jobs whose leases have lapsed, the longest lapsed first.
@@ -168,12 +188,12 @@ impl Schedule {
 
     /// Whether a job is leased, and the lease has lapsed.
     pub(super) fn has_lapsed(&self, id: &JobId, now: Duration) -> bool {
-        matches!(self.jobs.get(id), Some((_, Availability::Leased { expires, .. })) if *expires <= now)
+        self.held(id).is_some_and(|held| held.expires <= now)
     }
 
     /// When the next delayed job is due, if a claim could have it then.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        let halted = self.exclusive_runs || !self.exclusive.is_empty();
+        let halted = !self.exclusive.is_empty() || self.making.values().any(|live| self.runs_alone(live));
         self.delayed.first().filter(|_| !halted).map(|(until, _, _)| *until)
     }
 
@@ -182,9 +202,9 @@ impl Schedule {
         self.jobs.len()
     }
 
-    /// How many of them are this owner's.
-    pub(super) fn owner_depth(&self, owner: &OwnerKey) -> usize {
-        self.depth_of.get(owner).copied().unwrap_or_default()
+    /// How many of them are this tenant's.
+    pub(super) fn tenant_depth(&self, tenant: &TenantKey) -> usize {
+        self.depth_of.get(tenant).copied().unwrap_or_default()
     }
 
     /// How many of them are leased.
@@ -192,21 +212,28 @@ impl Schedule {
         self.leases.len()
     }
 
+    /// How many of the leased ones are in the stage of storing.
+    pub(super) fn storing(&self) -> usize {
+        self.leases.len() - self.making.len()
+    }
+
     fn insert(&mut self, live: LiveJob, availability: Availability) {
         match availability {
             Availability::Ready if self.runs_alone(&live) => {
                 self.exclusive.insert((live.seq, live.id));
             }
-            Availability::Ready => self.lane(live.priority).insert(live.owner, live.seq, live.id),
+            Availability::Ready => self.lane(live.priority).insert(&live),
             Availability::Delayed(until) => {
                 self.delayed.insert((until, live.seq, live.id));
             }
-            Availability::Leased { expires, .. } => {
-                self.leases.insert((expires, live.id));
-                self.exclusive_runs = self.exclusive_runs || self.runs_alone(&live);
+            Availability::Leased(held) => {
+                self.leases.insert((held.expires, live.id));
+                if held.stage == Stage::Making {
+                    self.making.insert(live.id, live);
+                }
             }
         }
-        *self.depth_of.entry(live.owner).or_default() += 1;
+        *self.depth_of.entry(live.tenant).or_default() += 1;
         self.jobs.insert(live.id, (live, availability));
     }
 
@@ -214,7 +241,7 @@ impl Schedule {
         if self.runs_alone(live) {
             self.exclusive.remove(&(live.seq, live.id));
         } else {
-            self.lane(live.priority).remove(&live.owner, live.seq, live.id);
+            self.lane(live.priority).remove(live);
         }
     }
 

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::store::RecordStoreError;
 use crate::clock::SharedClock;
-use crate::queue::{Counts, QueueError};
+use crate::queue::{Counts, Place, QueueError};
 
 /// Why a queue can't be used now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub(super) struct QueueStatus {
     pub(super) counts: Counts,
     /// None while it works.
     pub(super) outage: Option<Outage>,
-    /// A claim would find something.
-    pub(super) claimable: bool,
+    /// By place: a claim would find something.
+    pub(super) claimable: [bool; 2],
     /// A claim may find something then.
     pub(super) next_ready: Option<Duration>,
     /// A delivery is due then.
@@ -53,8 +53,8 @@ pub(super) struct QueueStatus {
 }
 
 impl QueueStatus {
-    fn ready_at(&self) -> Option<Duration> {
-        if self.claimable { Some(Duration::ZERO) } else { self.next_ready }
+    fn ready_at(&self, place: Place) -> Option<Duration> {
+        if self.claimable[place as usize] { Some(Duration::ZERO) } else { self.next_ready }
     }
 
     /// The same counts, which nobody can rely on any more, and nothing to wait for.
@@ -93,8 +93,8 @@ impl StatusChannel {
         *self.published.borrow()
     }
 
-    pub(super) async fn wait_ready(&self, at_most: Duration) {
-        self.wait(at_most, QueueStatus::ready_at).await;
+    pub(super) async fn wait_ready(&self, place: Place, at_most: Duration) {
+        self.wait(at_most, |status| status.ready_at(place)).await;
     }
 
     pub(super) async fn wait_delivery(&self, at_most: Duration) {

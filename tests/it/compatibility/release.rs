@@ -17,7 +17,8 @@ use pixerve::job::{
     StoredFile,
 };
 use pixerve::queue::{
-    ClaimRequest, CrashAttribution, DeliveryOutcome, JobQueue, Lease, QueueSettings, Retry, Settlement, SledQueue,
+    ClaimRequest, CrashAttribution, DeliveryOutcome, JobQueue, Lease, Place, QueueSettings, Retry, Settlement,
+    SledQueue,
 };
 use pixerve::spool::{Spool, StoredLine};
 
@@ -127,7 +128,7 @@ async fn live_through(queue: &Arc<dyn JobQueue>, spool: &Spool, record: JobRecor
 }
 
 async fn claim(queue: &Arc<dyn JobQueue>, id: JobId) -> Result<Lease, Box<dyn Error>> {
-    let request = ClaimRequest { max: 1, memory: u64::MAX, lease: Duration::from_mins(1) };
+    let request = ClaimRequest { max: 1, place: Place::Regular, memory: u64::MAX, lease: Duration::from_mins(1) };
     let claim = queue.claim(request).await?.claims.pop().ok_or("a job waits")?;
     assert_eq!(claim.lease.id, id);
     Ok(claim.lease)

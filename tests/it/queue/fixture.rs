@@ -12,8 +12,8 @@ use pixerve::job::{
     RecordVersion, SourceFormat, State, Stem, SubDir,
 };
 use pixerve::queue::{
-    Claim, ClaimRequest, CrashAttribution, Enqueued, JobQueue, MemoryQueue, QueueSettings, Retry, Settled, Settlement,
-    SledQueue,
+    Claim, ClaimRequest, CrashAttribution, Enqueued, JobQueue, MemoryQueue, Place, QueueSettings, Retry, Settled,
+    Settlement, SledQueue,
 };
 
 pub(crate) type TestResult = Result<(), Box<dyn Error>>;
@@ -165,7 +165,7 @@ pub(crate) async fn reap_expired(queue: &Queue, limit: usize) -> Result<Reaped, 
 
 /// Claims as many jobs as there are, whatever memory they take.
 pub(crate) async fn claim_up_to(queue: &Queue, max: usize) -> Result<Vec<Claim>, Box<dyn Error>> {
-    Ok(queue.claim(ClaimRequest { max, memory: u64::MAX, lease: LEASE }).await?.claims)
+    Ok(queue.claim(ClaimRequest { max, place: Place::Regular, memory: u64::MAX, lease: LEASE }).await?.claims)
 }
 
 pub(crate) async fn claim(queue: &Queue) -> Result<Claim, Box<dyn Error>> {

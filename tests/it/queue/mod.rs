@@ -27,5 +27,6 @@ mod fixture;
 mod lease;
 mod list;
 mod order;
+mod places;
 mod random;
 mod settle;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use pixerve::job::{JobRecord, State};
-use pixerve::queue::{ClaimRequest, Claimed, CrashAttribution, QueueSettings, Retry};
+use pixerve::queue::{ClaimRequest, Claimed, CrashAttribution, Place, QueueSettings, Retry};
 
 use super::fixture::{
     LEASE, QueueFixture, SECOND, TestResult, claim, claim_order, claim_up_to, complete, crash, enqueue, enqueue_all,
@@ -145,7 +145,7 @@ async fn concurrent_claims_neither_duplicate_nor_lose(fixture: QueueFixture) -> 
         let queue = Arc::clone(&queue);
         workers.spawn(async move {
             let mut claimed = Vec::new();
-            let three = ClaimRequest { max: 3, memory: u64::MAX, lease: LEASE };
+            let three = ClaimRequest { max: 3, place: Place::Regular, memory: u64::MAX, lease: LEASE };
             while let Ok(Claimed { claims, .. }) = queue.claim(three).await {
                 if claims.is_empty() {
                     break;
@@ -186,15 +186,15 @@ async fn a_job_for_which_memory_is_missing_stays_and_is_not_overtaken(fixture: Q
     let queue = fixture.open()?;
     let taking = |n: u32, memory: u64| JobRecord { memory: Some(memory), ..queued("a", n) };
     let ids = enqueue_all(&queue, &[taking(1, 30), taking(2, 60), taking(3, 10)]).await?;
-    let claimed = queue.claim(ClaimRequest { max: 3, memory: 70, lease: LEASE }).await?;
+    let claimed = queue.claim(ClaimRequest { max: 3, place: Place::Regular, memory: 70, lease: LEASE }).await?;
     assert_eq!(claimed.claims.iter().map(|claim| claim.job.record.id).collect::<Vec<_>>(), ids[..1]);
     assert_eq!(claimed.next_takes, Some(60));
     assert_eq!(queue.get(&ids[1]).await?.map(|job| (job.state, job.attempts)), Some((State::Pending, 0)));
     // The third would find room, but the second would never be done if such as the third kept coming.
-    let claimed = queue.claim(ClaimRequest { max: 3, memory: 40, lease: LEASE }).await?;
+    let claimed = queue.claim(ClaimRequest { max: 3, place: Place::Regular, memory: 40, lease: LEASE }).await?;
     assert!(claimed.claims.is_empty());
     assert_eq!(claimed.next_takes, Some(60));
-    let claimed = queue.claim(ClaimRequest { max: 3, memory: 70, lease: LEASE }).await?;
+    let claimed = queue.claim(ClaimRequest { max: 3, place: Place::Regular, memory: 70, lease: LEASE }).await?;
     assert_eq!(claimed.claims.iter().map(|claim| claim.job.record.id).collect::<Vec<_>>(), ids[1..]);
     assert_eq!(claimed.next_takes, None);
     Ok(())
@@ -229,13 +229,13 @@ async fn waiting_for_work_ends_when_there_is_some(fixture: QueueFixture) -> Test
     let queue = fixture.open()?;
     let waiting = tokio::spawn({
         let queue = Arc::clone(&queue);
-        async move { queue.wait_ready(3600 * SECOND).await }
+        async move { queue.wait_ready(Place::Regular, 3600 * SECOND).await }
     });
     let id = enqueue(&queue, &queued("a", 1)).await?;
     waiting.await?;
-    queue.wait_ready(3600 * SECOND).await;
+    queue.wait_ready(Place::Regular, 3600 * SECOND).await;
     assert_eq!(claim(&queue).await?.job.record.id, id);
-    queue.wait_ready(SECOND / 100).await;
+    queue.wait_ready(Place::Regular, SECOND / 100).await;
     Ok(())
 }
 
@@ -245,7 +245,7 @@ async fn waiting_for_work_ends_when_a_delay_is_over(fixture: QueueFixture) -> Te
     let first = claim(&queue).await?;
     queue.settle(&first.lease, failure(Retry::After(10 * SECOND))).await?;
     fixture.clock.advance(10 * SECOND);
-    queue.wait_ready(3600 * SECOND).await;
+    queue.wait_ready(Place::Regular, 3600 * SECOND).await;
     claim(&queue).await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! How attempts end.
 
 use pixerve::job::{ContentHash, ErrorCode, JobError, State, Stored, StoredFile};
-use pixerve::queue::{ClaimRequest, CrashAttribution, QueueSettings, Retry, Settled, Settlement};
+use pixerve::queue::{ClaimRequest, CrashAttribution, Place, QueueSettings, Retry, Settled, Settlement};
 
 use super::fixture::{
     QueueFixture, SECOND, TestResult, broken_disk, claim, claim_order, crash, enqueue, enqueue_all, failure, queued,
@@ -199,7 +199,9 @@ async fn shut_down_queue_refuses_calls(fixture: QueueFixture) -> TestResult {
     queue.shutdown().await?;
     queue.shutdown().await?;
     assert!(queue.enqueue(queued("a", 2)).await.is_err());
-    assert!(queue.claim(ClaimRequest { max: 1, memory: u64::MAX, lease: SECOND }).await.is_err());
+    assert!(
+        queue.claim(ClaimRequest { max: 1, place: Place::Regular, memory: u64::MAX, lease: SECOND }).await.is_err()
+    );
     assert!(queue.get(&id).await.is_err());
     assert!(queue.counts().await.is_err());
     Ok(())

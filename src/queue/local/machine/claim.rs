@@ -6,25 +6,29 @@ use super::Machine;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, State};
 use crate::queue::local::read;
+use crate::queue::local::schedule::{Choice, HeldLease, Stage};
 use crate::queue::local::store::{Batch, RecordStore, Table};
 use crate::queue::{Claim, ClaimRequest, Claimed, Lease, LeaseState, QueueError};
 
 impl<S: RecordStore> Machine<S> {
     pub(in crate::queue::local) fn claim(&mut self, request: ClaimRequest) -> Result<Claimed, QueueError> {
-        let ClaimRequest { max, mut memory, lease } = request;
+        let ClaimRequest { max, place, mut memory, lease } = request;
         let mut claimed = Claimed::default();
         while claimed.claims.len() < max {
-            let Some(id) = self.schedule.next(self.clock.elapsed()) else { break };
-            let takes = self.schedule.memory(&id);
-            let Some(left) = memory.checked_sub(takes) else {
-                claimed.next_takes = Some(takes);
-                break;
+            let id = match self.schedule.choose(self.clock.elapsed(), place, memory) {
+                Choice::Job(id) => id,
+                Choice::Short(takes) => {
+                    claimed.next_takes = Some(takes);
+                    break;
+                }
+                Choice::Nothing => break,
             };
             if let Some(claim) = self.claim_one(&id, lease)? {
+                memory = memory.saturating_sub(claim.job.record.memory.unwrap_or(0));
                 claimed.claims.push(claim);
-                memory = left;
             }
         }
+        self.memory_left[place as usize] = if claimed.next_takes.is_some() { memory } else { u64::MAX };
         Ok(claimed)
     }
 
@@ -46,8 +50,15 @@ impl<S: RecordStore> Machine<S> {
         reached(Step::ClaimApplied);
 
         let expires = self.clock.elapsed().saturating_add(lease);
-        self.schedule.lease(id, stored.token, expires);
+        self.schedule.lease(id, HeldLease { token: stored.token, expires, stage: Stage::Making });
         Ok(Some(Claim { lease: Lease { id: *id, token: stored.token, expires }, job: stored.job }))
+    }
+
+    /// Not durable, like the lease.
+    pub(in crate::queue::local) fn made(&mut self, lease: &Lease) {
+        if self.schedule.token(&lease.id) == Some(lease.token) {
+            self.schedule.made(&lease.id);
+        }
     }
 
     /// Not durable: after a restart every lease is void anyway.

@@ -40,7 +40,7 @@ impl<S: RecordStore> Machine<S> {
         if depth >= self.settings.depth_max {
             return Err(QueueError::Full { depth });
         }
-        let depth = self.schedule.owner_depth(&record.owner.digest());
+        let depth = self.schedule.tenant_depth(&record.owner.tenant_key());
         if depth >= self.settings.owner_depth_max {
             return Err(QueueError::OwnerFull { depth });
         }

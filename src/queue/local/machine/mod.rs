@@ -16,13 +16,13 @@ pub(super) use recover::{RecoveryCause, RecoveryState};
 
 use super::deliveries::DeliverySchedule;
 use super::record;
-use super::schedule::{LiveJob, Schedule};
+use super::schedule::{Choice, LiveJob, Schedule};
 use super::status::QueueStatus;
 use super::store::{Batch, RecordStore, RecordStoreError, Table};
 use crate::clock::SharedClock;
 use crate::failpoint::{Step, reached};
 use crate::job::State;
-use crate::queue::{Counts, Job, QueueError, QueueSettings};
+use crate::queue::{Counts, Job, Place, QueueError, QueueSettings};
 
 /// Numbers are reserved so many at a time.
 const RESERVED: u64 = 1024;
@@ -34,6 +34,9 @@ pub(super) struct Machine<S> {
     clock: SharedClock,
     schedule: Schedule,
     deliveries: DeliverySchedule,
+    /// By place: the bytes of memory for which the last claim was short, or any number if it was not. With no more than these
+    /// another claim would be short again.
+    memory_left: [u64; 2],
     /// Only the ended states; the live ones are the schedule's to count.
     ended: Counts,
     seq: Sequence,
@@ -74,9 +77,17 @@ impl<S: RecordStore> Machine<S> {
         let pending = self.schedule.depth() - processing;
         let now = self.clock.elapsed();
         QueueStatus {
-            counts: Counts { pending: pending as u64, processing: processing as u64, ..self.ended },
+            counts: Counts {
+                pending: pending as u64,
+                processing: processing as u64,
+                storing: self.schedule.storing() as u64,
+                ..self.ended
+            },
             outage: None,
-            claimable: self.schedule.next(now).is_some(),
+            claimable: Place::ALL.map(|place| {
+                let memory = self.memory_left[place as usize];
+                matches!(self.schedule.choose(now, place, memory), Choice::Job(_))
+            }),
             next_ready: self.schedule.next_due(),
             next_delivery: self.deliveries.next_due(),
         }
@@ -135,7 +146,9 @@ fn live(job: &Job) -> LiveJob {
         id: job.record.id,
         seq: job.seq,
         priority: job.record.spec.priority,
+        user: job.record.owner.user_key(),
         owner: job.record.owner.digest(),
+        tenant: job.record.owner.tenant_key(),
         crashed: job.crashes > 0,
         memory: job.record.memory.unwrap_or(0),
     }

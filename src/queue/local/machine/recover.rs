@@ -14,7 +14,7 @@ use crate::job::{ErrorCode, JobError, JobId, State};
 use crate::queue::local::deliveries::{DeliverySchedule, ScheduledDelivery};
 use crate::queue::local::key;
 use crate::queue::local::record::{self, RecordError, SCHEMA, StoredDelivery, StoredJob};
-use crate::queue::local::schedule::{CrashIsolation, Schedule};
+use crate::queue::local::schedule::{CrashIsolation, HeldLease, Schedule};
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table};
 use crate::queue::{Counts, CrashAttribution, Filter, Lease, QueueError, QueueSettings, Settlement};
 
@@ -38,8 +38,8 @@ pub(in crate::queue::local) struct RecoveryState {
     token: u64,
 }
 
-/// Who holds which job: its token, and when it lapses.
-pub(super) type Leases = HashMap<JobId, (u64, Duration)>;
+/// Who holds which job.
+pub(super) type Leases = HashMap<JobId, HeldLease>;
 
 impl<S: RecordStore> Machine<S> {
     /// Reads what is there, and requeues what nobody works on any more. Durable when it returns.
@@ -68,6 +68,7 @@ impl<S: RecordStore> Machine<S> {
             token: sequence(&*records, key::TOKEN, known.token)?,
             schedule: Schedule::new(isolation, settings.realtime_run_max),
             deliveries: DeliverySchedule::default(),
+            memory_left: [u64::MAX; 2],
             ended: count_ended(&*records)?,
             records,
             settings,
@@ -94,7 +95,7 @@ impl<S: RecordStore> Machine<S> {
     }
 
     pub(super) fn leases(&self) -> Leases {
-        self.schedule.leases().map(|(id, token, expires)| (id, (token, expires))).collect()
+        self.schedule.leases().collect()
     }
 
     /// Notes that the server is stopping, so that the next start attributes its death to no job.
@@ -106,7 +107,7 @@ impl<S: RecordStore> Machine<S> {
 
     /// Requeues, unharmed, every job that is still leased: a stop is no job's fault.
     pub(in crate::queue::local) fn release_leases(&mut self) -> Result<(), QueueError> {
-        for (id, (token, expires)) in self.leases() {
+        for (id, HeldLease { token, expires, .. }) in self.leases() {
             self.settle(&Lease { id, token, expires }, Settlement::Released)?;
         }
         Ok(())
@@ -119,9 +120,9 @@ impl<S: RecordStore> Machine<S> {
         for stored in jobs {
             let id = stored.job.record.id;
             match (stored.job.state, known.leases.get(&id)) {
-                (State::Processing, Some(&(token, expires))) if token == stored.token => {
+                (State::Processing, Some(held)) if held.token == stored.token => {
                     self.schedule.wait(live(&stored.job), None);
-                    self.schedule.lease(&id, token, expires);
+                    self.schedule.lease(&id, *held);
                 }
                 (State::Processing, _) => self.recover_orphan(stored, attribution)?,
                 // It could never be claimed, and would keep the others waiting.

@@ -16,7 +16,7 @@ use crate::queue::local::memory::MemoryRecords;
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table, TableEntry};
 use crate::queue::local::{Driver, LocalQueue};
 use crate::queue::{
-    Claim, ClaimRequest, CrashAttribution, Enqueued, JobIntake, JobRecords, JobWork, QueueError, QueueSettings,
+    Claim, ClaimRequest, CrashAttribution, Enqueued, JobIntake, JobRecords, JobWork, Place, QueueError, QueueSettings,
     Settled, Settlement,
 };
 
@@ -121,7 +121,7 @@ impl Fixture {
     }
 
     async fn claim(&self) -> Result<Vec<Claim>, QueueError> {
-        let request = ClaimRequest { max: 1, memory: u64::MAX, lease: LEASE };
+        let request = ClaimRequest { max: 1, place: Place::Regular, memory: u64::MAX, lease: LEASE };
         self.queue.claim(request).await.map(|claimed| claimed.claims)
     }
 }

@@ -18,7 +18,7 @@ use crate::queue::local::memory::MemoryRecords;
 use crate::queue::local::record::{self, StoredJob};
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table, TableEntry};
 use crate::queue::local::{key, read};
-use crate::queue::{Claim, ClaimRequest, CrashAttribution, Lease, QueueError, QueueSettings, Retry, Settlement};
+use crate::queue::{Claim, ClaimRequest, CrashAttribution, Lease, Place, QueueError, QueueSettings, Retry, Settlement};
 
 type Move = (JobId, State, State);
 
@@ -198,7 +198,12 @@ impl MachineFixture {
         match call {
             Call::Enqueue { n } => self.machine.enqueue(job(n)).map(drop),
             Call::Claim => {
-                let claimed = self.machine.claim(ClaimRequest { max: 1, memory: u64::MAX, lease: LEASE })?;
+                let claimed = self.machine.claim(ClaimRequest {
+                    max: 1,
+                    place: Place::Regular,
+                    memory: u64::MAX,
+                    lease: LEASE,
+                })?;
                 self.claims.extend(claimed.claims);
                 Ok(())
             }
