@@ -3,6 +3,8 @@
 
 mod choice;
 mod lane;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 use std::collections::{BTreeSet, HashMap};
