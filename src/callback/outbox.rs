@@ -3,7 +3,7 @@
 //! The outbox lives in the queue and is durable; nothing here is. What is in flight when the process dies is handed out
 //! again when its lease lapses, under the same `webhook-id`: that is the "at least once".
 
-mod host_queues;
+mod delivery_queues;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::host_queues::{HostQueues, PendingDelivery};
+use self::delivery_queues::{DeliveryQueues, PendingDelivery};
 use super::delivery::{DeliveryError, WebhookClient};
 use super::settings::CallbackSettings;
 use crate::error_chain::ErrorChain;
@@ -29,15 +29,14 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(1);
 /// The first wait after the queue failed; it doubles up to the second.
 const QUEUE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const QUEUE_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How much longer than a try a delivery stays hidden: time for its host's turn to come, and to settle.
+/// How much longer than a try a delivery stays hidden: time for its turn to come, and to settle.
 const LEASE_SLACK: Duration = Duration::from_secs(45);
 
 /// Delivers what the queue's outbox holds, many at once, and settles it.
 pub struct Outbox {
     dispatcher: Arc<Dispatcher>,
-    concurrency: usize,
     lease: Duration,
-    queues: HostQueues,
+    queues: DeliveryQueues,
     tries: JoinSet<()>,
     /// The delivery of each task, by which one that panics is known.
     running: HashMap<task::Id, PendingDelivery>,
@@ -56,9 +55,8 @@ impl Outbox {
     pub fn new(queue: Arc<dyn DeliveryOutbox>, client: WebhookClient, settings: &CallbackSettings) -> Self {
         Self {
             dispatcher: Arc::new(Dispatcher { queue, client, retry: settings.retry }),
-            concurrency: settings.concurrency,
             lease: settings.timeout + LEASE_SLACK,
-            queues: HostQueues::new(settings.concurrency_per_host),
+            queues: DeliveryQueues::new(settings.concurrency, settings.concurrency_per_host),
             tries: JoinSet::new(),
             running: HashMap::new(),
         }
@@ -73,7 +71,7 @@ impl Outbox {
             if let Err(error) = &filled {
                 warn!(error = %ErrorChain(error), "asking the queue for due callbacks failed; will be retried");
             }
-            let free = self.has_free_slot();
+            let free = self.queues.has_place();
             let wait = async {
                 match &filled {
                     Ok(()) if free => queue.wait_delivery(WAIT_AT_MOST).await,
@@ -94,11 +92,11 @@ impl Outbox {
         }
     }
 
-    /// Begins tries until every slot is taken or nothing that is due may begin.
+    /// Begins tries until every place is taken or nothing that is due may begin.
     async fn fill(&mut self, shutdown: &CancellationToken) -> Result<(), QueueError> {
         while !shutdown.is_cancelled() {
             self.begin_waiting(shutdown);
-            if !self.has_free_slot() {
+            if !self.queues.has_place() {
                 return Ok(());
             }
             let due = self.dispatcher.queue.due_deliveries(BATCH, self.lease).await?;
@@ -109,25 +107,20 @@ impl Outbox {
             while let Some(ended) = self.tries.try_join_next_with_id() {
                 self.ended(ended);
             }
-            for Delivery { id, host, attempts } in due {
-                self.queues.push(PendingDelivery { id, attempts, host });
+            for Delivery { id, owner, host, attempts } in due {
+                self.queues.push(PendingDelivery::new(id, attempts, &owner, host));
             }
         }
         Ok(())
     }
 
     fn begin_waiting(&mut self, shutdown: &CancellationToken) {
-        while self.has_free_slot() {
-            let Some(delivery) = self.queues.next() else { return };
+        while let Some(delivery) = self.queues.next() {
             let (dispatcher, shutdown) = (Arc::clone(&self.dispatcher), shutdown.clone());
             let (id, attempts) = (delivery.id, delivery.attempts);
             let task = self.tries.spawn(async move { dispatcher.attempt(id, attempts, &shutdown).await });
             self.running.insert(task.id(), delivery);
         }
-    }
-
-    fn has_free_slot(&self) -> bool {
-        self.tries.len() < self.concurrency
     }
 
     fn ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
@@ -193,7 +186,7 @@ impl Dispatcher {
         Some(self.retry.wait_after(tries)?.max(at_least))
     }
 
-    /// Settles, however long the queue takes to recover: the slot stays taken, since a callback whose outcome can't be
+    /// Settles, however long the queue takes to recover: the place stays taken, since a callback whose outcome can't be
     /// written down would be sent again and again.
     async fn settle(&self, id: &JobId, outcome: DeliveryOutcome, shutdown: &CancellationToken) {
         let mut pause = QUEUE_PAUSE_MIN;

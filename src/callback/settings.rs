@@ -20,10 +20,10 @@ pub struct CallbackSettings {
     /// For name resolution, connecting and the TLS handshake; at most `timeout`.
     #[serde(deserialize_with = "setting::duration")]
     pub connect_timeout: Duration,
-    /// Tries at once.
+    /// Tries at once, besides the spare places: a quarter as many, for tenants with no try under way.
     #[serde(deserialize_with = "setting::count")]
     pub concurrency: usize,
-    /// Tries at once to one host, so that a slow receiver doesn't hold up the others.
+    /// Tries at once to one host, so that a slow receiver doesn't hold up the others; and a quarter as many in the same way.
     #[serde(deserialize_with = "setting::count")]
     pub concurrency_per_host: usize,
     /// How often to try a callback.

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use crate::job::JobId;
+use crate::job::{JobId, Owner};
 
 /// A callback that is owed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The job that ended.
     pub id: JobId,
+    /// Whose job that is.
+    pub owner: Owner,
     /// The host that is to be called.
     pub host: String,
     /// Tries made before this one.

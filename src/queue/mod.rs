@@ -93,7 +93,8 @@ pub trait JobRecords: Send + Sync + 'static {
 /// The callbacks that ended jobs owe, each in the outbox until it is settled.
 #[async_trait]
 pub trait DeliveryOutbox: Send + Sync + 'static {
-    /// Deliveries that are due, at most `limit`, each hidden from further calls for `lease` (monotonic).
+    /// Deliveries that are due, at most `limit`, each hidden from further calls for `lease` (monotonic): users in turn,
+    /// inside a user its owners, the longest due of each first.
     async fn due_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, QueueError>;
 
     /// The job that a delivery tells about, as it is now.

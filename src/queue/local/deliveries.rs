@@ -1,49 +1,108 @@
-//! When the owed callbacks are due. Plain data, rebuilt at every start.
+//! When the owed callbacks are due. Plain data, rebuilt at every start. Times are those of [`crate::clock::Clock::elapsed`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::job::JobId;
+use crate::job::{JobId, Owner, OwnerKey, UserKey};
 
 #[derive(Debug, Default)]
 pub(super) struct DeliverySchedule {
     owed: HashMap<JobId, ScheduledDelivery>,
+    by_owner: HashMap<OwnerKey, OwnerDeliveries>,
+    /// Every owner by what of theirs is due first.
+    firsts: BTreeSet<(Duration, OwnerKey)>,
+}
+
+#[derive(Debug)]
+struct OwnerDeliveries {
+    user: UserKey,
     by_due: BTreeSet<(Duration, JobId)>,
 }
 
-/// One of them. Times are those of [`crate::clock::Clock::elapsed`].
-#[derive(Clone, Copy, Debug)]
+/// One of them.
+#[derive(Clone, Debug)]
 pub(super) struct ScheduledDelivery {
     /// When it is due, or visible again.
     pub(super) due: Duration,
     /// Tries made.
     pub(super) attempts: u32,
+    /// Whose job it tells about.
+    pub(super) owner: Owner,
+    /// The host that is to be called.
+    pub(super) host: String,
 }
 
 impl DeliverySchedule {
     /// Notes a delivery, or notes it anew.
     pub(super) fn set(&mut self, id: JobId, owed: ScheduledDelivery) {
         self.remove(&id);
-        self.by_due.insert((owed.due, id));
+        let (user, due) = (owed.owner.user_key(), owed.due);
+        self.change(owed.owner.digest(), user, |by_due| by_due.insert((due, id)));
         self.owed.insert(id, owed);
     }
 
     pub(super) fn remove(&mut self, id: &JobId) {
         if let Some(owed) = self.owed.remove(id) {
-            self.by_due.remove(&(owed.due, *id));
+            self.change(owed.owner.digest(), owed.owner.user_key(), |by_due| by_due.remove(&(owed.due, *id)));
         }
     }
 
-    pub(super) fn get(&self, id: &JobId) -> Option<ScheduledDelivery> {
-        self.owed.get(id).copied()
+    pub(super) fn get(&self, id: &JobId) -> Option<&ScheduledDelivery> {
+        self.owed.get(id)
     }
 
-    /// What is due, the longest due first.
+    /// What is due: users in turn, inside a user its owners, of each the longest due first. So nobody's is behind all of
+    /// another's, however many those are.
     pub(super) fn due(&self, now: Duration, limit: usize) -> Vec<JobId> {
-        self.by_due.iter().take_while(|(due, _)| *due <= now).take(limit).map(|(_, id)| *id).collect()
+        let mut users: Vec<(UserKey, VecDeque<_>)> = Vec::new();
+        let mut row_of: HashMap<UserKey, usize> = HashMap::new();
+        for (_, owner) in self.firsts.iter().take_while(|(due, _)| *due <= now) {
+            let Some(deliveries) = self.by_owner.get(owner) else { continue };
+            let row = *row_of.entry(deliveries.user).or_insert_with(|| {
+                users.push((deliveries.user, VecDeque::new()));
+                users.len() - 1
+            });
+            users[row].1.push_back(deliveries.by_due.iter().take_while(|(due, _)| *due <= now));
+        }
+        let mut ids = Vec::new();
+        while ids.len() < limit && !users.is_empty() {
+            users.retain_mut(|(_, owners)| {
+                let Some(mut owner) = owners.pop_front() else { return false };
+                if let Some((_, id)) = owner.next() {
+                    ids.push(*id);
+                    owners.push_back(owner);
+                }
+                true
+            });
+        }
+        ids.truncate(limit);
+        ids
     }
 
     pub(super) fn next_due(&self) -> Option<Duration> {
-        self.by_due.first().map(|(due, _)| *due)
+        self.firsts.first().map(|(due, _)| *due)
+    }
+
+    /// Changes what an owner has, and keeps the order of owners right.
+    fn change(
+        &mut self,
+        owner: OwnerKey,
+        user: UserKey,
+        change: impl FnOnce(&mut BTreeSet<(Duration, JobId)>) -> bool,
+    ) {
+        let deliveries =
+            self.by_owner.entry(owner).or_insert_with(|| OwnerDeliveries { user, by_due: BTreeSet::new() });
+        if let Some((due, _)) = deliveries.by_due.first() {
+            self.firsts.remove(&(*due, owner));
+        }
+        change(&mut deliveries.by_due);
+        match deliveries.by_due.first() {
+            Some((due, _)) => {
+                self.firsts.insert((*due, owner));
+            }
+            None => {
+                self.by_owner.remove(&owner);
+            }
+        }
     }
 }

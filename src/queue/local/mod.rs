@@ -146,7 +146,7 @@ impl<Q: LocalQueue> JobRecords for Q {
 #[async_trait]
 impl<Q: LocalQueue> DeliveryOutbox for Q {
     async fn due_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, QueueError> {
-        self.driver().run(move |machine| machine.due_deliveries(limit, lease)).await
+        self.driver().run(move |machine| Ok(machine.due_deliveries(limit, lease))).await
     }
 
     async fn delivery_job(&self, id: &JobId) -> Result<Option<Job>, QueueError> {

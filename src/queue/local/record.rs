@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::job::UnreadableRecord;
+use crate::job::{Owner, UnreadableRecord};
 use crate::queue::Job;
 
 const VERSION: u8 = 1;
@@ -28,12 +28,30 @@ pub(super) struct StoredJob {
 const RECORD_OF_JOB: &str = "/job/record";
 
 /// A callback that is owed.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct StoredDelivery {
     pub(super) due: Timestamp,
     /// As in [`StoredJob::wait_ms`].
     pub(super) wait_ms: u64,
     pub(super) attempts: u32,
+    /// Whose job it tells about, and which host is to be called. None in what was written before 0.3.0: then the job says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) recipient: Option<StoredRecipient>,
+}
+
+/// What says whose turn a callback is, without its job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredRecipient {
+    pub(super) owner: Owner,
+    /// The host alone: a URL's user name, path and query may hold secrets.
+    pub(super) host: String,
+}
+
+impl StoredRecipient {
+    pub(super) fn of(job: &Job) -> Self {
+        let host = job.record.callback.as_ref().and_then(|target| target.url.host_str());
+        Self { owner: job.record.owner.clone(), host: host.unwrap_or_default().to_owned() }
+    }
 }
 
 /// Why a record can't be read.
@@ -75,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_record_of_an_unknown_version_is_refused() {
-        let delivery = StoredDelivery { due: Timestamp::from_millis(7), wait_ms: 3, attempts: 1 };
+        let delivery = StoredDelivery { due: Timestamp::from_millis(7), wait_ms: 3, attempts: 1, recipient: None };
         let mut bytes = encode(&delivery).expect("it serializes");
         assert_eq!(decode::<StoredDelivery>(&bytes).expect("it is of this version"), delivery);
         bytes[0] = 2;

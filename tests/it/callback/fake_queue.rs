@@ -32,7 +32,7 @@ impl Owed {
     fn delivery(&self) -> Delivery {
         let target = self.job.record.callback.as_ref().expect("a job that owes a callback");
         let host = target.url.host_str().expect("a host").to_owned();
-        Delivery { id: self.job.record.id, host, attempts: self.attempts }
+        Delivery { id: self.job.record.id, owner: self.job.record.owner.clone(), host, attempts: self.attempts }
     }
 }
 

@@ -105,9 +105,13 @@ impl OpenHeaders for PlainHeaders {
 
 /// A job that ended well and owes a callback to `url`.
 pub(super) fn completed(url: &str) -> Job {
+    completed_of(Owner { user: None, sub: "user-123".to_owned() }, url)
+}
+
+/// The same of this owner.
+pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
     let created_at = Timestamp::from_millis(1_700_000_000_000);
     let sha256 = ContentHash::of(b"the original");
-    let owner = Owner { user: None, sub: "user-123".to_owned() };
     let original = Original { format: SourceFormat::Png, sha256, bytes: 12, width: 3, height: 2 };
     let spec = JobSpec {
         priority: Priority::Realtime,

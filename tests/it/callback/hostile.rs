@@ -1,10 +1,12 @@
 //! URLs that lead astray, receivers that misbehave, and what the log says of them.
 
 use std::io;
+use std::net::{Ipv4Addr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pixerve::callback::CallbackSettings;
+use pixerve::job::Owner;
 use pixerve::queue::DeliveryOutcome;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,7 +14,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::address::{REFUSED, address};
 use super::harness::{
-    Canary, Receiver, RunningOutbox, ScriptedResolver, completed, loopback_settings, reply, soon, with_headers,
+    Canary, Receiver, RunningOutbox, ScriptedResolver, completed, completed_of, loopback_settings, reply, soon,
+    with_headers,
 };
 
 /// Reads a request's head, answers, and closes.
@@ -26,6 +29,34 @@ async fn read_head(stream: &mut TcpStream) {
     while !seen.windows(4).any(|window| window == b"\r\n\r\n") {
         let read = stream.read_buf(&mut seen).await.expect("reading");
         assert_ne!(read, 0, "closed before the head was through");
+    }
+}
+
+/// Of many subs, to receivers that take a connection and never answer: many hosts, or one.
+#[tokio::test]
+async fn a_user_who_calls_receivers_that_never_answer_holds_no_callback_of_another() {
+    for hosts in [40, 1] {
+        let tarpits: Vec<_> = (1..=hosts).map(|n| StdListener::bind((Ipv4Addr::new(127, 0, 9, n), 0))).collect();
+        let tarpits: Vec<_> = tarpits.into_iter().map(|listener| listener.expect("a free port")).collect();
+        // Longer than the test waits.
+        let settings = CallbackSettings { timeout: Duration::from_mins(10), ..loopback_settings() };
+        let running = RunningOutbox::start(&settings);
+        for n in 0..160 {
+            let owner = Owner { user: Some("greedy".to_owned()), sub: format!("sub-{}", n % 120) };
+            let address = tarpits[n % tarpits.len()].local_addr().expect("its address");
+            running.queue.owe(completed_of(owner, &format!("http://{address}/")));
+        }
+        // The first of them are under way.
+        let first = tarpits[0].try_clone().expect("a listener");
+        let called = soon("a call", tokio::task::spawn_blocking(move || first.accept())).await.expect("a task");
+        let _unanswered = called.expect("a connection");
+        let receiver = Receiver::start(vec![]).await;
+        for sub in ["a", "b", "c"] {
+            let owner = Owner { user: None, sub: sub.to_owned() };
+            let id = running.queue.owe(completed_of(owner, &receiver.url("/")));
+            receiver.request().await;
+            assert_eq!(running.queue.settlement().await.0, id);
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! The callbacks that are owed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use pixerve::job::State;
+use pixerve::job::{Owner, Priority, State};
 use pixerve::queue::{Delivery, DeliveryOutcome, Retry};
 
 use super::fixture::{
-    LEASE, QueueFixture, SECOND, TestResult, calling_back, claim, complete, enqueue, failure, queued,
+    LEASE, QueueFixture, SECOND, TestResult, calling_back, claim, claim_up_to, complete, enqueue, failure, queued,
+    record,
 };
 
 every_queue! {
@@ -17,6 +19,7 @@ every_queue! {
     delivered_callback_is_owed_no_more,
     purge_keeps_what_owes_a_callback,
     waiting_for_deliveries_ends_when_one_is_owed,
+    deliveries_of_one_user_do_not_hide_those_of_another,
 }
 
 async fn ended_job_owes_its_callback(fixture: QueueFixture) -> TestResult {
@@ -27,7 +30,7 @@ async fn ended_job_owes_its_callback(fixture: QueueFixture) -> TestResult {
     complete(&queue, &claim(&queue).await?).await?;
     queue.settle(&claim(&queue).await?.lease, failure(Retry::Never)).await?;
     let mut states = Vec::new();
-    for Delivery { id, host, attempts } in queue.due_deliveries(10, LEASE).await? {
+    for Delivery { id, host, attempts, .. } in queue.due_deliveries(10, LEASE).await? {
         let job = queue.delivery_job(&id).await?.ok_or("it is unknown")?;
         states.push((job.state, host, attempts));
     }
@@ -111,5 +114,28 @@ async fn waiting_for_deliveries_ends_when_one_is_owed(fixture: QueueFixture) -> 
     complete(&queue, &held).await?;
     waiting.await?;
     assert_eq!(queue.due_deliveries(10, LEASE).await?.len(), 1);
+    Ok(())
+}
+
+async fn deliveries_of_one_user_do_not_hide_those_of_another(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open()?;
+    let greedy = |n: u32| Owner { user: Some("greedy".to_owned()), sub: format!("sub-{}", n % 10) };
+    for n in 0..40 {
+        enqueue(&queue, &calling_back(record(&greedy(n), n, Priority::Queued))).await?;
+    }
+    for claim in claim_up_to(&queue, 40).await? {
+        complete(&queue, &claim).await?;
+    }
+    fixture.clock.advance(SECOND);
+    for (n, sub) in ["a", "b", "a"].into_iter().enumerate() {
+        enqueue(&queue, &calling_back(queued(sub, u32::try_from(n)?))).await?;
+        complete(&queue, &claim(&queue).await?).await?;
+    }
+    let due = queue.due_deliveries(6, LEASE).await?;
+    let (greedy, ours): (Vec<_>, Vec<_>) = due.iter().map(|due| &due.owner).partition(|owner| owner.user.is_some());
+    assert!(due.iter().step_by(2).all(|due| due.owner.user.is_some()), "users in turn: {due:?}");
+    assert_eq!(greedy.into_iter().collect::<HashSet<_>>().len(), 3, "and inside them owners");
+    assert_eq!((ours.len(), ours[0] == ours[1], ours[2].sub.as_str()), (3, false, "a"));
+    assert_eq!(queue.due_deliveries(100, LEASE).await?.len(), 37, "what is left");
     Ok(())
 }

@@ -6,31 +6,22 @@ use super::{Machine, encode, millis};
 use crate::failpoint::{Step, reached};
 use crate::job::JobId;
 use crate::queue::local::deliveries::ScheduledDelivery;
-use crate::queue::local::read;
-use crate::queue::local::record::StoredDelivery;
+use crate::queue::local::record::{StoredDelivery, StoredRecipient};
 use crate::queue::local::store::{Batch, RecordStore, Table};
-use crate::queue::{Delivery, DeliveryOutcome, Job, QueueError};
+use crate::queue::{Delivery, DeliveryOutcome, QueueError};
 
 impl<S: RecordStore> Machine<S> {
     /// Hiding is not durable: after a restart whatever is owed is due, and is delivered at least once.
-    pub(in crate::queue::local) fn due_deliveries(
-        &mut self,
-        limit: usize,
-        lease: Duration,
-    ) -> Result<Vec<Delivery>, QueueError> {
+    pub(in crate::queue::local) fn due_deliveries(&mut self, limit: usize, lease: Duration) -> Vec<Delivery> {
         let now = self.clock.elapsed();
-        let mut deliveries = Vec::new();
-        for id in self.deliveries.due(now, limit) {
-            let Some(owed) = self.deliveries.get(&id) else { continue };
-            if let Some(job) = read::job(&*self.records, &id)? {
-                self.deliveries.set(id, ScheduledDelivery { due: now.saturating_add(lease), ..owed });
-                deliveries.push(Delivery { id, host: callback_host(&job), attempts: owed.attempts });
-            } else {
-                tracing::error!(job_id = %id, "callback dropped: its job has no readable record");
-                self.settle_delivery(&id, DeliveryOutcome::Done)?;
-            }
-        }
-        Ok(deliveries)
+        let due = self.deliveries.due(now, limit);
+        due.into_iter()
+            .filter_map(|id| {
+                let owed = self.deliveries.get(&id)?.clone();
+                self.deliveries.set(id, ScheduledDelivery { due: now.saturating_add(lease), ..owed.clone() });
+                Some(Delivery { id, owner: owed.owner, host: owed.host, attempts: owed.attempts })
+            })
+            .collect()
     }
 
     pub(in crate::queue::local) fn settle_delivery(
@@ -38,7 +29,7 @@ impl<S: RecordStore> Machine<S> {
         id: &JobId,
         outcome: DeliveryOutcome,
     ) -> Result<(), QueueError> {
-        let Some(owed) = self.deliveries.get(id) else { return Ok(()) };
+        let Some(owed) = self.deliveries.get(id).cloned() else { return Ok(()) };
         let mut batch = Batch::default();
         match outcome {
             DeliveryOutcome::Done => {
@@ -50,19 +41,14 @@ impl<S: RecordStore> Machine<S> {
             DeliveryOutcome::Retry(wait) => {
                 let attempts = owed.attempts.saturating_add(1);
                 let due = self.clock.now().after(wait);
-                let delivery = StoredDelivery { due, wait_ms: millis(wait), attempts };
+                let recipient = StoredRecipient { owner: owed.owner.clone(), host: owed.host.clone() };
+                let delivery = StoredDelivery { due, wait_ms: millis(wait), attempts, recipient: Some(recipient) };
                 batch.put(Table::Outbox, *id.as_bytes(), encode(&delivery)?);
                 self.apply(&batch)?;
-                self.deliveries
-                    .set(*id, ScheduledDelivery { due: self.clock.elapsed().saturating_add(wait), attempts });
+                let due = self.clock.elapsed().saturating_add(wait);
+                self.deliveries.set(*id, ScheduledDelivery { due, attempts, ..owed });
             }
         }
         Ok(())
     }
-}
-
-/// The host alone: a URL's user name, path and query may hold secrets.
-fn callback_host(job: &Job) -> String {
-    let host = job.record.callback.as_ref().and_then(|target| target.url.host_str());
-    host.unwrap_or_default().to_owned()
 }

@@ -12,10 +12,10 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
 use crate::job::{ErrorCode, JobError, JobId, State};
 use crate::queue::local::deliveries::{DeliverySchedule, ScheduledDelivery};
-use crate::queue::local::key;
-use crate::queue::local::record::{self, RecordError, SCHEMA, StoredDelivery, StoredJob};
+use crate::queue::local::record::{self, RecordError, SCHEMA, StoredDelivery, StoredJob, StoredRecipient};
 use crate::queue::local::schedule::{CrashIsolation, HeldLease, Schedule};
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table};
+use crate::queue::local::{key, read};
 use crate::queue::{Counts, CrashAttribution, Filter, Lease, QueueError, QueueSettings, Settlement};
 
 /// Records read from the store in one go.
@@ -155,9 +155,19 @@ impl<S: RecordStore> Machine<S> {
     fn recover_deliveries(&mut self) -> Result<(), QueueError> {
         for (key, delivery) in self.read_all::<StoredDelivery>(Table::Outbox)? {
             let Some(id) = key::id(&key) else { continue };
-            let wait = self.wait_left(delivery.due, delivery.wait_ms);
-            self.deliveries
-                .set(id, ScheduledDelivery { due: self.clock.elapsed() + wait, attempts: delivery.attempts });
+            let recipient = match delivery.recipient {
+                Some(recipient) => Some(recipient),
+                None => read::job(&*self.records, &id)?.map(|job| StoredRecipient::of(&job)),
+            };
+            let Some(StoredRecipient { owner, host }) = recipient else {
+                tracing::error!(job_id = %id, "callback dropped: its job has no readable record");
+                let mut batch = Batch::default();
+                batch.remove(Table::Outbox, key);
+                self.apply(&batch)?;
+                continue;
+            };
+            let due = self.clock.elapsed() + self.wait_left(delivery.due, delivery.wait_ms);
+            self.deliveries.set(id, ScheduledDelivery { due, attempts: delivery.attempts, owner, host });
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::failpoint::{Step, reached};
 use crate::job::State;
 use crate::queue::local::deliveries::ScheduledDelivery;
 use crate::queue::local::key;
-use crate::queue::local::record::{StoredDelivery, StoredJob};
+use crate::queue::local::record::{StoredDelivery, StoredJob, StoredRecipient};
 use crate::queue::local::store::{Batch, RecordStore, Table};
 use crate::queue::{Job, QueueError};
 
@@ -39,7 +39,8 @@ impl<S: RecordStore> Machine<S> {
         if let Some(finished) = stored.job.finished_at {
             batch.put(Table::ByDone, key::done(finished, &id), Vec::new());
             if owes_callback(&stored.job) {
-                let delivery = StoredDelivery { due: finished, wait_ms: 0, attempts: 0 };
+                let recipient = Some(StoredRecipient::of(&stored.job));
+                let delivery = StoredDelivery { due: finished, wait_ms: 0, attempts: 0, recipient };
                 batch.put(Table::Outbox, *id.as_bytes(), encode(&delivery)?);
             }
         }
@@ -58,7 +59,8 @@ impl<S: RecordStore> Machine<S> {
             *count += 1;
         }
         if owes_callback(&stored.job) {
-            let delivery = ScheduledDelivery { due: self.clock.elapsed(), attempts: 0 };
+            let StoredRecipient { owner, host } = StoredRecipient::of(&stored.job);
+            let delivery = ScheduledDelivery { due: self.clock.elapsed(), attempts: 0, owner, host };
             self.deliveries.set(stored.job.record.id, delivery);
         }
         Ok(())

@@ -25,8 +25,12 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let arrive = (0..3_u8, 0..3_u8, any::<bool>(), 1..=BUDGET)
-        .prop_map(|(user, sub, urgent, memory)| Step::Arrive { user, sub, urgent, memory });
+    let arrive = (0..3_u8, 0..3_u8, any::<bool>(), 1..=BUDGET).prop_map(|(user, sub, urgent, memory)| Step::Arrive {
+        user,
+        sub,
+        urgent,
+        memory,
+    });
     let place = prop_oneof![2 => Just(Place::Regular), 1 => Just(Place::Spare)];
     prop_oneof![
         5 => arrive,
@@ -146,8 +150,7 @@ impl Model {
         let choice = self.choose(place);
         assert_eq!(self.choose(place), choice, "asking changes nothing");
         let firsts = self.firsts();
-        let may_have: Vec<_> =
-            firsts.iter().filter(|live| place == Place::Regular || self.is_unserved(live)).collect();
+        let may_have: Vec<_> = firsts.iter().filter(|live| place == Place::Regular || self.is_unserved(live)).collect();
         match choice {
             Choice::Job(id) => {
                 let chosen = firsts.iter().find(|live| live.id == id).expect("the first of its owner's");
