@@ -32,7 +32,8 @@ pub use geometry::{Canvas, Layout, Region};
 pub use inspect::{InspectError, inspect};
 pub use limits::{PixelLimits, SOURCE_SIDE_MAX};
 pub use memory::{Admission, MemoryLimit, memory_estimate};
-pub use outputs::check_outputs;
+pub use outputs::{Output, check_outputs};
 pub use request::RenderRequest;
+pub(crate) use verify::check_header;
 
 pub use crate::job::SourceInfo;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Admission, PixelLimits};
+use super::{Admission, Output, PixelLimits};
 use crate::encoder::AvifEngine;
 use crate::job::VariantSpec;
 
@@ -13,6 +13,8 @@ pub struct RenderRequest {
     /// All of the job's: the scale at which the original is decoded, and which size is made of which, depend on all of
     /// them.
     pub variants: Vec<VariantSpec>,
+    /// What each of them comes to, by what the original's header says.
+    pub outputs: Vec<Output>,
     /// Those that are to be made: indices into `variants`, ascending. The others are stored already.
     pub wanted: Vec<usize>,
     /// Bytes of the original.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::confine;
 use super::protocol::{self, Report};
+use super::{confine, probe};
 use crate::encoder::{Avif, Registry};
 use crate::pipeline::{Engine, PipelineError, RenderRequest, Rendered};
 
@@ -21,7 +21,7 @@ pub(super) const PROBE: &str = "probe";
 #[must_use]
 pub fn child_main(arguments: &[String]) -> ExitCode {
     let outcome = confine::enter().and_then(|layers| match arguments {
-        [probe] if probe == PROBE => protocol::write(&mut io::stdout().lock(), &confine::probe(layers)),
+        [probe] if probe == PROBE => protocol::write(&mut io::stdout().lock(), &probe::probe(layers)),
         _ => serve_requests(),
     });
     match outcome {

@@ -11,8 +11,10 @@ mod confine;
 mod error;
 mod idle_children;
 mod parent;
+mod probe;
 mod protocol;
 mod receive;
+mod system_calls;
 
 pub use child::{SUBCOMMAND, child_main};
 pub use error::SandboxError;
@@ -33,7 +35,7 @@ pub enum SandboxMode {
 }
 
 /// How well a child is confined: the layers that this kernel enforces, and what came of the child's tries to break out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Confinement {
     /// landlock is enforced in full.
@@ -46,8 +48,10 @@ pub struct Confinement {
     pub network: bool,
     /// No program could be started.
     pub programs: bool,
-    /// Memory beyond the cap was refused.
+    /// Memory beyond the cap was refused, and a higher cap too.
     pub memory: bool,
+    /// System calls that reach another process, or memory that the cap doesn't count, and were not refused.
+    pub calls: Vec<String>,
 }
 
 impl Confinement {
@@ -62,7 +66,8 @@ impl Confinement {
             (self.programs, "it can start programs"),
             (self.memory, "its memory has no cap"),
         ];
-        let gaps: Vec<&str> = holds.iter().filter(|(held, _)| !held).map(|(_, gap)| *gap).collect();
+        let missing = holds.iter().filter(|(held, _)| !held).map(|(_, gap)| (*gap).to_owned());
+        let gaps: Vec<String> = missing.chain(self.calls.iter().map(|call| format!("it can use {call}"))).collect();
         (!gaps.is_empty()).then(|| gaps.join(", "))
     }
 }

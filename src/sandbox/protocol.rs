@@ -12,6 +12,9 @@ use crate::pipeline::PipelineError;
 /// Bytes of JSON. The largest request (64 variants) has some 20 KiB.
 const HEADER_BYTES_MAX: u32 = 256 * 1024;
 
+/// Of a report, whose words may end up in a record: the longest has a decoder's message.
+const REPORT_BYTES_MAX: u32 = 16 * 1024;
+
 /// What the child sends.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
@@ -39,7 +42,10 @@ pub(super) fn write(into: &mut impl Write, message: &impl Serialize) -> io::Resu
 /// One message as bytes, without its payload.
 pub(super) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(message)?;
-    let length = u32::try_from(json.len()).ok().filter(|length| *length <= HEADER_BYTES_MAX).ok_or_else(too_long)?;
+    let length = u32::try_from(json.len())
+        .ok()
+        .filter(|length| *length <= HEADER_BYTES_MAX)
+        .ok_or_else(|| too_long(HEADER_BYTES_MAX))?;
     Ok([&length.to_le_bytes()[..], &json].concat())
 }
 
@@ -50,25 +56,25 @@ pub(super) fn read<M: DeserializeOwned>(from: &mut impl Read) -> io::Result<Opti
         return Ok(None);
     }
     from.read_exact(&mut length[1..])?;
-    let mut json = vec![0; json_bytes(length)?];
+    let mut json = vec![0; json_bytes(length, HEADER_BYTES_MAX)?];
     from.read_exact(&mut json)?;
     Ok(Some(serde_json::from_slice(&json)?))
 }
 
-/// The same without blocking; a pipe that ends is an error.
+/// A report, without blocking; a pipe that ends is an error.
 pub(super) async fn receive<M: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<M> {
     let mut length = [0; 4];
     from.read_exact(&mut length).await?;
-    let mut json = vec![0; json_bytes(length)?];
+    let mut json = vec![0; json_bytes(length, REPORT_BYTES_MAX)?];
     from.read_exact(&mut json).await?;
     Ok(serde_json::from_slice(&json)?)
 }
 
-fn json_bytes(length: [u8; 4]) -> io::Result<usize> {
+fn json_bytes(length: [u8; 4], max: u32) -> io::Result<usize> {
     let length = u32::from_le_bytes(length);
-    if length > HEADER_BYTES_MAX { Err(too_long()) } else { Ok(length as usize) }
+    if length > max { Err(too_long(max)) } else { Ok(length as usize) }
 }
 
-fn too_long() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("a message of more than {HEADER_BYTES_MAX} bytes"))
+fn too_long(max: u32) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("a message of more than {max} bytes"))
 }

@@ -9,13 +9,7 @@ use tokio::process::ChildStdout;
 use tokio::time::{Instant, timeout_at};
 
 use super::protocol::{self, Report};
-use crate::pipeline::{PipelineError, RenderRequest, Rendered};
-
-/// Bytes of a file beyond what its pixels could take uncompressed: headers, and formats that grow.
-const FILE_BYTES_SLACK: u64 = 1024 * 1024;
-
-/// Bytes of a pixel before it is compressed.
-const BYTES_PER_PIXEL_MAX: u64 = 4;
+use crate::pipeline::{PipelineError, RenderRequest, Rendered, check_header};
 
 /// How a child fails its protocol.
 #[derive(Debug)]
@@ -58,6 +52,9 @@ pub(super) async fn receive_variants(
             Report::Variant { index, width, height, bytes } => {
                 expected.check_off(index, (width, height), bytes)?;
                 let bytes = read_file(output, bytes).await?;
+                check_header(&bytes, request.variants[index].format, request.outputs[index]).map_err(|what| {
+                    ProtocolError::Violation(format!("variant {index} is not what was asked for: {what}"))
+                })?;
                 deliver(index, Rendered { width, height, bytes });
             }
             Report::Done if expected.is_complete() => return Ok(Ok(())),
@@ -80,31 +77,25 @@ struct ExpectedVariants<'a> {
     request: &'a RenderRequest,
     /// By index into the request's variants; those that are not wanted count as delivered.
     delivered: Vec<bool>,
-    /// For all files together.
-    bytes_left: u64,
 }
 
 impl<'a> ExpectedVariants<'a> {
     fn of(request: &'a RenderRequest) -> Self {
         let delivered = (0..request.variants.len()).map(|index| !request.is_wanted(index)).collect();
-        let bytes_left = request.limits.output_max.saturating_mul(BYTES_PER_PIXEL_MAX);
-        Self { request, delivered, bytes_left }
+        Self { request, delivered }
     }
 
-    /// Counts a variant as delivered, unless it is not wanted, came before, or is larger than it can be.
+    /// Counts a variant as delivered, unless it is not wanted, came before, is of another size than was asked for, or is
+    /// larger than a file of that can be.
     fn check_off(&mut self, index: usize, (width, height): (u32, u32), bytes: u64) -> Result<(), ProtocolError> {
         match self.delivered.get_mut(index) {
             Some(delivered) if !*delivered => *delivered = true,
             _ => return Err(ProtocolError::Violation(format!("variant {index} is not wanted, or came twice"))),
         }
-        // An animation has as many pixels more as it has frames.
-        let still = u64::from(width) * u64::from(height) * BYTES_PER_PIXEL_MAX;
-        let bytes_max =
-            if self.request.variants[index].animated { self.bytes_left } else { still.min(self.bytes_left) };
-        if width == 0 || height == 0 || bytes > bytes_max + FILE_BYTES_SLACK {
+        let output = self.request.outputs[index];
+        if (width, height) != (output.width, output.height) || bytes > output.file_bytes_max() {
             return Err(ProtocolError::Violation(format!("a file of {bytes} bytes for {width} x {height} pixels")));
         }
-        self.bytes_left = self.bytes_left.saturating_sub(bytes);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The one room with `unsafe`: a still picture through libaom.
+//! A still picture through libaom: but for what the sandbox's probe tries, all the `unsafe` that there is.
 //!
 //! What goes in are slices whose lengths are checked here, what comes out is a `Vec`; nobody outside sees a pointer.
 //! libaom sees only pixels that the pipeline made.

@@ -13,12 +13,13 @@ use crate::worker::WorkerContext;
 use crate::worker::budget::MemoryShare;
 
 /// Sees to it that there is memory for making the variants: it was reserved before the claim, unless settings have changed
-/// since the upload, so that the job takes more now. Waiting for it doesn't count as the job's time.
+/// since the upload, so that the job takes more now. Waiting for it doesn't count as the job's time. Says too what the
+/// original's header does.
 pub(super) async fn admit(
     context: &WorkerContext,
     record: &JobRecord,
     mut memory: MemoryShare,
-) -> Result<(Admission, MemoryShare), AttemptError> {
+) -> Result<(SourceInfo, Admission, MemoryShare), AttemptError> {
     let limit = context.memory_limit;
     let source = source_info(&context.spool, record, limit.pixels).await?;
     let admission = limit.admit(&source, record.original.bytes, &record.spec.variants).map_err(of_inspection)?;
@@ -27,7 +28,7 @@ pub(super) async fn admit(
         drop(memory);
         memory = context.memory.take(admission.bytes).await;
     }
-    Ok((admission, memory))
+    Ok((source, admission, memory))
 }
 
 /// What the upload learnt about the original, or, if it was held against other limits, what the original's header says.

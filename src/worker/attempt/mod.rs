@@ -26,8 +26,8 @@ use super::uploader::FileUploader;
 use crate::active_jobs::ActiveAttempt;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{JobRecord, StoredFile};
-use crate::pipeline::{Admission, RenderRequest};
+use crate::job::{JobRecord, SourceInfo, StoredFile};
+use crate::pipeline::{Admission, Output, RenderRequest};
 use crate::queue::{Claim, LeaseState, Retry, Settlement};
 use crate::telemetry::attempt_span;
 
@@ -132,13 +132,13 @@ impl Attempt<'_> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let (admission, memory) = tokio::select! {
+        let (source, admission, memory) = tokio::select! {
             admitted = admit(self.context, self.record, memory) => admitted?,
             () = self.active.stop().cancelled() => return Ok(()),
         };
         let original = self.context.spool.open_original(self.record.id).await.map_err(AttemptError::Spool)?;
         reached(Step::RenderBefore);
-        let request = self.render_request(wanted, admission);
+        let request = self.render_request(wanted, &source, admission);
         let (task, rendered) = self.context.renderer.start(RenderJob {
             request,
             original,
@@ -161,9 +161,11 @@ impl Attempt<'_> {
         AttemptError::of_rendering(outcome).and(result)
     }
 
-    fn render_request(&self, wanted: Vec<usize>, admission: Admission) -> RenderRequest {
+    fn render_request(&self, wanted: Vec<usize>, source: &SourceInfo, admission: Admission) -> RenderRequest {
+        let variants = self.record.spec.variants.clone();
         RenderRequest {
-            variants: self.record.spec.variants.clone(),
+            outputs: variants.iter().map(|variant| Output::of(variant, source)).collect(),
+            variants,
             wanted,
             source_bytes: self.record.original.bytes,
             limits: self.context.memory_limit.pixels,

@@ -1,12 +1,13 @@
 //! What a child can't do.
 
+use std::io::Write;
 use std::process::Command;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{FakeChild, children, long_job};
-use crate::harness::app::{TestApp, poll_delay, small_job};
+use crate::harness::app::{TestApp, files_below, poll_delay, small_job};
 use crate::harness::picture::{jpeg, png};
 use crate::harness::process::Home;
 use crate::harness::token::Claims;
@@ -26,8 +27,14 @@ fn a_child_can_open_no_file_and_no_socket_and_start_nothing_and_not_grow_for_eve
     }
 }
 
+#[test]
+fn a_child_reaches_no_other_process_and_no_memory_that_its_cap_does_not_count() {
+    let found = probe();
+    assert_eq!(found["calls"], json!([]), "{found}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_child_has_no_environment_no_arguments_and_no_descriptors_of_the_servers() {
+async fn a_child_has_no_environment_no_arguments_no_descriptors_of_the_servers_and_no_capabilities() {
     let home = Home::new(&[("PIXERVE_WORKER_SANDBOX", "strict")]);
     let server = home.start().await;
     let accepted = server.accepted("me", long_job(), "a.png", png(1200, 900, 1)).await;
@@ -47,6 +54,15 @@ async fn a_child_has_no_environment_no_arguments_and_no_descriptors_of_the_serve
     let targets: Vec<String> =
         open.filter_map(|fd| Some(std::fs::read_link(fd.path()).ok()?.display().to_string())).collect();
     assert!(!targets.is_empty() && targets.iter().all(|target| target.starts_with("pipe:")), "{targets:?}");
+
+    // Once the last layer is there, which is seccomp, all are.
+    let status = || read("status").map(|text| String::from_utf8_lossy(&text).into_owned()).expect("it runs");
+    while !status().contains("Seccomp:\t2") {
+        poll_delay().await;
+    }
+    for set in ["CapEff", "CapPrm", "CapInh"] {
+        assert!(status().contains(&format!("{set}:\t0000000000000000")), "{}", status());
+    }
 
     let path = format!("/cancel?hash={}", accepted["hash"].as_str().expect("a hash"));
     let token = Claims::of("me").job(long_job()).sign();
@@ -102,21 +118,50 @@ fn message(json: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_breaks_its_protocol_is_not_believed() {
-    let variant = |index: u32, bytes: u64| {
-        message(&json!({ "Variant": { "index": index, "width": 1, "height": 1, "bytes": bytes } }).to_string())
-    };
+    // The job asks for the one variant of 40 x 30 pixels.
+    let largest = 40 * 30 * 4 + 1024 + 1024 * 1024;
     for said in [
-        // A header of 4 GiB; a variant that was not asked for; too large a file; an end before any file; no JSON.
+        // A header of 4 GiB, and one that is longer than a message gets; a variant that was not asked for; too large a file; an end before any file; no JSON.
         r"\377\377\377\377".to_owned(),
-        variant(7, 3) + "abc",
-        variant(0, 1 << 40) + "abc",
+        r"\001\100\000\000{".to_owned(),
+        variant(7, (40, 30), 3) + "abc",
+        variant(0, (40, 30), 1 << 40) + "abc",
+        variant(0, (40, 30), largest + 1) + "abc",
+        // Of other dimensions, which would let it be larger.
+        variant(0, (4000, 3000), 3) + "abc",
+        variant(0, (30, 40), 3) + "abc",
         message(r#""Done""#),
         message("oops"),
     ] {
-        let child = FakeChild::new(&format!("printf '{said}'; cat >/dev/null"));
-        let app = TestApp::start_on(child.path(), &[("PIXERVE_QUEUE_CRASHES_MAX", "1")]).await;
-        let status = app.done("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
-        assert_eq!(status["state"], "failed", "{status}");
-        assert!(status["error"].as_str().is_some_and(|error| error.contains("broke its protocol")), "{status}");
+        assert_not_believed(&format!("printf '{said}'; cat >/dev/null")).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_childs_file_is_not_believed_to_be_what_was_asked_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("file");
+    let markup = b"<html><script>alert(1)</script></html>".to_vec();
+    // No picture, a picture of another format, one of other dimensions.
+    for file in [markup, png(40, 30, 1), jpeg(30, 40, 1)] {
+        let said = variant(0, (40, 30), file.len() as u64);
+        std::fs::File::create(&path).and_then(|mut into| into.write_all(&file)).expect("written");
+        let shown = path.display();
+        assert_not_believed(&format!("printf '{said}'; cat {shown}; cat >/dev/null")).await;
+    }
+}
+
+/// What a child says before it sends a file.
+fn variant(index: u32, (width, height): (u32, u32), bytes: u64) -> String {
+    message(&json!({ "Variant": { "index": index, "width": width, "height": height, "bytes": bytes } }).to_string())
+}
+
+/// A child of this script fails its job, which stores nothing.
+async fn assert_not_believed(script: &str) {
+    let child = FakeChild::new(script);
+    let app = TestApp::start_on(child.path(), &[("PIXERVE_QUEUE_CRASHES_MAX", "1")]).await;
+    let status = app.done("me", small_job(), "a.jpg", jpeg(40, 30, 1)).await;
+    assert_eq!(status["state"], "failed", "{status}");
+    assert!(status["error"].as_str().is_some_and(|error| error.contains("broke its protocol")), "{status}");
+    assert!(files_below(&app.serve_dir()).is_empty(), "{script}");
 }
