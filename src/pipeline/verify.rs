@@ -19,12 +19,11 @@ pub(super) fn verify(file: &[u8], format: Format, width: u32, height: u32) -> Re
 
 /// What is wrong with the header of `file`, which should be this `output` in `format`. Nothing is decoded.
 pub(crate) fn check_header(file: &[u8], format: Format, output: Output) -> Result<(), String> {
-    let (width, height, frames) = match source_format(format) {
-        Some(format) => header(file, format)?,
-        None => {
-            let contents = AvifContents::of(file).ok_or("the encoder's file isn't a whole AVIF")?;
-            (contents.width, contents.height, 1)
-        }
+    let (width, height, frames) = if let Some(format) = source_format(format) {
+        header(file, format)?
+    } else {
+        let contents = AvifContents::of(file).ok_or("the encoder's file isn't a whole AVIF")?;
+        (contents.width, contents.height, 1)
     };
     if (width, height) != (output.width, output.height) {
         return Err(format!("the encoder wrote {width} x {height} pixels"));

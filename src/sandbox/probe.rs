@@ -83,8 +83,8 @@ const NOBODY: usize = i32::MAX as usize;
 type Attempt = (&'static str, i64, [usize; 5]);
 
 /// Whether the call is kept from the kernel, or refused by it as not permitted.
-fn is_refused(call: i64, [a, b, c, d, e]: &[usize; 5]) -> bool {
+fn is_refused(call: i64, with: &[usize; 5]) -> bool {
     // SAFETY: of the calls above none reads or writes this process's memory, and what they would map lies elsewhere.
-    let result = unsafe { libc::syscall(call, *a, *b, *c, *d, *e, 0_usize) };
+    let result = unsafe { libc::syscall(call, with[0], with[1], with[2], with[3], with[4], 0_usize) };
     result == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
