@@ -23,6 +23,7 @@ use files::{DatabaseFiles, FileSystem};
 use parking_lot::Mutex;
 use syncs::Syncs;
 
+use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 
 pub use error::DatabaseError;
@@ -91,6 +92,13 @@ impl Database {
         files.file_system().is_none_or(|FileSystem { total_bytes, free_bytes }| {
             free_bytes >= room(total_bytes).saturating_add(files.bytes_to_copy())
         })
+    }
+
+    /// Writes and fsyncs a small file in the directory that `dir` is in, for who wants to know whether that disk hangs.
+    pub fn write_beside(dir: &Path) {
+        if let Err(error) = DatabaseFiles::new(dir).write_beside_it() {
+            tracing::debug!(error = %ErrorChain(&error), "nothing could be written beside the database");
+        }
     }
 
     /// The records of this name, made if they don't exist.

@@ -56,11 +56,7 @@ pub(crate) fn create_file(path: &Path, contents: &[u8], mode: u32) -> Result<(),
 pub(crate) fn replace_file(path: &Path, contents: &[u8], mode: u32) -> Result<(), FileError> {
     let (directory, name) = OpenDirectory::holding(path)?;
     let temporary = with_suffix(OsStr::new(""), name, ".partial");
-    // What a crash left there.
-    match unlinkat(&directory, &temporary, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(error).context("remove", &directory.path_of(&temporary)),
-    }
+    remove_leftover(&directory, &temporary)?;
     write_and_publish(directory, temporary, contents, mode, name, Existing::Replace)
 }
 
@@ -75,6 +71,45 @@ fn write_and_publish(
     let mut file = StagedFile::create(directory, temporary, mode)?;
     file.write_all(contents).context("write", &file.temporary.path())?;
     file.sync()?.publish(name, existing, || ())
+}
+
+/// What the names of half-written files end with in directories where others write too. They start with a dot.
+pub(crate) const TEMPORARY_SUFFIX: &str = ".pixerve-tmp";
+
+/// A block of most file systems: some keep less than that in the inode, where there is room on a full disk.
+const PROBE_BYTES: [u8; 4096] = [0; 4096];
+/// Another server that probes the same directory in this very moment takes the name away, or has it.
+const PROBE_TRIES: usize = 3;
+
+/// Whether a file can be made in the directory `path`, written, fsynced and removed: does so.
+///
+/// # Errors
+/// The file system's own.
+pub(crate) fn probe_directory(path: &Path) -> Result<(), FileError> {
+    let probe = path.join(format!(".probe{TEMPORARY_SUFFIX}"));
+    let mut tries = 1;
+    loop {
+        match write_and_discard(&probe) {
+            Err(error) if error.cause().kind() == io::ErrorKind::AlreadyExists && tries < PROBE_TRIES => tries += 1,
+            done => return done,
+        }
+    }
+}
+
+fn write_and_discard(path: &Path) -> Result<(), FileError> {
+    let (directory, name) = OpenDirectory::holding(path)?;
+    remove_leftover(&directory, name)?;
+    let mut file = StagedFile::create(directory, name, OWNER_ONLY)?;
+    file.write_all(&PROBE_BYTES).context("write", path)?;
+    file.sync()?.discard()
+}
+
+/// Removes what a crash left under this name.
+fn remove_leftover(directory: &OpenDirectory, name: &OsStr) -> Result<(), FileError> {
+    match unlinkat(directory, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error).context("remove", &directory.path_of(name)),
+    }
 }
 
 /// Removes the file `path`, durably, if it is there.

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::error::DatabaseError;
-use crate::durable::{self, BY_UMASK};
+use crate::durable::{self, BY_UMASK, FileError};
 
 /// How long the lock of a process that has just ended may still be held.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -221,6 +221,10 @@ impl DatabaseFiles {
             total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
             free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
+    }
+
+    pub(super) fn write_beside_it(&self) -> Result<(), FileError> {
+        durable::probe_directory(self.parent())
     }
 
     /// Makes the names of a new database's files durable.

@@ -104,6 +104,19 @@ impl<D: ParentDirectory> Write for StagedFile<D> {
 }
 
 impl<D: ParentDirectory> SyncedFile<D> {
+    /// Removes the file. That somebody else has done so already is fine.
+    ///
+    /// # Errors
+    /// The file system's own.
+    pub(crate) fn discard(mut self) -> Result<(), FileError> {
+        let TemporaryName { directory, name, is_taken } = &mut self.temporary;
+        *is_taken = false;
+        match unlinkat(&*directory, &*name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error).context("remove", &directory.path_of(name)),
+        }
+    }
+
     /// Gives the file its name in its directory, durably. `renamed` is called when it is visible there and that is not
     /// yet durable.
     ///

@@ -7,6 +7,8 @@ mod enqueue;
 mod recover;
 mod settle;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod transition;
 
 use std::sync::Arc;

@@ -146,6 +146,7 @@ impl<S: RecordStore> Machine<S> {
             stored.job.error = Some(JobError::new(ErrorCode::Crashed, "the server died while it worked on this job"));
             if stored.job.crashes >= self.settings.crashes_max {
                 poison(&mut stored);
+                self.set_aside_if_unreadable(&stored.job.record.id)?;
                 return self.end_failed(stored).map(drop);
             }
         }

@@ -79,6 +79,7 @@ impl<S: RecordStore> Machine<S> {
         id: &JobId,
         files: Vec<StoredFile>,
     ) -> Result<CancelOutcome, QueueError> {
+        self.set_aside_if_unreadable(id)?;
         let Some(mut stored) = read::stored(&*self.records, id)? else { return Ok(CancelOutcome::Unknown) };
         let before = stored.job.state;
         if before.is_terminal() {

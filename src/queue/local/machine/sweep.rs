@@ -24,8 +24,8 @@ impl<S: RecordStore> Machine<S> {
         if !self.schedule.has_lapsed(id, self.clock.elapsed()) {
             return Ok(None);
         }
+        self.set_aside_if_unreadable(id)?;
         let Some(mut stored) = read::stored_in(&*self.records, Table::Jobs, id)? else {
-            self.set_aside_if_unreadable(id)?;
             tracing::error!(job_id = %id, "leased job has no readable record; it will be requeued from the spool");
             self.schedule.remove(id);
             return Ok(None);
@@ -77,11 +77,11 @@ impl<S: RecordStore> Machine<S> {
                 continue;
             }
             match read::job(&*self.records, &id)? {
-                Some(job) if job.state.is_terminal() => {
+                Some(job) if job.finished_at.is_some_and(|finished| key::done(finished, &id) == *done) => {
                     key::remove(&mut batch, &job);
                     jobs.push(job);
                 }
-                // Its record was set aside as unreadable; if the spool had it still, it lives again.
+                // Its record was set aside as unreadable; if the spool had it still, it lives again, or has ended again.
                 Some(_) | None => batch.remove(Table::ByDone, done.as_slice()),
             }
         }

@@ -47,9 +47,9 @@ impl<S: RecordStore> Machine<S> {
         Ok(())
     }
 
-    /// Ends a job: its record, its place in the lists and the callback it owes, in one batch.
+    /// Ends a job: its record, its place in the lists and the callback it owes, in one batch. The caller has set aside
+    /// what can't be read under its id.
     pub(super) fn end(&mut self, mut stored: StoredJob, ended: State) -> Result<(), QueueError> {
-        self.set_aside_if_unreadable(&stored.job.record.id)?;
         let mut batch = Batch::default();
         self.transition(&mut batch, &mut stored, ended)?;
         self.apply(&batch)?;

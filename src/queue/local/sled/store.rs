@@ -19,6 +19,9 @@ pub(super) trait StoreOpener: Send + Sync + 'static {
     /// Opens the store, or makes a new one. Blocking.
     fn open(&self) -> Result<Self::Records, QueueError>;
 
+    /// Writes a little to its disk, for who wants to know whether that hangs. What comes of it doesn't matter. Blocking.
+    fn write_to_disk(&self);
+
     /// Whether opening now is worth a try, if the last store ran out of space.
     fn has_room(&self) -> bool;
 }
@@ -52,6 +55,10 @@ impl StoreOpener for DatabaseDirectory {
             self.set_aside.lock().push(set_aside);
         }
         Ok(SledRecords::new(database)?)
+    }
+
+    fn write_to_disk(&self) {
+        Database::write_beside(&self.path);
     }
 
     fn has_room(&self) -> bool {

@@ -8,12 +8,10 @@ use std::time::Duration;
 use super::WriterThread;
 use super::store::StoreOpener;
 use crate::clock::{Manual, Timestamp};
-use crate::job::{
-    ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion, SourceFormat, State,
-    Stem, SubDir,
-};
+use crate::job::State;
 use crate::queue::local::memory::MemoryRecords;
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table, TableEntry};
+use crate::queue::local::test_records::job_record as record;
 use crate::queue::local::{Driver, LocalQueue};
 use crate::queue::{
     Claim, ClaimRequest, CrashAttribution, Enqueued, JobIntake, JobRecords, JobWork, Place, QueueError, QueueSettings,
@@ -91,6 +89,8 @@ impl StoreOpener for Arc<Disk> {
         Ok(OpenDisk { disk: Arc::clone(self), failed: AtomicBool::new(false) })
     }
 
+    fn write_to_disk(&self) {}
+
     fn has_room(&self) -> bool {
         !self.full.load(Ordering::SeqCst)
     }
@@ -123,32 +123,6 @@ impl Fixture {
     async fn claim(&self) -> Result<Vec<Claim>, QueueError> {
         let request = ClaimRequest { max: 1, place: Place::Regular, memory: u64::MAX, lease: LEASE };
         self.queue.claim(request).await.map(|claimed| claimed.claims)
-    }
-}
-
-fn record(n: u8) -> JobRecord {
-    let owner = Owner { user: None, sub: "a".to_owned() };
-    let sha256 = ContentHash::of(&[n]);
-    JobRecord {
-        version: RecordVersion,
-        id: JobId::from_bytes([n; 16]),
-        hash: HashKey::new(&sha256, &owner),
-        owner,
-        stem: Stem::of("photo.jpg"),
-        original: Original { format: SourceFormat::Jpeg, sha256, bytes: 1, width: 1, height: 1 },
-        spec: JobSpec {
-            priority: Priority::Queued,
-            keep_original: true,
-            direct_host: true,
-            storage: Vec::new(),
-            sub_dir: SubDir::default(),
-            variants: Vec::new(),
-        },
-        callback: None,
-        job_data: serde_json::Value::Null,
-        created_at: Timestamp::from_millis(0),
-        memory: None,
-        inspection: None,
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn spawn<O: StoreOpener>(
     mut writer: QueueWriter<O>,
     mut requests: mpsc::Receiver<Request<O::Records>>,
 ) -> Result<(), QueueError> {
-    let write = move || {
+    let serve = move || {
         let mut waiting = Vec::with_capacity(BATCH_MAX);
         while requests.blocking_recv_many(&mut waiting, BATCH_MAX) > 0 {
             if let Some(closed) = writer.serve(&mut waiting) {
@@ -91,9 +91,16 @@ pub(super) fn spawn<O: StoreOpener>(
         }
         writer.published.replace(None);
     };
+    let serve_or_abort = move || {
+        if catch_unwind(AssertUnwindSafe(serve)).is_err() {
+            // Nobody answers the queue's calls any more. A restart loses nothing.
+            tracing::error!("queue's writer panicked; aborting the process");
+            std::process::abort();
+        }
+    };
     thread::Builder::new()
         .name("queue-writer".to_owned())
-        .spawn(write)
+        .spawn(serve_or_abort)
         .map(drop)
         .map_err(QueueError::thread_not_started)
 }
@@ -108,7 +115,9 @@ impl<O: StoreOpener> QueueWriter<O> {
         attribution: CrashAttribution,
     ) -> Result<Self, QueueError> {
         let phase = Phase::Running(Box::new(machine));
-        Ok(Self { phase, opener, published, settings, clock, attribution, watchdog: Watchdog::start()? })
+        let disk = Arc::clone(&opener);
+        let watchdog = Watchdog::start(move || disk.write_to_disk())?;
+        Ok(Self { phase, opener, published, settings, clock, attribution, watchdog })
     }
 
     /// Serves one batch, up to a shutdown if it holds one.

@@ -9,14 +9,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::clock::{Clock, Manual, SharedClock, Timestamp};
-use crate::job::{
-    CallbackTarget, ContentHash, ErrorCode, HashKey, JobError, JobId, JobRecord, JobSpec, Original, Owner, Priority,
-    RecordVersion, SourceFormat, State, Stem, SubDir,
-};
+use crate::job::{CallbackTarget, ErrorCode, JobError, JobId, JobRecord, State};
 use crate::queue::local::machine::{Machine, RecoveryCause};
 use crate::queue::local::memory::MemoryRecords;
 use crate::queue::local::record::{self, StoredJob};
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table, TableEntry};
+use crate::queue::local::test_records::job_record;
 use crate::queue::local::{key, read};
 use crate::queue::{Claim, ClaimRequest, CrashAttribution, Lease, Place, QueueError, QueueSettings, Retry, Settlement};
 
@@ -146,30 +144,8 @@ fn call() -> impl Strategy<Value = Call> {
 }
 
 fn job(n: u8) -> JobRecord {
-    let owner = Owner { user: None, sub: "a".to_owned() };
-    let sha256 = ContentHash::of(&[n]);
     let url = "https://app.example/hook".parse().expect("a URL");
-    JobRecord {
-        version: RecordVersion,
-        id: JobId::from_bytes([n; 16]),
-        hash: HashKey::new(&sha256, &owner),
-        owner,
-        stem: Stem::of("photo.jpg"),
-        original: Original { format: SourceFormat::Jpeg, sha256, bytes: 1, width: 1, height: 1 },
-        spec: JobSpec {
-            priority: Priority::Queued,
-            keep_original: true,
-            direct_host: true,
-            storage: Vec::new(),
-            sub_dir: SubDir::default(),
-            variants: Vec::new(),
-        },
-        callback: Some(CallbackTarget { url, sealed_headers: None }),
-        job_data: serde_json::Value::Null,
-        created_at: Timestamp::from_millis(0),
-        memory: None,
-        inspection: None,
-    }
+    JobRecord { callback: Some(CallbackTarget { url, sealed_headers: None }), ..job_record(n) }
 }
 
 fn error() -> JobError {

@@ -1,0 +1,33 @@
+//! Jobs for the tests of this room.
+
+use crate::clock::Timestamp;
+use crate::job::{
+    ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion, SourceFormat, Stem, SubDir,
+};
+
+/// The `n`-th job of one owner. It owes no callback.
+pub(super) fn job_record(n: u8) -> JobRecord {
+    let owner = Owner { user: None, sub: "a".to_owned() };
+    let sha256 = ContentHash::of(&[n]);
+    JobRecord {
+        version: RecordVersion,
+        id: JobId::from_bytes([n; 16]),
+        hash: HashKey::new(&sha256, &owner),
+        owner,
+        stem: Stem::of("photo.jpg"),
+        original: Original { format: SourceFormat::Jpeg, sha256, bytes: 1, width: 1, height: 1 },
+        spec: JobSpec {
+            priority: Priority::Queued,
+            keep_original: true,
+            direct_host: true,
+            storage: Vec::new(),
+            sub_dir: SubDir::default(),
+            variants: Vec::new(),
+        },
+        callback: None,
+        job_data: serde_json::Value::Null,
+        created_at: Timestamp::from_millis(0),
+        memory: None,
+        inspection: None,
+    }
+}
