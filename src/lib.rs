@@ -14,6 +14,7 @@ pub mod version;
 pub mod active_jobs;
 pub mod auth;
 pub mod database;
+pub mod disks;
 pub mod telemetry;
 
 // Floor 2: the rooms that hold things.

@@ -17,6 +17,7 @@ use super::start_error::StartError;
 use crate::callback::Outbox;
 use crate::clock::{SharedClock, System};
 use crate::config::Config;
+use crate::disks::DiskMonitor;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::queue::JobQueue;
@@ -49,7 +50,7 @@ impl App {
     /// Starts everything, with this binary for the children that work on pixels.
     pub async fn start_with(config: Config, program: &Path) -> Result<Self, StartError> {
         let clock: SharedClock = Arc::new(System::new());
-        let persistent = PersistentState::open(&config, &clock).await?;
+        let (persistent, disk_monitor) = PersistentState::open(&config, &clock).await?;
         reached(Step::StartRecovered);
         let reconciler = persistent.reconcile(&clock).await?;
         reached(Step::StartReconciled);
@@ -59,7 +60,7 @@ impl App {
         let (listener, addr) = bind(config.addr).await?;
 
         let stop_background = CancellationToken::new();
-        let background = start_background(&worker, reconciler, outbox, &stop_background);
+        let background = start_background(&worker, disk_monitor, reconciler, outbox, &stop_background);
         let pool = Pool::new(worker).start();
         let stop_server = CancellationToken::new();
         let server = tokio::spawn(listen(listener, router, config.server.connections, clock, stop_server.clone()));
@@ -119,11 +120,13 @@ async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError>
 /// Starts what is done beside the jobs.
 fn start_background(
     worker: &Arc<WorkerContext>,
+    disk_monitor: DiskMonitor,
     reconciler: SpoolReconciler,
     outbox: Outbox,
     stop: &CancellationToken,
 ) -> Vec<JoinHandle<()>> {
     vec![
+        tokio::spawn(disk_monitor.run(stop.clone())),
         tokio::spawn(LeaseReaper::new(Arc::clone(worker)).run(stop.clone())),
         tokio::spawn(RecordCleaner::new(Arc::clone(worker)).run(stop.clone())),
         tokio::spawn(reconciler.run(stop.clone())),

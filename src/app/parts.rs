@@ -92,6 +92,7 @@ fn worker_context(
     Ok(WorkerContext {
         queue: Arc::clone(&persistent.queue),
         spool: persistent.spool.clone(),
+        disks: persistent.disks.clone(),
         active_jobs,
         renderer,
         stores: StoreClients::new(direct, Arc::clone(&persistent.register), config.stores),
@@ -113,6 +114,7 @@ fn app_state(
         intake: persistent.queue.clone(),
         records: persistent.queue,
         spool: persistent.spool,
+        disks: persistent.disks,
         active_jobs,
         register: persistent.register,
         sealer: persistent.sealer,

@@ -10,6 +10,7 @@ use super::start_error::StartError;
 use crate::auth::{KeyRing, KeyRingError};
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::disks::{self, DiskHealth, DiskMonitor};
 use crate::queue::{CrashAttribution, JobQueue, SledQueue};
 use crate::register::{OpenedRegister, Register, Sealer};
 use crate::sandbox::SandboxMode;
@@ -28,21 +29,24 @@ pub(super) struct PersistentState {
     pub(super) register: Arc<Register>,
     pub(super) sealer: Arc<Sealer>,
     pub(super) keys: KeyRing,
+    pub(super) disks: DiskHealth,
     /// Records that the queue had are lost.
     history_lost: bool,
 }
 
 impl PersistentState {
     /// Opens all of it, on a thread that may wait for the disk.
-    pub(super) async fn open(config: &Config, clock: &SharedClock) -> Result<Self, StartError> {
+    pub(super) async fn open(config: &Config, clock: &SharedClock) -> Result<(Self, DiskMonitor), StartError> {
         let (config, clock) = (config.clone(), Arc::clone(clock));
         spawn_blocking(move || Self::open_blocking(&config, &clock)).await?
     }
 
-    fn open_blocking(config: &Config, clock: &SharedClock) -> Result<Self, StartError> {
+    fn open_blocking(config: &Config, clock: &SharedClock) -> Result<(Self, DiskMonitor), StartError> {
         make_dir(&config.data_dir)?;
         make_dir(&config.serve_dir)?;
-        warn_of_small_disk(config);
+        let floor_bytes = config.server.http.free_disk_min;
+        let (disks, disk_monitor) = disks::watch(config.data_dir.clone(), config.serve_dir.clone(), floor_bytes)?;
+        warn_of_small_disks(config);
         // The queue first: its lock is what keeps a second server out of the directory.
         let queue = open_queue(config, clock)?;
         let history_lost = !queue.set_aside().is_empty();
@@ -51,7 +55,8 @@ impl PersistentState {
         let spool = Spool::open(&config.data_dir)?;
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(config)?;
-        Ok(Self { queue: Arc::new(queue), spool, register, sealer, keys, history_lost })
+        let persistent = Self { queue: Arc::new(queue), spool, register, sealer, keys, disks, history_lost };
+        Ok((persistent, disk_monitor))
     }
 
     /// Makes the queue agree with the spool. What is returned keeps it so.
@@ -70,15 +75,17 @@ fn make_dir(path: &Path) -> Result<(), StartError> {
 }
 
 /// A disk that can't have so much free space takes no upload, ever: better to hear of it at once.
-fn warn_of_small_disk(config: &Config) {
-    let (dir, floor) = (&config.data_dir, config.server.http.free_disk_min);
-    let Ok(stat) = rustix::fs::statvfs(dir) else { return };
-    let total = stat.f_blocks.saturating_mul(stat.f_frsize);
-    if total <= floor {
-        warn!(
-            dir = %dir.display(), disk_bytes = total, free_disk_min_bytes = floor,
-            "disk of the data directory is smaller than PIXERVE_STORAGE_FREE_DISK_MIN; every upload will be refused"
-        );
+fn warn_of_small_disks(config: &Config) {
+    let floor = config.server.http.free_disk_min;
+    for dir in [&config.data_dir, &config.serve_dir] {
+        let Ok(stat) = rustix::fs::statvfs(dir) else { continue };
+        let total = stat.f_blocks.saturating_mul(stat.f_frsize);
+        if total <= floor {
+            warn!(
+                dir = %dir.display(), disk_bytes = total, free_disk_min_bytes = floor,
+                "disk of the directory is smaller than PIXERVE_STORAGE_FREE_DISK_MIN; every upload will be refused"
+            );
+        }
     }
 }
 

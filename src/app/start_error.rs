@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tokio::task::JoinError;
 
 use crate::auth::KeyRingError;
+use crate::disks::DirectoryError;
 use crate::queue::QueueError;
 use crate::register::{RegisterError, SealingKeysError};
 use crate::spool::SpoolError;
@@ -18,6 +19,8 @@ use crate::writer::WriteError;
 pub enum StartError {
     #[error("the directory {path} can't be used")]
     Directory { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Unwritable(#[from] DirectoryError),
     #[error(transparent)]
     Keys(#[from] KeyRingError),
     #[error(transparent)]

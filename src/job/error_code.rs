@@ -73,7 +73,7 @@ error_codes! {
     QueueFull "queue_full" "The queue has as many jobs as it takes."
     Draining "draining" "The server is stopping and takes no new uploads."
     Busy "busy" "Too many files are open."
-    Unavailable "unavailable" "A database can't be used right now."
+    Unavailable "unavailable" "A database, or the server's disk, can't be used right now."
     Internal "internal" "A bug or a failing disk; the log says more, under the request's id or the job's."
 }
 

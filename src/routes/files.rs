@@ -49,8 +49,8 @@ const DISARMED: HeaderValue = HeaderValue::from_static("default-src 'none'; sand
 const CROSS_ORIGIN: HeaderValue = HeaderValue::from_static("cross-origin");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// The routes that serve what is stored beneath `serve_dir`. Fails if that is no directory that can be opened. It is
-/// opened once: renaming it later doesn't change what is served.
+/// The routes that serve what is stored beneath `serve_dir`. Fails if that is no directory that can be opened. What is
+/// there later is looked at anew for each request.
 pub fn router(serve_dir: &Path) -> io::Result<Router> {
     let tree = Arc::new(Tree::open(serve_dir)?);
     Ok(Router::new().route("/files/{*path}", any(serve)).with_state(tree))

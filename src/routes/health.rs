@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use time::macros::format_description;
 
 use super::AppState;
+use crate::disks::{RootHealth, RootKind};
 use crate::version::VERSION;
 
 /// The route.
@@ -38,16 +39,28 @@ async fn queue(state: &AppState) -> Value {
     }
 }
 
+/// `free_bytes` is of the data directory, as it always was; beside it each directory by itself.
 fn disk(state: &AppState) -> Value {
-    let floor = state.http.free_disk_min;
-    match free_disk(state) {
-        Some(free) if free >= floor => json!({ "status": "ok", "free_bytes": free }),
-        Some(free) => json!({
-            "status": "failing", "free_bytes": free,
-            "detail": format!("less than {floor} bytes are free; uploads are refused"),
-        }),
-        None => json!({ "status": "failing", "detail": "the data directory's file system can't be asked" }),
-    }
+    let [data, serve] = RootKind::ALL.map(|kind| root(state, kind));
+    let failing = [&data, &serve].into_iter().find(|root| root["status"] != "ok");
+    let mut check = failing.cloned().unwrap_or_else(|| json!({ "status": "ok" }));
+    check["free_bytes"] = data["free_bytes"].clone();
+    check["data"] = data;
+    check["serve"] = serve;
+    check
+}
+
+fn root(state: &AppState, kind: RootKind) -> Value {
+    let RootHealth { free_bytes, trouble } = state.disks.root(kind);
+    let (name, floor) = (kind.name(), state.http.free_disk_min);
+    let detail = if let Some(trouble) = trouble {
+        format!("the {name} directory can't be written: {trouble}")
+    } else if state.disks.is_below_floor(kind) {
+        format!("less than {floor} bytes are free on the disk of the {name} directory; uploads are refused")
+    } else {
+        return json!({ "status": "ok", "free_bytes": free_bytes });
+    };
+    json!({ "status": "failing", "free_bytes": free_bytes, "detail": detail })
 }
 
 fn workers(state: &AppState) -> Value {
@@ -58,12 +71,6 @@ fn workers(state: &AppState) -> Value {
         let detail = format!("{alive} of {} workers run", state.http.max_workers);
         json!({ "status": "failing", "workers": alive, "busy": busy, "detail": detail })
     }
-}
-
-/// Free bytes for us on the data directory's disk. A system call that asks the kernel, not the disk.
-pub(super) fn free_disk(state: &AppState) -> Option<u64> {
-    let stat = rustix::fs::statvfs(&state.http.data_dir).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// `Xd Yh Zm Ws`.

@@ -1,7 +1,6 @@
 //! What every handler may use.
 
 use std::ops::Deref;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use super::rate::Rates;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
 use crate::clock::{SharedClock, Timestamp};
+use crate::disks::DiskHealth;
 use crate::job::SpecLimits;
 use crate::pipeline::{MemoryLimit, PixelLimits};
 use crate::queue::{JobIntake, JobRecords};
@@ -38,12 +38,9 @@ pub struct HttpSettings {
     /// Bytes of one part's header.
     #[serde(deserialize_with = "setting::bytes")]
     pub part_header_bytes_max: u64,
-    /// Free bytes that uploads must leave on the data directory's disk.
+    /// Free bytes that uploads must leave on the disks of the data and the serve directory.
     #[serde(rename = ".storage.free_disk_min", deserialize_with = "setting::bytes_or_zero")]
     pub free_disk_min: u64,
-    /// Where that disk is mounted.
-    #[serde(rename = ".data_dir", deserialize_with = "setting::path")]
-    pub data_dir: PathBuf,
     /// Live jobs in all: above it, an upload is refused before its body is read.
     #[serde(rename = ".queue.depth_max", deserialize_with = "setting::count")]
     pub depth_max: usize,
@@ -81,6 +78,7 @@ pub struct AppParts {
     pub intake: Arc<dyn JobIntake>,
     pub records: Arc<dyn JobRecords>,
     pub spool: Spool,
+    pub disks: DiskHealth,
     pub active_jobs: ActiveJobs,
     pub register: Arc<Register>,
     pub sealer: Arc<Sealer>,

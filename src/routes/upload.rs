@@ -22,6 +22,7 @@ use self::grant::UploadGrant;
 use super::body::{BodyLimits, PacedBody};
 use super::extract::bearer_of;
 use super::{AppState, Refusal, status_url};
+use crate::disks::RootKind;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{HashKey, Inspection, JobId, JobRecord, Original, ParsedJob};
@@ -98,8 +99,11 @@ async fn check_room(state: &AppState) -> Result<(), Refusal> {
     if state.readiness.is_draining() {
         return Err(Refusal::Draining);
     }
-    if super::health::free_disk(state).is_some_and(|free| free < state.http.free_disk_min) {
+    if state.disks.below_floor() {
         return Err(Refusal::DiskFull);
+    }
+    if state.disks.root(RootKind::Data).trouble.is_some() {
+        return Err(Refusal::DiskUnusable);
     }
     let counts = state.records.counts().await?;
     let depth = usize::try_from(counts.pending + counts.processing).unwrap_or(usize::MAX);

@@ -23,6 +23,7 @@ use serde::Deserialize;
 
 use crate::active_jobs::ActiveJobs;
 use crate::clock::SharedClock;
+use crate::disks::DiskHealth;
 use crate::encoder::AvifEngine;
 use crate::pipeline::MemoryLimit;
 use crate::queue::JobQueue;
@@ -70,6 +71,8 @@ pub struct WorkerContext {
     pub queue: Arc<dyn JobQueue>,
     /// Where originals are.
     pub spool: Spool,
+    /// Whether the directories can be written now.
+    pub disks: DiskHealth,
     /// Where attempts are registered.
     pub active_jobs: ActiveJobs,
     /// Makes variants.

@@ -3,8 +3,10 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cap_std::fs::Dir;
@@ -15,12 +17,9 @@ use uuid::Uuid;
 use super::body::BodyReader;
 use super::failure::off_the_runtime;
 use super::{Failure, Object, WriteError, WriterBackend};
-use crate::durable::{self, BY_UMASK, Existing, FileError, ParentDirectory, StagedFile};
+use crate::durable::{self, BY_UMASK, Existing, FileError, ParentDirectory, StagedFile, TEMPORARY_SUFFIX};
 use crate::failpoint::{Step, reached};
 use crate::job::{Stored, SubDir};
-
-/// What the names of half-written files end with; they start with a dot, so no one is ever served one.
-const TEMPORARY_SUFFIX: &str = ".pixerve-tmp";
 
 /// Levels of directories a [`SubDir`] can make.
 const DEPTH_MAX: usize = 4;
@@ -28,13 +27,40 @@ const DEPTH_MAX: usize = 4;
 /// Bytes of a file name that every usual file system takes.
 const NAME_BYTES_MAX: usize = 255;
 
+/// Older half-written files are what a crash left. Younger ones may be another server's, which serves the same directory:
+/// none is written for so long.
+const LEFTOVER_AGE: Duration = Duration::from_hours(1);
+
+/// Tries at a file whose half-written bytes, or whose directory, somebody removes meanwhile.
+const WRITE_TRIES: usize = 3;
+
 /// Stores files beneath one directory, which the operator chose.
 ///
 /// Every component is opened by its parent's descriptor and never through a symbolic link. That keeps a write inside
 /// even while someone swaps directories for links, and needs no `openat2`, which some sandboxes lack.
 #[derive(Clone)]
 pub struct DirectServe {
-    root: Arc<Dir>,
+    root: Arc<Root>,
+}
+
+/// The served directory. It is opened for each write: an operator may restore one that was lost, or mount it again.
+struct Root {
+    path: PathBuf,
+    /// The file system that it was on at the start.
+    device: u64,
+}
+
+impl Root {
+    fn open(&self) -> io::Result<Dir> {
+        // Not by cap-std, whose own descriptors can't be fsynced. The root itself may be a link: it is the operator's.
+        let file = File::open(&self.path)?;
+        if file.metadata()?.dev() != self.device {
+            // What lies beneath a mount that is gone is not what is served.
+            let detail = "the file system that was mounted on the serve directory at the start is not there";
+            return Err(io::Error::new(io::ErrorKind::NotFound, detail));
+        }
+        Ok(Dir::from_std_file(file))
+    }
 }
 
 impl DirectServe {
@@ -49,26 +75,33 @@ impl DirectServe {
 
     fn open_swept(root: &Path) -> io::Result<Self> {
         durable::create_directories(root).map_err(FileError::into_cause)?;
-        // Not by cap-std, whose own descriptors can't be fsynced. The root itself may be a link: it is the operator's.
-        let dir = Dir::from_std_file(File::open(root)?);
-        let swept = sweep(&dir, DEPTH_MAX)?;
+        let device = std::fs::metadata(root)?.dev();
+        let opened = Root { path: root.to_owned(), device };
+        let swept = sweep(&opened.open()?, DEPTH_MAX)?;
         if swept > 0 {
             tracing::info!(files = swept, root = %root.display(), "removed temporary files of an earlier run");
         }
-        Ok(Self { root: Arc::new(dir) })
+        Ok(Self { root: Arc::new(opened) })
     }
 
     fn put_blocking(&self, object: &Object) -> Result<(), Failure> {
         if !is_plain_name(&object.name) {
             return Err(Failure::permanent("the name is not one of [A-Za-z0-9._-] that starts without a dot"));
         }
-        let dir = self.sub_dir(&object.sub_dir).map_err(|error| Failure::of_io(&error))?;
-        write(&dir, object).map_err(|error| Failure::of_io(&error))
+        let mut tries = 1;
+        loop {
+            let mut body = BodyReader::open(object).map_err(|error| Failure::of_io(&error))?;
+            let written = self.sub_dir(&object.sub_dir).and_then(|dir| write(&dir, object, &mut body));
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < WRITE_TRIES => tries += 1,
+                written => return written.map_err(|error| Failure::of_own_directory(&error)),
+            }
+        }
     }
 
     /// The directory `sub_dir` below the root, made durably where it is missing.
     fn sub_dir(&self, sub_dir: &SubDir) -> io::Result<Dir> {
-        let mut dir = self.root.try_clone()?;
+        let mut dir = self.root.open()?;
         for segment in sub_dir.segments() {
             match dir.create_dir(segment) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -81,7 +114,8 @@ impl DirectServe {
     }
 
     fn probe_blocking(&self) -> Result<(), Failure> {
-        staged(&self.root).map(drop).map_err(|error| Failure::of_io(&error))
+        let probed = self.root.open().and_then(|root| staged(&root).map(drop));
+        probed.map_err(|error| Failure::of_own_directory(&error))
     }
 }
 
@@ -120,10 +154,9 @@ fn temporary_name() -> String {
 }
 
 /// Writes `object` into `dir`, durably.
-fn write(dir: &Dir, object: &Object) -> io::Result<()> {
-    let mut body = BodyReader::open(object)?;
+fn write(dir: &Dir, object: &Object, body: &mut BodyReader) -> io::Result<()> {
     let mut staged = staged(dir)?;
-    io::copy(&mut body, &mut staged)?;
+    io::copy(body, &mut staged)?;
     reached(Step::WriteBeforeFsync);
     let synced = staged.sync().map_err(FileError::into_cause)?;
     reached(Step::WriteBeforeRename);
@@ -152,7 +185,7 @@ fn sync_dir(dir: &Dir) -> io::Result<()> {
     Ok(rustix::fs::fsync(dir)?)
 }
 
-/// Removes half-written files from `dir` and `depth` levels of directories below. Whatever else is there is not ours.
+/// Removes files that a crash left half-written from `dir` and `depth` levels of directories below. Whatever else is there is not ours.
 fn sweep(dir: &Dir, depth: usize) -> io::Result<u64> {
     let mut swept = 0;
     for entry in dir.entries()? {
@@ -160,13 +193,24 @@ fn sweep(dir: &Dir, depth: usize) -> io::Result<u64> {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         if name.starts_with('.') && name.ends_with(TEMPORARY_SUFFIX) {
-            dir.remove_file(name)?;
-            swept += 1;
+            swept += u64::from(remove_leftover(dir, name)?);
         } else if depth > 0 && SubDir::is_segment(name) && entry.file_type()?.is_dir() {
             swept += sweep(&open_dir(dir, name)?, depth - 1)?;
         }
     }
     Ok(swept)
+}
+
+/// Whether the half-written file `name` was one of a crash; it is gone then. Another server's may go by itself meanwhile.
+fn remove_leftover(dir: &Dir, name: &str) -> io::Result<bool> {
+    let removed = dir.symlink_metadata(name).and_then(|found| {
+        let is_old = found.modified()?.into_std().elapsed().is_ok_and(|age| age >= LEFTOVER_AGE);
+        if is_old { dir.remove_file(name).map(|()| true) } else { Ok(false) }
+    });
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed,
+    }
 }
 
 fn is_plain_name(name: &str) -> bool {

@@ -73,6 +73,16 @@ impl Failure {
         }
     }
 
+    /// The same of a directory of our own. That it is gone, forbidden or read-only is the operator's to mend, and no fault of
+    /// the job: that passes too.
+    pub(super) fn of_own_directory(error: &io::Error) -> Self {
+        use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+        match error.kind() {
+            NotFound | PermissionDenied | ReadOnlyFilesystem => Self::transient(error.to_string()),
+            _ => Self::of_io(error),
+        }
+    }
+
     /// What came of it, in words.
     pub(super) fn detail(&self) -> &str {
         &self.detail
@@ -108,6 +118,23 @@ mod tests {
             (Errno::ROFS, false),
         ] {
             assert_eq!(Failure::of_io(&errno.into()).transient, transient, "{errno}");
+        }
+    }
+
+    #[test]
+    fn whatever_an_operator_does_to_our_own_directory_passes() {
+        for (errno, transient) in [
+            (Errno::ACCESS, true),
+            (Errno::PERM, true),
+            (Errno::ROFS, true),
+            (Errno::NOENT, true),
+            (Errno::NOSPC, true),
+            (Errno::IO, true),
+            (Errno::LOOP, false),
+            (Errno::NOTDIR, false),
+            (Errno::ISDIR, false),
+        ] {
+            assert_eq!(Failure::of_own_directory(&errno.into()).transient, transient, "{errno}");
         }
     }
 

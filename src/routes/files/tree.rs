@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 use rustix::fs::{Mode, OFlags};
@@ -80,14 +80,19 @@ impl From<Errno> for OpenError {
 
 /// The serve directory.
 pub(super) struct Tree {
-    root: OwnedFd,
+    root: PathBuf,
 }
 
 impl Tree {
-    /// Opens it. The operator may have it be a symlink.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { root: rustix::fs::open(path, flags, Mode::empty())? })
+    /// The directory `root`, if it can be opened. The operator may have it be a symlink.
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        let tree = Self { root: root.to_owned() };
+        tree.open_root().map(|_| tree).map_err(io::Error::from)
+    }
+
+    /// Opened for each request: an operator may restore one that was lost, or mount it again.
+    fn open_root(&self) -> Result<OwnedFd, Errno> {
+        rustix::fs::open(&self.root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
     }
 
     /// Opens a stored file. Blocks on the disk.
@@ -96,14 +101,17 @@ impl Tree {
     /// `..` or hold a slash, so no step leaves the tree, whatever is renamed meanwhile.
     pub(super) fn find(&self, path: &FilePath) -> Result<OpenedFile, OpenError> {
         let through = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut dir = None;
+        let mut dir = self.open_root().map_err(|errno| match OpenError::from(errno) {
+            // What is missing is not the file.
+            OpenError::NotFound => OpenError::Io(errno.into()),
+            error => error,
+        })?;
         for segment in path.sub_dir.segments() {
-            let parent = dir.as_ref().unwrap_or(&self.root);
-            dir = Some(rustix::fs::openat(parent, segment, through, Mode::empty())?);
+            dir = rustix::fs::openat(&dir, segment, through, Mode::empty())?;
         }
         // NONBLOCK: opening a pipe that someone put there must not wait for its writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(dir.as_ref().unwrap_or(&self.root), path.name.as_str(), flags, Mode::empty())?;
+        let file = rustix::fs::openat(&dir, path.name.as_str(), flags, Mode::empty())?;
         let file = File::from(file);
         let metadata = file.metadata().map_err(OpenError::Io)?;
         if !metadata.is_file() {

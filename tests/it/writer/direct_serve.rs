@@ -1,13 +1,17 @@
 //! What is the served directory's alone: nothing gets out of it, and nothing half-written stays in it.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use pixerve::writer::{DirectServe, WriterBackend};
+use pixerve::clock::{Clock, System};
+use pixerve::writer::{Body, DirectServe, Object, WriterBackend};
 use proptest::prelude::*;
+use rustix::fs::{FileType, Mode};
 use tempfile::TempDir;
 
 use super::object;
@@ -122,18 +126,66 @@ fn what_a_crash_left_half_written_is_swept_and_nothing_else() {
     let fixture = ServeFixture::new();
     fs::create_dir_all(fixture.root.join("a/b/c/d")).expect("made");
     symlink(&fixture.outside, fixture.root.join("link")).expect("linked");
-    let temporary = ".0123.pixerve-tmp";
+    let (temporary, young) = (".0123.pixerve-tmp", ".4567.pixerve-tmp");
     for dir in ["", "a", "a/b/c/d"] {
-        touch(&fixture.root.join(dir).join(temporary));
+        let left = fixture.root.join(dir).join(temporary);
+        touch(&left);
+        let hour_ago = System::new().now().before(Duration::from_secs(3601)).date_time();
+        let opened = fs::File::options().write(true).open(&left).expect("there");
+        opened.set_modified(hour_ago.into()).expect("aged");
+        touch(&fixture.root.join(dir).join(young));
         touch(&fixture.root.join(dir).join("kept.jpg"));
     }
     touch(&fixture.root.join(".keep"));
     touch(&fixture.outside.join(temporary));
     fixture.writer();
-    assert_eq!(names(&fixture.root), [".keep", "a", "kept.jpg", "link"]);
-    assert_eq!(names(&fixture.root.join("a")), ["b", "kept.jpg"]);
-    assert_eq!(names(&fixture.root.join("a/b/c/d")), ["kept.jpg"]);
+    assert_eq!(names(&fixture.root), [young, ".keep", "a", "kept.jpg", "link"], "a young one may be another server's");
+    assert_eq!(names(&fixture.root.join("a")), [young, "b", "kept.jpg"]);
+    assert_eq!(names(&fixture.root.join("a/b/c/d")), [young, "kept.jpg"]);
     assert_eq!(names(&fixture.outside), [temporary]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_written_file_that_somebody_removes_is_written_again() {
+    let fixture = ServeFixture::new();
+    // Read from a pipe, a file is half-written for as long as the test likes.
+    let pipe = fixture.outside.join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    let object = Object { body: Body::File { path: pipe.clone(), bytes: 1 }, ..object("", "a.jpg", "x") };
+    let (writer, root) = (fixture.writer(), fixture.root.clone());
+    let put = tokio::spawn(async move { writer.put(&object).await });
+    let sweeper = tokio::task::spawn_blocking(move || {
+        let mut body = fs::File::options().write(true).open(&pipe).expect("it is read");
+        let half_written = loop {
+            if let [name] = names(&root).as_slice() {
+                break name.clone();
+            }
+        };
+        fs::remove_file(root.join(half_written)).expect("removed");
+        // What the second try reads.
+        let whole = pipe.with_extension("whole");
+        fs::File::create(&whole).and_then(|mut file| file.write_all(b"x")).expect("written");
+        fs::rename(&whole, &pipe).expect("moved");
+        body.write_all(b"x").expect("read");
+    });
+    put.await.expect("no panic").expect("stored");
+    sweeper.await.expect("no panic");
+    assert_eq!(names(&fixture.root), ["a.jpg"]);
+    assert_eq!(fs::read(fixture.root.join("a.jpg")).expect("read"), b"x");
+}
+
+#[tokio::test]
+async fn a_root_that_was_lost_is_written_to_again_once_it_is_back() {
+    let fixture = ServeFixture::new();
+    let writer = fixture.writer();
+    let away = fixture.root.with_extension("away");
+    fs::rename(&fixture.root, &away).expect("moved");
+    let error = writer.put(&object("sub", "a.jpg", "x")).await.expect_err("it is gone");
+    assert!(error.transient, "{error}");
+    assert!(!fixture.root.exists(), "nothing is made in the place of what may be a mount");
+    fs::create_dir(&fixture.root).expect("made");
+    writer.put(&object("sub", "a.jpg", "x")).await.expect("stored");
+    assert_eq!(names(&fixture.root.join("sub")), ["a.jpg"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pixerve::active_jobs::ActiveJobs;
 use pixerve::clock::{Manual, SharedClock, Timestamp};
+use pixerve::disks::DiskHealth;
 use pixerve::encoder::Registry;
 use pixerve::job::{
     CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion,
@@ -98,6 +99,7 @@ impl LapsedLeaseFixture {
         let record = accepted(&spool).await;
         queue.enqueue(record.clone()).await.expect("room");
         let context = WorkerContext {
+            disks: DiskHealth::always_good(),
             queue: Arc::new(queue),
             spool,
             active_jobs: ActiveJobs::default(),
