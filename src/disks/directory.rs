@@ -53,7 +53,9 @@ fn advice(kind: RootKind, path: &Path, cause: &io::Error) -> String {
                 |found| format!("it belongs to user {} with mode {:04o}", found.uid(), found.mode() & 0o7777),
             );
             let us = rustix::process::geteuid().as_raw();
-            format!("; this process runs as user {us}, and {whose}: give it to that user, or choose another by {setting}")
+            format!(
+                "; this process runs as user {us}, and {whose}: give it to that user, or choose another by {setting}"
+            )
         }
         io::ErrorKind::ReadOnlyFilesystem => {
             format!("; mount its file system writable, or choose another directory by {setting}")
@@ -92,7 +94,8 @@ impl ProbedDirectory {
 
     /// Writes a small file there, fsyncs and removes it.
     pub(super) fn probe(&self) -> Result<(), DirectoryError> {
-        let probed = self.check_identity().and_then(|()| durable::probe_directory(&self.path).map_err(FileError::into_cause));
+        let probed =
+            self.check_identity().and_then(|()| durable::probe_directory(&self.path).map_err(FileError::into_cause));
         probed.map_err(|cause| DirectoryError::new(self.kind, &self.path, cause))
     }
 
@@ -113,7 +116,9 @@ impl ProbedDirectory {
         if is_same {
             return Ok(());
         }
-        Err(io::Error::other("another directory or file system is there than at the start: mount the old one again, or restart"))
+        Err(io::Error::other(
+            "another directory or file system is there than at the start: mount the old one again, or restart",
+        ))
     }
 }
 

@@ -33,10 +33,7 @@ pub(super) struct Prober {
 
 impl Prober {
     /// Starts it, with what the first look came to.
-    pub(super) fn start(
-        directory: ProbedDirectory,
-        first: Result<(), DirectoryError>,
-    ) -> Result<Self, DirectoryError> {
+    pub(super) fn start(directory: ProbedDirectory, first: Result<(), DirectoryError>) -> Result<Self, DirectoryError> {
         let trouble = first.err().map(|error| error.trouble());
         let state = ProberState { free_bytes: directory.free_bytes(), trouble, ..ProberState::default() };
         let (path, state) = (directory.path().to_owned(), Arc::new(Mutex::new(state)));

@@ -153,9 +153,9 @@ impl Refusal {
                 Document::new(ErrorCode::Draining, "The server is stopping", detail).retry_after(RETRY_SOON_SECS)
             }
             Self::DiskFull => disk_full("less space is free than is kept for jobs under way"),
-            Self::DiskUnusable => {
-                unavailable("nothing can be written to the server's disk right now; nothing was kept, try again in a moment")
-            }
+            Self::DiskUnusable => unavailable(
+                "nothing can be written to the server's disk right now; nothing was kept, try again in a moment",
+            ),
             Self::Queue(error) => queue(error),
             Self::Spool(error) if error.is_full() => disk_full("no space left for the upload; nothing was kept"),
             // What exactly failed on which file is for the log, not for a stranger.

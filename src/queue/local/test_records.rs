@@ -2,7 +2,8 @@
 
 use crate::clock::Timestamp;
 use crate::job::{
-    ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion, SourceFormat, Stem, SubDir,
+    ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion, SourceFormat, Stem,
+    SubDir,
 };
 
 /// The `n`-th job of one owner. It owes no callback.
