@@ -10,7 +10,7 @@ use crate::queue::local::memory::MemoryRecords;
 use crate::queue::local::store::{Batch, RecordStore, Table};
 use crate::queue::local::test_records::job_record;
 use crate::queue::local::{key, read};
-use crate::queue::{ClaimRequest, CrashAttribution, QueueError, QueueSettings, Settlement};
+use crate::queue::{ClaimRequest, CrashAttribution, Place, QueueError, QueueSettings, Settlement};
 
 type TestResult = Result<(), QueueError>;
 
@@ -26,7 +26,7 @@ fn fixture() -> (Arc<MemoryRecords>, Arc<Manual>) {
 }
 
 fn one() -> ClaimRequest {
-    ClaimRequest { max: 1, memory: u64::MAX, lease: LEASE }
+    ClaimRequest { max: 1, place: Place::Regular, memory: u64::MAX, lease: LEASE }
 }
 
 #[test]
