@@ -8,6 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 
+/// What directories are made of.
+fn is_plain_directory(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+=,~-".contains(&b))
+}
+
 /// What names are made of.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
@@ -20,7 +25,7 @@ fn name() -> impl Strategy<Value = String> {
 
 fn owner() -> impl Strategy<Value = Owner> {
     // Few letters, so that different owners look alike.
-    let word = "[ab._/h-]{1,6}|[a-z]{64,66}|h-[0-9a-f]{64}";
+    let word = "[ab._/h-]{1,6}|[ab_0]{1,8}|[a-z]{64,66}|h-[0-9a-f]{64}";
     (proptest::option::of(word), word).prop_map(|(user, sub)| Owner { user, sub })
 }
 
@@ -139,6 +144,28 @@ proptest! {
         }
     }
 
+    /// Read from its end, a name gives back all that it was made of. So no two are the same that differ in any of it.
+    #[test]
+    fn no_two_names_of_different_owners_bytes_files_sizes_or_kinds_are_the_same(
+        owner in owner(), bytes in 0..3_u8, name in prop_oneof![name(), "[ab_0.]{0,9}"],
+        (height, width) in (0..=65_535_u32, 0..=65_535_u32),
+        (format, source) in (prop::sample::select(Format::ALL.to_vec()), prop::sample::select(SourceFormat::ALL.to_vec())),
+    ) {
+        let (hash, stem) = (HashKey::new(&ContentHash::of(&[bytes]), &owner), Stem::of(&name));
+        let variant = variant_name(&hash, &stem, height, width, format);
+        let parts: Vec<&str> = variant.rsplitn(5, '_').collect();
+        let expected = [format!(".{}", format.extension()), width.to_string(), height.to_string(), stem.to_string(), hash.to_string()];
+        prop_assert_eq!(parts, expected);
+        // No original's last part starts with the dot of its extension, since no stem is empty.
+        let original = original_name(&hash, &stem, source);
+        let parts = original.rsplit_once('_').and_then(|(hash, file)| Some((hash, file.rsplit_once('.')?)));
+        let stem = stem.to_string();
+        prop_assert_eq!(parts, Some((hash.as_str(), (stem.as_str(), source.extension()))));
+        // The owner is what stands behind the first `_` of a hash: see the next test.
+        let (content, owner) = (ContentHash::of(&[bytes]).to_string(), owner.hash_part());
+        prop_assert_eq!(hash.as_str().split_once('_'), Some((content.as_str(), owner.as_str())));
+    }
+
     #[test]
     fn different_owners_never_share_a_hash(owners in proptest::collection::vec(owner(), 2..12)) {
         let content = ContentHash::of(b"the same bytes");
@@ -154,12 +181,14 @@ proptest! {
     }
 
     #[test]
-    fn a_directory_that_is_taken_is_plain_and_stays_what_it_is(text in prop_oneof![name(), "[a-z.]{0,3}(/[a-z.]{0,3}){0,5}"]) {
+    fn a_directory_that_is_taken_is_plain_and_stays_what_it_is(text in prop_oneof![name(), "[a-z.@~=]{0,3}(/[a-z.,+]{0,3}){0,9}"]) {
         if let Some(sub_dir) = SubDir::parse(&text) {
-            prop_assert_eq!(sub_dir.as_str(), &text);
-            prop_assert!(sub_dir.segments().count() <= 4);
+            prop_assert_eq!(SubDir::parse(sub_dir.as_str()), Some(sub_dir.clone()));
+            let from = text.strip_prefix('/').unwrap_or(&text);
+            prop_assert_eq!(sub_dir.as_str(), from.strip_suffix('/').unwrap_or(from));
+            prop_assert!(sub_dir.segments().count() <= SubDir::SEGMENTS_MAX);
             for segment in sub_dir.segments() {
-                prop_assert!(is_plain(segment) && !segment.starts_with('.') && segment.len() <= 64, "{segment}");
+                prop_assert!(is_plain_directory(segment) && !segment.starts_with('.') && segment.len() <= 64, "{segment}");
             }
             let key = sub_dir.join("x.jpg");
             prop_assert!(!key.starts_with('/') && !key.contains("//") && key.ends_with("x.jpg"), "{key}");

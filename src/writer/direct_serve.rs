@@ -21,9 +21,6 @@ use crate::durable::{self, BY_UMASK, Existing, FileError, ParentDirectory, Stage
 use crate::failpoint::{Step, reached};
 use crate::job::{Stored, SubDir};
 
-/// Levels of directories a [`SubDir`] can make.
-const DEPTH_MAX: usize = 4;
-
 /// Bytes of a file name that every usual file system takes.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -77,7 +74,7 @@ impl DirectServe {
         durable::create_directories(root).map_err(FileError::into_cause)?;
         let device = std::fs::metadata(root)?.dev();
         let opened = Root { path: root.to_owned(), device };
-        let swept = sweep(&opened.open()?, DEPTH_MAX)?;
+        let swept = sweep(&opened.open()?, SubDir::SEGMENTS_MAX)?;
         if swept > 0 {
             tracing::info!(files = swept, root = %root.display(), "removed temporary files of an earlier run");
         }

@@ -69,25 +69,31 @@ impl StoreTimeouts {
 }
 
 /// The start of every key in a bucket: segments of `[A-Za-z0-9._-]+` other than `.` and `..`, joined by `/`, at most
-/// 512 bytes; empty for none.
+/// 256 bytes, so that no key has more than the 1,024 that stores take; empty for none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyPrefix(String);
 
 impl KeyPrefix {
-    const BYTES_MAX: usize = 512;
+    const BYTES_MAX: usize = 256;
+    /// What was registered with 0.2.0 and before, when a job's `subDir` had fewer segments.
+    const BYTES_MAX_REGISTERED: usize = 512;
     const RULE: &'static str =
-        "must be segments of [A-Za-z0-9._-] joined by `/`, none of them `.` or `..`, of at most 512 bytes in all";
+        "must be segments of [A-Za-z0-9._-] joined by `/`, none of them `.` or `..`, of at most 256 bytes in all";
 
     /// Reads a prefix; slashes at its ends don't count.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        Self::parse_up_to(Self::BYTES_MAX, text)
+    }
+
+    fn parse_up_to(bytes_max: usize, text: &str) -> Option<Self> {
         let text = text.trim_matches('/');
         let is_segment = |segment: &str| {
             !matches!(segment, "" | "." | "..")
                 && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
         };
-        let ok = text.is_empty() || (text.len() <= Self::BYTES_MAX && text.split('/').all(is_segment));
+        let ok = text.is_empty() || (text.len() <= bytes_max && text.split('/').all(is_segment));
         ok.then(|| Self(text.to_owned()))
     }
 
@@ -114,7 +120,7 @@ impl TryFrom<String> for KeyPrefix {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text).ok_or(Self::RULE)
+        Self::parse_up_to(Self::BYTES_MAX_REGISTERED, &text).ok_or(Self::RULE)
     }
 }
 

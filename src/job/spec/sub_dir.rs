@@ -4,25 +4,29 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-const SEGMENTS_MAX: usize = 4;
 const SEGMENT_BYTES_MAX: usize = 64;
 
-/// At most four segments of `[A-Za-z0-9._-]{1,64}`, none starting with a dot, joined by `/`; empty for none.
+/// At most eight segments of `[A-Za-z0-9._@+=,~-]{1,64}`, none starting with a dot, joined by `/`; empty for none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SubDir(String);
 
 impl SubDir {
-    pub(super) const RULE: &'static str =
-        "must be at most 4 segments of [A-Za-z0-9._-]{1,64} joined by `/`, none starting with a dot";
+    /// Levels of directories.
+    pub const SEGMENTS_MAX: usize = 8;
 
-    /// Reads a claim or a request path.
+    pub(super) const RULE: &'static str =
+        "must be at most 8 segments of [A-Za-z0-9._@+=,~-]{1,64} joined by `/`, none starting with a dot";
+
+    /// Reads a claim or a request path. A slash at its start, and one at its end, don't count.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_prefix('/').unwrap_or(text);
+        let text = text.strip_suffix('/').unwrap_or(text);
         if text.is_empty() {
             return Some(Self::default());
         }
-        let segments_ok = text.split('/').all(Self::is_segment) && text.split('/').count() <= SEGMENTS_MAX;
+        let segments_ok = text.split('/').all(Self::is_segment) && text.split('/').count() <= Self::SEGMENTS_MAX;
         segments_ok.then(|| Self(text.to_owned()))
     }
 
@@ -31,7 +35,7 @@ impl SubDir {
     pub fn is_segment(text: &str) -> bool {
         (1..=SEGMENT_BYTES_MAX).contains(&text.len())
             && !text.starts_with('.')
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+=,~-".contains(&b))
     }
 
     /// The segments, outermost first.
@@ -78,12 +82,22 @@ mod tests {
 
     #[test]
     fn no_path_leaves_the_root() {
-        for bad in ["..", "a/../b", "/a", "a/", "a//b", ".hidden", "a/.b", "a\\b", "a b", "a/b/c/d/e", "ä", "a\0"] {
+        let nine = "a/b/c/d/e/f/g/h/i";
+        for bad in
+            ["..", "a/../b", "//a", "a//", "a//b", ".hidden", "a/.b", "a\\b", "a b", nine, "ä", "a\0", "a%2fb", "a:b"]
+        {
             assert_eq!(SubDir::parse(bad), None, "{bad:?}");
         }
         assert!(SubDir::parse(&"x".repeat(65)).is_none());
-        for good in ["", "tenant-123", "a/b/c/d", "v1.2/x_y"] {
-            assert!(SubDir::parse(good).is_some(), "{good:?}");
+        for good in ["", "tenant-123", "a/b/c/d/e/f/g/h", "v1.2/x_y", "me@example.com", "k=v,w~1+2"] {
+            assert_eq!(SubDir::parse(good).expect(good).as_str(), good);
+        }
+    }
+
+    #[test]
+    fn a_slash_at_its_start_or_its_end_is_passed_over() {
+        for (text, path) in [("/a", "a"), ("a/", "a"), ("/a/b/", "a/b"), ("/", "")] {
+            assert_eq!(SubDir::parse(text).expect(text).as_str(), path);
         }
     }
 }

@@ -14,6 +14,12 @@ fn is_plain(segment: &str) -> bool {
         && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
+fn is_plain_directory(segment: &str) -> bool {
+    !segment.is_empty()
+        && !segment.starts_with('.')
+        && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+=,~-".contains(&b))
+}
+
 fn wanted(value: &str, bytes: u64) -> RequestedRange {
     let mut headers = HeaderMap::new();
     if let Ok(value) = value.parse() {
@@ -29,13 +35,14 @@ proptest! {
     ) {
         if let Some(found) = tree::parse(&path) {
             prop_assert!(is_plain(&found.name) && found.name.len() <= 255, "{}", found.name);
-            prop_assert!(found.sub_dir.segments().all(is_plain) && found.sub_dir.segments().count() <= 4);
+            prop_assert!(found.sub_dir.segments().all(is_plain_directory));
+            prop_assert!(found.sub_dir.segments().count() <= 8);
         }
     }
 
     #[test]
     fn a_stored_path_is_found_however_it_is_encoded(
-        dirs in proptest::collection::vec("[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,63}", 0..=4),
+        dirs in proptest::collection::vec("[a-zA-Z0-9_@+=,~-][a-zA-Z0-9._@+=,~-]{0,63}", 0..=8),
         name in "[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,254}",
         encoded in any::<bool>(),
     ) {

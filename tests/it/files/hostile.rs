@@ -133,7 +133,7 @@ const HOSTILE: [&str; 110] = [
     "ok.png%23x",
     "file:%2f%2f%2fetc%2fpasswd",
     // Too deep, and not there.
-    "a/b/c/d/e/ok.png",
+    "a/b/c/d/e/f/g/h/i/ok.png",
     "none.png",
     "none/ok.png",
 ];
@@ -147,7 +147,7 @@ fn site() -> Site {
     {
         site.put(&format!("serve/{path}"), b"stored");
     }
-    site.put("serve/a/b/c/d/e/ok.png", b"stored");
+    site.put("serve/a/b/c/d/e/f/g/h/i/ok.png", b"stored");
     site.router = pixerve::routes::files::router(&site.dir.path().join("serve")).expect("a router");
     site
 }

@@ -21,7 +21,7 @@ async fn upload_answers_with_the_names_of_what_it_will_make() {
     let accepted = app.accepted("user-123", job, "my photo.final.JPG", bytes.clone()).await;
 
     let hash = format!("{}_user-123", ContentHash::of(&bytes));
-    let stem = format!("{hash}_my_photo.final");
+    let stem = format!("{hash}_my-photo.final");
     let expected = [
         format!("{stem}_60_80_.jpg"),
         format!("{stem}_40_40_.jpg"),
