@@ -2,10 +2,10 @@
 
 mod compose;
 mod demo;
-mod headers;
 mod listener;
 mod parts;
 mod persistent_state;
+mod sealed_callbacks;
 mod start_error;
 mod token;
 

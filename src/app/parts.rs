@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::Router;
 use tracing::warn;
 
-use super::headers::SealedHeaders;
 use super::persistent_state::PersistentState;
+use super::sealed_callbacks::SealedCallbacks;
 use super::start_error::StartError;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
@@ -68,8 +68,8 @@ async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Resul
 }
 
 fn outbox(config: &Config, persistent: &PersistentState, clock: &SharedClock) -> Result<Outbox, StartError> {
-    let headers = Arc::new(SealedHeaders(Arc::clone(&persistent.sealer)));
-    let client = WebhookClient::new(&config.callback, Arc::new(SystemResolver), headers, Arc::clone(clock))
+    let sealed = Arc::new(SealedCallbacks(Arc::clone(&persistent.sealer)));
+    let client = WebhookClient::new(&config.callback, Arc::new(SystemResolver), sealed, Arc::clone(clock))
         .map_err(StartError::Callback)?;
     Ok(Outbox::new(persistent.queue.clone(), client, &config.callback))
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::start_error::StartError;
 use crate::auth::{KeyRing, KeyRingError};
@@ -50,7 +50,7 @@ impl PersistentState {
         // The queue first: its lock is what keeps a second server out of the directory.
         let queue = open_queue(config, clock)?;
         let history_lost = !queue.set_aside().is_empty();
-        let sealer = Arc::new(Sealer::open(&config.data_dir.join(SEALING_KEYS))?);
+        let sealer = Arc::new(open_sealer(config, &queue)?);
         let register = Arc::new(open_register(config, &sealer, clock)?);
         let spool = Spool::open(&config.data_dir)?;
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
@@ -96,6 +96,44 @@ fn open_queue(config: &Config, clock: &SharedClock) -> Result<SledQueue, StartEr
     };
     let path = config.data_dir.join(QUEUE_DATABASE);
     Ok(SledQueue::open(&path, config.queue.clone(), Arc::clone(clock), attribution)?)
+}
+
+/// A new key is made only where nothing is sealed: it would open none of that, and hide that the old one is missing.
+fn open_sealer(config: &Config, queue: &SledQueue) -> Result<Sealer, StartError> {
+    let path = config.data_dir.join(SEALING_KEYS);
+    if !path.exists() {
+        // A queue that lost records may have lost what it owes; the spool has it still.
+        let mut sealed = !queue.set_aside().is_empty() || Register::has_records(&config.data_dir)?;
+        queue.visit_callbacks(|_, target| sealed |= target.sealed_url.is_some() || target.sealed_headers.is_some())?;
+        if sealed {
+            return Err(StartError::SealingKeysMissing { path });
+        }
+    }
+    let sealer = Sealer::open(&path)?;
+    tell_of_older_keys(&sealer, queue)?;
+    Ok(sealer)
+}
+
+/// Manifests are written once and never changed, so a callback stays sealed with the key of its upload; this says when an
+/// older key can go.
+fn tell_of_older_keys(sealer: &Sealer, queue: &SledQueue) -> Result<(), StartError> {
+    if sealer.keys() == 1 {
+        return Ok(());
+    }
+    let (mut older, mut lost) = (0_usize, 0_usize);
+    queue.visit_callbacks(|id, target| match sealer.needs_older_key(id, target) {
+        Ok(needed) => older += usize::from(needed),
+        Err(_) => lost += 1,
+    })?;
+    if lost > 0 {
+        error!(callbacks = lost, "callbacks can't be unsealed; they wait for a start with the missing sealing key");
+    }
+    if older > 0 {
+        info!(callbacks = older, "callbacks need an older sealing key; keep it in the key file");
+    } else {
+        info!("no callback needs an older sealing key; it can be removed from the key file");
+    }
+    Ok(())
 }
 
 fn open_register(config: &Config, sealer: &Arc<Sealer>, clock: &SharedClock) -> Result<Register, StartError> {

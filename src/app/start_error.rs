@@ -27,6 +27,12 @@ pub enum StartError {
     Register(#[from] RegisterError),
     #[error(transparent)]
     SealingKeys(#[from] SealingKeysError),
+    #[error(
+        "there is no file of sealing keys `{}`, but there are registrations or callbacks that it sealed: restore it from its \
+         backup. If there is none, make a new one (umask 077; head -c 32 /dev/urandom | base64 > {}): then what was sealed \
+         stays unreadable", .path.display(), .path.display()
+    )]
+    SealingKeysMissing { path: PathBuf },
     #[error(transparent)]
     Queue(#[from] QueueError),
     #[error(transparent)]

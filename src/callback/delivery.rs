@@ -8,14 +8,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::{Client, Response, redirect};
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
+use url::Url;
 
 use super::address::{self, AddressPolicy};
 use super::payload::{self, PayloadError};
 use super::resolve::{ForbiddenAddress, PolicyResolver, Resolver};
 use super::settings::CallbackSettings;
 use crate::clock::{SharedClock, Timestamp};
-use crate::job::{CallbackHeader, CallbackTarget, JobId, SealedText};
-use crate::queue::{Job, Retry};
+use crate::job::{CallbackHeader, CallbackTarget, JobId};
+use crate::queue::Job;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const USER_AGENT: &str = concat!("Pixerve/", env!("CARGO_PKG_VERSION"));
@@ -27,9 +28,21 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// Opens what the register sealed.
-pub trait OpenHeaders: Send + Sync + 'static {
-    /// The callback headers of the job `id`, or why they can't be opened, in words that hold no secret.
-    fn open(&self, id: &JobId, sealed: &SealedText) -> Result<Vec<CallbackHeader>, String>;
+pub trait OpenCallback: Send + Sync + 'static {
+    /// The whole URL and the headers of the callback of the job `id`, or why they can't be opened, in words that hold no
+    /// secret.
+    fn open(&self, id: &JobId, target: &CallbackTarget) -> Result<(Url, Vec<CallbackHeader>), String>;
+}
+
+/// When to try again what failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextTry {
+    /// It would fail again.
+    Never,
+    /// Not before this has passed, if tries are left.
+    After(Duration),
+    /// Once the server has started anew: nothing this process can do will help.
+    AtNextStart,
 }
 
 /// Why a try failed.
@@ -41,9 +54,13 @@ pub enum DeliveryError {
     /// The job has not ended, or its body can't be written.
     #[error("writing the callback's body")]
     Payload(#[from] PayloadError),
-    /// The receiver could not authenticate the call without them.
-    #[error("opening the callback's sealed headers: {0}")]
-    Headers(String),
+    /// Where it goes, or what the receiver knows the call by, can't be unsealed: the key is missing in the key file, which
+    /// is read at start. Restored, it opens what waits.
+    #[error("unsealing the callback's URL and headers: {0}")]
+    Sealed(String),
+    /// The header is none that can be sent.
+    #[error("the value of the callback header `{0}` is no header value")]
+    Header(HeaderName),
     /// The URL itself names an address that may not be called.
     #[error("the callback's URL names a forbidden address")]
     ForbiddenLiteral(#[source] ForbiddenAddress),
@@ -72,14 +89,15 @@ pub enum DeliveryError {
 impl DeliveryError {
     /// Whether another try may fare better, and how long it must wait at least.
     #[must_use]
-    pub fn retry(&self) -> Retry {
+    pub fn next_try(&self) -> NextTry {
         match self {
-            Self::NoTarget | Self::Payload(_) | Self::Headers(_) | Self::ForbiddenLiteral(_) | Self::Gone => {
-                Retry::Never
+            Self::NoTarget | Self::Payload(_) | Self::Header(_) | Self::ForbiddenLiteral(_) | Self::Gone => {
+                NextTry::Never
             }
-            Self::Refused { retry_after, .. } => Retry::After(retry_after.unwrap_or_default()),
+            Self::Sealed(_) => NextTry::AtNextStart,
+            Self::Refused { retry_after, .. } => NextTry::After(retry_after.unwrap_or_default()),
             // A DNS record changes, and a poisoned or half-propagated one may be right by then.
-            Self::ForbiddenHost(_) | Self::Timeout(_) | Self::Post(_) => Retry::After(Duration::ZERO),
+            Self::ForbiddenHost(_) | Self::Timeout(_) | Self::Post(_) => NextTry::After(Duration::ZERO),
         }
     }
 
@@ -99,17 +117,17 @@ pub struct WebhookClient {
     client: Client,
     policy: AddressPolicy,
     timeout: Duration,
-    headers: Arc<dyn OpenHeaders>,
+    sealed: Arc<dyn OpenCallback>,
     clock: SharedClock,
 }
 
 impl WebhookClient {
-    /// A client that asks `resolver` for addresses and `headers` for what a job sealed. Fails if TLS can't be set up,
+    /// A client that asks `resolver` for addresses and `sealed` for what was sealed of a job. Fails if TLS can't be set up,
     /// as on a machine without any root certificate.
     pub fn new(
         settings: &CallbackSettings,
         resolver: Arc<dyn Resolver>,
-        headers: Arc<dyn OpenHeaders>,
+        sealed: Arc<dyn OpenCallback>,
         clock: SharedClock,
     ) -> Result<Self, reqwest::Error> {
         let policy = AddressPolicy::new(settings.allow.clone());
@@ -129,19 +147,20 @@ impl WebhookClient {
             .no_zstd()
             .no_deflate()
             .build()?;
-        Ok(Self { client, policy, timeout: settings.timeout, headers, clock })
+        Ok(Self { client, policy, timeout: settings.timeout, sealed, clock })
     }
 
     /// Posts the callback of `job` once. `Ok` is the receiver's 2xx.
     pub async fn deliver(&self, job: &Job) -> Result<StatusCode, DeliveryError> {
         let target = job.record.callback.as_ref().ok_or(DeliveryError::NoTarget)?;
-        if let Some(refused) = address::literal(&target.url).filter(|address| !self.policy.permits(*address)) {
+        let (url, headers) = self.sealed.open(&job.record.id, target).map_err(DeliveryError::Sealed)?;
+        if let Some(refused) = address::literal(&url).filter(|address| !self.policy.permits(*address)) {
             return Err(DeliveryError::ForbiddenLiteral(ForbiddenAddress(refused)));
         }
         let body = payload::body(job)?;
-        let headers = self.headers(&job.record.id, target)?;
+        let headers = all_headers(&job.record.id, headers)?;
         let deadline = Instant::now() + self.timeout;
-        let request = self.client.post(target.url.clone()).headers(headers).body(body);
+        let request = self.client.post(url).headers(headers).body(body);
         let reply = timeout_at(deadline, request.send())
             .await
             .map_err(|_| DeliveryError::Timeout(self.timeout))?
@@ -150,23 +169,6 @@ impl WebhookClient {
         // The status is the answer, however the rest of the reply turns out.
         let _ = timeout_at(deadline, discard(reply)).await;
         outcome
-    }
-
-    /// The job's own headers, with ours over them.
-    fn headers(&self, id: &JobId, target: &CallbackTarget) -> Result<HeaderMap, DeliveryError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(sealed) = &target.sealed_headers {
-            for CallbackHeader { name, value } in self.headers.open(id, sealed).map_err(DeliveryError::Headers)? {
-                let mut value = HeaderValue::from_str(value.expose_secret())
-                    .map_err(|_| DeliveryError::Headers(format!("the value of `{name}` is no header value")))?;
-                value.set_sensitive(true);
-                headers.insert(name, value);
-            }
-        }
-        let id = HeaderValue::from_str(&id.to_string()).expect("INVARIANT: a UUID is ASCII");
-        headers.insert(WEBHOOK_ID, id);
-        Ok(headers)
     }
 
     fn outcome(&self, reply: &Response) -> Result<StatusCode, DeliveryError> {
@@ -182,6 +184,22 @@ impl WebhookClient {
             _ => Err(DeliveryError::Refused { status, retry_after: None }),
         }
     }
+}
+
+/// The job's own headers, with ours over them.
+fn all_headers(id: &JobId, own: Vec<CallbackHeader>) -> Result<HeaderMap, DeliveryError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for CallbackHeader { name, value } in own {
+        let Ok(mut value) = HeaderValue::from_str(value.expose_secret()) else {
+            return Err(DeliveryError::Header(name));
+        };
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    let id = HeaderValue::from_str(&id.to_string()).expect("INVARIANT: a UUID is ASCII");
+    headers.insert(WEBHOOK_ID, id);
+    Ok(headers)
 }
 
 /// The error without its URL, whose query or user name may be a secret.

@@ -12,7 +12,7 @@ pub mod resolve;
 pub mod settings;
 
 pub use address::AddressPolicy;
-pub use delivery::{OpenHeaders, WebhookClient};
+pub use delivery::{OpenCallback, WebhookClient};
 pub use outbox::Outbox;
 pub use resolve::{Resolver, SystemResolver};
 pub use settings::CallbackSettings;

@@ -7,19 +7,20 @@ mod delivery_queues;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::delivery_queues::{DeliveryQueues, PendingDelivery};
-use super::delivery::{DeliveryError, WebhookClient};
+use super::delivery::{DeliveryError, NextTry, WebhookClient};
 use super::settings::CallbackSettings;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::JobId;
-use crate::queue::{Delivery, DeliveryOutbox, DeliveryOutcome, Job, QueueError, Retry};
+use crate::job::{CallbackTarget, JobId};
+use crate::queue::{Delivery, DeliveryOutbox, DeliveryOutcome, Job, QueueError};
 use crate::retry::RetryPolicy;
 
 /// Deliveries asked of the queue at a time.
@@ -47,6 +48,8 @@ struct Dispatcher {
     queue: Arc<dyn DeliveryOutbox>,
     client: WebhookClient,
     retry: RetryPolicy,
+    /// Whether the log has it that a callback can't be unsealed.
+    sealed_told: AtomicBool,
 }
 
 impl Outbox {
@@ -54,7 +57,12 @@ impl Outbox {
     #[must_use]
     pub fn new(queue: Arc<dyn DeliveryOutbox>, client: WebhookClient, settings: &CallbackSettings) -> Self {
         Self {
-            dispatcher: Arc::new(Dispatcher { queue, client, retry: settings.retry }),
+            dispatcher: Arc::new(Dispatcher {
+                queue,
+                client,
+                retry: settings.retry,
+                sealed_told: AtomicBool::new(false),
+            }),
             lease: settings.timeout + LEASE_SLACK,
             queues: DeliveryQueues::new(settings.concurrency, settings.concurrency_per_host),
             tries: JoinSet::new(),
@@ -165,7 +173,12 @@ impl Dispatcher {
             Err(error) => error,
         };
         let (status, cause) = (error.status().map(|status| status.as_u16()), ErrorChain(&error).to_string());
-        let Some(wait) = self.next_wait(attempt, error.retry()) else {
+        let next = error.next_try();
+        if next == NextTry::AtNextStart {
+            self.tell_of_sealed(id, &cause);
+            return DeliveryOutcome::Held;
+        }
+        let Some(wait) = self.next_wait(attempt, next) else {
             if matches!(error, DeliveryError::Gone) {
                 info!(job_id = %id, host, status, attempt, "callback dropped; the receiver is gone");
             } else {
@@ -177,12 +190,24 @@ impl Dispatcher {
         DeliveryOutcome::Retry(wait)
     }
 
+    /// Once is enough: what one callback lacks thousands may.
+    fn tell_of_sealed(&self, id: JobId, error: &str) {
+        if self.sealed_told.swap(true, Ordering::Relaxed) {
+            debug!(job_id = %id, error, "callback can't be unsealed; it waits for the next start");
+        } else {
+            error!(
+                job_id = %id, error,
+                "callback can't be unsealed; it and all like it wait for a start with the missing sealing key"
+            );
+        }
+    }
+
     /// How long to wait after `tries` tries, of which the last one failed; none if there is to be no other.
     ///
     /// A receiver may ask for a longer wait than the policy's, never for a shorter one: a `Retry-After: 0` would
     /// otherwise use up every try within a second.
-    fn next_wait(&self, tries: u32, retry: Retry) -> Option<Duration> {
-        let Retry::After(at_least) = retry else { return None };
+    fn next_wait(&self, tries: u32, next: NextTry) -> Option<Duration> {
+        let NextTry::After(at_least) = next else { return None };
         Some(self.retry.wait_after(tries)?.max(at_least))
     }
 
@@ -204,5 +229,5 @@ impl Dispatcher {
 
 /// The host alone: a URL's user name, path and query may hold secrets.
 fn host_of(job: &Job) -> &str {
-    job.record.callback.as_ref().and_then(|target| target.url.host_str()).unwrap_or_default()
+    job.record.callback.as_ref().map(CallbackTarget::host).unwrap_or_default()
 }

@@ -67,7 +67,7 @@ impl JobRecord {
 /// The format of a [`JobRecord`], as the number 1 to [`RecordVersion::CURRENT`]. What is in memory always has the current
 /// one; a reader refuses a newer one, and takes a record without a number for version 1, which 0.1.0 wrote.
 ///
-/// A field that older versions may ignore doesn't need a new number. `tests/it/compatibility.rs` says what does, and what
+/// Version 2 seals a callback's URL. A field that older versions may ignore doesn't need a new number. `tests/it/compatibility.rs` says what does, and what
 /// to do then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
@@ -75,7 +75,7 @@ pub struct RecordVersion;
 
 impl RecordVersion {
     /// What is written.
-    pub const CURRENT: u32 = 1;
+    pub const CURRENT: u32 = 2;
 }
 
 impl From<RecordVersion> for u32 {
@@ -146,13 +146,32 @@ pub struct Original {
     pub height: u32,
 }
 
-/// Where a callback goes.
+/// Where a callback goes. What of it is secret is sealed under the job's id; the queue forgets all of it once no callback is
+/// owed any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallbackTarget {
-    /// The job's `completionCallback`.
+    /// The origin of the job's `completionCallback`; the whole of it where `sealed_url` is none, as in version 1.
     pub url: Url,
+    /// The job's `completionCallback`, sealed under the job's id: its path, query and user name may be secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_url: Option<SealedText>,
     /// The job's `callbackHeaders`, a JSON array of pairs of strings, sealed under the job's id.
     pub sealed_headers: Option<SealedText>,
+}
+
+impl CallbackTarget {
+    /// What of an http(s) URL is no secret.
+    #[must_use]
+    pub fn origin_of(url: &Url) -> Url {
+        let origin = url.origin().ascii_serialization();
+        Url::parse(&origin).expect("INVARIANT: the origin of an http(s) URL is one itself")
+    }
+
+    /// The host alone.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
 }
 
 /// Text sealed by the register: base64 of nonce, ciphertext and tag. Harmless to show, useless without the key.

@@ -20,8 +20,10 @@ pub struct Delivery {
 /// What became of a try to deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryOutcome {
-    /// Delivered, or not to be retried: it leaves the outbox.
+    /// Delivered, or not to be retried: it leaves the outbox, and its job's record forgets where it went.
     Done,
+    /// Nothing came of it, and nothing will before the queue is opened again: then it is due. It counts as no try.
+    Held,
     /// To be retried after this has passed.
     Retry(Duration),
 }

@@ -1,8 +1,8 @@
 //! The register: users, stores, and the sealing of their secrets. Everything in it is sealed before it reaches the disk.
 
+mod callback;
 mod entry;
 mod error;
-mod headers;
 mod open;
 mod record;
 mod seal;

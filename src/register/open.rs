@@ -29,6 +29,23 @@ pub struct OpenedRegister {
 }
 
 impl Register {
+    /// Whether the register in the data directory `data` has records, without opening them. Blocks.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn has_records(data: &Path) -> Result<bool, RegisterError> {
+        let path = data.join(DATABASE);
+        if !path.exists() {
+            return Ok(false);
+        }
+        let database = Database::open(&path).map_err(RegisterError::Database)?.database;
+        let records = database.tree(RECORDS).map_err(RegisterError::Database)?;
+        let any = !records.is_empty();
+        drop(records);
+        database.close().map_err(RegisterError::Database)?;
+        Ok(any)
+    }
+
     /// Opens the register in the data directory `data`, or makes one. What was sealed with an older key is sealed with the
     /// newest, so that the older one can be taken out of the key file.
     ///

@@ -87,6 +87,12 @@ impl Sealer {
         Ok(SealedText(STANDARD.encode([nonce.as_slice(), &sealed].concat())))
     }
 
+    /// How many keys there are; at least one.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
     /// What was sealed for this `context`.
     ///
     /// # Errors

@@ -16,9 +16,10 @@ const KEY_BYTES: usize = 32;
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 const PREAMBLE: &str = "\
-# The register and callback headers are sealed with the last key below, and unsealed with any.
+# The register and what is secret of callbacks are sealed with the last key below, and unsealed with any.
 # Without this file they are lost: keep a backup, apart from the data.
-# To rotate, append a line (head -c 32 /dev/urandom | base64) and restart.
+# To rotate, append a line (head -c 32 /dev/urandom | base64) and restart. Remove an older line once the log says at a
+# start that no callback needs it.
 ";
 
 pub(super) type SealingKey = Zeroizing<[u8; KEY_BYTES]>;

@@ -32,7 +32,8 @@ use pixerve::clock::{Manual, Timestamp};
 use pixerve::database::Database;
 use pixerve::job::{BackendKind, Format, JobId, Priority, RecordVersion, State};
 use pixerve::queue::{
-    ClaimRequest, CrashAttribution, Enqueued, Filter, Job, JobQueue, PageRequest, Place, QueueSettings, SledQueue,
+    ClaimRequest, CrashAttribution, DeliveryOutcome, Enqueued, Filter, Job, JobQueue, PageRequest, Place,
+    QueueSettings, SledQueue,
 };
 use pixerve::register::Sealer;
 use pixerve::spool::{Spool, SpoolEntry};
@@ -233,10 +234,9 @@ async fn what_a_job_asks_for_is_read_in_every_version() -> Checked {
         assert_eq!((record.spec.priority, record.memory), (Priority::Queued, Some(987_654_321)));
 
         let callback = record.callback.ok_or("it has a callback")?;
-        assert_eq!(callback.url.as_str(), "https://app.example/hooks/pixerve?tenant=123");
         let keys = Sealer::open(&data.temp.path().join("vault.key"))?;
-        let sealed = callback.sealed_headers.ok_or("it has headers")?;
-        let headers = keys.unseal_headers(&record.id, &sealed)?;
+        let (url, headers) = keys.unseal_callback(&record.id, &callback)?;
+        assert_eq!(url.as_str(), "https://app.example/hooks/pixerve?tenant=123");
         let names: Vec<_> = headers.iter().map(|header| header.name.as_str()).collect();
         assert_eq!(names, ["authorization", "x-tenant"]);
     }
@@ -255,6 +255,28 @@ async fn callbacks_that_every_version_owed_are_delivered() -> Checked {
         let retried = queue.due_deliveries(10, lease).await?;
         let retried: Vec<_> = retried.iter().map(|delivery| (delivery.id, delivery.attempts)).collect();
         assert_eq!(retried, [(id(FAILED_AND_TRIED), 1)]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_callbacks_of_every_version_went_is_forgotten_once_they_are_owed_no_more() -> Checked {
+    for data in DataDir::of_every_version()? {
+        let queue = data.open_queue()?;
+        for (n, is_owed) in [(COMPLETED_AND_TOLD, false), (CANCELLED, false), (COMPLETED_UNTOLD, true)] {
+            assert_eq!(job(&queue, n).await?.record.callback.is_some(), is_owed, "job {n}");
+        }
+        queue.settle_delivery(&id(COMPLETED_UNTOLD), DeliveryOutcome::Done).await?;
+        assert_eq!(job(&queue, COMPLETED_UNTOLD).await?.record.callback, None);
+        queue.shutdown().await?;
+        let database = Database::open(&data.queue())?.database;
+        for table in ["success", "failures"] {
+            for entry in &database.tree(table)? {
+                let (key, value) = entry?;
+                let has_url = String::from_utf8_lossy(&value).contains("hooks/pixerve?");
+                assert_eq!(has_url, key.last() == Some(&FAILED_AND_TRIED), "{table}: {key:?}");
+            }
+        }
     }
     Ok(())
 }

@@ -15,6 +15,9 @@ pub(super) const TOKEN: &[u8] = b"token";
 /// There if the last server was stopping.
 pub(super) const DRAINING: &[u8] = b"draining";
 
+/// There once no ended job knows where a callback went that is owed no more.
+pub(super) const CALLBACKS_FORGOTTEN: &[u8] = b"callbacks_forgotten";
+
 /// The table that a job in this state is in.
 pub(super) fn home(state: State) -> Table {
     match state {
@@ -101,6 +104,9 @@ pub(super) fn done_before(finished: Timestamp) -> Range<Vec<u8>> {
 pub(super) fn id_of_done(key: &[u8]) -> Option<JobId> {
     id(key.get(8..)?)
 }
+
+/// Behind every id.
+pub(super) const AFTER_IDS: &[u8] = &[0xFF; 17];
 
 /// An id that is a key or a value.
 pub(super) fn id(bytes: &[u8]) -> Option<JobId> {

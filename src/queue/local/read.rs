@@ -5,7 +5,7 @@ use super::key;
 use super::record::{self, StoredJob};
 use super::store::{RecordStore, ScanOrder, Table};
 use crate::error_chain::ErrorChain;
-use crate::job::{HashKey, JobId};
+use crate::job::{CallbackTarget, HashKey, JobId};
 use crate::queue::{Filter, Job, Page, PageRequest, QueueError};
 
 const PAGE_MAX: usize = 200;
@@ -82,6 +82,27 @@ pub(super) fn page<S: RecordStore>(records: &S, filter: &Filter, request: &PageR
             return Ok(Page { jobs, next: None });
         }
     }
+}
+
+/// Calls `visit` for the callback of every live job and for every one that is owed.
+pub(super) fn each_callback<S: RecordStore>(
+    records: &S,
+    mut visit: impl FnMut(&JobId, &CallbackTarget),
+) -> Result<(), QueueError> {
+    for table in [Table::Jobs, Table::Outbox] {
+        let mut from = Vec::new();
+        loop {
+            let entries = records.range(table, &from..key::AFTER_IDS, ScanOrder::Ascending, PAGE_MAX)?;
+            let Some((last, _)) = entries.last() else { break };
+            from = [last.as_slice(), &[0]].concat();
+            for id in entries.iter().filter_map(|(id, _)| key::id(id)) {
+                if let Some(target) = job(records, &id)?.and_then(|job| job.record.callback) {
+                    visit(&id, &target);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn lists(filter: &Filter, job: &Job) -> bool {

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::job::{Owner, UnreadableRecord};
+use crate::job::{CallbackTarget, Owner, UnreadableRecord};
 use crate::queue::Job;
 
 const VERSION: u8 = 1;
@@ -49,7 +49,7 @@ pub(super) struct StoredRecipient {
 
 impl StoredRecipient {
     pub(super) fn of(job: &Job) -> Self {
-        let host = job.record.callback.as_ref().and_then(|target| target.url.host_str());
+        let host = job.record.callback.as_ref().map(CallbackTarget::host);
         Self { owner: job.record.owner.clone(), host: host.unwrap_or_default().to_owned() }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::InspectedUpload;
 use crate::auth::Verified;
-use crate::job::{CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Owner, ParsedJob, RecordVersion, Stem};
+use crate::job::{ClaimErrors, HashKey, JobId, JobRecord, Owner, ParsedJob, RecordVersion, Stem};
 use crate::register::RegisterError;
 use crate::routes::extract::verify;
 use crate::routes::{AppState, Refusal};
@@ -42,11 +42,10 @@ impl UploadGrant {
     ) -> Result<JobRecord, Refusal> {
         let ParsedJob { spec, callback_url, callback_headers, job_data } = self.job;
         let InspectedUpload { original, inspection, memory } = inspected;
-        let sealed_headers = if callback_headers.is_empty() {
-            None
-        } else {
-            Some(state.sealer.seal_headers(&id, &callback_headers).map_err(RegisterError::from)?)
-        };
+        let callback = callback_url
+            .map(|url| state.sealer.seal_callback(&id, &url, &callback_headers))
+            .transpose()
+            .map_err(RegisterError::from)?;
         Ok(JobRecord {
             version: RecordVersion,
             id,
@@ -55,7 +54,7 @@ impl UploadGrant {
             stem,
             original,
             spec,
-            callback: callback_url.map(|url| CallbackTarget { url, sealed_headers }),
+            callback,
             job_data,
             created_at: state.clock.now(),
             memory,

@@ -66,7 +66,7 @@ impl FakeQueue {
     pub(super) async fn retry(&self) -> Duration {
         match self.settlement().await.1 {
             DeliveryOutcome::Retry(wait) => wait,
-            DeliveryOutcome::Done => panic!("settled for good"),
+            other => panic!("settled with {other:?}"),
         }
     }
 
@@ -105,6 +105,11 @@ impl DeliveryOutbox for FakeQueue {
         }
         let mut owed = self.owed.lock().expect("no poison");
         match outcome {
+            DeliveryOutcome::Held => {
+                for owed in owed.iter_mut().filter(|owed| owed.job.record.id == *id) {
+                    owed.due = Duration::MAX;
+                }
+            }
             DeliveryOutcome::Done => owed.retain(|owed| owed.job.record.id != *id),
             DeliveryOutcome::Retry(wait) => {
                 for owed in owed.iter_mut().filter(|owed| owed.job.record.id == *id) {

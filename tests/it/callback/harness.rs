@@ -12,7 +12,7 @@ use axum::extract::Request;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use pixerve::callback::{CallbackSettings, OpenHeaders, Outbox, Resolver, SystemResolver, WebhookClient};
+use pixerve::callback::{CallbackSettings, OpenCallback, Outbox, Resolver, SystemResolver, WebhookClient};
 use pixerve::clock::{Manual, Timestamp};
 use pixerve::job::{
     CallbackHeader, CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority,
@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use url::Url;
 
 use super::fake_queue::FakeQueue;
 
@@ -66,7 +67,7 @@ impl RunningOutbox {
         let clock = Arc::new(Manual::at(Timestamp::from_millis(784_111_777_000)));
         let queue = Arc::new(FakeQueue::new(clock.clone()));
         let client =
-            WebhookClient::new(settings, resolver, Arc::new(PlainHeaders), clock.clone()).expect("a webhook client");
+            WebhookClient::new(settings, resolver, Arc::new(PlainCallbacks), clock.clone()).expect("a webhook client");
         let shutdown = CancellationToken::new();
         let outbox = Outbox::new(queue.clone(), client, settings);
         let outbox = tokio::spawn(outbox.run(shutdown.clone()));
@@ -90,16 +91,20 @@ impl RunningOutbox {
     }
 }
 
-/// "Sealed" headers are lines of `name: value`; anything else doesn't open.
-struct PlainHeaders;
+/// A "sealed" URL is one; "sealed" headers are lines of `name: value`; anything else doesn't open.
+struct PlainCallbacks;
 
-impl OpenHeaders for PlainHeaders {
-    fn open(&self, _: &JobId, sealed: &SealedText) -> Result<Vec<CallbackHeader>, String> {
+impl OpenCallback for PlainCallbacks {
+    fn open(&self, _: &JobId, target: &CallbackTarget) -> Result<(Url, Vec<CallbackHeader>), String> {
+        let url = target.sealed_url.as_ref().map_or(Ok(target.url.clone()), |sealed| sealed.0.parse());
+        let url = url.map_err(|_| "the seal is broken".to_owned())?;
+        let Some(sealed) = &target.sealed_headers else { return Ok((url, Vec::new())) };
         let header = |line: &str| {
             let (name, value) = line.split_once(": ")?;
             Some(CallbackHeader { name: name.parse().ok()?, value: SecretString::from(value) })
         };
-        sealed.0.split('|').map(|line| header(line).ok_or_else(|| "the seal is broken".to_owned())).collect()
+        let headers = sealed.0.split('|').map(|line| header(line).ok_or_else(|| "the seal is broken".to_owned()));
+        Ok((url, headers.collect::<Result<_, _>>()?))
     }
 }
 
@@ -121,7 +126,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         sub_dir: SubDir::default(),
         variants: Vec::new(),
     };
-    let callback = CallbackTarget { url: url.parse().expect("a URL"), sealed_headers: None };
+    let callback = CallbackTarget { url: url.parse().expect("a URL"), sealed_url: None, sealed_headers: None };
     let record = JobRecord {
         version: RecordVersion,
         id: JobId::new(created_at),

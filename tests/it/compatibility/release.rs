@@ -20,6 +20,7 @@ use pixerve::queue::{
     ClaimRequest, CrashAttribution, DeliveryOutcome, JobQueue, Lease, Place, QueueSettings, Retry, Settlement,
     SledQueue,
 };
+use pixerve::register::Sealer;
 use pixerve::spool::{Spool, StoredLine};
 
 use super::{
@@ -61,6 +62,7 @@ async fn this_version_leaves_its_own_directory() -> Checked {
 
 /// The jobs of the release before, in the order in which they came, with what this version writes besides.
 async fn records(data: &DataDir) -> Result<Vec<JobRecord>, Box<dyn Error>> {
+    let sealer = Sealer::open(&data.temp.path().join("vault.key"))?;
     let queue = data.open_queue()?;
     let order =
         [COMPLETED_UNTOLD, FAILED_AND_TRIED, CANCELLED, COMPLETED_AND_TOLD, CRASHED, TO_BE_RETRIED, PROCESSING, FRESH];
@@ -72,7 +74,12 @@ async fn records(data: &DataDir) -> Result<Vec<JobRecord>, Box<dyn Error>> {
         let source =
             SourceInfo { format, width, height, orientation, channels: 3, bits: 8, frames: 1, progressive: false };
         let inspection = Inspection { source, source_pixels_max: 100_000_000, source_side_max: 30_000 };
-        records.push(JobRecord { version: RecordVersion, inspection: Some(inspection), ..record });
+        let callback = record.callback.as_ref().map(|target| -> Result<_, Box<dyn Error>> {
+            let (url, headers) = sealer.unseal_callback(&record.id, target)?;
+            Ok(sealer.seal_callback(&record.id, &url, &headers)?)
+        });
+        let callback = callback.transpose()?;
+        records.push(JobRecord { version: RecordVersion, inspection: Some(inspection), callback, ..record });
     }
     queue.shutdown().await?;
     Ok(records)

@@ -1,5 +1,9 @@
 //! What a callback says, and that it is delivered.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pixerve::app::App;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -102,4 +106,50 @@ async fn a_callback_that_is_owed_survives_a_restart() {
     let taken = receiver.call().await;
     assert_tells(&refused, &status, &job, since);
     assert_tells(&taken, &status, &job, since);
+}
+
+/// A server that has stopped and owes a callback, which its receiver would take now, and its file of sealing keys.
+async fn stopped_and_owing() -> (TestApp, Receiver, Value, Value, PathBuf) {
+    let (mut app, receiver) = (TestApp::start().await, Receiver::start().await);
+    receiver.answer(503);
+    let job = job(&receiver);
+    let status = app.done("me", job.clone(), "a.jpg", jpeg(60, 40, 1)).await;
+    receiver.call().await;
+    app.stop(Duration::ZERO).await;
+    receiver.answer(200);
+    let keys = app.data_dir().join("vault.key");
+    (app, receiver, job, status, keys)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_keys_that_sealed_a_callback_no_new_ones_are_made() {
+    let (mut app, receiver, job, status, keys) = stopped_and_owing().await;
+    let lost = keys.with_extension("lost");
+    std::fs::rename(&keys, &lost).expect("moved");
+    let refused = App::start_with(app.config(), env!("CARGO_BIN_EXE_pixerve").as_ref()).await;
+    let refused = refused.map(drop).expect_err("it must not start").to_string();
+    assert!(refused.contains("vault.key") && refused.contains("restore it"), "{refused}");
+    assert!(!keys.exists());
+    std::fs::rename(&lost, &keys).expect("restored");
+    app.restart().await;
+    assert_tells(&receiver.call().await, &status, &job, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "keys that a test makes up need not be durable")]
+async fn a_callback_sealed_with_a_key_that_is_lost_is_delivered_once_that_is_back() {
+    let (mut app, receiver, job, status, keys) = stopped_and_owing().await;
+    let old = std::fs::read_to_string(&keys).expect("the keys");
+    // Rotated by half: the new key is there, and the old one is gone too soon.
+    let new = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 32]);
+    std::fs::write(&keys, &new).expect("written");
+    app.restart().await;
+    // Another's is sealed with the new key. When it has been delivered, the first has been looked at.
+    let next = app.done("me", self::job(&receiver), "a.jpg", jpeg(60, 40, 2)).await;
+    assert_eq!(receiver.call().await.body["job_id"], next["job_id"]);
+    app.stop(Duration::ZERO).await;
+    std::fs::write(&keys, format!("{old}{new}\n")).expect("written");
+    app.restart().await;
+    assert_tells(&receiver.call().await, &status, &job, 0);
+    assert!(receiver.unexpected().await.is_none());
 }

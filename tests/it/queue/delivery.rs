@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use pixerve::job::{Owner, Priority, State};
+use pixerve::job::{JobId, Owner, Priority, State};
 use pixerve::queue::{Delivery, DeliveryOutcome, Retry};
 
 use super::fixture::{
@@ -20,6 +20,8 @@ every_queue! {
     purge_keeps_what_owes_a_callback,
     waiting_for_deliveries_ends_when_one_is_owed,
     deliveries_of_one_user_do_not_hide_those_of_another,
+    where_a_callback_went_is_forgotten_once_none_is_owed,
+    held_delivery_is_neither_due_nor_forgotten,
 }
 
 async fn ended_job_owes_its_callback(fixture: QueueFixture) -> TestResult {
@@ -137,5 +139,52 @@ async fn deliveries_of_one_user_do_not_hide_those_of_another(fixture: QueueFixtu
     assert_eq!(greedy.into_iter().collect::<HashSet<_>>().len(), 3, "and inside them owners");
     assert_eq!((ours.len(), ours[0] == ours[1], ours[2].sub.as_str()), (3, false, "a"));
     assert_eq!(queue.due_deliveries(100, LEASE).await?.len(), 37, "what is left");
+    Ok(())
+}
+
+async fn where_a_callback_went_is_forgotten_once_none_is_owed(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open()?;
+    let known = async |id: &JobId| queue.get(id).await.map(|job| job.is_some_and(|job| job.record.callback.is_some()));
+    let delivered = enqueue(&queue, &calling_back(queued("a", 1))).await?;
+    complete(&queue, &claim(&queue).await?).await?;
+    let given_up = enqueue(&queue, &calling_back(queued("a", 2))).await?;
+    queue.settle(&claim(&queue).await?.lease, failure(Retry::Never)).await?;
+    for id in [&delivered, &given_up] {
+        queue.settle_delivery(id, DeliveryOutcome::Retry(SECOND)).await?;
+        assert!(known(id).await?, "it is owed still");
+        queue.settle_delivery(id, DeliveryOutcome::Done).await?;
+        assert!(!known(id).await?);
+    }
+    let cancelled = enqueue(&queue, &calling_back(queued("a", 3))).await?;
+    assert!(known(&cancelled).await?);
+    queue.cancel(&cancelled, Vec::new()).await?;
+    assert!(!known(&cancelled).await?);
+    Ok(())
+}
+
+async fn held_delivery_is_neither_due_nor_forgotten(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open()?;
+    let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
+    complete(&queue, &claim(&queue).await?).await?;
+    queue.due_deliveries(1, LEASE).await?;
+    queue.settle_delivery(&id, DeliveryOutcome::Held).await?;
+    fixture.clock.advance(1_000_000 * SECOND);
+    assert_eq!(queue.due_deliveries(1, LEASE).await?, []);
+    assert_eq!(queue.purge(fixture.now(), 10).await?, 0, "it is owed");
+    assert!(queue.delivery_job(&id).await?.is_some_and(|job| job.record.callback.is_some()));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held_delivery_is_due_when_the_queue_is_opened_again_and_no_try_was_counted() -> TestResult {
+    let fixture = QueueFixture::sled()?;
+    let queue = fixture.open()?;
+    let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
+    complete(&queue, &claim(&queue).await?).await?;
+    queue.settle_delivery(&id, DeliveryOutcome::Held).await?;
+    fixture.crash(queue)?;
+    let queue = fixture.open()?;
+    let due = queue.due_deliveries(1, LEASE).await?;
+    assert_eq!(due.iter().map(|due| (due.id, due.attempts)).collect::<Vec<_>>(), [(id, 0)]);
     Ok(())
 }

@@ -101,7 +101,7 @@ pub(crate) fn realtime(sub: &str, n: u32) -> JobRecord {
 /// The same job, owing a callback.
 pub(crate) fn calling_back(mut record: JobRecord) -> JobRecord {
     let url = "https://app.example/hook".parse().expect("a URL");
-    record.callback = Some(CallbackTarget { url, sealed_headers: None });
+    record.callback = Some(CallbackTarget { url, sealed_url: None, sealed_headers: None });
     record
 }
 

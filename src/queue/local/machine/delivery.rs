@@ -6,9 +6,13 @@ use super::{Machine, encode, millis};
 use crate::failpoint::{Step, reached};
 use crate::job::JobId;
 use crate::queue::local::deliveries::ScheduledDelivery;
-use crate::queue::local::record::{StoredDelivery, StoredRecipient};
-use crate::queue::local::store::{Batch, RecordStore, Table};
+use crate::queue::local::record::{StoredDelivery, StoredJob, StoredRecipient};
+use crate::queue::local::store::{Batch, RecordStore, ScanOrder, Table};
+use crate::queue::local::{key, read, record};
 use crate::queue::{Delivery, DeliveryOutcome, QueueError};
+
+/// Records looked at in one batch: batches are kept small, since each holds up all others.
+const FORGOTTEN_AT_ONCE: usize = 64;
 
 impl<S: RecordStore> Machine<S> {
     /// Hiding is not durable: after a restart whatever is owed is due, and is delivered at least once.
@@ -34,10 +38,14 @@ impl<S: RecordStore> Machine<S> {
         match outcome {
             DeliveryOutcome::Done => {
                 batch.remove(Table::Outbox, *id.as_bytes());
+                if let Some(mut stored) = read::stored(&*self.records, id)? {
+                    forget_callback(&mut batch, &mut stored)?;
+                }
                 self.apply(&batch)?;
                 reached(Step::CallbackSettleApplied);
                 self.deliveries.remove(id);
             }
+            DeliveryOutcome::Held => self.deliveries.set(*id, ScheduledDelivery { due: Duration::MAX, ..owed }),
             DeliveryOutcome::Retry(wait) => {
                 let attempts = owed.attempts.saturating_add(1);
                 let due = self.clock.now().after(wait);
@@ -51,4 +59,39 @@ impl<S: RecordStore> Machine<S> {
         }
         Ok(())
     }
+
+    /// Forgets where the callbacks of ended jobs went that are owed no more: versions before 0.3.0 kept their URLs, in clear.
+    /// Once for a store.
+    pub(super) fn forget_settled_callbacks(&mut self) -> Result<(), QueueError> {
+        if self.records.get(Table::Meta, key::CALLBACKS_FORGOTTEN)?.is_some() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for table in [Table::Success, Table::Failures] {
+            let mut from = Vec::new();
+            loop {
+                let entries =
+                    self.records.range(table, &from..key::AFTER_IDS, ScanOrder::Ascending, FORGOTTEN_AT_ONCE)?;
+                let Some((last, _)) = entries.last() else { break };
+                from = [last.as_slice(), &[0]].concat();
+                // One that can't be read is set aside by whoever looks it up.
+                for mut stored in entries.iter().filter_map(|(_, bytes)| record::decode::<StoredJob>(bytes).ok()) {
+                    if self.deliveries.get(&stored.job.record.id).is_none() {
+                        forget_callback(&mut batch, &mut stored)?;
+                    }
+                }
+                self.apply(&std::mem::take(&mut batch))?;
+            }
+        }
+        batch.put(Table::Meta, key::CALLBACKS_FORGOTTEN, Vec::new());
+        self.apply(&batch)
+    }
+}
+
+/// Forgets, in an ended job that owes no callback any more, where its callback went.
+fn forget_callback(batch: &mut Batch, stored: &mut StoredJob) -> Result<(), QueueError> {
+    if stored.job.record.callback.take().is_some() {
+        batch.put(key::home(stored.job.state), *stored.job.record.id.as_bytes(), encode(stored)?);
+    }
+    Ok(())
 }

@@ -79,6 +79,7 @@ impl<S: RecordStore> Machine<S> {
         };
         machine.recover_jobs(&known, attribution)?;
         machine.recover_deliveries()?;
+        machine.forget_settled_callbacks()?;
         if drained {
             // Only now: a start that is cut short must find it again.
             let mut batch = Batch::default();
@@ -181,11 +182,10 @@ impl<S: RecordStore> Machine<S> {
     /// Every record of a table. One that can't be read is set aside, with an error in the log, instead of stopping the server: an
     /// accepted job is in the spool still.
     fn read_all<T: DeserializeOwned>(&mut self, table: Table) -> Result<Vec<(Vec<u8>, T)>, QueueError> {
-        const END: &[u8] = &[0xFF; 17];
         let mut records = Vec::new();
         let mut from = Vec::new();
         loop {
-            let entries = self.records.range(table, &from..END, ScanOrder::Ascending, READ_AT_ONCE)?;
+            let entries = self.records.range(table, &from..key::AFTER_IDS, ScanOrder::Ascending, READ_AT_ONCE)?;
             let Some((last, _)) = entries.last() else { return Ok(records) };
             from = [last.as_slice(), &[0]].concat();
             for (key, bytes) in entries {

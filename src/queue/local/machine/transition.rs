@@ -30,6 +30,9 @@ impl<S: RecordStore> Machine<S> {
         if next.is_terminal() {
             stored.job.not_before = None;
             stored.job.finished_at = Some(self.clock.now());
+            if !owes_callback(&stored.job) {
+                stored.job.record.callback = None;
+            }
         }
         key::move_on(batch, &stored.job, before);
         if key::home(before) != key::home(next) {

@@ -18,9 +18,10 @@ use self::writer::{Published, QueueWriter, Request};
 use super::machine::{Machine, RecoveryCause};
 use super::status::StatusChannel;
 use super::store::{RecordStore, RecordStoreError};
-use super::{Driver, LocalQueue};
+use super::{Driver, LocalQueue, read};
 use crate::clock::SharedClock;
 use crate::database::SetAside;
+use crate::job::{CallbackTarget, JobId};
 use crate::queue::{Counts, CrashAttribution, QueueError, QueueSettings};
 
 /// Calls that may wait for the writer.
@@ -57,6 +58,15 @@ impl SledQueue {
     /// reported. One may be added while the queue runs, if the disk was full and what came back was damaged.
     pub fn set_aside(&self) -> Vec<SetAside> {
         self.directory.set_aside()
+    }
+
+    /// Calls `visit` for the callback of every job that has not ended and for every one that is owed. Blocking.
+    ///
+    /// # Errors
+    /// If the records can't be read, or the queue is shut down.
+    pub fn visit_callbacks(&self, visit: impl FnMut(&JobId, &CallbackTarget)) -> Result<(), QueueError> {
+        let records = self.driver.published.records.read();
+        read::each_callback(&**records.as_ref().ok_or_else(QueueError::closed)?, visit)
     }
 }
 

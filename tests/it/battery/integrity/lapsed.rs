@@ -169,6 +169,7 @@ async fn accepted(spool: &Spool) -> JobRecord {
         },
         callback: Some(CallbackTarget {
             url: "https://app.example/hook".parse().expect("a URL"),
+            sealed_url: None,
             sealed_headers: None,
         }),
         job_data: serde_json::json!({ "directHost": true, "keepOriginal": true }),

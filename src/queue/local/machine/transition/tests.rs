@@ -145,7 +145,7 @@ fn call() -> impl Strategy<Value = Call> {
 
 fn job(n: u8) -> JobRecord {
     let url = "https://app.example/hook".parse().expect("a URL");
-    JobRecord { callback: Some(CallbackTarget { url, sealed_headers: None }), ..job_record(n) }
+    JobRecord { callback: Some(CallbackTarget { url, sealed_url: None, sealed_headers: None }), ..job_record(n) }
 }
 
 fn error() -> JobError {
