@@ -64,7 +64,7 @@ impl Authenticator {
         let claims = json_part(parts.claims, "claims")?;
         let sub = claims::check(&claims, &self.settings, now)?;
         let admin = signer.may_be_admin() && claims::has_scope(&claims, claims::ADMIN);
-        Ok(Verified { owner: Owner { user: signer.into_user(), sub }, admin, claims })
+        Ok(Verified { owner: signer.into_owner(sub), admin, claims })
     }
 
     /// Who may have signed a token with this header.
@@ -80,7 +80,10 @@ impl Authenticator {
         let user = users.user_key(kid).ok_or(AuthError::UnknownKid)?;
         // A registered secret is always long enough; one that is not verifies nothing.
         let key = Key::shared(user.secret.expose_secret().as_bytes()).map_err(|_| AuthError::BadSignature)?;
-        registered_for(algorithm, &key).map(|()| Signer::User { name: user.name, key: Box::new(key) })
+        registered_for(algorithm, &key).map(|()| {
+            let (name, access_key) = (user.name, kid.clone());
+            Signer::User { name, access_key, key: Box::new(key) }
+        })
     }
 }
 
@@ -95,7 +98,7 @@ enum Signer<'a> {
     /// A holder of one of these keys of `jwt.json`.
     Ring(Vec<&'a Key>),
     /// A registered user.
-    User { name: String, key: Box<Key> },
+    User { name: String, access_key: String, key: Box<Key> },
 }
 
 impl Signer<'_> {
@@ -110,10 +113,10 @@ impl Signer<'_> {
         matches!(self, Self::Ring(_))
     }
 
-    fn into_user(self) -> Option<String> {
+    fn into_owner(self, sub: String) -> Owner {
         match self {
-            Self::Ring(_) => None,
-            Self::User { name, .. } => Some(name),
+            Self::Ring(_) => Owner { user: None, access_key: None, sub },
+            Self::User { name, access_key, .. } => Owner { user: Some(name), access_key: Some(access_key), sub },
         }
     }
 }

@@ -88,7 +88,7 @@ mod tests {
     fn a_job_of_an_older_record_keeps_the_names_that_it_was_promised() {
         let stem: Stem = serde_json::from_str(r#""my_photo__1_""#).expect("a stem of 0.2.0");
         assert_eq!(serde_json::to_string(&stem).expect("JSON"), r#""my_photo__1_""#);
-        let hash = HashKey::new(&ContentHash::of(b""), &Owner { user: None, sub: "me".to_owned() });
+        let hash = HashKey::new(&ContentHash::of(b""), &Owner { user: None, access_key: None, sub: "me".to_owned() });
         let name = variant_name(&hash, &stem, 6, 8, Format::Jpeg);
         assert_eq!(name, format!("{hash}_my_photo__1__6_8_.jpg"));
     }

@@ -10,6 +10,10 @@ pub struct Owner {
     /// The registered user's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The registered user's access key, which no later user of that name ever has. None in records that versions before
+    /// 0.3.0 wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key: Option<String>,
     /// The token's `sub`, as it came.
     pub sub: String,
 }
@@ -35,7 +39,9 @@ impl Owner {
     /// The user of whom this is an owner.
     #[must_use]
     pub fn user_key(&self) -> UserKey {
-        UserKey(Sha256::digest(self.user.as_deref().unwrap_or("")).into())
+        let mut hasher = Sha256::new_with_prefix(self.user.as_deref().unwrap_or(""));
+        self.add_access_key(&mut hasher);
+        UserKey(hasher.finalize().into())
     }
 
     /// Whom limits count for.
@@ -55,17 +61,35 @@ impl Owner {
         if self.user.is_none() && is_plain(&self.sub) {
             return self.sub.clone();
         }
-        format!("h-{}", hex::encode(self.digest()))
+        format!("h-{}", hex::encode(self.names_hasher().finalize()))
     }
 
-    /// What stands for this owner.
+    /// What stands for this owner. Neither a user nor a subject has a NUL, so what is behind the third is an access key.
     #[must_use]
     pub fn digest(&self) -> OwnerKey {
-        let mut hasher = Sha256::new();
-        hasher.update(self.user.as_deref().unwrap_or(""));
+        let mut hasher = self.names_hasher();
+        self.add_access_key(&mut hasher);
+        hasher.finalize().into()
+    }
+
+    /// Whether the user's name and the subject are those of another owner, whose name may have been registered anew.
+    #[must_use]
+    pub fn has_names_of(&self, other: &Self) -> bool {
+        (&self.user, &self.sub) == (&other.user, &other.sub)
+    }
+
+    fn names_hasher(&self) -> Sha256 {
+        let mut hasher = Sha256::new_with_prefix(self.user.as_deref().unwrap_or(""));
         hasher.update([0]);
         hasher.update(&self.sub);
-        hasher.finalize().into()
+        hasher
+    }
+
+    fn add_access_key(&self, hasher: &mut Sha256) {
+        if let Some(access_key) = &self.access_key {
+            hasher.update([0]);
+            hasher.update(access_key);
+        }
     }
 }
 
@@ -78,7 +102,7 @@ mod tests {
     use super::*;
 
     fn owner(user: Option<&str>, sub: &str) -> Owner {
-        Owner { user: user.map(str::to_owned), sub: sub.to_owned() }
+        Owner { user: user.map(str::to_owned), access_key: None, sub: sub.to_owned() }
     }
 
     #[test]
@@ -96,6 +120,19 @@ mod tests {
         assert_eq!(owner(None, &longest_plain).hash_part(), longest_plain);
         assert_ne!(owner(None, &"x".repeat(65)).hash_part(), "x".repeat(65));
         assert_ne!(owner(Some("a"), "b").digest(), owner(None, "a\0b").digest(), "an empty user is a user of its own");
+    }
+
+    #[test]
+    fn a_name_that_was_registered_again_is_another_owner_with_the_same_hashes() {
+        let [old, new] =
+            ["pxu_1", "pxu_2"].map(|key| Owner { access_key: Some(key.into()), ..owner(Some("shop"), "a") });
+        let unnamed = owner(Some("shop"), "a");
+        for (one, other) in [(&old, &new), (&old, &unnamed)] {
+            assert_eq!(one.hash_part(), other.hash_part());
+            assert!(one.has_names_of(other) && one != other);
+            assert_ne!(one.digest(), other.digest());
+            assert_ne!(one.tenant_key(), other.tenant_key());
+        }
     }
 
     #[test]

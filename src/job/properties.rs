@@ -26,7 +26,7 @@ fn name() -> impl Strategy<Value = String> {
 fn owner() -> impl Strategy<Value = Owner> {
     // Few letters, so that different owners look alike.
     let word = "[ab._/h-]{1,6}|[ab_0]{1,8}|[a-z]{64,66}|h-[0-9a-f]{64}";
-    (proptest::option::of(word), word).prop_map(|(user, sub)| Owner { user, sub })
+    (proptest::option::of(word), word).prop_map(|(user, sub)| Owner { user, access_key: None, sub })
 }
 
 /// One format of a job: what is asked of it, and its sizes; no sizes means the source's.

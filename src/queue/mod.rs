@@ -30,7 +30,7 @@ pub use self::listing::{Counts, Cursor, Filter, Page, PageRequest};
 pub use self::local::{MemoryQueue, SledQueue};
 pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};
 use crate::clock::Timestamp;
-use crate::job::{HashKey, JobId, JobRecord, State, StoredFile};
+use crate::job::{HashKey, JobId, JobRecord, Owner, State, StoredFile};
 
 /// What a job's owner asks for: to take it in, or to call it off.
 #[async_trait]
@@ -38,8 +38,8 @@ pub trait JobIntake: Send + Sync + 'static {
     /// Takes a job in, unless the same bytes of the same owner are live. Idempotent by id.
     async fn enqueue(&self, record: JobRecord) -> Result<Enqueued, QueueError>;
 
-    /// The live job with this hash, if there is one: a cheap look before the disk is written to.
-    async fn find_live(&self, hash: &HashKey) -> Result<Option<Job>, QueueError>;
+    /// The live job of this owner with this hash, if there is one: a cheap look before the disk is written to.
+    async fn find_live(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError>;
 
     /// Cancels a job that has not ended. `files` is what is stored of it so far. No callback.
     async fn cancel(&self, id: &JobId, files: Vec<StoredFile>) -> Result<CancelOutcome, QueueError>;
@@ -81,6 +81,10 @@ pub trait JobRecords: Send + Sync + 'static {
 
     /// The newest job, live or ended, with this hash.
     async fn newest(&self, hash: &HashKey) -> Result<Option<Job>, QueueError>;
+
+    /// The newest job, live or ended, of this owner with this hash, which the owner shares with whoever had its user's name
+    /// before.
+    async fn newest_of(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError>;
 
     /// A part of the list, newest upload first (by `seq`).
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError>;

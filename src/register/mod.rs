@@ -16,11 +16,11 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use crate::auth::{UserKey, UserKeys};
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, Timestamp};
 use crate::database::Database;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::BackendKind;
+use crate::job::{BackendKind, Owner};
 
 pub use entry::{EntryKind, NewStore, NewUser, RegisterEntry, RegisteredStore, User, UserRef};
 pub use error::RegisterError;
@@ -115,6 +115,22 @@ impl Register {
                     owner_user == Some(owner.name.as_str()) && known.users.contains_key(&owner.access_key)
                 })
         })
+    }
+
+    /// The user who is registered under this name.
+    pub fn holder(&self, name: &str) -> Option<Arc<User>> {
+        self.inner.known().users.values().find(|user| user.name == name).cloned()
+    }
+
+    /// Whether a job of `owner`, accepted at that time, is of whoever has its user's name now. A name that nobody has is
+    /// still that of its last holder.
+    pub fn is_of_holder(&self, owner: &Owner, accepted: Timestamp) -> bool {
+        let Some(holder) = owner.user.as_deref().and_then(|name| self.holder(name)) else { return true };
+        match &owner.access_key {
+            Some(access_key) => *access_key == holder.access_key,
+            // A record that doesn't say who had the name: whoever has it now, if they had it by then.
+            None => accepted >= holder.created_at,
+        }
     }
 
     /// Everything that is registered, without a secret, the oldest first.

@@ -11,7 +11,7 @@ use super::extract::{Caller, JobQuery, Parameters, find};
 use super::{AppState, Refusal};
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{JobId, StoredFile};
+use crate::job::{JobId, JobRecord, StoredFile};
 use crate::queue::{CancelOutcome, QueueError};
 
 /// Between two tries to record a cancellation.
@@ -26,7 +26,11 @@ pub(super) async fn cancel(
     Parameters(query): Parameters<JobQuery>,
 ) -> Result<StatusCode, Refusal> {
     let job = find(&state, &query).await?;
-    let allowed = job.filter(|job| caller.admin || job.record.owner == caller.owner);
+    // The caller's user is registered, so whoever has the name now is the caller.
+    let is_own = |JobRecord { owner, created_at, .. }: &JobRecord| {
+        owner.has_names_of(&caller.owner) && state.register.is_of_holder(owner, *created_at)
+    };
+    let allowed = job.filter(|job| caller.admin || is_own(&job.record));
     let job = allowed.ok_or_else(no_such_job)?;
     if job.state.is_terminal() {
         return Err(Refusal::JobEnded(job.state));

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{AppState, Refusal};
 use crate::auth::{AuthError, Verified, bearer};
-use crate::job::{HashKey, JobId};
+use crate::job::{HashKey, JobId, Owner};
 use crate::queue::Job;
 
 /// The token in the `Authorization` header, verified.
@@ -83,10 +83,23 @@ pub(super) async fn find(state: &AppState, query: &JobQuery) -> Result<Option<Jo
             Err(_) => Err(Refusal::BadRequest("`job_id` must be a UUID, as /upload gave it".into())),
         },
         (Some(hash), None) => match HashKey::parse(&hash) {
-            Some(hash) => Ok(state.records.newest(&hash).await?),
+            Some(hash) => newest(state, &hash).await,
             // Nothing can have this hash; like any other that is unknown, it is not an error of form.
             None => Ok(None),
         },
         (None, None) => Err(Refusal::BadRequest("the parameter `hash` is missing".into())),
     }
+}
+
+/// The newest job with this hash. Whoever had a user's name before has the same hashes: of a name that is registered again,
+/// only the present holder's jobs are found by them.
+async fn newest(state: &AppState, hash: &HashKey) -> Result<Option<Job>, Refusal> {
+    let Some(job) = state.records.newest(hash).await? else { return Ok(None) };
+    let owner = &job.record.owner;
+    if state.register.is_of_holder(owner, job.record.created_at) {
+        return Ok(Some(job));
+    }
+    let Some(holder) = owner.user.as_deref().and_then(|name| state.register.holder(name)) else { return Ok(Some(job)) };
+    let owner = Owner { access_key: Some(holder.access_key.clone()), ..owner.clone() };
+    Ok(state.records.newest_of(hash, &owner).await?)
 }

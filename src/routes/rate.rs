@@ -181,7 +181,7 @@ mod tests {
     fn a_registered_user_has_one_rate_for_all_its_subjects() {
         let rates = Rates::new(RateSettings { rate_per_address: 0, rate_per_user: 1, trusted_proxies: Vec::new() });
         let taken = |user: Option<&str>| {
-            let owner = |n: u32| Owner { user: user.map(str::to_owned), sub: format!("sub-{n}") };
+            let owner = |n: u32| Owner { user: user.map(str::to_owned), access_key: None, sub: format!("sub-{n}") };
             (0..3 * BURST_SECS).filter(|n| rates.count_upload(&owner(*n)).is_ok()).count()
         };
         let invented = taken(Some("shop"));

@@ -84,7 +84,7 @@ async fn accept(state: &AppState, headers: &HeaderMap, body: &PacedBody) -> Resu
     form.rest().await?;
     let inspected = inspect_upload(state, &received, &grant.job).await?;
     let record = grant.into_record(state, id, stem, inspected)?;
-    if let Some(job) = state.intake.find_live(&record.hash).await? {
+    if let Some(job) = state.intake.find_live(&record.hash, &record.owner).await? {
         return Err(Refusal::DuplicateJob(Box::new(job)));
     }
     // In a task of its own: a client that hangs up now must not leave an accepted upload that nobody queued.

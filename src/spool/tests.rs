@@ -9,7 +9,7 @@ use crate::job::{
 };
 
 fn record(id: JobId, received: &Received) -> JobRecord {
-    let owner = Owner { user: None, sub: "me".into() };
+    let owner = Owner { user: None, access_key: None, sub: "me".into() };
     let job = json!({ "directHost": true, "formats": { "jpg": {} } });
     let parsed = ParsedJob::from_claim(Some(&job), SpecLimits::default()).expect("valid");
     JobRecord {

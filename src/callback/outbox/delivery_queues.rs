@@ -197,7 +197,7 @@ mod tests {
     }
 
     fn owner(user: Option<&str>, sub: &str) -> Owner {
-        Owner { user: user.map(str::to_owned), sub: sub.to_owned() }
+        Owner { user: user.map(str::to_owned), access_key: None, sub: sub.to_owned() }
     }
 
     fn delivery(n: u32, host: &str) -> PendingDelivery {

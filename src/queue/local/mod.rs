@@ -31,7 +31,7 @@ use super::{
     Settled, Settlement,
 };
 use crate::clock::Timestamp;
-use crate::job::{HashKey, JobId, JobRecord, State, StoredFile};
+use crate::job::{HashKey, JobId, JobRecord, Owner, State, StoredFile};
 
 /// A queue whose calls are those below.
 trait LocalQueue: Send + Sync + 'static {
@@ -82,9 +82,9 @@ impl<Q: LocalQueue> JobIntake for Q {
         self.driver().try_run(move |machine| machine.enqueue(record)).await
     }
 
-    async fn find_live(&self, hash: &HashKey) -> Result<Option<Job>, QueueError> {
-        let hash = hash.clone();
-        self.driver().read(move |records| read::live(records, &hash)).await
+    async fn find_live(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {
+        let (hash, owner) = (hash.clone(), owner.clone());
+        self.driver().read(move |records| read::live(records, &hash, &owner)).await
     }
 
     async fn cancel(&self, id: &JobId, files: Vec<StoredFile>) -> Result<CancelOutcome, QueueError> {
@@ -133,6 +133,11 @@ impl<Q: LocalQueue> JobRecords for Q {
     async fn newest(&self, hash: &HashKey) -> Result<Option<Job>, QueueError> {
         let hash = hash.clone();
         self.driver().read(move |records| read::newest(records, &hash)).await
+    }
+
+    async fn newest_of(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {
+        let (hash, owner) = (hash.clone(), owner.clone());
+        self.driver().read(move |records| read::newest_of(records, &hash, &owner)).await
     }
 
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError> {

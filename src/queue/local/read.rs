@@ -5,10 +5,12 @@ use super::key;
 use super::record::{self, StoredJob};
 use super::store::{RecordStore, ScanOrder, Table};
 use crate::error_chain::ErrorChain;
-use crate::job::{CallbackTarget, HashKey, JobId};
+use crate::job::{CallbackTarget, HashKey, JobId, Owner};
 use crate::queue::{Filter, Job, Page, PageRequest, QueueError};
 
 const PAGE_MAX: usize = 200;
+/// Jobs of one hash that are looked up at once.
+const OF_HASH_AT_ONCE: usize = 4;
 
 /// A job with what only the queue knows of it.
 pub(super) fn stored<S: RecordStore>(records: &S, id: &JobId) -> Result<Option<StoredJob>, QueueError> {
@@ -52,9 +54,25 @@ pub(super) fn newest<S: RecordStore>(records: &S, hash: &HashKey) -> Result<Opti
     }
 }
 
-/// The live job with this hash: while it lives there can be no newer one.
-pub(super) fn live<S: RecordStore>(records: &S, hash: &HashKey) -> Result<Option<Job>, QueueError> {
-    Ok(newest(records, hash)?.filter(|job| !job.state.is_terminal()))
+/// The newest job of this owner with this hash. Most often the newest of all: only another holder of the user's name has
+/// the same hash.
+pub(super) fn newest_of<S: RecordStore>(records: &S, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {
+    let mut keys = key::hash(hash);
+    loop {
+        let entries = records.range(Table::ByHash, &keys.start..&keys.end, ScanOrder::Descending, OF_HASH_AT_ONCE)?;
+        let Some((last, _)) = entries.last() else { return Ok(None) };
+        keys.end.clone_from(last);
+        for id in entries.iter().filter_map(|(_, id)| key::id(id)) {
+            if let Some(job) = job(records, &id)?.filter(|job| job.record.owner == *owner) {
+                return Ok(Some(job));
+            }
+        }
+    }
+}
+
+/// The live job of this owner with this hash: while it lives there can be no newer one.
+pub(super) fn live<S: RecordStore>(records: &S, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {
+    Ok(newest_of(records, hash, owner)?.filter(|job| !job.state.is_terminal()))
 }
 
 /// A part of a list, newest first.

@@ -8,7 +8,7 @@ use crate::job::{
 
 /// The `n`-th job of one owner. It owes no callback.
 pub(super) fn job_record(n: u8) -> JobRecord {
-    let owner = Owner { user: None, sub: "a".to_owned() };
+    let owner = Owner { user: None, access_key: None, sub: "a".to_owned() };
     let sha256 = ContentHash::of(&[n]);
     JobRecord {
         version: RecordVersion,

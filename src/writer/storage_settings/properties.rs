@@ -94,7 +94,7 @@ proptest! {
         (user, sub) in (proptest::option::of(any::<String>()), prop_oneof![any::<String>(), "[a-z._-]{60,70}"]),
         file_name in any::<String>(),
     ) {
-        checked(&prefix, &objects(&claim(&sub_dir, &sizes), &Owner { user, sub }, &file_name))?;
+        checked(&prefix, &objects(&claim(&sub_dir, &sizes), &Owner { user, access_key: None, sub }, &file_name))?;
     }
 }
 
@@ -103,7 +103,7 @@ proptest! {
 fn the_longest_key_is_one_that_stores_take() {
     let long = |bytes: usize| "x".repeat(bytes);
     let (prefix, sub_dir) = (long(256), [long(64).as_str(); 8].join("/"));
-    let owner = Owner { user: Some(long(300)), sub: long(300) };
+    let owner = Owner { user: Some(long(300)), access_key: None, sub: long(300) };
     let objects = objects(&claim(&sub_dir, &[(65_535, 65_535)]), &owner, &long(300));
     assert_eq!(objects.len(), Format::ALL.len() + 1, "such a claim is taken");
     assert_eq!(checked(&prefix, &objects).expect("good keys"), 2 * objects.len(), "and such a prefix");

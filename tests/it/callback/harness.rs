@@ -110,7 +110,7 @@ impl OpenCallback for PlainCallbacks {
 
 /// A job that ended well and owes a callback to `url`.
 pub(super) fn completed(url: &str) -> Job {
-    completed_of(Owner { user: None, sub: "user-123".to_owned() }, url)
+    completed_of(Owner { user: None, access_key: None, sub: "user-123".to_owned() }, url)
 }
 
 /// The same of this owner.

@@ -42,7 +42,7 @@ async fn a_user_who_calls_receivers_that_never_answer_holds_no_callback_of_anoth
         let settings = CallbackSettings { timeout: Duration::from_mins(10), ..loopback_settings() };
         let running = RunningOutbox::start(&settings);
         for n in 0..160 {
-            let owner = Owner { user: Some("greedy".to_owned()), sub: format!("sub-{}", n % 120) };
+            let owner = Owner { user: Some("greedy".to_owned()), access_key: None, sub: format!("sub-{}", n % 120) };
             let address = tarpits[n % tarpits.len()].local_addr().expect("its address");
             running.queue.owe(completed_of(owner, &format!("http://{address}/")));
         }
@@ -52,7 +52,7 @@ async fn a_user_who_calls_receivers_that_never_answer_holds_no_callback_of_anoth
         let _unanswered = called.expect("a connection");
         let receiver = Receiver::start(vec![]).await;
         for sub in ["a", "b", "c"] {
-            let owner = Owner { user: None, sub: sub.to_owned() };
+            let owner = Owner { user: None, access_key: None, sub: sub.to_owned() };
             let id = running.queue.owe(completed_of(owner, &receiver.url("/")));
             receiver.request().await;
             assert_eq!(running.queue.settlement().await.0, id);

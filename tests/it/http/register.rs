@@ -54,6 +54,48 @@ async fn a_registered_user_uploads_until_deregistered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_registered_again_reaches_no_job_of_its_former_holder() {
+    let app = TestApp::start().await;
+    let store = app.register(dead_store()).await;
+    // It doesn't end by itself.
+    let job = json!({ "storageKeys": { "s3": store }, "formats": { "jpg": { "sizes": [[8]] } } });
+    let (former_key, former_secret) = new_user(&app, "shop").await;
+    let former = Claims::of("me").job(job.clone()).by(&former_key, &former_secret).sign();
+    let accepted = app.upload(&former, "a.jpg", jpeg(16, 16, 1)).await;
+    assert_eq!(accepted.status(), 200);
+    let theirs: Value = accepted.json().await.expect("JSON");
+    let by_hash = format!("?hash={}", theirs["hash"].as_str().expect("a hash"));
+    let by_id = format!("?job_id={}", theirs["job_id"].as_str().expect("an id"));
+    let id_at = async |query: &str| app.get_json(&format!("/status{query}")).await["job_id"].clone();
+    let cancel = async |query: &str, token: &str| {
+        let request = app.request(Method::DELETE, &format!("/cancel{query}")).bearer_auth(token);
+        request.send().await.expect("an answer").status().as_u16()
+    };
+
+    let path = format!("/register?access_key={former_key}");
+    assert_eq!(app.admin(Method::DELETE, &path, None).await.status(), 204);
+    assert_eq!(id_at(&by_hash).await, theirs["job_id"], "nobody has the name");
+    let (key, secret) = new_user(&app, "shop").await;
+    let present = Claims::of("me").job(job).by(&key, &secret).sign();
+    for route in ["/status", "/success", "/failures"] {
+        let answer: Value = app.get_json(&format!("{route}{by_hash}")).await;
+        assert!(answer["status"] == "not_found" || answer["code"] == "not_found", "{route}: {answer}");
+    }
+    assert_eq!((cancel(&by_hash, &present).await, cancel(&by_id, &present).await), (404, 404));
+    assert_eq!(cancel(&by_id, &former).await, 401);
+
+    let accepted = app.upload(&present, "a.jpg", jpeg(16, 16, 1)).await;
+    assert_eq!(accepted.status(), 200, "it is no duplicate");
+    let ours: Value = accepted.json().await.expect("JSON");
+    assert_eq!(ours["hash"], theirs["hash"]);
+    assert_ne!(ours["job_id"], theirs["job_id"]);
+    assert_eq!(id_at(&by_hash).await, ours["job_id"]);
+    assert_problem(app.upload(&present, "a.jpg", jpeg(16, 16, 1)).await, 409, "duplicate_job").await;
+    assert_eq!(cancel(&by_hash, &present).await, 204);
+    assert_ne!(app.get_json(&format!("/status{by_id}")).await["state"], "cancelled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_list_names_everything_and_tells_no_secret() {
     let app = TestApp::start().await;
     let (key, secret) = new_user(&app, "shop").await;

@@ -6,11 +6,12 @@ use pixerve::clock::Timestamp;
 use pixerve::job::{JobId, Owner, Priority};
 use pixerve::queue::{CrashAttribution, Enqueued, QueueError, QueueSettings, RECORD_BYTES_MAX, Retry};
 
-use super::fixture::{QueueFixture, TestResult, claim, claim_up_to, complete, enqueue, failure, queued, record};
+use super::fixture::{QueueFixture, TestResult, claim, claim_up_to, complete, enqueue, failure, owner, queued, record};
 
 every_queue! {
     same_bytes_of_the_same_owner_answer_the_first_job,
     another_owner_is_no_duplicate,
+    a_former_holder_of_a_users_name_is_another_owner,
     duplicate_is_accepted_once_the_first_has_ended,
     retried_job_still_counts_as_live,
     concurrent_duplicates_have_one_winner,
@@ -30,12 +31,12 @@ fn again(first: &pixerve::job::JobRecord) -> pixerve::job::JobRecord {
 async fn same_bytes_of_the_same_owner_answer_the_first_job(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     let first = queued("a", 1);
-    assert_eq!(queue.find_live(&first.hash).await?, None);
+    assert_eq!(queue.find_live(&first.hash, &first.owner).await?, None);
     enqueue(&queue, &first).await?;
     for _ in 0..2 {
         let Enqueued::Duplicate(job) = queue.enqueue(again(&first)).await? else { panic!("it was taken twice") };
         assert_eq!(job.record.id, first.id);
-        let live = queue.find_live(&first.hash).await?;
+        let live = queue.find_live(&first.hash, &first.owner).await?;
         assert_eq!(live, Some(*job));
         // The second time it is processing.
         claim_up_to(&queue, 1).await?;
@@ -47,9 +48,34 @@ async fn another_owner_is_no_duplicate(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
     enqueue(&queue, &queued("a", 1)).await?;
     enqueue(&queue, &queued("b", 1)).await?;
-    let of_user = Owner { user: Some("shop".to_owned()), sub: "a".to_owned() };
+    let of_user = Owner { user: Some("shop".to_owned()), access_key: None, sub: "a".to_owned() };
     enqueue(&queue, &record(&of_user, 1, Priority::Queued)).await?;
     assert_eq!(queue.counts().await?.pending, 3);
+    Ok(())
+}
+
+async fn a_former_holder_of_a_users_name_is_another_owner(fixture: QueueFixture) -> TestResult {
+    let settings = QueueSettings { owner_depth_max: 1, ..QueueSettings::default() };
+    let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
+    let holder = |access_key: Option<&str>| {
+        let (user, access_key) = (Some("shop".to_owned()), access_key.map(str::to_owned));
+        Owner { user, access_key, sub: "a".to_owned() }
+    };
+    // The first as versions wrote it that kept no access key.
+    let records = [None, Some("pxu_1"), Some("pxu_2")].map(|key| record(&holder(key), 1, Priority::Queued));
+    for record in &records {
+        assert_eq!(record.hash, records[0].hash);
+        enqueue(&queue, record).await?;
+    }
+    for record in &records {
+        let live = queue.find_live(&record.hash, &record.owner).await?;
+        let newest = queue.newest_of(&record.hash, &record.owner).await?;
+        assert_eq!([live, newest].map(|job| job.map(|job| job.record.id)), [Some(record.id), Some(record.id)]);
+        assert!(matches!(queue.enqueue(again(record)).await?, Enqueued::Duplicate(job) if job.record.id == record.id));
+    }
+    let newest = queue.newest(&records[0].hash).await?;
+    assert_eq!(newest.map(|job| job.record.id), Some(records[2].id));
+    assert_eq!(queue.newest_of(&records[0].hash, &holder(Some("pxu_3"))).await?, None);
     Ok(())
 }
 
@@ -66,7 +92,7 @@ async fn duplicate_is_accepted_once_the_first_has_ended(fixture: QueueFixture) -
     let cancelled = again(&completed);
     enqueue(&queue, &cancelled).await?;
     queue.cancel(&cancelled.id, Vec::new()).await?;
-    assert_eq!(queue.find_live(&completed.hash).await?, None);
+    assert_eq!(queue.find_live(&completed.hash, &completed.owner).await?, None);
 
     let last = again(&completed);
     enqueue(&queue, &last).await?;
@@ -163,7 +189,7 @@ async fn owners_may_be_any_text(fixture: QueueFixture) -> TestResult {
         enqueue(&queue, &queued(sub, 1)).await?;
     }
     for sub in subs {
-        let live = queue.find_live(&queued(sub, 1).hash).await?.ok_or("it is unknown")?;
+        let live = queue.find_live(&queued(sub, 1).hash, &owner(sub)).await?.ok_or("it is unknown")?;
         assert_eq!(live.record.owner.sub, sub);
     }
     Ok(())

@@ -121,7 +121,7 @@ async fn waiting_for_deliveries_ends_when_one_is_owed(fixture: QueueFixture) -> 
 
 async fn deliveries_of_one_user_do_not_hide_those_of_another(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
-    let greedy = |n: u32| Owner { user: Some("greedy".to_owned()), sub: format!("sub-{}", n % 10) };
+    let greedy = |n: u32| Owner { user: Some("greedy".to_owned()), access_key: None, sub: format!("sub-{}", n % 10) };
     for n in 0..40 {
         enqueue(&queue, &calling_back(record(&greedy(n), n, Priority::Queued))).await?;
     }

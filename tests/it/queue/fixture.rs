@@ -86,7 +86,7 @@ impl QueueFixture {
 }
 
 pub(crate) fn owner(sub: &str) -> Owner {
-    Owner { user: None, sub: sub.to_owned() }
+    Owner { user: None, access_key: None, sub: sub.to_owned() }
 }
 
 /// A queued job of `sub`; `n` stands for its bytes.

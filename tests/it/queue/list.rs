@@ -81,7 +81,12 @@ async fn page_is_never_empty_before_the_last(fixture: QueueFixture) -> TestResul
 
 async fn owner_filter_never_leaks(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
-    let owners = [owner("a"), owner("a\0"), owner("b"), Owner { user: Some("a".to_owned()), sub: String::new() }];
+    let owners = [
+        owner("a"),
+        owner("a\0"),
+        owner("b"),
+        Owner { user: Some("a".to_owned()), access_key: None, sub: String::new() },
+    ];
     for n in 0..3 {
         for owner in &owners {
             enqueue(&queue, &record(owner, n, Priority::Queued)).await?;

@@ -29,7 +29,7 @@ every_queue! {
 }
 
 fn shop(sub: &str) -> Owner {
-    Owner { user: Some("shop".to_owned()), sub: sub.to_owned() }
+    Owner { user: Some("shop".to_owned()), access_key: None, sub: sub.to_owned() }
 }
 
 fn of_shop(sub: &str, n: u32) -> JobRecord {

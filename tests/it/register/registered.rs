@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use pixerve::auth::{AuthError, AuthSettings, Authenticator, KeyRing, UserKeys};
 use pixerve::clock::{Manual, Timestamp};
-use pixerve::job::BackendKind;
+use pixerve::job::{BackendKind, Owner};
 use pixerve::register::{EntryKind, NewUser, Register, RegisterError};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -172,4 +172,26 @@ async fn nothing_is_registered_once_closed_and_reading_goes_on() {
     assert!(matches!(register.register_user("late").await, Err(RegisterError::Closed)));
     assert!(matches!(register.deregister(&user.access_key).await, Err(RegisterError::Closed)));
     assert!(register.user_key(&user.access_key).is_some());
+}
+
+#[tokio::test]
+async fn a_job_is_of_who_had_the_name_when_it_was_accepted() {
+    let data = tempfile::tempdir().expect("a directory");
+    let register = open(data.path());
+    let of = |access_key: Option<&str>| Owner {
+        user: Some("shop".to_owned()),
+        access_key: access_key.map(str::to_owned),
+        sub: "a".to_owned(),
+    };
+    let former = register.register_user("shop").await.expect("registered").access_key;
+    assert!(register.deregister(&former).await.expect("no fault"));
+    assert!(register.is_of_holder(&of(Some(&former)), now()) && register.is_of_holder(&of(None), now()));
+    let present = register.register_user("shop").await.expect("registered").access_key;
+    assert!(register.is_of_holder(&of(Some(&present)), now()));
+    assert!(!register.is_of_holder(&of(Some(&former)), now()));
+    // Records of versions that kept no access key: by when they were accepted.
+    assert!(register.is_of_holder(&of(None), now()));
+    assert!(!register.is_of_holder(&of(None), now().before(Duration::from_millis(1))));
+    let of_jwt_json = Owner { user: None, access_key: None, sub: "a".to_owned() };
+    assert!(register.is_of_holder(&of_jwt_json, now().before(Duration::from_secs(1))));
 }

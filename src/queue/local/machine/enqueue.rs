@@ -19,7 +19,7 @@ impl<S: RecordStore> Machine<S> {
         if read::stored(&*self.records, &record.id)?.is_some() {
             return Ok(Enqueued::Known);
         }
-        if let Some(job) = read::live(&*self.records, &record.hash)? {
+        if let Some(job) = read::live(&*self.records, &record.hash, &record.owner)? {
             return Ok(Enqueued::Duplicate(Box::new(job)));
         }
         self.check_depth(&record)?;

@@ -44,7 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// User 0 is the keys of `jwt.json`.
 fn owner(user: u8, sub: u8) -> Owner {
-    Owner { user: (user > 0).then(|| format!("user-{user}")), sub: format!("sub-{sub}") }
+    Owner { user: (user > 0).then(|| format!("user-{user}")), access_key: None, sub: format!("sub-{sub}") }
 }
 
 /// A schedule, and beside it what anyone may know: which jobs wait and which are being made.

@@ -150,7 +150,7 @@ async fn accepted(spool: &Spool) -> JobRecord {
     let mut upload = spool.receive(id).await.expect("room");
     upload.write(jpeg(20, 10, 1).into()).await.expect("written");
     let received = upload.finish().await.expect("finished");
-    let owner = Owner { user: None, sub: "me".to_owned() };
+    let owner = Owner { user: None, access_key: None, sub: "me".to_owned() };
     let (sha256, bytes): (ContentHash, u64) = (received.sha256, received.bytes);
     let record = JobRecord {
         version: RecordVersion,
