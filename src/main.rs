@@ -51,7 +51,7 @@ struct TokenArgs {
     /// Lifetime of the token
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
     ttl: Duration,
-    /// JSON file with the job of the token: formats, stores, callback
+    /// JSON file with the job of the token: formats, stores, callback; - reads it from the standard input
     #[arg(long, value_name = "FILE")]
     job: Option<PathBuf>,
 }

@@ -1,5 +1,6 @@
 //! `pixerve token`: a token signed with this server's own key.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub struct TokenOptions {
     pub admin: bool,
     /// How long it is valid.
     pub ttl: Duration,
-    /// A JSON file with the job.
+    /// A JSON file with the job; `-` is the standard input.
     pub job: Option<PathBuf>,
 }
 
@@ -46,6 +47,16 @@ pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
 }
 
 fn read_job(path: &Path) -> anyhow::Result<Value> {
-    let text = std::fs::read(path).with_context(|| format!("reading the job in {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("reading the job in {}", path.display()))
+    let is_stdin = path == Path::new("-");
+    let what = || {
+        if is_stdin {
+            "reading the job from the standard input".to_owned()
+        } else {
+            format!("reading the job in {}", path.display())
+        }
+    };
+    let text = if is_stdin { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(path) };
+    let text = text.with_context(what)?;
+    // Editors on Windows may begin a file with a byte order mark.
+    serde_json::from_str(text.trim_start_matches('\u{feff}')).with_context(what)
 }

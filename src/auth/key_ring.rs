@@ -17,6 +17,7 @@ use crate::durable::{self, OWNER_ONLY};
 const GENERATED_KID: &str = "main";
 const GENERATED_SECRET_BYTES: usize = 48;
 const KID_BYTES_MAX: usize = 256;
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Why there are no keys to check tokens with. The messages never contain a secret.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +108,8 @@ impl KeyRing {
     /// # Errors
     /// What is wrong and where.
     fn parse(text: &[u8]) -> Result<Self, String> {
-        let mut file = strict_json::object(text)?;
+        // Editors on Windows may begin a file with it.
+        let mut file = strict_json::object(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))?;
         let entries = match (file.remove("keys"), file.remove("secret")) {
             (Some(Value::Array(keys)), None) if !keys.is_empty() => parse_entries(keys)?,
             (None, Some(Value::String(secret))) => {

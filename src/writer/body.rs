@@ -111,20 +111,21 @@ pub(super) async fn next_chunk(mut reader: BodyReader, bytes_max: usize) -> Resu
     .await
 }
 
+/// A JPEG with this body, which is promised to be the bytes `of`.
+#[cfg(test)]
+pub(super) fn object(body: Body, of: &[u8]) -> Object {
+    Object {
+        sub_dir: crate::job::SubDir::default(),
+        name: "x.jpg".to_owned(),
+        media_type: "image/jpeg",
+        sha256: ContentHash::of(of),
+        body,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::SubDir;
-
-    fn object(body: Body, of: &[u8]) -> Object {
-        Object {
-            sub_dir: SubDir::default(),
-            name: "x.jpg".to_owned(),
-            media_type: "image/jpeg",
-            sha256: ContentHash::of(of),
-            body,
-        }
-    }
 
     fn read(object: &Object) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();

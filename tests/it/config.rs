@@ -310,6 +310,34 @@ fn a_start_with_wrong_settings_lists_them_all_and_exits_with_2() {
 }
 
 #[test]
+fn a_job_for_a_token_may_come_from_the_standard_input_or_a_file_with_or_without_a_byte_order_mark() {
+    let dir = tempdir().expect("a directory");
+    let run = |file: &str, input: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pixerve"));
+        command.args(["token", "--job", file]).current_dir(dir.path()).env_clear();
+        command.env("PIXERVE_JWT_SECRET", "a secret of the tests, long enough");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it runs");
+        // A command that reads no input may be gone already.
+        let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+        child.wait_with_output().expect("it ends")
+    };
+    let job = r#"{"directHost": true, "formats": {"jpg": {}}}"#;
+    write(dir.path(), "job.json", &format!("\u{feff}{job}"));
+    for (file, input) in [("-", job.to_owned()), ("-", format!("\u{feff}{job}")), ("job.json", String::new())] {
+        let output = run(file, &input);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let token = String::from_utf8(output.stdout).expect("a token");
+        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("claims")).expect("base64");
+        let claims: Value = serde_json::from_slice(&claims).expect("JSON");
+        assert_eq!(claims["job"], serde_json::from_str::<Value>(job).expect("JSON"));
+    }
+    let output = run("-", "no JSON");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("the standard input"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_missing_settings_file_is_an_error_together_with_the_others() {
     let dir = tempdir().expect("a directory");
     let output = pixerve(dir.path(), &["--config", "missing.toml"], &[("PIXERVE_ADDR", "nowhere")]);

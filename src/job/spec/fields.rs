@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
     ) -> Option<u8> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         self.parsed(name, errors, &expected, |v| {
-            v.as_u64().and_then(|n| u8::try_from(n).ok()).filter(|n| range.contains(n))
+            whole(v).and_then(|n| u8::try_from(n).ok()).filter(|n| range.contains(n))
         })
     }
 
@@ -85,6 +85,17 @@ impl<'a> Fields<'a> {
         }
         parsed
     }
+}
+
+/// A whole number that isn't negative, however it is written: clients that keep all numbers as floating-point ones write
+/// `80.0` for 80.
+pub(super) fn whole(value: &Value) -> Option<u64> {
+    /// From here on a floating-point number is no longer every whole one.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and within bounds")]
+    value
+        .as_u64()
+        .or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..EXACT_MAX).contains(n)).map(|n| n as u64))
 }
 
 pub(super) fn is_empty(value: &Value) -> bool {

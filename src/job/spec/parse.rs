@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::fields::{Fields, is_empty, show};
+use super::fields::{Fields, is_empty, show, whole};
 use super::{
     BackendKind, Background, CallbackHeader, Fit, Format, JobSpec, Position, Priority, StorageKey, SubDir, VariantSpec,
     callback,
@@ -255,7 +255,7 @@ fn size_box(size: &Value, at: &str, errors: &mut ClaimErrors) -> Option<(u32, u3
     let mut parsed = [0; 2];
     let mut ok = true;
     for (i, side) in sides.iter().enumerate() {
-        if let Some(n) = side.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= SIDE_MAX) {
+        if let Some(n) = whole(side).and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= SIDE_MAX) {
             parsed[i] = n;
         } else {
             errors.push(

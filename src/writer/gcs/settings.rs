@@ -1,7 +1,9 @@
 //! What is registered about a bucket of Google Cloud Storage.
 
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
@@ -13,6 +15,14 @@ use crate::writer::settings::{BackendSettings, KeyPrefix, bucket, endpoint, firs
 const ACCOUNT_RULE: &str =
     "must be a service account's key: the JSON that Google hands out, as an object, as a string, or as base64 of it";
 const ACCOUNT_BYTES_MAX: usize = 64 * 1024;
+
+/// Padded or not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// A bucket of Google Cloud Storage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -86,7 +96,12 @@ fn from_text(text: &str) -> Option<Value> {
     if text.trim_start().starts_with('{') {
         return serde_json::from_str(text).ok();
     }
-    // What `base64` prints has line ends in it.
-    let packed: String = text.split_ascii_whitespace().collect();
-    serde_json::from_slice(&BASE64_STANDARD.decode(packed).ok()?).ok()
+    // What `base64` prints has line ends in it. The URL-safe alphabet has other signs for the last two.
+    let standard = |c| match c {
+        '-' => '+',
+        '_' => '/',
+        c => c,
+    };
+    let packed: String = text.split_ascii_whitespace().flat_map(str::chars).map(standard).collect();
+    serde_json::from_slice(&BASE64.decode(packed).ok()?).ok()
 }

@@ -1,5 +1,5 @@
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -59,6 +59,26 @@ fn a_service_account_may_come_as_object_string_or_base64() {
         let StorageSettings::Gcs(gcs) = StorageSettings::from_request(&body).expect("valid") else { panic!("not GCS") };
         let kept: Value = serde_json::from_str(gcs.credentials.expect("credentials").expose_secret()).expect("JSON");
         assert_eq!(kept, account());
+    }
+}
+
+#[test]
+fn base64_may_be_padded_or_not_and_of_either_alphabet_under_either_name() {
+    // Lengths of every remainder, with bytes that become the signs in which the alphabets differ.
+    for filler in ["?>~", "?>~?", "?>~?>"] {
+        let mut account = account();
+        account["project_id"] = json!(filler);
+        let text = account.to_string();
+        for engine in [BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE, BASE64_URL_SAFE_NO_PAD] {
+            let packed = engine.encode(&text);
+            for name in ["credentials", "credentialsJSON"] {
+                let body = json!({"type": "gcs", "bucket": "pics", name: packed});
+                let Ok(StorageSettings::Gcs(gcs)) = StorageSettings::from_request(&body) else { panic!("{packed}") };
+                let kept: Value =
+                    serde_json::from_str(gcs.credentials.expect("credentials").expose_secret()).expect("JSON");
+                assert_eq!(kept, account);
+            }
+        }
     }
 }
 

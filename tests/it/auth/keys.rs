@@ -16,6 +16,14 @@ fn both_forms_of_the_file_are_read() {
 }
 
 #[test]
+fn a_byte_order_mark_before_the_keys_is_passed_over() {
+    for content in [every_algorithm(), json!({"secret": SECRET})] {
+        assert!(key_ring(&format!("\u{feff}{content}")).is_ok());
+        assert!(key_ring(&format!("\u{feff}\u{feff}{content}")).is_err(), "one is enough");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_no_error_and_a_directory_is_one() {
     let directory = tempfile::tempdir().expect("a directory");
     assert!(KeyRing::load(&directory.path().join("jwt.json"), None).expect("no error").is_none());

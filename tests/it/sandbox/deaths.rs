@@ -66,6 +66,27 @@ async fn a_job_accepted_under_a_larger_limit_fails_at_once_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_original_that_was_cut_short_on_disk_fails_its_job_at_once_as_truncated() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mended = dir.path().join("mended");
+    let real = env!("CARGO_BIN_EXE_pixerve");
+    let child = FakeChild::new(&format!("[ -e {} ] || exec sleep 60; exec {real} \"$@\"", mended.display()));
+    let mut app = TestApp::start_on(child.path(), &[]).await;
+    let bytes = png(400, 300, 1);
+    let accepted = app.accepted("me", small_job(), "a.png", bytes.clone()).await;
+    app.processing(&accepted).await;
+    let id = accepted["job_id"].as_str().expect("an id");
+    let original = app.data_dir().join("spool/jobs").join(id).join("original");
+    let file = std::fs::OpenOptions::new().write(true).open(&original).expect("it is there");
+    file.set_len(bytes.len() as u64 / 2).expect("cut");
+    std::fs::File::create(&mended).expect("made");
+    app.restart().await;
+    let status = app.ended(&accepted).await;
+    assert_eq!((&status["state"], &status["attempt"]), (&"failed".into(), &1.into()), "{status}");
+    assert!(status["error"].as_str().is_some_and(|error| error.contains("truncated")), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_runs_out_of_memory_fails_its_job_at_once_and_says_what_to_do() {
     // The binary itself, under a limit on its address space that lets it start, but not hold such a picture.
     let real = env!("CARGO_BIN_EXE_pixerve");

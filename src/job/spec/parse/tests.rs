@@ -120,3 +120,28 @@ fn a_store_that_this_build_cannot_write_to_is_refused_by_name() {
     assert_eq!(field.pointer, "/job/storageKeys/s3");
     assert!(field.detail.contains("feature `s3`"), "{errors}");
 }
+
+#[test]
+fn a_whole_number_is_one_however_it_is_written() {
+    let claim = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+    let job = r#"{"directHost": true, "priority": 1.0, "formats": {"jpg": {"settings": {"quality": 8e1, "speed": 3.0},
+        "sizes": [[800.0, 6e2], [4.0e2], [0.0]]}}}"#;
+    let spec = parse(&claim(job)).expect("a job").spec;
+    let sizes: Vec<_> = spec.variants.iter().map(|v| (v.width, v.height, v.quality, v.speed)).collect();
+    assert_eq!(spec.priority, Priority::Queued);
+    assert_eq!(sizes, [(800, 600, Some(80), Some(3)), (400, 400, Some(80), Some(3)), (0, 0, Some(80), Some(3))]);
+
+    let job = r#"{"directHost": true, "priority": 0.5, "formats": {"jpg": {"settings": {"quality": 80.5, "speed": -1.0},
+        "sizes": [[800.5, 600], [1e300], [-4.0]]}}}"#;
+    assert_eq!(
+        pointers(&claim(job)),
+        [
+            "/job/priority",
+            "/job/formats/jpg/settings/quality",
+            "/job/formats/jpg/settings/speed",
+            "/job/formats/jpg/sizes/0/0",
+            "/job/formats/jpg/sizes/1/0",
+            "/job/formats/jpg/sizes/2/0"
+        ]
+    );
+}

@@ -139,18 +139,8 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::job::{ContentHash, SubDir};
+    use crate::writer::body::object;
     use crate::writer::{Body, GcsSettings, KeyPrefix, StoreTimeouts};
-
-    fn object(body: Body, of: &[u8]) -> Object {
-        Object {
-            sub_dir: SubDir::default(),
-            name: "x.jpg".to_owned(),
-            media_type: "image/jpeg",
-            sha256: ContentHash::of(of),
-            body,
-        }
-    }
 
     #[tokio::test]
     async fn bytes_that_change_while_they_are_sent_are_a_final_failure_in_its_own_words() {
