@@ -8,6 +8,7 @@ pub mod failpoint;
 pub mod job;
 pub mod retry;
 pub mod setting;
+pub mod tls;
 pub mod version;
 
 // Floor 1: what every room stands on.

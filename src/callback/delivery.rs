@@ -17,6 +17,7 @@ use super::settings::CallbackSettings;
 use crate::clock::{SharedClock, Timestamp};
 use crate::job::{CallbackHeader, CallbackTarget, JobId};
 use crate::queue::Job;
+use crate::tls;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const USER_AGENT: &str = concat!("Pixerve/", env!("CARGO_PKG_VERSION"));
@@ -84,6 +85,9 @@ pub enum DeliveryError {
     /// No connection, or one that broke.
     #[error("posting the callback")]
     Post(#[source] reqwest::Error),
+    /// The URL is one of https, and nobody's certificate could be checked.
+    #[error("posting the callback: {}", tls::NO_CERTIFICATES)]
+    NoCertificates,
 }
 
 impl DeliveryError {
@@ -94,7 +98,7 @@ impl DeliveryError {
             Self::NoTarget | Self::Payload(_) | Self::Header(_) | Self::ForbiddenLiteral(_) | Self::Gone => {
                 NextTry::Never
             }
-            Self::Sealed(_) => NextTry::AtNextStart,
+            Self::Sealed(_) | Self::NoCertificates => NextTry::AtNextStart,
             Self::Refused { retry_after, .. } => NextTry::After(retry_after.unwrap_or_default()),
             // A DNS record changes, and a poisoned or half-propagated one may be right by then.
             Self::ForbiddenHost(_) | Self::Timeout(_) | Self::Post(_) => NextTry::After(Duration::ZERO),
@@ -122,8 +126,7 @@ pub struct WebhookClient {
 }
 
 impl WebhookClient {
-    /// A client that asks `resolver` for addresses and `sealed` for what was sealed of a job. Fails if TLS can't be set up,
-    /// as on a machine without any root certificate.
+    /// A client that asks `resolver` for addresses and `sealed` for what was sealed of a job. Fails if TLS can't be set up.
     pub fn new(
         settings: &CallbackSettings,
         resolver: Arc<dyn Resolver>,
@@ -145,8 +148,9 @@ impl WebhookClient {
             .no_gzip()
             .no_brotli()
             .no_zstd()
-            .no_deflate()
-            .build()?;
+            .no_deflate();
+        // One that looks for certificates where there are none can't be made; this one does for plain http.
+        let client = if tls::has_certificates() { client } else { client.tls_certs_only([]) }.build()?;
         Ok(Self { client, policy, timeout: settings.timeout, sealed, clock })
     }
 
@@ -156,6 +160,9 @@ impl WebhookClient {
         let (url, headers) = self.sealed.open(&job.record.id, target).map_err(DeliveryError::Sealed)?;
         if let Some(refused) = address::literal(&url).filter(|address| !self.policy.permits(*address)) {
             return Err(DeliveryError::ForbiddenLiteral(ForbiddenAddress(refused)));
+        }
+        if url.scheme() == "https" && !tls::has_certificates() {
+            return Err(DeliveryError::NoCertificates);
         }
         let body = payload::body(job)?;
         let headers = all_headers(&job.record.id, headers)?;

@@ -14,7 +14,7 @@ use super::extract::{Admin, Parameters};
 use super::{AppState, Refusal};
 use crate::job::{BackendKind, ClaimErrors};
 use crate::register::{EntryKind, NewStore, RegisterEntry};
-use crate::writer::StorageSettings;
+use crate::writer::{ProbeOutcome, StorageSettings};
 
 /// Bytes of a registration: a service account's JSON is about 3 KiB.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -110,9 +110,14 @@ async fn register_store(state: &AppState, body: &Value, verify: bool) -> Result<
             return Err(errors.into());
         }
     };
+    let mut note = None;
     if verify {
         let store = settings.connect(&state.store_timeouts).map_err(Refusal::StoreRefused)?;
-        store.probe().await.map_err(Refusal::StoreRefused)?;
+        if let ProbeOutcome::Kept(why) = store.probe().await.map_err(Refusal::StoreRefused)? {
+            note = Some(format!(
+                "the store takes objects, which is enough, but refuses to delete any: the probe is still there ({why})"
+            ));
+        }
     }
     let kind = settings.kind();
     let store = NewStore {
@@ -123,7 +128,11 @@ async fn register_store(state: &AppState, body: &Value, verify: bool) -> Result<
     };
     let access_key = state.register.register_store(store).await?;
     info!(access_key, kind = kind.as_str(), "store registered");
-    Ok(json!({ "access_key": access_key }))
+    let mut answer = json!({ "access_key": access_key });
+    if let Some(note) = note {
+        answer["note"] = note.into();
+    }
+    Ok(answer)
 }
 
 async fn read_json(request: Request) -> Result<Value, Refusal> {

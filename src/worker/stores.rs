@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::job::{BackendKind, JobRecord, StorageKey, Stored};
 use crate::register::Register;
-use crate::writer::{Object, Retrying, StorageSettings, StoreSettings, WriteError, WriterBackend};
+use crate::writer::{Object, ProbeOutcome, Retrying, StorageSettings, StoreSettings, WriteError, WriterBackend};
 
 /// One store of one job, whose writes are retried until the attempt stops.
 pub(super) type JobStore = Retrying<Arc<dyn WriterBackend>>;
@@ -89,7 +89,7 @@ impl WriterBackend for UnusableStore {
         Err(self.error())
     }
 
-    async fn probe(&self) -> Result<(), WriteError> {
+    async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
         Err(self.error())
     }
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::body::BodyReader;
 use super::failure::off_the_runtime;
-use super::{Failure, Object, WriteError, WriterBackend};
+use super::{Failure, Object, ProbeOutcome, WriteError, WriterBackend};
 use crate::durable::{self, BY_UMASK, Existing, FileError, ParentDirectory, StagedFile, TEMPORARY_SUFFIX};
 use crate::failpoint::{Step, reached};
 use crate::job::{Stored, SubDir};
@@ -137,11 +137,12 @@ impl WriterBackend for DirectServe {
         self.put(object).await
     }
 
-    async fn probe(&self) -> Result<(), WriteError> {
+    async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
         let this = self.clone();
         off_the_runtime(move || this.probe_blocking())
             .await
-            .map_err(|failure| failure.on("write a probe into the serve directory"))
+            .map_err(|failure| failure.on("write a probe into the serve directory"))?;
+        Ok(ProbeOutcome::Deleted)
     }
 }
 

@@ -94,6 +94,17 @@ impl Failure {
     }
 }
 
+/// Characters of an answer that can't be read.
+const BEGINNING_CHARACTERS: usize = 120;
+
+/// What is said of an answer that isn't what a store sends, as a proxy's or a portal's page: what it claims to be, and how
+/// it begins.
+pub(super) fn unreadable(content_type: Option<&str>, body: &[u8]) -> String {
+    let kind = content_type.unwrap_or("of no type");
+    let start: String = String::from_utf8_lossy(body).chars().take(BEGINNING_CHARACTERS).collect();
+    format!("an unreadable answer ({kind}), perhaps from something between here and the store; it begins with: {start}")
+}
+
 /// Runs what blocks where blocking is fine.
 pub(super) async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,

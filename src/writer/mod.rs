@@ -7,6 +7,8 @@ mod direct_serve;
 #[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod failure;
 mod gcs;
+#[cfg_attr(not(any(feature = "s3", feature = "gcs")), allow(dead_code))]
+mod probe;
 mod retrying;
 mod s3;
 #[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
@@ -16,6 +18,7 @@ mod storage_settings;
 pub use direct_serve::DirectServe;
 use failure::Failure;
 pub use gcs::GcsSettings;
+pub use probe::ProbeOutcome;
 pub use retrying::Retrying;
 pub use s3::S3Settings;
 pub use settings::{KeyPrefix, StoreSettings, StoreTimeouts};
@@ -119,8 +122,9 @@ pub trait WriterBackend: Send + Sync {
         stop.run_until_cancelled(self.put(object)).await.unwrap_or_else(|| Err(WriteError::cancelled(&object.name)))
     }
 
-    /// Writes and deletes a small object of a random name, to see whether the credentials are good.
-    async fn probe(&self) -> Result<(), WriteError>;
+    /// Writes and deletes a small object of a random name, to see what the credentials are good for. The error says which
+    /// of the two failed.
+    async fn probe(&self) -> Result<ProbeOutcome, WriteError>;
 }
 
 #[async_trait]
@@ -137,7 +141,7 @@ impl<W: WriterBackend + ?Sized> WriterBackend for Arc<W> {
         (**self).put_until(object, stop).await
     }
 
-    async fn probe(&self) -> Result<(), WriteError> {
+    async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
         (**self).probe().await
     }
 }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::{Object, StoreSettings, WriteError, WriterBackend};
+use super::{Object, ProbeOutcome, StoreSettings, WriteError, WriterBackend};
 use crate::error_chain::ErrorChain;
 use crate::job::Stored;
 
@@ -69,7 +69,7 @@ impl<W: WriterBackend> WriterBackend for Retrying<W> {
     }
 
     /// One try: whoever probes waits for the answer.
-    async fn probe(&self) -> Result<(), WriteError> {
+    async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
         self.inner.probe().await
     }
 }

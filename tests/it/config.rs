@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use pixerve::config::{Config, ConfigErrors, Sources, Warning};
 use pixerve::encoder::AvifEngine;
 use pixerve::telemetry::LogFormat;
 use secrecy::ExposeSecret;
+use serde_json::Value;
 use tempfile::tempdir;
 
 const ENV_EXAMPLE: &str = include_str!("../../.env.example");
@@ -328,7 +332,7 @@ fn a_job_for_a_token_may_come_from_the_standard_input_or_a_file_with_or_without_
         let output = run(file, &input);
         assert!(output.status.success(), "{}", stderr(&output));
         let token = String::from_utf8(output.stdout).expect("a token");
-        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("claims")).expect("base64");
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("claims")).expect("base64");
         let claims: Value = serde_json::from_slice(&claims).expect("JSON");
         assert_eq!(claims["job"], serde_json::from_str::<Value>(job).expect("JSON"));
     }

@@ -17,6 +17,7 @@ mod upload;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use google_cloud_auth::credentials::{CacheableResource, Credentials, anonymous, service_account};
 use google_cloud_auth::errors::CredentialsError;
 use google_cloud_gax::retry_policy::NeverRetry;
@@ -34,7 +35,9 @@ use uuid::Uuid;
 use super::GcsSettings;
 use crate::error_chain::ErrorChain;
 use crate::job::{ContentHash, Stored, SubDir};
-use crate::writer::{Body, Failure, KeyPrefix, Object, StoreTimeouts, WriteError, WriterBackend};
+use crate::tls;
+use crate::writer::failure::unreadable;
+use crate::writer::{Body, Failure, KeyPrefix, Object, ProbeOutcome, StoreTimeouts, WriteError, WriterBackend, probe};
 
 const HOME: &str = "https://storage.googleapis.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
@@ -66,9 +69,13 @@ impl Gcs {
     /// A client for the bucket. Nothing is sent yet.
     ///
     /// # Errors
-    /// If the service account's key can't be used or TLS can't be set up.
+    /// If the service account's key can't be used, or TLS can't be set up, as without any certificate.
     pub(super) fn connect(settings: &GcsSettings, timeouts: &StoreTimeouts) -> Result<Self, WriteError> {
         let what = || format!("set up a client for the bucket `{}`", settings.bucket);
+        // Google's library wants them even for plain http.
+        if !tls::has_certificates() {
+            return Err(Failure::transient(tls::NO_CERTIFICATES).on(what()));
+        }
         let http = reqwest::Client::builder()
             .connect_timeout(timeouts.connect_timeout)
             .redirect(Policy::none())
@@ -180,14 +187,11 @@ impl WriterBackend for Gcs {
         Ok(Stored { backend: self.name().to_owned(), location: format!("gs://{}/{key}", self.bucket) })
     }
 
-    async fn probe(&self) -> Result<(), WriteError> {
+    async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
         let object = probe_object();
         let key = self.prefix.key(&object);
-        let result = match self.upload(&key, &object).await {
-            Ok(()) => self.delete(&key).await,
-            Err(failure) => Err(failure),
-        };
-        result.map_err(|failure| failure.on(self.what("write and delete", &key)))
+        let (write, delete) = (self.upload(&key, &object), || self.delete(&key).boxed());
+        probe::write_and_delete(write, delete, |verb| self.what(verb, &key)).await
     }
 }
 
@@ -235,7 +239,7 @@ async fn confirm(mut response: Response) -> Result<(), Failure> {
     Err(Failure::of_status(status.as_u16(), &words(&body)))
 }
 
-/// The store's own words: JSON from the API, plain text from the servers before it.
+/// The store's own words: JSON from the API, plain text from the servers before it. A page is nobody's we know.
 fn words(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Answer {
@@ -247,6 +251,7 @@ fn words(body: &[u8]) -> String {
     }
     match serde_json::from_slice::<Answer>(body) {
         Ok(answer) => answer.error.message,
+        Err(_) if body.trim_ascii_start().starts_with(b"<") => unreadable(Some("a page"), body),
         Err(_) => String::from_utf8_lossy(body).into_owned(),
     }
 }

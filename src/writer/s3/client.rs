@@ -13,8 +13,10 @@ use aws_sdk_s3::config::{
     StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::primitives::ByteStream;
-use aws_smithy_http_client::tls;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use md5::{Digest, Md5};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +26,8 @@ use self::request::within;
 use self::signing::SignWith;
 use super::S3Settings;
 use crate::job::{ContentHash, Stored};
-use crate::writer::{Failure, KeyPrefix, Object, StoreTimeouts, WriteError, WriterBackend, body};
+use crate::tls;
+use crate::writer::{Failure, KeyPrefix, Object, ProbeOutcome, StoreTimeouts, WriteError, WriterBackend, body, probe};
 
 /// Larger objects are sent in parts. One that fits is held in memory while it is sent.
 const WHOLE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -44,14 +47,22 @@ impl S3 {
     ///
     /// Nothing is taken from the environment either: no profile, no instance metadata, no proxy. What is registered is
     /// all there is.
-    #[must_use]
-    pub(super) fn connect(settings: &S3Settings, timeouts: &StoreTimeouts) -> Self {
+    ///
+    /// # Errors
+    /// If it is to speak TLS, and there is no certificate to know the store by.
+    pub(super) fn connect(settings: &S3Settings, timeouts: &StoreTimeouts) -> Result<Self, WriteError> {
         let place = match &settings.endpoint {
             Some(endpoint) => endpoint.to_string(),
             None => format!("AWS {}", settings.region),
         };
-        let client = Client::from_conf(config(settings, timeouts));
-        Self { client, bucket: settings.bucket.clone(), prefix: settings.prefix.clone(), place, timeouts: *timeouts }
+        let speaks_tls = settings.endpoint.as_ref().is_none_or(|endpoint| endpoint.scheme() == "https");
+        if speaks_tls && !tls::has_certificates() {
+            let what = format!("set up a client for bucket `{}` at {place}", settings.bucket);
+            return Err(Failure::transient(tls::NO_CERTIFICATES).on(what));
+        }
+        let client = Client::from_conf(config(settings, timeouts, speaks_tls));
+        let (bucket, prefix) = (settings.bucket.clone(), settings.prefix.clone());
+        Ok(Self { client, bucket, prefix, place, timeouts: *timeouts })
     }
 
     async fn put_object(&self, key: &str, object: &Object, stop: &CancellationToken) -> Result<(), Failure> {
@@ -75,10 +86,7 @@ impl S3 {
         confirm(answer.e_tag(), &md5, is_opaque)
     }
 
-    async fn probe_object(&self, key: &str) -> Result<(), Failure> {
-        let bytes = Bytes::from_static(b"Written by Pixerve to test a registration.\n");
-        let sha256 = ContentHash::of(&bytes);
-        self.put_whole(key, "text/plain", bytes, sha256).await?;
+    async fn delete(&self, key: &str) -> Result<(), Failure> {
         within(self.timeouts.exchange(0), self.client.delete_object().bucket(&self.bucket).key(key).send()).await?;
         Ok(())
     }
@@ -111,16 +119,19 @@ impl WriterBackend for S3 {
         Ok(Stored { backend: self.name().to_owned(), location: format!("s3://{}/{key}", self.bucket) })
     }
 
-    async fn probe(&self) -> Result<(), WriteError> {
+    async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
         let key = self.prefix.join(&format!("pixerve-probe-{}", Uuid::new_v4().simple()));
-        self.probe_object(&key).await.map_err(|failure| failure.on(self.what("write and delete", &key)))
+        let bytes = Bytes::from_static(b"Written by Pixerve to test a registration.\n");
+        let sha256 = ContentHash::of(&bytes);
+        let write = self.put_whole(&key, "text/plain", bytes, sha256);
+        probe::write_and_delete(write, || self.delete(&key).boxed(), |verb| self.what(verb, &key)).await
     }
 }
 
 /// Integrity: the SHA-256 of every body is signed, which takes that it is in memory, as all are here; every store that
 /// speaks signature version 4 checks it, the oldest included. The newer checksum headers and trailers add nothing to
 /// that, and some stores refuse them, so they are left out.
-fn config(settings: &S3Settings, timeouts: &StoreTimeouts) -> Config {
+fn config(settings: &S3Settings, timeouts: &StoreTimeouts, speaks_tls: bool) -> Config {
     let credentials = Credentials::new(
         settings.access_key_id.clone(),
         settings.secret_access_key.expose_secret(),
@@ -128,9 +139,12 @@ fn config(settings: &S3Settings, timeouts: &StoreTimeouts) -> Config {
         None,
         "pixerve registration",
     );
-    let http_client = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-        .build_https();
+    let http_client = aws_smithy_http_client::Builder::new();
+    let http_client = if speaks_tls {
+        http_client.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+    } else {
+        http_client.build_http()
+    };
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .http_client(http_client)
@@ -143,7 +157,8 @@ fn config(settings: &S3Settings, timeouts: &StoreTimeouts) -> Config {
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(timeouts.connect_timeout).build())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-    config.set_endpoint_url(settings.endpoint.as_ref().map(ToString::to_string));
+    // The SDK puts the bucket's name right behind a path.
+    config.set_endpoint_url(settings.endpoint.as_ref().map(|url| format!("{}/", url.as_str().trim_end_matches('/'))));
     config.build()
 }
 
@@ -155,10 +170,16 @@ fn in_memory(bytes: Bytes) -> ByteStream {
 /// Checks the answer to a write: a store that says "yes" but has other bytes must not count as having them. An `ETag` that
 /// looks like an MD5 is one, unless `is_opaque`; any other is not compared.
 fn confirm(etag: Option<&str>, md5: &[u8], is_opaque: bool) -> Result<(), Failure> {
-    let Some(etag) = etag.filter(|_| !is_opaque).map(|etag| etag.trim_matches('"')) else { return Ok(()) };
+    let etag = named(etag)?.trim_matches('"');
     let looks_like_md5 = etag.len() == 32 && etag.bytes().all(|b| b.is_ascii_hexdigit());
-    if !looks_like_md5 || etag.eq_ignore_ascii_case(&hex::encode(md5)) {
+    if is_opaque || !looks_like_md5 || etag.eq_ignore_ascii_case(&hex::encode(md5)) {
         return Ok(());
     }
     Err(Failure::transient(format!("the store has bytes with the MD5 {etag}, but {} was sent", hex::encode(md5))))
+}
+
+/// The `ETag` of what was stored. Whoever says "yes" without one is no store: a proxy, a portal, a web server.
+fn named(etag: Option<&str>) -> Result<&str, Failure> {
+    let what = "success, but without the ETag that tells what was stored; something other than an S3 store seems to have answered";
+    etag.filter(|etag| !etag.is_empty()).ok_or_else(|| Failure::transient(what))
 }

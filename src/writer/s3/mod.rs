@@ -12,9 +12,8 @@ use super::{StoreTimeouts, WriteError, WriterBackend};
 
 /// See [`StorageSettings::connect`](super::StorageSettings::connect).
 #[cfg(feature = "s3")]
-#[expect(clippy::unnecessary_wraps, reason = "the same for every kind of store; without the feature it fails")]
 pub(super) fn connect(settings: &S3Settings, timeouts: &StoreTimeouts) -> Result<Arc<dyn WriterBackend>, WriteError> {
-    Ok(Arc::new(client::S3::connect(settings, timeouts)))
+    Ok(Arc::new(client::S3::connect(settings, timeouts)?))
 }
 
 #[cfg(not(feature = "s3"))]

@@ -4,8 +4,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::upload::dead_store;
-use crate::harness::app::{TestApp, assert_problem, small_job};
+use crate::harness::app::{TestApp, assert_problem, poll_delay, small_job};
+use crate::harness::fault_proxy::{Fault, FaultProxy};
 use crate::harness::picture::jpeg;
+use crate::harness::process::Home;
 use crate::harness::stores;
 use crate::harness::token::Claims;
 
@@ -180,4 +182,51 @@ async fn verify_asks_the_store_and_tells_what_it_answered() {
     let body = app.admin(Method::POST, "/register?verify=true", Some(wrong)).await;
     let body = assert_problem(body, 422, "store_refused").await;
     assert!(!body.to_string().contains("canary-wrong-secret"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_only_takes_objects_is_registered_with_a_note() {
+    let app = TestApp::start().await;
+    let s3 = stores::s3().await;
+    s3.create_bucket("verified");
+    let proxy = FaultProxy::start(s3.endpoint.socket_addrs(|| None).expect("an address")[0]).await;
+    proxy.script(|asked| if asked.method == "DELETE" { Fault::s3_error(403, "AccessDenied") } else { Fault::Pass });
+    let mut registration = s3.registration("verified");
+    registration["endpoint"] = proxy.endpoint().into();
+    let answer = app.admin(Method::POST, "/register?verify=true", Some(registration)).await;
+    assert_eq!(answer.status(), 201);
+    let answer: Value = answer.json().await.expect("JSON");
+    assert!(answer["note"].as_str().is_some_and(|note| note.contains("refuses to delete")), "{answer}");
+    assert!(answer["access_key"].is_string(), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_certificates_serves_and_says_what_to_install_once_they_are_needed() {
+    let nothing = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| nothing.path().join(name).display().to_string();
+    std::fs::File::create(path("none.pem")).expect("made");
+    std::fs::create_dir(path("none")).expect("made");
+    let home = Home::new(&[("SSL_CERT_FILE", &path("none.pem")), ("SSL_CERT_DIR", &path("none"))]);
+    let server = home.start().await;
+    let account = json!({ "type": "service_account", "client_email": "a@b.c", "private_key": "-----BEGIN x" });
+    for store in [
+        json!({ "type": "s3", "bucket": "pics", "region": "r", "access_key_id": "id", "secret_access_key": "secret" }),
+        json!({ "type": "gcs", "bucket": "pics", "credentials": account }),
+    ] {
+        let answer = server.admin(Method::POST, "/register?verify=true", Some(store)).await;
+        let problem = assert_problem(answer, 422, "store_refused").await;
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("ca-certificates")), "{problem}");
+    }
+    // Plain http goes on, to a store and to a caller.
+    let s3 = stores::s3().await;
+    s3.create_bucket("plain");
+    let key = server.register(s3.registration("plain")).await;
+    let mut job = small_job();
+    job["storageKeys"] = json!({ "s3": key });
+    job["completionCallback"] = json!("https://127.0.0.1:9/hook");
+    let status = server.done("me", job, "a.jpg", jpeg(40, 30, 1)).await;
+    assert_eq!(status["state"], "completed", "{status}");
+    while !home.log().contains("ca-certificates") {
+        poll_delay().await;
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pixerve::job::ContentHash;
-use pixerve::writer::{DirectServe, StorageSettings, StoreTimeouts, WriterBackend};
+use pixerve::writer::{DirectServe, ProbeOutcome, StorageSettings, StoreTimeouts, WriterBackend};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -238,7 +238,8 @@ async fn directories_become_part_of_the_key(subject: &impl Subject) {
 }
 
 async fn a_probe_leaves_nothing_behind(subject: &impl Subject) {
-    subject.writer().probe().await.expect("good");
+    let outcome = subject.writer().probe().await.expect("good");
+    assert!(matches!(outcome, ProbeOutcome::Deleted), "{outcome:?}");
     assert_eq!(subject.content().await, BTreeMap::new());
 }
 

@@ -11,7 +11,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::StatusCode;
 use pixerve::job::ContentHash;
-use pixerve::writer::{StorageSettings, StoreTimeouts, WriterBackend};
+use pixerve::writer::{ProbeOutcome, StorageSettings, StoreTimeouts, WriterBackend};
 use serde_json::{Value, json};
 
 use super::scripted::{Request, Scripted};
@@ -122,7 +122,8 @@ async fn an_answer_that_is_not_googles_is_told_by_its_status() {
         let error =
             writer_at(&server.endpoint, &Value::Null).put(&object("", "a.jpg", "x")).await.expect_err("refused");
         assert_eq!(error.transient, transient, "{error}");
-        assert_eq!(error.detail, format!("<html>nothing here</html> (HTTP {status})"));
+        assert!(error.detail.starts_with("an unreadable answer"), "{error}");
+        assert!(error.detail.ends_with(&format!("<html>nothing here</html> (HTTP {status})")), "{error}");
     }
 }
 
@@ -162,14 +163,28 @@ async fn bytes_that_are_not_the_promised_ones_are_not_even_sent() {
 }
 
 #[tokio::test]
+async fn an_endpoint_may_have_a_path_with_or_without_a_final_slash() {
+    for path in ["/behind/here", "/behind/here/"] {
+        let server = Scripted::start(|_, _| json!({}).to_string().into_response()).await;
+        let writer = writer_at(&format!("{}{path}", server.endpoint), &Value::Null);
+        writer.put(&object("t", "a.jpg", "x")).await.expect("stored");
+        writer.probe().await.expect("good");
+        let asked: Vec<_> = server.asked().iter().map(|request| request.uri.path().to_owned()).collect();
+        assert_eq!(asked[..2], ["/behind/here/upload/storage/v1/b/pics/o"; 2]);
+        assert!(asked[2].starts_with("/behind/here/storage/v1/b/pics/o/pixerve-probe-"), "{asked:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_probe_that_may_not_delete_says_so() {
     let server = Scripted::start(|before, _| match before {
         0 => json!({}).to_string().into_response(),
         _ => google_error(403, "storage.objects.delete denied"),
     })
     .await;
-    let error = writer_at(&server.endpoint, &Value::Null).probe().await.expect_err("refused");
-    assert!(!error.transient && error.detail.contains("delete denied"), "{error}");
+    let outcome = writer_at(&server.endpoint, &Value::Null).probe().await.expect("it may write");
+    let ProbeOutcome::Kept(error) = outcome else { panic!("{outcome:?}") };
+    assert!(error.what.starts_with("delete `") && error.detail.contains("delete denied"), "{error}");
     let asked = server.asked();
     assert_eq!(asked[1].method, "DELETE");
     assert!(asked[1].uri.path().starts_with("/storage/v1/b/pics/o/pixerve-probe-"), "{}", asked[1].uri);

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::response::Response;
 use md5::{Digest, Md5};
 use pixerve::job::ContentHash;
-use pixerve::writer::{StorageSettings, StoreTimeouts, WriterBackend};
+use pixerve::writer::{ProbeOutcome, StorageSettings, StoreTimeouts, WriteError, WriterBackend};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -104,6 +105,7 @@ async fn each_answer_is_final_or_transient_as_s3_means_it() {
         (400, "BadDigest", true),
         (301, "PermanentRedirect", false),
         (403, "AccessDenied", false),
+        (403, "RequestTimeTooSkewed", true),
         (404, "NoSuchBucket", false),
         (408, "Whatever", true),
         (409, "OperationAborted", true),
@@ -114,7 +116,8 @@ async fn each_answer_is_final_or_transient_as_s3_means_it() {
         let server = Scripted::start(move |_, _| s3_error(status, code, "its own words")).await;
         let error = writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect_err("refused");
         assert_eq!(error.transient, transient, "{error}");
-        assert_eq!(error.detail, format!("{code}: its own words (HTTP {status})"));
+        assert!(error.detail.starts_with(&format!("{code}: its own words")), "{error}");
+        assert!(error.detail.ends_with(&format!("(HTTP {status})")), "{error}");
         assert_eq!(server.asked().len(), 1, "the SDK itself tries once");
     }
 }
@@ -131,11 +134,130 @@ async fn an_answer_that_is_not_s3s_is_told_by_its_status() {
         let error = writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect_err("refused");
         assert_eq!(error.transient, transient, "{error}");
         assert!(error.detail.contains(&status.to_string()) && error.detail.len() < 600, "{error}");
+        assert!(error.detail.contains("unreadable answer") && error.detail.contains("<html>xxx"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn clocks_that_differ_are_both_told() {
+    use axum::response::IntoResponse;
+    let theirs = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let server = Scripted::start(move |_, _| {
+        let refusal = s3_error(403, "RequestTimeTooSkewed", "The difference is too large.");
+        ([("date", theirs)], refusal).into_response()
+    })
+    .await;
+    let error = writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect_err("refused");
+    assert!(error.detail.contains(theirs) && error.detail.contains("this machine's clock says 2"), "{error}");
+}
+
+#[tokio::test]
+async fn an_endpoint_may_have_a_path_with_or_without_a_final_slash() {
+    for path in ["", "/", "/behind/here", "/behind/here/"] {
+        let server = Scripted::start(|_, request| s3_yes(&md5_of(request))).await;
+        let writer = writer_at(&format!("{}{path}", server.endpoint));
+        writer.put(&object("t", "a.jpg", "x")).await.expect("stored");
+        assert_eq!(server.asked()[0].uri.path(), format!("{}/pics/t/a.jpg", path.trim_end_matches('/')));
+    }
+}
+
+type Probed = Result<ProbeOutcome, WriteError>;
+
+/// A store that answers a probe's write, and its deletions, in this way: what comes of the probe, and what was asked.
+async fn probed(answer: impl Fn(&Request, usize) -> Response + Send + Sync + 'static) -> (Probed, Vec<String>) {
+    let server = Scripted::start(move |before, request| answer(request, before)).await;
+    let outcome = writer_at(&server.endpoint).probe().await;
+    let asked = server.asked();
+    assert!(asked.iter().all(|request| request.uri.path() == asked[0].uri.path()), "one probe alone");
+    (outcome, asked.iter().map(|request| request.method.to_string()).collect())
+}
+
+#[tokio::test]
+async fn a_probe_says_which_of_writing_and_deleting_failed() {
+    let (outcome, asked) = probed(|_, _| s3_error(403, "AccessDenied", "no")).await;
+    let error = outcome.expect_err("refused");
+    assert!(error.what.starts_with("write `pixerve-probe-") && error.detail.contains("AccessDenied"), "{error}");
+    assert_eq!(asked, ["PUT"]);
+
+    let (outcome, _) = probed(|request, _| match request.method.as_str() {
+        "PUT" => s3_yes(&md5_of(request)),
+        _ => s3_error(400, "InvalidArgument", "no"),
+    })
+    .await;
+    let error = outcome.expect_err("refused");
+    assert!(error.what.starts_with("delete `pixerve-probe-") && error.detail.contains("InvalidArgument"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_that_may_only_write_is_good_enough() {
+    let (outcome, asked) = probed(|request, _| match request.method.as_str() {
+        "PUT" => s3_yes(&md5_of(request)),
+        _ => s3_error(403, "AccessDenied", "no deleting here"),
+    })
+    .await;
+    let Ok(ProbeOutcome::Kept(why)) = outcome else { panic!("{outcome:?}") };
+    assert!(why.detail.contains("no deleting here"), "{why}");
+    assert_eq!(asked, ["PUT", "DELETE"]);
+}
+
+#[tokio::test]
+async fn a_probe_leaves_nothing_where_it_may_delete() {
+    use axum::response::IntoResponse;
+    // A deletion that fails for now is tried again,
+    let (outcome, asked) = probed(|request, before| match (request.method.as_str(), before) {
+        ("PUT", _) => s3_yes(&md5_of(request)),
+        (_, 1) => s3_error(503, "SlowDown", "later"),
+        _ => http::StatusCode::NO_CONTENT.into_response(),
+    })
+    .await;
+    assert!(matches!(outcome, Ok(ProbeOutcome::Deleted)), "{outcome:?}");
+    assert_eq!(asked, ["PUT", "DELETE", "DELETE"]);
+    // and what may have arrived although its write failed is deleted too.
+    for answer in [|| s3_error(500, "InternalError", "no"), || s3_yes("00000000000000000000000000000000")] {
+        let (outcome, asked) = probed(move |request, _| match request.method.as_str() {
+            "PUT" => answer(),
+            _ => http::StatusCode::NO_CONTENT.into_response(),
+        })
+        .await;
+        assert!(outcome.expect_err("not written").what.starts_with("write `"));
+        assert_eq!(asked, ["PUT", "DELETE"]);
+    }
+}
+
+#[tokio::test]
+async fn a_success_without_an_etag_is_none() {
+    use axum::response::IntoResponse;
+    let server = Scripted::start(|_, _| "<html>Welcome to our network</html>".into_response()).await;
+    let error = writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect_err("no success");
+    assert!(error.transient && error.detail.contains("without the ETag"), "{error}");
+
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let object = object_in_file(&dir.path().join("original"), "", "a.jpg", &noise(17 * 1024 * 1024));
+    for (completed, words) in [
+        ("<CompleteMultipartUploadResult></CompleteMultipartUploadResult>", "without the ETag"),
+        ("<html>Welcome to our network</html>", ""),
+        ("", ""),
+        (
+            r#"<?xml version="1.0"?><Error><Code>InternalError</Code><Message>late</Message></Error>"#,
+            "InternalError: late",
+        ),
+    ] {
+        let server = multipart_completed(99, completed).await;
+        let error = writer_at(&server.endpoint).put(&object).await.expect_err("no success");
+        assert!(error.transient && error.detail.contains(words), "{completed}: {error}");
+        let last = server.asked().last().expect("asked").method.clone();
+        assert_eq!(last, "DELETE", "aborted, since it may not have been completed");
     }
 }
 
 /// Plays a whole multipart upload, but for the part numbers `refused`.
 async fn multipart(refused: u32) -> Scripted {
+    multipart_completed(refused, "<CompleteMultipartUploadResult><ETag>x-3</ETag></CompleteMultipartUploadResult>")
+        .await
+}
+
+/// The same, with this answer to its completion.
+async fn multipart_completed(refused: u32, completed: &'static str) -> Scripted {
     use axum::response::IntoResponse;
     Scripted::start(move |_, request| {
         let query = request.query();
@@ -149,7 +271,7 @@ async fn multipart(refused: u32) -> Scripted {
         if request.method == "PUT" {
             return s3_yes(&md5_of(request));
         }
-        "<CompleteMultipartUploadResult><ETag>x-3</ETag></CompleteMultipartUploadResult>".into_response()
+        completed.into_response()
     })
     .await
 }

@@ -112,9 +112,9 @@ fn failure(error: &google_cloud_storage::Error) -> Failure {
         return failure.clone();
     }
     if let Some(status) = error.http_status_code() {
-        let payload = error.http_payload().map(|payload| String::from_utf8_lossy(payload).into_owned());
-        let words = error.status().map(|status| status.message.clone()).or(payload);
-        return Failure::of_status(status, &words.unwrap_or_default());
+        let said = error.status().map(|status| status.message.clone());
+        let payload = error.http_payload().map_or(&[][..], |payload| payload);
+        return Failure::of_status(status, &said.unwrap_or_else(|| super::words(payload)));
     }
     match (beneath::<CredentialsError>(error), beneath::<ChecksumError>(error)) {
         (Some(error), _) => super::of_credentials(error),

@@ -7,7 +7,7 @@ use md5::{Digest, Md5};
 use tokio_util::sync::CancellationToken;
 
 use super::request::within;
-use super::{S3, confirm, in_memory};
+use super::{S3, confirm, in_memory, named};
 use crate::error_chain::ErrorChain;
 use crate::writer::body::{BodyReader, next_chunk};
 use crate::writer::{Failure, Object};
@@ -97,8 +97,9 @@ impl S3 {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(upload.key);
         // The store may copy the parts together before it answers, hence time for all of it.
-        within(self.timeouts.exchange(size), request.upload_id(&upload.id).multipart_upload(parts).send()).await?;
-        Ok(())
+        let request = request.upload_id(&upload.id).multipart_upload(parts);
+        let answer = within(self.timeouts.exchange(size), request.send()).await?;
+        named(answer.e_tag()).map(drop)
     }
 
     async fn abort(&self, upload: &MultipartUpload<'_>) {

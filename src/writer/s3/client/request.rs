@@ -2,21 +2,28 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
 use futures_util::future::BoxFuture;
 
+use crate::clock::{Clock, System};
 use crate::error_chain::ErrorChain;
 use crate::writer::Failure;
+use crate::writer::failure::unreadable;
+
+/// The clocks differ too much. A clock is set, or catches up.
+const SKEWED: &str = "RequestTimeTooSkewed";
 
 /// Codes that ask for another try whatever status they come with: a slow body is a 400 to S3, and so are bytes that
 /// changed on the way; an upload that the store no longer knows begins anew.
-const TRANSIENT_CODES: [&str; 8] = [
+const TRANSIENT_CODES: [&str; 9] = [
     "BadDigest",
     "IncompleteBody",
     "InternalError",
     "NoSuchUpload",
     "OperationAborted",
     "RequestTimeout",
+    SKEWED,
     "SlowDown",
     "XAmzContentSHA256Mismatch",
 ];
@@ -41,24 +48,40 @@ pub(super) fn within<'a, T, E: ProvideErrorMetadata + std::error::Error + 'stati
 
 fn failure<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> Failure {
     match error {
-        SdkError::ServiceError(answer) => of_answer(answer.raw().status().as_u16(), answer.err().meta()),
-        SdkError::ResponseError(answer) => {
-            Failure::of_status(answer.raw().status().as_u16(), "an answer that is not S3's")
-        }
+        SdkError::ServiceError(answer) => of_answer(answer.raw(), answer.err().meta()),
+        SdkError::ResponseError(answer) => of_status(answer.raw().status().as_u16(), None, &words_of(answer.raw())),
         SdkError::DispatchFailure(cause) if cause.is_user() => Failure::permanent(ErrorChain(error).to_string()),
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Failure::transient(ErrorChain(error).to_string()),
         _ => Failure::permanent(ErrorChain(error).to_string()),
     }
 }
 
-fn of_answer(status: u16, answer: &aws_sdk_s3::error::ErrorMetadata) -> Failure {
-    let words = match (answer.code(), answer.message()) {
+fn of_answer(answer: &HttpResponse, error: &ErrorMetadata) -> Failure {
+    let mut words = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(words), None) | (None, Some(words)) => words.to_owned(),
-        (None, None) => String::new(),
+        (None, None) => words_of(answer),
     };
-    let mut failure = Failure::of_status(status, &words);
+    if error.code() == Some(SKEWED) {
+        let theirs = answer.headers().get("date").unwrap_or("not told");
+        let ours = System::new().now().rfc3339();
+        words = format!("{words}; this machine's clock says {ours}, the store's {theirs}: set the one that is wrong");
+    }
+    of_status(answer.status().as_u16(), error.code(), &words)
+}
+
+fn of_status(status: u16, code: Option<&str>, words: &str) -> Failure {
+    let mut failure = Failure::of_status(status, words);
     // A 200 may still carry an error: the status was sent before the store knew.
-    failure.transient |= status < 300 || answer.code().is_some_and(|code| TRANSIENT_CODES.contains(&code));
+    failure.transient |= status < 300 || code.is_some_and(|code| TRANSIENT_CODES.contains(&code));
     failure
+}
+
+/// What is said of an answer that isn't S3's; nothing of an empty one, of which the status says it all.
+fn words_of(answer: &HttpResponse) -> String {
+    let body = answer.body().bytes().unwrap_or_default();
+    if body.is_empty() {
+        return String::new();
+    }
+    unreadable(answer.headers().get("content-type"), body)
 }

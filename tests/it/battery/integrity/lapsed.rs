@@ -18,7 +18,7 @@ use pixerve::queue::{CrashAttribution, Job, JobIntake, MemoryQueue, QueueSetting
 use pixerve::register::{Register, Sealer};
 use pixerve::spool::Spool;
 use pixerve::worker::{LeaseReaper, MemoryBudget, Pool, Renderer, StoreClients, WorkerContext, WorkerSettings};
-use pixerve::writer::{Object, StoreSettings, StoreTimeouts, WriteError, WriterBackend};
+use pixerve::writer::{Object, ProbeOutcome, StoreSettings, StoreTimeouts, WriteError, WriterBackend};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -65,8 +65,8 @@ impl WriterBackend for FirstOnly {
         put.await
     }
 
-    async fn probe(&self) -> Result<(), WriteError> {
-        Ok(())
+    async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
+        Ok(ProbeOutcome::Deleted)
     }
 }
 
