@@ -1,7 +1,7 @@
 //! Load: many clients at once, more than there is room for, and jobs called off while they start.
 //!
-//! Proved elsewhere: the order in which owners take turns (`queue/order.rs`), limits of rate (`http/rate.rs`), a large
-//! job that smaller ones can't overtake for memory (`queue/order.rs`), the many-fold duplicate (`queue/dedupe.rs`).
+//! Proved elsewhere: the order in which users and owners take turns (`queue/order.rs`, `queue/places.rs`), limits of rate
+//! (`http/rate.rs`), a large job that smaller ones pass for a while only (`queue/places.rs`), the many-fold duplicate (`queue/dedupe.rs`).
 
 mod fair;
 mod responsive;
@@ -23,7 +23,8 @@ use crate::harness::picture::jpeg;
 use crate::harness::token::Claims;
 use crate::sandbox::FakeChild;
 
-const NO_RATES: [(&str, &str); 2] = [("PIXERVE_SERVER_RATE_PER_ADDRESS", "0"), ("PIXERVE_SERVER_RATE_PER_USER", "0")];
+pub(super) const NO_RATES: [(&str, &str); 2] =
+    [("PIXERVE_SERVER_RATE_PER_ADDRESS", "0"), ("PIXERVE_SERVER_RATE_PER_USER", "0")];
 
 /// Holds every child up until it is opened.
 struct Gate(TempDir);
@@ -49,7 +50,7 @@ impl Gate {
 }
 
 /// The least of the `sorted` that at least `n` in a hundred of them don't exceed.
-fn nth_percentile(sorted: &[Duration], n: usize) -> Duration {
+pub(super) fn nth_percentile(sorted: &[Duration], n: usize) -> Duration {
     sorted[(sorted.len() * n).div_ceil(100) - 1]
 }
 

@@ -9,6 +9,7 @@ mod browser;
 mod crash;
 mod dependencies;
 mod exhaustion;
+mod fairness;
 mod integrity;
 mod load;
 mod poison;
