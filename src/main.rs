@@ -1,5 +1,6 @@
 //! The `pixerve` command: command line in, exit code out.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -88,12 +89,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    let _guard = telemetry::init(&config.log)?;
+    let log = telemetry::init(&config.log)?;
     for warning in warnings {
         tracing::warn!(warning = warning.to_string(), "setting ignored or changed");
     }
     let options = ServeOptions { demo: args.demo };
     let runtime = runtime()?;
+    runtime.spawn(log.dropped_lines().log());
     let served = runtime.block_on(app::serve(config, options));
     // An encoder in the middle of a picture can't be stopped; nobody waits for what it makes.
     runtime.shutdown_timeout(EXIT_TIMEOUT);
@@ -112,7 +114,10 @@ fn token(config: &Config, warnings: &[Warning], args: TokenArgs) -> anyhow::Resu
         eprintln!("pixerve: {warning}");
     }
     let TokenArgs { sub, admin, ttl, job } = args;
-    println!("{}", app::token(config, TokenOptions { sub, admin, ttl, job })?);
+    let token = app::token(config, TokenOptions { sub, admin, ttl, job })?;
+    // `println!` would panic where a full disk or a closed pipe is at the other end.
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{token}").and_then(|()| stdout.flush()).context("writing the token to standard output")?;
     Ok(ExitCode::SUCCESS)
 }
 

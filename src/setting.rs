@@ -21,6 +21,9 @@ const DURATION_MAX: Duration = Duration::from_hours(10 * 365 * 24);
 /// The most jobs at once.
 const WORKERS_MAX: usize = 10;
 
+/// The most connections at once: as many descriptors as Linux gives a process by default (`fs.nr_open`), rounded.
+const CONNECTIONS_MAX: usize = 1_000_000;
+
 /// The least bytes of a secret that tokens are signed with.
 const SECRET_BYTES_MIN: usize = 32;
 
@@ -138,6 +141,18 @@ pub fn count<'de, D: Deserializer<'de>, T: FromStr + Default + PartialEq>(deseri
     parsed(deserializer, "a whole number of at least 1", |text| {
         text.parse().ok().filter(|number| *number != T::default())
     })
+}
+
+/// Connections at once: a number that a semaphore can count.
+pub fn connections<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    parsed(deserializer, "a whole number from 1 to 1000000", |text| {
+        text.parse().ok().filter(|connections| (1..=CONNECTIONS_MAX).contains(connections))
+    })
+}
+
+/// `true` or `false`.
+pub fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    parsed(deserializer, "true or false", |text| text.parse().ok())
 }
 
 /// A whole number, zero included.

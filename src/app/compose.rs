@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::listener::listen;
+use super::descriptors::connections_within_limit;
+use super::listener::{ListenerStop, listen};
 use super::parts::ServerParts;
 use super::persistent_state::PersistentState;
 use super::start_error::StartError;
@@ -25,8 +27,17 @@ use crate::routes::AppState;
 use crate::version::VERSION;
 use crate::worker::{LeaseReaper, Pool, RecordCleaner, SpoolReconciler, StartedPool, WorkerContext};
 
-/// How long the queue's database may take to close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+// A stop takes at most `server.drain_timeout` and the following together, below 45 s: what workers take to give their jobs
+// back (14 s, `worker::pool`), these, and a second for the log. The time-out of the unit in README is above that.
+
+/// For background tasks: each of them notices within the call that it makes.
+const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(5);
+/// For requests in flight when jobs took all of `server.drain_timeout`: those that ended get their answers.
+const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the queue's database to close.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the register's.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server.
 pub struct App {
@@ -37,7 +48,7 @@ pub struct App {
     background: Vec<JoinHandle<()>>,
     stop_background: CancellationToken,
     server: JoinHandle<()>,
-    stop_server: CancellationToken,
+    stop_server: ListenerStop,
 }
 
 impl App {
@@ -62,8 +73,11 @@ impl App {
         let stop_background = CancellationToken::new();
         let background = start_background(&worker, disk_monitor, reconciler, outbox, &stop_background);
         let pool = Pool::new(worker).start();
-        let stop_server = CancellationToken::new();
-        let server = tokio::spawn(listen(listener, router, config.server.connections, clock, stop_server.clone()));
+        let stop_server = ListenerStop::default();
+        let mut limits = config.server.connections;
+        limits.connections_max = connections_within_limit(limits.connections_max);
+        let rates = Arc::clone(&state.rates);
+        let server = tokio::spawn(listen(listener, router, limits, rates, clock, stop_server.clone()));
         info!(%addr, version = VERSION.version, workers = config.worker.max_workers, "listening");
         Ok(Self { addr, queue, state, pool, background, stop_background, server, stop_server })
     }
@@ -80,8 +94,10 @@ impl App {
         &self.state
     }
 
-    /// Refuses new uploads, lets running jobs finish for `drain_timeout`, requeues the rest, closes.
+    /// Refuses new uploads, lets running jobs and requests in flight finish for `drain_timeout`, requeues and cuts the
+    /// rest, closes.
     pub async fn stop(self, drain_timeout: Duration) {
+        let drained_by = Instant::now() + drain_timeout;
         self.state.readiness.drain();
         // If the server is killed from here on, that is not attributed to the jobs in flight.
         if let Err(error) = self.queue.mark_draining().await {
@@ -90,23 +106,46 @@ impl App {
         reached(Step::StopDraining);
         self.pool.drain(drain_timeout).await;
         self.stop_background.cancel();
-        for task in self.background {
-            if let Err(error) = task.await {
-                error!(error = %ErrorChain(&error), "background task failed");
-            }
-        }
-        self.stop_server.cancel();
-        if let Err(error) = self.server.await {
-            error!(error = %ErrorChain(&error), "listener failed");
-        }
-        match tokio::time::timeout(CLOSE_TIMEOUT, self.queue.shutdown()).await {
+        join_background(self.background).await;
+        stop_listening(self.server, &self.stop_server, drained_by).await;
+        match timeout(QUEUE_TIMEOUT, self.queue.shutdown()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error!(error = %ErrorChain(&error), "queue could not be closed"),
-            Err(_) => error!(timeout_s = CLOSE_TIMEOUT.as_secs(), "closing the queue timed out"),
+            Err(_) => error!(timeout_s = QUEUE_TIMEOUT.as_secs(), "closing the queue timed out"),
         }
-        if let Err(error) = self.state.register.close().await {
-            error!(error = %ErrorChain(&error), "register could not be closed");
+        match timeout(REGISTER_TIMEOUT, self.state.register.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(error = %ErrorChain(&error), "register could not be closed"),
+            Err(_) => error!(timeout_s = REGISTER_TIMEOUT.as_secs(), "closing the register timed out"),
         }
+    }
+}
+
+async fn join_background(tasks: Vec<JoinHandle<()>>) {
+    let ended_by = Instant::now() + BACKGROUND_TIMEOUT;
+    for task in tasks {
+        match timeout_at(ended_by, task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(error = %ErrorChain(&error), "background task failed"),
+            Err(_) => error!(timeout_s = BACKGROUND_TIMEOUT.as_secs(), "background task did not end"),
+        }
+    }
+}
+
+/// Accepts nothing more, waits for the requests in flight until `drained_by`, and cuts the rest.
+async fn stop_listening(mut server: JoinHandle<()>, stop: &ListenerStop, drained_by: Instant) {
+    stop.close.cancel();
+    let ended_by = drained_by.max(Instant::now() + REQUESTS_TIMEOUT);
+    let ended = match timeout_at(ended_by, &mut server).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            warn!("requests in flight cut by the stop");
+            stop.cut.cancel();
+            server.await
+        }
+    };
+    if let Err(error) = ended {
+        error!(error = %ErrorChain(&error), "listener failed");
     }
 }
 

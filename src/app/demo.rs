@@ -1,8 +1,10 @@
 //! What `make run` ends with: a token and a line to try it with.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use anyhow::Context;
 use serde_json::json;
 
 use super::App;
@@ -30,12 +32,13 @@ pub(super) fn print(app: &App) -> anyhow::Result<()> {
         addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     let token = format!("TOKEN={token}");
-    println!(
+    writeln!(
+        std::io::stdout(),
         "\nPixerve is running. In another terminal, from a directory with a photo.jpg in it:\n\n\
          {token}\n\n\
          curl -F file=@photo.jpg -H \"Authorization: Bearer $TOKEN\" http://{addr}/upload\n\n\
          The answer names the files it makes. A moment later a browser shows them under http://{addr}/files/<name>,\n\
          and http://{addr}<status_url> tells how far it is. Ctrl-C stops the server.\n"
-    );
-    Ok(())
+    )
+    .context("writing the demo's token to standard output")
 }

@@ -1,76 +1,89 @@
-//! The connection loop: what a bare `axum::serve` doesn't do - time-outs for headers, a cap on connections, bounds on
-//! HTTP/2, request ids on what hyper answers by itself.
+//! The connection loop: what a bare `axum::serve` doesn't do - places for each address, time-outs for heads, idle
+//! connections and slow readers, bounds on HTTP/2, request ids on what hyper answers by itself.
 
+mod activity;
+mod answer;
+mod connection;
 mod http2;
+mod places;
 mod request_id;
+mod turned_away;
 
-use std::convert::Infallible;
-use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::response::Response;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use self::request_id::{Answering, AnsweringBody, Answers, RequestIdStream};
+use self::connection::Connection;
+use self::places::{Place, Places};
+use self::turned_away::TurnedAway;
 use crate::clock::SharedClock;
 use crate::config::ConnectionLimits;
 use crate::error_chain::ErrorChain;
-use crate::routes::Peer;
+use crate::routes::{Peer, Rates};
 
 /// Between two pings on an HTTP/2 connection, and for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(20);
+/// What HTTP/2 holds of one answer beside the chunk that is read from its body.
+const HTTP2_SEND_BYTES: usize = 16 * 1024;
 /// After `accept` failed, most often for want of descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// For requests in flight when the listener closes.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The least that hyper reads at once.
 const READ_BYTES_MIN: usize = 8 * 1024;
+/// Bytes that wait in the kernel of what was not yet sent: less of memory, and a slow reader's progress shows in steps
+/// of half of it instead of a third of a send buffer of megabytes.
+const UNSENT_IN_KERNEL: u32 = 128 * 1024;
 
-/// Answers connections until `stop`, then lets those in flight end.
+/// When to stop.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ListenerStop {
+    /// Accept nothing more, and let requests in flight end.
+    pub(super) close: CancellationToken,
+    /// Cut those that are still in flight.
+    pub(super) cut: CancellationToken,
+}
+
+/// Answers connections until `stop.close`, then waits for the requests in flight until `stop.cut`.
 pub(super) async fn listen(
     listener: TcpListener,
     router: Router,
     limits: ConnectionLimits,
+    rates: Arc<Rates>,
     clock: SharedClock,
-    stop: CancellationToken,
+    stop: ListenerStop,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let places = Places::new(limits.connections_max, limits.connections_per_address_max, rates);
+    let turned_away = TurnedAway::new(Arc::clone(&clock));
     let builder = Arc::new(builder(&limits));
-    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => break,
+            () = stop.close.cancelled() => break,
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, peer, place)) => {
+            Ok((stream, peer, Some(place))) => {
                 let connection = Connection {
                     builder: Arc::clone(&builder),
                     router: router.clone(),
                     clock: Arc::clone(&clock),
-                    first_head_timeout: limits.header_timeout,
-                    write_timeout: limits.write_timeout,
+                    limits: limits.clone(),
+                    places: places.clone(),
                     peer,
                     place,
+                    stop: stop.clone(),
                 };
-                connection.start(stream, graceful.watcher());
+                connections.spawn(connection.serve(stream));
             }
+            Ok((stream, peer, None)) => turned_away.answer(stream, peer),
             Err(error) => {
                 warn!(error = %ErrorChain(&error), "accepting a connection failed; will be retried");
                 sleep(ACCEPT_RETRY_DELAY).await;
@@ -78,18 +91,18 @@ pub(super) async fn listen(
         }
     }
     drop(listener);
-    if tokio::time::timeout(CLOSE_TIMEOUT, graceful.shutdown()).await.is_err() {
-        warn!("requests were still in flight when the server stopped");
-    }
+    connections.close();
+    connections.wait().await;
 }
 
 fn builder(limits: &ConnectionLimits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     let read_bytes = usize::try_from(limits.headers_bytes_max).unwrap_or(usize::MAX).max(READ_BYTES_MIN);
+    // hyper's own time-out for heads begins when a connection is idle: `activity` tells the two apart.
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
+        .header_read_timeout(None)
         .max_headers(limits.headers_max)
         .max_buf_size(read_bytes);
     builder
@@ -97,77 +110,20 @@ fn builder(limits: &ConnectionLimits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_streams_max)
         .max_header_list_size(limits.headers_bytes_max)
+        .max_send_buf_size(HTTP2_SEND_BYTES)
         .keep_alive_interval(HTTP2_PING)
         .keep_alive_timeout(HTTP2_PING);
-    builder
+    if limits.http2 { builder } else { builder.http1_only() }
 }
 
-/// The next connection, once there is a place for it.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, Peer, Option<OwnedSemaphorePermit>)> {
-    // The semaphore is never closed; without a permit the connection would only be uncounted.
-    let place = Arc::clone(places).acquire_owned().await.ok();
+/// The next connection, once there is a place for it; without one if its address has too many.
+async fn accept(listener: &TcpListener, places: &Places) -> std::io::Result<(TcpStream, Peer, Option<Place>)> {
+    let free = places.free().await;
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, Peer(peer), place))
-}
-
-struct Connection {
-    builder: Arc<Builder<TokioExecutor>>,
-    router: Router,
-    clock: SharedClock,
-    first_head_timeout: Duration,
-    write_timeout: Duration,
-    peer: Peer,
-    place: Option<OwnedSemaphorePermit>,
-}
-
-impl Connection {
-    fn start(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
-        let Self { builder, router, clock, first_head_timeout, write_timeout, peer, place } = self;
-        tokio::spawn(async move {
-            // Taken along: the place is free again when this task ends.
-            let _place = place;
-            let had_request = Arc::new(AtomicBool::new(false));
-            let answers = Answers::default();
-            let service = {
-                let (router, had_request, answers) = (router, Arc::clone(&had_request), answers.clone());
-                service_fn(move |mut request: Request<Incoming>| {
-                    had_request.store(true, Ordering::Relaxed);
-                    request.extensions_mut().insert(peer);
-                    answer(router.clone(), request, answers.begin())
-                })
-            };
-            // A client that reads nothing would hold a place, and what is to be sent, for as long as it likes.
-            let mut stream = TimeoutStream::new(stream);
-            stream.set_write_timeout(Some(write_timeout));
-            let stream = RequestIdStream::new(Box::pin(stream), clock, answers);
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            tokio::select! {
-                served = watcher.watch(connection) => if let Err(error) = served {
-                    debug!(error = %ErrorChain(&*error), "connection failed");
-                },
-                // hyper's own time-out begins once it knows the protocol, which a silent client never tells it.
-                () = no_request(first_head_timeout, &had_request) => debug!("connection without a request closed"),
-            }
-        });
+    if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_IN_KERNEL) {
+        debug!(error = %ErrorChain(&error), "unsent bytes of a connection are not bounded in the kernel");
     }
-}
-
-async fn answer(
-    router: Router,
-    request: Request<Incoming>,
-    answering: Answering,
-) -> Result<Response<AnsweringBody>, Infallible> {
-    router.oneshot(request.map(Body::new)).await.map(|response| answering.with(response))
-}
-
-/// Returns if no request has begun within `limit`.
-async fn no_request(limit: Duration, had_request: &AtomicBool) {
-    sleep(limit).await;
-    if had_request.load(Ordering::Relaxed) {
-        pending::<()>().await;
-    }
+    let peer = Peer(peer);
+    Ok((stream, peer, places.take(free, peer)))
 }

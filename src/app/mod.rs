@@ -2,6 +2,7 @@
 
 mod compose;
 mod demo;
+mod descriptors;
 mod listener;
 mod parts;
 mod persistent_state;

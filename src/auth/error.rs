@@ -15,6 +15,11 @@ pub enum AuthError {
     /// There is none.
     #[error("a token is missing: send `Authorization: Bearer <token>`")]
     Missing,
+    /// There is none in the header, and none before the file.
+    #[error(
+        "a token is missing: send `Authorization: Bearer <token>`, or a part named `token` before the part named `file`"
+    )]
+    MissingBeforeFile,
     /// The header carries something else.
     #[error("the Authorization header must be `Bearer` and one token")]
     NotBearer,

@@ -15,7 +15,7 @@ use super::payload::{self, PayloadError};
 use super::resolve::{ForbiddenAddress, PolicyResolver, Resolver};
 use super::settings::CallbackSettings;
 use crate::clock::{SharedClock, Timestamp};
-use crate::job::{CallbackHeader, CallbackTarget, JobId};
+use crate::job::{CallbackHeader, CallbackTarget, JobId, PublicUrl};
 use crate::queue::Job;
 use crate::tls;
 
@@ -121,6 +121,7 @@ pub struct WebhookClient {
     client: Client,
     policy: AddressPolicy,
     timeout: Duration,
+    public_url: PublicUrl,
     sealed: Arc<dyn OpenCallback>,
     clock: SharedClock,
 }
@@ -151,7 +152,7 @@ impl WebhookClient {
             .no_deflate();
         // One that looks for certificates where there are none can't be made; this one does for plain http.
         let client = if tls::has_certificates() { client } else { client.tls_certs_only([]) }.build()?;
-        Ok(Self { client, policy, timeout: settings.timeout, sealed, clock })
+        Ok(Self { client, policy, timeout: settings.timeout, public_url: settings.public_url.clone(), sealed, clock })
     }
 
     /// Posts the callback of `job` once. `Ok` is the receiver's 2xx.
@@ -164,7 +165,7 @@ impl WebhookClient {
         if url.scheme() == "https" && !tls::has_certificates() {
             return Err(DeliveryError::NoCertificates);
         }
-        let body = payload::body(job)?;
+        let body = payload::body(job, &self.public_url)?;
         let headers = all_headers(&job.record.id, headers)?;
         let deadline = Instant::now() + self.timeout;
         let request = self.client.post(url).headers(headers).body(body);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::job::{HashKey, JobId, State, StoredFile};
+use crate::job::{HashKey, JobId, PublicUrl, State, StoredFile};
 use crate::queue::Job;
 
 /// The body of a callback. The same job gives the same bytes at every try.
@@ -16,7 +16,7 @@ struct Payload<'a> {
     file_count: usize,
     /// When the job ended, in seconds since the Unix epoch.
     timestamp: u64,
-    files: &'a [StoredFile],
+    files: Vec<StoredFile>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     job_data: &'a Value,
@@ -35,7 +35,7 @@ pub enum PayloadError {
 
 /// The JSON that tells how `job` ended. A failed job's `error` is what went wrong in words; a completed one has none,
 /// even if an earlier attempt failed.
-pub fn body(job: &Job) -> Result<Bytes, PayloadError> {
+pub fn body(job: &Job, public_url: &PublicUrl) -> Result<Bytes, PayloadError> {
     if !matches!(job.state, State::Completed | State::Failed) {
         return Err(PayloadError::State(job.state));
     }
@@ -46,7 +46,7 @@ pub fn body(job: &Job) -> Result<Bytes, PayloadError> {
         status: job.state,
         file_count: job.files.len(),
         timestamp: job.finished_at.unwrap_or(job.record.created_at).as_secs(),
-        files: &job.files,
+        files: public_url.of_files(job.files.clone()),
         error: error.map(|error| error.detail.as_str()),
         job_data: &job.record.job_data,
     };

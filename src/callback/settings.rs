@@ -5,6 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::job::PublicUrl;
 use crate::retry::RetryPolicy;
 use crate::setting;
 
@@ -26,6 +27,9 @@ pub struct CallbackSettings {
     /// Tries at once to one host, so that a slow receiver doesn't hold up the others; and a quarter as many in the same way.
     #[serde(deserialize_with = "setting::count")]
     pub concurrency_per_host: usize,
+    /// Where clients reach this server.
+    #[serde(rename = ".server.public_url")]
+    pub public_url: PublicUrl,
     /// How often to try a callback.
     pub retry: RetryPolicy,
 }

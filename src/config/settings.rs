@@ -72,15 +72,28 @@ pub struct Server {
 /// Bounds of a connection.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ConnectionLimits {
-    /// For the head of a request, from its first byte or from when the last one ended.
+    /// For the head of a request, from its first byte; for the first one from the start of its connection.
     #[serde(deserialize_with = "setting::duration")]
     pub header_timeout: Duration,
+    /// For a connection between two requests.
+    #[serde(deserialize_with = "setting::duration")]
+    pub keep_alive_timeout: Duration,
     /// For a client that reads nothing of a response.
     #[serde(deserialize_with = "setting::duration")]
     pub write_timeout: Duration,
+    /// Bytes a second at which a response must be read; with fewer it may fall behind by what this makes in
+    /// `write_timeout`.
+    #[serde(deserialize_with = "setting::bytes")]
+    pub response_rate_min: u64,
     /// Connections at once; further ones wait in the kernel's backlog.
-    #[serde(deserialize_with = "setting::count")]
+    #[serde(deserialize_with = "setting::connections")]
     pub connections_max: usize,
+    /// Connections of one address at once, trusted proxies aside; 0 for no limit.
+    #[serde(deserialize_with = "setting::count_or_zero")]
+    pub connections_per_address_max: usize,
+    /// Whether HTTP/2 is spoken beside HTTP/1.1.
+    #[serde(deserialize_with = "setting::switch")]
+    pub http2: bool,
     /// Requests at once on one HTTP/2 connection.
     #[serde(deserialize_with = "setting::count")]
     pub http2_streams_max: u32,

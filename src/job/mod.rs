@@ -9,6 +9,7 @@ mod owner;
 mod pointer;
 #[cfg(test)]
 mod properties;
+mod public_url;
 mod record;
 mod source;
 mod spec;
@@ -21,6 +22,7 @@ pub use id::JobId;
 pub use name::{Stem, original_name, variant_name};
 pub use owner::{Owner, OwnerKey, TenantKey, UserKey};
 pub use pointer::{ClaimErrors, FieldError};
+pub use public_url::PublicUrl;
 pub use record::{
     CallbackTarget, JobError, JobRecord, Original, RecordVersion, SealedText, Stored, StoredFile, UnknownRecordVersion,
     UnreadableRecord,

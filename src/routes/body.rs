@@ -1,4 +1,4 @@
-//! A request's body as it comes in: counted, paced, and read to its end even when the answer is no.
+//! An upload's body as it comes in: counted and paced.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How much a body may be, and how slowly it may come.
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +24,6 @@ pub(super) struct BodyLimits {
     pub(super) overhead_max: u64,
 }
 
-/// Bytes of a refused body that are read on, so that its sender sees the answer and not a reset.
-const DRAIN_BYTES_MAX: u64 = 100 * 1024 * 1024;
-/// And for how long.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
-
 /// Why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BodyError {
@@ -42,7 +37,7 @@ pub(super) enum BodyError {
     Broken,
 }
 
-/// One body, shared by the parser that reads it and the handler that drains what the parser left.
+/// One body, shared by the parser that reads it and the handler that tells what was parsed.
 #[derive(Clone)]
 pub(super) struct PacedBody {
     state: Arc<Mutex<BodyState>>,
@@ -56,7 +51,6 @@ struct BodyState {
     read: u64,
     parsed: u64,
     paused: bool,
-    begun: bool,
     ended: bool,
 }
 
@@ -71,7 +65,6 @@ impl PacedBody {
             read: 0,
             parsed: 0,
             paused: false,
-            begun: false,
             ended: false,
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -85,22 +78,6 @@ impl PacedBody {
     /// Tells that the parser handed out this many bytes of content: what it was given beyond those is overhead.
     pub(super) fn note_parsed(&self, bytes: usize) {
         self.lock().parsed += bytes as u64;
-    }
-
-    /// Whether any of the body was asked for: before that, a client that expects a `100 Continue` has sent nothing.
-    pub(super) fn is_begun(&self) -> bool {
-        self.lock().begun
-    }
-
-    /// Reads on and throws away, within bounds.
-    pub(super) async fn drain(&self) {
-        {
-            let mut state = self.lock();
-            state.limits.bytes_max = state.read.saturating_add(DRAIN_BYTES_MAX);
-            state.limits.overhead_max = u64::MAX;
-        }
-        let mut rest = Box::pin(self.stream());
-        let _ = timeout(DRAIN_TIME_MAX, async { while let Some(Ok(_)) = rest.next().await {} }).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, BodyState> {
@@ -129,7 +106,6 @@ impl BodyState {
         if self.ended {
             return Poll::Ready(None);
         }
-        self.begun = true;
         match self.body.poll_next_unpin(cx) {
             Poll::Ready(None) => {
                 self.ended = true;

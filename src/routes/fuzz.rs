@@ -11,7 +11,7 @@ use multer::Multipart;
 
 use super::body::{BodyLimits, PacedBody};
 use super::files;
-use super::upload::header_bytes;
+use super::upload::{PartName, boundary, header_bytes};
 use crate::job::{Stem, SubDir};
 
 /// A part of a body, read to its end.
@@ -27,7 +27,7 @@ pub struct Part {
 /// an upload refuses.
 #[expect(clippy::result_unit_err, reason = "a target asks only whether it is refused")]
 pub fn multipart(content_type: &str, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>, ()> {
-    let boundary = multer::parse_boundary(content_type).map_err(|_| ())?;
+    let boundary = boundary(content_type).map_err(|_| ())?;
     block_on(read_parts(boundary, chunks))
 }
 
@@ -43,7 +43,7 @@ async fn read_parts(boundary: String, chunks: Vec<Vec<u8>>) -> Result<Vec<Part>,
             return Err(());
         }
         let mut bytes = 0;
-        let stem = Stem::of(part.file_name().unwrap_or_default()).to_string();
+        let stem = Stem::of(&PartName::of(&part).file_name.unwrap_or_default()).to_string();
         while let Some(chunk) = part.chunk().await.map_err(|_| ())? {
             body.note_parsed(chunk.len());
             bytes += chunk.len();

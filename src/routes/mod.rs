@@ -13,6 +13,7 @@ mod problem;
 mod rate;
 mod records;
 mod register;
+mod request_body;
 mod state;
 mod status;
 mod upload;
@@ -28,8 +29,6 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
-
-use crate::job::JobId;
 
 /// Every route. `files` serves what direct hosting stored.
 ///
@@ -54,12 +53,6 @@ pub fn router(state: AppState, files: Router) -> Router {
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(state, access::access_log))
-}
-
-/// Where to ask about a job.
-#[must_use]
-pub fn status_url(id: JobId) -> String {
-    format!("/status?job_id={id}")
 }
 
 async fn not_found() -> Refusal {

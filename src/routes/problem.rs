@@ -40,7 +40,12 @@ pub enum Refusal {
     /// The body didn't come fast enough.
     TooSlow,
     /// The same bytes of the same owner are pending or processing.
-    DuplicateJob(Box<Job>),
+    DuplicateJob {
+        /// The job that they are.
+        job: Box<Job>,
+        /// Where to ask about it.
+        status_url: String,
+    },
     /// The job has ended already.
     JobEnded(State),
     /// More bytes than are taken.
@@ -68,6 +73,10 @@ pub enum Refusal {
         /// When the next will be answered.
         retry_after_secs: u64,
     },
+    /// More connections than one address may have.
+    TooManyConnections,
+    /// More requests over HTTP/2 than there are places for.
+    NoPlace,
     /// The server is stopping.
     Draining,
     /// The disk has less free space than is kept.
@@ -86,6 +95,8 @@ pub enum Refusal {
 
 /// Seconds a client is asked to wait when the queue is full.
 const RETRY_WHEN_FULL_SECS: u64 = 10;
+/// Seconds a client is asked to wait until it has closed a connection.
+const RETRY_AT_ONCE_SECS: u64 = 1;
 /// Seconds a client is asked to wait for a restart or for something to come back.
 const RETRY_SOON_SECS: u64 = 5;
 
@@ -104,7 +115,7 @@ impl Refusal {
                 Document::new(ErrorCode::BadMultipart, "The body is not a usable multipart form", detail)
             }
             Self::BadJson(detail) => Document::new(ErrorCode::BadJson, "The body is not usable JSON", detail),
-            Self::BadFields(errors) => invalid_fields(errors.to_string()).with("errors", json!(errors.fields())),
+            Self::BadFields(errors) => bad_fields(errors),
             Self::NotFound(detail) => Document::new(ErrorCode::NotFound, "Not found", detail),
             Self::MethodNotAllowed => {
                 let detail = "this address takes other methods; the Allow header names them";
@@ -114,12 +125,12 @@ impl Refusal {
                 let detail = "the body came too slowly; nothing was kept";
                 Document::new(ErrorCode::TooSlow, "The request took too long", detail)
             }
-            Self::DuplicateJob(job) => {
+            Self::DuplicateJob { job, status_url } => {
                 let detail = format!("the same bytes are {} already, as job {}", job.state, job.record.id);
                 Document::new(ErrorCode::DuplicateJob, "This image is being worked on", detail)
                     .with("hash", job.record.hash.as_str())
                     .with("job_id", job.record.id.to_string())
-                    .with("status_url", super::status_url(job.record.id))
+                    .with("status_url", status_url.as_str())
             }
             Self::JobEnded(state) => {
                 let detail = format!("the job is {state}; only pending and processing jobs can be cancelled");
@@ -147,6 +158,16 @@ impl Refusal {
             Self::TooManyRequests { retry_after_secs } => {
                 let detail = "they come faster than one address, or one user, may send them; slow down";
                 Document::new(ErrorCode::TooManyRequests, "Too many requests", detail).retry_after(*retry_after_secs)
+            }
+            Self::TooManyConnections => {
+                let detail =
+                    "one address may not have more connections than it has open; close some, or use them again";
+                Document::new(ErrorCode::TooManyRequests, "Too many connections", detail)
+                    .retry_after(RETRY_AT_ONCE_SECS)
+            }
+            Self::NoPlace => {
+                let detail = "as many requests are being answered as there are places for; try again in a moment";
+                Document::new(ErrorCode::Busy, "Not available right now", detail).retry_after(RETRY_SOON_SECS)
             }
             Self::Draining => {
                 let detail = "the server is stopping and takes no new uploads; try again in a moment";
@@ -213,7 +234,11 @@ fn queue(error: &QueueError) -> Document {
 fn register(error: &RegisterError) -> Document {
     match error {
         RegisterError::NameTaken { .. } => Document::new(ErrorCode::NameTaken, "The name is taken", error.to_string()),
-        RegisterError::BadName | RegisterError::UnknownUser => invalid_fields(error.to_string()),
+        RegisterError::BadName | RegisterError::UnknownUser => {
+            let mut errors = ClaimErrors::default();
+            errors.push("/user", error.to_string());
+            bad_fields(&errors)
+        }
         error if error.is_full() => disk_full("no space left for the register; nothing was kept"),
         RegisterError::Database(_) | RegisterError::Engine(_) | RegisterError::Closed => {
             unavailable("the register can't be used right now; try again in a moment")
@@ -228,8 +253,9 @@ fn bad_request(detail: &str) -> Document {
     Document::new(ErrorCode::BadRequest, "The request is unusable", detail)
 }
 
-fn invalid_fields(detail: String) -> Document {
-    Document::new(ErrorCode::InvalidFields, "Some fields are invalid", detail)
+fn bad_fields(errors: &ClaimErrors) -> Document {
+    Document::new(ErrorCode::InvalidFields, "Some fields are invalid", errors.to_string())
+        .with("errors", json!(errors.fields()))
 }
 
 fn unavailable(detail: &str) -> Document {

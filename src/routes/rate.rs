@@ -5,10 +5,10 @@
 //! `X-Forwarded-For` says which client it is, and the proxy itself is never limited.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -19,10 +19,14 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 use serde::Deserialize;
+use tracing::warn;
 
 use super::Refusal;
 use crate::job::{Owner, TenantKey};
 use crate::setting;
+use crate::telemetry::Tally;
+
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// How many seconds' worth may come at once.
 const BURST_SECS: u32 = 10;
@@ -53,6 +57,9 @@ pub struct Rates {
     addresses: Option<Buckets<IpAddr>>,
     users: Option<Buckets<TenantKey>>,
     trusted_proxies: Vec<IpNet>,
+    refused: Tally,
+    /// A peer that isn't trusted said whom it speaks for, and the log has it.
+    is_forwarder_known: AtomicBool,
 }
 
 impl Rates {
@@ -60,7 +67,26 @@ impl Rates {
     #[must_use]
     pub fn new(settings: RateSettings) -> Self {
         let RateSettings { rate_per_address, rate_per_user, trusted_proxies } = settings;
-        Self { addresses: Buckets::new(rate_per_address), users: Buckets::new(rate_per_user), trusted_proxies }
+        let refused = Tally::new(|count, last| warn!(count, last = %last, "requests refused for their rate"));
+        Self {
+            addresses: Buckets::new(rate_per_address),
+            users: Buckets::new(rate_per_user),
+            trusted_proxies,
+            refused,
+            is_forwarder_known: AtomicBool::new(false),
+        }
+    }
+
+    /// What is counted as the address of a peer; none for a trusted proxy, which is not limited.
+    #[must_use]
+    pub fn limited_address(&self, Peer(peer): Peer) -> Option<IpAddr> {
+        let peer = peer.ip().to_canonical();
+        (!self.is_trusted(peer)).then(|| network(peer))
+    }
+
+    /// Counts a refused request, of this address.
+    pub(super) fn note_refused(&self, client: Option<IpAddr>) {
+        self.refused.count(client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
     }
 
     /// Counts an upload of this owner's tenant.
@@ -70,30 +96,51 @@ impl Rates {
 
     fn count_request(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
         match (&self.addresses, self.client(peer, headers)) {
-            (Some(addresses), Some(client)) => addresses.take(&client),
+            (Some(addresses), Some(client)) => addresses.take(&network(client)),
             _ => Ok(()),
         }
     }
 
-    /// The client that a request comes from; none if only trusted proxies are known.
-    fn client(&self, Peer(peer): Peer, headers: &HeaderMap) -> Option<IpAddr> {
+    /// The client that a request comes from; none if only trusted proxies are known. A hop that can't be read counts as
+    /// the proxy itself, which is then limited: nobody escapes their limit by what they write.
+    pub(super) fn client(&self, Peer(peer): Peer, headers: &HeaderMap) -> Option<IpAddr> {
         let peer = peer.ip().to_canonical();
+        let mut lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
         if !self.is_trusted(peer) {
-            return Some(network(peer));
+            if lines.next().is_some() {
+                self.warn_of_forwarder(peer);
+            }
+            return Some(peer);
         }
         // Each proxy appends whom it heard. Read from the end, the first that is no proxy of ours is the client; what
         // stands before it is the client's own invention.
-        let lines = headers.get_all("x-forwarded-for").iter().rev();
-        let hops = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(','));
-        hops.map_while(|hop| hop.trim().parse::<IpAddr>().ok())
-            .map(|hop| hop.to_canonical())
-            .find(|hop| !self.is_trusted(*hop))
-            .map(network)
+        let hops = lines.flat_map(|line| line.to_str().unwrap_or("not text").rsplit(','));
+        hops.map(parse_hop).find_map(|hop| match hop {
+            Some(address) => (!self.is_trusted(address)).then_some(address),
+            None => Some(peer),
+        })
+    }
+
+    fn warn_of_forwarder(&self, peer: IpAddr) {
+        if !self.is_forwarder_known.swap(true, Ordering::Relaxed) {
+            warn!(
+                %peer,
+                "X-Forwarded-For ignored: its sender is not in server.trusted_proxies; if it is your proxy, all clients \
+                 behind it share one limit. This is logged once"
+            );
+        }
     }
 
     fn is_trusted(&self, address: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|proxy| proxy.contains(&address))
     }
+}
+
+/// A hop of `X-Forwarded-For`: an address, with or without a port.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let address = hop.parse::<IpAddr>().or_else(|_| hop.parse::<SocketAddr>().map(|with_port| with_port.ip()));
+    address.map(|address| address.to_canonical()).ok()
 }
 
 /// What is counted as one client: whoever has an IPv6 address has, as a rule, its whole /64.
@@ -147,7 +194,10 @@ fn whole_seconds(wait: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
     use super::*;
+    use crate::telemetry::Capture;
 
     fn rates() -> Rates {
         let trusted = ["10.0.0.0/8", "::1/128"].map(|net| net.parse().expect("a network"));
@@ -174,7 +224,34 @@ mod tests {
         assert_eq!(client("10.1.1.1", &["203.0.113.5, 198.51.100.1, 10.2.2.2"]).as_deref(), Some("198.51.100.1"));
         assert_eq!(client("::1", &["203.0.113.5", "198.51.100.1"]).as_deref(), Some("198.51.100.1"));
         assert_eq!(client("10.1.1.1", &[]), None);
-        assert_eq!(client("10.1.1.1", &["198.51.100.1, unknown"]), None);
+    }
+
+    #[test]
+    fn a_hop_that_cannot_be_read_counts_as_the_proxy_and_a_port_is_no_matter() {
+        for line in ["198.51.100.1, unknown", "198.51.100.1, 10.2.2.2, _hidden", "", "198.51.100.1,"] {
+            assert_eq!(client("10.1.1.1", &[line]).as_deref(), Some("10.1.1.1"), "{line:?}");
+        }
+        assert_eq!(client("10.1.1.1", &["198.51.100.1:4711"]).as_deref(), Some("198.51.100.1"));
+        assert_eq!(client("10.1.1.1", &["[2001:db8::1]:4711"]).as_deref(), Some("2001:db8::1"));
+        // Bytes that are no text.
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", HeaderValue::from_bytes(b"\xff").expect("a header"));
+        let peer = Peer(([10, 1, 1, 1], 1).into());
+        assert_eq!(rates().client(peer, &headers), Some(IpAddr::from([10, 1, 1, 1])));
+    }
+
+    #[tokio::test]
+    async fn a_forwarder_that_is_not_trusted_is_warned_of_once() {
+        let capture = Capture::new();
+        let _default = tracing::dispatcher::set_default(&capture.dispatch());
+        let rates = rates();
+        let headers: HeaderMap =
+            [(HeaderName::from_static(X_FORWARDED_FOR), HeaderValue::from_static("1.2.3.4"))].into_iter().collect();
+        for address in [[192, 0, 2, 1], [192, 0, 2, 2], [10, 1, 1, 1]] {
+            rates.client(Peer((address, 1).into()), &headers);
+        }
+        assert_eq!(capture.text().matches("trusted_proxies").count(), 1, "{}", capture.text());
+        assert!(capture.text().contains("192.0.2.1"));
     }
 
     #[test]
@@ -191,8 +268,9 @@ mod tests {
 
     #[test]
     fn ipv6_addresses_of_one_network_are_one_client() {
-        assert_eq!(client("2001:db8::1", &[]), client("2001:db8::ffff:1", &[]));
-        assert_ne!(client("2001:db8::1", &[]), client("2001:db8:0:1::1", &[]));
+        let network_of = |address: &str| network(address.parse().expect("an address"));
+        assert_eq!(network_of("2001:db8::1"), network_of("2001:db8::ffff:1"));
+        assert_ne!(network_of("2001:db8::1"), network_of("2001:db8:0:1::1"));
     }
 
     #[test]

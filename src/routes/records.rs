@@ -38,7 +38,7 @@ pub(super) async fn failures(
 async fn record_of(state: &AppState, query: &JobQuery) -> Result<Json<Value>, Refusal> {
     let job = find(state, query).await?;
     Ok(Json(match job {
-        Some(job) => record(&job),
+        Some(job) => record(state, job),
         None => json!({
             "hash": query.hash.as_deref().unwrap_or_default(),
             "status": "not_found",
@@ -70,7 +70,7 @@ async fn list(state: &AppState, of: JobState, query: ListQuery, name: &str) -> R
     let cursor = query.cursor.filter(|cursor| !cursor.is_empty()).map(Cursor);
     let page = PageRequest { limit: query.limit.unwrap_or(LIMIT_DEFAULT), cursor };
     let Page { jobs, next } = state.records.list(&filter, page).await?;
-    let records: Vec<_> = jobs.iter().map(record).collect();
+    let records: Vec<_> = jobs.into_iter().map(|job| record(state, job)).collect();
     Ok(Json(json!({
         "count": records.len(),
         "next_cursor": next.map(|Cursor(cursor)| cursor),
@@ -79,7 +79,8 @@ async fn list(state: &AppState, of: JobState, query: ListQuery, name: &str) -> R
 }
 
 /// A record in the classic shape. `job_data` is JSON in a string here, and an object in callbacks.
-fn record(job: &Job) -> Value {
+fn record(state: &AppState, job: Job) -> Value {
+    let files = state.http.public_url.of_files(job.files);
     let job_data = job.record.job_data.to_string();
     let timestamp = job.finished_at.unwrap_or(job.record.created_at).rfc3339();
     let (hash, job_id) = (&job.record.hash, job.record.id);
@@ -89,9 +90,9 @@ fn record(job: &Job) -> Value {
             "job_id": job_id,
             "status": "success",
             "timestamp": timestamp,
-            "file_count": job.files.len(),
+            "file_count": files.len(),
             "job_data": job_data,
-            "files": job.files,
+            "files": files,
         }),
         JobState::Failed => json!({
             "hash": hash,
@@ -100,7 +101,7 @@ fn record(job: &Job) -> Value {
             "timestamp": timestamp,
             "error": job.error.as_ref().map_or("unknown", |error| error.detail.as_str()),
             "job_data": job_data,
-            "files": job.files,
+            "files": files,
         }),
         JobState::Pending | JobState::Processing | JobState::Cancelled => json!({
             "hash": hash,

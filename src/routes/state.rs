@@ -12,7 +12,7 @@ use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
 use crate::clock::{SharedClock, Timestamp};
 use crate::disks::DiskHealth;
-use crate::job::SpecLimits;
+use crate::job::{JobId, PublicUrl, SpecLimits};
 use crate::pipeline::{MemoryLimit, PixelLimits};
 use crate::queue::{JobIntake, JobRecords};
 use crate::register::{Register, Sealer};
@@ -32,6 +32,8 @@ pub struct HttpSettings {
     /// Bytes a second it must average afterwards.
     #[serde(deserialize_with = "setting::bytes")]
     pub body_rate_min: u64,
+    /// Where clients reach the server.
+    pub public_url: PublicUrl,
     /// Parts of a multipart body.
     #[serde(deserialize_with = "setting::count")]
     pub parts_max: usize,
@@ -99,6 +101,12 @@ impl AppState {
     #[must_use]
     pub fn new(parts: AppParts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// Where to ask about a job.
+    #[must_use]
+    pub fn status_url(&self, id: JobId) -> String {
+        self.http.public_url.path(&format!("/status?job_id={id}"))
     }
 }
 

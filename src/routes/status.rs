@@ -8,7 +8,7 @@ use super::extract::{JobQuery, Parameters, find};
 use super::{AppState, Refusal};
 use crate::active_jobs::Progress;
 use crate::clock::Timestamp;
-use crate::job::{HashKey, JobId, State as JobState, StoredFile};
+use crate::job::{HashKey, JobId, PublicUrl, State as JobState, StoredFile};
 use crate::queue::Job;
 
 /// A job as its client sees it. While it runs, `files` are those stored so far, each with the stores that have it.
@@ -42,7 +42,7 @@ pub(super) async fn status(
     let job = find(&state, &query).await?;
     let job = job.ok_or_else(|| Refusal::NotFound("no job of this hash or id is known".into()))?;
     let (job, progress) = with_progress(&state, job).await?;
-    Ok(Json(show(job, progress)))
+    Ok(Json(show(job, progress, &state.http.public_url)))
 }
 
 /// A job and, while an attempt at it runs in this process, what that has stored.
@@ -59,7 +59,7 @@ async fn with_progress(state: &AppState, job: Job) -> Result<(Job, Option<Progre
     }
 }
 
-fn show(job: Job, progress: Option<Progress>) -> Status {
+fn show(job: Job, progress: Option<Progress>, public_url: &PublicUrl) -> Status {
     let total = job.record.spec.file_count();
     let progress = progress.unwrap_or_else(|| {
         let stores = usize::from(job.record.spec.direct_host) + job.record.spec.storage.len();
@@ -76,7 +76,7 @@ fn show(job: Job, progress: Option<Progress>) -> Status {
         created_at: job.record.created_at.rfc3339(),
         started_at: job.started_at.map(Timestamp::rfc3339),
         finished_at: job.finished_at.map(Timestamp::rfc3339),
-        files: progress.files,
+        files: public_url.of_files(progress.files),
         error: job.error.map(|error| error.detail),
     }
 }

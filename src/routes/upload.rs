@@ -2,32 +2,33 @@
 
 mod form;
 mod grant;
+mod parameters;
 
 use std::fs::File;
 use std::io::BufReader;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 use tracing::{Instrument, info};
 
-use self::form::UploadForm;
 #[cfg(fuzzing)]
-pub(super) use self::form::header_bytes;
+pub(super) use self::form::{PartName, boundary, header_bytes};
+use self::form::{UploadForm, UploadedFile};
 use self::grant::UploadGrant;
 use super::body::{BodyLimits, PacedBody};
 use super::extract::bearer_of;
-use super::{AppState, Refusal, status_url};
+use super::{AppState, Refusal};
 use crate::disks::RootKind;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{HashKey, Inspection, JobId, JobRecord, Original, ParsedJob};
 use crate::pipeline::{InspectError, SOURCE_SIDE_MAX, check_outputs, inspect};
-use crate::queue::{Enqueued, QueueError};
+use crate::queue::{Enqueued, Job, QueueError};
 use crate::spool::Received;
 
 /// What an accepted upload is answered with.
@@ -39,19 +40,13 @@ struct AcceptedUpload {
     status_url: String,
 }
 
-/// The route. A refusal reads on before it answers, so that a client in the middle of sending sees it.
+/// The route.
 pub(super) async fn upload(State(state): State<AppState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = PacedBody::new(body, body_limits(&state));
     match accept(&state, &parts.headers, &body).await {
         Ok(accepted) => (StatusCode::OK, Json(accepted)).into_response(),
-        Err(refusal) => {
-            // A client that waits for `100 Continue` has sent nothing yet, and needn't.
-            if body.is_begun() || !parts.headers.contains_key(EXPECT) {
-                body.drain().await;
-            }
-            refusal.into_response()
-        }
+        Err(refusal) => refusal.into_response(),
     }
 }
 
@@ -79,19 +74,21 @@ async fn accept(state: &AppState, headers: &HeaderMap, body: &PacedBody) -> Resu
         Some(grant) => grant,
         None => UploadGrant::check(state, &form.token().await?)?,
     };
-    let id = JobId::new(state.clock.now());
-    let (stem, received) = form.file(id).await?;
-    form.rest().await?;
+    let UploadedFile { id, stem, received } = form.file().await?;
     let inspected = inspect_upload(state, &received, &grant.job).await?;
     let record = grant.into_record(state, id, stem, inspected)?;
     if let Some(job) = state.intake.find_live(&record.hash, &record.owner).await? {
-        return Err(Refusal::DuplicateJob(Box::new(job)));
+        return Err(duplicate(state, Box::new(job)));
     }
     // In a task of its own: a client that hangs up now must not leave an accepted upload that nobody queued.
     let state = state.clone();
     tokio::spawn(async move { commit_upload(&state, received, record).await }.in_current_span())
         .await
         .map_err(|error| Refusal::Internal(format!("accepting an upload: {error}")))?
+}
+
+fn duplicate(state: &AppState, job: Box<Job>) -> Refusal {
+    Refusal::DuplicateJob { status_url: state.status_url(job.record.id), job }
 }
 
 /// Whether there is a point in reading the body at all.
@@ -161,7 +158,7 @@ async fn commit_upload(state: &AppState, received: Received, record: JobRecord) 
         hash: record.hash.clone(),
         job_id: record.id,
         expected_files: record.expected_files(),
-        status_url: status_url(record.id),
+        status_url: state.status_url(record.id),
     };
     let (id, bytes) = (record.id, record.original.bytes);
     received.accept(&record).await?;
@@ -172,7 +169,7 @@ async fn commit_upload(state: &AppState, received: Received, record: JobRecord) 
             info!(job_id = %id, hash = %accepted.hash, bytes, "upload accepted");
             return Ok(accepted);
         }
-        Ok(Enqueued::Duplicate(job)) => Refusal::DuplicateJob(job),
+        Ok(Enqueued::Duplicate(job)) => duplicate(state, job),
         Err(error @ (QueueError::Full { .. } | QueueError::OwnerFull { .. } | QueueError::TooLarge { .. })) => {
             Refusal::Queue(error)
         }

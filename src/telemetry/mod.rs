@@ -7,6 +7,8 @@
 //! | `hash` | the job's hash key, whose second half is its owner: the subject, or a digest of user and subject |
 //! | `attempt` | which attempt of the job, from 1; of a callback, which delivery |
 //! | `backend` | the kind of a store: `directHost`, `s3`, `gcs` |
+//! | `code` | the stable code of a refusal |
+//! | `peer` | who is at the other end of a connection; `client` whom it speaks for, if it is a trusted proxy |
 //! | `error` | what went wrong and what caused it, logged where it is handled |
 //!
 //! The spans made here carry the first four: [`request_span`] the first, [`attempt_span`] the others. An event inside one
@@ -16,12 +18,15 @@
 
 mod capture;
 mod filter;
+mod log_file;
 mod output;
 mod request_id;
 mod span;
+mod tally;
 
 pub use capture::Capture;
 pub use filter::{FilterError, parse_filter};
-pub use output::{Guard, LogFormat, LogRotation, LogSettings, TelemetryError, init};
+pub use output::{DroppedLines, Guard, LogFormat, LogRotation, LogSettings, TelemetryError, init};
 pub use request_id::request_id;
-pub use span::{attempt_span, request_span};
+pub use span::{attempt_span, cut, request_span};
+pub use tally::Tally;

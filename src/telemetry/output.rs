@@ -3,12 +3,16 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use tokio::time::sleep;
 use tracing::Subscriber;
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_appender::rolling::{self, RollingFileAppender};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::rolling;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -16,7 +20,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use super::filter::{FilterError, parse_filter};
+use super::log_file::LogFile;
 use crate::setting;
+
+/// Lines that wait for each output, most of them of some hundred bytes.
+const LINES_QUEUED_MAX: usize = 8192;
+/// Between two looks at how many were dropped.
+const DROPPED_EVERY: Duration = Duration::from_secs(5);
+/// For what waits when the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is logged, how and where to.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,6 +46,9 @@ pub struct LogSettings {
     /// Files kept, the newest included; 0 keeps them all.
     #[serde(deserialize_with = "setting::count_or_zero")]
     pub log_files_kept: usize,
+    /// Bytes of a file; with more a new one is begun.
+    #[serde(deserialize_with = "setting::bytes")]
+    pub log_bytes_max: u64,
 }
 
 fn filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -89,29 +104,88 @@ pub enum TelemetryError {
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Keeps the log file's writer alive; what it still holds is written when it is dropped.
+/// Keeps the writers of the outputs alive; what they still hold is written when it is dropped, within two seconds.
 #[derive(Debug)]
-#[must_use = "dropping it ends the log file"]
-pub struct Guard(#[expect(dead_code, reason = "kept for its drop")] Option<WorkerGuard>);
+#[must_use = "dropping it ends the log"]
+pub struct Guard {
+    writers: Vec<WorkerGuard>,
+    dropped: DroppedLines,
+}
+
+impl Guard {
+    /// What there is to tell of lines that were not written.
+    #[must_use]
+    pub fn dropped_lines(&self) -> DroppedLines {
+        self.dropped.clone()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let writers = std::mem::take(&mut self.writers);
+        let (done, is_done) = mpsc::channel();
+        // Not here: one that nobody reads is told about on a terminal that nobody reads.
+        let flush = move || {
+            drop(writers);
+            let _ = done.send(());
+        };
+        if thread::Builder::new().name("log-flush".into()).spawn(flush).is_ok() {
+            let _ = is_done.recv_timeout(FLUSH_TIMEOUT);
+        }
+    }
+}
 
 /// Sends the events of this process where `settings` say, panics included. Once per process.
+///
+/// Nobody who logs ever waits: lines go through a queue of [`LINES_QUEUED_MAX`] to a thread for each output, and are
+/// dropped, and counted, when an output takes them too slowly.
 ///
 /// # Errors
 /// If the filter is wrong, the file can't be opened, or it has been done before.
 pub fn init(settings: &LogSettings) -> Result<Guard, TelemetryError> {
     let filter = parse_filter(&settings.log)?;
-    let (file, guard) = match &settings.log_file {
-        Some(path) => {
-            let (writer, guard) = open(path, settings.log_rotation, settings.log_files_kept)?;
-            (Some(lines(settings.log_format, writer, false)), Some(guard))
-        }
-        None => (None, None),
-    };
-    let terminal = lines(settings.log_format, io::stderr, io::stderr().is_terminal());
+    let (terminal, guard) = non_blocking("log-terminal", io::stderr());
+    let (mut counters, mut writers) = (vec![("terminal", terminal.error_counter())], vec![guard]);
+    let mut outputs = vec![lines(settings.log_format, terminal, io::stderr().is_terminal())];
+    if let Some(path) = &settings.log_file {
+        let file = LogFile::open(path, settings.log_rotation, settings.log_files_kept, settings.log_bytes_max)?;
+        let (file, guard) = non_blocking("log-file", file);
+        counters.push(("file", file.error_counter()));
+        writers.push(guard);
+        outputs.push(lines(settings.log_format, file, false));
+    }
     // The filter is a layer of its own, so that a span is known to both outputs or to none.
-    Registry::default().with(vec![terminal].into_iter().chain(file).collect::<Vec<_>>()).with(filter).try_init()?;
+    Registry::default().with(outputs).with(filter).try_init()?;
     panic::set_hook(Box::new(log_panic));
-    Ok(Guard(guard))
+    Ok(Guard { writers, dropped: DroppedLines { counters } })
+}
+
+fn non_blocking<W: io::Write + Send + 'static>(thread: &str, writer: W) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_QUEUED_MAX).thread_name(thread).finish(writer)
+}
+
+/// The lines that each output did not take.
+#[derive(Clone, Debug)]
+pub struct DroppedLines {
+    counters: Vec<(&'static str, ErrorCounter)>,
+}
+
+impl DroppedLines {
+    /// Logs how many lines were dropped, now and then, for as long as it is polled.
+    pub async fn log(self) {
+        let mut logged = vec![0; self.counters.len()];
+        loop {
+            sleep(DROPPED_EVERY).await;
+            for ((output, counter), logged) in self.counters.iter().zip(&mut logged) {
+                let dropped = counter.dropped_lines();
+                if dropped > *logged {
+                    // If this is dropped too, there is one more to tell of next time.
+                    tracing::warn!(output, lines = dropped - *logged, "log lines dropped: they were read too slowly");
+                    *logged = dropped;
+                }
+            }
+        }
+    }
 }
 
 /// Events as lines. Colour only where it may be: `NO_COLOR` is honoured.
@@ -128,27 +202,6 @@ where
     }
 }
 
-fn open(path: &Path, rotation: LogRotation, files_kept: usize) -> Result<(NonBlocking, WorkerGuard), TelemetryError> {
-    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| TelemetryError::NoName(path.into()))?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // The whole name is the prefix: a shorter one would let the pruning of old files reach files of others.
-    let builder = RollingFileAppender::builder().filename_prefix(name);
-    let builder = match rotation {
-        // Without dated files there is nothing to prune, and pruning would take the file itself for an old one.
-        LogRotation::Never => builder.rotation(rolling::Rotation::NEVER),
-        LogRotation::Daily => builder.rotation(rolling::Rotation::DAILY).latest_symlink(name).max_log_files(files_kept),
-        LogRotation::Hourly => {
-            builder.rotation(rolling::Rotation::HOURLY).latest_symlink(name).max_log_files(files_kept)
-        }
-    };
-    // The library would replace whatever is there by its link.
-    if rotation != LogRotation::Never && path.symlink_metadata().is_ok_and(|metadata| !metadata.is_symlink()) {
-        return Err(TelemetryError::InTheWay(path.into()));
-    }
-    let appender = builder.build(directory).map_err(|source| TelemetryError::File { path: path.into(), source })?;
-    Ok(tracing_appender::non_blocking(appender))
-}
-
 /// A panic is an event like any other: it has a time, its span's ids, and reaches the file.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("no message");
@@ -156,65 +209,4 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(error = message, location, backtrace, "thread panicked");
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::io::Write;
-
-    use super::*;
-
-    fn write_line(path: &Path, rotation: LogRotation, files_kept: usize) -> Result<(), TelemetryError> {
-        let (mut writer, guard) = open(path, rotation, files_kept)?;
-        writer.write_all(b"a line\n").expect("the line is taken");
-        drop((writer, guard));
-        Ok(())
-    }
-
-    #[test]
-    fn the_name_of_a_daily_log_leads_to_the_newest_file() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("logs").join("pixerve.log");
-        write_line(&path, LogRotation::Daily, 14).expect("the file opens");
-        write_line(&path, LogRotation::Daily, 14).expect("a second start opens it again");
-        assert_eq!(fs::read_to_string(&path).expect("the link leads to it"), "a line\na line\n");
-        assert!(path.symlink_metadata().expect("it exists").is_symlink());
-    }
-
-    #[test]
-    fn a_log_that_never_rotates_survives_a_restart() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("pixerve.log");
-        write_line(&path, LogRotation::Never, 1).expect("the file opens");
-        write_line(&path, LogRotation::Never, 1).expect("a second start opens it again");
-        assert_eq!(fs::read_to_string(&path).expect("it is the file"), "a line\na line\n");
-    }
-
-    #[test]
-    fn a_file_in_the_links_place_is_left_alone() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("pixerve.log");
-        #[expect(clippy::disallowed_methods, reason = "durability is not what is tested")]
-        fs::write(&path, "precious").expect("it is written");
-        let error = write_line(&path, LogRotation::Daily, 14).expect_err("it must not be replaced");
-        assert!(error.to_string().contains("log_rotation"), "{error}");
-        assert_eq!(fs::read_to_string(&path).expect("it is still there"), "precious");
-    }
-
-    #[test]
-    fn old_log_files_beyond_those_kept_are_removed() {
-        let dir = tempfile::tempdir().expect("a directory");
-        for day in 1..=5 {
-            fs::File::create(dir.path().join(format!("pixerve.log.2026-01-0{day}"))).expect("an old file");
-        }
-        fs::File::create(dir.path().join("pixerve-audit.log")).expect("a file of someone else's");
-        write_line(&dir.path().join("pixerve.log"), LogRotation::Daily, 3).expect("the file opens");
-        let names: Vec<_> = fs::read_dir(dir.path())
-            .expect("it lists")
-            .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
-            .collect();
-        assert_eq!(names.iter().filter(|name| name.starts_with("pixerve.log.")).count(), 3, "{names:?}");
-        assert!(names.contains(&"pixerve-audit.log".to_owned()), "{names:?}");
-    }
 }

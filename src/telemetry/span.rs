@@ -11,6 +11,15 @@ pub fn request_span(request_id: &str, method: &Method, route: &str) -> Span {
     error_span!("request", request_id, %method, route)
 }
 
+/// The first `bytes_max` bytes of `text`, with a mark if that isn't all of it.
+#[must_use]
+pub fn cut(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    format!("{}...", &text[..text.floor_char_boundary(bytes_max)])
+}
+
 /// Around everything that one attempt of a job does, `attempt` counted from 1.
 pub fn attempt_span(job_id: &JobId, hash: &HashKey, attempt: u32) -> Span {
     error_span!("attempt", %job_id, hash = hash.as_str(), attempt)

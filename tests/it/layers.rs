@@ -9,8 +9,8 @@ const SAME_FLOOR: [(&str, &str); 4] =
     [("job", "clock"), ("job", "setting"), ("retry", "setting"), ("durable", "error_chain")];
 
 /// Files that rename by themselves: what is on its way to the trash may be back after a crash, and a compacted database
-/// changes places with the old one.
-const RENAMES: [&str; 2] = ["spool/mod.rs", "database/compact.rs"];
+/// changes places with the old one. A log is no promise.
+const RENAMES: [&str; 3] = ["spool/mod.rs", "database/compact.rs", "telemetry/log_file.rs"];
 
 /// Every file of `src` by its path in there, without comments.
 fn sources() -> Vec<(String, String)> {

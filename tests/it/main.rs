@@ -16,6 +16,7 @@ mod harness;
 mod http;
 mod kill;
 mod layers;
+mod logs;
 mod pixels;
 mod queue;
 mod register;

@@ -19,20 +19,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use axum::body::Body;
-use axum::response::Response;
 use bytes::{Buf, Bytes};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::info;
 
 use super::http2::FrameReader;
 use crate::clock::SharedClock;
+use crate::routes::Peer;
 use crate::telemetry::request_id;
 
 const NAME: &str = "x-request-id";
 
-/// Counts the answers of one connection that its service has begun and that hyper has taken to their end. Cheap to clone.
+/// Counts the answers of one connection that its service has begun, and those of which nothing is left to be written. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers(Arc<AnswerCounts>);
 
@@ -58,44 +56,13 @@ impl Answers {
     }
 }
 
-/// Keeps an answer among those that are being made or written.
+/// Keeps an answer among those that are being made or written: whoever holds its bytes holds this too.
 #[derive(Debug)]
 pub(super) struct Answering(Answers);
-
-impl Answering {
-    /// The response, under way for as long as hyper holds its body.
-    pub(super) fn with(self, response: Response) -> Response<AnsweringBody> {
-        response.map(|body| AnsweringBody { body, _answering: self })
-    }
-}
 
 impl Drop for Answering {
     fn drop(&mut self) {
         self.0.0.ended.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-/// A response's body that tells, by being dropped, that all of it is in hyper's hands.
-#[derive(Debug)]
-pub(super) struct AnsweringBody {
-    body: Body,
-    _answering: Answering,
-}
-
-impl HttpBody for AnsweringBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -104,6 +71,7 @@ pub(super) struct RequestIdStream<S> {
     inner: S,
     clock: SharedClock,
     answers: Answers,
+    peer: Peer,
     /// How many answers had begun when all of them had ended and were flushed.
     flushed: u64,
     protocol: Option<Protocol>,
@@ -124,8 +92,8 @@ impl Protocol {
 }
 
 impl<S> RequestIdStream<S> {
-    pub(super) fn new(inner: S, clock: SharedClock, answers: Answers) -> Self {
-        Self { inner, clock, answers, flushed: 0, protocol: None, owed: Bytes::new() }
+    pub(super) fn new(inner: S, clock: SharedClock, answers: Answers, peer: Peer) -> Self {
+        Self { inner, clock, answers, peer, flushed: 0, protocol: None, owed: Bytes::new() }
     }
 
     /// Whether everything that a service answered is on the wire, so that what hyper writes now is its own.
@@ -136,7 +104,7 @@ impl<S> RequestIdStream<S> {
     /// A new id for an answer of hyper's, logged.
     fn new_id(&self, status: u16) -> String {
         let id = request_id(None, self.clock.now());
-        info!(request_id = id, status, "malformed request refused");
+        info!(request_id = id, status, peer = %self.peer.0, "malformed request refused");
         id
     }
 }
@@ -259,6 +227,7 @@ fn own_http1_status(bytes: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::sync::Arc;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -266,13 +235,14 @@ mod tests {
     use super::*;
     use crate::clock::System;
 
+    const PEER: Peer = Peer(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1));
     const OWN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
     /// What reaches the other end of what `write` does.
     async fn sent(write: impl AsyncFnOnce(&mut RequestIdStream<tokio::io::DuplexStream>, &Answers)) -> Vec<u8> {
         let (near, mut far) = tokio::io::duplex(1 << 16);
         let answers = Answers::default();
-        let mut stream = RequestIdStream::new(near, Arc::new(System::new()), answers.clone());
+        let mut stream = RequestIdStream::new(near, Arc::new(System::new()), answers.clone(), PEER);
         write(&mut stream, &answers).await;
         stream.shutdown().await.expect("it closes");
         drop(stream);
@@ -334,7 +304,7 @@ mod tests {
         let frames = [&frame(4, 0, b""), &data, &own, &ours, &data, &own];
         for taken_at_once in [1, 7, 10, 64, 4096] {
             let (near, mut far) = tokio::io::duplex(taken_at_once);
-            let mut stream = RequestIdStream::new(near, Arc::new(System::new()), Answers::default());
+            let mut stream = RequestIdStream::new(near, Arc::new(System::new()), Answers::default(), PEER);
             let write = async {
                 stream.write_all(&frames.map(Vec::as_slice).concat()).await.expect("written");
                 stream.shutdown().await.expect("it closes");

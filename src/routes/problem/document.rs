@@ -55,8 +55,10 @@ impl Document {
 
 impl IntoResponse for Document {
     fn into_response(self) -> Response {
-        let (status, retry_after_secs) = (self.status, self.retry_after_secs);
+        let (status, code, retry_after_secs) = (self.status, self.code, self.retry_after_secs);
         let mut response = (status, Json(self.body())).into_response();
+        // For the access log.
+        response.extensions_mut().insert(code);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {

@@ -1,9 +1,10 @@
 //! The multipart form of an upload: a token, a file, and limits on everything else.
 
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use multer::{Field, Multipart};
 
+use super::parameters::{file_name, kind, parameter};
 use crate::auth::{AuthError, TOKEN_BYTES_MAX};
 use crate::job::{JobId, Stem};
 use crate::routes::body::{BodyError, PacedBody};
@@ -20,65 +21,67 @@ pub(super) struct UploadForm<'a> {
 
 impl<'a> UploadForm<'a> {
     pub(super) fn open(state: &'a AppState, headers: &HeaderMap, body: &'a PacedBody) -> Result<Self, Refusal> {
-        let boundary = headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .ok_or_else(|| "the Content-Type must be multipart/form-data".to_owned())
-            .and_then(|value| multer::parse_boundary(value).map_err(|error| error.to_string()))
-            .map_err(Refusal::BadMultipart)?;
-        let parts = Multipart::new(body.stream(), boundary);
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let parts = Multipart::new(body.stream(), boundary(content_type).map_err(Refusal::BadMultipart)?);
         Ok(Self { state, body, parts, parts_seen: 0 })
     }
 
     /// The `token` part, which must come before `file`.
     pub(super) async fn token(&mut self) -> Result<String, Refusal> {
         while let Some(mut part) = self.next_part().await? {
-            match part.name() {
-                Some("token") => {
+            let PartName { name, file_name } = PartName::of(&part);
+            match name.as_str() {
+                "token" => {
                     // The limit of a token's length is checked with the token; this keeps a part from growing past it.
                     let bytes = self.read_small(&mut part).await?;
                     let token =
                         String::from_utf8(bytes).map_err(|_| Refusal::BadMultipart("`token` is not text".into()))?;
                     return Ok(token.trim().to_owned());
                 }
-                Some("file") => break,
+                "file" if file_name.is_some() => return Err(AuthError::MissingBeforeFile.into()),
                 _ => self.skip(part).await?,
             }
         }
         Err(AuthError::Missing.into())
     }
 
-    /// The `file` part, streamed into the spool.
-    pub(super) async fn file(&mut self, id: JobId) -> Result<(Stem, Received), Refusal> {
-        while let Some(mut part) = self.next_part().await? {
-            if part.name() != Some("file") {
-                self.skip(part).await?;
-                continue;
-            }
-            let stem = Stem::of(part.file_name().unwrap_or_default());
-            let mut upload: IncomingUpload = self.state.spool.receive(id).await?;
-            let mut bytes = 0;
-            while let Some(chunk) = self.chunk(&mut part).await? {
-                bytes += chunk.len() as u64;
-                if bytes > self.state.http.body_bytes_max {
-                    return Err(Refusal::BodyTooLarge { bytes_max: self.state.http.body_bytes_max });
+    /// The `file` part, streamed into the spool. One without a file name counts only if there is none with: forms have
+    /// had a text field of that name beside it.
+    ///
+    /// Reads to the end of the body, since one without its end was cut off.
+    pub(super) async fn file(&mut self) -> Result<UploadedFile, Refusal> {
+        let mut found: Option<(bool, UploadedFile)> = None;
+        while let Some(part) = self.next_part().await? {
+            let PartName { name, file_name } = PartName::of(&part);
+            let (is_named, found_named) = (file_name.is_some(), found.as_ref().map(|(is_named, _)| *is_named));
+            match (name.as_str(), found_named) {
+                ("file", None) | ("file", Some(false)) if is_named || found_named.is_none() => {
+                    // What a part without a name left is gone before the next is received.
+                    drop(found.take());
+                    found = Some((is_named, self.receive(part, Stem::of(&file_name.unwrap_or_default())).await?));
                 }
-                upload.write(chunk).await?;
+                ("file", Some(found_named)) if found_named == is_named => {
+                    return Err(Refusal::BadMultipart("there is more than one part named `file`".into()));
+                }
+                _ => self.skip(part).await?,
             }
-            return Ok((stem, upload.finish().await?));
         }
-        Err(Refusal::BadMultipart("there is no part named `file`".into()))
+        let (_, file) = found.ok_or_else(|| Refusal::BadMultipart("there is no part named `file`".into()))?;
+        Ok(file)
     }
 
-    /// What comes after the file: nothing that matters, but a body without its end was cut off.
-    pub(super) async fn rest(&mut self) -> Result<(), Refusal> {
-        while let Some(part) = self.next_part().await? {
-            if part.name() == Some("file") {
-                return Err(Refusal::BadMultipart("there is more than one part named `file`".into()));
+    async fn receive(&self, mut part: Field<'static>, stem: Stem) -> Result<UploadedFile, Refusal> {
+        let id = JobId::new(self.state.clock.now());
+        let mut upload: IncomingUpload = self.state.spool.receive(id).await?;
+        let mut bytes = 0;
+        while let Some(chunk) = self.chunk(&mut part).await? {
+            bytes += chunk.len() as u64;
+            if bytes > self.state.http.body_bytes_max {
+                return Err(Refusal::BodyTooLarge { bytes_max: self.state.http.body_bytes_max });
             }
-            self.skip(part).await?;
+            upload.write(chunk).await?;
         }
-        Ok(())
+        Ok(UploadedFile { id, stem, received: upload.finish().await? })
     }
 
     async fn next_part(&mut self) -> Result<Option<Field<'static>>, Refusal> {
@@ -131,6 +134,37 @@ impl<'a> UploadForm<'a> {
             None => Refusal::BadMultipart(error.to_string()),
         }
     }
+}
+
+/// What a form's file became.
+pub(super) struct UploadedFile {
+    /// The job that it will be.
+    pub(super) id: JobId,
+    pub(super) stem: Stem,
+    pub(super) received: Received,
+}
+
+/// What a part's `Content-Disposition` calls it.
+pub(in crate::routes) struct PartName {
+    name: String,
+    pub(in crate::routes) file_name: Option<String>,
+}
+
+impl PartName {
+    pub(in crate::routes) fn of(part: &Field<'_>) -> Self {
+        let value = part.headers().get(CONTENT_DISPOSITION).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let value = value.as_deref().unwrap_or_default();
+        Self { name: parameter(value, "name").unwrap_or_default(), file_name: file_name(value) }
+    }
+}
+
+/// The boundary that a `Content-Type` names, or what is wrong with it.
+pub(in crate::routes) fn boundary(content_type: &str) -> Result<String, String> {
+    if kind(content_type) != "multipart/form-data" {
+        return Err("the Content-Type must be multipart/form-data".to_owned());
+    }
+    let boundary = parameter(content_type, "boundary").filter(|boundary| !boundary.is_empty());
+    boundary.ok_or_else(|| "the Content-Type names no boundary".to_owned())
 }
 
 /// As they were sent: each line with its colon, space and end.

@@ -6,6 +6,7 @@
 mod auth;
 mod bad_input;
 mod browser;
+mod connections;
 mod crash;
 mod dependencies;
 mod exhaustion;

@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod app;
 pub(crate) mod fault_proxy;
+pub(crate) mod http2;
 pub(crate) mod mount;
 pub(crate) mod picture;
 pub(crate) mod process;

@@ -6,6 +6,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::harness::app::{TestApp, WAIT_MAX, assert_problem};
+use crate::harness::http2;
+
+const HTTP2: (&str, &str) = ("PIXERVE_SERVER_HTTP2", "true");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_a_request_id_and_keeps_a_plain_one_of_a_proxy() {
@@ -22,11 +25,17 @@ async fn every_answer_has_a_request_id_and_keeps_a_plain_one_of_a_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http2_is_spoken_too() {
-    let app = TestApp::start().await;
+async fn http2_is_spoken_where_it_is_asked_for() {
+    let app = TestApp::start_with(&[HTTP2]).await;
     let client = http2_client();
     let response = client.get(format!("http://{}/health", app.addr())).send().await.expect("an answer");
     assert_eq!((response.version(), response.status().as_u16()), (reqwest::Version::HTTP_2, 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_setting_http2_is_answered_with_nothing() {
+    let app = TestApp::start().await;
+    assert_eq!(answers(&app, &http2::hello(&[])).await, "");
 }
 
 fn http2_client() -> Client {
@@ -119,7 +128,7 @@ async fn a_stored_file_that_looks_like_an_answer_is_served_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_http2_too_many_bytes_of_headers_are_answered_with_a_request_id() {
-    let app = TestApp::start().await;
+    let app = TestApp::start_with(&[HTTP2]).await;
     let client = http2_client();
     let get = |bytes: usize| {
         let request = client.get(format!("http://{}/version", app.addr())).header("x-request-id", "mine");

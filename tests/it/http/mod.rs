@@ -2,8 +2,12 @@
 
 mod cancel;
 mod connection;
+mod drain;
 mod error_codes;
+mod form;
 mod health;
+mod places;
+mod public_url;
 mod rate;
 mod records;
 mod register;

@@ -1,7 +1,5 @@
 //! Bodies and headers that come too slowly.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -35,21 +33,4 @@ async fn a_head_that_never_ends_and_a_silent_connection_are_closed() {
         assert!(closed.is_ok(), "after {said:?} it is still open");
     }
     assert_eq!(app.get("/health").await.status(), 200);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn connections_beyond_the_cap_wait_and_are_then_answered() {
-    let app = TestApp::start_with(&[("PIXERVE_SERVER_CONNECTIONS_MAX", "2")]).await;
-    let mut held = Vec::new();
-    for _ in 0..2 {
-        let mut stream = TcpStream::connect(app.addr()).await.expect("a connection");
-        stream.write_all(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it is taken");
-        stream.read_exact(&mut [0; 1]).await.expect("an answer");
-        held.push(stream);
-    }
-    let mut third = Box::pin(app.request(reqwest::Method::GET, "/version").send());
-    assert!(timeout(Duration::from_millis(300), &mut third).await.is_err(), "there is no place for a third");
-    drop(held);
-    let answer = timeout(WAIT_MAX, third).await.expect("in time").expect("an answer");
-    assert_eq!(answer.status(), 200);
 }

@@ -15,7 +15,7 @@ use crate::pixels::bombs::{scans, zeros};
 use crate::pixels::tiff::Tiff;
 
 /// The most memory that the server's process ever had, in MiB. Children are processes of their own.
-pub(super) fn peak_mib(server: &ServerProcess) -> u64 {
+pub(in crate::battery) fn peak_mib(server: &ServerProcess) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") / 1024

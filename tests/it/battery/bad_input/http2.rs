@@ -12,34 +12,19 @@ use tokio::time::{Instant, timeout};
 use super::bombs::peak_mib;
 use super::{assert_spool_is_empty, assert_still_works, figure};
 use crate::harness::app::{WAIT_MAX, poll_delay};
+use crate::harness::http2::{
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    frame, hello,
+};
 use crate::harness::process::{Home, ServerProcess};
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 /// At the same time, each with this many connections, one after the other, of at most so many streams.
 const ATTACKERS: usize = 4;
 const CONNECTIONS: usize = 5;
 const STREAMS: u32 = 4_000;
 
-fn frame(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len()).expect("short").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), body].concat()
-}
-
-/// `GET /status?hash=x` in HPACK: two entries of the static table, and two literals.
 fn get() -> Vec<u8> {
-    // :method GET, :scheme http, :path (4) and :authority (1), each as a literal without indexing.
-    [b"\x82\x86\x04\x0E".as_slice(), b"/status?hash=x", b"\x01\x01x"].concat()
+    http2::get("/status?hash=x")
 }
 
 /// A flood: its name, what is sent once, and what is sent for each stream.
@@ -82,7 +67,7 @@ async fn flood(addr: SocketAddr, (_, once, each): &Flood) -> (u32, Option<u32>) 
         let _ = from.read_to_end(&mut answer).await;
         answer
     });
-    let hello = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[]), once()].concat();
+    let hello = [hello(&[]), once()].concat();
     let mut sent = 0;
     if to.write_all(&hello).await.is_ok() {
         // Some dozens to a packet.
@@ -128,7 +113,7 @@ async fn watch(server: &ServerProcess, done: &AtomicBool) -> (Duration, Duration
 
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_end_their_connection_and_nobody_else_notices() {
-    let home = Home::new(&[]);
+    let home = Home::new(&[("PIXERVE_SERVER_HTTP2", "true")]);
     let server = home.start().await;
     assert_still_works(&server, 8).await;
     let before = peak_mib(&server);

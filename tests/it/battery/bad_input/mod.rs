@@ -21,6 +21,7 @@ mod polyglots;
 mod requests;
 mod sources;
 
+pub(super) use self::bombs::peak_mib;
 use std::path::Path;
 
 use reqwest::Response;

@@ -1,0 +1,82 @@
+//! Where clients reach the server, if that is not the root of its address.
+
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+use super::StoredFile;
+use crate::setting;
+
+/// The URL under which a proxy shows this server. Only its path matters: what clients are given, such as `status_url`, is
+/// a path, to be resolved against the address that they used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// Its path, without a slash at its end; empty for the root.
+    prefix: String,
+}
+
+impl PublicUrl {
+    fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self::default());
+        }
+        let url = Url::parse(text).ok()?;
+        let is_plain =
+            url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+        (matches!(url.scheme(), "http" | "https") && is_plain)
+            .then(|| Self { prefix: url.path().trim_end_matches('/').to_owned() })
+    }
+
+    /// A path of this server, as its clients see it.
+    #[must_use]
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    /// The same of the locations in the serve directory.
+    #[must_use]
+    pub fn of_files(&self, mut files: Vec<StoredFile>) -> Vec<StoredFile> {
+        for stored in files.iter_mut().flat_map(|file| &mut file.stored) {
+            // Those of other stores are URLs.
+            if stored.location.starts_with('/') {
+                stored.location.insert_str(0, &self.prefix);
+            }
+        }
+        files
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = r#"an http or https URL without a query, such as "https://example.com/images""#;
+        setting::parsed(deserializer, expected, Self::parse)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_the_url_stands_before_every_path() {
+        for (url, prefix) in [
+            ("", ""),
+            ("https://example.com", ""),
+            ("https://example.com/", ""),
+            ("https://example.com/images", "/images"),
+            ("http://[::1]:8080/a/b/", "/a/b"),
+        ] {
+            let url = PublicUrl::parse(url).expect(url);
+            assert_eq!(url.path("/status"), format!("{prefix}/status"));
+        }
+        for bad in [
+            "/images",
+            "example.com/images",
+            "ftp://example.com/",
+            "https://me:pw@example.com/",
+            "https://a/?b",
+            "https://a/#b",
+        ] {
+            assert_eq!(PublicUrl::parse(bad), None, "{bad}");
+        }
+    }
+}
