@@ -60,6 +60,9 @@ struct TokenArgs {
 /// For threads that are still at work when the server has stopped.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Threads that may wait for a disk at once. Each has a stack of 2 MiB: a thousand readers must not cost a gigabyte.
+const BLOCKING_THREADS_MAX: usize = 96;
+
 fn main() -> ExitCode {
     // A child reads no settings and no command line of a person's.
     let mut arguments = std::env::args().skip(1);
@@ -122,5 +125,9 @@ fn token(config: &Config, warnings: &[Warning], args: TokenArgs) -> anyhow::Resu
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime can't be started")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+        .context("the runtime can't be started")
 }

@@ -136,13 +136,12 @@ async fn join_background(tasks: Vec<JoinHandle<()>>) {
 async fn stop_listening(mut server: JoinHandle<()>, stop: &ListenerStop, drained_by: Instant) {
     stop.close.cancel();
     let ended_by = drained_by.max(Instant::now() + REQUESTS_TIMEOUT);
-    let ended = match timeout_at(ended_by, &mut server).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            warn!("requests in flight cut by the stop");
-            stop.cut.cancel();
-            server.await
-        }
+    let ended = if let Ok(ended) = timeout_at(ended_by, &mut server).await {
+        ended
+    } else {
+        warn!("requests in flight cut by the stop");
+        stop.cut.cancel();
+        server.await
     };
     if let Err(error) = ended {
         error!(error = %ErrorChain(&error), "listener failed");

@@ -35,8 +35,9 @@ use self::tree::{OpenError, OpenedFile, Tree};
 use super::Refusal;
 
 const PREFIX: &str = "/files/";
-/// Bytes read from disk at a time.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes read from disk at a time. Three such chunks are what an answer holds that is taken slowly: one in the file's own
+/// buffer, one that waits to be sent, and over HTTP/2 the next one.
+const CHUNK_BYTES: usize = 32 * 1024;
 
 /// A re-upload may rewrite a name, so nothing is immutable.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");

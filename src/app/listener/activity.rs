@@ -103,7 +103,9 @@ impl Activity {
     pub(super) fn makes_room(&self) -> bool {
         let state = self.0.lock();
         let patience = if state.had_request { MAKE_ROOM_AFTER } else { MAKE_ROOM_AFTER * 10 };
-        state.is_idle() && state.head_since.is_none() && state.idle_since.elapsed() >= patience
+        // Over HTTP/2, what comes may be pings.
+        let no_head = state.is_http2 || state.head_since.is_none();
+        state.is_idle() && no_head && state.idle_since.elapsed() >= patience
     }
 }
 

@@ -73,12 +73,10 @@ impl Connection {
                 () = made_room(&activity, &places) => debug!(peer = %peer.0, "idle connection closed to make room"),
             }
         };
-        let to_cut = overstayed(&activity, &limits);
-        let mut to_cut = pin!(to_cut);
         let served = tokio::select! {
             served = connection.as_mut() => Some(served),
             () = to_close => None,
-            overstay = &mut to_cut => {
+            overstay = overstayed(&activity, &limits) => {
                 debug!(peer = %peer.0, ?overstay, "connection closed");
                 if overstay != Overstay::Idle {
                     return;
@@ -86,16 +84,15 @@ impl Connection {
                 None
             }
         };
-        let served = match served {
-            Some(served) => served,
-            None => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    served = connection.as_mut() => served,
-                    () = stop.cut.cancelled() => return debug!(peer = %peer.0, "request in flight cut by the stop"),
-                    overstay = lingered(&activity, &limits) => {
-                        return debug!(peer = %peer.0, ?overstay, "closing connection cut");
-                    }
+        let served = if let Some(served) = served {
+            served
+        } else {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                served = connection.as_mut() => served,
+                () = stop.cut.cancelled() => return debug!(peer = %peer.0, "request in flight cut by the stop"),
+                overstay = lingered(&activity, &limits) => {
+                    return debug!(peer = %peer.0, ?overstay, "closing connection cut");
                 }
             }
         };

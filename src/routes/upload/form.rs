@@ -55,7 +55,7 @@ impl<'a> UploadForm<'a> {
             let PartName { name, file_name } = PartName::of(&part);
             let (is_named, found_named) = (file_name.is_some(), found.as_ref().map(|(is_named, _)| *is_named));
             match (name.as_str(), found_named) {
-                ("file", None) | ("file", Some(false)) if is_named || found_named.is_none() => {
+                ("file", None | Some(false)) if is_named || found_named.is_none() => {
                     // What a part without a name left is gone before the next is received.
                     drop(found.take());
                     found = Some((is_named, self.receive(part, Stem::of(&file_name.unwrap_or_default())).await?));

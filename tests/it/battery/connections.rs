@@ -71,13 +71,15 @@ async fn http2_connections_that_read_nothing_cost_no_more_than_as_many_places() 
     let mut still = 0;
     while still < 100 {
         poll_delay().await;
+        assert!(server.ended_already().is_none(), "{}", home.terminal());
         let now = peak_mib(&server) - before;
         still = if now > grown { 0 } else { still + 1 };
         grown = now;
     }
     let slowest = slowest_health(&home, 20).await;
     assert!(server.ended_already().is_none(), "{}", home.terminal());
-    assert!(grown < 192, "the server grew by {grown} MiB");
+    // A place is about 100 KiB: what is read from the file, what waits in HTTP/2, what is next.
+    assert!(grown < 160, "the server grew by {grown} MiB");
     drop(held);
     figure(
         "connections",
@@ -91,7 +93,11 @@ async fn http2_connections_that_read_nothing_cost_no_more_than_as_many_places() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http2_connections_that_only_ping_take_nobodys_place() {
     const PLACES: usize = 8;
-    let home = Home::new(&[("PIXERVE_SERVER_HTTP2", "true"), ("PIXERVE_SERVER_CONNECTIONS_MAX", "8")]);
+    let home = Home::new(&[
+        ("PIXERVE_SERVER_HTTP2", "true"),
+        ("PIXERVE_SERVER_CONNECTIONS_MAX", "8"),
+        ("PIXERVE_LOG", "pixerve=debug,info"),
+    ]);
     let _server = home.start().await;
     let mut pingers = Vec::new();
     for _ in 0..PLACES {
@@ -109,7 +115,7 @@ async fn http2_connections_that_only_ping_take_nobodys_place() {
         }));
     }
     let slowest = slowest_health(&home, 10).await;
-    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(10), "{slowest:?} {}", home.log());
     pingers.iter().for_each(tokio::task::JoinHandle::abort);
     figure(
         "connections",
@@ -167,7 +173,7 @@ async fn with_256_descriptors_and_300_idle_clients_jobs_lose_no_attempt_and_ever
     let home = Home::new(&[("PIXERVE_MAX_WORKERS", "2")]);
     let mut limited = Command::new("sh");
     // The soft limit lower still: it is raised at start.
-    limited.args(["-c", "ulimit -Hn 256 && ulimit -Sn 128 && exec \"$0\""]);
+    limited.args(["-c", "ulimit -Sn 128 && ulimit -Hn 256 && exec \"$0\""]);
     let mut server = home.spawn_by(limited, &[]);
     home.answers(&mut server).await;
     assert!(home.log().contains("fewer connections than server.connections_max allows"), "{}", home.log());

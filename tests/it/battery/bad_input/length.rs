@@ -28,7 +28,8 @@ async fn raw(app: &TestApp, head: &str, body: &[u8], close: bool) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_original_longer_than_its_cap_is_refused_however_it_comes() {
-    let app = TestApp::start_with(&[("PIXERVE_SERVER_BODY_BYTES_MAX", "100 KiB")]).await;
+    let app =
+        TestApp::start_with(&[("PIXERVE_SERVER_BODY_BYTES_MAX", "100 KiB"), ("PIXERVE_SERVER_HTTP2", "true")]).await;
     let token = Claims::of("me").job(small_job()).sign();
     let part_head = "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n";
     let body = [part_head.as_bytes(), &vec![0xFF; CAP + 1], b"\r\n--x--\r\n"].concat();
