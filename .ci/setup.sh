@@ -33,6 +33,8 @@ for purpose in "$@"; do
         # Not in the PATH of everybody who may become root.
         need e2fsprogs test -x /sbin/mkfs.ext4
         need mount command -v mount
+        # Not in everybody's PATH either.
+        need nginx-light test -x /usr/sbin/nginx
         need libfaketime sh -c 'ls /usr/lib/*/faketime/libfaketimeMT.so.1'
         ;;
     *)

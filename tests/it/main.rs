@@ -17,6 +17,7 @@ mod http;
 mod kill;
 mod layers;
 mod logs;
+mod nginx;
 mod pixels;
 mod queue;
 mod register;

@@ -15,6 +15,7 @@ pub(crate) enum Tool {
     Strace,
     /// The library that sets a process's wall clock.
     Faketime,
+    Nginx,
     Node,
     Chromium,
     /// What drives Chromium.
@@ -30,6 +31,7 @@ impl Tool {
             Self::PowerCut => ("an ext4's power can't be cut", "Debian package python3, as root, on Linux 6 or newer"),
             Self::Strace => ("system calls can't be traced", "Debian package strace, with the right to trace"),
             Self::Faketime => ("the clock can't be set", "Debian package libfaketime"),
+            Self::Nginx => ("there is no nginx", "Debian package nginx-light"),
             Self::Node => ("there is no node", "Debian package nodejs"),
             Self::Chromium => ("there is no Chromium", "Debian package chromium"),
             Self::Playwright => ("nothing drives Chromium", "`.ci/browser.sh target/test-servers`"),

@@ -148,14 +148,16 @@ async fn bad_registrations_name_their_fields() {
     new_user(&app, "shop").await;
     let post = |body: Value| app.admin(Method::POST, "/register", Some(body));
     assert_problem(post(json!({ "user": "shop" })).await, 409, "name_taken").await;
-    assert_problem(post(json!({ "user": "no spaces" })).await, 422, "invalid_fields").await;
+    let body = assert_problem(post(json!({ "user": "no spaces" })).await, 422, "invalid_fields").await;
+    assert_eq!(body["errors"][0]["pointer"], "/user", "{body}");
     assert_problem(post(json!({})).await, 422, "invalid_fields").await;
     assert_problem(post(json!({ "type": "ftp" })).await, 422, "invalid_fields").await;
     let body = assert_problem(post(json!({ "type": "s3", "bucket": "b" })).await, 422, "invalid_fields").await;
     assert!(body["errors"].as_array().is_some_and(|errors| errors.len() >= 2), "all missing fields at once: {body}");
     let mut of_nobody = dead_store();
     of_nobody["user"] = json!("nobody");
-    assert_problem(post(of_nobody).await, 422, "invalid_fields").await;
+    let body = assert_problem(post(of_nobody).await, 422, "invalid_fields").await;
+    assert_eq!(body["errors"][0]["pointer"], "/user", "{body}");
     let admin = Claims::of("operator").admin().sign();
     let raw = |body: &'static str| app.request(Method::POST, "/register").bearer_auth(&admin).body(body).send();
     assert_problem(raw("{broken").await.expect("an answer"), 400, "bad_json").await;
