@@ -1,5 +1,9 @@
 //! Time as an argument, so that tests own it.
 
+mod trust;
+
+pub use trust::{ClockTrust, JUMP_MAX, PROBATION};
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

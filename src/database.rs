@@ -6,7 +6,7 @@
 //!
 //! Beside the directory `<dir>` live `<dir>.lock` (held while open), `<dir>.uuid` (what must be found inside again),
 //! `<dir>.synced` (which of its syncs must be found inside), `<dir>.clean` (how large the file was at the last clean
-//! stop), `<dir>.copy` (as it was found after the last unclean stop) and `<dir>.damaged-<n>` (set aside, never deleted).
+//! stop), `<dir>.copy` (as it was found after the last unclean stop, until a clean one) and `<dir>.damaged-<n>` (set aside, never deleted).
 
 mod compact;
 mod engine;
@@ -190,6 +190,7 @@ fn open_existing(files: DatabaseFiles, lock: File) -> Result<OpenedDatabase, Dat
                     files.copy_as_found()?;
                     Some(SetAside { path: files.keep_copy_as_damaged()?, why })
                 }
+                None if previous.is_clean() => files.remove_copy().map(|()| None)?,
                 None => files.keep_copy().map(|()| None)?,
             };
             let engine = compact::if_bloated(checked, &files)?;

@@ -33,6 +33,10 @@ pub(crate) use staged_file::{Existing, ParentDirectory, StagedFile};
 pub(crate) const OWNER_ONLY: u32 = 0o600;
 /// Permissions of a file that may be read by whom the umask lets.
 pub(crate) const BY_UMASK: u32 = 0o666;
+/// Permissions of a file that anyone may read.
+pub(crate) const PUBLIC: u32 = 0o644;
+/// Permissions of a directory that anyone may list and enter.
+pub(crate) const PUBLIC_DIRECTORY: u32 = 0o755;
 
 /// Creates the file `path` with `contents`, and the directories above that are missing; of the permissions `mode` of
 /// the file the umask is taken off.

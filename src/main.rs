@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use pixerve::app::{self, ServeOptions, TokenOptions};
+use pixerve::app::{self, ServeOptions, StartError, TokenOptions};
 use pixerve::config::{Config, ConfigErrors, Warning};
 use pixerve::error_chain::ErrorChain;
 use pixerve::failpoint;
 use pixerve::sandbox;
 use pixerve::telemetry::{self, TelemetryError};
 use pixerve::version::VERSION_LINE;
+use rustix::fs::Mode;
 
 /// A self-hosted image-ingestion server: upload, convert, store, tell.
 #[derive(Parser)]
@@ -57,6 +58,12 @@ struct TokenArgs {
     job: Option<PathBuf>,
 }
 
+/// The exit code of whatever another start may get past.
+const EXIT_FAILED: u8 = 1;
+/// The exit code of what stays until somebody changes a setting, or a file that a setting names: a service manager needn't
+/// try again.
+const EXIT_SETTINGS: u8 = 2;
+
 /// For threads that are still at work when the server has stopped.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -78,7 +85,7 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("pixerve: {}", ErrorChain(error.as_ref()));
             let is_about_settings = error.is::<ConfigErrors>() || error.is::<TelemetryError>();
-            ExitCode::from(if is_about_settings { 2 } else { 1 })
+            ExitCode::from(if is_about_settings { EXIT_SETTINGS } else { EXIT_FAILED })
         }
     }
 }
@@ -92,6 +99,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    // What sled makes too is its owner's alone; what is served gets its permissions by itself.
+    rustix::process::umask(Mode::from_raw_mode(0o077));
     let log = telemetry::init(&config.log)?;
     for warning in warnings {
         tracing::warn!(warning = warning.to_string(), "setting ignored or changed");
@@ -107,7 +116,8 @@ fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Resu
         Err(error) => {
             // Where logs go, the reason for the end belongs too.
             tracing::error!(error = %ErrorChain(error.as_ref()), "server failed");
-            Ok(ExitCode::FAILURE)
+            let is_about_settings = error.downcast_ref().is_some_and(StartError::is_about_settings);
+            Ok(ExitCode::from(if is_about_settings { EXIT_SETTINGS } else { EXIT_FAILED }))
         }
     }
 }

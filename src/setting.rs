@@ -85,7 +85,8 @@ pub fn duration_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Du
     parsed(deserializer, r#"a duration such as "5s" or "0s""#, parse_duration)
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration of at most ten years; none of any other text.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| *duration <= DURATION_MAX)
 }
 
@@ -110,7 +111,8 @@ pub fn bytes_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     })
 }
 
-fn parse_bytes(text: &str) -> Option<u64> {
+/// A number of bytes; none of any other text.
+pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
     // The library saturates; what does not fit is a slip, not a wish for the largest number.
     text.parse::<ByteSize>().ok().map(|size| size.0).filter(|bytes| *bytes < u64::MAX)
 }
@@ -131,7 +133,8 @@ pub fn pixels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Erro
     pixels.filter(|pixels| *pixels > 0).ok_or_else(|| D::Error::custom(expected))
 }
 
-fn parse_pixels(text: &str) -> Option<u64> {
+/// A number of pixels; none of any other text.
+pub(crate) fn parse_pixels(text: &str) -> Option<u64> {
     let (number, factor) = text.strip_suffix("MP").map_or((text, 1), |number| (number, 1_000_000));
     number.trim_end().parse::<u64>().ok()?.checked_mul(factor)
 }
@@ -158,6 +161,11 @@ pub fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Err
 /// A whole number, zero included.
 pub fn count_or_zero<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<T, D::Error> {
     parsed(deserializer, "a whole number of at least 0", |text| text.parse().ok())
+}
+
+/// Yes or no.
+pub fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    parsed(deserializer, "true or false", |text| text.parse().ok())
 }
 
 /// Jobs at once: `auto`, or a number that is clamped to 1 to 10.

@@ -1,54 +1,64 @@
 //! A running server: its parts put together, started, and taken down in order.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, absolute};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::background::{BackgroundTasks, TaskFailure};
 use super::descriptors::connections_within_limit;
 use super::listener::{ListenerStop, listen};
 use super::parts::ServerParts;
-use super::persistent_state::PersistentState;
+use super::persistent_state::{PersistentState, key_file};
 use super::start_error::StartError;
+use crate::auth::{AuthSettings, KeyRing};
 use crate::callback::Outbox;
 use crate::clock::{SharedClock, System};
 use crate::config::Config;
-use crate::disks::DiskMonitor;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::queue::JobQueue;
+use crate::job::State;
+use crate::pipeline::MemoryLimit;
+use crate::queue::{Filter, JobQueue, Page, PageRequest};
 use crate::routes::AppState;
 use crate::version::VERSION;
-use crate::worker::{LeaseReaper, Pool, RecordCleaner, SpoolReconciler, StartedPool, WorkerContext};
+use crate::worker::{ClockKeeper, LeaseReaper, Pool, RecordCleaner, SpoolReconciler, StartedPool, WorkerContext};
 
-// A stop takes at most `server.drain_timeout` and the following together, below 45 s: what workers take to give their jobs
-// back (14 s, `worker::pool`), these, and a second for the log. The time-out of the unit in README is above that.
+// A stop takes at most `server.drain_timeout` and the following together, some 45 s: what workers take to give their jobs
+// back (14 s, `worker::pool`), these, and a second for the log. The time-out of the unit in `deploy` is above that.
 
+/// For the queue to note that the server stops. On a disk that hangs it can't.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// For background tasks: each of them notices within the call that it makes.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(5);
 /// For requests in flight when jobs took all of `server.drain_timeout`: those that ended get their answers.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
-/// For the queue's database to close.
-const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the register's.
-const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For those that are cut then.
+const CUT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the databases to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Jobs in a page of the queue's list.
+const PAGE: usize = 200;
 
 /// A running server.
 pub struct App {
     addr: SocketAddr,
     queue: Arc<dyn JobQueue>,
     state: AppState,
-    pool: StartedPool,
-    background: Vec<JoinHandle<()>>,
-    stop_background: CancellationToken,
-    server: JoinHandle<()>,
-    stop_server: ListenerStop,
+    /// None while the server is paused.
+    pool: Option<StartedPool>,
+    background: BackgroundTasks,
+    listening: BackgroundTasks,
+    /// Cuts requests in flight.
+    cut: CancellationToken,
+    auth: AuthSettings,
 }
 
 impl App {
@@ -68,18 +78,29 @@ impl App {
         let queue = Arc::clone(&persistent.queue);
         let ServerParts { state, router, worker, outbox } =
             ServerParts::build(&config, persistent, &clock, program).await?;
+        warn_of_jobs_over_limits(&*queue, worker.memory_limit).await?;
         let (listener, addr) = bind(config.addr).await?;
 
-        let stop_background = CancellationToken::new();
-        let background = start_background(&worker, disk_monitor, reconciler, outbox, &stop_background);
-        let pool = Pool::new(worker).start();
-        let stop_server = ListenerStop::default();
+        let mut background = BackgroundTasks::new();
+        background.spawn("disk monitor", |stop| disk_monitor.run(stop));
+        let pool = if config.paused {
+            None
+        } else {
+            let clock_keeper = ClockKeeper::new(&config.data_dir, Arc::clone(&clock), worker.clock_trust.clone());
+            background.spawn("clock keeper", |stop| clock_keeper.run(stop));
+            start_work(&mut background, &worker, reconciler, outbox);
+            Some(Pool::new(Arc::clone(&worker)).start())
+        };
+        log_start(&config, addr, &worker);
+        let mut listening = BackgroundTasks::new();
         let mut limits = config.server.connections;
         limits.connections_max = connections_within_limit(limits.connections_max);
-        let rates = Arc::clone(&state.rates);
-        let server = tokio::spawn(listen(listener, router, limits, rates, clock, stop_server.clone()));
-        info!(%addr, version = VERSION.version, workers = config.worker.max_workers, "listening");
-        Ok(Self { addr, queue, state, pool, background, stop_background, server, stop_server })
+        let (cut, rates) = (CancellationToken::new(), Arc::clone(&state.rates));
+        listening.spawn("listener", |close| {
+            let stop = ListenerStop { close, cut: cut.clone() };
+            listen(listener, router, limits, rates, clock, stop)
+        });
+        Ok(Self { addr, queue, state, pool, background, listening, cut, auth: config.auth })
     }
 
     /// Where it listens.
@@ -94,58 +115,121 @@ impl App {
         &self.state
     }
 
+    /// Returns when a part of it has ended that should run as long as it does; `/health` is 503 from then on.
+    pub async fn failed(&mut self) -> TaskFailure {
+        let failure = tokio::select! {
+            failure = self.background.failed() => failure,
+            failure = self.listening.failed() => failure,
+        };
+        self.state.readiness.fail(failure.to_string());
+        failure
+    }
+
+    /// Reads `jwt.json` again. Tokens of keys that are no longer there are refused from then on; a file that can't be used
+    /// leaves everything as it is.
+    pub async fn reload_keys(&self) {
+        let AuthSettings { jwt_file, jwt_secret, .. } = self.auth.clone();
+        if jwt_secret.is_some() {
+            info!("signing keys come from PIXERVE_JWT_SECRET; there is no file to read again");
+            return;
+        }
+        let path = jwt_file.clone();
+        match spawn_blocking(move || KeyRing::load(&jwt_file, None)).await {
+            Ok(Ok(Some(keys))) => {
+                let count = keys.len();
+                self.state.auth.replace_keys(keys);
+                info!(path = %path.display(), keys = count, "signing keys read again");
+            }
+            Ok(Ok(None)) => error!(path = %path.display(), "signing keys are gone; the old ones stay in use"),
+            Ok(Err(error)) => {
+                error!(error = %ErrorChain(&error), "signing keys can't be used; the old ones stay in use");
+            }
+            Err(error) => error!(error = %ErrorChain(&error), "reading signing keys failed; the old ones stay in use"),
+        }
+    }
+
     /// Refuses new uploads, lets running jobs and requests in flight finish for `drain_timeout`, requeues and cuts the
-    /// rest, closes.
+    /// rest, closes. Every step has an end, whatever the disk does.
     pub async fn stop(self, drain_timeout: Duration) {
         let drained_by = Instant::now() + drain_timeout;
         self.state.readiness.drain();
         // If the server is killed from here on, that is not attributed to the jobs in flight.
-        if let Err(error) = self.queue.mark_draining().await {
-            warn!(error = %ErrorChain(&error), "queue could not be marked as draining");
+        match timeout(NOTE_TIMEOUT, self.queue.mark_draining()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(error = %ErrorChain(&error), "queue could not be marked as draining"),
+            Err(_) => warn!(timeout_s = NOTE_TIMEOUT.as_secs(), "marking the queue as draining timed out"),
         }
         reached(Step::StopDraining);
-        self.pool.drain(drain_timeout).await;
-        self.stop_background.cancel();
-        join_background(self.background).await;
-        stop_listening(self.server, &self.stop_server, drained_by).await;
-        match timeout(QUEUE_TIMEOUT, self.queue.shutdown()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(error = %ErrorChain(&error), "queue could not be closed"),
-            Err(_) => error!(timeout_s = QUEUE_TIMEOUT.as_secs(), "closing the queue timed out"),
+        if let Some(pool) = self.pool {
+            pool.drain(drain_timeout).await;
         }
-        match timeout(REGISTER_TIMEOUT, self.state.register.close()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(error = %ErrorChain(&error), "register could not be closed"),
-            Err(_) => error!(timeout_s = REGISTER_TIMEOUT.as_secs(), "closing the register timed out"),
-        }
-    }
-}
-
-async fn join_background(tasks: Vec<JoinHandle<()>>) {
-    let ended_by = Instant::now() + BACKGROUND_TIMEOUT;
-    for task in tasks {
-        match timeout_at(ended_by, task).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(error = %ErrorChain(&error), "background task failed"),
-            Err(_) => error!(timeout_s = BACKGROUND_TIMEOUT.as_secs(), "background task did not end"),
-        }
+        self.background.stop(BACKGROUND_TIMEOUT).await;
+        stop_listening(self.listening, &self.cut, drained_by).await;
+        tokio::join!(close("queue", self.queue.shutdown()), close("register", self.state.register.close()));
     }
 }
 
 /// Accepts nothing more, waits for the requests in flight until `drained_by`, and cuts the rest.
-async fn stop_listening(mut server: JoinHandle<()>, stop: &ListenerStop, drained_by: Instant) {
-    stop.close.cancel();
-    let ended_by = drained_by.max(Instant::now() + REQUESTS_TIMEOUT);
-    let ended = if let Ok(ended) = timeout_at(ended_by, &mut server).await {
-        ended
-    } else {
+async fn stop_listening(mut listening: BackgroundTasks, cut: &CancellationToken, drained_by: Instant) {
+    let left = drained_by.saturating_duration_since(Instant::now()).max(REQUESTS_TIMEOUT);
+    if !listening.stop_within(left).await {
         warn!("requests in flight cut by the stop");
-        stop.cut.cancel();
-        server.await
-    };
-    if let Err(error) = ended {
-        error!(error = %ErrorChain(&error), "listener failed");
+        cut.cancel();
+        listening.stop(CUT_TIMEOUT).await;
     }
+}
+
+async fn close<E: std::error::Error>(what: &'static str, closing: impl Future<Output = Result<(), E>>) {
+    match timeout(CLOSE_TIMEOUT, closing).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => error!(what, error = %ErrorChain(&error), "database could not be closed"),
+        Err(_) => error!(what, timeout_s = CLOSE_TIMEOUT.as_secs(), "closing a database timed out"),
+    }
+}
+
+/// Says where everything is, for who looks into a log of a server that is not theirs.
+fn log_start(config: &Config, addr: SocketAddr, worker: &WorkerContext) {
+    let shown = |path: &Path| absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+    let jwt_file = config.auth.jwt_secret.is_none().then(|| shown(&config.auth.jwt_file));
+    info!(
+        %addr,
+        version = VERSION.version,
+        workers = config.worker.max_workers,
+        paused = config.paused,
+        data_dir = shown(&config.data_dir),
+        serve_dir = shown(&config.serve_dir),
+        jwt_file,
+        vault_key_file = shown(&key_file(config)),
+        memory_budget_bytes = worker.memory.bytes(),
+        memory_max_bytes = worker.memory_limit.bytes_max,
+        "listening"
+    );
+}
+
+/// Jobs that were accepted under larger limits are made all the same, one at a time if need be: better said at start.
+async fn warn_of_jobs_over_limits(queue: &dyn JobQueue, limit: MemoryLimit) -> Result<(), StartError> {
+    let filter = Filter { state: Some(State::Pending), owner: None };
+    let (mut over, mut most, mut cursor) = (0_usize, 0, None);
+    loop {
+        let Page { jobs, next } = queue.list(&filter, PageRequest { limit: PAGE, cursor }).await?;
+        for memory in jobs.iter().filter_map(|job| job.record.memory).filter(|memory| *memory > limit.bytes_max) {
+            over += 1;
+            most = most.max(memory);
+        }
+        cursor = next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if over > 0 {
+        warn!(
+            jobs = over,
+            bytes_most = most,
+            memory_max_bytes = limit.bytes_max,
+            "accepted jobs take more memory than a job may have now; each is made once that much is free, or all there is"
+        );
+    }
+    Ok(())
 }
 
 async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -156,18 +240,14 @@ async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError>
 }
 
 /// Starts what is done beside the jobs.
-fn start_background(
+fn start_work(
+    background: &mut BackgroundTasks,
     worker: &Arc<WorkerContext>,
-    disk_monitor: DiskMonitor,
     reconciler: SpoolReconciler,
     outbox: Outbox,
-    stop: &CancellationToken,
-) -> Vec<JoinHandle<()>> {
-    vec![
-        tokio::spawn(disk_monitor.run(stop.clone())),
-        tokio::spawn(LeaseReaper::new(Arc::clone(worker)).run(stop.clone())),
-        tokio::spawn(RecordCleaner::new(Arc::clone(worker)).run(stop.clone())),
-        tokio::spawn(reconciler.run(stop.clone())),
-        tokio::spawn(outbox.run(stop.clone())),
-    ]
+) {
+    background.spawn("lease reaper", |stop| LeaseReaper::new(Arc::clone(worker)).run(stop));
+    background.spawn("record cleaner", |stop| RecordCleaner::new(Arc::clone(worker)).run(stop));
+    background.spawn("spool reconciler", |stop| reconciler.run(stop));
+    background.spawn("outbox", |stop| outbox.run(stop));
 }

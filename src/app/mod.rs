@@ -1,24 +1,29 @@
 //! Puts the rooms together: settings to parts, then serve and work, then drain.
 
+mod background;
 mod compose;
 mod demo;
 mod descriptors;
 mod listener;
 mod parts;
 mod persistent_state;
+mod private_files;
 mod sealed_callbacks;
+mod signals;
 mod start_error;
 mod token;
 
+pub use background::TaskFailure;
 pub use compose::App;
 pub use start_error::StartError;
 pub use token::{TokenOptions, token};
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{error, info};
 
+use self::signals::{Request, Signals};
 use crate::config::Config;
+use crate::error_chain::ErrorChain;
 
 /// What `pixerve serve` may be asked beside its settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,39 +32,47 @@ pub struct ServeOptions {
     pub demo: bool,
 }
 
-/// Runs the server until it is told to stop.
+/// Runs the server until it is told to stop, or a part of it fails.
 pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> {
-    let mut stop = StopSignals::new().context("listening for signals")?;
+    let mut signals = Signals::listen().context("listening for signals")?;
     let drain_timeout = config.server.drain_timeout;
-    let app = App::start(config).await?;
+    let mut app = tokio::select! {
+        app = App::start(config) => app?,
+        // What a start does can be done again, as after a kill.
+        signal = signals.stop() => {
+            info!(signal, "stopped while it started");
+            return Ok(());
+        }
+    };
     if options.demo {
         demo::print(&app)?;
     }
-    let signal = stop.recv().await;
-    info!(signal, drain_timeout_s = drain_timeout.as_secs(), "stopping; uploads are refused, running jobs may finish");
-    tokio::select! {
-        () = app.stop(drain_timeout) => {}
-        // A second signal ends the wait: the jobs that still run are in the spool, and the next start requeues them.
-        signal = stop.recv() => warn!(signal, "stopped without waiting for running jobs"),
+    let failure = run(&mut app, &mut signals).await.err();
+    match &failure {
+        None => info!(
+            drain_timeout_s = drain_timeout.as_secs(),
+            "stopping; uploads are refused, running jobs may finish; a second signal ends it at once"
+        ),
+        Some(failure) => error!(error = %ErrorChain(failure), "a part of the server failed; stopping"),
     }
+    app.stop(drain_timeout).await;
     info!("stopped");
-    Ok(())
+    failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-struct StopSignals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl StopSignals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn recv(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+/// Returns when the server is to stop, or has to.
+async fn run(app: &mut App, signals: &mut Signals) -> Result<(), TaskFailure> {
+    loop {
+        let request = tokio::select! {
+            request = signals.next() => request,
+            failure = app.failed() => return Err(failure),
+        };
+        match request {
+            Request::Stop(signal) => {
+                info!(signal, "told to stop");
+                return Ok(());
+            }
+            Request::ReloadKeys => app.reload_keys().await,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::callback::{Outbox, SystemResolver, WebhookClient};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
-use crate::pipeline::{Engine, MemoryLimit};
+use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit};
 use crate::routes::{AppParts, AppState, Rates, Readiness, files, router};
 use crate::sandbox::{Sandbox, SandboxMode};
 use crate::worker::{MemoryBudget, Renderer, StoreClients, WorkerContext, half_of_memory};
@@ -83,6 +83,9 @@ fn worker_context(
 ) -> Result<WorkerContext, StartError> {
     let direct = Arc::new(DirectServe::open(&config.serve_dir)?);
     let memory_budget = config.worker.memory_budget.unwrap_or_else(half_of_memory);
+    if memory_budget < JOB_BYTES_MIN {
+        return Err(StartError::MemoryBudget { bytes: memory_budget });
+    }
     let memory_limit = MemoryLimit {
         // Never more than all of them.
         bytes_max: config.worker.memory_max.min(memory_budget),
@@ -99,6 +102,7 @@ fn worker_context(
         memory_limit,
         memory: MemoryBudget::new(memory_budget),
         clock: Arc::clone(clock),
+        clock_trust: persistent.clock_trust.clone(),
         settings: config.worker.clone(),
     })
 }
@@ -126,7 +130,7 @@ fn app_state(
         pixel_limits: config.pixels,
         memory_limit,
         store_timeouts: config.stores.timeouts,
-        readiness: Readiness::default(),
+        readiness: Readiness::new(config.paused),
         started_at: clock.now(),
     })
 }

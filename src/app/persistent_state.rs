@@ -1,26 +1,38 @@
 //! What a server keeps across restarts, opened and reconciled at its start.
 
-use std::path::Path;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
+use super::private_files::{self, mode_for_others};
 use super::start_error::StartError;
 use crate::auth::{KeyRing, KeyRingError};
-use crate::clock::SharedClock;
+use crate::clock::{ClockTrust, SharedClock};
 use crate::config::Config;
 use crate::disks::{self, DiskHealth, DiskMonitor};
 use crate::queue::{CrashAttribution, JobQueue, SledQueue};
 use crate::register::{OpenedRegister, Register, Sealer};
 use crate::sandbox::SandboxMode;
 use crate::spool::Spool;
-use crate::worker::{ReconcileScope, SpoolReconciler};
+use crate::worker::{ClockKeeper, ReconcileScope, SpoolReconciler};
 
 /// The queue's database, in the data directory.
 const QUEUE_DATABASE: &str = "ConvertQueue.db";
-/// The file in the data directory that holds what seals credentials.
+/// Permissions of a data directory that is made, and of a serve directory.
+const PRIVATE_DIRECTORY: u32 = 0o700;
+const SERVED_DIRECTORY: u32 = 0o755;
+
+/// The file in the data directory that holds what seals secrets, unless a setting names another.
 const SEALING_KEYS: &str = "vault.key";
+
+/// Where the keys are, or are to be, that seal secrets.
+pub(super) fn key_file(config: &Config) -> PathBuf {
+    config.vault_key_file.clone().unwrap_or_else(|| config.data_dir.join(SEALING_KEYS))
+}
 
 /// Everything that is on this machine's disk.
 pub(super) struct PersistentState {
@@ -30,6 +42,7 @@ pub(super) struct PersistentState {
     pub(super) sealer: Arc<Sealer>,
     pub(super) keys: KeyRing,
     pub(super) disks: DiskHealth,
+    pub(super) clock_trust: ClockTrust,
     /// Records that the queue had are lost.
     history_lost: bool,
 }
@@ -42,20 +55,23 @@ impl PersistentState {
     }
 
     fn open_blocking(config: &Config, clock: &SharedClock) -> Result<(Self, DiskMonitor), StartError> {
-        make_dir(&config.data_dir)?;
-        make_dir(&config.serve_dir)?;
+        make_dir(&config.data_dir, PRIVATE_DIRECTORY)?;
+        make_dir(&config.serve_dir, SERVED_DIRECTORY)?;
         let floor_bytes = config.server.http.free_disk_min;
         let (disks, disk_monitor) = disks::watch(config.data_dir.clone(), config.serve_dir.clone(), floor_bytes)?;
         warn_of_small_disks(config);
         // The queue first: its lock is what keeps a second server out of the directory.
         let queue = open_queue(config, clock)?;
         let history_lost = !queue.set_aside().is_empty();
+        private_files::tighten(&config.data_dir, &config.serve_dir);
         let sealer = Arc::new(open_sealer(config, &queue)?);
         let register = Arc::new(open_register(config, &sealer, clock)?);
         let spool = Spool::open(&config.data_dir)?;
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(config)?;
-        let persistent = Self { queue: Arc::new(queue), spool, register, sealer, keys, disks, history_lost };
+        let clock_trust = ClockTrust::new(Arc::clone(clock), ClockKeeper::last_seen(&config.data_dir));
+        let persistent =
+            Self { queue: Arc::new(queue), spool, register, sealer, keys, disks, clock_trust, history_lost };
         Ok((persistent, disk_monitor))
     }
 
@@ -70,8 +86,14 @@ impl PersistentState {
     }
 }
 
-fn make_dir(path: &Path) -> Result<(), StartError> {
-    std::fs::create_dir_all(path).map_err(|source| StartError::Directory { path: path.to_owned(), source })
+/// Makes the directory if it is missing, with these permissions whatever the umask.
+fn make_dir(path: &Path, mode: u32) -> Result<(), StartError> {
+    let made = if path.is_dir() {
+        Ok(())
+    } else {
+        std::fs::create_dir_all(path).and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(mode)))
+    };
+    made.map_err(|source| StartError::Directory { path: path.to_owned(), source })
 }
 
 /// A disk that can't have so much free space takes no upload, ever: better to hear of it at once.
@@ -100,7 +122,7 @@ fn open_queue(config: &Config, clock: &SharedClock) -> Result<SledQueue, StartEr
 
 /// A new key is made only where nothing is sealed: it would open none of that, and hide that the old one is missing.
 fn open_sealer(config: &Config, queue: &SledQueue) -> Result<Sealer, StartError> {
-    let path = config.data_dir.join(SEALING_KEYS);
+    let path = key_file(config);
     if !path.exists() {
         // A queue that lost records may have lost what it owes; the spool has it still.
         let mut sealed = !queue.set_aside().is_empty() || Register::has_records(&config.data_dir)?;
@@ -137,6 +159,9 @@ fn tell_of_older_keys(sealer: &Sealer, queue: &SledQueue) -> Result<(), StartErr
 }
 
 fn open_register(config: &Config, sealer: &Arc<Sealer>, clock: &SharedClock) -> Result<Register, StartError> {
+    if !Register::exists(&config.data_dir) {
+        info!(data_dir = %config.data_dir.display(), "register is new; no users and stores are registered");
+    }
     let OpenedRegister { register, set_aside, unreadable } =
         Register::open(&config.data_dir, Arc::clone(sealer), Arc::clone(clock))?;
     for access_key in unreadable {
@@ -158,6 +183,12 @@ fn open_register(config: &Config, sealer: &Arc<Sealer>, clock: &SharedClock) -> 
 fn load_keys(config: &Config) -> Result<KeyRing, KeyRingError> {
     let path = &config.auth.jwt_file;
     if let Some(keys) = KeyRing::load(path, config.auth.jwt_secret.as_ref())? {
+        if config.auth.jwt_secret.is_none()
+            && let Some(mode) = mode_for_others(path)
+        {
+            let mode = format!("{mode:04o}");
+            warn!(path = %path.display(), mode, "others than their owner may read the signing keys; chmod 600 mends that");
+        }
         return Ok(keys);
     }
     let keys = KeyRing::generate(path)?;

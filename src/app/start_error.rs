@@ -28,11 +28,16 @@ pub enum StartError {
     #[error(transparent)]
     SealingKeys(#[from] SealingKeysError),
     #[error(
-        "there is no file of sealing keys `{}`, but there are registrations or callbacks that it sealed: restore it from its \
-         backup. If there is none, make a new one (umask 077; head -c 32 /dev/urandom | base64 > {}): then what was sealed \
-         stays unreadable", .path.display(), .path.display()
+        "there is no file of sealing keys `{path}`, but there are registrations or callbacks that it sealed: restore it from its \
+         backup, or say by PIXERVE_VAULT_KEY_FILE where it is. If there is none, make a new one (umask 077; head -c 32 \
+         /dev/urandom | base64 > {path}): then what was sealed stays unreadable", path = .path.display()
     )]
     SealingKeysMissing { path: PathBuf },
+    #[error(
+        "the memory for all jobs ({bytes} bytes, half of what this machine or its cgroup has) fits no job, which takes \
+         {least}: give it more, or set PIXERVE_WORKER_MEMORY_BUDGET", least = crate::pipeline::JOB_BYTES_MIN
+    )]
+    MemoryBudget { bytes: u64 },
     #[error(transparent)]
     Queue(#[from] QueueError),
     #[error(transparent)]
@@ -57,4 +62,19 @@ pub enum StartError {
     Confinement(String),
     #[error("a start-up task died: {0}")]
     Task(#[from] JoinError),
+}
+
+impl StartError {
+    /// Whether the settings, or a file that they name, have to be changed before another start can succeed: a service
+    /// manager needn't try again.
+    #[must_use]
+    pub fn is_about_settings(&self) -> bool {
+        match self {
+            Self::Keys(error) => !matches!(error, KeyRingError::Create { .. }),
+            Self::SealingKeys(error) => !matches!(error, SealingKeysError::Create { .. }),
+            Self::Register(error) => matches!(error, RegisterError::WrongKeys { .. }),
+            Self::SealingKeysMissing { .. } | Self::MemoryBudget { .. } | Self::Confinement(_) => true,
+            _ => false,
+        }
+    }
 }

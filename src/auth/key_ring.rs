@@ -124,6 +124,13 @@ impl KeyRing {
         }
     }
 
+    /// How many keys there are; at least one.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The key that tokens call `kid`.
     pub(super) fn by_kid(&self, kid: &str) -> Option<&Key> {
         self.entries.iter().find(|entry| entry.kid.as_deref() == Some(kid)).map(|entry| &entry.key)

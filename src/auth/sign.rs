@@ -55,7 +55,8 @@ impl Authenticator {
     /// # Errors
     /// If no key can, or no server with these settings would take the token.
     pub fn sign(&self, token: &NewToken, now: Timestamp) -> Result<String, SignError> {
-        let signer = self.keys.signing().ok_or(SignError::NoSigningKey)?;
+        let keys = self.keys();
+        let signer = keys.signing().ok_or(SignError::NoSigningKey)?;
         let claims = self.new_claims(token, now)?;
         let mut header = json!({"alg": signer.key.algorithm().as_str(), "typ": "JWT"});
         if let Some(kid) = &signer.kid {

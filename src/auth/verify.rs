@@ -1,8 +1,11 @@
 //! From a token to its owner. The order matters: nothing of a token is acted on before its signature is known
 //! to be good, except what picks the key.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::RwLock;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
@@ -18,7 +21,7 @@ const FORBIDDEN_HEADERS: [&str; 6] = ["jku", "jwk", "x5u", "x5c", "crit", "b64"]
 /// Checks tokens, and signs them.
 #[derive(Debug)]
 pub struct Authenticator {
-    pub(super) keys: KeyRing,
+    keys: RwLock<Arc<KeyRing>>,
     pub(super) settings: AuthSettings,
 }
 
@@ -46,7 +49,17 @@ impl Verified {
 impl Authenticator {
     /// Checks tokens against `keys`, asking what `settings` ask.
     pub fn new(keys: KeyRing, settings: AuthSettings) -> Self {
-        Self { keys, settings }
+        Self { keys: RwLock::new(Arc::new(keys)), settings }
+    }
+
+    /// From now on only tokens of `keys`, and of registered users, are taken.
+    pub fn replace_keys(&self, keys: KeyRing) {
+        *self.keys.write() = Arc::new(keys);
+    }
+
+    /// The keys as they are now.
+    pub(super) fn keys(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.keys.read())
     }
 
     /// Checks `token`, and answers what it says. Keys of `jwt.json` go before `users`; a token without a `kid` is tried
@@ -57,7 +70,8 @@ impl Authenticator {
     pub fn verify(&self, token: &str, users: &dyn UserKeys, now: Timestamp) -> Result<Verified, AuthError> {
         let parts = Parts::of(token, TOKEN_BYTES_MAX)?;
         let header = TokenHeader::parse(parts.header)?;
-        let signer = self.signer(&header, users)?;
+        let keys = self.keys();
+        let signer = signer(&keys, &header, users)?;
         if !signer.signed(parts.signed.as_bytes(), parts.signature) {
             return Err(AuthError::BadSignature);
         }
@@ -66,25 +80,25 @@ impl Authenticator {
         let admin = signer.may_be_admin() && claims::has_scope(&claims, claims::ADMIN);
         Ok(Verified { owner: signer.into_owner(sub), admin, claims })
     }
+}
 
-    /// Who may have signed a token with this header.
-    fn signer(&self, header: &TokenHeader, users: &dyn UserKeys) -> Result<Signer<'_>, AuthError> {
-        let algorithm = header.algorithm;
-        let Some(kid) = &header.kid else {
-            let keys: Vec<_> = self.keys.for_algorithm(algorithm).collect();
-            return if keys.is_empty() { Err(AuthError::NoKeyFor { algorithm }) } else { Ok(Signer::Ring(keys)) };
-        };
-        if let Some(key) = self.keys.by_kid(kid) {
-            return registered_for(algorithm, key).map(|()| Signer::Ring(vec![key]));
-        }
-        let user = users.user_key(kid).ok_or(AuthError::UnknownKid)?;
-        // A registered secret is always long enough; one that is not verifies nothing.
-        let key = Key::shared(user.secret.expose_secret().as_bytes()).map_err(|_| AuthError::BadSignature)?;
-        registered_for(algorithm, &key).map(|()| {
-            let (name, access_key) = (user.name, kid.clone());
-            Signer::User { name, access_key, key: Box::new(key) }
-        })
+/// Who may have signed a token with this header.
+fn signer<'a>(ring: &'a KeyRing, header: &TokenHeader, users: &dyn UserKeys) -> Result<Signer<'a>, AuthError> {
+    let algorithm = header.algorithm;
+    let Some(kid) = &header.kid else {
+        let keys: Vec<_> = ring.for_algorithm(algorithm).collect();
+        return if keys.is_empty() { Err(AuthError::NoKeyFor { algorithm }) } else { Ok(Signer::Ring(keys)) };
+    };
+    if let Some(key) = ring.by_kid(kid) {
+        return registered_for(algorithm, key).map(|()| Signer::Ring(vec![key]));
     }
+    let user = users.user_key(kid).ok_or(AuthError::UnknownKid)?;
+    // A registered secret is always long enough; one that is not verifies nothing.
+    let key = Key::shared(user.secret.expose_secret().as_bytes()).map_err(|_| AuthError::BadSignature)?;
+    registered_for(algorithm, &key).map(|()| {
+        let (name, access_key) = (user.name, kid.clone());
+        Signer::User { name, access_key, key: Box::new(key) }
+    })
 }
 
 /// Refuses an `alg` that the key is not for: a public key could be passed off as a shared secret.

@@ -60,6 +60,7 @@ fn directories(config: &Config, reader: &mut Reader) {
     let private = [
         ("data_dir", Some(&config.data_dir)),
         ("jwt_file", Some(&config.auth.jwt_file)),
+        ("vault_key_file", config.vault_key_file.as_ref()),
         ("log_file", config.log.log_file.as_ref()),
     ];
     for (key, path) in private {

@@ -4,6 +4,7 @@
 //! `.env` in the working directory, the environment. The variable of `table.key` is `PIXERVE_TABLE_KEY`. This is the
 //! only room that reads the environment. Whatever is wrong is collected and reported in one go.
 
+mod bounds;
 mod check;
 mod defaults;
 mod error;
@@ -54,6 +55,7 @@ impl Config {
         let config: Self = reader.read();
         debug_assert!(reader.unread().is_empty(), "in default.toml but not in Config: {:?}", reader.unread());
         reader.check_clamped("max_workers", config.worker.max_workers);
+        bounds::check(&mut reader);
         check::relations(&config, &mut reader);
         let warnings = reader.finish()?;
         Ok((config, warnings))

@@ -82,6 +82,14 @@ impl Reader {
         }
     }
 
+    /// What the strongest source says about the setting `key`, if that is one text.
+    pub(super) fn text_of(&self, key: &str) -> Option<&str> {
+        match self.given(key, usize::MAX)? {
+            RawValue::Text(text) => Some(text),
+            RawValue::List(_) | RawValue::Table => None,
+        }
+    }
+
     /// What the `round`-th source says about the setting `key`; the strongest, if there are fewer.
     fn given(&self, key: &str, round: usize) -> Option<&RawValue> {
         let entries = self.layers.entries.get(key)?;

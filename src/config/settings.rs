@@ -31,6 +31,12 @@ pub struct Config {
     /// What is served under `/files/`.
     #[serde(deserialize_with = "setting::path")]
     pub serve_dir: PathBuf,
+    /// What seals the register and callbacks; none for `vault.key` in `data_dir`.
+    #[serde(deserialize_with = "setting::optional_path")]
+    pub vault_key_file: Option<PathBuf>,
+    /// Whether nothing is taken in, made, stored or called.
+    #[serde(deserialize_with = "setting::flag")]
+    pub paused: bool,
     /// Logs.
     pub log: LogSettings,
     /// Connections and requests.

@@ -7,13 +7,14 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::engine::{self, CheckedEngine, DatabaseOpenError};
 use super::error::DatabaseError;
 use super::files::{self, DatabaseFiles, RELEASE_TIMEOUT};
+use super::segments;
 use crate::durable;
 use crate::error_chain::ErrorChain;
 
-/// Smaller files are not worth the copying.
-const BLOATED_BYTES: u64 = 256 << 20;
-/// Nor are those that hold at least an eighth of what they take.
-const BLOATED_RATIO: u64 = 8;
+/// Smaller files are not worth the copying: sled keeps some segments free for what comes.
+const BLOATED_SEGMENTS: u64 = 4;
+/// Nor are those of which at least a quarter is in use: a compacted file takes up to twice what it holds.
+const BLOATED_RATIO: u64 = 4;
 /// Records between two flushes while copying: unflushed ones pile up in memory.
 const FLUSH_EVERY: usize = 10_000;
 
@@ -21,7 +22,7 @@ const FLUSH_EVERY: usize = 10_000;
 pub(super) fn if_bloated(checked: CheckedEngine, files: &DatabaseFiles) -> Result<sled::Db, DatabaseError> {
     let CheckedEngine { engine, live_bytes } = checked;
     let file_bytes = files.file_bytes()?;
-    if file_bytes <= BLOATED_BYTES || file_bytes / BLOATED_RATIO <= live_bytes {
+    if file_bytes <= BLOATED_SEGMENTS * segments::bytes(files) as u64 || file_bytes / BLOATED_RATIO <= live_bytes {
         return Ok(engine);
     }
     compact(engine, files)
@@ -99,6 +100,36 @@ fn rewrite(engine: &sled::Db, files: &DatabaseFiles) -> Result<(), DatabaseError
 mod tests {
     use super::*;
     use crate::database::Database;
+
+    #[test]
+    fn a_file_that_holds_little_shrinks_at_the_next_start_however_small_it_is() -> Result<(), Box<dyn std::error::Error>>
+    {
+        const RECORDS: u32 = 64;
+        let temp = tempfile::tempdir()?;
+        let dir = temp.path().join("queue.db");
+        let database = Database::open(&dir)?.database;
+        let tree = database.tree("jobs")?;
+        for i in 0..RECORDS {
+            let mut noise = vec![0; 1 << 20];
+            getrandom::fill(&mut noise)?;
+            tree.insert(i.to_be_bytes(), noise)?;
+        }
+        database.sync()?;
+        for i in 1..RECORDS {
+            tree.remove(i.to_be_bytes())?;
+        }
+        drop(tree);
+        database.close()?;
+        let files = DatabaseFiles::new(&dir);
+        let before = files.file_bytes()?;
+        assert!(before > 40 << 20, "{before}");
+
+        let tree = Database::open(&dir)?.database.tree("jobs")?;
+        let after = files.file_bytes()?;
+        assert!(after * 2 < before, "{before} bytes became {after}");
+        assert_eq!(tree.len(), 1);
+        Ok(())
+    }
 
     #[test]
     fn compaction_keeps_every_record_and_the_identity() -> Result<(), Box<dyn std::error::Error>> {

@@ -170,6 +170,12 @@ impl DatabaseFiles {
         self.rename(&fresh, &kept)
     }
 
+    /// Removes what is kept of an earlier unclean stop: a clean one has followed it.
+    pub(super) fn remove_copy(&self) -> Result<(), DatabaseError> {
+        self.remove_dir(&self.fresh_copy())?;
+        self.remove_dir(&self.beside("copy"))
+    }
+
     /// Keeps the copy for good, the database itself staying in use. Answers where.
     pub(super) fn keep_copy_as_damaged(&self) -> Result<PathBuf, DatabaseError> {
         let damaged = self.free_damaged_name()?;

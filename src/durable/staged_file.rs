@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, fsync, openat, renameat, renameat_with, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, fchmod, fsync, openat, renameat, renameat_with, statat, unlinkat,
+};
 use rustix::io::Errno;
 
 use super::directory::parent_of;
@@ -81,6 +83,14 @@ impl<D: ParentDirectory> StagedFile<D> {
         check_name(&name).context("create", &path)?;
         let file = openat(&directory, &name, flags, Mode::from_raw_mode(mode)).context("create", &path)?;
         Ok(Self { file: file.into(), temporary: TemporaryName { directory, name, is_taken: true } })
+    }
+
+    /// Gives it exactly these permissions, whatever the umask.
+    ///
+    /// # Errors
+    /// The file system's own.
+    pub(crate) fn set_mode(&self, mode: u32) -> Result<(), FileError> {
+        fchmod(&self.file, Mode::from_raw_mode(mode)).context("set the permissions of", &self.temporary.path())
     }
 
     /// Makes the bytes durable.

@@ -72,6 +72,7 @@ error_codes! {
     DiskFull "disk_full" "Less disk space is free than is kept for accepted jobs."
     QueueFull "queue_full" "The queue has as many jobs as it takes."
     Draining "draining" "The server is stopping and takes no new uploads."
+    Paused "paused" "The server is paused and takes nothing in."
     Busy "busy" "Too many files are open."
     Unavailable "unavailable" "A database, or the server's disk, can't be used right now."
     Internal "internal" "A bug or a failing disk; the log says more, under the request's id or the job's."

@@ -43,6 +43,10 @@ pub struct Admission {
 const PROCESS_BYTES: u64 = 96 * 1024 * 1024;
 const THREAD_BYTES: u64 = 12 * 1024 * 1024;
 
+/// The least that jobs may be limited to: what a photo of a few megapixels into one small JPEG is given. With less, no job
+/// could ever run.
+pub const JOB_BYTES_MIN: u64 = 128 * 1024 * 1024;
+
 /// Jobs are given whole steps: a process that was given a step fits the next job too that is a little larger.
 const STEP_BYTES: u64 = 32 * 1024 * 1024;
 

@@ -31,7 +31,7 @@ pub use error::PipelineError;
 pub use geometry::{Canvas, Layout, Region};
 pub use inspect::{InspectError, inspect};
 pub use limits::{PixelLimits, SOURCE_SIDE_MAX};
-pub use memory::{Admission, MemoryLimit, memory_estimate};
+pub use memory::{Admission, JOB_BYTES_MIN, MemoryLimit, memory_estimate};
 pub use outputs::{Output, check_outputs};
 pub use request::RenderRequest;
 pub(crate) use verify::check_header;

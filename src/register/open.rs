@@ -77,6 +77,14 @@ impl Register {
     }
 }
 
+impl Register {
+    /// Whether there is a register in the data directory `data`. Blocks.
+    #[must_use]
+    pub fn exists(data: &Path) -> bool {
+        data.join(DATABASE).exists()
+    }
+}
+
 struct Loaded {
     known: Registered,
     /// What was sealed with an older key, sealed with the newest.

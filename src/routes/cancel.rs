@@ -5,10 +5,12 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use backon::{ConstantBuilder, Retryable};
+use tokio::time::timeout;
 use tracing::{Instrument, info, warn};
 
 use super::extract::{Caller, JobQuery, Parameters, find};
 use super::{AppState, Refusal};
+use crate::auth::Verified;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, JobRecord, StoredFile};
@@ -18,6 +20,8 @@ use crate::queue::{CancelOutcome, QueueError};
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Tries after the first.
 const RETRIES_MAX: usize = 10;
+/// For an answer, whatever the disk does. Stopping a job takes no longer than a write to a store takes to be cancelled.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The route. Another's job looks like one that doesn't exist.
 pub(super) async fn cancel(
@@ -25,6 +29,14 @@ pub(super) async fn cancel(
     Caller(caller): Caller,
     Parameters(query): Parameters<JobQuery>,
 ) -> Result<StatusCode, Refusal> {
+    match timeout(ANSWER_TIMEOUT, find_and_cancel(state, caller, query)).await {
+        Ok(answer) => answer,
+        // What has begun goes on, and happens once the disk answers.
+        Err(_) => Err(Refusal::DiskNotAnswering),
+    }
+}
+
+async fn find_and_cancel(state: AppState, caller: Verified, query: JobQuery) -> Result<StatusCode, Refusal> {
     let job = find(&state, &query).await?;
     // The caller's user is registered, so whoever has the name now is the caller.
     let is_own = |JobRecord { owner, created_at, .. }: &JobRecord| {

@@ -15,8 +15,9 @@ use crate::version::VERSION;
 /// The route.
 pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<Value>) {
     let (queue, disk, workers) = (queue(&state).await, disk(&state), workers(&state));
-    let healthy =
-        !state.readiness.is_draining() && [&queue, &disk, &workers].iter().all(|check| check["status"] == "ok");
+    let readiness = &state.readiness;
+    let can_go_on = !readiness.is_draining() && readiness.failure().is_none();
+    let healthy = can_go_on && [&queue, &disk, &workers].iter().all(|check| check["status"] == "ok");
     let now = state.clock.now();
     let mut body = json!({
         "status": if healthy { "healthy" } else { "unhealthy" },
@@ -26,7 +27,14 @@ pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<V
         "start_time": start_time(&state),
         "checks": { "queue": queue, "disk": disk, "workers": workers },
     });
-    if state.readiness.is_draining() {
+    if let Some(detail) = readiness.failure() {
+        body["checks"]["background"] = json!({ "status": "failing", "detail": detail });
+    }
+    if readiness.is_paused() {
+        // Healthy all the same: it serves what it should, and nobody should start it again for it.
+        body["paused"] = json!(true);
+    }
+    if readiness.is_draining() {
         body["checks"]["draining"] = json!({ "status": "failing", "detail": "the server is stopping" });
     }
     (if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
@@ -65,7 +73,9 @@ fn root(state: &AppState, kind: RootKind) -> Value {
 
 fn workers(state: &AppState) -> Value {
     let (alive, busy) = (state.active_jobs.workers(), state.active_jobs.count());
-    if alive == state.http.max_workers {
+    if state.readiness.is_paused() {
+        json!({ "status": "ok", "workers": alive, "busy": busy, "detail": "the server is paused" })
+    } else if alive == state.http.max_workers {
         json!({ "status": "ok", "workers": alive, "busy": busy })
     } else {
         let detail = format!("{alive} of {} workers run", state.http.max_workers);

@@ -79,8 +79,12 @@ pub enum Refusal {
     NoPlace,
     /// The server is stopping.
     Draining,
+    /// The server is paused.
+    Paused,
     /// The disk has less free space than is kept.
     DiskFull,
+    /// The queue or the spool doesn't answer in time, most likely since its disk hangs.
+    DiskNotAnswering,
     /// Nothing can be written to the data directory, or its disk doesn't answer.
     DiskUnusable,
     /// The queue can't take it, or can't be asked.
@@ -173,6 +177,13 @@ impl Refusal {
                 let detail = "the server is stopping and takes no new uploads; try again in a moment";
                 Document::new(ErrorCode::Draining, "The server is stopping", detail).retry_after(RETRY_SOON_SECS)
             }
+            Self::Paused => {
+                let detail = "the server is paused: it serves files and answers questions, and takes nothing in";
+                Document::new(ErrorCode::Paused, "The server is paused", detail).retry_after(RETRY_WHEN_FULL_SECS)
+            }
+            Self::DiskNotAnswering => unavailable(
+                "the server's disk takes long to answer; what was asked for may still happen, try again in a moment",
+            ),
             Self::DiskFull => disk_full("less space is free than is kept for jobs under way"),
             Self::DiskUnusable => unavailable(
                 "nothing can be written to the server's disk right now; nothing was kept, try again in a moment",

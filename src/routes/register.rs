@@ -37,6 +37,9 @@ pub(super) async fn register(
     Parameters(query): Parameters<RegisterQuery>,
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
+    if state.readiness.is_paused() {
+        return Err(Refusal::Paused);
+    }
     let body = read_json(request).await?;
     let answer = match body.get("type") {
         Some(_) => register_store(&state, &body, query.verify).await?,

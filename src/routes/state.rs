@@ -1,8 +1,8 @@
 //! What every handler may use.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -55,9 +55,35 @@ pub struct HttpSettings {
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     draining: Arc<AtomicBool>,
+    failure: Arc<OnceLock<String>>,
+    is_paused: bool,
 }
 
 impl Readiness {
+    /// That of a server which is paused, or is not, as long as it runs.
+    #[must_use]
+    pub fn new(is_paused: bool) -> Self {
+        Self { is_paused, ..Self::default() }
+    }
+
+    /// Whether nothing is taken in, made, stored or called.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// From now on `/health` says that a part of the server has ended, and why. The first reason stays.
+    pub fn fail(&self, why: String) {
+        // It is told where it is met, too.
+        let _ = self.failure.set(why);
+    }
+
+    /// Why the server can't go on; none if it can.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
     /// From now on uploads are refused and `/health` says so.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);

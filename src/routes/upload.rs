@@ -31,6 +31,9 @@ use crate::pipeline::{InspectError, SOURCE_SIDE_MAX, check_outputs, inspect};
 use crate::queue::{Enqueued, Job, QueueError};
 use crate::spool::Received;
 
+/// Bytes of the owner's digest in a log line: enough to tell the owners of one server apart.
+const OWNER_DIGEST_BYTES: usize = 6;
+
 /// What an accepted upload is answered with.
 #[derive(Serialize)]
 struct AcceptedUpload {
@@ -95,6 +98,9 @@ fn duplicate(state: &AppState, job: Box<Job>) -> Refusal {
 async fn check_room(state: &AppState) -> Result<(), Refusal> {
     if state.readiness.is_draining() {
         return Err(Refusal::Draining);
+    }
+    if state.readiness.is_paused() {
+        return Err(Refusal::Paused);
     }
     if state.disks.below_floor() {
         return Err(Refusal::DiskFull);
@@ -161,12 +167,14 @@ async fn commit_upload(state: &AppState, received: Received, record: JobRecord) 
         status_url: state.status_url(record.id),
     };
     let (id, bytes) = (record.id, record.original.bytes);
+    // Whose it is without naming a person: the first bytes of what stands for the owner everywhere else.
+    let (user, owner) = (record.owner.user.clone(), hex::encode(&record.owner.digest()[..OWNER_DIGEST_BYTES]));
     received.accept(&record).await?;
     reached(Step::UploadBeforeEnqueue);
     let refusal = match state.intake.enqueue(record).await {
         Ok(Enqueued::Created | Enqueued::Known) => {
             reached(Step::UploadAfterEnqueue);
-            info!(job_id = %id, hash = %accepted.hash, bytes, "upload accepted");
+            info!(job_id = %id, hash = %accepted.hash, bytes, user, owner, "upload accepted");
             return Ok(accepted);
         }
         Ok(Enqueued::Duplicate(job)) => duplicate(state, job),

@@ -39,6 +39,12 @@ impl MemoryBudget {
         Self { left: Arc::new(Semaphore::new(usize::try_from(steps).unwrap_or(Semaphore::MAX_PERMITS))), steps }
     }
 
+    /// Bytes of all jobs together.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.steps) * MIB
+    }
+
     /// Bytes that are free. `u64::MAX` if all of them are, since [`MemoryBudget::take`] then grants any number.
     #[must_use]
     pub fn left(&self) -> u64 {

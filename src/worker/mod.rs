@@ -11,7 +11,7 @@ mod stores;
 mod uploader;
 
 pub use budget::{MemoryBudget, half_of_memory};
-pub use maintenance::{LeaseReaper, ReconcileError, ReconcileScope, RecordCleaner, SpoolReconciler};
+pub use maintenance::{ClockKeeper, LeaseReaper, ReconcileError, ReconcileScope, RecordCleaner, SpoolReconciler};
 pub use pool::{Pool, StartedPool};
 pub use renderer::Renderer;
 pub use stores::StoreClients;
@@ -22,9 +22,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::active_jobs::ActiveJobs;
-use crate::clock::SharedClock;
+use crate::clock::{ClockTrust, SharedClock};
 use crate::disks::DiskHealth;
 use crate::encoder::AvifEngine;
+use crate::job::JobRecord;
 use crate::pipeline::MemoryLimit;
 use crate::queue::JobQueue;
 use crate::retry::Backoff;
@@ -85,6 +86,21 @@ pub struct WorkerContext {
     pub memory: MemoryBudget,
     /// The time.
     pub clock: SharedClock,
+    /// Whether its wall clock may be believed, by those who remove or give up what is old.
+    pub clock_trust: ClockTrust,
     /// How the workers work.
     pub settings: WorkerSettings,
+}
+
+impl WorkerContext {
+    /// What a job may take: what settings say, or what they said when it was accepted, where that is more. An accepted job
+    /// is made; one that takes more than the whole budget waits until it has all of it.
+    fn limit_of(&self, record: &JobRecord) -> MemoryLimit {
+        let mut limit = self.memory_limit;
+        limit.bytes_max = limit.bytes_max.max(record.memory.unwrap_or(0));
+        if let Some(inspection) = &record.inspection {
+            limit.pixels.source_max = limit.pixels.source_max.max(inspection.source_pixels_max);
+        }
+        limit
+    }
 }

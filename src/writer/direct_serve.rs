@@ -17,7 +17,9 @@ use uuid::Uuid;
 use super::body::BodyReader;
 use super::failure::off_the_runtime;
 use super::{Failure, Object, ProbeOutcome, WriteError, WriterBackend};
-use crate::durable::{self, BY_UMASK, Existing, FileError, ParentDirectory, StagedFile, TEMPORARY_SUFFIX};
+use crate::durable::{
+    self, Existing, FileError, OWNER_ONLY, PUBLIC, PUBLIC_DIRECTORY, ParentDirectory, StagedFile, TEMPORARY_SUFFIX,
+};
 use crate::failpoint::{Step, reached};
 use crate::job::{Stored, SubDir};
 
@@ -100,12 +102,17 @@ impl DirectServe {
     fn sub_dir(&self, sub_dir: &SubDir) -> io::Result<Dir> {
         let mut dir = self.root.open()?;
         for segment in sub_dir.segments() {
-            match dir.create_dir(segment) {
+            let made = match dir.create_dir(segment) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                // Also when it was there before: whoever made it may have died before its own fsync.
-                _ => sync_dir(&dir)?,
-            }
+                made => made.is_ok(),
+            };
+            // Also when it was there before: whoever made it may have died before its own fsync.
+            sync_dir(&dir)?;
             dir = open_dir(&dir, segment)?;
+            if made {
+                // Whatever the umask: what is served may be read by other programs too, such as a proxy.
+                rustix::fs::fchmod(&dir, Mode::from_raw_mode(PUBLIC_DIRECTORY))?;
+            }
         }
         Ok(dir)
     }
@@ -155,6 +162,7 @@ fn temporary_name() -> String {
 fn write(dir: &Dir, object: &Object, body: &mut BodyReader) -> io::Result<()> {
     let mut staged = staged(dir)?;
     io::copy(body, &mut staged)?;
+    staged.set_mode(PUBLIC).map_err(FileError::into_cause)?;
     reached(Step::WriteBeforeFsync);
     let synced = staged.sync().map_err(FileError::into_cause)?;
     reached(Step::WriteBeforeRename);
@@ -163,7 +171,7 @@ fn write(dir: &Dir, object: &Object, body: &mut BodyReader) -> io::Result<()> {
 }
 
 fn staged(dir: &Dir) -> io::Result<StagedFile<&Dir>> {
-    StagedFile::create(dir, temporary_name(), BY_UMASK).map_err(FileError::into_cause)
+    StagedFile::create(dir, temporary_name(), OWNER_ONLY).map_err(FileError::into_cause)
 }
 
 impl ParentDirectory for &Dir {

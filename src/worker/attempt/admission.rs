@@ -20,7 +20,7 @@ pub(super) async fn admit(
     record: &JobRecord,
     mut memory: MemoryShare,
 ) -> Result<(SourceInfo, Admission, MemoryShare), AttemptError> {
-    let limit = context.memory_limit;
+    let limit = context.limit_of(record);
     let source = source_info(&context.spool, record, limit.pixels).await?;
     let admission = limit.admit(&source, record.original.bytes, &record.spec.variants).map_err(of_inspection)?;
     if !memory.covers(admission.bytes) {

@@ -168,7 +168,7 @@ impl Attempt<'_> {
             variants,
             wanted,
             source_bytes: self.record.original.bytes,
-            limits: self.context.memory_limit.pixels,
+            limits: self.context.limit_of(self.record).pixels,
             admission,
             avif_engine: self.context.settings.avif_engine,
         }

@@ -78,6 +78,18 @@ impl Mount {
         assert!(self.mount(), "what the disk has can't be mounted");
     }
 
+    /// Has every write to it wait, or go on.
+    pub(crate) fn freeze(&self, freeze: bool) {
+        let how = if freeze { "--freeze" } else { "--unfreeze" };
+        assert!(run("fsfreeze", &[how, &self.at()]), "fsfreeze {how}");
+    }
+
+    /// Refuses every write to it, or takes them again.
+    pub(crate) fn read_only(&self, read_only: bool) {
+        let how = if read_only { "remount,ro" } else { "remount,rw" };
+        assert!(run("mount", &["-o", how, &self.at()]), "mount -o {how}");
+    }
+
     /// Leaves so many bytes free.
     pub(crate) fn fill(&self, bytes_left: u64) {
         let file = File::options().create(true).append(true).open(self.ballast()).expect("a file");
@@ -112,6 +124,8 @@ fn run(program: &str, arguments: &[&str]) -> bool {
 
 impl Drop for Mount {
     fn drop(&mut self) {
+        // Nothing else ends who waits for it, should a test have failed meanwhile.
+        run("fsfreeze", &["--unfreeze", &self.at()]);
         // Lazily: a process that is just ending may hold it for a moment.
         run("umount", &["-l", &self.at()]);
     }

@@ -119,6 +119,11 @@ fn one_copy_is_kept_after_unclean_stops() -> TestResult {
     let mut names: Vec<_> = fs::read_dir(parent)?.filter_map(Result::ok).map(|entry| entry.file_name()).collect();
     names.sort();
     assert_eq!(names, ["queue.db", "queue.db.copy", "queue.db.lock", "queue.db.synced", "queue.db.uuid"]);
+
+    Database::open(&filled.dir)?.database.close()?;
+    assert!(beside(&filled.dir, "copy").exists(), "that it closes doesn't say that it opens");
+    Database::open(&filled.dir)?.database.close()?;
+    assert!(!beside(&filled.dir, "copy").exists(), "a clean start needs it no more");
     Ok(())
 }
 

@@ -4,7 +4,11 @@ mod crashed;
 mod database;
 mod graceful;
 mod inspected;
+mod paused;
+mod private;
 mod process;
+mod sealing_keys;
+mod signals;
 
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pixerve::active_jobs::ActiveJobs;
-use pixerve::clock::{Manual, SharedClock, Timestamp};
+use pixerve::clock::{ClockTrust, Manual, SharedClock, Timestamp};
 use pixerve::disks::DiskHealth;
 use pixerve::encoder::Registry;
 use pixerve::job::{
@@ -111,6 +111,7 @@ impl LapsedLeaseFixture {
             ),
             memory_limit: MemoryLimit { bytes_max: 1 << 30, threads: 1, pixels },
             memory: MemoryBudget::new(1 << 30),
+            clock_trust: ClockTrust::new(Arc::clone(&shared), None),
             clock: shared,
             settings: WorkerSettings {
                 max_workers: 2,
