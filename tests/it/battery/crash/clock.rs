@@ -10,8 +10,9 @@ use serde_json::json;
 
 use super::promise::Witness;
 use crate::battery::figure;
-use crate::harness::app::small_job;
+use crate::harness::app::{poll_delay, small_job};
 use crate::harness::picture::jpeg;
+use crate::harness::process::Home;
 use crate::harness::token::{Claims, now};
 use crate::harness::tool::{Tool, require};
 
@@ -88,4 +89,40 @@ async fn a_clock_an_hour_back_or_a_day_ahead_loses_no_job_and_takes_the_tokens_o
         format!("{jumps} jumps of the clock by an hour and a day, before and after kills: every job completed once"),
     );
     witness.assert_kept(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_forty_days_ahead_at_a_start_removes_no_record() {
+    let Some(library) = libfaketime() else { return };
+    let home = Home::new(&[]);
+    let clock = home.root().join("clock");
+    set(&clock, "+0");
+    let (library, at) = (library.display().to_string(), clock.display().to_string());
+    let faked = [
+        ("LD_PRELOAD", library.as_str()),
+        ("FAKETIME_TIMESTAMP_FILE", at.as_str()),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let server = home.start_with(&faked).await;
+    let accepted = server.accepted("me", small_job(), "a.jpg", jpeg(20, 20, 1)).await;
+    server.ended(&accepted).await;
+    while !home.data_dir().join("clock.seen").exists() {
+        poll_delay().await;
+    }
+    server.kill();
+    // Twice: the wrong time is not taken for the right one by a second start.
+    for start in 1..=2 {
+        set(&clock, "+40d");
+        let server = home.start_with(&faked).await;
+        while home.log().matches("no record is removed").count() < start {
+            poll_delay().await;
+        }
+        assert_eq!(server.ended(&accepted).await["state"], "completed");
+        server.kill();
+    }
+    set(&clock, "+0");
+    let server = home.start_with(&faked).await;
+    assert_eq!(server.ended(&accepted).await["state"], "completed");
+    figure("crash", "two starts with the clock 40 days ahead, of 30 that records are kept: none was removed");
 }

@@ -28,10 +28,10 @@ const RUNS_MAX: usize = 40;
 const FAILURES_OF_A_KIND: usize = 12;
 
 /// System calls that change what is on disk, and those that make it durable.
-const CALLS: [&str; 9] =
-    ["fsync", "fdatasync", "sync_file_range", "rename", "renameat", "mkdir", "unlinkat", "pwrite64", "write"];
+const CALLS: [&str; 10] =
+    ["fsync", "fdatasync", "sync_file_range", "rename", "renameat", "mkdir", "unlink", "unlinkat", "pwrite64", "write"];
 /// Of those, what a start does too.
-const CALLS_OF_A_START: [&str; 6] = ["fsync", "fdatasync", "rename", "unlink", "pwrite64", "unlinkat"];
+const CALLS_OF_A_START: [&str; 7] = ["fsync", "fdatasync", "rename", "renameat", "unlink", "pwrite64", "unlinkat"];
 /// What the disk may say to them.
 const FAILURES: [(&str, &str); 6] = [
     ("fsync", "EIO"),
