@@ -88,12 +88,12 @@ impl PersistentState {
 
 /// Makes the directory if it is missing, with these permissions whatever the umask.
 fn make_dir(path: &Path, mode: u32) -> Result<(), StartError> {
-    let made = if path.is_dir() {
+    let there = if path.is_dir() {
         Ok(())
     } else {
         std::fs::create_dir_all(path).and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(mode)))
     };
-    made.map_err(|source| StartError::Directory { path: path.to_owned(), source })
+    there.map_err(|source| StartError::Directory { path: path.to_owned(), source })
 }
 
 /// A disk that can't have so much free space takes no upload, ever: better to hear of it at once.
