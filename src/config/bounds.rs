@@ -37,9 +37,13 @@ const TIB: u64 = 1 << 40;
 /// Every setting that is a number of some kind, but for `max_workers`, which is clamped.
 const BOUNDS: &[(&str, Bounds)] = &[
     ("log_files_kept", Number(0.0, 1e5)),
+    ("log_bytes_max", Bytes(0, TIB)),
     ("server.header_timeout", Time(TENTH, HOUR)),
     ("server.body_grace", Time(TENTH, HOUR)),
     ("server.body_rate_min", Bytes(1, GIB)),
+    ("server.keep_alive_timeout", Time(TENTH, DAY)),
+    ("server.response_rate_min", Bytes(0, GIB)),
+    ("server.connections_per_address_max", Number(0.0, 1e6)),
     ("server.write_timeout", Time(TENTH, HOUR)),
     ("server.rate_per_address", Number(0.0, 1e6)),
     ("server.rate_per_user", Number(0.0, 1e6)),
@@ -143,7 +147,7 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 19] = [
+    const WITHOUT: [&str; 20] = [
         "addr",
         "data_dir",
         "serve_dir",
@@ -162,6 +166,7 @@ mod tests {
         "worker.avif_engine",
         "worker.sandbox",
         "callback.allow",
+        "server.http2",
         "server.public_url",
     ];
 
