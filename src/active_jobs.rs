@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use serde::{Serialize, Serializer};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Timestamp;
 use crate::job::{JobId, StoredFile};
 
 /// Every job that this process works on, and the workers that do. Cheap to clone.
@@ -16,6 +19,7 @@ pub struct ActiveJobs {
     /// The newest attempt last. A job has several only while one that lost its lease hasn't stopped yet.
     attempts: Arc<Mutex<HashMap<JobId, Vec<Arc<ActiveAttempt>>>>>,
     workers: Arc<AtomicUsize>,
+    making: Arc<AtomicUsize>,
 }
 
 impl ActiveJobs {
@@ -27,6 +31,7 @@ impl ActiveJobs {
             ended: CancellationToken::new(),
             files_total,
             progress: Mutex::default(),
+            stores: Mutex::default(),
         });
         self.attempts.lock().entry(id).or_default().push(Arc::clone(&attempt));
         AttemptGuard { jobs: self.clone(), id, attempt }
@@ -47,17 +52,30 @@ impl ActiveJobs {
         self.attempts.lock().get(&id)?.last()?.progress.lock().clone()
     }
 
-    /// How many jobs this process works on.
+    /// The stores that a job waits for, if this process works on it.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.attempts.lock().len()
+    pub fn outages(&self, id: JobId) -> Vec<StoreOutage> {
+        let attempt = self.attempts.lock().get(&id).and_then(|attempts| attempts.last().cloned());
+        attempt
+            .map_or_else(Vec::new, |attempt| attempt.stores.lock().iter().filter_map(|store| store.outage()).collect())
+    }
+
+    /// How many workers make variants at the moment.
+    #[must_use]
+    pub fn making(&self) -> usize {
+        self.making.load(Ordering::Relaxed)
+    }
+
+    /// Counts a worker as making variants until the guard is dropped.
+    #[must_use]
+    pub fn begin_making(&self) -> CountGuard {
+        CountGuard::of(&self.making)
     }
 
     /// Registers a worker until the guard is dropped.
     #[must_use]
-    pub fn add_worker(&self) -> WorkerGuard {
-        self.workers.fetch_add(1, Ordering::Relaxed);
-        WorkerGuard(Arc::clone(&self.workers))
+    pub fn add_worker(&self) -> CountGuard {
+        CountGuard::of(&self.workers)
     }
 
     /// How many workers take jobs.
@@ -86,13 +104,55 @@ pub struct Progress {
     pub done: usize,
 }
 
+/// That a job waits for a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoreOutage {
+    /// `directHost`, `s3` or `gcs`, as the claims call it.
+    pub backend: &'static str,
+    /// What the claims call the store by; none for the serve directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key: Option<String>,
+    /// Since when.
+    #[serde(serialize_with = "as_rfc3339")]
+    pub since: Timestamp,
+    /// Why.
+    pub reason: OutageReason,
+}
+
+/// Why a job waits for a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutageReason {
+    /// It can't be reached, or answers that it can't take anything now.
+    Unreachable,
+    /// It answers, and refuses.
+    Refused,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference to the field")]
+fn as_rfc3339<S: Serializer>(since: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&since.rfc3339())
+}
+
+/// A store that a job's files go to.
+pub trait StoreState: Send + Sync {
+    /// Whether the job waits for it.
+    fn outage(&self) -> Option<StoreOutage>;
+}
+
 /// One attempt at a job.
-#[derive(Debug)]
 pub struct ActiveAttempt {
     stop: CancellationToken,
     ended: CancellationToken,
     files_total: usize,
     progress: Mutex<Option<Progress>>,
+    stores: Mutex<Vec<Arc<dyn StoreState>>>,
+}
+
+impl fmt::Debug for ActiveAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActiveAttempt").field("progress", &self.progress).finish_non_exhaustive()
+    }
 }
 
 impl ActiveAttempt {
@@ -105,6 +165,11 @@ impl ActiveAttempt {
     /// Publishes what is stored of the job so far; `files_done` of the files are in all of its stores.
     pub fn set_stored(&self, files: Vec<StoredFile>, files_done: usize) {
         *self.progress.lock() = Some(Progress { files, done: files_done.min(self.files_total) });
+    }
+
+    /// Publishes which stores the job's files go to.
+    pub fn set_stores(&self, stores: Vec<Arc<dyn StoreState>>) {
+        *self.stores.lock() = stores;
     }
 
     fn stored(&self) -> Vec<StoredFile> {
@@ -155,9 +220,16 @@ impl Drop for AttemptGuard {
 
 /// Keeps a worker counted.
 #[derive(Debug)]
-pub struct WorkerGuard(Arc<AtomicUsize>);
+pub struct CountGuard(Arc<AtomicUsize>);
 
-impl Drop for WorkerGuard {
+impl CountGuard {
+    fn of(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for CountGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

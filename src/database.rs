@@ -101,6 +101,14 @@ impl Database {
         }
     }
 
+    /// The UUID of the database in `dir`, if there is one: it stays the same until the database is set aside.
+    ///
+    /// # Errors
+    /// The file system's own.
+    pub fn uuid(dir: &Path) -> Result<Option<String>, DatabaseError> {
+        DatabaseFiles::new(dir).uuid()
+    }
+
     /// The records of this name, made if they don't exist.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ mod staged_directory;
 mod staged_file;
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -62,6 +62,38 @@ pub(crate) fn replace_file(path: &Path, contents: &[u8], mode: u32) -> Result<()
     let temporary = with_suffix(OsStr::new(""), name, ".partial");
     remove_leftover(&directory, &temporary)?;
     write_and_publish(directory, temporary, contents, mode, name, Existing::Replace)
+}
+
+/// Replaces the file `path`, or creates it, in one step for whoever reads it, but not durably: for what can be made again.
+/// The caller is the only one who writes that file.
+///
+/// # Errors
+/// The file system's own.
+pub(crate) fn replace_file_unsynced(path: &Path, contents: &[u8]) -> Result<(), FileError> {
+    let temporary = path.with_file_name(with_suffix(OsStr::new(""), path.file_name().unwrap_or_default(), ".partial"));
+    let mut file = File::create(&temporary).context("create", &temporary)?;
+    file.write_all(contents).context("write", &temporary)?;
+    fs::rename(&temporary, path).context("rename to", path)
+}
+
+/// Whether an error is the machine's or the operator's doing, and passes or is mended whatever was asked for: too little
+/// of disk, memory or descriptors, a disk that is read-only or fails, a directory of another user.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    const SHORTAGES: [Errno; 12] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::AGAIN,
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::ROFS,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::STALE,
+        Errno::NXIO,
+        Errno::NODEV,
+    ];
+    error.raw_os_error().is_some_and(|errno| SHORTAGES.contains(&Errno::from_raw_os_error(errno)))
 }
 
 fn write_and_publish(

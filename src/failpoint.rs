@@ -57,7 +57,11 @@ steps! {
     ClaimAfter = "claim::after",
     /// The pixels are about to be worked on.
     RenderBefore = "render::before",
-    /// A file of the job is made, and nowhere stored.
+    /// A variant is made and in the spool; the job's journal doesn't know.
+    VariantSpooled = "variant::spooled",
+    /// Every variant is made; some are in no store.
+    VariantsMade = "variants::made",
+    /// A file of the job is made, and about to be put into a store.
     WriteBeforePut = "write::before_put",
     /// It is written beside its place, and not synced.
     WriteBeforeFsync = "write::before_fsync",
@@ -67,7 +71,7 @@ steps! {
     WriteAfterRename = "write::after_rename",
     /// It is stored; the job's journal doesn't know.
     JournalBefore = "journal::before",
-    /// The journal's line is written, and not synced.
+    /// A line of the journal is written, and not synced.
     JournalWritten = "journal::written",
     /// The line is durable.
     JournalAfter = "journal::after",

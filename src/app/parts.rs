@@ -81,7 +81,7 @@ fn worker_context(
     renderer: Renderer,
     active_jobs: ActiveJobs,
 ) -> Result<WorkerContext, StartError> {
-    let direct = Arc::new(DirectServe::open(&config.serve_dir)?);
+    let direct = Arc::new(DirectServe::open(&config.serve_dir, &persistent.server)?);
     let memory_budget = config.worker.memory_budget.unwrap_or_else(half_of_memory);
     if memory_budget < JOB_BYTES_MIN {
         return Err(StartError::MemoryBudget { bytes: memory_budget });
@@ -98,7 +98,7 @@ fn worker_context(
         disks: persistent.disks.clone(),
         active_jobs,
         renderer,
-        stores: StoreClients::new(direct, Arc::clone(&persistent.register), config.stores),
+        stores: StoreClients::new(direct, Arc::clone(&persistent.register), config.stores, Arc::clone(clock)),
         memory_limit,
         memory: MemoryBudget::new(memory_budget),
         clock: Arc::clone(clock),

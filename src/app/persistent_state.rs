@@ -43,6 +43,8 @@ pub(super) struct PersistentState {
     pub(super) keys: KeyRing,
     pub(super) disks: DiskHealth,
     pub(super) clock_trust: ClockTrust,
+    /// Which server this is, among those that may share a serve directory: the UUID of its queue's database.
+    pub(super) server: String,
     /// Records that the queue had are lost.
     history_lost: bool,
 }
@@ -70,8 +72,9 @@ impl PersistentState {
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(config)?;
         let clock_trust = ClockTrust::new(Arc::clone(clock), ClockKeeper::last_seen(&config.data_dir));
-        let persistent =
-            Self { queue: Arc::new(queue), spool, register, sealer, keys, disks, clock_trust, history_lost };
+        let server = queue.uuid()?;
+        let queue = Arc::new(queue);
+        let persistent = Self { queue, spool, register, sealer, keys, disks, clock_trust, server, history_lost };
         Ok((persistent, disk_monitor))
     }
 

@@ -38,8 +38,7 @@ fn durations(config: &Config, reader: &mut Reader) {
         let (lease, renew) = (format_duration(lease), format_duration(renew));
         format!("queue.lease ({lease}) must be more than twice queue.lease_renew ({renew}): one renewal may be late")
     });
-    let (attempts, stores, callback) =
-        (config.worker.backoff, config.stores.retry.backoff, config.callback.retry.backoff);
+    let (attempts, stores, callback) = (config.worker.backoff, config.stores.backoff, config.callback.retry.backoff);
     let ordered = [
         (("queue.backoff_min", attempts.backoff_min), ("queue.backoff_max", attempts.backoff_max)),
         (("stores.backoff_min", stores.backoff_min), ("stores.backoff_max", stores.backoff_max)),

@@ -151,6 +151,15 @@ pub enum Warning {
         /// The one it has now.
         new: String,
     },
+    /// A setting that there is no more; it is ignored.
+    Removed {
+        /// Where it is set.
+        origin: Origin,
+        /// Its name there.
+        name: String,
+        /// What became of it.
+        why: &'static str,
+    },
     /// A number outside its range, for which the nearest one inside is used.
     Clamped {
         /// The setting's dotted name.
@@ -169,6 +178,7 @@ impl fmt::Display for Warning {
                 write!(f, "{origin}: {name} is no setting of Pixerve{}", did_you_mean(suggestion.as_deref()))
             }
             Self::Renamed { origin, old, new } => write!(f, "{origin}: {old} is called {new} now"),
+            Self::Removed { origin, name, why } => write!(f, "{origin}: {name} has no effect any more: {why}"),
             Self::Clamped { key, given, used } => {
                 write!(f, "{key} ({}) is {given}, out of range; {used} is used", variable_of(key))
             }

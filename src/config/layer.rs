@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin, Warning, line_of};
-use super::name::{PREFIX, renamed, renamed_variable, suggest, variable_of};
+use super::name::{PREFIX, removed, removed_variable, renamed, renamed_variable, suggest, variable_of};
 use super::sources::Sources;
 
 /// A value as it was written.
@@ -80,7 +80,9 @@ impl SettingLayers {
                 let old = std::mem::replace(&mut name, new.to_owned());
                 self.warnings.push(Warning::Renamed { origin: origin.clone(), old, new: new.to_owned() });
             }
-            if let Some(entries) = self.entries.get_mut(&name) {
+            if let Some(why) = removed(&name) {
+                self.warnings.push(Warning::Removed { origin, name, why });
+            } else if let Some(entries) = self.entries.get_mut(&name) {
                 entries.push(Entry { given: given(value.get_ref()), origin });
             } else if !self.is_table(&name) {
                 let suggestion = suggest(&name, self.entries.keys().map(String::as_str));
@@ -112,6 +114,9 @@ impl SettingLayers {
                     self.warnings.push(Warning::Renamed { origin: origin.clone(), old: name, new: variable_of(new) });
                 }
                 Some(entries) => entries.push(Entry { given: RawValue::Text(value), origin: origin.clone() }),
+                None if let Some(why) = removed_variable(&name) => {
+                    self.warnings.push(Warning::Removed { origin: origin.clone(), name, why });
+                }
                 None => {
                     let suggestion = suggest(&name, keys.keys().map(String::as_str));
                     self.warnings.push(Warning::UnknownVariable { origin: origin.clone(), name, suggestion });

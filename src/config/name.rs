@@ -6,6 +6,22 @@ pub(super) const PREFIX: &str = "PIXERVE_";
 /// Settings that had another name before, which is understood still: the old one, and today's.
 const RENAMED: [(&str, &str); 1] = [("worker.sandbox_keep", "worker.sandbox_idle_timeout")];
 
+/// Settings that there were before, and what became of them.
+const REMOVED: [(&str, &str); 1] = [(
+    "stores.tries_max",
+    "stores are tried for stores.give_up_after and stores.refused_give_up_after, however often that is",
+)];
+
+/// What became of a setting that was called `name` before and is no more.
+pub(super) fn removed(name: &str) -> Option<&'static str> {
+    REMOVED.iter().find(|(old, _)| *old == name).map(|(_, why)| *why)
+}
+
+/// What became of a setting whose variable was `variable` before and that is no more.
+pub(super) fn removed_variable(variable: &str) -> Option<&'static str> {
+    REMOVED.iter().find(|(old, _)| variable_of(old) == variable).map(|(_, why)| *why)
+}
+
 /// Today's name of a setting that was called `name` before.
 pub(super) fn renamed(name: &str) -> Option<&'static str> {
     RENAMED.iter().find(|(old, _)| *old == name).map(|(_, new)| *new)

@@ -52,8 +52,8 @@ error_codes! {
     JobTooLarge "job_too_large" "The job is larger than the queue stores."
     TooManyJobs "too_many_jobs" "The owner has as many live jobs as are allowed."
     NameTaken "name_taken" "A user of this name is registered."
-    StoreRefused "store_refused" "A store refused to take an object: its credentials, its bucket or its rules."
-    StoreUnreachable "store_unreachable" "A store could not be reached, or failed, until the job's attempts were used up."
+    StoreRefused "store_refused" "A store refused to take an object for as long as it is asked: its credentials, its bucket or its rules."
+    StoreUnreachable "store_unreachable" "A store could not be reached, or failed, for as long as it is waited for."
     // The image.
     UnsupportedImage "unsupported_image" "The bytes are not an image of a supported format."
     DamagedImage "damaged_image" "The image can't be read or decoded."
@@ -68,7 +68,7 @@ error_codes! {
     LeaseExpired "lease_expired" "The worker of the last attempt stopped renewing its lease."
     // The server.
     OriginalMissing "original_missing" "The uploaded image is no longer on the server's disk."
-    Spool "spool" "The uploaded image could not be read from the server's disk."
+    Spool "spool" "The server's disk could not be read or written."
     DiskFull "disk_full" "Less disk space is free than is kept for accepted jobs."
     QueueFull "queue_full" "The queue has as many jobs as it takes."
     Draining "draining" "The server is stopping and takes no new uploads."

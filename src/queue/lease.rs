@@ -105,6 +105,16 @@ pub enum Settlement {
     },
     /// The worker gives the job back unharmed; the attempt doesn't count.
     Released,
+    /// It failed for want of something that is the server's and not the job's: the job waits in its old place, and the
+    /// attempt doesn't count.
+    Postponed {
+        /// What was wanting; on the job's record until it ends.
+        error: JobError,
+        /// What was stored all the same.
+        files: Vec<StoredFile>,
+        /// Before the next attempt.
+        wait: Duration,
+    },
 }
 
 /// Whether to try again.

@@ -12,6 +12,9 @@ use super::AppState;
 use crate::disks::{RootHealth, RootKind};
 use crate::version::VERSION;
 
+/// Workers beside those that are set, for who has nothing under way.
+const SPARE_WORKERS: usize = 1;
+
 /// The route.
 pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<Value>) {
     let (queue, disk, workers) = (queue(&state).await, disk(&state), workers(&state));
@@ -72,13 +75,14 @@ fn root(state: &AppState, kind: RootKind) -> Value {
 }
 
 fn workers(state: &AppState) -> Value {
-    let (alive, busy) = (state.active_jobs.workers(), state.active_jobs.count());
+    let (alive, busy) = (state.active_jobs.workers(), state.active_jobs.making());
+    let expected = state.http.max_workers + SPARE_WORKERS;
     if state.readiness.is_paused() {
         json!({ "status": "ok", "workers": alive, "busy": busy, "detail": "the server is paused" })
-    } else if alive == state.http.max_workers {
+    } else if alive == expected {
         json!({ "status": "ok", "workers": alive, "busy": busy })
     } else {
-        let detail = format!("{alive} of {} workers run", state.http.max_workers);
+        let detail = format!("{alive} of {expected} workers run");
         json!({ "status": "failing", "workers": alive, "busy": busy, "detail": detail })
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::extract::{JobQuery, Parameters, find};
 use super::{AppState, Refusal};
-use crate::active_jobs::Progress;
+use crate::active_jobs::{Progress, StoreOutage};
 use crate::clock::Timestamp;
 use crate::job::{HashKey, JobId, PublicUrl, State as JobState, StoredFile};
 use crate::queue::Job;
@@ -25,6 +25,9 @@ pub(super) struct Status {
     finished_at: Option<String>,
     files: Vec<StoredFile>,
     error: Option<String>,
+    /// The stores that the job waits for, none of them most of the time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waiting_for: Vec<StoreOutage>,
 }
 
 /// How many of a job's files are in every store that they are for, and how many there will be.
@@ -42,7 +45,8 @@ pub(super) async fn status(
     let job = find(&state, &query).await?;
     let job = job.ok_or_else(|| Refusal::NotFound("no job of this hash or id is known".into()))?;
     let (job, progress) = with_progress(&state, job).await?;
-    Ok(Json(show(job, progress, &state.http.public_url)))
+    let waiting_for = state.active_jobs.outages(job.record.id);
+    Ok(Json(show(job, progress, waiting_for, &state.http.public_url)))
 }
 
 /// A job and, while an attempt at it runs in this process, what that has stored.
@@ -59,7 +63,7 @@ async fn with_progress(state: &AppState, job: Job) -> Result<(Job, Option<Progre
     }
 }
 
-fn show(job: Job, progress: Option<Progress>, public_url: &PublicUrl) -> Status {
+fn show(job: Job, progress: Option<Progress>, waiting_for: Vec<StoreOutage>, public_url: &PublicUrl) -> Status {
     let total = job.record.spec.file_count();
     let progress = progress.unwrap_or_else(|| {
         let stores = usize::from(job.record.spec.direct_host) + job.record.spec.storage.len();
@@ -78,5 +82,6 @@ fn show(job: Job, progress: Option<Progress>, public_url: &PublicUrl) -> Status 
         finished_at: job.finished_at.map(Timestamp::rfc3339),
         files: public_url.of_files(progress.files),
         error: job.error.map(|error| error.detail),
+        waiting_for,
     }
 }

@@ -12,6 +12,7 @@ use rustix::pipe::fcntl_setpipe_size;
 use serde::Deserialize;
 use tokio::io::BufReader;
 use tokio::process::Command;
+use tokio::sync::mpsc::Sender;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::child::{PROBE, SUBCOMMAND};
@@ -76,8 +77,8 @@ impl Sandbox {
     }
 
     /// Has the wanted variants of `original`, which is read from its start, made by a child that has worked for this
-    /// `owner` only. Each is handed to `deliver` with its index as soon as it is made. Dropping the future kills the
-    /// child.
+    /// `owner` only. Each is sent to `deliver` with its index as soon as it is made; while that has no room, the child waits.
+    /// Dropping the future kills the child.
     ///
     /// # Errors
     /// What stopped the request. What was delivered before stays delivered.
@@ -86,16 +87,12 @@ impl Sandbox {
         original: File,
         mut request: RenderRequest,
         owner: OwnerDigest,
-        mut deliver: impl FnMut(usize, Rendered),
+        deliver: Sender<(usize, Rendered)>,
     ) -> Result<(), SandboxError> {
         let original = Arc::new(original);
         if let Some(child) = self.idle.take(owner, request.admission.bytes) {
             let mut delivered = Vec::new();
-            let deliver = |index, file| {
-                delivered.push(index);
-                deliver(index, file);
-            };
-            match self.run(child, &request, &original, deliver).await {
+            match self.run(child, &request, &original, &deliver, &mut delivered).await {
                 Ok(child) => {
                     self.idle.put(owner, child);
                     return Ok(());
@@ -111,7 +108,7 @@ impl Sandbox {
             (&*original).rewind().map_err(SandboxError::unreadable)?;
         }
         let child = self.start(request.admission.bytes)?;
-        let child = self.run(child, &request, &original, deliver).await?;
+        let child = self.run(child, &request, &original, &deliver, &mut Vec::new()).await?;
         self.idle.put(owner, child);
         Ok(())
     }
@@ -130,17 +127,19 @@ impl Sandbox {
         Ok(ChildProcess { child, input: Some(input), output: BufReader::new(output), memory_max, jobs: 0 })
     }
 
-    /// Gives the child back if it has made everything.
+    /// Gives the child back if it has made everything. Notes what it has `delivered`.
     async fn run(
         &self,
         process: ChildProcess,
         request: &RenderRequest,
         original: &Arc<File>,
-        deliver: impl FnMut(usize, Rendered),
+        deliver: &Sender<(usize, Rendered)>,
+        delivered: &mut Vec<usize>,
     ) -> Result<ChildProcess, SandboxError> {
         let ChildProcess { mut child, input, mut output, memory_max, jobs } = process;
         let sending = send(input, request, Arc::clone(original), self.idle.is_enabled());
-        let error = match receive_variants(&mut output, request, self.settings.decode_timeout, deliver).await {
+        let timeout = self.settings.decode_timeout;
+        let error = match receive_variants(&mut output, request, timeout, deliver, delivered).await {
             Ok(Ok(())) => {
                 // A child that didn't read its original to the end can't be sent another request.
                 let input =

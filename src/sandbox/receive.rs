@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, BufReader};
 use tokio::process::ChildStdout;
+use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, timeout_at};
 
 use super::protocol::{self, Report};
@@ -29,12 +30,14 @@ impl From<io::Error> for ProtocolError {
     }
 }
 
-/// Hands each variant to `deliver` as it comes, until the child reports its end: that all are made, or why they can't be.
+/// Sends each variant to `deliver` as it comes, and notes its index in `delivered`, until the child reports its end: that
+/// all are made, or why they can't be.
 pub(super) async fn receive_variants(
     output: &mut BufReader<ChildStdout>,
     request: &RenderRequest,
     decode_timeout: Duration,
-    mut deliver: impl FnMut(usize, Rendered),
+    deliver: &Sender<(usize, Rendered)>,
+    delivered: &mut Vec<usize>,
 ) -> Result<Result<(), PipelineError>, ProtocolError> {
     let mut expected = ExpectedVariants::of(request);
     let mut decode_deadline = Some(Instant::now() + decode_timeout);
@@ -55,7 +58,9 @@ pub(super) async fn receive_variants(
                 check_header(&bytes, request.variants[index].format, request.outputs[index]).map_err(|what| {
                     ProtocolError::Violation(format!("variant {index} is not what was asked for: {what}"))
                 })?;
-                deliver(index, Rendered { width, height, bytes });
+                delivered.push(index);
+                // Nobody receives once the job is stopped.
+                let _ = deliver.send((index, Rendered { width, height, bytes })).await;
             }
             Report::Done if expected.is_complete() => return Ok(Ok(())),
             Report::Done => return Err(ProtocolError::Violation("it ended before all variants were there".to_owned())),

@@ -1,7 +1,7 @@
-//! What a job has written where, line by line, so that a restart doesn't write it again.
+//! What a job has made and what it has written where, line by line, so that a restart does neither again.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,14 +9,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::{SpoolError, blocking};
+use crate::clock::Timestamp;
 use crate::durable::{FileError, IoContext};
 use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, Stored};
 
-/// One file in one store, as this very job wrote it.
+/// One file, as this very job made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredLine {
-    /// The name in the store, without directories.
+pub struct MadeFile {
+    /// Its name in every store, without directories.
     pub name: String,
     /// Its extension: that of a variant's format, or of the original's.
     pub format: String,
@@ -26,23 +27,65 @@ pub struct StoredLine {
     pub height: u32,
     /// Size in bytes.
     pub bytes: u64,
-    /// SHA-256 of what was written.
+    /// SHA-256 of its bytes.
     pub sha256: ContentHash,
+}
+
+/// One file in one store, as this very job wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredLine {
+    /// Which file.
+    #[serde(flatten)]
+    pub file: MadeFile,
     /// Where it is.
     pub stored: Stored,
 }
 
-/// A job's lines: those of earlier attempts, and room for more.
-#[derive(Clone, Debug)]
-pub struct Journal {
-    earlier: Vec<StoredLine>,
-    file: Arc<Mutex<OpenJournal>>,
+/// What a line may say. 0.2.0 wrote [`StoredLine`]s only.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Stored(StoredLine),
+    /// The file lies in the spool, to be stored.
+    Made(MadeFile),
+    AllMade {
+        all_made_at: Timestamp,
+    },
+    /// Of a later version.
+    Other(serde_json::Value),
 }
 
-#[derive(Debug)]
-struct OpenJournal {
-    file: File,
-    path: PathBuf,
+/// What a job's journal says when an attempt opens it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalEntries {
+    /// The files that are in a store, oldest first.
+    pub stored: Vec<StoredLine>,
+    /// The files that were put into the spool, oldest first; one that was made again is there twice.
+    pub made: Vec<MadeFile>,
+    /// When every variant was made, for the first time.
+    pub all_made_at: Option<Timestamp>,
+}
+
+impl JournalEntries {
+    fn add(&mut self, line: Line) {
+        match line {
+            Line::Stored(line) => self.stored.push(line),
+            Line::Made(file) => self.made.push(file),
+            Line::AllMade { all_made_at } => {
+                self.all_made_at.get_or_insert(all_made_at);
+            }
+            Line::Other(_) => {}
+        }
+    }
+}
+
+/// A job's lines: those of earlier attempts, and room for more. It holds no descriptor between two lines, since a job may
+/// wait for its stores for days.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    earlier: JournalEntries,
+    /// Locked while a line is written.
+    path: Arc<Mutex<PathBuf>>,
 }
 
 impl Journal {
@@ -57,32 +100,46 @@ impl Journal {
             .context("open", &path)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).context("read", &path)?;
-        let mut earlier = Vec::new();
+        let mut earlier = JournalEntries::default();
         let mut whole = 0;
         for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
-            let Ok(stored) = serde_json::from_slice(line) else { break };
-            earlier.push(stored);
+            let Ok(read) = serde_json::from_slice(line) else { break };
+            earlier.add(read);
             whole += line.len();
         }
         file.set_len(whole as u64).context("truncate", &path)?;
-        file.seek(SeekFrom::End(0)).context("seek in", &path)?;
-        Ok(Self { earlier, file: Arc::new(Mutex::new(OpenJournal { file, path })) })
+        Ok(Self { earlier, path: Arc::new(Mutex::new(path)) })
     }
 
     /// What earlier attempts wrote.
     #[must_use]
-    pub fn earlier(&self) -> &[StoredLine] {
+    pub fn earlier(&self) -> &JournalEntries {
         &self.earlier
     }
 
     /// Notes, durably, that a file is in a store.
-    pub async fn append(&self, line: &StoredLine) -> Result<(), SpoolError> {
-        let mut open = self.file.clone().lock_owned().await;
-        let line = serde_json::to_string(line).expect("INVARIANT: a StoredLine is strings and numbers") + "\n";
+    pub async fn append_stored(&self, line: StoredLine) -> Result<(), SpoolError> {
+        self.append(Line::Stored(line), true).await
+    }
+
+    /// Notes that a file is in the spool. Not durably, as it is there: it can be made again.
+    pub async fn append_made(&self, file: MadeFile) -> Result<(), SpoolError> {
+        self.append(Line::Made(file), false).await
+    }
+
+    /// Notes that every variant is made. Not durably: without it, stores are waited for a little longer.
+    pub async fn append_all_made(&self, all_made_at: Timestamp) -> Result<(), SpoolError> {
+        self.append(Line::AllMade { all_made_at }, false).await
+    }
+
+    async fn append(&self, line: Line, is_durable: bool) -> Result<(), SpoolError> {
+        let path = self.path.clone().lock_owned().await;
+        let line = serde_json::to_string(&line).expect("INVARIANT: a line is strings and numbers") + "\n";
         blocking(move || {
-            open.file.write_all(line.as_bytes()).context("write", &open.path)?;
+            let mut file = OpenOptions::new().append(true).open(&*path).context("open", &path)?;
+            file.write_all(line.as_bytes()).context("write", &path)?;
             reached(Step::JournalWritten);
-            open.file.sync_data().context("fsync", &open.path)
+            if is_durable { file.sync_data().context("fsync", &path) } else { Ok(()) }
         })
         .await
     }

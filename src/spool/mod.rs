@@ -4,22 +4,25 @@
 //! <data>/spool/incoming/<job id>/original        while it arrives
 //! <data>/spool/jobs/<job id>/original            accepted: one rename made it visible
 //!                            manifest.json       the JobRecord
-//!                            stored.jsonl        what this job has written where
+//!                            stored.jsonl        the journal: what this job has made, and written where
+//!                            made/<name>         variants that are not in every store yet
 //! ```
 //!
 //! The spool, not the database, is the truth about what was accepted. Everything in `jobs/` was fsynced before it got
 //! there; everything in `incoming/` is worthless after a restart.
 
 mod journal;
+mod made;
 mod upload;
 
-pub use journal::{Journal, StoredLine};
+pub use journal::{Journal, JournalEntries, MadeFile, StoredLine};
 pub use upload::{IncomingUpload, Received};
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use crate::durable::{self, FileError, IoContext};
@@ -29,6 +32,7 @@ use crate::job::{JobId, JobRecord, UnreadableRecord};
 const ORIGINAL: &str = "original";
 const MANIFEST: &str = "manifest.json";
 const JOURNAL: &str = "stored.jsonl";
+const MADE: &str = "made";
 
 /// Why the spool couldn't do something: what was attempted, on which file or directory, and what came of it.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,12 @@ impl SpoolError {
     pub fn is_out_of_descriptors(&self) -> bool {
         let errno = self.0.cause().raw_os_error().map(rustix::io::Errno::from_raw_os_error);
         matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+    }
+
+    /// Whether it is the machine's or the operator's doing, whatever was asked for: see [`durable::is_shortage`].
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        durable::is_shortage(self.0.cause())
     }
 
     /// Whether what was looked for is not there.
@@ -116,6 +126,42 @@ impl Spool {
         blocking(move || File::open(&path).context("open", &path)).await
     }
 
+    /// Whether the directory of all jobs is there: without it (a disk that is not mounted), what is missing of one job
+    /// says nothing about that job.
+    pub async fn is_there(&self) -> Result<bool, SpoolError> {
+        let jobs = self.jobs.clone();
+        blocking(move || jobs.try_exists().context("look for", &jobs)).await
+    }
+
+    /// Puts a variant into the spool, until it is in every store. Not durably: it can be made again, and its size and
+    /// SHA-256 in the journal say whether it is whole.
+    pub async fn write_made(&self, id: JobId, name: &str, bytes: Bytes) -> Result<(), SpoolError> {
+        let (dir, name) = (self.job_dir(id).join(MADE), name.to_owned());
+        blocking(move || made::write(&dir, &name, &bytes)).await
+    }
+
+    /// Where a variant of a job is in the spool.
+    #[must_use]
+    pub fn made(&self, id: JobId, name: &str) -> PathBuf {
+        self.job_dir(id).join(MADE).join(name)
+    }
+
+    /// Those of `files` that are in the spool with the size they had.
+    pub async fn whole_made(&self, id: JobId, files: Vec<MadeFile>) -> Result<Vec<MadeFile>, SpoolError> {
+        let dir = self.job_dir(id).join(MADE);
+        blocking(move || made::whole(&dir, files)).await
+    }
+
+    /// Removes a variant that turned out not to be what it was.
+    pub async fn remove_made(&self, id: JobId, name: &str) -> Result<(), SpoolError> {
+        let path = self.made(id, name);
+        blocking(move || match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove", &path),
+            _ => Ok(()),
+        })
+        .await
+    }
+
     /// Whether it holds anything of this job.
     pub async fn holds(&self, id: JobId) -> Result<bool, SpoolError> {
         let dir = self.job_dir(id);
@@ -152,6 +198,7 @@ fn remove_entry(entry: &Path, trash: &Path) -> Result<(), FileError> {
     match fs::rename(entry, trash) {
         Ok(()) => {
             reached(Step::SpoolTrashed);
+            made::remove(&trash.join(MADE))?;
             durable::remove_directory_of(trash, &[ORIGINAL, MANIFEST, JOURNAL])
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -1,4 +1,5 @@
-use bytes::Bytes;
+use std::io::Write as _;
+
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -135,22 +136,66 @@ async fn a_journal_drops_a_torn_line_and_continues() {
     let spool = Spool::open(data.path()).expect("opens");
     let id = accept(&spool, new_id()).await.id;
     let line = |name: &str| StoredLine {
-        name: name.into(),
-        format: "jpg".into(),
-        width: 1,
-        height: 2,
-        bytes: 3,
-        sha256: ContentHash::of(name.as_bytes()),
+        file: made_file(name, name.as_bytes()),
         stored: Stored { backend: "directHost".into(), location: format!("/files/{name}") },
     };
-    spool.journal(id).await.expect("opens").append(&line("first")).await.expect("written");
+    let stored = async || spool.journal(id).await.expect("opens").earlier().stored.clone();
+    spool.journal(id).await.expect("opens").append_stored(line("first")).await.expect("written");
     let path = spool.job_dir(id).join(JOURNAL);
     let mut torn = fs::read(&path).expect("read");
     torn.extend_from_slice(b"{\"name\":\"half a li");
     fs::write(&path, torn).expect("torn");
 
+    assert_eq!(stored().await, [line("first")]);
+    spool.journal(id).await.expect("opens").append_stored(line("second")).await.expect("written");
+    assert_eq!(stored().await, [line("first"), line("second")]);
+}
+
+fn made_file(name: &str, bytes: &[u8]) -> MadeFile {
+    let sha256 = ContentHash::of(bytes);
+    MadeFile { name: name.into(), format: "jpg".into(), width: 1, height: 2, bytes: bytes.len() as u64, sha256 }
+}
+
+#[tokio::test]
+async fn a_journal_tells_what_is_made_from_what_is_stored_and_passes_over_what_it_does_not_know() {
+    let data = TempDir::new().expect("a directory");
+    let spool = Spool::open(data.path()).expect("opens");
+    let id = accept(&spool, new_id()).await.id;
+    let (file, moment) = (made_file("a", b"a"), Timestamp::from_millis(7));
     let journal = spool.journal(id).await.expect("opens");
-    assert_eq!(journal.earlier(), [line("first")]);
-    journal.append(&line("second")).await.expect("written");
-    assert_eq!(spool.journal(id).await.expect("opens").earlier(), [line("first"), line("second")]);
+    journal.append_made(file.clone()).await.expect("written");
+    journal.append_all_made(moment).await.expect("written");
+    let path = spool.job_dir(id).join(JOURNAL);
+    fs::OpenOptions::new()
+        .append(true)
+        .open(path)
+        .and_then(|mut journal| journal.write_all(b"{\"of_a_later\":\"version\"}\n"))
+        .expect("written");
+    journal.append_all_made(Timestamp::from_millis(9)).await.expect("written");
+    let stored =
+        StoredLine { file: file.clone(), stored: Stored { backend: "s3".into(), location: "s3://b/a".into() } };
+    journal.append_stored(stored.clone()).await.expect("written");
+    let expected = JournalEntries { stored: vec![stored], made: vec![file], all_made_at: Some(moment) };
+    assert_eq!(*spool.journal(id).await.expect("opens").earlier(), expected, "the first end of making counts");
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test is the damage")]
+async fn a_variant_in_the_spool_is_whole_or_not_there_and_goes_with_its_job() {
+    let data = TempDir::new().expect("a directory");
+    let spool = Spool::open(data.path()).expect("opens");
+    let id = accept(&spool, new_id()).await.id;
+    let (whole, cut, gone) = (made_file("whole", b"1234"), made_file("cut", b"1234"), made_file("gone", b"1234"));
+    for name in ["whole", "cut"] {
+        spool.write_made(id, name, Bytes::from_static(b"older")).await.expect("written");
+        spool.write_made(id, name, Bytes::from_static(b"1234")).await.expect("replaced");
+    }
+    fs::write(spool.made(id, "cut"), b"12").expect("cut");
+    let found = spool.whole_made(id, vec![whole.clone(), cut, gone]).await.expect("looked at");
+    assert_eq!(found, [whole]);
+    spool.remove_made(id, "whole").await.expect("removed");
+    spool.remove_made(id, "whole").await.expect("harmless");
+    assert_eq!(fs::read_dir(spool.job_dir(id).join(MADE)).expect("a directory").count(), 1);
+    spool.remove(id).await.expect("removed");
+    assert_eq!(files(data.path()), 0);
 }

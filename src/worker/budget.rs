@@ -4,24 +4,25 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::watch;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Memory that all jobs share, in steps of 1 MiB. First come, first served: a job that needs much waits until there is
-/// enough, and smaller ones that came later wait behind it, so that it can't starve.
+/// Memory that all jobs share, in bytes. It doesn't say whose turn it is: the queue does. Clones are one.
 #[derive(Clone, Debug)]
 pub struct MemoryBudget {
-    left: Arc<Semaphore>,
-    steps: u32,
+    left: Arc<watch::Sender<u64>>,
+    total: u64,
 }
 
 /// A job's share of the budget, until it is dropped.
 #[derive(Debug)]
 pub struct MemoryShare {
-    #[expect(dead_code, reason = "holding it is its use")]
-    permit: Option<OwnedSemaphorePermit>,
+    budget: MemoryBudget,
+    /// What the job takes.
     bytes: u64,
+    /// What was taken off the budget for it: no more than there is.
+    taken: u64,
 }
 
 impl MemoryShare {
@@ -31,34 +32,55 @@ impl MemoryShare {
     }
 }
 
+impl Drop for MemoryShare {
+    fn drop(&mut self) {
+        self.budget.left.send_modify(|left| *left += self.taken);
+    }
+}
+
 impl MemoryBudget {
-    /// A budget of `bytes`, rounded up to 1 MiB.
+    /// A budget of so many bytes.
     #[must_use]
-    pub fn new(bytes: u64) -> Self {
-        let steps = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX);
-        Self { left: Arc::new(Semaphore::new(usize::try_from(steps).unwrap_or(Semaphore::MAX_PERMITS))), steps }
+    pub fn new(total: u64) -> Self {
+        Self { left: Arc::new(watch::Sender::new(total)), total }
     }
 
     /// Bytes of all jobs together.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        u64::from(self.steps) * MIB
+        self.total
     }
 
     /// Bytes that are free. `u64::MAX` if all of them are, since [`MemoryBudget::take`] then grants any number.
     #[must_use]
     pub fn left(&self) -> u64 {
-        match u32::try_from(self.left.available_permits()) {
-            Ok(left) if left < self.steps => u64::from(left) * MIB,
-            _ => u64::MAX,
+        let left = *self.left.borrow();
+        if left == self.total { u64::MAX } else { left }
+    }
+
+    /// Waits for `bytes`, or for the whole budget if that is less, and takes them.
+    pub async fn take(&self, bytes: u64) -> MemoryShare {
+        let taken = bytes.min(self.total);
+        loop {
+            let has_taken = self.left.send_if_modified(|left| match left.checked_sub(taken) {
+                Some(rest) => {
+                    *left = rest;
+                    true
+                }
+                None => false,
+            });
+            if has_taken {
+                return MemoryShare { budget: self.clone(), bytes, taken };
+            }
+            self.wait_for(taken).await;
         }
     }
 
-    /// Waits for `bytes`, or for the whole budget if that is less.
-    pub async fn take(&self, bytes: u64) -> MemoryShare {
-        let steps = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX).min(self.steps);
-        // Nobody closes it.
-        MemoryShare { permit: Arc::clone(&self.left).acquire_many_owned(steps).await.ok(), bytes }
+    /// Waits until `bytes` are free, or all, and takes none.
+    pub async fn wait_for(&self, bytes: u64) {
+        let needed = bytes.min(self.total);
+        // The sender lives as long as this.
+        let _ = self.left.subscribe().wait_for(|left| *left >= needed).await;
     }
 }
 
@@ -117,23 +139,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_large_job_is_not_overtaken_for_ever_by_small_ones() {
+    async fn a_share_is_waited_for_and_given_back() {
         let budget = MemoryBudget::new(10 * MIB);
         let first = budget.take(6 * MIB).await;
+        assert_eq!((budget.left(), first.covers(6 * MIB), first.covers(6 * MIB + 1)), (4 * MIB, true, false));
         let mut large = Box::pin(budget.take(8 * MIB));
-        assert!(futures_util::poll!(&mut large).is_pending());
-        // There would be room for it, but the large one came before.
-        let mut small = Box::pin(budget.take(MIB));
-        assert!(futures_util::poll!(&mut small).is_pending());
+        let mut enough = Box::pin(budget.wait_for(8 * MIB));
+        assert!(futures_util::poll!(&mut large).is_pending() && futures_util::poll!(&mut enough).is_pending());
+        // The queue may let a smaller one pass.
+        drop(budget.take(MIB).await);
         drop(first);
-        let large = large.await;
-        let small = small.await;
-        drop((large, small));
+        enough.await;
+        drop(large.await);
         assert_eq!(budget.left(), u64::MAX, "when nobody has any, there is enough for any job");
-        let half = budget.take(5 * MIB).await;
-        assert_eq!((budget.left(), half.covers(5 * MIB), half.covers(5 * MIB + 1)), (5 * MIB, true, false));
-        drop(half);
         // More than the whole budget means all of it, and not waiting for ever.
-        drop(budget.take(u64::MAX).await);
+        let all = budget.take(u64::MAX).await;
+        assert_eq!(budget.left(), 0);
+        drop(all);
+        drop(budget.take(0).await);
     }
 }

@@ -4,6 +4,7 @@
 mod attempt;
 mod budget;
 mod maintenance;
+mod place;
 mod pool;
 mod renderer;
 mod stored_files;
@@ -31,6 +32,7 @@ use crate::queue::JobQueue;
 use crate::retry::Backoff;
 use crate::setting;
 use crate::spool::Spool;
+use crate::writer::StoreSettings;
 
 /// How the workers work.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,6 +60,9 @@ pub struct WorkerSettings {
     pub encode_threads: usize,
     /// What makes AVIF.
     pub avif_engine: AvifEngine,
+    /// How long files are tried to be stored.
+    #[serde(rename = ".stores")]
+    pub stores: StoreSettings,
     /// Bytes of memory of one job.
     #[serde(deserialize_with = "setting::bytes")]
     pub memory_max: u64,

@@ -1,15 +1,18 @@
-//! The workers: each works on one job at a time, until the server stops.
+//! The workers: each has the variants of one job made at a time, until the server stops. What is made is stored by tasks
+//! beside them, as many as there are. One worker more than is set is there for who has nothing under way.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
+use super::attempt::StopSignals;
 use super::budget::MemoryShare;
+use super::place::PlaceGuard;
 use super::stored_files::stored_files;
 use super::{WorkerContext, attempt};
 use crate::error_chain::ErrorChain;
@@ -20,8 +23,8 @@ use crate::queue::{Claim, ClaimRequest, Place, QueueError, Retry, Settlement};
 const IDLE_POLL: Duration = Duration::from_secs(5);
 /// For workers to cancel writes to stores and to release their jobs when the server stops.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(8);
-/// A worker that waits for memory asks the queue again after this long: the job that needs it may be cancelled, or no longer
-/// the next.
+/// A worker that waits for memory asks the queue again after this long: the job that needs it may be cancelled, or has
+/// let others pass for long enough.
 const MEMORY_POLL: Duration = Duration::from_secs(1);
 /// Between tries to claim from a queue that fails.
 const CLAIM_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -29,47 +32,52 @@ const CLAIM_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The pool of workers.
 pub struct Pool {
     context: Arc<WorkerContext>,
-    stop_claiming: CancellationToken,
-    stop_working: CancellationToken,
 }
 
 impl Pool {
     /// A pool that has not started.
     #[must_use]
     pub fn new(context: Arc<WorkerContext>) -> Self {
-        Self { context, stop_claiming: CancellationToken::new(), stop_working: CancellationToken::new() }
+        Self { context }
     }
 
-    /// Starts every worker. They run until [`Pool::drain`].
+    /// Starts every worker. They run until [`StartedPool::drain`].
     pub fn start(self) -> StartedPool {
         let mut workers = JoinSet::new();
+        let (attempts, signals) = (TaskTracker::new(), StopSignals::default());
         let claiming = Arc::new(Mutex::new(()));
-        for _ in 0..self.context.settings.max_workers {
+        let regular_free = Arc::new(watch::Sender::new(self.context.settings.max_workers));
+        let regular = (0..self.context.settings.max_workers).map(|_| Place::Regular);
+        for place in regular.chain([Place::Spare]) {
             let worker = Worker {
                 context: Arc::clone(&self.context),
+                place,
+                regular_free: Arc::clone(&regular_free),
                 claiming: Arc::clone(&claiming),
-                stop_claiming: self.stop_claiming.clone(),
-                stop_working: self.stop_working.clone(),
+                attempts: attempts.clone(),
+                signals: signals.clone(),
             };
             workers.spawn(worker.run());
         }
-        StartedPool { workers, stop_claiming: self.stop_claiming, stop_working: self.stop_working }
+        attempts.close();
+        StartedPool { workers, attempts, signals }
     }
 }
 
 /// A pool whose workers run.
 pub struct StartedPool {
     workers: JoinSet<()>,
-    stop_claiming: CancellationToken,
-    stop_working: CancellationToken,
+    attempts: TaskTracker,
+    signals: StopSignals,
 }
 
 impl StartedPool {
-    /// Stops claiming, lets running jobs finish for `drain_timeout`, then releases the rest.
+    /// Stops claiming, lets running jobs finish for `drain_timeout`, then releases the rest. Jobs that wait for a store
+    /// that can't be reached are released at once.
     pub async fn drain(mut self, drain_timeout: Duration) {
-        self.stop_claiming.cancel();
+        self.signals.draining.cancel();
         if timeout(drain_timeout, self.all_ended()).await.is_err() {
-            self.stop_working.cancel();
+            self.signals.release.cancel();
             if timeout(RELEASE_TIMEOUT, self.all_ended()).await.is_err() {
                 warn!("running jobs could not be released in time; the next start requeues them");
             }
@@ -78,24 +86,43 @@ impl StartedPool {
 
     async fn all_ended(&mut self) {
         while self.workers.join_next().await.is_some() {}
+        self.attempts.wait().await;
     }
+}
+
+/// What a claim came to.
+enum Next {
+    Claimed(Box<Claim>, MemoryShare),
+    /// There is none for this place.
+    Idle,
+    /// It is not yet this place's turn.
+    RegularIsFree,
+    /// There is one that takes so many bytes.
+    WaitForMemory(u64),
 }
 
 struct Worker {
     context: Arc<WorkerContext>,
+    place: Place,
+    /// How many regular places are free. Only when none is, may the spare one be taken: or else whoever comes first could
+    /// take both kinds.
+    regular_free: Arc<watch::Sender<usize>>,
     /// Held while claiming: nobody else reserves the memory that a claim counts on.
     claiming: Arc<Mutex<()>>,
-    stop_claiming: CancellationToken,
-    stop_working: CancellationToken,
+    attempts: TaskTracker,
+    signals: StopSignals,
 }
 
 impl Worker {
     async fn run(self) {
         let _counted = self.context.active_jobs.add_worker();
-        while !self.stop_claiming.is_cancelled() {
+        // What is made has to go somewhere. What is made already is stored meanwhile.
+        while self.signals.draining.run_until_cancelled(self.context.disks.wait_room()).await.is_some() {
             match self.next().await {
-                Ok(Some((claim, memory))) => self.work(claim, memory).await,
-                Ok(None) => self.idle(self.context.queue.wait_ready(Place::Regular, IDLE_POLL)).await,
+                Ok(Next::Claimed(claim, memory)) => self.make(*claim, memory).await,
+                Ok(Next::Idle) => self.idle(self.context.queue.wait_ready(self.place, IDLE_POLL)).await,
+                Ok(Next::RegularIsFree) => self.idle(self.regular_all_taken()).await,
+                Ok(Next::WaitForMemory(bytes)) => self.idle(self.wait_for_memory(bytes)).await,
                 Err(error) => {
                     error!(error = %ErrorChain(&error), "jobs can't be claimed; will be retried");
                     self.idle(tokio::time::sleep(CLAIM_RETRY_DELAY)).await;
@@ -105,53 +132,79 @@ impl Worker {
     }
 
     /// The next job and its share of memory. It is claimed only once that is free, so that a job that waits for memory is
-    /// pending: it can be cancelled like any other, no attempt has begun, and it keeps its place.
-    async fn next(&self) -> Result<Option<(Claim, MemoryShare)>, QueueError> {
+    /// pending: it can be cancelled like any other, no attempt has begun, and it keeps its place in the queue.
+    async fn next(&self) -> Result<Next, QueueError> {
         let WorkerContext { queue, memory, settings, .. } = &*self.context;
         let _claiming = self.claiming.lock().await;
-        while !self.stop_claiming.is_cancelled() {
-            let (place, memory_left) = (Place::Regular, memory.left());
-            let mut claimed =
-                queue.claim(ClaimRequest { max: 1, place, memory: memory_left, lease: settings.lease }).await?;
-            if let Some(claim) = claimed.claims.pop() {
-                let share = memory.take(claim.job.record.memory.unwrap_or(0)).await;
-                return Ok(Some((claim, share)));
-            }
-            let Some(takes) = claimed.next_takes else { return Ok(None) };
-            // Reserved only to learn when there is enough: the queue says whose turn it is then.
-            self.idle(async { drop(timeout(MEMORY_POLL, memory.take(takes)).await) }).await;
+        if self.place == Place::Spare && *self.regular_free.borrow() > 0 {
+            return Ok(Next::RegularIsFree);
         }
-        Ok(None)
+        let request = ClaimRequest { max: 1, place: self.place, memory: memory.left(), lease: settings.lease };
+        let mut claimed = queue.claim(request).await?;
+        if let Some(claim) = claimed.claims.pop() {
+            let share = memory.take(claim.job.record.memory.unwrap_or(0)).await;
+            self.count_regular(|free| *free -= 1);
+            return Ok(Next::Claimed(Box::new(claim), share));
+        }
+        Ok(claimed.next_takes.map_or(Next::Idle, Next::WaitForMemory))
+    }
+
+    fn count_regular(&self, change: impl FnOnce(&mut usize)) {
+        if self.place == Place::Regular {
+            self.regular_free.send_modify(change);
+        }
+    }
+
+    async fn regular_all_taken(&self) {
+        // The sender lives as long as this.
+        let _ = self.regular_free.subscribe().wait_for(|free| *free == 0).await;
+    }
+
+    /// Until there is so much, or a job may be claimed that takes less: one that has just come, or that may pass.
+    async fn wait_for_memory(&self, bytes: u64) {
+        tokio::select! {
+            () = self.context.memory.wait_for(bytes) => {}
+            () = self.context.queue.wait_ready(self.place, MEMORY_POLL) => {}
+        }
     }
 
     async fn idle(&self, wait: impl Future<Output = ()>) {
         tokio::select! {
             () = wait => {}
-            () = self.stop_claiming.cancelled() => {}
+            () = self.signals.draining.cancelled() => {}
         }
     }
 
-    /// One attempt, in a task of its own: should it panic, it costs this job an attempt and the pool nothing.
-    async fn work(&self, claim: Claim, memory: MemoryShare) {
-        let lease = claim.lease.clone();
-        let attempts = claim.job.attempts;
-        let record = claim.job.record.clone();
-        let attempt = attempt::run(Arc::clone(&self.context), claim, memory, self.stop_working.clone());
-        let Err(panic) = tokio::spawn(attempt).await else { return };
-        error!(job_id = %lease.id, error = %ErrorChain(&panic), "attempt panicked");
-        let error = JobError::new(ErrorCode::Internal, "the attempt panicked; this is a bug in Pixerve, see its log");
-        let retry = Retry::After(self.context.settings.backoff.wait_after(attempts));
-        // What it stored before it panicked is in the journal, and belongs into the record should this have been its last.
-        let files = stored_files(&self.context.spool, &record).await.unwrap_or_else(|error| {
-            warn!(job_id = %lease.id, error = %ErrorChain(&error), "journal can't be read");
-            Vec::new()
-        });
-        match self.context.queue.settle(&lease, Settlement::Failed { error, files, retry }).await {
-            Ok(_) => {}
-            Err(error) => warn!(
-                job_id = %lease.id, error = %ErrorChain(&error),
-                "job can't be settled; its lease will expire"
-            ),
-        }
+    /// Begins an attempt, and returns when its variants are made.
+    async fn make(&self, claim: Claim, memory: MemoryShare) {
+        let (place, freed) = PlaceGuard::new(&self.context.active_jobs, memory);
+        self.attempts.spawn(attempt(Arc::clone(&self.context), claim, place, self.signals.clone()));
+        // It is dropped, not sent to.
+        let _ = freed.await;
+        self.count_regular(|free| *free += 1);
+    }
+}
+
+/// One attempt, in a task of its own: should it panic, it costs this job an attempt and the pool nothing.
+async fn attempt(context: Arc<WorkerContext>, claim: Claim, place: PlaceGuard, signals: StopSignals) {
+    let lease = claim.lease.clone();
+    let attempts = claim.job.attempts;
+    let record = claim.job.record.clone();
+    let attempt = attempt::run(Arc::clone(&context), claim, place, signals);
+    let Err(panic) = tokio::spawn(attempt).await else { return };
+    error!(job_id = %lease.id, error = %ErrorChain(&panic), "attempt panicked");
+    let error = JobError::new(ErrorCode::Internal, "the attempt panicked; this is a bug in Pixerve, see its log");
+    let retry = Retry::After(context.settings.backoff.wait_after(attempts));
+    // What it stored before it panicked is in the journal, and belongs into the record should this have been its last.
+    let files = stored_files(&context.spool, &record).await.unwrap_or_else(|error| {
+        warn!(job_id = %lease.id, error = %ErrorChain(&error), "journal can't be read");
+        Vec::new()
+    });
+    match context.queue.settle(&lease, Settlement::Failed { error, files, retry }).await {
+        Ok(_) => {}
+        Err(error) => warn!(
+            job_id = %lease.id, error = %ErrorChain(&error),
+            "job can't be settled; its lease will expire"
+        ),
     }
 }

@@ -5,12 +5,12 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::budget::MemoryShare;
+use super::place::PlaceGuard;
 use crate::clock::SharedClock;
 use crate::pipeline::{Engine, PipelineError, RenderRequest, Rendered};
 use crate::sandbox::{Sandbox, SandboxError};
@@ -33,21 +33,21 @@ pub(super) struct RenderJob {
     pub(super) owner: [u8; 32],
     pub(super) stop: CancellationToken,
     pub(super) timeout: Duration,
-    /// Given back when nothing of the job is in memory any more.
-    pub(super) memory: MemoryShare,
+    /// Kept until nothing of the job is worked on any more.
+    pub(super) place: Arc<PlaceGuard>,
 }
 
 /// Rendering under way. A stop or the time-out is [`PipelineError::Cancelled`].
 pub(super) type RenderTask = JoinHandle<Result<(), SandboxError>>;
 
 /// Variants as they are made, with their indices into the request's.
-pub(super) type RenderedVariants = UnboundedReceiver<(usize, Rendered)>;
+pub(super) type RenderedVariants = Receiver<(usize, Rendered)>;
 
 impl Renderer {
     /// Begins to render.
     pub(super) fn start(&self, job: RenderJob) -> (RenderTask, RenderedVariants) {
-        // Unbounded, since a slow store must not hold up the encoders of all jobs; a job's own limits bound it.
-        let (deliver, variants) = mpsc::unbounded_channel();
+        // Whoever receives writes to the disk: while that is slow, the encoders of this job wait.
+        let (deliver, variants) = mpsc::channel(1);
         let task = match self {
             Self::Sandboxed(sandbox) => {
                 tokio::spawn(render_sandboxed(Arc::clone(sandbox), job, deliver).in_current_span())
@@ -61,13 +61,10 @@ impl Renderer {
 async fn render_sandboxed(
     sandbox: Arc<Sandbox>,
     job: RenderJob,
-    deliver: UnboundedSender<(usize, Rendered)>,
+    deliver: Sender<(usize, Rendered)>,
 ) -> Result<(), SandboxError> {
-    let RenderJob { request, original, owner, stop, timeout, memory: _memory } = job;
-    let rendering = sandbox.render(original, request, owner, |index, variant| {
-        // Nobody receives once the job is stopped.
-        let _ = deliver.send((index, variant));
-    });
+    let RenderJob { request, original, owner, stop, timeout, place: _place } = job;
+    let rendering = sandbox.render(original, request, owner, deliver);
     // Dropping `rendering` kills the child.
     tokio::select! {
         outcome = rendering => outcome,
@@ -80,18 +77,19 @@ fn render_in_process(
     engine: Arc<Engine>,
     clock: SharedClock,
     job: RenderJob,
-    deliver: UnboundedSender<(usize, Rendered)>,
+    deliver: Sender<(usize, Rendered)>,
 ) -> RenderTask {
     let span = tracing::Span::current();
     spawn_blocking(move || {
         let _entered = span.entered();
-        let RenderJob { request, mut original, stop, timeout, memory: _memory, .. } = job;
+        let RenderJob { request, mut original, stop, timeout, place: _place, .. } = job;
         let deadline = clock.elapsed() + timeout;
         let mut source = Vec::new();
         original.read_to_end(&mut source).map_err(SandboxError::unreadable)?;
         let cancelled = || stop.is_cancelled() || clock.elapsed() >= deadline;
         let deliver = |index, variant| {
-            let _ = deliver.send((index, variant));
+            // Nobody receives once the job is stopped.
+            let _ = deliver.blocking_send((index, variant));
         };
         let wanted = |index| request.is_wanted(index);
         Ok(engine.render(source, &request.variants, &wanted, &cancelled, &|| (), &deliver)?)

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use crate::job::{ContentHash, JobRecord, StoredFile};
-use crate::spool::{Spool, SpoolError, StoredLine};
+use crate::spool::{MadeFile, Spool, SpoolError, StoredLine};
 
 /// The files of one job and the stores that hold them.
 #[derive(Debug)]
@@ -28,7 +28,9 @@ impl StoredFiles {
     /// Whether this very job stored `name` in `backend`, with these bytes if `sha256` is known.
     pub(super) fn has(&self, name: &str, backend: &str, sha256: Option<&ContentHash>) -> bool {
         self.lines.lock().iter().any(|line| {
-            line.name == name && line.stored.backend == backend && sha256.is_none_or(|sha256| line.sha256 == *sha256)
+            line.file.name == name
+                && line.stored.backend == backend
+                && sha256.is_none_or(|sha256| line.file.sha256 == *sha256)
         })
     }
 
@@ -37,7 +39,8 @@ impl StoredFiles {
     pub(super) fn add(&self, line: StoredLine) {
         let mut lines = self.lines.lock();
         lines.retain(|old| {
-            old.name != line.name || (old.sha256 == line.sha256 && old.stored.backend != line.stored.backend)
+            old.file.name != line.file.name
+                || (old.file.sha256 == line.file.sha256 && old.stored.backend != line.stored.backend)
         });
         lines.push(line);
     }
@@ -46,17 +49,11 @@ impl StoredFiles {
     pub(super) fn files(&self) -> Vec<StoredFile> {
         let lines = self.lines.lock();
         let files = self.expected.iter().filter_map(|name| {
-            let mut of_name = lines.iter().filter(|line| line.name == *name);
+            let mut of_name = lines.iter().filter(|line| line.file.name == *name);
             let first = of_name.next()?;
-            let mut file = StoredFile {
-                name: first.name.clone(),
-                format: first.format.clone(),
-                width: first.width,
-                height: first.height,
-                bytes: first.bytes,
-                sha256: first.sha256,
-                stored: vec![first.stored.clone()],
-            };
+            let MadeFile { name, format, width, height, bytes, sha256 } = first.file.clone();
+            let mut file =
+                StoredFile { name, format, width, height, bytes, sha256, stored: vec![first.stored.clone()] };
             file.stored.extend(of_name.map(|line| line.stored.clone()));
             file.stored.sort_by(|a, b| a.backend.cmp(&b.backend));
             Some(file)
@@ -73,7 +70,7 @@ impl StoredFiles {
 /// What the journal says is stored of a job, by whichever attempt; nothing if the job has left the spool.
 pub(super) async fn stored_files(spool: &Spool, record: &JobRecord) -> Result<Vec<StoredFile>, SpoolError> {
     match spool.journal(record.id).await {
-        Ok(journal) => Ok(StoredFiles::new(record, journal.earlier()).files()),
+        Ok(journal) => Ok(StoredFiles::new(record, &journal.earlier().stored).files()),
         Err(error) if error.is_missing() => Ok(Vec::new()),
         Err(error) => Err(error),
     }
@@ -85,15 +82,15 @@ mod tests {
     use crate::job::Stored;
 
     fn line(backend: &str, bytes: &[u8]) -> StoredLine {
-        StoredLine {
+        let file = MadeFile {
             name: "a".to_owned(),
             format: "jpg".to_owned(),
             width: 1,
             height: 1,
             bytes: bytes.len() as u64,
             sha256: ContentHash::of(bytes),
-            stored: Stored { backend: backend.to_owned(), location: format!("{backend}/a") },
-        }
+        };
+        StoredLine { file, stored: Stored { backend: backend.to_owned(), location: format!("{backend}/a") } }
     }
 
     #[test]
@@ -109,7 +106,7 @@ mod tests {
             let files = stored_files.files();
             let found: Vec<_> = files[0].stored.iter().map(|stored| stored.backend.as_str()).collect();
             assert_eq!(found, backends, "{earlier:?}");
-            assert_eq!(files[0].sha256, earlier.last().expect("a line").sha256, "{earlier:?}");
+            assert_eq!(files[0].sha256, earlier.last().expect("a line").file.sha256, "{earlier:?}");
             assert_eq!(stored_files.complete(2), usize::from(backends.len() == 2), "{earlier:?}");
             assert_eq!(stored_files.has("a", "s3", None), backends.contains(&"s3"), "{earlier:?}");
         }

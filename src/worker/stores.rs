@@ -1,44 +1,113 @@
 //! The stores of a job: the server's own directory, and those that its access keys stand for.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
+use crate::active_jobs::{OutageReason, StoreOutage, StoreState};
+use crate::clock::SharedClock;
 use crate::job::{BackendKind, JobRecord, StorageKey, Stored};
 use crate::register::Register;
-use crate::writer::{Object, ProbeOutcome, Retrying, StorageSettings, StoreSettings, WriteError, WriterBackend};
+use crate::writer::{
+    GiveUpTime, Object, ProbeOutcome, Retrying, StorageSettings, StoreGate, StoreSettings, WriteError, WriteErrorKind,
+    WriteSignals, WriterBackend,
+};
 
-/// One store of one job, whose writes are retried until the attempt stops.
-pub(super) type JobStore = Retrying<Arc<dyn WriterBackend>>;
+/// How often a serve directory that can't be written to is tried: a disk that has space again is to be used soon.
+const SERVE_PROBE_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
 /// Finds the stores of jobs, and reuses their clients: an open connection saves a handshake a file.
+#[derive(Clone)]
 pub struct StoreClients {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     direct: Arc<dyn WriterBackend>,
+    direct_gate: Arc<StoreGate>,
     register: Arc<Register>,
     settings: StoreSettings,
+    clock: SharedClock,
     /// By access key.
     clients: Mutex<HashMap<String, Arc<dyn WriterBackend>>>,
+    /// By [`StorageSettings::place`].
+    gates: Mutex<HashMap<String, Arc<StoreGate>>>,
+}
+
+/// One store of one job.
+pub(super) struct JobStore {
+    writer: Retrying<Arc<dyn WriterBackend>>,
+    /// None for the serve directory.
+    access_key: Option<String>,
+    /// Whether some file is still to be written there.
+    is_wanting: AtomicBool,
 }
 
 impl StoreClients {
     /// The server's own directory, and whatever the register knows.
     #[must_use]
-    pub fn new(direct: Arc<dyn WriterBackend>, register: Arc<Register>, settings: StoreSettings) -> Self {
-        Self { direct, register, settings, clients: Mutex::default() }
+    pub fn new(
+        direct: Arc<dyn WriterBackend>,
+        register: Arc<Register>,
+        settings: StoreSettings,
+        clock: SharedClock,
+    ) -> Self {
+        let direct_gate = StoreGate::probed_within(
+            "the serve directory".to_owned(),
+            places(&settings),
+            SERVE_PROBE_INTERVAL_MAX,
+            Arc::clone(&clock),
+        );
+        let (clients, gates) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { direct, direct_gate, register, settings, clock, clients, gates }) }
     }
 
-    /// Every store that a job's files go to, until `stop`. One whose credentials are gone fails when it is written to, so
-    /// that the others still get theirs.
-    pub(super) fn of_job(&self, record: &JobRecord, stop: &CancellationToken) -> Vec<JobStore> {
-        let direct = record.spec.direct_host.then(|| Arc::clone(&self.direct));
+    /// Every store that a job's files go to, the serve directory first. One whose credentials are gone fails when it is
+    /// written to, so that the others still get theirs.
+    pub(super) fn of_job(
+        &self,
+        record: &JobRecord,
+        give_up: &GiveUpTime,
+        signals: &WriteSignals,
+    ) -> Vec<Arc<JobStore>> {
+        let inner = &self.inner;
+        let store = |writer, gate, give_up, access_key| {
+            let (owner, clock) = (record.owner.digest(), Arc::clone(&inner.clock));
+            let writer = Retrying::new(writer, gate, owner, inner.settings, give_up, signals.clone(), clock);
+            Arc::new(JobStore { writer, access_key, is_wanting: AtomicBool::new(true) })
+        };
+        // The directory is the operator's to mend, however long that takes.
+        let direct = record
+            .spec
+            .direct_host
+            .then(|| store(Arc::clone(&inner.direct), Arc::clone(&inner.direct_gate), None, None));
         let registered = record.spec.storage.iter().map(|key| {
-            self.client(key, record.owner.user.as_deref())
-                .unwrap_or_else(|error| Arc::new(UnusableStore { name: key.backend.as_str(), error }))
+            let user = record.owner.user.clone();
+            let writer = Arc::new(Registered { stores: Arc::clone(inner), key: key.clone(), user });
+            store(writer, inner.gate(key), Some(give_up.clone()), Some(key.access_key.clone()))
         });
-        direct.into_iter().chain(registered).map(|store| Retrying::new(store, self.settings, stop.clone())).collect()
+        direct.into_iter().chain(registered).collect()
+    }
+}
+
+impl Inner {
+    /// The gate of the place that an access key stands for; one of its own, if it stands for none any more.
+    fn gate(&self, key: &StorageKey) -> Arc<StoreGate> {
+        let settings =
+            self.register.store(&key.access_key).and_then(|store| StorageSettings::from_sealed(&store.settings));
+        let place = settings.map_or_else(|| key.access_key.clone(), |settings| settings.place());
+        match self.gates.lock().entry(place) {
+            Entry::Occupied(gate) => Arc::clone(gate.get()),
+            Entry::Vacant(vacant) => {
+                let gate = StoreGate::new(vacant.key().clone(), places(&self.settings), Arc::clone(&self.clock));
+                Arc::clone(vacant.insert(gate))
+            }
+        }
     }
 
     fn client(&self, key: &StorageKey, user: Option<&str>) -> Result<Arc<dyn WriterBackend>, WriteError> {
@@ -62,34 +131,86 @@ impl StoreClients {
     }
 }
 
+fn places(settings: &StoreSettings) -> usize {
+    usize::try_from(settings.concurrency).unwrap_or(usize::MAX)
+}
+
 fn unusable(backend: BackendKind, detail: &str) -> WriteError {
-    WriteError { what: format!("use the {} store", backend.as_str()), detail: detail.to_owned(), transient: false }
+    let what = format!("use the {} store", backend.as_str());
+    WriteError { what, detail: detail.to_owned(), kind: WriteErrorKind::Invalid }
 }
 
-/// A store that no client can be made for: every write fails, for good.
-struct UnusableStore {
-    name: &'static str,
-    error: WriteError,
+/// Writes with whatever client the register stands for at that moment: a job may wait for days.
+struct Registered {
+    stores: Arc<Inner>,
+    key: StorageKey,
+    user: Option<String>,
 }
 
-impl UnusableStore {
-    fn error(&self) -> WriteError {
-        let WriteError { what, detail, .. } = &self.error;
-        WriteError { what: what.clone(), detail: detail.clone(), transient: false }
+impl Registered {
+    fn client(&self) -> Result<Arc<dyn WriterBackend>, WriteError> {
+        self.stores.client(&self.key, self.user.as_deref())
     }
 }
 
 #[async_trait]
-impl WriterBackend for UnusableStore {
+impl WriterBackend for Registered {
     fn name(&self) -> &'static str {
-        self.name
+        self.key.backend.as_str()
     }
 
-    async fn put(&self, _: &Object) -> Result<Stored, WriteError> {
-        Err(self.error())
+    async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
+        self.client()?.put(object).await
+    }
+
+    async fn put_until(
+        &self,
+        object: &Object,
+        stop: &tokio_util::sync::CancellationToken,
+    ) -> Result<Stored, WriteError> {
+        self.client()?.put_until(object, stop).await
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
-        Err(self.error())
+        self.client()?.probe().await
+    }
+}
+
+impl JobStore {
+    /// `directHost`, `s3` or `gcs`.
+    pub(super) fn name(&self) -> &'static str {
+        self.writer.name()
+    }
+
+    /// Whether it is the serve directory.
+    pub(super) fn is_serve_directory(&self) -> bool {
+        self.access_key.is_none()
+    }
+
+    /// Writes `object`, however often that must be tried.
+    pub(super) async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
+        self.writer.put(object).await
+    }
+
+    /// One try, if the store can be reached and has a place at once.
+    pub(super) async fn try_put(&self, object: &Object) -> Option<Result<Stored, WriteError>> {
+        self.writer.try_put(object).await
+    }
+
+    /// Nothing more is to be written there.
+    pub(super) fn set_done(&self) {
+        self.is_wanting.store(false, Ordering::Relaxed);
+    }
+}
+
+impl StoreState for JobStore {
+    fn outage(&self) -> Option<StoreOutage> {
+        if !self.is_wanting.load(Ordering::Relaxed) {
+            return None;
+        }
+        let unreachable = self.writer.unreachable_since().map(|since| (since, OutageReason::Unreachable));
+        let (since, reason) =
+            unreachable.or_else(|| self.writer.refused_since().map(|since| (since, OutageReason::Refused)))?;
+        Some(StoreOutage { backend: self.name(), access_key: self.access_key.clone(), since, reason })
     }
 }

@@ -1,10 +1,13 @@
-//! Puts the files of one job into its stores, and journals each that is stored.
+//! The files of one job on their way: from being made, through the spool, into every store.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use tokio::sync::Semaphore;
+use futures_util::future::join_all;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::attempt::AttemptError;
@@ -13,45 +16,74 @@ use super::stores::JobStore;
 use crate::active_jobs::ActiveAttempt;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{ContentHash, JobRecord, StoredFile, VariantSpec, variant_name};
+use crate::job::{ContentHash, JobRecord, Stored, StoredFile, VariantSpec, variant_name};
 use crate::pipeline::Rendered;
-use crate::spool::{Journal, Spool, StoredLine};
-use crate::writer::{Body, Object, WriterBackend};
+use crate::spool::{Journal, MadeFile, Spool, SpoolError, StoredLine};
+use crate::writer::{Body, Object, WriteErrorKind};
 
-/// Writes of one job that run at once.
+/// Writes of one job to one store that run or wait at once. The others are no more than their names.
 const CONCURRENT_PUTS: usize = 8;
 
-/// One file, and what the record says about it.
-struct FileUpload {
-    object: Object,
-    format: &'static str,
-    width: u32,
-    height: u32,
+/// A file that is made and wanted by some store.
+#[derive(Debug)]
+struct Pending {
+    file: MadeFile,
+    media_type: &'static str,
+    is_original: bool,
 }
 
-/// Uploads the files of one attempt.
+/// Gets the files of one attempt into their stores.
 pub(super) struct FileUploader<'a> {
     record: &'a JobRecord,
     attempt: &'a ActiveAttempt,
-    stores: &'a [JobStore],
+    stores: &'a [Arc<JobStore>],
+    spool: &'a Spool,
     journal: &'a Journal,
     stored_files: StoredFiles,
-    put_permits: Semaphore,
+    /// The variants that lie in the spool, as earlier attempts left them.
+    made: Vec<MadeFile>,
+}
+
+/// Where files wait to be stored, by store. Once every clone is dropped no more will come.
+#[derive(Clone)]
+pub(super) struct PendingUploads(Vec<UnboundedSender<Arc<Pending>>>);
+
+/// The other end.
+pub(super) struct UploadQueues(Vec<UnboundedReceiver<Arc<Pending>>>);
+
+/// A queue for each of `stores`.
+pub(super) fn upload_queues(stores: &[Arc<JobStore>]) -> (PendingUploads, UploadQueues) {
+    let (senders, receivers) = stores.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    (PendingUploads(senders), UploadQueues(receivers))
+}
+
+fn received<T>(queue: UnboundedReceiver<T>) -> impl Stream<Item = T> {
+    stream::unfold(queue, async |mut queue| queue.recv().await.map(|item| (item, queue)))
 }
 
 impl<'a> FileUploader<'a> {
-    /// An uploader that skips what `journal` says is stored.
-    pub(super) fn new(
+    /// An uploader that goes on where the attempts before, which left `journal`, came to an end.
+    ///
+    /// # Errors
+    /// If the spool can't be looked at.
+    pub(super) async fn new(
         record: &'a JobRecord,
         attempt: &'a ActiveAttempt,
-        stores: &'a [JobStore],
+        stores: &'a [Arc<JobStore>],
+        spool: &'a Spool,
         journal: &'a Journal,
-    ) -> Self {
-        let stored_files = StoredFiles::new(record, journal.earlier());
-        let put_permits = Semaphore::new(CONCURRENT_PUTS);
-        let uploader = Self { record, attempt, stores, journal, stored_files, put_permits };
+    ) -> Result<Self, SpoolError> {
+        let earlier = journal.earlier();
+        let stored_files = StoredFiles::new(record, &earlier.stored);
+        let mut latest: Vec<MadeFile> = Vec::new();
+        for file in &earlier.made {
+            latest.retain(|older| older.name != file.name);
+            latest.push(file.clone());
+        }
+        let made = spool.whole_made(record.id, latest).await?;
+        let uploader = Self { record, attempt, stores, spool, journal, stored_files, made };
         uploader.publish_progress();
-        uploader
+        Ok(uploader)
     }
 
     /// Everything stored so far.
@@ -64,90 +96,168 @@ impl<'a> FileUploader<'a> {
         self.stored_files.complete(self.stores.len()) == self.record.spec.file_count()
     }
 
-    /// The variants that some store lacks: indices into the job's, ascending.
+    /// The variants that some store lacks and that are not in the spool: indices into the job's, ascending.
     pub(super) fn missing_variants(&self) -> Vec<usize> {
         let variants = &self.record.spec.variants;
-        (0..variants.len()).filter(|index| self.is_missing(&self.variant_name(&variants[*index]))).collect()
+        let is_missing = |index: &usize| {
+            let name = self.variant_name(&variants[*index]);
+            let is_made = self.made.iter().any(|file| file.name == name);
+            !is_made && self.stores.iter().any(|store| !self.stored_files.has(&name, store.name(), None))
+        };
+        (0..variants.len()).filter(is_missing).collect()
     }
 
-    /// Uploads one variant to every store that lacks it.
-    pub(super) async fn upload_variant(&self, variant: &VariantSpec, rendered: Rendered) -> Result<(), AttemptError> {
+    /// Queues what is there already: the original, if the job keeps it, and variants in the spool.
+    pub(super) fn queue_existing(&self, uploads: &PendingUploads) {
+        let original = &self.record.original;
+        if self.record.spec.keep_original {
+            let file = MadeFile {
+                name: self.record.original_name(),
+                format: original.format.extension().to_owned(),
+                width: original.width,
+                height: original.height,
+                bytes: original.bytes,
+                sha256: original.sha256,
+            };
+            self.queue(uploads, Pending { file, media_type: original.format.media_type(), is_original: true });
+        }
+        for variant in &self.record.spec.variants {
+            let name = self.variant_name(variant);
+            if let Some(file) = self.made.iter().find(|file| file.name == name) {
+                let file = file.clone();
+                self.queue(uploads, Pending { file, media_type: variant.format.media_type(), is_original: false });
+            }
+        }
+    }
+
+    /// Takes a variant that was just made. The serve directory gets it at once, from memory, if it can; whatever else
+    /// wants it finds it in the spool. When this returns, nothing of it is in memory.
+    pub(super) async fn take_variant(
+        &self,
+        uploads: &PendingUploads,
+        variant: &VariantSpec,
+        rendered: Rendered,
+    ) -> Result<(), AttemptError> {
         let Rendered { width, height, bytes } = rendered;
         let bytes = Bytes::from(bytes);
         let hashed = bytes.clone();
         let sha256 = spawn_blocking(move || ContentHash::of(&hashed))
             .await
             .map_err(|error| AttemptError::Panicked(format!("hashing a variant: {error}")))?;
-        let object = Object {
-            sub_dir: self.record.spec.sub_dir.clone(),
+        let file = MadeFile {
             name: self.variant_name(variant),
-            media_type: variant.format.media_type(),
+            format: variant.format.extension().to_owned(),
+            width,
+            height,
+            bytes: bytes.len() as u64,
             sha256,
-            body: Body::Bytes(bytes),
         };
-        self.upload(&FileUpload { object, format: variant.format.extension(), width, height }).await
+        let pending = Pending { file, media_type: variant.format.media_type(), is_original: false };
+        self.serve_directly(&pending, bytes.clone()).await;
+        if self.stores.iter().any(|store| self.lacks(store, &pending.file)) {
+            self.keep_in_spool(&pending.file, bytes).await?;
+            self.queue(uploads, pending);
+        }
+        Ok(())
     }
 
-    /// Uploads the original to every store that lacks it, if the job keeps it.
-    pub(super) async fn upload_original(&self, spool: &Spool) -> Result<(), AttemptError> {
-        let original = &self.record.original;
-        let name = self.record.original_name();
-        if !self.record.spec.keep_original || !self.is_missing(&name) {
-            return Ok(());
+    async fn serve_directly(&self, pending: &Pending, bytes: Bytes) {
+        let Some(store) = self.stores.iter().find(|store| store.is_serve_directory()) else { return };
+        if !self.lacks(store, &pending.file) {
+            return;
         }
-        let object = Object {
-            sub_dir: self.record.spec.sub_dir.clone(),
-            name,
-            media_type: original.format.media_type(),
-            sha256: original.sha256,
-            body: Body::File { path: spool.original(self.record.id), bytes: original.bytes },
-        };
-        let (width, height) = (original.width, original.height);
-        self.upload(&FileUpload { object, format: original.format.extension(), width, height }).await
+        reached(Step::WriteBeforePut);
+        // If it fails, it goes the way of the others, which says so.
+        if let Some(Ok(stored)) = store.try_put(&self.object(pending, Body::Bytes(bytes))).await {
+            self.note_stored(&pending.file, stored).await;
+        }
+    }
+
+    async fn keep_in_spool(&self, file: &MadeFile, bytes: Bytes) -> Result<(), AttemptError> {
+        self.spool.write_made(self.record.id, &file.name, bytes).await.map_err(AttemptError::Spool)?;
+        self.journal.append_made(file.clone()).await.map_err(AttemptError::Spool)
+    }
+
+    fn queue(&self, uploads: &PendingUploads, pending: Pending) {
+        let pending = Arc::new(pending);
+        for (store, queue) in self.stores.iter().zip(&uploads.0) {
+            if self.lacks(store, &pending.file) {
+                // Whoever receives may have been stopped.
+                let _ = queue.send(Arc::clone(&pending));
+            }
+        }
+    }
+
+    fn lacks(&self, store: &JobStore, file: &MadeFile) -> bool {
+        !self.stored_files.has(&file.name, store.name(), Some(&file.sha256))
     }
 
     fn variant_name(&self, variant: &VariantSpec) -> String {
         variant_name(&self.record.hash, &self.record.stem, variant.height, variant.width, variant.format)
     }
 
-    fn is_missing(&self, name: &str) -> bool {
-        self.stores.iter().any(|store| !self.stored_files.has(name, store.name(), None))
+    /// Stores what comes through `queues` until no more will. A store that fails doesn't keep the others from getting
+    /// theirs; a variant that must be made again does (`no_waiting`), since that takes another attempt.
+    pub(super) async fn store_all(
+        &self,
+        queues: UploadQueues,
+        no_waiting: &CancellationToken,
+    ) -> Result<(), AttemptError> {
+        let stores = self.stores.iter().zip(queues.0).map(async |(store, queue)| {
+            let puts =
+                received(queue).map(|pending| self.put(store, pending, no_waiting)).buffer_unordered(CONCURRENT_PUTS);
+            let stored = puts.fold(Ok(()), async |all, one| AttemptError::worse_of(all, one)).await;
+            store.set_done();
+            stored
+        });
+        join_all(stores).await.into_iter().fold(Ok(()), AttemptError::worse_of)
     }
 
-    /// A store that fails doesn't keep the others from getting theirs.
-    async fn upload(&self, upload: &FileUpload) -> Result<(), AttemptError> {
-        let Object { name, sha256, .. } = &upload.object;
-        let lacking = self.stores.iter().filter(|store| !self.stored_files.has(name, store.name(), Some(sha256)));
-        let puts: FuturesUnordered<_> = lacking.map(|store| self.put(store, upload)).collect();
-        puts.fold(Ok(()), async |all, one| AttemptError::worse_of(all, one)).await
-    }
-
-    async fn put(&self, store: &JobStore, upload: &FileUpload) -> Result<(), AttemptError> {
-        let Ok(_permit) = self.put_permits.acquire().await else { return Ok(()) };
-        if self.attempt.stop().is_cancelled() {
-            return Ok(());
-        }
-        let FileUpload { object, format, width, height } = upload;
+    async fn put(
+        &self,
+        store: &JobStore,
+        pending: Arc<Pending>,
+        no_waiting: &CancellationToken,
+    ) -> Result<(), AttemptError> {
+        let id = self.record.id;
+        let path = if pending.is_original { self.spool.original(id) } else { self.spool.made(id, &pending.file.name) };
+        let object = self.object(&pending, Body::File { path, bytes: pending.file.bytes });
         reached(Step::WriteBeforePut);
-        let stored = store.put(object).await.map_err(AttemptError::Store)?;
-        let line = StoredLine {
-            name: object.name.clone(),
-            format: (*format).to_owned(),
-            width: *width,
-            height: *height,
-            bytes: object.body.len(),
-            sha256: object.sha256,
-            stored,
-        };
+        match store.put(&object).await {
+            Ok(stored) => {
+                self.note_stored(&pending.file, stored).await;
+                Ok(())
+            }
+            Err(error) if error.kind == WriteErrorKind::SourceDamaged && !pending.is_original => {
+                no_waiting.cancel();
+                warn!(name = pending.file.name, error = %ErrorChain(&error), "made variant was damaged in the spool");
+                let removed = self.spool.remove_made(id, &pending.file.name).await;
+                Err(removed.map_or_else(AttemptError::Spool, |()| AttemptError::VariantLost))
+            }
+            Err(error) => Err(AttemptError::Store(error)),
+        }
+    }
+
+    fn object(&self, pending: &Pending, body: Body) -> Object {
+        Object {
+            sub_dir: self.record.spec.sub_dir.clone(),
+            name: pending.file.name.clone(),
+            media_type: pending.media_type,
+            sha256: pending.file.sha256,
+            body,
+        }
+    }
+
+    async fn note_stored(&self, file: &MadeFile, stored: Stored) {
+        let line = StoredLine { file: file.clone(), stored };
         reached(Step::JournalBefore);
         // Without its line, a restart merely writes the file again.
-        if let Err(error) = self.journal.append(&line).await {
+        if let Err(error) = self.journal.append_stored(line.clone()).await {
             warn!(error = %ErrorChain(&error), "stored file can't be journaled");
         }
         reached(Step::JournalAfter);
         self.stored_files.add(line);
         self.publish_progress();
-        Ok(())
     }
 
     fn publish_progress(&self) {

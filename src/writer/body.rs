@@ -99,13 +99,13 @@ impl Read for CheckedFile {
 /// A reader at the first byte of `object`.
 pub(super) async fn open(object: &Object) -> Result<BodyReader, Failure> {
     let object = object.clone();
-    off_the_runtime(move || BodyReader::open(&object).map_err(|error| Failure::of_io(&error))).await
+    off_the_runtime(move || BodyReader::open(&object).map_err(|error| Failure::of_source(&error))).await
 }
 
 /// The next `bytes_max` bytes of `reader`, and the reader for those after them.
 pub(super) async fn next_chunk(mut reader: BodyReader, bytes_max: usize) -> Result<(BodyReader, Bytes), Failure> {
     off_the_runtime(move || {
-        let chunk = reader.chunk(bytes_max).map_err(|error| Failure::of_io(&error))?;
+        let chunk = reader.chunk(bytes_max).map_err(|error| Failure::of_source(&error))?;
         Ok((reader, chunk))
     })
     .await

@@ -40,6 +40,8 @@ const WRITE_TRIES: usize = 3;
 #[derive(Clone)]
 pub struct DirectServe {
     root: Arc<Root>,
+    /// How the names of this server's half-written files begin. Other servers may serve the same directory.
+    temporary_prefix: Arc<str>,
 }
 
 /// The served directory. It is opened for each write: an operator may restore one that was lost, or mount it again.
@@ -63,24 +65,25 @@ impl Root {
 }
 
 impl DirectServe {
-    /// Opens the directory `root`, making it if it is missing, and removes what a crash left half-written. Blocks.
+    /// Opens the directory `root`, making it if it is missing, and removes what a crash left half-written: by `server` (a
+    /// UUID, or the like), or long ago by another. Blocks.
     ///
     /// # Errors
     /// If it can't be made, opened or listed.
-    pub fn open(root: &Path) -> Result<Self, WriteError> {
+    pub fn open(root: &Path, server: &str) -> Result<Self, WriteError> {
         let what = || format!("open the serve directory {}", root.display());
-        Self::open_swept(root).map_err(|error| Failure::of_io(&error).on(what()))
+        Self::open_swept(root, &format!(".{server}-")).map_err(|error| Failure::of_own_directory(&error).on(what()))
     }
 
-    fn open_swept(root: &Path) -> io::Result<Self> {
+    fn open_swept(root: &Path, temporary_prefix: &str) -> io::Result<Self> {
         durable::create_directories(root).map_err(FileError::into_cause)?;
         let device = std::fs::metadata(root)?.dev();
         let opened = Root { path: root.to_owned(), device };
-        let swept = sweep(&opened.open()?, SubDir::SEGMENTS_MAX)?;
+        let swept = sweep(&opened.open()?, SubDir::SEGMENTS_MAX, temporary_prefix)?;
         if swept > 0 {
             tracing::info!(files = swept, root = %root.display(), "removed temporary files of an earlier run");
         }
-        Ok(Self { root: Arc::new(opened) })
+        Ok(Self { root: Arc::new(opened), temporary_prefix: temporary_prefix.into() })
     }
 
     fn put_blocking(&self, object: &Object) -> Result<(), Failure> {
@@ -89,8 +92,8 @@ impl DirectServe {
         }
         let mut tries = 1;
         loop {
-            let mut body = BodyReader::open(object).map_err(|error| Failure::of_io(&error))?;
-            let written = self.sub_dir(&object.sub_dir).and_then(|dir| write(&dir, object, &mut body));
+            let mut body = BodyReader::open(object).map_err(|error| Failure::of_source(&error))?;
+            let written = self.sub_dir(&object.sub_dir).and_then(|dir| self.write(&dir, object, &mut body));
             match written {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < WRITE_TRIES => tries += 1,
                 written => return written.map_err(|error| Failure::of_own_directory(&error)),
@@ -117,8 +120,29 @@ impl DirectServe {
         Ok(dir)
     }
 
+    /// Writes `object` into `dir`, durably.
+    fn write(&self, dir: &Dir, object: &Object, body: &mut BodyReader) -> io::Result<()> {
+        let mut staged = self.staged(dir)?;
+        io::copy(body, &mut staged)?;
+        staged.set_mode(PUBLIC).map_err(FileError::into_cause)?;
+        reached(Step::WriteBeforeFsync);
+        let synced = staged.sync().map_err(FileError::into_cause)?;
+        reached(Step::WriteBeforeRename);
+        let published = synced.publish(object.name.as_ref(), Existing::Replace, || reached(Step::WriteAfterRename));
+        published.map_err(FileError::into_cause)
+    }
+
+    fn staged<'d>(&self, dir: &'d Dir) -> io::Result<StagedFile<&'d Dir>> {
+        StagedFile::create(dir, self.temporary_name(), OWNER_ONLY).map_err(FileError::into_cause)
+    }
+
+    /// Starts with a dot, so that no one is ever served one, and is nobody else's.
+    fn temporary_name(&self) -> String {
+        format!("{}{}{TEMPORARY_SUFFIX}", self.temporary_prefix, Uuid::now_v7().simple())
+    }
+
     fn probe_blocking(&self) -> Result<(), Failure> {
-        let probed = self.root.open().and_then(|root| staged(&root).map(drop));
+        let probed = self.root.open().and_then(|root| self.staged(&root).map(drop));
         probed.map_err(|error| Failure::of_own_directory(&error))
     }
 }
@@ -153,27 +177,6 @@ impl WriterBackend for DirectServe {
     }
 }
 
-/// Starts with a dot, so that no one is ever served one, and is nobody else's.
-fn temporary_name() -> String {
-    format!(".{}{TEMPORARY_SUFFIX}", Uuid::now_v7().simple())
-}
-
-/// Writes `object` into `dir`, durably.
-fn write(dir: &Dir, object: &Object, body: &mut BodyReader) -> io::Result<()> {
-    let mut staged = staged(dir)?;
-    io::copy(body, &mut staged)?;
-    staged.set_mode(PUBLIC).map_err(FileError::into_cause)?;
-    reached(Step::WriteBeforeFsync);
-    let synced = staged.sync().map_err(FileError::into_cause)?;
-    reached(Step::WriteBeforeRename);
-    let published = synced.publish(object.name.as_ref(), Existing::Replace, || reached(Step::WriteAfterRename));
-    published.map_err(FileError::into_cause)
-}
-
-fn staged(dir: &Dir) -> io::Result<StagedFile<&Dir>> {
-    StagedFile::create(dir, temporary_name(), OWNER_ONLY).map_err(FileError::into_cause)
-}
-
 impl ParentDirectory for &Dir {
     fn path_of(&self, name: &OsStr) -> PathBuf {
         // Where the directory is, is for the caller to say.
@@ -192,26 +195,26 @@ fn sync_dir(dir: &Dir) -> io::Result<()> {
 }
 
 /// Removes files that a crash left half-written from `dir` and `depth` levels of directories below. Whatever else is there is not ours.
-fn sweep(dir: &Dir, depth: usize) -> io::Result<u64> {
+fn sweep(dir: &Dir, depth: usize, own_prefix: &str) -> io::Result<u64> {
     let mut swept = 0;
     for entry in dir.entries()? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         if name.starts_with('.') && name.ends_with(TEMPORARY_SUFFIX) {
-            swept += u64::from(remove_leftover(dir, name)?);
+            swept += u64::from(remove_leftover(dir, name, own_prefix)?);
         } else if depth > 0 && SubDir::is_segment(name) && entry.file_type()?.is_dir() {
-            swept += sweep(&open_dir(dir, name)?, depth - 1)?;
+            swept += sweep(&open_dir(dir, name)?, depth - 1, own_prefix)?;
         }
     }
     Ok(swept)
 }
 
 /// Whether the half-written file `name` was one of a crash; it is gone then. Another server's may go by itself meanwhile.
-fn remove_leftover(dir: &Dir, name: &str) -> io::Result<bool> {
+fn remove_leftover(dir: &Dir, name: &str, own_prefix: &str) -> io::Result<bool> {
     let removed = dir.symlink_metadata(name).and_then(|found| {
-        let is_old = found.modified()?.into_std().elapsed().is_ok_and(|age| age >= LEFTOVER_AGE);
-        if is_old { dir.remove_file(name).map(|()| true) } else { Ok(false) }
+        let is_old = || found.modified().is_ok_and(|at| at.into_std().elapsed().is_ok_and(|age| age >= LEFTOVER_AGE));
+        if name.starts_with(own_prefix) || is_old() { dir.remove_file(name).map(|()| true) } else { Ok(false) }
     });
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -4,7 +4,8 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::WriteError;
+use super::{WriteError, WriteErrorKind};
+use crate::durable::is_shortage;
 
 /// Bytes of a store's own words that are kept: enough for a person, too few for a page of HTML.
 const WORDS_BYTES_MAX: usize = 500;
@@ -13,73 +14,64 @@ const WORDS_BYTES_MAX: usize = 500;
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     detail: String,
-    pub(super) transient: bool,
+    pub(super) kind: WriteErrorKind,
     /// The status of an answer that said so, if it was one.
     pub(super) status: Option<u16>,
 }
 
 impl Failure {
+    /// One of this kind, without an answer that said so.
+    pub(super) fn new(kind: WriteErrorKind, detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), kind, status: None }
+    }
+
     /// One that another try may get past.
     pub(super) fn transient(detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), transient: true, status: None }
+        Self::new(WriteErrorKind::Unavailable, detail)
     }
 
     /// A write that was stopped from our side.
     pub(super) fn cancelled() -> Self {
-        Self::transient("cancelled, since its job was stopped")
+        Self::new(WriteErrorKind::Cancelled, "cancelled, since its job was stopped")
     }
 
-    /// One that stays until somebody changes something.
+    /// One that stays, whoever changes what.
     pub(super) fn permanent(detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), transient: false, status: None }
+        Self::new(WriteErrorKind::Invalid, detail)
     }
 
-    /// An answer with an error status. A 4xx is the store's last word, but for those that ask for another try.
+    /// An answer with an error status. A 4xx is a refusal, but for those that ask for another try.
     pub(super) fn of_status(status: u16, words: &str) -> Self {
         let words: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let words = words.trim();
         let words = &words[..words.floor_char_boundary(WORDS_BYTES_MAX)];
         let detail = if words.is_empty() { format!("HTTP {status}") } else { format!("{words} (HTTP {status})") };
-        Self { detail, transient: matches!(status, 408 | 429 | 500..), status: Some(status) }
-    }
-
-    /// A file or directory that could not be read or written. A full or busy disk passes; a wrong permission, or
-    /// something in the way, stays.
-    pub(super) fn of_io(error: &io::Error) -> Self {
-        use io::ErrorKind::{
-            Interrupted, OutOfMemory, QuotaExceeded, ResourceBusy, StaleNetworkFileHandle, StorageFull, TimedOut,
-            WouldBlock,
+        let kind = match status {
+            408 | 429 | 500.. => WriteErrorKind::Unavailable,
+            _ => WriteErrorKind::Refused,
         };
-        match error.kind() {
-            Interrupted
-            | OutOfMemory
-            | QuotaExceeded
-            | ResourceBusy
-            | StaleNetworkFileHandle
-            | StorageFull
-            | TimedOut
-            | WouldBlock => Self::transient(error.to_string()),
-            // The kinds of these have no stable name.
-            _ if [Errno::IO, Errno::MFILE, Errno::NFILE]
-                .map(|errno| Some(errno.raw_os_error()))
-                .contains(&error.raw_os_error()) =>
-            {
-                Self::transient(error.to_string())
-            }
-            io::ErrorKind::NotADirectory => {
-                Self::permanent(format!("{error}: a symbolic link or a file stands in the way"))
-            }
-            _ => Self::permanent(error.to_string()),
-        }
+        Self { detail, kind, status: Some(status) }
     }
 
-    /// The same of a directory of our own. That it is gone, forbidden or read-only is the operator's to mend, and no fault of
-    /// the job: that passes too.
+    /// A file of a job's own, in the spool, that could not be read: what is wrong with it is no fault of the store.
+    pub(super) fn of_source(error: &io::Error) -> Self {
+        let may_pass = is_shortage(error) || error.kind() == io::ErrorKind::Interrupted;
+        let kind = if may_pass { WriteErrorKind::Unavailable } else { WriteErrorKind::SourceDamaged };
+        Self::new(kind, error.to_string())
+    }
+
+    /// The serve directory could not be written to. That is the operator's to mend: whether it is full, read-only, not
+    /// mounted or another user's, it may pass. Only what stands in the way of one name may be the doing of one client.
     pub(super) fn of_own_directory(error: &io::Error) -> Self {
-        use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
-        match error.kind() {
-            NotFound | PermissionDenied | ReadOnlyFilesystem => Self::transient(error.to_string()),
-            _ => Self::of_io(error),
+        const IN_THE_WAY: [Errno; 4] = [Errno::NOTDIR, Errno::LOOP, Errno::ISDIR, Errno::NAMETOOLONG];
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(errno) if IN_THE_WAY.contains(&errno) => {
+                let detail = format!("{error}: a symbolic link, a file or a directory stands in the way");
+                Self::new(WriteErrorKind::Refused, detail)
+            }
+            // The bytes that were to be written are not the ones that were promised.
+            _ if error.kind() == io::ErrorKind::InvalidData => Self::of_source(error),
+            _ => Self::transient(error.to_string()),
         }
     }
 
@@ -90,7 +82,7 @@ impl Failure {
 
     /// The whole error: `what` was attempted.
     pub(super) fn on(self, what: impl Into<String>) -> WriteError {
-        WriteError { what: what.into(), detail: self.detail, transient: self.transient }
+        WriteError { what: what.into(), detail: self.detail, kind: self.kind }
     }
 }
 
@@ -117,35 +109,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_or_busy_disk_passes_and_a_forbidden_one_stays() {
-        for (errno, transient) in [
-            (Errno::NOSPC, true),
-            (Errno::DQUOT, true),
-            (Errno::MFILE, true),
-            (Errno::IO, true),
-            (Errno::ACCESS, false),
-            (Errno::LOOP, false),
-            (Errno::NOTDIR, false),
-            (Errno::ROFS, false),
-        ] {
-            assert_eq!(Failure::of_io(&errno.into()).transient, transient, "{errno}");
+    fn whatever_an_operator_does_to_our_own_directory_passes_and_what_stands_in_the_way_is_told_apart() {
+        let passing = [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::IO, Errno::ACCESS, Errno::ROFS, Errno::NOENT];
+        for errno in passing {
+            assert_eq!(Failure::of_own_directory(&errno.into()).kind, WriteErrorKind::Unavailable, "{errno}");
+        }
+        for errno in [Errno::LOOP, Errno::NOTDIR, Errno::ISDIR] {
+            assert_eq!(Failure::of_own_directory(&errno.into()).kind, WriteErrorKind::Refused, "{errno}");
         }
     }
 
     #[test]
-    fn whatever_an_operator_does_to_our_own_directory_passes() {
-        for (errno, transient) in [
-            (Errno::ACCESS, true),
-            (Errno::PERM, true),
-            (Errno::ROFS, true),
-            (Errno::NOENT, true),
-            (Errno::NOSPC, true),
-            (Errno::IO, true),
-            (Errno::LOOP, false),
-            (Errno::NOTDIR, false),
-            (Errno::ISDIR, false),
+    fn a_source_that_is_gone_or_changed_is_not_the_stores_fault_and_a_shortage_is_nobodys() {
+        let other_bytes = io::Error::from(io::ErrorKind::InvalidData);
+        assert_eq!(Failure::of_source(&other_bytes).kind, WriteErrorKind::SourceDamaged);
+        assert_eq!(Failure::of_own_directory(&other_bytes).kind, WriteErrorKind::SourceDamaged);
+        for (errno, kind) in [
+            (Errno::NOENT, WriteErrorKind::SourceDamaged),
+            (Errno::IO, WriteErrorKind::SourceDamaged),
+            (Errno::MFILE, WriteErrorKind::Unavailable),
+            (Errno::NOMEM, WriteErrorKind::Unavailable),
         ] {
-            assert_eq!(Failure::of_own_directory(&errno.into()).transient, transient, "{errno}");
+            assert_eq!(Failure::of_source(&errno.into()).kind, kind, "{errno}");
         }
     }
 
@@ -154,7 +139,8 @@ mod tests {
         for (status, transient) in
             [(301, false), (400, false), (403, false), (404, false), (408, true), (429, true), (500, true), (503, true)]
         {
-            assert_eq!(Failure::of_status(status, "").transient, transient, "{status}");
+            let kind = Failure::of_status(status, "").kind;
+            assert_eq!(kind == WriteErrorKind::Unavailable, transient, "{status}");
         }
     }
 

@@ -6,6 +6,7 @@ mod body;
 mod direct_serve;
 #[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod failure;
+mod gate;
 mod gcs;
 #[cfg_attr(not(any(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod probe;
@@ -17,9 +18,10 @@ mod storage_settings;
 
 pub use direct_serve::DirectServe;
 use failure::Failure;
+pub use gate::{Outage, StoreGate};
 pub use gcs::GcsSettings;
 pub use probe::ProbeOutcome;
-pub use retrying::Retrying;
+pub use retrying::{GiveUpTime, Retrying, WriteSignals};
 pub use s3::S3Settings;
 pub use settings::{KeyPrefix, StoreSettings, StoreTimeouts};
 pub use storage_settings::StorageSettings;
@@ -79,24 +81,45 @@ impl Body {
     }
 }
 
-/// Why a write failed, and whether another try may help.
-#[derive(Debug, thiserror::Error)]
+/// Why a write failed, and what may help.
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{what}: {detail}")]
 pub struct WriteError {
     /// What was attempted, on what: ``put `a/b.jpg` into bucket `shop` at `https://...` ``. No secret.
     pub what: String,
     /// What came of it: the store's own words where there are any. No secret.
     pub detail: String,
-    /// Whether another try may help: time-outs, 5xx, 408, 429, a full disk.
-    pub transient: bool,
+    /// What may help.
+    pub kind: WriteErrorKind,
+}
+
+/// What may help against an error of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteErrorKind {
+    /// Time: the store can't be reached, or says that it can't now (408, 429, 5xx); a full disk.
+    Unavailable,
+    /// Somebody who changes something there: the store answered, and refuses (401, 403, no such bucket).
+    Refused,
+    /// Nothing: the same would fail for ever.
+    Invalid,
+    /// Other bytes: those at hand are not the ones that were promised.
+    SourceDamaged,
+    /// The write was given up from our side; nothing is known of the store.
+    Cancelled,
 }
 
 impl WriteError {
+    /// Whether it may pass by itself.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind, WriteErrorKind::Unavailable | WriteErrorKind::Cancelled)
+    }
+
     /// A write to a store of a kind that isn't compiled in.
     #[must_use]
     pub fn not_built_in(kind: BackendKind) -> Self {
         let detail = kind.why_missing().unwrap_or_default();
-        Self { what: format!("use the {} store", kind.as_str()), detail, transient: false }
+        Self { what: format!("use the {} store", kind.as_str()), detail, kind: WriteErrorKind::Invalid }
     }
 
     /// A write that was stopped from our side.

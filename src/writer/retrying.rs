@@ -1,42 +1,226 @@
-//! Tries again what may pass: a wrapper around any store.
+//! Tries again what may pass, for as long as it is worth it: a wrapper around any store, for the writes of one job.
 
 use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
 
-use super::{Object, ProbeOutcome, StoreSettings, WriteError, WriterBackend};
+use super::gate::{OwnerDigest, Pass};
+use super::{Object, ProbeOutcome, StoreGate, StoreSettings, WriteError, WriteErrorKind, WriterBackend};
+use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
 use crate::job::Stored;
 
-/// A store whose writes are retried as long as the error is transient.
+/// A store whose writes are tried until they succeed, can't, or are no longer worth it.
+///
+/// While the store can't be reached, its gate lets one write in at a time, of whichever job. While it refuses this job,
+/// one of the job's writes asks at a time.
 pub struct Retrying<W> {
     inner: W,
+    gate: Arc<StoreGate>,
+    owner: OwnerDigest,
     settings: StoreSettings,
-    stop: CancellationToken,
+    give_up: Option<GiveUpTime>,
+    signals: WriteSignals,
+    clock: SharedClock,
+    /// Held by the write that asks while the store refuses.
+    refusal: Mutex<Refusal>,
+    refused_since: watch::Sender<Option<Timestamp>>,
 }
 
-impl<W: WriterBackend> Retrying<W> {
-    async fn one_try(&self, object: &Object) -> Result<Stored, WriteError> {
-        let give_up = CancellationToken::new();
-        let mut put = pin!(self.inner.put_until(object, &give_up));
-        let grace_over = async {
-            self.stop.cancelled().await;
-            tokio::time::sleep(self.settings.cancel_grace).await;
-        };
-        tokio::select! {
-            settled = &mut put => return settled,
-            () = grace_over => give_up.cancel(),
+/// What ends waits and writes early.
+#[derive(Clone, Debug, Default)]
+pub struct WriteSignals {
+    /// Begin nothing, and end what is under way.
+    pub stop: CancellationToken,
+    /// End what is under way, but wait neither for another try nor for a store that can't be reached.
+    pub no_waiting: CancellationToken,
+}
+
+/// Until when a store is waited for that can't be reached, by [`Clock::elapsed`](crate::clock::Clock::elapsed). It isn't
+/// known before every variant is made. Clones are one.
+#[derive(Clone, Debug)]
+pub struct GiveUpTime(watch::Sender<Option<Duration>>);
+
+/// The present run of refusals.
+#[derive(Default)]
+struct Refusal {
+    /// When the first was, by the monotonic clock.
+    since: Option<Duration>,
+    tries: u32,
+}
+
+impl Default for GiveUpTime {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl GiveUpTime {
+    /// Makes it known.
+    pub fn set(&self, at: Duration) {
+        self.0.send_replace(Some(at));
+    }
+
+    fn left(&self, clock: &SharedClock) -> Option<Duration> {
+        self.0.borrow().map(|at| at.saturating_sub(clock.elapsed()))
+    }
+
+    async fn passed(&self, clock: &SharedClock) {
+        // The sender lives as long as this.
+        let _ = self.0.subscribe().wait_for(Option::is_some).await;
+        while let Some(left) = self.left(clock).filter(|left| !left.is_zero()) {
+            tokio::time::sleep(left).await;
         }
-        put.await
     }
 }
 
 impl<W: WriterBackend> Retrying<W> {
-    /// Wraps `inner`. Once `stop` is cancelled no further try begins, and a wait ends at once. A try that has begun may
-    /// go on for the settings' `cancel_grace`, so that what arrives can be noted as stored; then it is cancelled.
-    pub fn new(inner: W, settings: StoreSettings, stop: CancellationToken) -> Self {
-        Self { inner, settings, stop }
+    /// Wraps `inner`, whose gate this is, for the writes of one job of `owner`. Without `give_up` a store that can't be
+    /// reached is waited for without end.
+    ///
+    /// Once a signal to stop has come no further try begins, and a wait ends at once. A try that has begun may go on for
+    /// the settings' `cancel_grace`, so that what arrives can be noted as stored; then it is cancelled.
+    pub fn new(
+        inner: W,
+        gate: Arc<StoreGate>,
+        owner: OwnerDigest,
+        settings: StoreSettings,
+        give_up: Option<GiveUpTime>,
+        signals: WriteSignals,
+        clock: SharedClock,
+    ) -> Self {
+        let (refusal, refused_since) = (Mutex::default(), watch::Sender::new(None));
+        Self { inner, gate, owner, settings, give_up, signals, clock, refusal, refused_since }
+    }
+
+    /// Since when the store can't be reached, if it can't.
+    pub fn unreachable_since(&self) -> Option<Timestamp> {
+        self.gate.outage().map(|outage| outage.since)
+    }
+
+    /// Since when the store refuses this job's files, if it does.
+    pub fn refused_since(&self) -> Option<Timestamp> {
+        *self.refused_since.borrow()
+    }
+
+    /// One try, if the store can be reached and has a place at once.
+    pub async fn try_put(&self, object: &Object) -> Option<Result<Stored, WriteError>> {
+        if self.signals.stop.is_cancelled() {
+            return None;
+        }
+        let pass = self.gate.try_enter()?;
+        Some(self.one_try(pass, object).await)
+    }
+
+    async fn one_try(&self, pass: Pass, object: &Object) -> Result<Stored, WriteError> {
+        let give_up = CancellationToken::new();
+        let mut put = pin!(self.inner.put_until(object, &give_up));
+        let grace_over = async {
+            self.signals.stop.cancelled().await;
+            tokio::time::sleep(self.settings.cancel_grace).await;
+        };
+        let result = tokio::select! {
+            result = &mut put => result,
+            () = grace_over => {
+                give_up.cancel();
+                put.await
+            }
+        };
+        pass.settle(&result);
+        result
+    }
+
+    /// A place at the store; why there is none any more, otherwise.
+    async fn enter(&self, object: &Object, last_error: Option<WriteError>) -> Result<Pass, WriteError> {
+        let given_up = async {
+            match &self.give_up {
+                Some(give_up) => give_up.passed(&self.clock).await,
+                None => std::future::pending().await,
+            }
+        };
+        let not_worth_waiting = async {
+            self.signals.no_waiting.cancelled().await;
+            self.gate.wait_for_outage().await;
+        };
+        tokio::select! {
+            biased;
+            () = self.signals.stop.cancelled() => Err(WriteError::cancelled(&object.name)),
+            pass = self.gate.enter(self.owner) => Ok(pass),
+            () = not_worth_waiting => Err(WriteError::cancelled(&object.name)),
+            () = given_up => Err(last_error.unwrap_or_else(|| WriteError {
+                what: format!("put `{}`", object.name),
+                detail: self.gate.outage().map_or_else(|| "the store has no place".to_owned(), |outage| outage.error),
+                kind: WriteErrorKind::Unavailable,
+            })),
+        }
+    }
+
+    /// Waits for `wait` before another try of what failed with `error`; no longer than `left`, and not at all if none is.
+    async fn wait(&self, wait: Duration, left: Option<Duration>, error: WriteError) -> Result<WriteError, WriteError> {
+        let wait = left.map_or(wait, |left| wait.min(left));
+        if wait.is_zero() {
+            return Err(error);
+        }
+        let interrupted = async {
+            tokio::select! {
+                () = self.signals.stop.cancelled() => {}
+                () = self.signals.no_waiting.cancelled() => {}
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(error),
+            () = interrupted => Err(WriteError { kind: WriteErrorKind::Cancelled, ..error }),
+        }
+    }
+
+    async fn retry_unavailable(&self, tries: u32, error: WriteError) -> Result<WriteError, WriteError> {
+        let left = self.give_up.as_ref().and_then(|give_up| give_up.left(&self.clock));
+        let wait = self.settings.backoff.wait_after(tries);
+        // The gate says so, once.
+        if self.gate.outage().is_none() {
+            let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            warn!(backend = self.name(), error = %ErrorChain(&error), retry_in_ms, "write failed; will be retried");
+        }
+        self.wait(wait, left, error).await
+    }
+
+    async fn retry_refused(&self, refusal: &mut Refusal, error: WriteError) -> Result<WriteError, WriteError> {
+        let now = self.clock.elapsed();
+        if refusal.since.is_none() {
+            refusal.since = Some(now);
+            self.refused_since.send_replace(Some(self.clock.now()));
+            let give_up_s = self.settings.refused_give_up_after.as_secs();
+            warn!(backend = self.name(), error = %ErrorChain(&error), give_up_s, "store refuses; will be retried");
+        }
+        refusal.tries = refusal.tries.saturating_add(1);
+        let left = self.refusal_left(refusal);
+        debug!(backend = self.name(), error = %ErrorChain(&error), left_s = left.as_secs(), "write refused");
+        self.wait(self.settings.backoff.wait_after(refusal.tries), Some(left), error).await
+    }
+
+    /// For how long a store that refuses is still asked.
+    fn refusal_left(&self, refusal: &Refusal) -> Duration {
+        let now = self.clock.elapsed();
+        let until = refusal.since.unwrap_or(now).saturating_add(self.settings.refused_give_up_after);
+        until.saturating_sub(now)
+    }
+
+    /// The right to ask a store that refuses; none is needed if it doesn't.
+    async fn ask_alone(&self) -> Option<MutexGuard<'_, Refusal>> {
+        let refusal = self.refusal.lock().await;
+        refusal.since.is_some().then_some(refusal)
+    }
+
+    fn end_refusal(&self, refusal: Option<MutexGuard<'_, Refusal>>) {
+        if let Some(mut refusal) = refusal {
+            *refusal = Refusal::default();
+            self.refused_since.send_replace(None);
+        }
     }
 }
 
@@ -46,25 +230,44 @@ impl<W: WriterBackend> WriterBackend for Retrying<W> {
         self.inner.name()
     }
 
-    /// The last try's error stands for all; it is still marked transient when only the tries ran out or `stop` came.
+    /// The last try's error stands for all.
     async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
         let mut tries = 0;
+        let mut last_error = None;
+        let mut asking = None;
         loop {
-            tries += 1;
-            let error = match self.one_try(object).await {
-                Err(error) if error.transient => error,
-                settled => return settled,
-            };
-            let Some(wait) = self.settings.retry.wait_after(tries) else { return Err(error) };
-            tracing::warn!(
-                backend = self.name(),
-                error = ErrorChain(&error).to_string(),
-                retry_in_ms = wait.as_millis(),
-                "write failed; will be retried"
-            );
-            if self.stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-                return Err(error);
+            if asking.is_none() {
+                asking = self.ask_alone().await;
+                let is_over = asking.as_ref().is_some_and(|refusal| self.refusal_left(refusal).is_zero());
+                if let Some(error) =
+                    last_error.take_if(|error: &mut WriteError| is_over && error.kind == WriteErrorKind::Refused)
+                {
+                    return Err(error);
+                }
             }
+            let pass = self.enter(object, last_error.take()).await?;
+            let error = match self.one_try(pass, object).await {
+                Ok(stored) => {
+                    self.end_refusal(asking);
+                    return Ok(stored);
+                }
+                Err(error) => error,
+            };
+            tries += 1;
+            last_error = Some(match error.kind {
+                WriteErrorKind::Unavailable => self.retry_unavailable(tries, error).await?,
+                WriteErrorKind::Refused => {
+                    // If another write asks already, the next turn waits for what it hears.
+                    asking = asking.or_else(|| self.refusal.try_lock().ok());
+                    match &mut asking {
+                        Some(refusal) => self.retry_refused(refusal, error).await?,
+                        None => error,
+                    }
+                }
+                WriteErrorKind::Invalid | WriteErrorKind::SourceDamaged | WriteErrorKind::Cancelled => {
+                    return Err(error);
+                }
+            });
         }
     }
 

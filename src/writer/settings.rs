@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(super) use self::fields::{bucket, endpoint, first, prefix, required};
 use super::Object;
 use crate::job::{BackendKind, ClaimErrors, Fields};
-use crate::retry::RetryPolicy;
+use crate::retry::Backoff;
 use crate::setting;
 
 /// The settings of one kind of store.
@@ -27,6 +27,9 @@ pub(super) trait BackendSettings {
 
     /// What may be listed: no secret.
     fn summary(&self) -> Value;
+
+    /// See [`StorageSettings::place`](super::StorageSettings::place).
+    fn place(&self) -> String;
 }
 
 /// How long to wait for a remote store.
@@ -45,8 +48,17 @@ pub struct StoreTimeouts {
 pub struct StoreSettings {
     /// How long to wait for a remote store.
     pub timeouts: StoreTimeouts,
-    /// How often to try.
-    pub retry: RetryPolicy,
+    /// The waits between tries at one file.
+    pub backoff: Backoff,
+    /// How long a store that can't be reached is waited for, from the moment a job's variants are made.
+    #[serde(deserialize_with = "setting::duration")]
+    pub give_up_after: Duration,
+    /// How long a store that refuses is asked again, from its first refusal on.
+    #[serde(deserialize_with = "setting::duration_or_zero")]
+    pub refused_give_up_after: Duration,
+    /// Writes to one store at once.
+    #[serde(deserialize_with = "setting::count")]
+    pub concurrency: u32,
     /// How long a write that has begun may go on after its job was stopped: enough for a store that answers at all, and
     /// short enough for someone who waits for a cancellation.
     #[serde(deserialize_with = "setting::duration_or_zero")]

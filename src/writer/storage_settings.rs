@@ -94,6 +94,12 @@ impl StorageSettings {
         self.settings().summary()
     }
 
+    /// Which store it is, whoever's credentials these are: kind, endpoint and bucket. No secret.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.settings().place()
+    }
+
     fn settings(&self) -> &dyn BackendSettings {
         match self {
             Self::S3(settings) => settings,

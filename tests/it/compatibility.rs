@@ -295,7 +295,8 @@ async fn spools_of_every_version_are_read() -> Checked {
         }
         assert_eq!(ids, [PROCESSING, CRASHED, TO_BE_RETRIED, FRESH].map(id));
         let journal = spool.journal(id(PROCESSING)).await?;
-        let lines: Vec<_> = journal.earlier().iter().map(|line| (&*line.name, &*line.stored.backend)).collect();
+        let lines: Vec<_> =
+            journal.earlier().stored.iter().map(|line| (&*line.file.name, &*line.stored.backend)).collect();
         assert_eq!(lines, [("one.jpg", "directHost"), ("one.jpg", "s3"), ("one.jpg", "gcs")]);
     }
     Ok(())

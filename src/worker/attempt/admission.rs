@@ -10,7 +10,7 @@ use crate::pipeline::{Admission, InspectError, PixelLimits, SOURCE_SIDE_MAX, ins
 use crate::sandbox::SandboxError;
 use crate::spool::Spool;
 use crate::worker::WorkerContext;
-use crate::worker::budget::MemoryShare;
+use crate::worker::place::PlaceGuard;
 
 /// Sees to it that there is memory for making the variants: it was reserved before the claim, unless settings have changed
 /// since the upload, so that the job takes more now. Waiting for it doesn't count as the job's time. Says too what the
@@ -18,17 +18,15 @@ use crate::worker::budget::MemoryShare;
 pub(super) async fn admit(
     context: &WorkerContext,
     record: &JobRecord,
-    mut memory: MemoryShare,
-) -> Result<(SourceInfo, Admission, MemoryShare), AttemptError> {
+    mut place: PlaceGuard,
+) -> Result<(SourceInfo, Admission, PlaceGuard), AttemptError> {
     let limit = context.limit_of(record);
     let source = source_info(&context.spool, record, limit.pixels).await?;
     let admission = limit.admit(&source, record.original.bytes, &record.spec.variants).map_err(of_inspection)?;
-    if !memory.covers(admission.bytes) {
-        // Given back first: two that hold some and wait for more would wait for each other.
-        drop(memory);
-        memory = context.memory.take(admission.bytes).await;
+    if !place.covers(admission.bytes) {
+        place = place.with_memory(context.memory.take(admission.bytes)).await;
     }
-    Ok((source, admission, memory))
+    Ok((source, admission, place))
 }
 
 /// What the upload learnt about the original, or, if it was held against other limits, what the original's header says.

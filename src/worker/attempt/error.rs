@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 
+use crate::durable::is_shortage;
 use crate::error_chain::ErrorChain;
 use crate::job::{ErrorCode, JobError};
 use crate::pipeline::PipelineError;
 use crate::sandbox::SandboxError;
 use crate::spool::SpoolError;
-use crate::writer::WriteError;
+use crate::writer::{WriteError, WriteErrorKind};
 
 /// Why an attempt failed.
 #[derive(Debug)]
@@ -26,16 +27,37 @@ pub(in crate::worker) enum AttemptError {
     Panicked(String),
     /// A store doesn't take a file.
     Store(WriteError),
+    /// Making took too long because the disk didn't take what was made.
+    DiskStalled,
+    /// A variant in the spool is no longer what it was; it has been removed.
+    VariantLost,
 }
 
 impl AttemptError {
-    /// Of two results, the one that decides: an error that another attempt doesn't mend, else the first error.
+    /// Of two results, the one that decides: what is not over before what failed, else the first error.
     pub(in crate::worker) fn worse_of(first: Result<(), Self>, second: Result<(), Self>) -> Result<(), Self> {
         match (first, second) {
-            (Err(Self::Store(first)), Err(Self::Store(second))) if first.transient && !second.transient => {
-                Err(Self::Store(second))
-            }
+            (Err(first), Err(second)) if !first.is_unfinished() && second.is_unfinished() => Err(second),
             (first, second) => first.and(second),
+        }
+    }
+
+    /// Whether a store's word is still to come, or a variant is to be made again.
+    pub(super) fn is_unfinished(&self) -> bool {
+        match self {
+            Self::Store(error) => error.kind == WriteErrorKind::Cancelled,
+            Self::VariantLost => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it is the server's own want of something (descriptors, memory, disk) and not the job's fault.
+    pub(super) fn is_shortage(&self) -> bool {
+        match self {
+            Self::Spool(error) => error.is_shortage(),
+            Self::Sandbox(SandboxError::Io { source, .. }) => is_shortage(source),
+            Self::DiskStalled => true,
+            _ => false,
         }
     }
 
@@ -61,11 +83,11 @@ impl AttemptError {
         match self {
             Self::Spool(error) => !error.is_missing(),
             Self::Pixels(error) => error.can_pass_on_retry(),
-            Self::TimedOut => false,
+            // Of stores the tries are over.
+            Self::TimedOut | Self::Store(_) => false,
             // The same job would be given the same memory again.
             Self::Sandbox(error) => !matches!(error, SandboxError::OutOfMemory { .. }),
-            Self::Panicked(_) => true,
-            Self::Store(error) => error.transient,
+            Self::Panicked(_) | Self::DiskStalled | Self::VariantLost => true,
         }
     }
 
@@ -75,8 +97,8 @@ impl AttemptError {
             Self::Spool(error) if error.is_missing() => {
                 JobError::new(ErrorCode::OriginalMissing, "the uploaded image is no longer on the server's disk")
             }
-            Self::Spool(_) => {
-                JobError::new(ErrorCode::Spool, "the uploaded image could not be read from the server's disk")
+            Self::Spool(_) | Self::DiskStalled => {
+                JobError::new(ErrorCode::Spool, "the server's disk could not be read or written")
             }
             Self::Pixels(error) => JobError::new(error.code(), error.to_string()),
             Self::TimedOut => JobError::new(
@@ -91,8 +113,11 @@ impl AttemptError {
             }
             Self::Sandbox(error) => JobError::new(ErrorCode::Crashed, error.to_string()),
             Self::Panicked(detail) => JobError::new(ErrorCode::Internal, detail.clone()),
-            Self::Store(error) if error.transient => JobError::new(ErrorCode::StoreUnreachable, error.to_string()),
+            Self::Store(error) if error.is_transient() => JobError::new(ErrorCode::StoreUnreachable, error.to_string()),
             Self::Store(error) => JobError::new(ErrorCode::StoreRefused, error.to_string()),
+            Self::VariantLost => {
+                JobError::new(ErrorCode::Spool, "a variant was damaged on the server's disk before it was stored")
+            }
         }
     }
 }

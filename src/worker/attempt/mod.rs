@@ -1,48 +1,59 @@
-//! One job, from claim to settlement.
+//! One job, from claim to settlement, in two stages: its variants are made, which takes a worker and memory; they are
+//! stored, which takes neither, however long a store can't be reached.
 
 mod admission;
 mod error;
+mod making;
 mod renewal;
 mod settlement;
 
 pub(super) use error::AttemptError;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
-use self::admission::admit;
 use self::renewal::LeaseRenewal;
-use self::settlement::settle;
+use self::settlement::{Timings, settle};
 use super::WorkerContext;
-use super::budget::MemoryShare;
-use super::renderer::{RenderJob, RenderTask, RenderedVariants};
-use super::uploader::FileUploader;
-use crate::active_jobs::ActiveAttempt;
+use super::place::PlaceGuard;
+use super::uploader::{FileUploader, upload_queues};
+use crate::active_jobs::{ActiveAttempt, StoreState};
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{JobRecord, SourceInfo, StoredFile};
-use crate::pipeline::{Admission, Output, RenderRequest};
-use crate::queue::{Claim, LeaseState, Retry, Settlement};
+use crate::job::{JobRecord, StoredFile};
+use crate::queue::{Claim, Lease, LeaseState, Retry, Settlement};
+use crate::retry::Backoff;
+use crate::spool::Journal;
 use crate::telemetry::attempt_span;
+use crate::writer::{GiveUpTime, WriteErrorKind, WriteSignals};
 
 /// For an attempt to end by itself when the server stops: longer than writes to stores take to be cancelled.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Works on `claim`, for which `memory` is reserved, until it is settled, or is no longer this worker's. Once `drain` has
-/// fired, the job is released.
-pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, memory: MemoryShare, drain: CancellationToken) {
-    let record = &claim.job.record;
-    let span = attempt_span(&record.id, &record.hash, claim.job.attempts);
-    run_claim(&context, &claim, memory, &drain).instrument(span).await;
+/// How long a job waits that was postponed for want of something of the server's.
+const SHORTAGE_BACKOFF: Backoff =
+    Backoff { backoff_min: Duration::from_secs(5), backoff_factor: 1.0, backoff_max: Duration::from_secs(5) };
+
+/// What ends attempts when the server stops.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StopSignals {
+    /// Wait for no store any more.
+    pub(super) draining: CancellationToken,
+    /// Release the job.
+    pub(super) release: CancellationToken,
 }
 
-async fn run_claim(context: &Arc<WorkerContext>, claim: &Claim, memory: MemoryShare, drain: &CancellationToken) {
+/// Works on `claim`, until it is settled, or is no longer this worker's. `place` is given back once its variants are made.
+pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, place: PlaceGuard, signals: StopSignals) {
+    let record = &claim.job.record;
+    let span = attempt_span(&record.id, &record.hash, claim.job.attempts);
+    run_claim(&context, &claim, place, &signals).instrument(span).await;
+}
+
+async fn run_claim(context: &Arc<WorkerContext>, claim: &Claim, place: PlaceGuard, signals: &StopSignals) {
     let record = &claim.job.record;
     info!(files = record.spec.file_count(), "attempt started");
     reached(Step::ClaimAfter);
@@ -52,33 +63,37 @@ async fn run_claim(context: &Arc<WorkerContext>, claim: &Claim, memory: MemorySh
     if matches!(lease, Ok(LeaseState::Cancelled | LeaseState::Lost)) {
         return info!("job cancelled before its attempt began");
     }
-    let renewal = LeaseRenewal::start(context, &claim.lease, guard.attempt(), drain.clone());
-    let attempt = Attempt { context, record, active: guard.attempt(), attempts: claim.job.attempts };
-    let mut render_task = None;
+    let renewal = LeaseRenewal::start(context, &claim.lease, guard.attempt(), signals.release.clone());
+    let attempt = Attempt {
+        context,
+        record,
+        active: guard.attempt(),
+        lease: &claim.lease,
+        attempts: claim.job.attempts,
+        no_waiting: signals.draining.child_token(),
+        timings: Timings::start(&context.clock),
+    };
     let work = async {
         // What an earlier attempt is storing must be in the journal before this one reads that: it is not to be stored
         // again, and is to be in the record.
         guard.stop_earlier().await;
-        attempt.work(memory, &mut render_task).await
+        attempt.work(place).await
     };
     let outcome = tokio::select! {
         outcome = work => outcome,
         // The renewal has stopped the attempt, which gives its writes up: the next start writes those files again, to the
         // same names. One that takes too long for that is abandoned, half-written objects and all.
-        () = sleep_after(drain, STOP_TIMEOUT) => Settlement::Released,
+        () = sleep_after(&signals.release, STOP_TIMEOUT) => Settlement::Released,
     };
     match outcome {
         // Whoever cancelled the job settles it, or whoever has its lease now.
-        Settlement::Released if !drain.is_cancelled() => info!("attempt stopped"),
-        outcome => settle(context, &claim.lease, record, outcome, drain).await,
+        Settlement::Released if guard.attempt().stop().is_cancelled() && !signals.release.is_cancelled() => {
+            info!("attempt stopped");
+        }
+        outcome => settle(context, &claim.lease, record, outcome, &signals.release, &attempt.timings).await,
     }
     drop(renewal);
     drop(guard);
-    // In this process a stopped job's pixels are worked on a little longer. The worker waits for that, so that there are
-    // never more jobs in memory than workers.
-    if let Some(render_task) = render_task.filter(|_| !drain.is_cancelled()) {
-        let _ = render_task.await;
-    }
 }
 
 async fn sleep_after(stop: &CancellationToken, duration: Duration) {
@@ -90,128 +105,99 @@ struct Attempt<'a> {
     context: &'a WorkerContext,
     record: &'a JobRecord,
     active: &'a ActiveAttempt,
+    lease: &'a Lease,
     /// This one included.
     attempts: u32,
+    /// Fires when stores are no longer waited for.
+    no_waiting: CancellationToken,
+    timings: Timings,
 }
 
 impl Attempt<'_> {
-    /// Leaves in `render_task` what still runs; nobody needs what comes of it.
-    async fn work(&self, memory: MemoryShare, render_task: &mut Option<RenderTask>) -> Settlement {
-        let journal = match self.context.spool.journal(self.record.id).await {
+    async fn work(&self, place: PlaceGuard) -> Settlement {
+        let WorkerContext { spool, stores, .. } = self.context;
+        let journal = match spool.journal(self.record.id).await {
             Ok(journal) => journal,
-            Err(error) => return self.failed(&AttemptError::Spool(error), Vec::new()),
+            Err(error) => return self.failed(AttemptError::Spool(error), Vec::new()).await,
         };
-        let stores = self.context.stores.of_job(self.record, self.active.stop());
-        let uploader = FileUploader::new(self.record, self.active, &stores, &journal);
-        let (variants, original) = tokio::join!(
-            self.make_variants(&uploader, memory, render_task),
-            uploader.upload_original(&self.context.spool)
-        );
+        let give_up = GiveUpTime::default();
+        let signals = WriteSignals { stop: self.active.stop().clone(), no_waiting: self.no_waiting.clone() };
+        let stores = stores.of_job(self.record, &give_up, &signals);
+        self.active.set_stores(stores.iter().map(|store| Arc::clone(store) as Arc<dyn StoreState>).collect());
+        let uploader = match FileUploader::new(self.record, self.active, &stores, spool, &journal).await {
+            Ok(uploader) => uploader,
+            Err(error) => return self.failed(AttemptError::Spool(error), Vec::new()).await,
+        };
+        let (uploads, queues) = upload_queues(&stores);
+        let making = async {
+            uploader.queue_existing(&uploads);
+            let made = self.make_variants(&uploader, uploads, place).await;
+            match made {
+                Ok(()) if !self.is_stopped() => self.note_made(&uploader, &journal, &give_up).await,
+                Ok(()) => {}
+                // What is on its way may arrive; what would have to wait has its next chance in the next attempt.
+                Err(_) => self.no_waiting.cancel(),
+            }
+            made
+        };
+        let (making, storing) = tokio::join!(making, uploader.store_all(queues, &self.no_waiting));
         if self.is_stopped() {
             return Settlement::Released;
         }
         let files = uploader.files();
-        match AttemptError::worse_of(variants, original) {
-            Ok(()) if uploader.is_complete() => Settlement::Completed { files },
-            Ok(()) => {
+        match (making, storing) {
+            (Ok(()), _) if uploader.is_complete() => Settlement::Completed { files },
+            // The server stops.
+            (Ok(()), Err(AttemptError::Store(error))) if error.kind == WriteErrorKind::Cancelled => {
+                Settlement::Released
+            }
+            (Err(error), _) | (Ok(()), Err(error)) => self.failed(error, files).await,
+            (Ok(()), Ok(())) => {
                 let detail = "some files were neither stored nor refused; this is a bug in Pixerve";
-                self.failed(&AttemptError::Panicked(detail.to_owned()), files)
-            }
-            Err(error) => self.failed(&error, files),
-        }
-    }
-
-    /// Makes every variant that some store lacks, and uploads each as soon as it is made.
-    async fn make_variants(
-        &self,
-        uploader: &FileUploader<'_>,
-        memory: MemoryShare,
-        render_task: &mut Option<RenderTask>,
-    ) -> Result<(), AttemptError> {
-        let wanted = uploader.missing_variants();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let (source, admission, memory) = tokio::select! {
-            admitted = admit(self.context, self.record, memory) => admitted?,
-            () = self.active.stop().cancelled() => return Ok(()),
-        };
-        let original = self.context.spool.open_original(self.record.id).await.map_err(AttemptError::Spool)?;
-        reached(Step::RenderBefore);
-        let request = self.render_request(wanted, &source, admission);
-        let (task, rendered) = self.context.renderer.start(RenderJob {
-            request,
-            original,
-            owner: self.record.owner.digest(),
-            stop: self.active.stop().clone(),
-            timeout: self.context.settings.job_timeout,
-            memory,
-        });
-        let task = render_task.insert(task);
-        let result = self.upload_as_rendered(uploader, rendered).await;
-        if self.is_stopped() {
-            return Ok(());
-        }
-        // In this process a decoder can't be stopped in the middle of a picture; it isn't waited for.
-        if matches!(result, Err(AttemptError::TimedOut)) && !task.is_finished() {
-            return result;
-        }
-        let outcome = task.await;
-        *render_task = None;
-        AttemptError::of_rendering(outcome).and(result)
-    }
-
-    fn render_request(&self, wanted: Vec<usize>, source: &SourceInfo, admission: Admission) -> RenderRequest {
-        let variants = self.record.spec.variants.clone();
-        RenderRequest {
-            outputs: variants.iter().map(|variant| Output::of(variant, source)).collect(),
-            variants,
-            wanted,
-            source_bytes: self.record.original.bytes,
-            limits: self.context.limit_of(self.record).pixels,
-            admission,
-            avif_engine: self.context.settings.avif_engine,
-        }
-    }
-
-    /// Returns when everything is rendered and uploaded; when the attempt is stopped or rendering takes too long, as soon
-    /// as the uploads that have begun are over.
-    async fn upload_as_rendered(
-        &self,
-        uploader: &FileUploader<'_>,
-        mut rendered: RenderedVariants,
-    ) -> Result<(), AttemptError> {
-        let mut uploads = FuturesUnordered::new();
-        let mut result = Ok(());
-        let mut is_rendering = true;
-        let mut timeout = pin!(tokio::time::sleep(self.context.settings.job_timeout));
-        while is_rendering || !uploads.is_empty() {
-            tokio::select! {
-                () = self.active.stop().cancelled(), if is_rendering => is_rendering = false,
-                () = &mut timeout, if is_rendering => {
-                    is_rendering = false;
-                    result = Err(AttemptError::TimedOut);
-                }
-                next = rendered.recv(), if is_rendering => match next {
-                    Some((index, file)) => uploads.push(uploader.upload_variant(&self.record.spec.variants[index], file)),
-                    None => is_rendering = false,
-                },
-                Some(next) = uploads.next() => result = AttemptError::worse_of(result, next),
+                self.failed(AttemptError::Panicked(detail.to_owned()), files).await
             }
         }
-        result
+    }
+
+    /// From now on the job's stores have so long to take its files.
+    async fn note_made(&self, uploader: &FileUploader<'_>, journal: &Journal, give_up: &GiveUpTime) {
+        reached(Step::VariantsMade);
+        self.timings.set_made(&self.context.clock);
+        if uploader.is_complete() {
+            return;
+        }
+        if let Err(error) = self.context.queue.made(self.lease).await {
+            warn!(error = %ErrorChain(&error), "queue can't be told that all is made");
+        }
+        let now = self.context.clock.now();
+        let made_at = journal.earlier().all_made_at.unwrap_or(now);
+        if journal.earlier().all_made_at.is_none()
+            && let Err(error) = journal.append_all_made(now).await
+        {
+            warn!(error = %ErrorChain(&error), "end of making can't be journaled");
+        }
+        let settings = self.context.settings.stores;
+        // A server that was away for days gives a store that is back a chance, too.
+        let least = settings.refused_give_up_after.min(settings.give_up_after);
+        // A clock that jumped says nothing about how long ago that was.
+        let age = if self.context.clock_trust.is_trusted() { now.since(made_at) } else { Duration::ZERO };
+        let left = settings.give_up_after.saturating_sub(age).max(least);
+        give_up.set(self.context.clock.elapsed().saturating_add(left));
     }
 
     fn is_stopped(&self) -> bool {
         self.active.stop().is_cancelled()
     }
 
-    fn failed(&self, error: &AttemptError, files: Vec<StoredFile>) -> Settlement {
-        if let AttemptError::Spool(error) = error {
+    async fn failed(&self, error: AttemptError, files: Vec<StoredFile>) -> Settlement {
+        if let AttemptError::Spool(error) = &error {
             // The record doesn't say which file it is.
-            warn!(error = %ErrorChain(&error), "spool can't be read");
+            warn!(error = %ErrorChain(error), "spool can't be used");
         }
         let job_error = error.for_record(self.context.settings.job_timeout);
+        if error.is_shortage() || self.lacks_spool(&error).await {
+            return Settlement::Postponed { error: job_error, files, wait: SHORTAGE_BACKOFF.wait_after(1) };
+        }
         if error.is_crash() {
             return Settlement::Crashed { error: job_error, files };
         }
@@ -221,5 +207,11 @@ impl Attempt<'_> {
             Retry::Never
         };
         Settlement::Failed { error: job_error, files, retry }
+    }
+
+    /// Whether a file of the job is missing because all of the spool is.
+    async fn lacks_spool(&self, error: &AttemptError) -> bool {
+        matches!(error, AttemptError::Spool(error) if error.is_missing())
+            && !self.context.spool.is_there().await.unwrap_or(false)
     }
 }

@@ -1,10 +1,12 @@
 //! Telling the queue how an attempt ended.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::clock::SharedClock;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, State};
@@ -22,12 +24,13 @@ pub(super) async fn settle(
     record: &JobRecord,
     settlement: Settlement,
     drain: &CancellationToken,
+    timings: &Timings,
 ) {
     reached(Step::SettleBefore);
     loop {
         match context.queue.settle(lease, settlement.clone()).await {
             Ok(settled) => {
-                log(settled, &settlement);
+                log(context, record, settled, &settlement, timings);
                 return remove_ended(context, record, settled).await;
             }
             Err(error) if drain.is_cancelled() => {
@@ -44,10 +47,16 @@ pub(super) async fn settle(
     }
 }
 
-fn log(settled: Settled, settlement: &Settlement) {
+fn log(context: &WorkerContext, record: &JobRecord, settled: Settled, settlement: &Settlement, timings: &Timings) {
     match (settled, settlement) {
         (Settled::Applied(State::Completed), Settlement::Completed { files }) => {
-            info!(files = files.len(), "job completed");
+            let (making_ms, storing_ms) = timings.stages_ms(&context.clock);
+            let duration_ms = millis(context.clock.now().since(record.created_at));
+            info!(files = files.len(), duration_ms, making_ms, storing_ms, "job completed");
+        }
+        (Settled::Applied(State::Pending), Settlement::Postponed { error, wait, .. }) => {
+            let wait_s = wait.as_secs();
+            warn!(code = error.code, error = error.detail, wait_s, "attempt postponed; it doesn't count");
         }
         (Settled::Applied(State::Failed), Settlement::Failed { error, .. } | Settlement::Crashed { error, .. }) => {
             warn!(code = error.code, error = error.detail, "job failed");
@@ -57,6 +66,35 @@ fn log(settled: Settled, settlement: &Settlement) {
         }
         (Settled::Applied(state), _) => info!(%state, "job requeued"),
         (Settled::Stale, _) => info!("lease lost; the attempt's result is discarded"),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// When an attempt began, and when its variants were made, by the monotonic clock in milliseconds.
+pub(super) struct Timings {
+    started_ms: u64,
+    made_ms: AtomicU64,
+}
+
+impl Timings {
+    /// Of an attempt that begins now.
+    pub(super) fn start(clock: &SharedClock) -> Self {
+        let started_ms = millis(clock.elapsed());
+        Self { started_ms, made_ms: AtomicU64::new(started_ms) }
+    }
+
+    /// Its variants are made.
+    pub(super) fn set_made(&self, clock: &SharedClock) {
+        self.made_ms.store(millis(clock.elapsed()), Ordering::Relaxed);
+    }
+
+    /// What each stage has taken so far, in milliseconds: making, storing.
+    fn stages_ms(&self, clock: &SharedClock) -> (u64, u64) {
+        let made = self.made_ms.load(Ordering::Relaxed);
+        (made.saturating_sub(self.started_ms), millis(clock.elapsed()).saturating_sub(made))
     }
 }
 

@@ -61,6 +61,13 @@ impl BackendSettings for GcsSettings {
     fn summary(&self) -> Value {
         json!({ "bucket": self.bucket, "endpoint": self.endpoint, "prefix": self.prefix })
     }
+
+    fn place(&self) -> String {
+        match &self.endpoint {
+            Some(endpoint) => format!("gcs bucket {} at {endpoint}", self.bucket),
+            None => format!("gcs bucket {}", self.bucket),
+        }
+    }
 }
 
 #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]

@@ -71,6 +71,13 @@ impl BackendSettings for S3Settings {
             "path_style": self.path_style,
         })
     }
+
+    fn place(&self) -> String {
+        match &self.endpoint {
+            Some(endpoint) => format!("s3 bucket {} at {endpoint}", self.bucket),
+            None => format!("s3 bucket {} at AWS {}", self.bucket, self.region),
+        }
+    }
 }
 
 fn is_region(text: &str) -> bool {

@@ -110,6 +110,7 @@ impl AuthFixture {
     async fn job(&self) -> String {
         let job = json!({ "storageKeys": { "s3": self.store }, "formats": { "jpg": { "sizes": [[8]] } } });
         let accepted = self.app.accepted("A", job, "a.jpg", self.picture()).await;
+        self.app.processing(&accepted).await;
         accepted["hash"].as_str().expect("a hash").to_owned()
     }
 

@@ -21,7 +21,7 @@ use pixerve::queue::{
     SledQueue,
 };
 use pixerve::register::Sealer;
-use pixerve::spool::{Spool, StoredLine};
+use pixerve::spool::{MadeFile, Spool, StoredLine};
 
 use super::{
     CANCELLED, COMPLETED_AND_TOLD, COMPLETED_UNTOLD, CRASHED, Checked, DataDir, FAILED_AND_TRIED, FRESH, PROCESSING,
@@ -117,7 +117,8 @@ async fn live_through(queue: &Arc<dyn JobQueue>, spool: &Spool, record: JobRecor
             let file = files().remove(0);
             for stored in file.stored {
                 let StoredFile { name, format, width, height, bytes, sha256, .. } = files().remove(0);
-                journal.append(&StoredLine { name, format, width, height, bytes, sha256, stored }).await?;
+                let file = MadeFile { name, format, width, height, bytes, sha256 };
+                journal.append_stored(StoredLine { file, stored }).await?;
             }
         }
         CRASHED => {

@@ -10,7 +10,7 @@ use url::Url;
 use crate::harness::app::TestApp;
 use crate::harness::picture::jpeg;
 use crate::harness::receiver::{Call, Receiver};
-use crate::harness::stores::dead_store;
+use crate::harness::stores::{GIVES_UP_SOON, dead_store};
 use crate::harness::token::now;
 
 /// A small job that calls `receiver` back.
@@ -70,7 +70,7 @@ async fn a_completed_job_says_what_it_made_and_brings_its_headers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_job_says_why_and_what_it_stored_all_the_same() {
-    let app = TestApp::start_with(&[("PIXERVE_STORES_TRIES_MAX", "1"), ("PIXERVE_QUEUE_ATTEMPTS_MAX", "1")]).await;
+    let app = TestApp::start_with(&GIVES_UP_SOON).await;
     let (receiver, since) = (Receiver::start().await, now());
     let mut job = job(&receiver);
     job["storageKeys"]["s3"] = json!(app.register(dead_store()).await);

@@ -22,11 +22,7 @@ fn holders(dir: &Path, secret: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_reaches_a_log_a_record_or_the_disk() {
-    let home = Home::new(&[
-        ("PIXERVE_LOG", "info,pixerve=trace"),
-        ("PIXERVE_STORES_TRIES_MAX", "1"),
-        ("PIXERVE_QUEUE_ATTEMPTS_MAX", "1"),
-    ]);
+    let home = Home::new(&[("PIXERVE_LOG", "info,pixerve=trace"), ("PIXERVE_STORES_GIVE_UP_AFTER", "1s")]);
     let mut server = home.start().await;
     let (receiver, s3) = (Receiver::start().await, s3().await);
     s3.create_bucket("secrets");

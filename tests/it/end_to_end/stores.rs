@@ -128,7 +128,7 @@ async fn a_job_goes_to_all_its_stores_at_once_with_one_name_and_one_hash() {
     all.assert_holds(&status, &backends).await;
     let original = status["files"].as_array().and_then(|files| files.last()).expect("the original comes last");
     assert_eq!(original["sha256"], ContentHash::of(&picture).to_string(), "the original is stored as it came");
-    assert_eq!(original["name"], format!("{}_a_photo.png", status["hash"].as_str().expect("a hash")));
+    assert_eq!(original["name"], format!("{}_a-photo.png", status["hash"].as_str().expect("a hash")));
     assert_eq!(files_below(&all.app.serve_dir()).len(), 5);
     assert_eq!(all.s3.keys(&all.bucket).await, all.gcs.keys(&all.bucket).await);
 }

@@ -13,11 +13,7 @@ use crate::harness::app::{TestApp, files_below, poll_delay};
 use crate::harness::picture::jpeg;
 use crate::harness::process::reserve_port;
 use crate::harness::receiver::Receiver;
-use crate::harness::stores::{S3Server, dead_store, gcs, s3_at};
-
-/// A worker that meets a dead store waits for it, as good as for ever.
-const WAITS_FOR_STORES: [(&str, &str); 2] =
-    [("PIXERVE_STORES_BACKOFF_MIN", "300s"), ("PIXERVE_STORES_BACKOFF_MAX", "300s")];
+use crate::harness::stores::{GIVES_UP_SOON, S3Server, dead_store, gcs, s3_at};
 
 /// Each file below `dir`, by what changes when it is written again.
 fn identities(dir: &Path) -> BTreeMap<String, (u64, i64, i64)> {
@@ -34,7 +30,7 @@ fn backends(file: &Value) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_of_which_one_store_is_down_fails_and_names_what_the_others_hold() {
-    let app = TestApp::start_with(&[("PIXERVE_STORES_TRIES_MAX", "2"), ("PIXERVE_QUEUE_ATTEMPTS_MAX", "1")]).await;
+    let app = TestApp::start_with(&GIVES_UP_SOON).await;
     let (gcs, receiver) = (gcs().await, Receiver::start().await);
     gcs.create_bucket("beside-a-dead-store").await;
     let gcs_key = app.register(gcs.registration("beside-a-dead-store")).await;
@@ -65,21 +61,47 @@ async fn a_job_of_which_one_store_is_down_fails_and_names_what_the_others_hold()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_comes_back_gets_its_files_and_the_others_are_not_written_again() {
-    let app = TestApp::start_with(&[("PIXERVE_STORES_TRIES_MAX", "1")]).await;
-    let half = HalfStored::start(&app, "at-a-later-attempt").await;
-    let failed_once = |status: &Value| status["error"].is_string();
-    app.wait_for(&half.accepted, "to fail once", failed_once).await;
+async fn a_job_waits_for_a_store_that_is_down_and_the_status_says_for_which_and_since_when() {
+    let app = TestApp::start().await;
+    let half = HalfStored::start(&app, "while-it-waits").await;
+    let waits = |status: &Value| status["waiting_for"].is_array();
+    let status = app.wait_for(&half.accepted, "to wait for a store", waits).await;
+    let [outage] = status["waiting_for"].as_array().expect("stores").as_slice() else { panic!("one store: {status}") };
+    assert_eq!(
+        (&outage["backend"], &outage["access_key"], &outage["reason"]),
+        (&json!("s3"), &json!(half.key), &json!("unreachable"))
+    );
+    assert!(outage["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{outage}");
+    assert!(!status.to_string().contains(&half.addr.to_string()), "an address is the operator's: {status}");
+    assert_eq!((&status["state"], &status["error"]), (&json!("processing"), &Value::Null), "{status}");
+    assert_eq!(status["files"].as_array().map(Vec::len), Some(5), "what is stored is shown: {status}");
+    // Neither a worker nor memory is kept for it.
+    let health = app.get_json("/health").await;
+    assert_eq!(health["checks"]["workers"]["busy"], 0, "{health}");
+
     let before = identities(&app.serve_dir());
     let s3 = s3_at(half.addr, &[half.bucket]).await;
     let status = half.assert_completes(&app, &s3).await;
     assert_eq!(identities(&app.serve_dir()), before, "what was there was written again");
-    assert!(status["attempt"].as_u64().is_some_and(|attempt| attempt > 1), "{status}");
+    assert_eq!((&status["attempt"], &status["waiting_for"]), (&json!(1), &Value::Null), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_wait_for_stores_keep_no_other_from_being_made() {
+    let app = TestApp::start_with(&[("PIXERVE_MAX_WORKERS", "1")]).await;
+    let dead = app.register(dead_store()).await;
+    let job = json!({ "storageKeys": { "s3": dead }, "formats": { "jpg": { "sizes": [[16], [8]] } } });
+    for seed in 0..12 {
+        app.accepted("flood", job.clone(), "a.jpg", jpeg(20, 20, seed)).await;
+    }
+    let job = json!({ "directHost": true, "formats": { "jpg": { "sizes": [[16]] } } });
+    let status = app.done("me", job, "b.jpg", jpeg(20, 20, 100)).await;
+    assert_eq!(status["state"], "completed", "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stored_before_a_restart_is_not_written_again_after_it() {
-    let mut app = TestApp::start_with(&WAITS_FOR_STORES).await;
+    let mut app = TestApp::start().await;
     let half = HalfStored::start(&app, "after-a-restart").await;
     app.stop(Duration::ZERO).await;
     let before = identities(&app.serve_dir());
@@ -95,6 +117,7 @@ struct HalfStored {
     accepted: Value,
     addr: SocketAddr,
     bucket: &'static str,
+    key: String,
 }
 
 impl HalfStored {
@@ -105,7 +128,7 @@ impl HalfStored {
         absent.stop().await;
         let key = app.register(registration).await;
         let job = json!({
-            "directHost": true, "storageKeys": { "s3": key }, "keepOriginal": true,
+            "directHost": true, "storageKeys": { "s3": &key }, "keepOriginal": true,
             "formats": { "jpg": { "sizes": [[32], [16]] }, "webp": { "sizes": [[0, 0]] }, "png": { "sizes": [[8]] } }
         });
         let accepted = app.accepted("me", job, "a.jpg", jpeg(40, 30, 1)).await;
@@ -113,7 +136,7 @@ impl HalfStored {
         while noted(&app.data_dir(), &accepted) < 5 {
             poll_delay().await;
         }
-        Self { accepted, addr, bucket }
+        Self { accepted, addr, bucket, key }
     }
 
     async fn assert_completes(&self, app: &TestApp, s3: &S3Server) -> Value {
@@ -135,31 +158,23 @@ impl HalfStored {
 fn noted(data_dir: &Path, accepted: &Value) -> usize {
     let id = accepted["job_id"].as_str().expect("an id");
     let journal = data_dir.join("spool/jobs").join(id).join("stored.jsonl");
-    std::fs::read_to_string(journal).unwrap_or_default().lines().count()
+    let lines = std::fs::read_to_string(journal).unwrap_or_default();
+    lines.lines().filter(|line| line.contains("\"stored\"")).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_deregistered_between_upload_and_work_fails_the_job_and_the_error_says_so() {
-    let settings: Vec<_> = WAITS_FOR_STORES.into_iter().chain([("PIXERVE_MAX_WORKERS", "1")]).collect();
-    let app = TestApp::start_with(&settings).await;
-    let s3 = s3_at(reserve_port(), &["deregistered"]).await;
-    let (dead, key) = (app.register(dead_store()).await, app.register(s3.registration("deregistered")).await);
-    let formats = json!({ "jpg": { "sizes": [[16]] } });
-    let holds = json!({ "storageKeys": { "s3": dead }, "formats": formats });
-    let first = app.accepted("me", holds, "a.jpg", jpeg(20, 20, 1)).await;
-    app.processing(&first).await;
-    let job = json!({ "directHost": true, "storageKeys": { "s3": key }, "formats": formats });
-    let second = app.accepted("me", job, "b.jpg", jpeg(20, 20, 2)).await;
-
-    assert_eq!(app.admin(Method::DELETE, &format!("/register?access_key={key}"), None).await.status(), 204);
-    let cancel = format!("/cancel?hash={}", first["hash"].as_str().expect("a hash"));
-    assert_eq!(app.admin(Method::DELETE, &cancel, None).await.status(), 204);
-    let status = app.ended(&second).await;
+async fn a_store_deregistered_while_a_job_waits_for_it_fails_the_job_and_the_error_says_so() {
+    let app = TestApp::start().await;
+    let half = HalfStored::start(&app, "deregistered").await;
+    app.wait_for(&half.accepted, "to wait for a store", |status| status["waiting_for"].is_array()).await;
+    assert_eq!(app.admin(Method::DELETE, &format!("/register?access_key={}", half.key), None).await.status(), 204);
+    let s3 = s3_at(half.addr, &[half.bucket]).await;
+    let status = app.ended(&half.accepted).await;
 
     assert_eq!((&status["state"], &status["attempt"]), (&json!("failed"), &json!(1)), "{status}");
     let error = status["error"].as_str().expect("an error");
     assert!(error.contains("s3") && error.contains("deregistered"), "{error}");
-    assert!(!error.contains(&key), "an access key is the client's: {error}");
+    assert!(!error.contains(&half.key), "an access key is the client's: {error}");
     assert_eq!(backends(&status["files"][0]), ["directHost"]);
-    assert_eq!(s3.keys("deregistered").await, Vec::<String>::new());
+    assert_eq!(s3.keys(half.bucket).await, Vec::<String>::new());
 }

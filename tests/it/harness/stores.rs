@@ -40,6 +40,10 @@ pub(crate) struct S3Server {
     serving: JoinHandle<()>,
 }
 
+/// Settings under which a store that can't be reached, or refuses, is soon given up.
+pub(crate) const GIVES_UP_SOON: [(&str, &str); 2] =
+    [("PIXERVE_STORES_GIVE_UP_AFTER", "1s"), ("PIXERVE_STORES_REFUSED_GIVE_UP_AFTER", "0s")];
+
 /// Starts an S3 server without buckets.
 pub(crate) async fn s3() -> S3Server {
     s3_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &[]).await

@@ -8,6 +8,7 @@ use crate::harness::app::{TestApp, assert_problem, files_below, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::receiver::Receiver;
 use crate::harness::token::Claims;
+use crate::sandbox::FakeChild;
 
 async fn cancel(app: &TestApp, sub: &str, of: &Value) -> Response {
     let path = format!("/cancel?hash={}", of["hash"].as_str().expect("a hash"));
@@ -16,22 +17,17 @@ async fn cancel(app: &TestApp, sub: &str, of: &Value) -> Response {
 
 /// A server with one worker, which waits a minute for a store that is not there.
 async fn busy() -> (TestApp, String) {
-    let app = TestApp::start_with(&[
-        ("PIXERVE_MAX_WORKERS", "1"),
-        ("PIXERVE_STORES_BACKOFF_MIN", "60s"),
-        ("PIXERVE_STORES_BACKOFF_MAX", "60s"),
-    ])
-    .await;
+    let app = TestApp::start_with(&[("PIXERVE_MAX_WORKERS", "1")]).await;
     let s3 = app.register(dead_store()).await;
     (app, s3)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_pending_job_never_starts_and_makes_no_callback() {
-    let (app, s3) = busy().await;
+    let never_done = FakeChild::new("sleep 600");
+    let app = TestApp::start_on(never_done.path(), &[("PIXERVE_MAX_WORKERS", "1")]).await;
     let receiver = Receiver::start().await;
-    let holds = json!({ "storageKeys": { "s3": s3 }, "formats": { "jpg": { "sizes": [[8]] } } });
-    let first = app.accepted("me", holds, "a.jpg", jpeg(16, 16, 1)).await;
+    let first = app.accepted("me", small_job(), "a.jpg", jpeg(16, 16, 1)).await;
     app.processing(&first).await;
     let mut job = small_job();
     job["completionCallback"] = json!(receiver.url);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::upload::dead_store;
 use crate::harness::app::{TestApp, assert_problem, small_job};
 use crate::harness::picture::jpeg;
+use crate::harness::stores::GIVES_UP_SOON;
 use crate::harness::token::Claims;
 
 fn hash(of: &Value) -> &str {
@@ -40,7 +41,7 @@ async fn status_without_a_parameter_is_a_400_and_of_an_unknown_job_a_404() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn success_and_failures_tell_the_state_the_job_is_really_in() {
-    let app = TestApp::start_with(&[("PIXERVE_STORES_TRIES_MAX", "1"), ("PIXERVE_QUEUE_ATTEMPTS_MAX", "1")]).await;
+    let app = TestApp::start_with(&GIVES_UP_SOON).await;
     let s3 = app.register(dead_store()).await;
     let done = app.done("me", small_job(), "a.jpg", jpeg(64, 64, 1)).await;
     let job = json!({ "storageKeys": { "s3": s3 }, "callbackHeaders": { "X-Key": "canary-header" }, "formats": { "jpg": {} } });
@@ -76,8 +77,7 @@ async fn success_and_failures_tell_the_state_the_job_is_really_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_job_is_reported_as_it_is() {
-    let app =
-        TestApp::start_with(&[("PIXERVE_STORES_BACKOFF_MIN", "60s"), ("PIXERVE_STORES_BACKOFF_MAX", "60s")]).await;
+    let app = TestApp::start().await;
     let s3 = app.register(dead_store()).await;
     let job = json!({ "storageKeys": { "s3": s3 }, "formats": { "jpg": {} } });
     let accepted = app.accepted("me", job, "b.jpg", jpeg(64, 64, 2)).await;
@@ -88,8 +88,7 @@ async fn a_live_job_is_reported_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_shows_what_is_stored_while_the_job_is_processing() {
-    let app =
-        TestApp::start_with(&[("PIXERVE_STORES_BACKOFF_MIN", "60s"), ("PIXERVE_STORES_BACKOFF_MAX", "60s")]).await;
+    let app = TestApp::start().await;
     let s3 = app.register(dead_store()).await;
     let job = json!({
         "directHost": true, "storageKeys": { "s3": s3 }, "formats": { "jpg": { "sizes": [[16], [8]] }, "png": {} }

@@ -79,8 +79,7 @@ async fn the_originals_extension_is_that_of_its_bytes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_bytes_of_one_owner_conflict_while_they_are_worked_on() {
     // A long wait for a dead store keeps the first job alive.
-    let app =
-        TestApp::start_with(&[("PIXERVE_STORES_BACKOFF_MIN", "60s"), ("PIXERVE_STORES_BACKOFF_MAX", "60s")]).await;
+    let app = TestApp::start().await;
     let s3 = app.register(dead_store()).await;
     let job = json!({ "storageKeys": { "s3": s3 }, "formats": { "jpg": { "sizes": [[64]] } } });
     let bytes = jpeg(100, 100, 4);

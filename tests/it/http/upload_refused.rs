@@ -206,12 +206,7 @@ async fn other_methods_are_a_405_and_other_paths_a_404() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_with_as_many_jobs_as_allowed_gets_a_429() {
-    let app = TestApp::start_with(&[
-        ("PIXERVE_QUEUE_OWNER_DEPTH_MAX", "1"),
-        ("PIXERVE_STORES_BACKOFF_MIN", "60s"),
-        ("PIXERVE_STORES_BACKOFF_MAX", "60s"),
-    ])
-    .await;
+    let app = TestApp::start_with(&[("PIXERVE_QUEUE_OWNER_DEPTH_MAX", "1")]).await;
     let s3 = app.register(dead_store()).await;
     let job = json!({ "storageKeys": { "s3": s3 }, "formats": { "jpg": { "sizes": [[8]] } } });
     app.accepted("me", job.clone(), "a.jpg", jpeg(16, 16, 1)).await;
@@ -221,13 +216,7 @@ async fn an_owner_with_as_many_jobs_as_allowed_gets_a_429() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_is_a_503() {
-    let app = TestApp::start_with(&[
-        ("PIXERVE_QUEUE_DEPTH_MAX", "1"),
-        ("PIXERVE_QUEUE_OWNER_DEPTH_MAX", "1"),
-        ("PIXERVE_STORES_BACKOFF_MIN", "60s"),
-        ("PIXERVE_STORES_BACKOFF_MAX", "60s"),
-    ])
-    .await;
+    let app = TestApp::start_with(&[("PIXERVE_QUEUE_DEPTH_MAX", "1"), ("PIXERVE_QUEUE_OWNER_DEPTH_MAX", "1")]).await;
     let s3 = app.register(dead_store()).await;
     let job = json!({ "storageKeys": { "s3": s3 }, "formats": { "jpg": { "sizes": [[8]] } } });
     app.accepted("somebody-else", job.clone(), "a.jpg", jpeg(16, 16, 1)).await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Held;
 use crate::harness::app::{TestApp, small_job};
 use crate::harness::picture::jpeg;
-use crate::harness::stores::dead_store;
+use crate::harness::stores::{GIVES_UP_SOON, dead_store};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_waiting_processing_and_half_stored_all_complete_after_a_restart() {
@@ -39,12 +39,8 @@ async fn a_job_that_can_finish_does_so_before_the_stop_and_one_that_cannot_loses
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_the_same_after_a_clean_restart() {
-    let mut app = TestApp::start_with(&[
-        ("PIXERVE_MAX_WORKERS", "2"),
-        ("PIXERVE_STORES_TRIES_MAX", "1"),
-        ("PIXERVE_QUEUE_ATTEMPTS_MAX", "1"),
-    ])
-    .await;
+    let settings: Vec<_> = GIVES_UP_SOON.into_iter().chain([("PIXERVE_MAX_WORKERS", "2")]).collect();
+    let mut app = TestApp::start_with(&settings).await;
     let s3 = app.register(dead_store()).await;
     let failing = json!({ "directHost": true, "storageKeys": { "s3": s3 }, "formats": { "jpg": { "sizes": [[8]] } } });
     let mut urls = Vec::new();

@@ -35,7 +35,7 @@ impl Direct {
 #[async_trait]
 impl Subject for Direct {
     fn writer(&self) -> Arc<dyn WriterBackend> {
-        Arc::new(DirectServe::open(self.0.path()).expect("opens"))
+        Arc::new(DirectServe::open(self.0.path(), "me").expect("opens"))
     }
 
     fn location_base(&self) -> String {
@@ -196,7 +196,7 @@ async fn bytes_with_another_hash_are_not_stored(subject: &impl Subject) {
         let mut object = object_in_file(&dir.path().join("original"), "", "a.jpg", &noise(size));
         object.sha256 = ContentHash::of(b"something else");
         let error = subject.writer().put(&object).await.expect_err("refused");
-        assert!(!error.transient && error.detail.contains("SHA-256"), "{error}");
+        assert!(!error.is_transient() && error.detail.contains("SHA-256"), "{error}");
     }
     assert_eq!(subject.content().await, BTreeMap::new());
 }
@@ -319,8 +319,8 @@ fn closed_endpoint() -> String {
 async fn an_unreachable_store_is_a_transient_error(registration: Value) {
     let writer = connect(&with(registration, "endpoint", json!(closed_endpoint())));
     let error = writer.put(&object("", "a.jpg", "x")).await.expect_err("nobody there");
-    assert!(error.transient, "{error}");
-    assert!(writer.probe().await.expect_err("nobody there").transient);
+    assert!(error.is_transient(), "{error}");
+    assert!(writer.probe().await.expect_err("nobody there").is_transient());
 }
 
 #[tokio::test]
@@ -344,7 +344,7 @@ async fn a_store_that_never_answers_is_a_transient_error(registration: Value) {
     let object = object("", "a.jpg", "x");
     let both = async { [writer.put(&object).await.expect_err("silent"), writer.probe().await.expect_err("silent")] };
     for error in tokio::time::timeout(Duration::from_secs(20), both).await.expect("not the default's time") {
-        assert!(error.transient, "{error}");
+        assert!(error.is_transient(), "{error}");
     }
 }
 
@@ -364,7 +364,7 @@ async fn a_missing_bucket_is_final(registration: Value) {
         writer.put(&object("", "a.jpg", "x")).await.expect_err("no bucket"),
         writer.probe().await.expect_err("no bucket"),
     ] {
-        assert!(!error.transient, "{error}");
+        assert!(!error.is_transient(), "{error}");
         assert!(error.what.contains("`not-here`") && error.detail.contains("404"), "{error}");
     }
 }

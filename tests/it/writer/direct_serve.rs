@@ -33,7 +33,7 @@ impl ServeFixture {
     }
 
     fn writer(&self) -> DirectServe {
-        DirectServe::open(&self.root).expect("opens")
+        DirectServe::open(&self.root, "me").expect("opens")
     }
 }
 
@@ -59,7 +59,7 @@ async fn a_symlinked_directory_is_not_followed() {
     let writer = fixture.writer();
     for sub_dir in ["link", "real/link", "link/deeper", "inner", "relative"] {
         let error = writer.put(&object(sub_dir, "a.jpg", "x")).await.expect_err("refused");
-        assert!(!error.transient && error.detail.contains("symbolic link"), "{error}");
+        assert!(!error.is_transient() && error.detail.contains("symbolic link"), "{error}");
     }
     assert_eq!(names(&fixture.outside), [""; 0]);
     assert_eq!(names(&fixture.root.join("real")), ["link"]);
@@ -116,7 +116,7 @@ async fn what_stands_in_the_way_is_final() {
     let writer = fixture.writer();
     for (sub_dir, name) in [("file", "a.jpg"), ("", "dir.jpg")] {
         let error = writer.put(&object(sub_dir, name, "x")).await.expect_err("refused");
-        assert!(!error.transient, "{error}");
+        assert!(!error.is_transient(), "{error}");
     }
     assert_eq!(names(&fixture.root), ["dir.jpg", "file"], "and nothing half-written stays");
 }
@@ -181,7 +181,7 @@ async fn a_root_that_was_lost_is_written_to_again_once_it_is_back() {
     let away = fixture.root.with_extension("away");
     fs::rename(&fixture.root, &away).expect("moved");
     let error = writer.put(&object("sub", "a.jpg", "x")).await.expect_err("it is gone");
-    assert!(error.transient, "{error}");
+    assert!(error.is_transient(), "{error}");
     assert!(!fixture.root.exists(), "nothing is made in the place of what may be a mount");
     fs::create_dir(&fixture.root).expect("made");
     writer.put(&object("sub", "a.jpg", "x")).await.expect("stored");
@@ -192,10 +192,10 @@ async fn a_root_that_was_lost_is_written_to_again_once_it_is_back() {
 fn a_missing_root_is_made() {
     let fixture = ServeFixture::new();
     let root = fixture.root.join("not/yet/there");
-    DirectServe::open(&root).expect("opens");
+    DirectServe::open(&root, "me").expect("opens");
     assert!(root.is_dir());
     touch(&fixture.root.join("file"));
-    assert!(DirectServe::open(&fixture.root.join("file")).is_err());
+    assert!(DirectServe::open(&fixture.root.join("file"), "me").is_err());
 }
 
 /// Names that try to get out, and names at random.
@@ -225,7 +225,7 @@ proptest! {
                 prop_assert_eq!(stored.location, format!("/files/sub/{name}"));
             }
             Err(error) => {
-                prop_assert!(!error.transient);
+                prop_assert!(!error.is_transient());
                 prop_assert_eq!(names(&fixture.root), [""; 0]);
             }
         }

@@ -59,7 +59,7 @@ async fn wrong_credentials_are_final_and_in_the_stores_words() {
     let server = Scripted::start(|_, _| google_error(401, "Invalid Credentials")).await;
     let account = service_account();
     let error = writer_at(&server.endpoint, &account).put(&object("", "a.jpg", "x")).await.expect_err("refused");
-    assert!(!error.transient, "{error}");
+    assert!(!error.is_transient(), "{error}");
     assert_eq!(error.detail, "Invalid Credentials (HTTP 401)");
 
     let asked = server.asked();
@@ -80,7 +80,7 @@ async fn a_key_that_is_none_is_final_and_not_shown() {
     let mut account = service_account();
     account["private_key"] = json!("-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n");
     let error = writer_at(&server.endpoint, &account).put(&object("", "a.jpg", "x")).await.expect_err("refused");
-    assert!(!error.transient, "{error}");
+    assert!(!error.is_transient(), "{error}");
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
     assert_eq!(server.asked().len(), 0);
 }
@@ -93,7 +93,7 @@ async fn each_answer_is_final_or_transient_as_google_means_it() {
         let server = Scripted::start(move |_, _| google_error(status, "its own words")).await;
         let error =
             writer_at(&server.endpoint, &Value::Null).put(&object("", "a.jpg", "x")).await.expect_err("refused");
-        assert_eq!(error.transient, transient, "{error}");
+        assert_eq!(error.is_transient(), transient, "{error}");
         assert_eq!(error.detail, format!("its own words (HTTP {status})"));
         let asked = server.asked();
         assert_eq!(asked.len(), 1, "one try, no redirect followed");
@@ -107,7 +107,7 @@ async fn a_success_with_another_checksum_is_an_error() {
         let server = Scripted::start(move |_, _| answer.clone().into_response()).await;
         let error =
             writer_at(&server.endpoint, &Value::Null).put(&object("", "a.jpg", "x")).await.expect_err("refused");
-        assert!(error.transient && error.detail.contains(words), "{error}");
+        assert!(error.is_transient() && error.detail.contains(words), "{error}");
         assert_eq!(server.asked().len(), 1, "the client itself tries once");
     }
 }
@@ -121,7 +121,7 @@ async fn an_answer_that_is_not_googles_is_told_by_its_status() {
         .await;
         let error =
             writer_at(&server.endpoint, &Value::Null).put(&object("", "a.jpg", "x")).await.expect_err("refused");
-        assert_eq!(error.transient, transient, "{error}");
+        assert_eq!(error.is_transient(), transient, "{error}");
         assert!(error.detail.starts_with("an unreadable answer"), "{error}");
         assert!(error.detail.ends_with(&format!("<html>nothing here</html> (HTTP {status})")), "{error}");
     }
@@ -158,7 +158,7 @@ async fn bytes_that_are_not_the_promised_ones_are_not_even_sent() {
     let mut object = object_in_file(&dir.path().join("original"), "", "a.jpg", b"x");
     object.sha256 = ContentHash::of(b"y");
     let error = writer_at(&server.endpoint, &Value::Null).put(&object).await.expect_err("refused");
-    assert!(!error.transient && error.detail.contains("SHA-256"), "{error}");
+    assert!(!error.is_transient() && error.detail.contains("SHA-256"), "{error}");
     assert_eq!(server.asked().len(), 0);
 }
 

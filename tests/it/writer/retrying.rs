@@ -1,15 +1,18 @@
-//! What may pass is tried again, and nothing else.
+//! What may pass is tried again, for as long as it is worth it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use md5::{Digest, Md5};
+use pixerve::clock::{SharedClock, System};
 use pixerve::job::Stored;
 use pixerve::retry::Backoff;
 use pixerve::writer::{
-    Object, ProbeOutcome, Retrying, StorageSettings, StoreSettings, StoreTimeouts, WriteError, WriterBackend,
+    GiveUpTime, Object, ProbeOutcome, Retrying, StorageSettings, StoreGate, StoreSettings, StoreTimeouts, WriteError,
+    WriteErrorKind, WriteSignals, WriterBackend,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -18,8 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::object;
 use super::scripted::{Scripted, s3_error, s3_yes};
 
-/// Tries as often as by default, and hardly waits in between. A write may go on for longer than any test, but for the
-/// one that sees it end.
+/// Hardly waits between tries. A write may go on for longer than any test, but for the one that sees it end.
 fn quick() -> StoreSettings {
     waiting(Duration::from_millis(1), Duration::from_millis(2))
 }
@@ -30,19 +32,42 @@ fn slow() -> StoreSettings {
 }
 
 fn waiting(backoff_min: Duration, backoff_max: Duration) -> StoreSettings {
-    let mut settings = StoreSettings { cancel_grace: Duration::from_mins(10), ..StoreSettings::default() };
-    settings.retry.backoff = Backoff { backoff_min, backoff_max, ..settings.retry.backoff };
-    settings
+    let defaults = StoreSettings::default();
+    let backoff = Backoff { backoff_min, backoff_max, ..defaults.backoff };
+    StoreSettings { cancel_grace: Duration::from_mins(10), backoff, ..defaults }
 }
 
-fn retrying_s3(server: &Scripted) -> Retrying<Arc<dyn WriterBackend>> {
+/// A writer with a gate, an owner and a time of its own.
+fn retrying<W: WriterBackend>(
+    writer: W,
+    settings: StoreSettings,
+    give_up: Option<GiveUpTime>,
+    stop: &CancellationToken,
+) -> Retrying<W> {
+    let clock: SharedClock = Arc::new(System::new());
+    let gate = StoreGate::new("a store".to_owned(), 16, Arc::clone(&clock));
+    let signals = WriteSignals { stop: stop.clone(), no_waiting: CancellationToken::new() };
+    Retrying::new(writer, gate, [0; 32], settings, give_up, signals, clock)
+}
+
+fn retrying_s3(
+    server: &Scripted,
+    settings: StoreSettings,
+    give_up: Option<GiveUpTime>,
+) -> Retrying<Arc<dyn WriterBackend>> {
     let body = json!({
         "type": "s3", "bucket": "pics", "region": "test-1", "access_key_id": "id", "secret_access_key": "secret",
         "endpoint": server.endpoint
     });
     let writer =
         StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client");
-    Retrying::new(writer, quick(), CancellationToken::new())
+    retrying(writer, settings, give_up, &CancellationToken::new())
+}
+
+fn given_up_now() -> GiveUpTime {
+    let give_up = GiveUpTime::default();
+    give_up.set(Duration::ZERO);
+    give_up
 }
 
 #[tokio::test]
@@ -53,7 +78,7 @@ async fn a_store_that_recovers_gets_the_object() {
         _ => s3_yes(&hex::encode(Md5::digest(&request.body))),
     })
     .await;
-    let stored = retrying_s3(&server).put(&object("", "a.jpg", "x")).await.expect("stored at last");
+    let stored = retrying_s3(&server, quick(), None).put(&object("", "a.jpg", "x")).await.expect("stored at last");
     assert_eq!(stored, Stored { backend: "s3".to_owned(), location: "s3://pics/a.jpg".to_owned() });
     let asked = server.asked();
     assert_eq!(asked.len(), 3);
@@ -61,25 +86,76 @@ async fn a_store_that_recovers_gets_the_object() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_not_tried_again() {
+async fn a_refusal_is_asked_about_again_until_it_is_given_up() {
     let server = Scripted::start(|_, _| s3_error(403, "AccessDenied", "no")).await;
-    let error = retrying_s3(&server).put(&object("", "a.jpg", "x")).await.expect_err("refused");
-    assert!(!error.transient, "{error}");
+    let settings = StoreSettings { refused_give_up_after: Duration::ZERO, ..quick() };
+    let writer = retrying_s3(&server, settings, None);
+    let error = writer.put(&object("", "a.jpg", "x")).await.expect_err("refused");
+    assert_eq!(error.kind, WriteErrorKind::Refused, "{error}");
     assert_eq!(server.asked().len(), 1);
+    assert!(writer.refused_since().is_some() && writer.unreachable_since().is_none());
+
+    let server = Scripted::start(|before, request| match before {
+        0..20 => s3_error(403, "AccessDenied", "no"),
+        _ => s3_yes(&hex::encode(Md5::digest(&request.body))),
+    })
+    .await;
+    let writer = retrying_s3(&server, quick(), None);
+    writer.put(&object("", "a.jpg", "x")).await.expect("somebody has put the credentials right");
+    assert_eq!((server.asked().len(), writer.refused_since()), (21, None));
 }
 
 #[tokio::test]
-async fn tries_run_out_and_the_error_stays_transient() {
+async fn while_a_store_refuses_one_write_asks_for_all() {
+    let server = Scripted::start(|before, request| match before {
+        0..20 => s3_error(403, "AccessDenied", "no"),
+        _ => s3_yes(&hex::encode(Md5::digest(&request.body))),
+    })
+    .await;
+    let writer = retrying_s3(&server, quick(), None);
+    let names: Vec<_> = (0..8).map(|n| object("", &format!("{n}.jpg"), "x")).collect();
+    for put in join_all(names.iter().map(|object| writer.put(object))).await {
+        put.expect("stored at last");
+    }
+    // Eight ask at once before anyone knows; from then on it takes one request to learn as much.
+    let asked = server.asked().len();
+    assert!((28..=29).contains(&asked), "{asked}");
+}
+
+#[tokio::test]
+async fn a_store_that_can_not_be_reached_is_given_up_at_its_time_and_the_error_stays_transient() {
     let server = Scripted::start(|_, _| s3_error(503, "SlowDown", "later")).await;
-    let error = retrying_s3(&server).put(&object("", "a.jpg", "x")).await.expect_err("refused");
-    assert!(error.transient && error.detail.contains("SlowDown"), "{error}");
-    assert_eq!(server.asked().len(), quick().retry.tries_max as usize);
+    let writer = retrying_s3(&server, quick(), Some(given_up_now()));
+    let error = writer.put(&object("", "a.jpg", "x")).await.expect_err("refused");
+    assert!(error.is_transient() && error.detail.contains("SlowDown"), "{error}");
+    assert_eq!(server.asked().len(), 1, "one try is its due");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_store_that_can_not_be_reached_is_given_up_without_a_try_of_its_own() {
+    let server = Scripted::start(|_, _| s3_error(503, "SlowDown", "later")).await;
+    let give_up = GiveUpTime::default();
+    let writer = Arc::new(retrying_s3(&server, quick(), Some(give_up.clone())));
+    let puts: Vec<_> = (0..10)
+        .map(|n| {
+            let writer = Arc::clone(&writer);
+            tokio::spawn(async move { writer.put(&object("", &format!("{n}.jpg"), "x")).await })
+        })
+        .collect();
+    while writer.unreachable_since().is_none() {
+        tokio::task::yield_now().await;
+    }
+    give_up.set(Duration::ZERO);
+    for put in puts {
+        let error = put.await.expect("no panic").expect_err("given up");
+        assert!(error.kind == WriteErrorKind::Unavailable && error.detail.contains("SlowDown"), "{error}");
+    }
 }
 
 #[tokio::test]
 async fn a_probe_is_tried_once() {
     let server = Scripted::start(|_, _| s3_error(503, "SlowDown", "later")).await;
-    retrying_s3(&server).probe().await.expect_err("refused");
+    retrying_s3(&server, quick(), None).probe().await.expect_err("refused");
     let written = server.asked().iter().filter(|request| request.method == "PUT").count();
     assert_eq!(written, 1);
 }
@@ -102,7 +178,7 @@ impl WriterBackend for Gate {
         self.begun.notify_one();
         self.end.notified().await;
         self.puts.fetch_add(1, Ordering::SeqCst);
-        Err(WriteError { what: "put".to_owned(), detail: "gate".to_owned(), transient: true })
+        Err(WriteError { what: "put".to_owned(), detail: "gate".to_owned(), kind: WriteErrorKind::Unavailable })
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
@@ -113,7 +189,7 @@ impl WriterBackend for Gate {
 #[tokio::test]
 async fn a_stop_ends_the_waiting_between_tries() {
     let (gate, stop) = (Gate::default(), CancellationToken::new());
-    let writer = Retrying::new(gate.clone(), slow(), stop.clone());
+    let writer = retrying(gate.clone(), slow(), None, &stop);
     let put = tokio::spawn(async move { writer.put(&object("", "a.jpg", "x")).await });
     gate.begun.notified().await;
     gate.end.notify_one();
@@ -121,14 +197,14 @@ async fn a_stop_ends_the_waiting_between_tries() {
         tokio::task::yield_now().await;
     }
     stop.cancel();
-    assert!(put.await.expect("no panic").expect_err("never stored").transient);
+    assert!(put.await.expect("no panic").expect_err("never stored").is_transient());
     assert_eq!(gate.puts.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
 async fn a_stop_does_not_abandon_a_write_that_has_begun() {
     let (gate, stop) = (Gate::default(), CancellationToken::new());
-    let writer = Retrying::new(gate.clone(), quick(), stop.clone());
+    let writer = retrying(gate.clone(), quick(), None, &stop);
     let put = tokio::spawn(async move { writer.put(&object("", "a.jpg", "x")).await });
     gate.begun.notified().await;
     stop.cancel();
@@ -143,11 +219,11 @@ async fn a_stop_does_not_abandon_a_write_that_has_begun() {
 async fn a_write_that_outlasts_the_grace_after_a_stop_is_cancelled() {
     let (gate, stop) = (Gate::default(), CancellationToken::new());
     let settings = StoreSettings { cancel_grace: Duration::from_millis(50), ..quick() };
-    let writer = Retrying::new(gate.clone(), settings, stop.clone());
+    let writer = retrying(gate.clone(), settings, None, &stop);
     let put = tokio::spawn(async move { writer.put(&object("", "a.jpg", "x")).await });
     gate.begun.notified().await;
     stop.cancel();
     let error = put.await.expect("no panic").expect_err("never stored");
-    assert!(error.transient && error.detail.contains("cancelled"), "{error}");
+    assert!(error.is_transient() && error.detail.contains("cancelled"), "{error}");
     assert_eq!(gate.puts.load(Ordering::SeqCst), 0);
 }

@@ -46,7 +46,7 @@ async fn wrong_credentials_are_final_and_in_the_stores_words() {
             writer.put(&object("", "a.jpg", "x")).await.expect_err("refused"),
             writer.probe().await.expect_err("refused"),
         ] {
-            assert!(!error.transient && error.detail.contains(words) && error.detail.contains("403"), "{error}");
+            assert!(!error.is_transient() && error.detail.contains(words) && error.detail.contains("403"), "{error}");
             assert!(!format!("{error} {error:?}").contains(secret), "{error}");
         }
     }
@@ -86,7 +86,7 @@ async fn the_longest_key_arrives_as_it_is() {
 async fn a_success_with_another_md5_is_an_error() {
     let server = Scripted::start(|_, _| s3_yes("00000000000000000000000000000000")).await;
     let error = writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect_err("refused");
-    assert!(error.transient && error.detail.contains("MD5"), "{error}");
+    assert!(error.is_transient() && error.detail.contains("MD5"), "{error}");
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn each_answer_is_final_or_transient_as_s3_means_it() {
     ] {
         let server = Scripted::start(move |_, _| s3_error(status, code, "its own words")).await;
         let error = writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect_err("refused");
-        assert_eq!(error.transient, transient, "{error}");
+        assert_eq!(error.is_transient(), transient, "{error}");
         assert!(error.detail.starts_with(&format!("{code}: its own words")), "{error}");
         assert!(error.detail.ends_with(&format!("(HTTP {status})")), "{error}");
         assert_eq!(server.asked().len(), 1, "the SDK itself tries once");
@@ -132,7 +132,7 @@ async fn an_answer_that_is_not_s3s_is_told_by_its_status() {
         })
         .await;
         let error = writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect_err("refused");
-        assert_eq!(error.transient, transient, "{error}");
+        assert_eq!(error.is_transient(), transient, "{error}");
         assert!(error.detail.contains(&status.to_string()) && error.detail.len() < 600, "{error}");
         assert!(error.detail.contains("unreadable answer") && error.detail.contains("<html>xxx"), "{error}");
     }
@@ -229,7 +229,7 @@ async fn a_success_without_an_etag_is_none() {
     use axum::response::IntoResponse;
     let server = Scripted::start(|_, _| "<html>Welcome to our network</html>".into_response()).await;
     let error = writer_at(&server.endpoint).put(&object("", "a.jpg", "x")).await.expect_err("no success");
-    assert!(error.transient && error.detail.contains("without the ETag"), "{error}");
+    assert!(error.is_transient() && error.detail.contains("without the ETag"), "{error}");
 
     let dir = tempfile::tempdir().expect("temporary directory");
     let object = object_in_file(&dir.path().join("original"), "", "a.jpg", &noise(17 * 1024 * 1024));
@@ -244,7 +244,7 @@ async fn a_success_without_an_etag_is_none() {
     ] {
         let server = multipart_completed(99, completed).await;
         let error = writer_at(&server.endpoint).put(&object).await.expect_err("no success");
-        assert!(error.transient && error.detail.contains(words), "{completed}: {error}");
+        assert!(error.is_transient() && error.detail.contains(words), "{completed}: {error}");
         let last = server.asked().last().expect("asked").method.clone();
         assert_eq!(last, "DELETE", "aborted, since it may not have been completed");
     }
@@ -300,7 +300,7 @@ async fn an_upload_that_fails_half_way_is_aborted() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let object = object_in_file(&dir.path().join("original"), "", "a.jpg", &noise(20 * 1024 * 1024));
     let error = writer_at(&server.endpoint).put(&object).await.expect_err("refused");
-    assert!(error.transient && error.detail.contains("not this one"), "{error}");
+    assert!(error.is_transient() && error.detail.contains("not this one"), "{error}");
     let asked: Vec<_> = server.asked().iter().map(|r| (r.method.to_string(), r.query().to_owned())).collect();
     let last = asked.last().expect("asked");
     assert!(last.0 == "DELETE" && last.1.contains("uploadId=u1"), "{asked:?}");
@@ -314,7 +314,7 @@ async fn a_large_body_that_is_not_what_it_says_is_aborted() {
     let mut object = object_in_file(&dir.path().join("original"), "", "a.jpg", &noise(17 * 1024 * 1024));
     object.sha256 = ContentHash::of(b"something else");
     let error = writer_at(&server.endpoint).put(&object).await.expect_err("refused");
-    assert!(!error.transient, "{error}");
+    assert!(!error.is_transient(), "{error}");
     assert_eq!(server.asked().last().expect("asked").method, "DELETE");
 }
 
@@ -337,7 +337,7 @@ async fn cancelled_at(stalls: impl Fn(&Asked) -> bool + Send + Sync + 'static) -
     let writer = writer_at(&proxy.endpoint());
     let began = Instant::now();
     let error = writer.put_until(&object, &stop).await.expect_err("cancelled");
-    assert!(error.transient && error.detail.contains("cancelled"), "{error}");
+    assert!(error.is_transient() && error.detail.contains("cancelled"), "{error}");
     (began.elapsed(), server.asked().iter().map(|r| format!("{} {}", r.method, r.query())).collect())
 }
 

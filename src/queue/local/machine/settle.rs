@@ -1,5 +1,7 @@
 //! How attempts end, and how jobs are cancelled.
 
+use std::time::Duration;
+
 use super::{Machine, encode};
 use crate::job::{ErrorCode, JobError, JobId, State, StoredFile};
 use crate::queue::local::read;
@@ -19,6 +21,7 @@ impl<S: RecordStore> Machine<S> {
             Settlement::Failed { error, files, retry } => self.fail(stored, error, files, retry),
             Settlement::Crashed { error, files } => self.count_crash(stored, error, files),
             Settlement::Released => self.release(stored),
+            Settlement::Postponed { error, files, wait } => self.postpone(stored, error, files, wait),
         }?;
         Ok(Settled::Applied(state))
     }
@@ -71,6 +74,20 @@ impl<S: RecordStore> Machine<S> {
     pub(super) fn release(&mut self, mut stored: StoredJob) -> Result<State, QueueError> {
         refund(&mut stored);
         self.requeue(stored, None)?;
+        Ok(State::Pending)
+    }
+
+    fn postpone(
+        &mut self,
+        mut stored: StoredJob,
+        error: JobError,
+        files: Vec<StoredFile>,
+        wait: Duration,
+    ) -> Result<State, QueueError> {
+        refund(&mut stored);
+        stored.job.error = Some(error);
+        add_files(&mut stored, files);
+        self.requeue(stored, Some(wait))?;
         Ok(State::Pending)
     }
 

@@ -20,7 +20,7 @@ use super::status::StatusChannel;
 use super::store::{RecordStore, RecordStoreError};
 use super::{Driver, LocalQueue, read};
 use crate::clock::SharedClock;
-use crate::database::SetAside;
+use crate::database::{Database, SetAside};
 use crate::job::{CallbackTarget, JobId};
 use crate::queue::{Counts, CrashAttribution, QueueError, QueueSettings};
 
@@ -51,6 +51,14 @@ impl SledQueue {
         let directory = Arc::new(DatabaseDirectory::new(PathBuf::from(dir)));
         let driver = WriterThread::start(Arc::clone(&directory), settings, clock, attribution)?;
         Ok(Self { driver, directory })
+    }
+
+    /// The UUID of its database: which queue it is, among those of other servers.
+    ///
+    /// # Errors
+    /// The file system's own.
+    pub fn uuid(&self) -> Result<String, QueueError> {
+        Ok(Database::uuid(self.directory.path())?.unwrap_or_default())
     }
 
     /// The databases that could not be read, or not wholly, since this queue was opened; most often none. Accepted

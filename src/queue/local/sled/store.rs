@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 use ::sled::{Error, IVec, Tree};
@@ -36,6 +36,10 @@ pub(super) struct DatabaseDirectory {
 impl DatabaseDirectory {
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, set_aside: Mutex::default() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn set_aside(&self) -> Vec<SetAside> {

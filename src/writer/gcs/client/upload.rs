@@ -45,7 +45,7 @@ async fn crc32c(mut reader: BodyReader) -> Result<u32, Failure> {
     off_the_runtime(move || {
         let mut crc = 0;
         loop {
-            let chunk = reader.chunk(CHUNK_BYTES).map_err(|error| Failure::of_io(&error))?;
+            let chunk = reader.chunk(CHUNK_BYTES).map_err(|error| Failure::of_source(&error))?;
             if chunk.is_empty() {
                 return Ok(crc);
             }
@@ -139,6 +139,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::writer::WriteErrorKind;
     use crate::writer::body::object;
     use crate::writer::{Body, GcsSettings, KeyPrefix, StoreTimeouts};
 
@@ -161,7 +162,8 @@ mod tests {
         let object = object(Body::File { path, bytes: 5 }, b"before");
         let failure = gcs.send(&session, "x.jpg", &object, 0).await.expect_err("refused");
         assert!(
-            !failure.transient && failure.detail().starts_with("the bytes at hand have the SHA-256"),
+            failure.kind == WriteErrorKind::SourceDamaged
+                && failure.detail().starts_with("the bytes at hand have the SHA-256"),
             "{failure:?}"
         );
     }

@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 
 use crate::clock::{Clock, System};
 use crate::error_chain::ErrorChain;
-use crate::writer::Failure;
 use crate::writer::failure::unreadable;
+use crate::writer::{Failure, WriteErrorKind};
 
 /// The clocks differ too much. A clock is set, or catches up.
 const SKEWED: &str = "RequestTimeTooSkewed";
@@ -73,7 +73,9 @@ fn of_answer(answer: &HttpResponse, error: &ErrorMetadata) -> Failure {
 fn of_status(status: u16, code: Option<&str>, words: &str) -> Failure {
     let mut failure = Failure::of_status(status, words);
     // A 200 may still carry an error: the status was sent before the store knew.
-    failure.transient |= status < 300 || code.is_some_and(|code| TRANSIENT_CODES.contains(&code));
+    if status < 300 || code.is_some_and(|code| TRANSIENT_CODES.contains(&code)) {
+        failure.kind = WriteErrorKind::Unavailable;
+    }
     failure
 }
 

@@ -28,6 +28,8 @@ enum When {
     Start,
     /// While it takes uploads and works them off.
     Work,
+    /// While it works off uploads that go to a store, too.
+    Store,
     /// When a job is cancelled.
     Cancel,
     /// When a user is registered.
@@ -40,6 +42,7 @@ fn when(step: Step) -> When {
     match step {
         Step::DatabaseMade => When::FirstStart,
         Step::DatabaseCopied | Step::DatabaseChecked | Step::StartRecovered | Step::StartReconciled => When::Start,
+        Step::VariantSpooled | Step::VariantsMade | Step::WriteBeforePut => When::Store,
         Step::CancelBefore | Step::CancelAfter => When::Cancel,
         Step::RegisterWritten | Step::RegisterDurable => When::Register,
         Step::StopDraining | Step::StopBeforeCleanNote => When::Stop,
@@ -58,6 +61,9 @@ async fn die_at(step: Step, passed: u32) -> (bool, Kept) {
     let mut witness = Witness::new(&[("PIXERVE_MAX_WORKERS", "2")]).await;
     let points = format!("{}={}*off->return", step.name(), passed + passed_at_start(step));
     let when = when(step);
+    if when == When::Store {
+        witness.add_store().await;
+    }
     if when == When::Start {
         let server = witness.home.start().await;
         witness.upload(&server, UPLOADS).await;
@@ -69,7 +75,7 @@ async fn die_at(step: Step, passed: u32) -> (bool, Kept) {
         witness.upload(&server, UPLOADS + passed).await;
     }
     match when {
-        When::FirstStart | When::Start | When::Work => {}
+        When::FirstStart | When::Start | When::Work | When::Store => {}
         // The last of some may have ended before it could be cancelled: then there are more.
         When::Cancel => {
             while server.ended_already().is_none() {
@@ -148,7 +154,7 @@ async fn whatever_was_accepted_before_an_abort_at_any_step_ends_whole() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: make battery"]
 async fn whatever_was_accepted_before_an_abort_at_any_later_visit_to_a_step_ends_whole() {
-    let in_work = Step::ALL.iter().filter(|step| when(**step) == When::Work);
+    let in_work = Step::ALL.iter().filter(|step| matches!(when(**step), When::Work | When::Store));
     let (tried, died, kept) = walk(in_work.flat_map(|step| [1, 3, 5].map(|passed| (*step, passed)))).await;
     assert!(died * 2 > tried, "{died} of {tried}: most steps are come by more than once");
     report(tried, died, kept);

@@ -1,6 +1,7 @@
 //! The promise that every crash is held against.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,7 +18,10 @@ use crate::harness::app::{WAIT_MAX, files_below, poll_delay};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, ServerProcess};
 use crate::harness::receiver::Receiver;
+use crate::harness::stores::{S3Server, s3_at};
 use crate::harness::token::Claims;
+
+const BUCKET: &str = "crash";
 
 /// A server's home from life to life, whoever is called back, and what was promised so far.
 pub(in crate::battery) struct Witness {
@@ -30,6 +34,8 @@ pub(in crate::battery) struct Witness {
     /// Jobs that somebody tried to cancel: these may have been cancelled.
     cancelling: HashSet<String>,
     pictures: u32,
+    /// Where the jobs' files go besides, and the access key for it.
+    store: Option<(S3Server, String)>,
     /// How often which status was the answer to an upload; 0 for none at all.
     pub(in crate::battery) answers: BTreeMap<u16, usize>,
 }
@@ -64,8 +70,19 @@ impl Witness {
             accepted: Vec::new(),
             cancelling: HashSet::new(),
             pictures: 0,
+            store: None,
             answers: BTreeMap::new(),
         }
+    }
+
+    /// Has the files of all later jobs go to an S3 server, too. Its home must not be in use.
+    pub(in crate::battery) async fn add_store(&mut self) {
+        let s3 = s3_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &[BUCKET]).await;
+        let mut server = self.home.start().await;
+        let key = server.register(s3.registration(BUCKET)).await;
+        server.terminate();
+        assert!(server.exited().await.success());
+        self.store = Some((s3, key));
     }
 
     /// Uploads so many pictures at once: those that were answered 200 are to be held to. Whatever else the server says
@@ -73,7 +90,14 @@ impl Witness {
     pub(in crate::battery) async fn upload(&mut self, api: &Api, count: u32) -> usize {
         let mut uploads = JoinSet::new();
         for seed in self.pictures..self.pictures + count {
-            uploads.spawn(upload(api.clone(), seed, self.receiver.url.clone()));
+            let mut job = json!({
+                "directHost": true, "subDir": "crash", "keepOriginal": true, "completionCallback": self.receiver.url,
+                "formats": { "jpg": { "sizes": [[32], [16]] }, "webp": { "sizes": [[24, 0]] } }
+            });
+            if let Some((_, key)) = &self.store {
+                job["storageKeys"] = json!({ "s3": key });
+            }
+            uploads.spawn(upload(api.clone(), seed, job));
         }
         self.pictures += count;
         let before = self.accepted.len();
@@ -144,7 +168,7 @@ impl Witness {
             let may_be_cancelled = self.cancelling.contains(id) && state == "cancelled";
             assert!(state == "completed" || may_be_cancelled, "{state}: {record}\n{}", self.home.log());
             for file in record["files"].as_array().expect("files") {
-                named.insert(self.assert_whole(file));
+                named.insert(self.assert_whole(file).await);
             }
         }
         let stored: BTreeSet<_> = files_below(&self.home.serve_dir()).into_iter().collect();
@@ -168,7 +192,7 @@ impl Witness {
     }
 
     /// What the record says of a file is so: its path below the serve directory.
-    fn assert_whole(&self, file: &Value) -> String {
+    async fn assert_whole(&self, file: &Value) -> String {
         let location = file["stored"][0]["location"].as_str().expect("a place");
         let path = location.strip_prefix("/files/").expect("below the serve directory").to_owned();
         let bytes = std::fs::read(self.home.serve_dir().join(&path)).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -176,6 +200,10 @@ impl Witness {
         assert_eq!(file["bytes"], bytes.len(), "{path}");
         let picture = image::load_from_memory(&bytes).expect("it decodes");
         assert_eq!((&file["width"], &file["height"]), (&json!(picture.width()), &json!(picture.height())), "{path}");
+        if let Some((s3, _)) = &self.store {
+            let object = s3.object(BUCKET, &path).await.unwrap_or_else(|| panic!("{path} is not in the store"));
+            assert_eq!(object.bytes, bytes, "{path}");
+        }
         path
     }
 
@@ -217,11 +245,7 @@ impl Witness {
 }
 
 /// One upload: its status, if it came to one, and what a 200 says.
-async fn upload(api: Api, seed: u32, callback: String) -> (u16, Option<Value>) {
-    let job = json!({
-        "directHost": true, "subDir": "crash", "keepOriginal": true, "completionCallback": callback,
-        "formats": { "jpg": { "sizes": [[32], [16]] }, "webp": { "sizes": [[24, 0]] } }
-    });
+async fn upload(api: Api, seed: u32, job: Value) -> (u16, Option<Value>) {
     let picture = Part::bytes(jpeg(48, 40, seed)).file_name("a.jpg");
     let token = Claims::of("crash").job(job).sign();
     let request = api.request(Method::POST, "/upload").bearer_auth(token).multipart(Form::new().part("file", picture));

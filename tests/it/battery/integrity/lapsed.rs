@@ -18,7 +18,7 @@ use pixerve::queue::{CrashAttribution, Job, JobIntake, MemoryQueue, QueueSetting
 use pixerve::register::{Register, Sealer};
 use pixerve::spool::Spool;
 use pixerve::worker::{LeaseReaper, MemoryBudget, Pool, Renderer, StoreClients, WorkerContext, WorkerSettings};
-use pixerve::writer::{Object, ProbeOutcome, StoreSettings, StoreTimeouts, WriteError, WriterBackend};
+use pixerve::writer::{Object, ProbeOutcome, StoreSettings, StoreTimeouts, WriteError, WriteErrorKind, WriterBackend};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,7 @@ impl WriterBackend for FirstOnly {
 
     async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
         if self.asked.fetch_add(1, Ordering::SeqCst) > 0 {
-            return Err(WriteError { what: "put it".into(), detail: "no more".into(), transient: false });
+            return Err(WriteError { what: "put it".into(), detail: "no more".into(), kind: WriteErrorKind::Invalid });
         }
         self.gate.cancelled().await;
         self.stored.fetch_add(1, Ordering::SeqCst);
@@ -108,6 +108,7 @@ impl LapsedLeaseFixture {
                 direct,
                 Arc::new(register),
                 StoreSettings { timeouts, ..StoreSettings::default() },
+                Arc::clone(&shared),
             ),
             memory_limit: MemoryLimit { bytes_max: 1 << 30, threads: 1, pixels },
             memory: MemoryBudget::new(1 << 30),
