@@ -381,3 +381,18 @@ fn an_avif_engine_that_is_not_compiled_in_is_an_error_that_says_so() {
     }
     assert!(errors(wanted("libaom")).contains(r#"expected "auto" or "ravif" or "aom""#));
 }
+
+#[test]
+fn numbers_beyond_use_are_errors_at_start_that_name_the_bound() {
+    for (variable, value, told) in [
+        ("PIXERVE_QUEUE_LEASE", "3ns", "queue.lease is \"3ns\", which is less than the least, 1s"),
+        ("PIXERVE_SERVER_CONNECTIONS_MAX", "18446744073709551615", "1000000"),
+        ("PIXERVE_WORKER_MEMORY_MAX", "40 MiB", "less than the least, 128"),
+        ("PIXERVE_WORKER_MEMORY_BUDGET", "40 MiB", "less than the least, 128"),
+        ("PIXERVE_CALLBACK_CONCURRENCY", "1000000", "more than the most, 10000"),
+        ("PIXERVE_PIXELS_SOURCE_MAX", "1000000 MP", "more than the most, 100000 MP"),
+    ] {
+        let errors = errors(env(&[(variable, value)]));
+        assert!(errors.contains(told), "{variable}: {errors}");
+    }
+}

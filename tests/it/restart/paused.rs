@@ -13,8 +13,8 @@ async fn a_paused_server_serves_and_answers_and_begins_nothing() {
     let done = app.done("me", small_job(), "a.jpg", jpeg(20, 20, 1)).await;
     let location = done["files"][0]["location"].clone();
     let slow =
-        json!({ "directHost": true, "formats": { "avif": { "settings": { "speed": 1 }, "sizes": [[900], [800]] } } });
-    let waiting = app.accepted("me", slow, "b.jpg", jpeg(900, 900, 2)).await;
+        json!({ "directHost": true, "formats": { "avif": { "settings": { "speed": 1 }, "sizes": [[400], [380]] } } });
+    let waiting = app.accepted("me", slow, "b.jpg", jpeg(400, 400, 2)).await;
 
     app.set("PIXERVE_PAUSED", "true");
     app.restart().await;
