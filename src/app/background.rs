@@ -18,6 +18,13 @@ pub struct TaskFailure {
     how: String,
 }
 
+impl TaskFailure {
+    /// Of a worker.
+    pub(super) fn of_worker(how: String) -> Self {
+        Self { task: "worker", how }
+    }
+}
+
 /// Tasks of the server that end only when they are told to.
 pub(super) struct BackgroundTasks {
     tasks: JoinSet<()>,

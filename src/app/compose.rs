@@ -120,6 +120,7 @@ impl App {
         let failure = tokio::select! {
             failure = self.background.failed() => failure,
             failure = self.listening.failed() => failure,
+            how = worker_ended(self.pool.as_mut()) => TaskFailure::of_worker(how),
         };
         self.state.readiness.fail(failure.to_string());
         failure
@@ -166,6 +167,13 @@ impl App {
         self.background.stop(BACKGROUND_TIMEOUT).await;
         stop_listening(self.listening, &self.cut, drained_by).await;
         tokio::join!(close("queue", self.queue.shutdown()), close("register", self.state.register.close()));
+    }
+}
+
+async fn worker_ended(pool: Option<&mut StartedPool>) -> String {
+    match pool {
+        Some(pool) => pool.worker_ended().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -8,6 +8,9 @@ use tokio::sync::watch;
 
 const MIB: u64 = 1024 * 1024;
 
+/// Most bytes that are kept for the spare place: what a photo of 24 MP takes.
+const SPARE_BYTES_MAX: u64 = 256 * MIB;
+
 /// Memory that all jobs share, in bytes. It doesn't say whose turn it is: the queue does. Clones are one.
 #[derive(Clone, Debug)]
 pub struct MemoryBudget {
@@ -56,6 +59,22 @@ impl MemoryBudget {
     pub fn left(&self) -> u64 {
         let left = *self.left.borrow();
         if left == self.total { u64::MAX } else { left }
+    }
+
+    /// The same without what is kept for the spare place: an eighth of all, at most 256 MiB. Only a job that takes nearly
+    /// all there is may have that too, when nobody else has any.
+    #[must_use]
+    pub fn left_beside_reserve(&self) -> u64 {
+        match self.left() {
+            u64::MAX => u64::MAX,
+            left => left.saturating_sub(self.reserve()),
+        }
+    }
+
+    /// Bytes that are kept for the spare place.
+    #[must_use]
+    pub fn reserve(&self) -> u64 {
+        (self.total / 8).min(SPARE_BYTES_MAX)
     }
 
     /// Waits for `bytes`, or for the whole budget if that is less, and takes them.
@@ -152,6 +171,10 @@ mod tests {
         enough.await;
         drop(large.await);
         assert_eq!(budget.left(), u64::MAX, "when nobody has any, there is enough for any job");
+        let half = budget.take(5 * MIB).await;
+        assert_eq!((budget.left(), budget.left_beside_reserve()), (5 * MIB, 5 * MIB - 10 * MIB / 8));
+        drop(half);
+        assert_eq!(budget.left_beside_reserve(), u64::MAX);
         // More than the whole budget means all of it, and not waiting for ever.
         let all = budget.take(u64::MAX).await;
         assert_eq!(budget.left(), 0);

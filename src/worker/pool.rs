@@ -84,6 +84,15 @@ impl StartedPool {
         }
     }
 
+    /// Returns when a worker has ended, which it does only when it is told to: how.
+    pub async fn worker_ended(&mut self) -> String {
+        match self.workers.join_next().await {
+            Some(Ok(())) => "ended".to_owned(),
+            Some(Err(panic)) => format!("failed: {}", ErrorChain(&panic)),
+            None => std::future::pending().await,
+        }
+    }
+
     async fn all_ended(&mut self) {
         while self.workers.join_next().await.is_some() {}
         self.attempts.wait().await;
@@ -139,7 +148,11 @@ impl Worker {
         if self.place == Place::Spare && *self.regular_free.borrow() > 0 {
             return Ok(Next::RegularIsFree);
         }
-        let request = ClaimRequest { max: 1, place: self.place, memory: memory.left(), lease: settings.lease };
+        let memory_left = match self.place {
+            Place::Regular => memory.left_beside_reserve(),
+            Place::Spare => memory.left(),
+        };
+        let request = ClaimRequest { max: 1, place: self.place, memory: memory_left, lease: settings.lease };
         let mut claimed = queue.claim(request).await?;
         if let Some(claim) = claimed.claims.pop() {
             let share = memory.take(claim.job.record.memory.unwrap_or(0)).await;
@@ -162,8 +175,10 @@ impl Worker {
 
     /// Until there is so much, or a job may be claimed that takes less: one that has just come, or that may pass.
     async fn wait_for_memory(&self, bytes: u64) {
+        let memory = &self.context.memory;
+        let reserve = if self.place == Place::Regular { memory.reserve() } else { 0 };
         tokio::select! {
-            () = self.context.memory.wait_for(bytes) => {}
+            () = memory.wait_for(bytes.saturating_add(reserve)) => {}
             () = self.context.queue.wait_ready(self.place, MEMORY_POLL) => {}
         }
     }

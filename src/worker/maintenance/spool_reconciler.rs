@@ -18,6 +18,9 @@ use crate::worker::stored_files::stored_files;
 
 const PERIOD: Duration = Duration::from_mins(1);
 
+/// A younger upload may just be on its way from the spool to the queue. To queue one all the same does no harm.
+const AGE_MIN: Duration = Duration::from_secs(10);
+
 /// Jobs in a page of the queue's list.
 const PAGE: usize = 200;
 
@@ -67,7 +70,7 @@ impl SpoolReconciler {
     /// Reconciles now and then once a minute, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let reconcile = || async {
-            let scope = ReconcileScope::AcceptedBefore(self.clock.now().before(PERIOD));
+            let scope = ReconcileScope::AcceptedBefore(self.clock.now().before(AGE_MIN));
             if let Err(error) = self.reconcile(scope).await {
                 warn!(error = %ErrorChain(&error), "spool and queue can't be compared; will be retried");
             }
