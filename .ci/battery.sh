@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the battery, the long tests too, a group at a time, and shows each group's figures: `battery.sh [GROUP...]`.
 set -eu
-[ $# -gt 0 ] || set -- auth bad_input browser crash dependencies exhaustion integrity load poison ssrf traversal
+[ $# -gt 0 ] || set -- auth bad_input browser crash dependencies exhaustion integrity load poison real_stores ssrf traversal
 
 cargo test --locked --test it --no-run
 failed=""

@@ -15,6 +15,7 @@ mod fairness;
 mod integrity;
 mod load;
 mod poison;
+mod real_stores;
 mod soak;
 mod ssrf;
 mod traversal;

@@ -59,7 +59,7 @@ async fn no_secret_reaches_a_log_a_record_or_the_disk() {
         "canary-in-a-query".to_owned(),
         "canary-of-a-dead-store".to_owned(),
         "canary.of.a-token".to_owned(),
-        s3.secret.to_owned(),
+        s3.secret.clone(),
         SECRET.to_owned(),
         signature(&good),
         signature(&bad),

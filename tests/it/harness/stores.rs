@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -23,6 +24,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use url::Url;
 
+use super::app::poll_delay;
+use super::tool::{Tool, require};
+
 /// An object as its store shows it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StoredObject {
@@ -32,17 +36,31 @@ pub(crate) struct StoredObject {
 
 /// An S3 server on a loopback port, with its buckets in a temporary directory. It ends when it is dropped.
 pub(crate) struct S3Server {
-    pub(crate) endpoint: Url,
-    pub(crate) access_key: &'static str,
-    pub(crate) secret: &'static str,
+    client: S3Client,
     root: TempDir,
-    client: Client,
     serving: JoinHandle<()>,
 }
 
 /// Settings under which a store that can't be reached, or refuses, is soon given up.
 pub(crate) const GIVES_UP_SOON: [(&str, &str); 2] =
     [("PIXERVE_STORES_GIVE_UP_AFTER", "1s"), ("PIXERVE_STORES_REFUSED_GIVE_UP_AFTER", "0s")];
+
+impl Deref for S3Server {
+    type Target = S3Client;
+
+    fn deref(&self) -> &S3Client {
+        &self.client
+    }
+}
+
+/// A user of a store that speaks S3's protocol.
+#[derive(Clone)]
+pub(crate) struct S3Client {
+    pub(crate) endpoint: Url,
+    pub(crate) access_key: String,
+    pub(crate) secret: String,
+    client: Client,
+}
 
 /// Starts an S3 server without buckets.
 pub(crate) async fn s3() -> S3Server {
@@ -75,18 +93,7 @@ pub(crate) async fn s3_at(address: SocketAddr, buckets: &[&str]) -> S3Server {
         }
     });
     let endpoint = Url::parse(&format!("http://{address}")).expect("URL");
-    let client = Client::from_conf(
-        Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            // The SDK's own would ask the environment's proxy for a loopback address.
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .region(Region::new("test-1"))
-            .credentials_provider(Credentials::new(access_key, secret, None, None, "test"))
-            .endpoint_url(endpoint.as_str())
-            .force_path_style(true)
-            .build(),
-    );
-    S3Server { endpoint, access_key, secret, root, client, serving }
+    S3Server { client: S3Client::new(endpoint, access_key, secret), root, serving }
 }
 
 /// The server itself would make a bucket of the first key written to it; S3 never does.
@@ -116,6 +123,34 @@ impl S3Server {
     pub(crate) async fn stop(mut self) {
         self.serving.abort();
         let _ = (&mut self.serving).await;
+    }
+}
+
+impl S3Client {
+    /// The user that these credentials stand for.
+    pub(crate) fn new(endpoint: Url, access_key: &str, secret: &str) -> Self {
+        let client = Client::from_conf(
+            Config::builder()
+                .behavior_version(BehaviorVersion::v2026_01_12())
+                // The SDK's own would ask the environment's proxy for a loopback address.
+                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .region(Region::new("test-1"))
+                .credentials_provider(Credentials::new(access_key, secret, None, None, "test"))
+                .endpoint_url(endpoint.as_str())
+                .force_path_style(true)
+                .build(),
+        );
+        Self { endpoint, access_key: access_key.to_owned(), secret: secret.to_owned(), client }
+    }
+
+    /// Makes a bucket by the store's own API.
+    pub(crate) async fn make_bucket(&self, bucket: &str) {
+        self.client.create_bucket().bucket(bucket).send().await.expect("made");
+    }
+
+    /// Sets who may do what in a bucket.
+    pub(crate) async fn set_policy(&self, bucket: &str, policy: &Value) {
+        self.client.put_bucket_policy().bucket(bucket).policy(policy.to_string()).send().await.expect("set");
     }
 
     /// A body for `/register`.
@@ -161,7 +196,8 @@ pub(crate) fn dead_store() -> Value {
     })
 }
 
-/// The emulator of Google Cloud Storage. All tests share it, so each makes a bucket of its own.
+/// An emulator of Google Cloud Storage. Tests that share one make a bucket each.
+#[derive(Clone)]
 pub(crate) struct GcsServer {
     pub(crate) endpoint: Url,
     http: reqwest::Client,
@@ -177,9 +213,34 @@ pub(crate) async fn gcs() -> GcsServer {
     }
 }
 
+/// The other emulator, written in Go, for one test; none where it isn't installed.
+pub(crate) async fn fake_gcs() -> Option<(GcsServer, Emulator)> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-servers/fake-gcs/fake-gcs-server");
+    let program = require(Tool::FakeGcs, program.is_file().then_some(program))?;
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    // It ends with its standard input, however that comes about: when this is dropped, or the tests end.
+    let process = Command::new("sh")
+        .args(["-c", r#""$@" & cat >/dev/null; kill $!"#, "sh"])
+        .arg(program)
+        .args(["-scheme", "http", "-host", "127.0.0.1", "-backend", "memory", "-log-level", "error", "-port"])
+        .arg(port.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sh runs");
+    let endpoint = Url::parse(&format!("http://127.0.0.1:{port}")).expect("URL");
+    let http = reqwest::Client::builder().no_proxy().build().expect("client");
+    while http.get(endpoint.join("storage/v1/b").expect("URL")).send().await.is_err() {
+        poll_delay().await;
+    }
+    Some((GcsServer { endpoint, http }, Emulator { port, _process: process }))
+}
+
 /// The emulator's process. A static is never dropped, so it ends by itself when this process and with it the other end
 /// of its standard input is gone, however that came about.
-struct Emulator {
+pub(crate) struct Emulator {
     port: u16,
     _process: Child,
 }

@@ -20,6 +20,9 @@ pub(crate) enum Tool {
     Chromium,
     /// What drives Chromium.
     Playwright,
+    Ceph,
+    /// The emulator of Google Cloud Storage that is written in Go.
+    FakeGcs,
 }
 
 impl Tool {
@@ -34,6 +37,8 @@ impl Tool {
             Self::Nginx => ("there is no nginx", "Debian package nginx-light"),
             Self::Node => ("there is no node", "Debian package nodejs"),
             Self::Chromium => ("there is no Chromium", "Debian package chromium"),
+            Self::Ceph => ("there is no Ceph", "`.ci/real-stores.sh target/test-servers`"),
+            Self::FakeGcs => ("there is no fake-gcs-server", "`.ci/real-stores.sh target/test-servers`"),
             Self::Playwright => ("nothing drives Chromium", "`.ci/browser.sh target/test-servers`"),
         }
     }

@@ -1,7 +1,7 @@
 //! Every store does what the trait promises, and each its own part besides.
 
 #[cfg(all(feature = "s3", feature = "gcs"))]
-mod conformance;
+pub(crate) mod conformance;
 mod direct_serve;
 #[cfg(feature = "gcs")]
 mod gcs;

@@ -35,7 +35,7 @@ async fn wrong_credentials_are_final_and_in_the_stores_words() {
     let server = stores::s3().await;
     server.create_bucket("pics");
     for (id, secret, words) in
-        [(server.access_key, SECRET, "SignatureDoesNotMatch"), ("somebody-else", server.secret, "NotSignedUp")]
+        [(&*server.access_key, SECRET, "SignatureDoesNotMatch"), ("somebody-else", &*server.secret, "NotSignedUp")]
     {
         let mut body = server.registration("pics");
         body["access_key_id"] = json!(id);
@@ -248,6 +248,10 @@ async fn a_success_without_an_etag_is_none() {
         let last = server.asked().last().expect("asked").method.clone();
         assert_eq!(last, "DELETE", "aborted, since it may not have been completed");
     }
+    // As Ceph says it.
+    let empty = "<CompleteMultipartUploadResult><Key>a.jpg</Key><ETag></ETag></CompleteMultipartUploadResult>";
+    let server = multipart_completed(99, empty).await;
+    writer_at(&server.endpoint).put(&object).await.expect("stored");
 }
 
 /// Plays a whole multipart upload, but for the part numbers `refused`.

@@ -99,7 +99,8 @@ impl S3 {
         // The store may copy the parts together before it answers, hence time for all of it.
         let request = request.upload_id(&upload.id).multipart_upload(parts);
         let answer = within(self.timeouts.exchange(size), request.send()).await?;
-        named(answer.e_tag()).map(drop)
+        // Ceph leaves the ETag empty here, but says of which key it is.
+        named(answer.e_tag().filter(|etag| !etag.is_empty()).or(answer.key())).map(drop)
     }
 
     async fn abort(&self, upload: &MultipartUpload<'_>) {
