@@ -1,12 +1,14 @@
 //! Hours of everything at once, in as many seconds as there are: mixed load on a real server that is restarted and
-//! killed under it, whose store fails in every way, and then every byte accounted for.
+//! killed under it, whose store fails in every way and is away a third of the time, and then every byte accounted for.
 //!
 //! `PIXERVE_SOAK_SECONDS` (1200 unless given) is how long the load lasts. In the first part of it the server is stopped
 //! or killed every few seconds. In the rest one server lives, and its memory and descriptors are compared: late against
-//! early.
+//! early. Outages go on through all of it.
 
 mod gauge;
 mod load;
+mod log;
+mod outages;
 mod verdict;
 
 use std::sync::Arc;
@@ -17,20 +19,25 @@ use tokio::time::Instant;
 
 use self::gauge::Gauge;
 use self::load::{Client, Ledger};
+use self::outages::Outages;
 use crate::harness::app::poll_delay;
-use crate::harness::fault_proxy::{Asked, Fault, FaultProxy};
+use crate::harness::fault_proxy::FaultProxy;
 use crate::harness::process::{Home, ServerProcess};
 use crate::harness::stores::{S3Server, s3_at};
 
 const CLIENTS: u32 = 6;
 const BUCKET: &str = "soak";
 
+/// Outages and the times between them, in one soak. In one of 1200 s the store is there for 40 s, then away for 20 s.
+const CYCLES: u32 = 20;
+
 /// Nothing here is slower than it must be: a store that is down is retried soon, and one that stalls times out soon.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("PIXERVE_MAX_WORKERS", "3"),
     // No more than can end in a moment once the load does; beyond it uploads are put off with a 503.
-    ("PIXERVE_QUEUE_DEPTH_MAX", "60"),
-    ("PIXERVE_QUEUE_OWNER_DEPTH_MAX", "20"),
+    ("PIXERVE_QUEUE_DEPTH_MAX", "300"),
+    ("PIXERVE_QUEUE_OWNER_DEPTH_MAX", "50"),
+    ("PIXERVE_LOG_FORMAT", "json"),
     ("PIXERVE_SERVER_RATE_PER_ADDRESS", "0"),
     ("PIXERVE_SERVER_RATE_PER_USER", "0"),
     ("PIXERVE_SERVER_DRAIN_TIMEOUT", "2s"),
@@ -50,22 +57,6 @@ fn seconds() -> u64 {
     std::env::var("PIXERVE_SOAK_SECONDS").map_or(1200, |text| text.parse().expect("PIXERVE_SOAK_SECONDS is a number"))
 }
 
-/// A third of what is asked of the store goes wrong.
-fn misbehave(_: &Asked) -> Fault {
-    match dice(60) {
-        0..4 => Fault::s3_error(500, "InternalError"),
-        4..8 => Fault::s3_error(503, "SlowDown"),
-        8..10 => Fault::Drop,
-        10..12 => Fault::Reset,
-        12..14 => Fault::LoseReply,
-        14..16 => Fault::ResetRequestAfter(100),
-        16..18 => Fault::ResetReplyAfter(20),
-        18 => Fault::StallReplyAfter(0),
-        19 => Fault::Slow(1000),
-        _ => Fault::Pass,
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: make soak"]
 async fn under_everything_at_once_every_accepted_job_ends_once_and_whole() {
@@ -74,11 +65,11 @@ async fn under_everything_at_once_every_accepted_job_ends_once_and_whole() {
     let home = Home::new(&SETTINGS);
     let mut server = home.start().await;
     let s3 = s3_at(([127, 0, 0, 1], 0).into(), &[BUCKET]).await;
-    let mut proxy = FaultProxy::start(s3.endpoint.socket_addrs(|| None).expect("an address")[0]).await;
+    let proxy = FaultProxy::start(s3.endpoint.socket_addrs(|| None).expect("an address")[0]).await;
     let mut registration = s3.registration(BUCKET);
     registration["endpoint"] = proxy.endpoint().into();
     let key = server.register(registration).await;
-    proxy.script(misbehave);
+    let outages = Outages::start(proxy, whole / CYCLES);
 
     let ledger = Arc::new(Ledger::default());
     let mut clients = JoinSet::new();
@@ -89,7 +80,7 @@ async fn under_everything_at_once_every_accepted_job_ends_once_and_whole() {
     while began.elapsed() < whole * 6 / 10 {
         let moment = Instant::now() + Duration::from_millis(2_000 + u64::from(dice(13_000)));
         watch(&mut clients, moment.min(began + whole * 6 / 10)).await;
-        server = restarts.next(&home, &mut proxy, server).await;
+        server = restarts.next(&home, server).await;
     }
     let mut gauge = Gauge::of(server.id());
     while began.elapsed() < whole {
@@ -101,9 +92,14 @@ async fn under_everything_at_once_every_accepted_job_ends_once_and_whole() {
         client.expect("a client ends well");
     }
     super::figure("soak", format!("{} s of load: {}", whole.as_secs(), ledger.summary()));
-    super::figure("soak", format!("{restarts}; {} requests to the store, a third of them spoilt", proxy.asked().len()));
+    // Whatever waits may end now.
+    let (_proxy, endured) = outages.end().await;
+    super::figure("soak", format!("{restarts}; {endured}"));
     let held = verdict::of(&home, &server, &ledger, &Stored { s3: &s3 }).await;
     super::figure("soak", held);
+    let servers = restarts.count() + 1;
+    endured.assert_left_alone(servers);
+    super::figure("soak", log::verdict(&home, endured.outages() + servers, endured.asked));
     super::figure("soak", gauge.assert_flat());
 }
 
@@ -126,16 +122,10 @@ struct Stored<'a> {
 struct Restarts {
     stopped: u32,
     killed: u32,
-    outages: u32,
 }
 
 impl Restarts {
-    async fn next(&mut self, home: &Home, proxy: &mut FaultProxy, mut server: ServerProcess) -> ServerProcess {
-        let outage = dice(3) == 0;
-        if outage {
-            self.outages += 1;
-            proxy.refuse().await;
-        }
+    async fn next(&mut self, home: &Home, mut server: ServerProcess) -> ServerProcess {
         if dice(2) == 0 {
             self.stopped += 1;
             server.terminate();
@@ -145,17 +135,17 @@ impl Restarts {
             self.killed += 1;
             server.kill();
         }
-        let server = home.start().await;
-        if outage {
-            proxy.accept_again().await;
-        }
-        server
+        home.start().await
+    }
+
+    fn count(&self) -> usize {
+        (self.stopped + self.killed) as usize
     }
 }
 
 impl std::fmt::Display for Restarts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { stopped, killed, outages } = self;
-        write!(f, "{stopped} SIGTERM, {killed} SIGKILL, {outages} of them with the store refusing connections")
+        let Self { stopped, killed } = self;
+        write!(f, "{stopped} SIGTERM, {killed} SIGKILL")
     }
 }

@@ -265,8 +265,15 @@ pub(crate) struct BlackHole {
 
 impl BlackHole {
     pub(crate) async fn start() -> Self {
+        Self::at((Ipv4Addr::LOCALHOST, 0).into()).await
+    }
+
+    /// The same at an address of the test's choice, where nobody listens.
+    pub(crate) async fn at(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+        // Connections of whoever listened there before may linger.
+        socket.set_reuseaddr(true).expect("an option");
+        socket.bind(addr).expect("a port");
         let listener = socket.listen(1).expect("it listens");
         let addr = listener.local_addr().expect("an address");
         let mut filled_with = Vec::new();

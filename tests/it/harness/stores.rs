@@ -175,8 +175,11 @@ impl S3Client {
 
     /// Every key of the bucket, sorted.
     pub(crate) async fn keys(&self, bucket: &str) -> Vec<String> {
-        let answer = self.client.list_objects_v2().bucket(bucket).send().await.expect("listed");
-        let mut keys: Vec<_> = answer.contents().iter().filter_map(|o| o.key().map(str::to_owned)).collect();
+        let mut pages = self.client.list_objects_v2().bucket(bucket).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await {
+            keys.extend(page.expect("listed").contents().iter().filter_map(|o| o.key().map(str::to_owned)));
+        }
         keys.sort();
         keys
     }

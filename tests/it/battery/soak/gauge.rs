@@ -38,9 +38,12 @@ impl Gauge {
         let kib = |looks: &[Look]| median(looks.iter().map(|look| look.kib));
         let descriptors = |looks: &[Look]| median(looks.iter().map(|look| look.descriptors));
         let shown = format!(
-            "one life of {n} s: memory {} MiB early, {} MiB late; descriptors {} early, {} late",
+            "one life of {n} s: memory {} MiB early, {} MiB in the middle, {} MiB late, {} MiB at most; descriptors {} \
+             early, {} late",
             kib(early) / 1024,
+            kib(&self.looks[n / 3..n * 2 / 3]) / 1024,
             kib(late) / 1024,
+            self.looks.iter().map(|look| look.kib).max().unwrap_or(0) / 1024,
             descriptors(early),
             descriptors(late)
         );
