@@ -24,6 +24,17 @@ impl fmt::Display for ErrorChain<'_> {
     }
 }
 
+/// The first error of the type `E` in the chain of causes of `error`, itself included.
+pub fn beneath<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut found = error;
+    loop {
+        if let Some(error) = found.downcast_ref() {
+            return Some(error);
+        }
+        found = found.source()?;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

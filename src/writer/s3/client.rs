@@ -1,6 +1,7 @@
 //! The client, by the SDK of AWS.
 
 mod multipart;
+mod payload;
 mod request;
 mod signing;
 
@@ -12,25 +13,24 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Config, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use md5::{Digest, Md5};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::payload::{Payload, PayloadReader};
 use self::request::within;
 use self::signing::SignWith;
 use super::S3Settings;
 use crate::job::{ContentHash, Stored};
 use crate::tls;
-use crate::writer::{Failure, KeyPrefix, Object, ProbeOutcome, StoreTimeouts, WriteError, WriterBackend, body, probe};
+use crate::writer::{Failure, KeyPrefix, Object, ProbeOutcome, StoreTimeouts, WriteError, WriterBackend, probe};
 
-/// Larger objects are sent in parts. One that fits is held in memory while it is sent.
-const WHOLE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Larger objects are sent in parts.
+const WHOLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A bucket.
 pub(super) struct S3 {
@@ -66,22 +66,21 @@ impl S3 {
     }
 
     async fn put_object(&self, key: &str, object: &Object, stop: &CancellationToken) -> Result<(), Failure> {
-        let reader = body::open(object).await?;
-        if object.body.len() > WHOLE_BYTES_MAX as u64 {
+        let reader = PayloadReader::open(object).await?;
+        if object.body.len() > WHOLE_BYTES_MAX {
             return self.put_in_parts(key, object, reader, stop).await;
         }
-        let (_, bytes) = body::next_chunk(reader, WHOLE_BYTES_MAX).await?;
-        let put = self.put_whole(key, object.media_type, bytes, object.sha256);
+        let (_, payload) = reader.next(WHOLE_BYTES_MAX).await?;
+        let put = self.put_whole(key, object.media_type, payload);
         stop.run_until_cancelled(put).await.unwrap_or_else(|| Err(Failure::cancelled()))
     }
 
-    async fn put_whole(&self, key: &str, media_type: &str, bytes: Bytes, sha256: ContentHash) -> Result<(), Failure> {
-        let md5 = Md5::digest(&bytes);
-        let size = bytes.len() as u64;
-        let request =
-            self.client.put_object().bucket(&self.bucket).key(key).content_type(media_type).body(in_memory(bytes));
+    async fn put_whole(&self, key: &str, media_type: &str, payload: Payload) -> Result<(), Failure> {
+        let Payload { bytes, md5, sha256, .. } = payload;
+        let body = payload.stream().await?;
+        let request = self.client.put_object().bucket(&self.bucket).key(key).content_type(media_type).body(body);
         let request = request.customize().interceptor(SignWith(sha256));
-        let answer = within(self.timeouts.exchange(size), request.send()).await?;
+        let answer = within(self.timeouts.exchange(bytes), request.send()).await?;
         let is_opaque = self.has_opaque_etags(answer.ssekms_key_id(), answer.sse_customer_algorithm());
         confirm(answer.e_tag(), &md5, is_opaque)
     }
@@ -123,12 +122,12 @@ impl WriterBackend for S3 {
         let key = self.prefix.join(&format!("pixerve-probe-{}", Uuid::new_v4().simple()));
         let bytes = Bytes::from_static(b"Written by Pixerve to test a registration.\n");
         let sha256 = ContentHash::of(&bytes);
-        let write = self.put_whole(&key, "text/plain", bytes, sha256);
+        let write = self.put_whole(&key, "text/plain", Payload::in_memory(bytes, sha256));
         probe::write_and_delete(write, || self.delete(&key).boxed(), |verb| self.what(verb, &key)).await
     }
 }
 
-/// Integrity: the SHA-256 of every body is signed, which takes that it is in memory, as all are here; every store that
+/// Integrity: the SHA-256 of every body is signed, which takes that it is known before the body is sent; every store that
 /// speaks signature version 4 checks it, the oldest included. The newer checksum headers and trailers add nothing to
 /// that, and some stores refuse them, so they are left out.
 fn config(settings: &S3Settings, timeouts: &StoreTimeouts, speaks_tls: bool) -> Config {
@@ -160,11 +159,6 @@ fn config(settings: &S3Settings, timeouts: &StoreTimeouts, speaks_tls: bool) -> 
     // The SDK puts the bucket's name right behind a path.
     config.set_endpoint_url(settings.endpoint.as_ref().map(|url| format!("{}/", url.as_str().trim_end_matches('/'))));
     config.build()
-}
-
-/// A body that is signed with its hash, since it is in memory.
-fn in_memory(bytes: Bytes) -> ByteStream {
-    ByteStream::from(bytes)
 }
 
 /// Checks the answer to a write: a store that says "yes" but has other bytes must not count as having them. An `ETag` that

@@ -1,14 +1,12 @@
 //! One object in one request, streamed.
 
-use std::error::Error;
-
 use bytes::Bytes;
 use google_cloud_auth::errors::CredentialsError;
 use google_cloud_storage::error::WriteError as ChecksumError;
 use google_cloud_storage::streaming_source::{Seek, SizeHint, StreamingSource};
 
 use super::{Gcs, Session};
-use crate::error_chain::ErrorChain;
+use crate::error_chain::{ErrorChain, beneath};
 use crate::writer::body::{self, BodyReader, next_chunk};
 use crate::writer::failure::off_the_runtime;
 use crate::writer::{Failure, Object};
@@ -120,17 +118,6 @@ fn failure(error: &google_cloud_storage::Error) -> Failure {
         (Some(error), _) => super::of_credentials(error),
         (None, Some(error)) => Failure::transient(format!("the store has other bytes than were sent: {error}")),
         (None, None) => Failure::transient(ErrorChain(error).to_string()),
-    }
-}
-
-/// The first error of the type `E` in the chain of causes of `error`.
-fn beneath<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut found = error;
-    loop {
-        if let Some(error) = found.downcast_ref() {
-            return Some(error);
-        }
-        found = found.source()?;
     }
 }
 

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
-use md5::{Digest, Md5};
 use tokio_util::sync::CancellationToken;
 
+use super::payload::PayloadReader;
 use super::request::within;
-use super::{S3, confirm, in_memory, named};
+use super::signing::SignWith;
+use super::{S3, confirm, named};
 use crate::error_chain::ErrorChain;
-use crate::writer::body::{BodyReader, next_chunk};
 use crate::writer::{Failure, Object};
 
-/// Each part is held in memory while it is sent. S3 wants at least 5 MiB and at most 10,000 of them.
-const PART_BYTES: usize = 8 * 1024 * 1024;
+/// S3 wants at least 5 MiB a part, and at most 10,000 of them.
+const PART_BYTES: u64 = 8 * 1024 * 1024;
 
 /// How long each of two things may take once the write is cancelled: learning the id of an upload that is just being
 /// begun, and aborting it. A store that needs longer keeps the parts.
@@ -30,7 +30,7 @@ impl S3 {
         &self,
         key: &str,
         object: &Object,
-        reader: BodyReader,
+        reader: PayloadReader,
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         // Aborting takes the id, so the beginning is not cancelled at once.
@@ -66,20 +66,20 @@ impl S3 {
     async fn send_parts(
         &self,
         upload: &MultipartUpload<'_>,
-        mut reader: BodyReader,
+        mut reader: PayloadReader,
     ) -> Result<Vec<CompletedPart>, Failure> {
         let mut parts = Vec::new();
         for number in 1.. {
-            let (rest, bytes) = next_chunk(reader, PART_BYTES).await?;
-            if bytes.is_empty() {
+            let (rest, payload) = reader.next(PART_BYTES).await?;
+            if payload.bytes == 0 {
                 break;
             }
             reader = rest;
-            let md5 = Md5::digest(&bytes);
-            let size = bytes.len() as u64;
+            let (size, md5, sha256) = (payload.bytes, payload.md5, payload.sha256);
             let request = self.client.upload_part().bucket(&self.bucket).key(upload.key).upload_id(&upload.id);
-            let answer =
-                within(self.timeouts.exchange(size), request.part_number(number).body(in_memory(bytes)).send()).await?;
+            let request = request.part_number(number).body(payload.stream().await?);
+            let request = request.customize().interceptor(SignWith(sha256));
+            let answer = within(self.timeouts.exchange(size), request.send()).await?;
             let is_opaque = self.has_opaque_etags(answer.ssekms_key_id(), answer.sse_customer_algorithm());
             confirm(answer.e_tag(), &md5, is_opaque)?;
             let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);

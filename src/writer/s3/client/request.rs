@@ -1,5 +1,6 @@
 //! What a request to S3 came to.
 
+use std::io;
 use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
@@ -7,7 +8,7 @@ use aws_sdk_s3::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
 use futures_util::future::BoxFuture;
 
 use crate::clock::{Clock, System};
-use crate::error_chain::ErrorChain;
+use crate::error_chain::{ErrorChain, beneath};
 use crate::writer::failure::unreadable;
 use crate::writer::{Failure, WriteErrorKind};
 
@@ -50,10 +51,20 @@ fn failure<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkErr
     match error {
         SdkError::ServiceError(answer) => of_answer(answer.raw(), answer.err().meta()),
         SdkError::ResponseError(answer) => of_status(answer.raw().status().as_u16(), None, &words_of(answer.raw())),
-        SdkError::DispatchFailure(cause) if cause.is_user() => Failure::permanent(ErrorChain(error).to_string()),
+        SdkError::DispatchFailure(cause) if cause.is_user() => of_request(error),
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Failure::transient(ErrorChain(error).to_string()),
         _ => Failure::permanent(ErrorChain(error).to_string()),
     }
+}
+
+/// Something is wrong with the request itself; with its body, if that is a file which was changed while it was sent.
+fn of_request(error: &(dyn std::error::Error + 'static)) -> Failure {
+    if let Some(error) = beneath::<io::Error>(error) {
+        return Failure::of_source(error);
+    }
+    let ended_early = beneath::<hyper::Error>(error).is_some_and(hyper::Error::is_body_write_aborted);
+    let kind = if ended_early { WriteErrorKind::SourceDamaged } else { WriteErrorKind::Invalid };
+    Failure::new(kind, ErrorChain(error).to_string())
 }
 
 fn of_answer(answer: &HttpResponse, error: &ErrorMetadata) -> Failure {

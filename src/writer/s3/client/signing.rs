@@ -1,4 +1,4 @@
-//! Signing an object with the hash that it came with.
+//! Signing a body with a hash that is known already.
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
@@ -7,8 +7,8 @@ use aws_sdk_s3::error::BoxError;
 
 use crate::job::ContentHash;
 
-/// Has a request signed with this SHA-256 of its body, which the SDK would compute again otherwise. The store checks it,
-/// so that what it has is what was hashed where the bytes were made.
+/// Has a request signed with this SHA-256 of its body, which the SDK would compute again otherwise, or leave unsigned if
+/// the body is a file. The store checks it, so that what it has is what was hashed.
 #[derive(Debug)]
 pub(super) struct SignWith(pub(super) ContentHash);
 
