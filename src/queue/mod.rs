@@ -63,7 +63,7 @@ pub trait JobWork: Send + Sync + 'static {
     async fn wait_ready(&self, place: Place, at_most: Duration);
 
     /// Notes that every variant of a claimed job is made: from now on it has no place, and counts as [`Counts::storing`].
-    /// Its lease stays. Not durable; an old lease changes nothing.
+    /// Its lease stays; an old lease changes nothing. Durable only under [`CrashAttribution::JobsInFlight`].
     async fn made(&self, lease: &Lease) -> Result<(), QueueError>;
 
     /// Renews a lease, to `by` from now.

@@ -34,7 +34,8 @@ pub enum CrashAttribution {
     /// None: a job's pixels are worked on in a child process, whose death is counted by
     /// [`Settlement::Crashed`](super::Settlement::Crashed). A job that crashed endangers no other and runs among them.
     NoJob,
-    /// Every job that was processing: they run in the server's own process. A job that crashed then runs alone:
-    /// it waits until nothing else is processing, and halts other claims until it has run.
+    /// Every job that was being made: that is done in the server's own process. One of which all is made
+    /// ([`JobWork::made`](super::JobWork::made)) was not it. A job that crashed is then made alone: it waits until nothing
+    /// else is being made, and halts other claims until it is.
     JobsInFlight,
 }

@@ -105,11 +105,7 @@ impl<Q: LocalQueue> JobWork for Q {
 
     async fn made(&self, lease: &Lease) -> Result<(), QueueError> {
         let lease = lease.clone();
-        let note = move |machine: &mut Machine<_>| {
-            machine.made(&lease);
-            Ok(())
-        };
-        self.driver().run(note).await
+        self.driver().run(move |machine| machine.made(&lease)).await
     }
 
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<LeaseState, QueueError> {

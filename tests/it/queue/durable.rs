@@ -94,6 +94,28 @@ async fn the_death_of_the_server_counts_as_a_crash_where_jobs_run_in_process() -
 }
 
 #[tokio::test]
+async fn the_death_of_the_server_is_attributed_to_no_job_that_is_made_and_being_stored() -> TestResult {
+    let fixture = QueueFixture::sled()?;
+    let open = || fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight);
+    let mut queue = open()?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    for _ in 0..2 * QueueSettings::default().crashes_max {
+        let claim = claim(&queue).await?;
+        queue.made(&claim.lease).await?;
+        fixture.crash(queue)?;
+        queue = open()?;
+        let job = queue.get(&id).await?.ok_or("it is unknown")?;
+        assert_eq!((job.state, job.attempts, job.crashes), (State::Pending, 0, 0));
+    }
+    // What was made in an earlier attempt says nothing about this one.
+    claim(&queue).await?;
+    fixture.crash(queue)?;
+    let job = open()?.get(&id).await?.ok_or("it is unknown")?;
+    assert_eq!((job.state, job.crashes), (State::Pending, 1));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_clean_stop_is_attributed_to_no_job() -> TestResult {
     let fixture = QueueFixture::sled()?;
     let queue = fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight)?;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::Machine;
+use super::{Machine, encode};
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, State};
 use crate::queue::local::read;
 use crate::queue::local::schedule::{Choice, HeldLease, Stage};
 use crate::queue::local::store::{Batch, RecordStore, Table};
-use crate::queue::{Claim, ClaimRequest, Claimed, Lease, LeaseState, QueueError};
+use crate::queue::{Claim, ClaimRequest, Claimed, CrashAttribution, Lease, LeaseState, QueueError};
 
 impl<S: RecordStore> Machine<S> {
     pub(in crate::queue::local) fn claim(&mut self, request: ClaimRequest) -> Result<Claimed, QueueError> {
@@ -42,6 +42,7 @@ impl<S: RecordStore> Machine<S> {
         let mut batch = Batch::default();
         stored.token = self.token.take(&mut batch);
         stored.wait_ms = 0;
+        stored.is_made = false;
         stored.job.attempts += 1;
         stored.job.not_before = None;
         stored.job.started_at.get_or_insert_with(|| self.clock.now());
@@ -54,11 +55,20 @@ impl<S: RecordStore> Machine<S> {
         Ok(Some(Claim { lease: Lease { id: *id, token: stored.token, expires }, job: stored.job }))
     }
 
-    /// Not durable, like the lease.
-    pub(in crate::queue::local) fn made(&mut self, lease: &Lease) {
+    /// Not durable, like the lease, but where a job that is being made would have to pay for the server's death.
+    pub(in crate::queue::local) fn made(&mut self, lease: &Lease) -> Result<(), QueueError> {
+        if self.attribution == CrashAttribution::JobsInFlight
+            && let Some(mut stored) = self.held(lease)?
+        {
+            stored.is_made = true;
+            let mut batch = Batch::default();
+            batch.put(Table::Jobs, *lease.id.as_bytes(), encode(&stored)?);
+            self.apply(&batch)?;
+        }
         if self.schedule.token(&lease.id) == Some(lease.token) {
             self.schedule.made(&lease.id);
         }
+        Ok(())
     }
 
     /// Not durable: after a restart every lease is void anyway.

@@ -26,7 +26,7 @@ impl<S: RecordStore> Machine<S> {
 
         let mut batch = Batch::default();
         let seq = self.seq.take(&mut batch);
-        let stored = StoredJob { job: fresh(record, seq), token: 0, wait_ms: 0 };
+        let stored = StoredJob { job: fresh(record, seq), token: 0, wait_ms: 0, is_made: false };
         batch.put(Table::Jobs, *stored.job.record.id.as_bytes(), encode(&stored)?);
         key::add(&mut batch, &stored.job);
         self.apply(&batch)?;

@@ -24,7 +24,7 @@ use super::store::{Batch, RecordStore, RecordStoreError, Table};
 use crate::clock::SharedClock;
 use crate::failpoint::{Step, reached};
 use crate::job::State;
-use crate::queue::{Counts, Job, Place, QueueError, QueueSettings};
+use crate::queue::{Counts, CrashAttribution, Job, Place, QueueError, QueueSettings};
 
 /// Numbers are reserved so many at a time.
 const RESERVED: u64 = 1024;
@@ -33,6 +33,7 @@ const RESERVED: u64 = 1024;
 pub(super) struct Machine<S> {
     records: Arc<S>,
     settings: QueueSettings,
+    attribution: CrashAttribution,
     clock: SharedClock,
     schedule: Schedule,
     deliveries: DeliverySchedule,

@@ -55,7 +55,7 @@ impl<S: RecordStore> Machine<S> {
             CrashAttribution::NoJob => CrashIsolation::Shared,
             CrashAttribution::JobsInFlight => CrashIsolation::Exclusive,
         };
-        let (known, attribution, drained) = match cause {
+        let (known, blamed, drained) = match cause {
             RecoveryCause::ServerStarted if records.get(Table::Meta, key::DRAINING)?.is_some() => {
                 (RecoveryState::default(), CrashAttribution::NoJob, true)
             }
@@ -72,12 +72,13 @@ impl<S: RecordStore> Machine<S> {
             ended: count_ended(&*records)?,
             records,
             settings,
+            attribution,
             clock,
             acknowledged: Leases::default(),
             dirty: true,
             broken: None,
         };
-        machine.recover_jobs(&known, attribution)?;
+        machine.recover_jobs(&known, blamed)?;
         machine.recover_deliveries()?;
         machine.forget_settled_callbacks()?;
         if drained {
@@ -142,7 +143,7 @@ impl<S: RecordStore> Machine<S> {
     /// A job whose worker died with the server.
     fn recover_orphan(&mut self, mut stored: StoredJob, attribution: CrashAttribution) -> Result<(), QueueError> {
         self.schedule.wait(live(&stored.job), None);
-        if attribution == CrashAttribution::JobsInFlight {
+        if attribution == CrashAttribution::JobsInFlight && !stored.is_made {
             stored.job.crashes += 1;
             stored.job.error = Some(JobError::new(ErrorCode::Crashed, "the server died while it worked on this job"));
             if stored.job.crashes >= self.settings.crashes_max {
