@@ -18,6 +18,7 @@ mod poison;
 mod real_stores;
 mod soak;
 mod ssrf;
+mod stages;
 mod traversal;
 
 /// Shows what was done, how often, and what held: a line of the battery's report.
