@@ -19,7 +19,7 @@ use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, JobRecord, Stored, StoredFile, VariantSpec, variant_name};
 use crate::pipeline::Rendered;
 use crate::spool::{Journal, MadeFile, Spool, SpoolError, StoredLine};
-use crate::writer::{Body, Object, WriteErrorKind};
+use crate::writer::{Body, Object, WriteError, WriteErrorKind};
 
 /// Writes of one job to one store that run or wait at once. The others are no more than their names.
 const CONCURRENT_PUTS: usize = 8;
@@ -228,14 +228,27 @@ impl<'a> FileUploader<'a> {
                 self.note_stored(&pending.file, stored).await;
                 Ok(())
             }
-            Err(error) if error.kind == WriteErrorKind::SourceDamaged && !pending.is_original => {
+            Err(error) if error.kind == WriteErrorKind::SourceDamaged => {
                 no_waiting.cancel();
-                warn!(name = pending.file.name, error = %ErrorChain(&error), "made variant was damaged in the spool");
-                let removed = self.spool.remove_made(id, &pending.file.name).await;
-                Err(removed.map_or_else(AttemptError::Spool, |()| AttemptError::VariantLost))
+                Err(self.damaged(&pending, &error).await)
             }
             Err(error) => Err(AttemptError::Store(error)),
         }
+    }
+
+    /// What it means that a file in the spool is not what it was.
+    async fn damaged(&self, pending: &Pending, error: &WriteError) -> AttemptError {
+        let name = &pending.file.name;
+        warn!(name, error = %ErrorChain(error), "file in the spool can't be used");
+        // Without the whole spool (a disk that is not mounted) it says nothing about the file.
+        if !self.spool.is_there().await.unwrap_or(false) {
+            return AttemptError::DiskUnusable;
+        }
+        if pending.is_original {
+            return AttemptError::OriginalDamaged;
+        }
+        let removed = self.spool.remove_made(self.record.id, name).await;
+        removed.map_or_else(AttemptError::Spool, |()| AttemptError::VariantLost)
     }
 
     fn object(&self, pending: &Pending, body: Body) -> Object {

@@ -27,27 +27,30 @@ pub(in crate::worker) enum AttemptError {
     Panicked(String),
     /// A store doesn't take a file.
     Store(WriteError),
-    /// Making took too long because the disk didn't take what was made.
-    DiskStalled,
+    /// The disk of the spool took nothing for too long, or is not there.
+    DiskUnusable,
+    /// The original in the spool is no longer what was uploaded.
+    OriginalDamaged,
     /// A variant in the spool is no longer what it was; it has been removed.
     VariantLost,
 }
 
 impl AttemptError {
-    /// Of two results, the one that decides: what is not over before what failed, else the first error.
+    /// Of two results, the one that decides: what ends the attempt and not the job, before what failed for good; else the
+    /// first error.
     pub(in crate::worker) fn worse_of(first: Result<(), Self>, second: Result<(), Self>) -> Result<(), Self> {
         match (first, second) {
-            (Err(first), Err(second)) if !first.is_unfinished() && second.is_unfinished() => Err(second),
+            (Err(first), Err(second)) if second.urgency() > first.urgency() => Err(second),
             (first, second) => first.and(second),
         }
     }
 
-    /// Whether a store's word is still to come, or a variant is to be made again.
-    pub(super) fn is_unfinished(&self) -> bool {
+    fn urgency(&self) -> u8 {
         match self {
-            Self::Store(error) => error.kind == WriteErrorKind::Cancelled,
-            Self::VariantLost => true,
-            _ => false,
+            Self::VariantLost | Self::OriginalDamaged | Self::DiskUnusable => 2,
+            // Its word is still to come.
+            Self::Store(error) if error.kind == WriteErrorKind::Cancelled => 1,
+            _ => 0,
         }
     }
 
@@ -56,7 +59,7 @@ impl AttemptError {
         match self {
             Self::Spool(error) => error.is_shortage(),
             Self::Sandbox(SandboxError::Io { source, .. }) => is_shortage(source),
-            Self::DiskStalled => true,
+            Self::DiskUnusable => true,
             _ => false,
         }
     }
@@ -87,7 +90,7 @@ impl AttemptError {
             Self::TimedOut | Self::Store(_) => false,
             // The same job would be given the same memory again.
             Self::Sandbox(error) => !matches!(error, SandboxError::OutOfMemory { .. }),
-            Self::Panicked(_) | Self::DiskStalled | Self::VariantLost => true,
+            Self::Panicked(_) | Self::DiskUnusable | Self::OriginalDamaged | Self::VariantLost => true,
         }
     }
 
@@ -97,7 +100,7 @@ impl AttemptError {
             Self::Spool(error) if error.is_missing() => {
                 JobError::new(ErrorCode::OriginalMissing, "the uploaded image is no longer on the server's disk")
             }
-            Self::Spool(_) | Self::DiskStalled => {
+            Self::Spool(_) | Self::DiskUnusable => {
                 JobError::new(ErrorCode::Spool, "the server's disk could not be read or written")
             }
             Self::Pixels(error) => JobError::new(error.code(), error.to_string()),
@@ -115,6 +118,10 @@ impl AttemptError {
             Self::Panicked(detail) => JobError::new(ErrorCode::Internal, detail.clone()),
             Self::Store(error) if error.is_transient() => JobError::new(ErrorCode::StoreUnreachable, error.to_string()),
             Self::Store(error) => JobError::new(ErrorCode::StoreRefused, error.to_string()),
+            Self::OriginalDamaged => JobError::new(
+                ErrorCode::Spool,
+                "the uploaded image was damaged on the server's disk before it was stored",
+            ),
             Self::VariantLost => {
                 JobError::new(ErrorCode::Spool, "a variant was damaged on the server's disk before it was stored")
             }

@@ -52,11 +52,11 @@ impl Attempt<'_> {
             return Ok(());
         }
         // In this process a decoder can't be stopped in the middle of a picture; it isn't waited for, but keeps the place.
-        if matches!(result, Err(AttemptError::TimedOut | AttemptError::DiskStalled)) && !task.is_finished() {
+        if matches!(result, Err(AttemptError::TimedOut | AttemptError::DiskUnusable)) && !task.is_finished() {
             return result;
         }
         match result {
-            Err(error @ AttemptError::DiskStalled) => Err(error),
+            Err(error @ AttemptError::DiskUnusable) => Err(error),
             result => AttemptError::of_rendering(task.await).and(result),
         }
     }
@@ -92,7 +92,7 @@ impl Attempt<'_> {
                 () = &mut timeout, if is_rendering => {
                     // Not the job's fault, if it waits for the disk.
                     if takes.len() >= CONCURRENT_TAKES {
-                        return Err(AttemptError::DiskStalled);
+                        return Err(AttemptError::DiskUnusable);
                     }
                     is_rendering = false;
                     result = Err(AttemptError::TimedOut);

@@ -87,6 +87,21 @@ async fn a_job_waits_for_a_store_that_is_down_and_the_status_says_for_which_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_spool_that_is_gone_for_a_while_costs_a_waiting_job_nothing() {
+    let app = TestApp::start().await;
+    let half = HalfStored::start(&app, "without-a-spool").await;
+    app.wait_for(&half.accepted, "to wait for a store", |status| status["waiting_for"].is_array()).await;
+    let (jobs, away) = (app.data_dir().join("spool/jobs"), app.data_dir().join("spool/away"));
+    std::fs::rename(&jobs, &away).expect("taken away");
+    let s3 = s3_at(half.addr, &[half.bucket]).await;
+    let status = app.wait_for(&half.accepted, "to miss the spool", |status| status["error"].is_string()).await;
+    assert_eq!((&status["state"], &status["attempt"]), (&json!("pending"), &json!(0)), "{status}");
+    std::fs::rename(&away, &jobs).expect("put back");
+    let status = half.assert_completes(&app, &s3).await;
+    assert_eq!(status["attempt"], 1, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_wait_for_stores_keep_no_other_from_being_made() {
     let app = TestApp::start_with(&[("PIXERVE_MAX_WORKERS", "1")]).await;
     let dead = app.register(dead_store()).await;
