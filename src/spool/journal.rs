@@ -137,7 +137,12 @@ impl Journal {
         let line = serde_json::to_string(&line).expect("INVARIANT: a line is strings and numbers") + "\n";
         blocking(move || {
             let mut file = OpenOptions::new().append(true).open(&*path).context("open", &path)?;
-            file.write_all(line.as_bytes()).context("write", &path)?;
+            let whole = file.metadata().context("look at", &path)?.len();
+            if let Err(error) = file.write_all(line.as_bytes()) {
+                // A full disk may take a part of it, which would spoil what comes behind.
+                file.set_len(whole).context("truncate", &path)?;
+                return Err(error).context("write", &path);
+            }
             reached(Step::JournalWritten);
             if is_durable { file.sync_data().context("fsync", &path) } else { Ok(()) }
         })

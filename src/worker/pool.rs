@@ -131,7 +131,12 @@ impl Worker {
                 Ok(Next::Claimed(claim, memory)) => self.make(*claim, memory).await,
                 Ok(Next::Idle) => self.idle(self.context.queue.wait_ready(self.place, IDLE_POLL)).await,
                 Ok(Next::RegularIsFree) => self.idle(self.regular_all_taken()).await,
-                Ok(Next::WaitForMemory(bytes)) => self.idle(self.wait_for_memory(bytes)).await,
+                Ok(Next::WaitForMemory(bytes)) => {
+                    // Meanwhile the place is no use to anyone: the spare one is, for who needs less.
+                    self.count_regular(|free| *free -= 1);
+                    self.idle(self.wait_for_memory(bytes)).await;
+                    self.count_regular(|free| *free += 1);
+                }
                 Err(error) => {
                     error!(error = %ErrorChain(&error), "jobs can't be claimed; will be retried");
                     self.idle(tokio::time::sleep(CLAIM_RETRY_DELAY)).await;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +29,9 @@ const NAME_BYTES_MAX: usize = 255;
 /// Older half-written files are what a crash left. Younger ones may be another server's, which serves the same directory:
 /// none is written for so long.
 const LEFTOVER_AGE: Duration = Duration::from_hours(1);
+
+/// Bytes of a file that are read at once.
+const COPY_BYTES: usize = 1024 * 1024;
 
 /// Tries at a file whose half-written bytes, or whose directory, somebody removes meanwhile.
 const WRITE_TRIES: usize = 3;
@@ -123,7 +126,14 @@ impl DirectServe {
     /// Writes `object` into `dir`, durably.
     fn write(&self, dir: &Dir, object: &Object, body: &mut BodyReader) -> io::Result<()> {
         let mut staged = self.staged(dir)?;
-        io::copy(body, &mut staged)?;
+        loop {
+            // What can't be read is no trouble of this directory.
+            let chunk = body.chunk(COPY_BYTES).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            if chunk.is_empty() {
+                break;
+            }
+            staged.write_all(&chunk)?;
+        }
         staged.set_mode(PUBLIC).map_err(FileError::into_cause)?;
         reached(Step::WriteBeforeFsync);
         let synced = staged.sync().map_err(FileError::into_cause)?;

@@ -56,7 +56,7 @@ impl Failure {
     /// A file of a job's own, in the spool, that could not be read: what is wrong with it is no fault of the store.
     pub(super) fn of_source(error: &io::Error) -> Self {
         let may_pass = is_shortage(error) || error.kind() == io::ErrorKind::Interrupted;
-        let kind = if may_pass { WriteErrorKind::Unavailable } else { WriteErrorKind::SourceDamaged };
+        let kind = if may_pass { WriteErrorKind::Shortage } else { WriteErrorKind::SourceDamaged };
         Self::new(kind, error.to_string())
     }
 
@@ -127,8 +127,8 @@ mod tests {
         for (errno, kind) in [
             (Errno::NOENT, WriteErrorKind::SourceDamaged),
             (Errno::IO, WriteErrorKind::SourceDamaged),
-            (Errno::MFILE, WriteErrorKind::Unavailable),
-            (Errno::NOMEM, WriteErrorKind::Unavailable),
+            (Errno::MFILE, WriteErrorKind::Shortage),
+            (Errno::NOMEM, WriteErrorKind::Shortage),
         ] {
             assert_eq!(Failure::of_source(&errno.into()).kind, kind, "{errno}");
         }

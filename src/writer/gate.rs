@@ -264,7 +264,10 @@ impl Pass {
             Err(error) => match error.kind {
                 WriteErrorKind::Refused => Outcome::Reached,
                 WriteErrorKind::Unavailable => Outcome::Failed(&error.detail),
-                WriteErrorKind::Invalid | WriteErrorKind::SourceDamaged | WriteErrorKind::Cancelled => Outcome::Unknown,
+                WriteErrorKind::Shortage
+                | WriteErrorKind::Invalid
+                | WriteErrorKind::SourceDamaged
+                | WriteErrorKind::Cancelled => Outcome::Unknown,
             },
         };
         self.gate.leave(self.is_probe, outcome);

@@ -98,6 +98,8 @@ pub struct WriteError {
 pub enum WriteErrorKind {
     /// Time: the store can't be reached, or says that it can't now (408, 429, 5xx); a full disk.
     Unavailable,
+    /// Time, too, but the store is not to blame: this machine is short of descriptors or memory.
+    Shortage,
     /// Somebody who changes something there: the store answered, and refuses (401, 403, no such bucket).
     Refused,
     /// Nothing: the same would fail for ever.
@@ -112,7 +114,7 @@ impl WriteError {
     /// Whether it may pass by itself.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self.kind, WriteErrorKind::Unavailable | WriteErrorKind::Cancelled)
+        matches!(self.kind, WriteErrorKind::Unavailable | WriteErrorKind::Shortage | WriteErrorKind::Cancelled)
     }
 
     /// A write to a store of a kind that isn't compiled in.

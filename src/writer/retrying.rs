@@ -255,7 +255,11 @@ impl<W: WriterBackend> WriterBackend for Retrying<W> {
             };
             tries += 1;
             last_error = Some(match error.kind {
-                WriteErrorKind::Unavailable => self.retry_unavailable(tries, error).await?,
+                WriteErrorKind::Unavailable | WriteErrorKind::Shortage => {
+                    // What it refused before an outage says nothing about what it does after it.
+                    self.end_refusal(asking.take());
+                    self.retry_unavailable(tries, error).await?
+                }
                 WriteErrorKind::Refused => {
                     // If another write asks already, the next turn waits for what it hears.
                     asking = asking.or_else(|| self.refusal.try_lock().ok());

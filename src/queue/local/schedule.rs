@@ -159,6 +159,11 @@ impl Schedule {
         self.change_lease(id, |held| HeldLease { stage: Stage::Storing, ..held });
     }
 
+    /// Whether a job is leased and its variants are made.
+    pub(super) fn is_storing(&self, id: &JobId) -> bool {
+        self.held(id).is_some_and(|held| held.stage == Stage::Storing)
+    }
+
     fn change_lease(&mut self, id: &JobId, change: impl FnOnce(HeldLease) -> HeldLease) {
         if let Some((live, Availability::Leased(held))) = self.jobs.get(id).copied() {
             self.remove(id);

@@ -93,7 +93,9 @@ async fn a_probe_that_is_given_up_is_made_by_the_next() {
 #[tokio::test]
 async fn a_refusal_is_an_answer_and_what_is_wrong_with_us_says_nothing_about_the_store() {
     let (gate, _) = gate(16);
-    for kind in [WriteErrorKind::Invalid, WriteErrorKind::SourceDamaged, WriteErrorKind::Cancelled] {
+    for kind in
+        [WriteErrorKind::Shortage, WriteErrorKind::Invalid, WriteErrorKind::SourceDamaged, WriteErrorKind::Cancelled]
+    {
         for _ in 0..=FAILURES_MAX {
             gate.enter(ME).await.settle(&error(kind));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pixerve::job::{JobId, JobRecord, Owner, Priority};
+use pixerve::job::{JobId, JobRecord, Owner, Priority, State};
 use pixerve::queue::{
     Claim, ClaimRequest, Claimed, CrashAttribution, LeaseState, PASS_MAX, Place, QueueError, QueueSettings, Settled,
     Settlement,
@@ -20,6 +20,7 @@ every_queue! {
     inventing_subs_gains_a_registered_user_no_spare_place,
     spare_place_goes_to_another_user_before_another_sub,
     a_job_that_is_made_has_no_place_and_keeps_its_lease,
+    a_lease_that_lapses_while_a_job_is_being_stored_costs_no_attempt,
     an_old_lease_can_not_say_that_a_job_is_made,
     a_job_that_is_being_stored_does_not_hold_one_that_crashed,
     smaller_jobs_of_others_pass_one_that_waits_for_memory_then_it_holds_them,
@@ -128,6 +129,20 @@ async fn a_job_that_is_made_has_no_place_and_keeps_its_lease(fixture: QueueFixtu
     assert_eq!(queue.counts().await?.storing, 1, "a renewed lease changes nothing about it");
     complete(&queue, &held).await?;
     assert_eq!(queue.counts().await?.storing, 0);
+    Ok(())
+}
+
+async fn a_lease_that_lapses_while_a_job_is_being_stored_costs_no_attempt(fixture: QueueFixture) -> TestResult {
+    let settings = QueueSettings { attempts_max: 1, ..QueueSettings::default() };
+    let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    for _ in 0..3 {
+        let held = claim(&queue).await?;
+        assert_eq!(held.job.attempts, 1);
+        queue.made(&held.lease).await?;
+        fixture.clock.advance(LEASE);
+        assert_eq!(queue.reap(&id, Vec::new()).await?, Some(State::Pending));
+    }
     Ok(())
 }
 

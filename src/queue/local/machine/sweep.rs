@@ -1,6 +1,6 @@
 //! What has to be looked for: lapsed leases, and ended jobs that are old enough to be removed.
 
-use super::settle::add_files;
+use super::settle::{add_files, refund};
 use super::{Machine, ended_count};
 use crate::clock::Timestamp;
 use crate::job::{ErrorCode, JobError, JobId, State, StoredFile};
@@ -31,6 +31,12 @@ impl<S: RecordStore> Machine<S> {
             return Ok(None);
         };
         add_files(&mut stored, files);
+        if self.schedule.is_storing(id) {
+            // Waiting for a store is no attempt, and no reason to fail.
+            refund(&mut stored);
+            self.requeue(stored, None)?;
+            return Ok(Some(State::Pending));
+        }
         if stored.job.attempts < self.settings.attempts_max {
             self.requeue(stored, None)?;
             return Ok(Some(State::Pending));
