@@ -10,7 +10,7 @@ use pixerve::clock::{ClockTrust, Manual, SharedClock, Timestamp};
 use pixerve::disks::DiskHealth;
 use pixerve::encoder::Registry;
 use pixerve::job::{
-    CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion,
+    CallbackTarget, ContentHash, Format, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion,
     SourceFormat, State, Stem, Stored, SubDir,
 };
 use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::battery::figure;
 use crate::harness::app::{WAIT_MAX, poll_delay};
 use crate::harness::picture::jpeg;
+use crate::pixels::picture::variant;
 
 const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
 /// By the clock that stands still.
@@ -142,11 +143,10 @@ impl LapsedLeaseFixture {
         assert_eq!(self.store.stored.load(Ordering::SeqCst), 1);
         let names: Vec<_> = job.files.iter().map(|file| file.name.clone()).collect();
         assert_eq!(names, job.record.expected_files(), "{job:?}");
-        assert_eq!(job.files[0].sha256, job.record.original.sha256);
     }
 }
 
-/// A job that keeps its original, in the spool as an upload leaves it.
+/// A job of one variant, in the spool as an upload leaves it. It goes into the directory while it is being made.
 async fn accepted(spool: &Spool) -> JobRecord {
     let id = JobId::new(START);
     let mut upload = spool.receive(id).await.expect("room");
@@ -163,18 +163,18 @@ async fn accepted(spool: &Spool) -> JobRecord {
         original: Original { format: SourceFormat::Jpeg, sha256, bytes, width: 20, height: 10 },
         spec: JobSpec {
             priority: Priority::Realtime,
-            keep_original: true,
+            keep_original: false,
             direct_host: true,
             storage: Vec::new(),
             sub_dir: SubDir::default(),
-            variants: Vec::new(),
+            variants: vec![variant(Format::Jpeg, 10, 0)],
         },
         callback: Some(CallbackTarget {
             url: "https://app.example/hook".parse().expect("a URL"),
             sealed_url: None,
             sealed_headers: None,
         }),
-        job_data: serde_json::json!({ "directHost": true, "keepOriginal": true }),
+        job_data: serde_json::json!({ "directHost": true, "formats": { "jpg": { "sizes": [[10, 0]] } } }),
         created_at: START,
         memory: None,
         inspection: None,
