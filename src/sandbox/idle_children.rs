@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 use tokio::io::BufReader;
 use tokio::process::{Child, ChildStdout};
 
+use crate::job::OwnerKey;
+
 /// Jobs that one child does: whatever it leaks goes with it.
 const JOBS_PER_CHILD_MAX: u32 = 32;
 
@@ -27,9 +29,6 @@ pub(super) struct ChildProcess {
     /// Jobs that it has done.
     pub(super) jobs: u32,
 }
-
-/// Stands for an owner, as [`Owner::digest`](crate::job::Owner::digest) gives it.
-pub(super) type OwnerDigest = [u8; 32];
 
 /// The children that wait.
 #[derive(Debug)]
@@ -51,7 +50,7 @@ struct IdleList {
 struct IdleChild {
     /// Tells its time-out from that of a later wait.
     number: u64,
-    owner: OwnerDigest,
+    owner: OwnerKey,
     process: ChildProcess,
 }
 
@@ -66,7 +65,7 @@ impl IdleChildren {
     }
 
     /// A child that has worked for this owner, still runs, and may take `memory` bytes.
-    pub(super) fn take(&self, owner: OwnerDigest, memory: u64) -> Option<ChildProcess> {
+    pub(super) fn take(&self, owner: OwnerKey, memory: u64) -> Option<ChildProcess> {
         let mut list = self.list.lock();
         loop {
             let fits = |idle: &IdleChild| idle.owner == owner && idle.process.memory_max >= memory;
@@ -79,7 +78,7 @@ impl IdleChildren {
     }
 
     /// Lets a child wait that has done its job. The longest-waiting is killed if that makes one too many.
-    pub(super) fn put(self: &Arc<Self>, owner: OwnerDigest, process: ChildProcess) {
+    pub(super) fn put(self: &Arc<Self>, owner: OwnerKey, process: ChildProcess) {
         if !self.is_enabled() || process.jobs >= JOBS_PER_CHILD_MAX || process.input.is_none() {
             return;
         }

@@ -17,11 +17,12 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::child::{PROBE, SUBCOMMAND};
 use super::error::exit_error;
-use super::idle_children::{ChildProcess, IdleChildren, OwnerDigest};
+use super::idle_children::{ChildProcess, IdleChildren};
 use super::protocol;
 use super::receive::{ProtocolError, receive_variants};
 use super::{Confinement, SandboxError, SandboxMode};
 use crate::error_chain::ErrorChain;
+use crate::job::OwnerKey;
 use crate::pipeline::{PipelineError, RenderRequest, Rendered};
 use crate::setting;
 
@@ -86,7 +87,7 @@ impl Sandbox {
         &self,
         original: File,
         mut request: RenderRequest,
-        owner: OwnerDigest,
+        owner: OwnerKey,
         deliver: Sender<(usize, Rendered)>,
     ) -> Result<(), SandboxError> {
         let original = Arc::new(original);

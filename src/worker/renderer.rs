@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use super::place::PlaceGuard;
 use crate::clock::SharedClock;
+use crate::job::OwnerKey;
 use crate::pipeline::{Engine, PipelineError, RenderRequest, Rendered};
 use crate::sandbox::{Sandbox, SandboxError};
 
@@ -30,7 +31,7 @@ pub(super) struct RenderJob {
     /// Read from its start.
     pub(super) original: File,
     /// See [`Owner::digest`](crate::job::Owner::digest).
-    pub(super) owner: [u8; 32],
+    pub(super) owner: OwnerKey,
     pub(super) stop: CancellationToken,
     pub(super) timeout: Duration,
     /// Kept until nothing of the job is worked on any more.

@@ -4,7 +4,7 @@
 //! asked once and not once a job. What waits at a gate is an entry in a queue: it costs no connection, no timer and no
 //! line in the log.
 
-mod turns;
+mod owner_queues;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,11 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
-use self::turns::Turns;
+use self::owner_queues::OwnerQueues;
 use super::{WriteError, WriteErrorKind};
 use crate::clock::{SharedClock, Timestamp};
+use crate::job::OwnerKey;
 use crate::retry::Backoff;
-
-/// Stands for an owner: see [`Owner::digest`](crate::job::Owner::digest).
-pub(super) type OwnerDigest = [u8; 32];
 
 /// Failures in a row, of any job, after which a store counts as one that can't be reached.
 const FAILURES_MAX: u32 = 5;
@@ -51,7 +49,7 @@ pub struct Outage {
 struct GateState {
     /// Writes under way.
     running: usize,
-    waiting: Turns<oneshot::Sender<Pass>>,
+    waiting: OwnerQueues<oneshot::Sender<Pass>>,
     /// The last run of failures: how many, and since when.
     failures: u32,
     failing_since: Option<Timestamp>,
@@ -107,7 +105,7 @@ impl StoreGate {
     fn with_probes(store: String, places: usize, probe_backoff: Backoff, clock: SharedClock) -> Arc<Self> {
         let state = GateState {
             running: 0,
-            waiting: Turns::default(),
+            waiting: OwnerQueues::default(),
             failures: 0,
             failing_since: None,
             breaker: Breaker::Closed,
@@ -117,7 +115,7 @@ impl StoreGate {
     }
 
     /// Waits for a place, and while the store can't be reached. Dropping the future gives the wait up.
-    pub async fn enter(self: &Arc<Self>, owner: OwnerDigest) -> Pass {
+    pub async fn enter(self: &Arc<Self>, owner: OwnerKey) -> Pass {
         let (sender, receiver) = oneshot::channel();
         self.state.lock().waiting.push(owner, sender);
         self.dispatch();

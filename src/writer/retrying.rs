@@ -9,11 +9,11 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::gate::{OwnerDigest, Pass};
+use super::gate::Pass;
 use super::{Object, ProbeOutcome, StoreGate, StoreSettings, WriteError, WriteErrorKind, WriterBackend};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
-use crate::job::Stored;
+use crate::job::{OwnerKey, Stored};
 
 /// A store whose writes are tried until they succeed, can't, or are no longer worth it.
 ///
@@ -22,7 +22,7 @@ use crate::job::Stored;
 pub struct Retrying<W> {
     inner: W,
     gate: Arc<StoreGate>,
-    owner: OwnerDigest,
+    owner: OwnerKey,
     settings: StoreSettings,
     give_up: Option<GiveUpTime>,
     signals: WriteSignals,
@@ -88,7 +88,7 @@ impl<W: WriterBackend> Retrying<W> {
     pub fn new(
         inner: W,
         gate: Arc<StoreGate>,
-        owner: OwnerDigest,
+        owner: OwnerKey,
         settings: StoreSettings,
         give_up: Option<GiveUpTime>,
         signals: WriteSignals,

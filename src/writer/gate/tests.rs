@@ -9,8 +9,8 @@ use futures_util::poll;
 use super::*;
 use crate::clock::{Clock, Manual};
 
-const ME: OwnerDigest = [1; 32];
-const YOU: OwnerDigest = [2; 32];
+const ME: OwnerKey = [1; 32];
+const YOU: OwnerKey = [2; 32];
 
 fn gate(places: usize) -> (Arc<StoreGate>, Arc<Manual>) {
     let clock = Arc::new(Manual::at(Timestamp::from_millis(1_000)));

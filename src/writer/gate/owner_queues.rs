@@ -2,24 +2,24 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::OwnerDigest;
+use crate::job::OwnerKey;
 
 /// A queue of queues.
 #[derive(Debug)]
-pub(super) struct Turns<T> {
-    waiting: HashMap<OwnerDigest, VecDeque<T>>,
+pub(super) struct OwnerQueues<T> {
+    waiting: HashMap<OwnerKey, VecDeque<T>>,
     /// Every owner in `waiting`, once, the next one first.
-    owners: VecDeque<OwnerDigest>,
+    owners: VecDeque<OwnerKey>,
 }
 
-impl<T> Default for Turns<T> {
+impl<T> Default for OwnerQueues<T> {
     fn default() -> Self {
         Self { waiting: HashMap::new(), owners: VecDeque::new() }
     }
 }
 
-impl<T> Turns<T> {
-    pub(super) fn push(&mut self, owner: OwnerDigest, item: T) {
+impl<T> OwnerQueues<T> {
+    pub(super) fn push(&mut self, owner: OwnerKey, item: T) {
         let items = self.waiting.entry(owner).or_default();
         if items.is_empty() {
             self.owners.push_back(owner);
@@ -59,15 +59,15 @@ mod tests {
 
     #[test]
     fn owners_take_turns_and_each_of_them_is_served_in_order() {
-        let mut turns = Turns::default();
+        let mut queues = OwnerQueues::default();
         for (owner, item) in [(1, "a"), (1, "b"), (1, "c"), (2, "d"), (3, "e"), (2, "f")] {
-            turns.push([owner; 32], item);
+            queues.push([owner; 32], item);
         }
-        assert_eq!(turns.len(), 6);
-        turns.retain(|item| *item != "e");
-        let order: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();
+        assert_eq!(queues.len(), 6);
+        queues.retain(|item| *item != "e");
+        let order: Vec<_> = std::iter::from_fn(|| queues.pop()).collect();
         assert_eq!(order, ["a", "d", "b", "f", "c"]);
-        turns.push([1; 32], "g");
-        assert_eq!((turns.pop(), turns.pop(), turns.len()), (Some("g"), None, 0));
+        queues.push([1; 32], "g");
+        assert_eq!((queues.pop(), queues.pop(), queues.len()), (Some("g"), None, 0));
     }
 }
