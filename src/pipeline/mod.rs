@@ -6,6 +6,7 @@
 mod animation;
 mod colour;
 mod compose;
+mod container;
 mod credits;
 mod decode;
 mod engine;

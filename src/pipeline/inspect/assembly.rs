@@ -3,10 +3,10 @@
 use std::io::{BufRead, Seek};
 use std::ops::Range;
 
-use super::bounded_reader::BoundedReader;
 use super::coded::{Assembly, Codec, CodedSize, Tile};
 use super::isobmff::{BoxFields, Code, Items};
 use super::{InspectError, avif, heic};
+use crate::pipeline::container::BoundedReader;
 
 /// Coded pictures that one picture may be assembled from. Phones make tiles of 512 pixels: 400 for 100 MP.
 const TILES_MAX: usize = 4096;

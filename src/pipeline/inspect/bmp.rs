@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, Seek};
 
-use super::bounded_reader::BoundedReader;
 use super::{Header, InspectError};
+use crate::pipeline::container::BoundedReader;
 
 pub(super) fn header<R: BufRead + Seek>(reader: &mut R) -> Result<Header, InspectError> {
     let mut source = BoundedReader::new(reader)?;

@@ -2,8 +2,8 @@
 
 use std::io::{self, BufRead, Seek};
 
-use super::bounded_reader::BoundedReader;
 use super::{Header, InspectError};
+use crate::pipeline::container::BoundedReader;
 
 /// Pixels by which a frame may be larger than the screen: the decoder takes memory for all of them, and shows none.
 const FRAME_PIXELS_SLACK: u64 = 1024 * 1024;

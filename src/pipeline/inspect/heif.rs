@@ -6,12 +6,12 @@ use std::io::{BufRead, Seek};
 use std::ops::Range;
 
 use super::assembly::{assembly, check, tiled};
-use super::bounded_reader::BoundedReader;
 use super::coded::{Assembly, ChromaSubsampling, Codec};
 use super::isobmff::{BoxFields, Code, Items, brands};
 use super::transform::Placement;
 use super::{Header, InspectError};
 use crate::job::SourceFormat;
+use crate::pipeline::container::BoundedReader;
 
 /// Brands of files that hold a still picture, or a sequence that shows one.
 const BRANDS: [Code; 11] =

@@ -7,7 +7,7 @@ use std::io::{BufRead, Seek};
 use std::ops::Range;
 
 use super::InspectError;
-use super::bounded_reader::BoundedReader;
+use crate::pipeline::container::BoundedReader;
 
 /// The largest `meta` that is read, `idat` apart. A grid of a thousand tiles takes 100 kB, a colour profile up to 2 MB.
 const META_BYTES_MAX: u64 = 4 * 1024 * 1024;

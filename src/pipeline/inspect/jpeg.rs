@@ -4,8 +4,8 @@ use std::io::{BufRead, Seek};
 
 use image::metadata::Orientation;
 
-use super::bounded_reader::BoundedReader;
 use super::{Header, InspectError, exif_orientation};
+use crate::pipeline::container::BoundedReader;
 
 /// Segments before the frame header. A long colour profile takes dozens; a million tiny ones are an attack.
 const SEGMENTS_MAX: usize = 4096;

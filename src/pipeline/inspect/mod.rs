@@ -7,8 +7,7 @@ mod bmp;
 mod coded;
 mod gif;
 mod heic;
-// Both are read without a decoder too, to name what is refused; then not all of them is needed.
-mod bounded_reader;
+// Read without a decoder too, to name what is refused; then not all of it is needed.
 #[cfg_attr(not(all(feature = "input-avif", feature = "input-heic")), allow(dead_code))]
 mod heif;
 mod isobmff;
@@ -27,10 +26,10 @@ pub(super) use heif::Still;
 
 use std::io::{self, BufRead, Seek};
 
-use bounded_reader::BoundedReader;
 use image::metadata::Orientation;
 pub(super) use tiff::{Extra, Meaning, TiffPage};
 
+use super::container::BoundedReader;
 use super::{PixelLimits, SOURCE_SIDE_MAX};
 use crate::job::{SourceFormat, SourceInfo, enumerate};
 

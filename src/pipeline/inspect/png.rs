@@ -4,8 +4,8 @@ use std::io::{BufRead, Seek, SeekFrom};
 
 use png::{BitDepth, ColorType, Decoder, Limits};
 
-use super::bounded_reader::BoundedReader;
 use super::{Header, InspectError, exif_orientation};
+use crate::pipeline::container::BoundedReader;
 
 /// Chunks that are looked at. Data comes in chunks of 8 KiB and more, so this is beyond any honest file.
 const CHUNKS_MAX: usize = 100_000;

@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, Seek};
 
-use super::bounded_reader::BoundedReader;
 use super::{Header, InspectError, exif_orientation};
+use crate::pipeline::container::BoundedReader;
 
 /// Chunks that are looked at: an animation has one a frame.
 const CHUNKS_MAX: usize = 100_000;

@@ -3,28 +3,28 @@
 use std::io::{self, BufRead, ErrorKind, Seek, SeekFrom};
 
 /// A seekable reader and its length.
-pub(super) struct BoundedReader<R> {
+pub(in crate::pipeline) struct BoundedReader<R> {
     reader: R,
     length: u64,
 }
 
 impl<R: BufRead + Seek> BoundedReader<R> {
-    pub(super) fn new(mut reader: R) -> io::Result<Self> {
+    pub(in crate::pipeline) fn new(mut reader: R) -> io::Result<Self> {
         let length = reader.seek(SeekFrom::End(0))?;
         reader.seek(SeekFrom::Start(0))?;
         Ok(Self { reader, length })
     }
 
-    pub(super) fn reader(&mut self) -> &mut R {
+    pub(in crate::pipeline) fn reader(&mut self) -> &mut R {
         &mut self.reader
     }
 
-    pub(super) fn seek_to(&mut self, position: u64) -> io::Result<()> {
+    pub(in crate::pipeline) fn seek_to(&mut self, position: u64) -> io::Result<()> {
         self.reader.seek(SeekFrom::Start(position)).map(|_| ())
     }
 
     /// As many of the next bytes as there are and `into` holds.
-    pub(super) fn read_some(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    pub(in crate::pipeline) fn read_some(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < into.len() {
             match self.reader.read(&mut into[filled..]) {
@@ -38,18 +38,18 @@ impl<R: BufRead + Seek> BoundedReader<R> {
     }
 
     /// Exactly the next `N` bytes.
-    pub(super) fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+    pub(in crate::pipeline) fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
         self.reader.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
-    pub(super) fn byte(&mut self) -> io::Result<u8> {
+    pub(in crate::pipeline) fn byte(&mut self) -> io::Result<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
     /// The next `count` bytes, at most `max` of them kept; the reader stands behind all of them.
-    pub(super) fn take(&mut self, count: u64, max: usize) -> io::Result<Vec<u8>> {
+    pub(in crate::pipeline) fn take(&mut self, count: u64, max: usize) -> io::Result<Vec<u8>> {
         let kept = usize::try_from(count).unwrap_or(usize::MAX).min(max);
         if self.left()? < kept as u64 {
             return Err(ErrorKind::UnexpectedEof.into());
@@ -61,23 +61,23 @@ impl<R: BufRead + Seek> BoundedReader<R> {
     }
 
     /// Passes over `count` bytes, which may lie beyond the end; reading there fails.
-    pub(super) fn skip(&mut self, count: u64) -> io::Result<()> {
+    pub(in crate::pipeline) fn skip(&mut self, count: u64) -> io::Result<()> {
         let count = i64::try_from(count).map_err(|_| io::Error::from(ErrorKind::UnexpectedEof))?;
         self.reader.seek_relative(count)
     }
 
     /// Bytes of the whole.
-    pub(super) fn length(&self) -> u64 {
+    pub(in crate::pipeline) fn length(&self) -> u64 {
         self.length
     }
 
     /// Bytes before here.
-    pub(super) fn position(&mut self) -> io::Result<u64> {
+    pub(in crate::pipeline) fn position(&mut self) -> io::Result<u64> {
         self.reader.stream_position()
     }
 
     /// Bytes from here to the end.
-    pub(super) fn left(&mut self) -> io::Result<u64> {
+    pub(in crate::pipeline) fn left(&mut self) -> io::Result<u64> {
         Ok(self.length.saturating_sub(self.position()?))
     }
 }
