@@ -38,11 +38,11 @@ impl ActiveJobs {
     }
 
     /// Stops every attempt at `id` and waits for their end, after which nothing more of the job is stored. Answers what
-    /// is stored of it by then, if this process worked on it.
+    /// is stored of it by then, if this process worked on it and got so far as to know.
     pub async fn stop(&self, id: JobId) -> Option<Vec<StoredFile>> {
         let attempts = self.attempts.lock().get(&id).cloned()?;
         stop_all(&attempts).await;
-        attempts.last().map(|newest| newest.stored())
+        attempts.last()?.stored()
     }
 
     /// What is stored of a job so far, if this process works on it: none until the newest attempt has read what earlier
@@ -172,8 +172,8 @@ impl ActiveAttempt {
         *self.stores.lock() = stores;
     }
 
-    fn stored(&self) -> Vec<StoredFile> {
-        self.progress.lock().as_ref().map(|progress| progress.files.clone()).unwrap_or_default()
+    fn stored(&self) -> Option<Vec<StoredFile>> {
+        self.progress.lock().as_ref().map(|progress| progress.files.clone())
     }
 }
 

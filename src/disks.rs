@@ -122,6 +122,11 @@ impl DiskHealth {
         self.wait(Self::is_usable).await;
     }
 
+    /// Returns once one of them can be written.
+    pub async fn wait_writable(&self, kind: RootKind) {
+        self.wait(|health| health.root(kind).trouble.is_none()).await;
+    }
+
     /// Returns once both directories can be written and have at least the floor's bytes free.
     pub async fn wait_room(&self) {
         self.wait(|health| health.is_usable() && !health.below_floor()).await;

@@ -18,7 +18,7 @@ use crate::encoder::{Avif, Registry};
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit};
 use crate::routes::{AppParts, AppState, Rates, Readiness, files, router};
 use crate::sandbox::{Sandbox, SandboxMode};
-use crate::worker::{MemoryBudget, Renderer, StoreClients, WorkerContext, half_of_memory};
+use crate::worker::{MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, half_of_memory};
 use crate::writer::DirectServe;
 
 /// What runs once it is started.
@@ -101,6 +101,7 @@ fn worker_context(
         stores: StoreClients::new(direct, Arc::clone(&persistent.register), config.stores, Arc::clone(clock)),
         memory_limit,
         memory: MemoryBudget::new(memory_budget),
+        shortage: Shortage::default(),
         clock: Arc::clone(clock),
         clock_trust: persistent.clock_trust.clone(),
         settings: config.worker.clone(),

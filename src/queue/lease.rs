@@ -115,6 +115,18 @@ pub enum Settlement {
         /// Before the next attempt.
         wait: Duration,
     },
+    /// It was claimed as made, and some of what was made is gone: it waits in its old place to be made again, and the
+    /// attempt doesn't count.
+    Unmade {
+        /// What is stored of it.
+        files: Vec<StoredFile>,
+    },
+    /// It takes more memory than its record says: it waits in its old place until there is so much, and the attempt doesn't
+    /// count.
+    Outgrown {
+        /// Bytes.
+        memory: u64,
+    },
 }
 
 /// Whether to try again.

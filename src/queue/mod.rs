@@ -63,10 +63,18 @@ pub trait JobWork: Send + Sync + 'static {
     async fn wait_ready(&self, place: Place, at_most: Duration);
 
     /// Notes that every variant of a claimed job is made: from now on it has no place, and counts as [`Counts::storing`].
-    /// Its lease stays; an old lease changes nothing. Durable only under [`CrashAttribution::JobsInFlight`].
+    /// Its lease stays; an old lease changes nothing. Should it wait again, only [`JobWork::claim_made`] finds it, until an
+    /// attempt fails or says that it is [`Settlement::Unmade`].
     async fn made(&self, lease: &Lease) -> Result<(), QueueError>;
 
-    /// Renews a lease, to `by` from now.
+    /// Claims at most `max` jobs of which everything is made, the oldest first. They take no place and no memory, so
+    /// nothing else is waited for.
+    async fn claim_made(&self, max: usize, lease: Duration) -> Result<Vec<Claim>, QueueError>;
+
+    /// Returns when [`JobWork::claim_made`] may find something, or after `at_most`. A hint, like [`JobWork::wait_ready`].
+    async fn wait_made(&self, at_most: Duration);
+
+    /// Renews a lease, to `by` from now. One that [`JobMaintenance::expired_leases`] has listed is lost.
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<LeaseState, QueueError>;
 
     /// Ends an attempt. Whoever holds an old lease changes nothing.
@@ -114,7 +122,8 @@ pub trait DeliveryOutbox: Send + Sync + 'static {
 /// What runs now and then: lapsed leases, old records, and what only the spool knows.
 #[async_trait]
 pub trait JobMaintenance: Send + Sync + 'static {
-    /// The jobs whose lease has lapsed, the longest lapsed first, at most `limit`.
+    /// The jobs whose lease has lapsed, the longest lapsed first, at most `limit`. From now on these can't be renewed: who
+    /// stops their attempts can rely on it that nobody keeps them.
     async fn expired_leases(&self, limit: usize) -> Result<Vec<JobId>, QueueError>;
 
     /// Takes a job back whose lease has lapsed: to its place, the attempt counted, or failed for good if that was the last,

@@ -14,7 +14,7 @@ use crate::auth::Verified;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, JobRecord, StoredFile};
-use crate::queue::{CancelOutcome, QueueError};
+use crate::queue::{CancelOutcome, Job, QueueError};
 
 /// Between two tries to record a cancellation.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -49,15 +49,27 @@ async fn find_and_cancel(state: AppState, caller: Verified, query: JobQuery) -> 
     }
     // In a task of its own: a client that hangs up must not leave a job stopped but not cancelled.
     let id = job.record.id;
-    tokio::spawn(async move { stop_and_cancel(&state, id, job.files).await }.in_current_span())
+    tokio::spawn(async move { stop_and_cancel(&state, job).await }.in_current_span())
         .await
         .map_err(|error| Refusal::Internal(format!("cancelling {id}: {error}")))?
 }
 
 /// First the work stops, so that the record can name everything that was stored; then the queue is told; then, should
 /// a worker have claimed it in between, that stops too. When this returns nothing more appears.
-async fn stop_and_cancel(state: &AppState, id: JobId, known: Vec<StoredFile>) -> Result<StatusCode, Refusal> {
-    let stored = state.active_jobs.stop(id).await.unwrap_or(known);
+async fn stop_and_cancel(state: &AppState, job: Job) -> Result<StatusCode, Refusal> {
+    let id = job.record.id;
+    let stored = match state.active_jobs.stop(id).await {
+        Some(stored) => stored,
+        // Nobody works on it now; whoever did has left a journal.
+        None => match state.spool.stored_files(&job.record).await {
+            Ok(journaled) if !journaled.is_empty() => journaled,
+            Ok(_) => job.files,
+            Err(error) => {
+                warn!(job_id = %id, error = %ErrorChain(&error), "journal can't be read");
+                job.files
+            }
+        },
+    };
     reached(Step::CancelBefore);
     match record_cancellation(state, id, stored).await? {
         CancelOutcome::CancelledPending | CancelOutcome::CancelledProcessing => {}

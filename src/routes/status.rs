@@ -3,11 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use tracing::warn;
 
 use super::extract::{JobQuery, Parameters, find};
 use super::{AppState, Refusal};
 use crate::active_jobs::{Progress, StoreOutage};
 use crate::clock::Timestamp;
+use crate::error_chain::ErrorChain;
 use crate::job::{HashKey, JobId, PublicUrl, State as JobState, StoredFile};
 use crate::queue::Job;
 
@@ -49,17 +51,29 @@ pub(super) async fn status(
     Ok(Json(show(job, progress, waiting_for, &state.http.public_url)))
 }
 
-/// A job and, while an attempt at it runs in this process, what that has stored.
+/// A job and, while an attempt at it runs in this process, what that has stored. Of one that waits for its next attempt
+/// the files are those that the ones before have left.
 async fn with_progress(state: &AppState, job: Job) -> Result<(Job, Option<Progress>), Refusal> {
-    if job.state != JobState::Processing {
+    let id = job.record.id;
+    let job = match job.state {
+        JobState::Processing => match state.active_jobs.progress(id) {
+            Some(progress) => return Ok((job, Some(progress))),
+            // An attempt settles its job before it leaves `active_jobs`: one that ended since the queue was asked is on record
+            // by now, and without asking again the files that it stored would be missing for a moment.
+            None => state.records.get(&id).await?.unwrap_or(job),
+        },
+        _ => job,
+    };
+    if job.state.is_terminal() || !state.disks.is_usable() {
         return Ok((job, None));
     }
-    let id = job.record.id;
-    match state.active_jobs.progress(id) {
-        Some(progress) => Ok((job, Some(progress))),
-        // An attempt settles its job before it leaves `active_jobs`: one that ended since the queue was asked is on record by
-        // now, and without asking again the files that it stored would be missing for a moment.
-        None => Ok((state.records.get(&id).await?.unwrap_or(job), None)),
+    match state.spool.stored_files(&job.record).await {
+        Ok(files) if !files.is_empty() => Ok((Job { files, ..job }, None)),
+        Ok(_) => Ok((job, None)),
+        Err(error) => {
+            warn!(job_id = %id, error = %ErrorChain(&error), "journal can't be read");
+            Ok((job, None))
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a job has made and what it has written where, line by line, so that a restart does neither again.
 
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,26 @@ pub struct JournalEntries {
 }
 
 impl JournalEntries {
+    /// What the journal at `path` says, which is left as it is. Nothing if there is none.
+    pub(super) fn read(path: &Path) -> Result<Self, FileError> {
+        match fs::read(path) {
+            Ok(text) => Ok(Self::parse(&text).0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).context("read", path),
+        }
+    }
+
+    /// The lines up to the first that a crash has torn, and how many bytes they are.
+    fn parse(text: &[u8]) -> (Self, usize) {
+        let (mut entries, mut whole) = (Self::default(), 0);
+        for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+            let Ok(read) = serde_json::from_slice(line) else { break };
+            entries.add(read);
+            whole += line.len();
+        }
+        (entries, whole)
+    }
+
     fn add(&mut self, line: Line) {
         match line {
             Line::Stored(line) => self.stored.push(line),
@@ -100,13 +120,7 @@ impl Journal {
             .context("open", &path)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text).context("read", &path)?;
-        let mut earlier = JournalEntries::default();
-        let mut whole = 0;
-        for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
-            let Ok(read) = serde_json::from_slice(line) else { break };
-            earlier.add(read);
-            whole += line.len();
-        }
+        let (earlier, whole) = JournalEntries::parse(&text);
         file.set_len(whole as u64).context("truncate", &path)?;
         Ok(Self { earlier, path: Arc::new(Mutex::new(path)) })
     }

@@ -13,9 +13,11 @@
 
 mod journal;
 mod made;
+mod stored_files;
 mod upload;
 
 pub use journal::{Journal, JournalEntries, MadeFile, StoredLine};
+pub use stored_files::StoredFiles;
 pub use upload::{IncomingUpload, Received};
 
 use std::fs::{self, File};
@@ -27,7 +29,7 @@ use tokio::task::spawn_blocking;
 
 use crate::durable::{self, FileError, IoContext};
 use crate::failpoint::{Step, reached};
-use crate::job::{JobId, JobRecord, UnreadableRecord};
+use crate::job::{JobId, JobRecord, StoredFile, UnreadableRecord};
 
 const ORIGINAL: &str = "original";
 const MANIFEST: &str = "manifest.json";
@@ -172,6 +174,14 @@ impl Spool {
     pub async fn journal(&self, id: JobId) -> Result<Journal, SpoolError> {
         let path = self.job_dir(id).join(JOURNAL);
         blocking(move || Journal::open(path)).await
+    }
+
+    /// What its journal says is stored of a job, by whichever attempt: nothing if none was made, or the job has left the
+    /// spool.
+    pub async fn stored_files(&self, record: &JobRecord) -> Result<Vec<StoredFile>, SpoolError> {
+        let path = self.job_dir(record.id).join(JOURNAL);
+        let entries = blocking(move || JournalEntries::read(&path)).await?;
+        Ok(StoredFiles::new(record, &entries.stored).files())
     }
 
     /// Removes the entry of a job whose terminal record is durable. Harmless if it is gone already.

@@ -7,7 +7,7 @@ mod maintenance;
 mod place;
 mod pool;
 mod renderer;
-mod stored_files;
+mod shortage;
 mod stores;
 mod uploader;
 
@@ -15,6 +15,7 @@ pub use budget::{MemoryBudget, half_of_memory};
 pub use maintenance::{ClockKeeper, LeaseReaper, ReconcileError, ReconcileScope, RecordCleaner, SpoolReconciler};
 pub use pool::{Pool, StartedPool};
 pub use renderer::Renderer;
+pub use shortage::Shortage;
 pub use stores::StoreClients;
 
 use std::sync::Arc;
@@ -89,6 +90,8 @@ pub struct WorkerContext {
     pub memory_limit: MemoryLimit,
     /// What all jobs together may take.
     pub memory: MemoryBudget,
+    /// Whether attempts end for want of something of the server's.
+    pub shortage: Shortage,
     /// The time.
     pub clock: SharedClock,
     /// Whether its wall clock may be believed, by those who remove or give up what is old.

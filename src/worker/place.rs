@@ -9,6 +9,7 @@ use crate::active_jobs::{ActiveJobs, CountGuard};
 #[derive(Debug)]
 pub(super) struct PlaceGuard {
     memory: MemoryShare,
+    #[expect(dead_code, reason = "holding it is its use")]
     worker: BusyWorker,
 }
 
@@ -34,13 +35,5 @@ impl PlaceGuard {
     /// Whether the memory suffices for a job that takes `bytes`.
     pub(super) fn covers(&self, bytes: u64) -> bool {
         self.memory.covers(bytes)
-    }
-
-    /// The same place with other memory. What it had is given back first: two that hold some and wait for more would wait
-    /// for each other.
-    pub(super) async fn with_memory(self, memory: impl Future<Output = MemoryShare>) -> Self {
-        let Self { memory: too_little, worker } = self;
-        drop(too_little);
-        Self { memory: memory.await, worker }
     }
 }

@@ -1,6 +1,7 @@
 //! The workers: each has the variants of one job made at a time, until the server stops. What is made is stored by tasks
 //! beside them, as many as there are. One worker more than is set is there for who has nothing under way.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use tracing::{error, warn};
 use super::attempt::StopSignals;
 use super::budget::MemoryShare;
 use super::place::PlaceGuard;
-use super::stored_files::stored_files;
 use super::{WorkerContext, attempt};
+use crate::disks::RootKind;
 use crate::error_chain::ErrorChain;
 use crate::job::{ErrorCode, JobError};
 use crate::queue::{Claim, ClaimRequest, Place, QueueError, Retry, Settlement};
@@ -26,6 +27,8 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(8);
 /// A worker that waits for memory asks the queue again after this long: the job that needs it may be cancelled, or has
 /// let others pass for long enough.
 const MEMORY_POLL: Duration = Duration::from_secs(1);
+/// Made jobs claimed in one batch, which costs one sync.
+const RESUMED_AT_ONCE: usize = 32;
 /// Between tries to claim from a queue that fails.
 const CLAIM_RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -59,6 +62,8 @@ impl Pool {
             };
             workers.spawn(worker.run());
         }
+        let resumer = Resumer { context: self.context, attempts: attempts.clone(), signals: signals.clone() };
+        workers.spawn(resumer.run());
         attempts.close();
         StartedPool { workers, attempts, signals }
     }
@@ -126,7 +131,11 @@ impl Worker {
     async fn run(self) {
         let _counted = self.context.active_jobs.add_worker();
         // What is made has to go somewhere. What is made already is stored meanwhile.
-        while self.signals.draining.run_until_cancelled(self.context.disks.wait_room()).await.is_some() {
+        let room = async || {
+            self.context.disks.wait_room().await;
+            self.context.shortage.wait().await;
+        };
+        while self.signals.draining.run_until_cancelled(room()).await.is_some() {
             match self.next().await {
                 Ok(Next::Claimed(claim, memory)) => self.make(*claim, memory).await,
                 Ok(Next::Idle) => self.idle(self.context.queue.wait_ready(self.place, IDLE_POLL)).await,
@@ -160,7 +169,7 @@ impl Worker {
         let request = ClaimRequest { max: 1, place: self.place, memory: memory_left, lease: settings.lease };
         let mut claimed = queue.claim(request).await?;
         if let Some(claim) = claimed.claims.pop() {
-            let share = memory.take(claim.job.record.memory.unwrap_or(0)).await;
+            let share = memory.take(claim.job.record.memory.unwrap_or(0));
             self.count_regular(|free| *free -= 1);
             return Ok(Next::Claimed(Box::new(claim), share));
         }
@@ -198,15 +207,51 @@ impl Worker {
     /// Begins an attempt, and returns when its variants are made.
     async fn make(&self, claim: Claim, memory: MemoryShare) {
         let (place, freed) = PlaceGuard::new(&self.context.active_jobs, memory);
-        self.attempts.spawn(attempt(Arc::clone(&self.context), claim, place, self.signals.clone()));
+        self.attempts.spawn(attempt(Arc::clone(&self.context), claim, Some(place), self.signals.clone()));
         // It is dropped, not sent to.
         let _ = freed.await;
         self.count_regular(|free| *free += 1);
     }
 }
 
+/// Goes on with jobs of which all is made and that wait again, as after a restart: they need nothing but their stores, so
+/// neither a busy server nor one whose disk is nearly full keeps them from leaving it.
+struct Resumer {
+    context: Arc<WorkerContext>,
+    attempts: TaskTracker,
+    signals: StopSignals,
+}
+
+impl Resumer {
+    async fn run(self) {
+        let WorkerContext { queue, disks, shortage, settings, .. } = &*self.context;
+        let usable = async || {
+            disks.wait_writable(RootKind::Data).await;
+            shortage.wait().await;
+        };
+        while self.signals.draining.run_until_cancelled(usable()).await.is_some() {
+            let wait: Pin<Box<dyn Future<Output = ()> + Send + '_>> =
+                match queue.claim_made(RESUMED_AT_ONCE, settings.lease).await {
+                    Ok(claims) if claims.is_empty() => queue.wait_made(IDLE_POLL),
+                    Ok(claims) => {
+                        for claim in claims {
+                            let attempt = attempt(Arc::clone(&self.context), claim, None, self.signals.clone());
+                            self.attempts.spawn(attempt);
+                        }
+                        continue;
+                    }
+                    Err(error) => {
+                        error!(error = %ErrorChain(&error), "jobs to be stored can't be claimed; will be retried");
+                        Box::pin(tokio::time::sleep(CLAIM_RETRY_DELAY))
+                    }
+                };
+            self.signals.draining.run_until_cancelled(wait).await;
+        }
+    }
+}
+
 /// One attempt, in a task of its own: should it panic, it costs this job an attempt and the pool nothing.
-async fn attempt(context: Arc<WorkerContext>, claim: Claim, place: PlaceGuard, signals: StopSignals) {
+async fn attempt(context: Arc<WorkerContext>, claim: Claim, place: Option<PlaceGuard>, signals: StopSignals) {
     let lease = claim.lease.clone();
     let attempts = claim.job.attempts;
     let record = claim.job.record.clone();
@@ -216,7 +261,7 @@ async fn attempt(context: Arc<WorkerContext>, claim: Claim, place: PlaceGuard, s
     let error = JobError::new(ErrorCode::Internal, "the attempt panicked; this is a bug in Pixerve, see its log");
     let retry = Retry::After(context.settings.backoff.wait_after(attempts));
     // What it stored before it panicked is in the journal, and belongs into the record should this have been its last.
-    let files = stored_files(&context.spool, &record).await.unwrap_or_else(|error| {
+    let files = context.spool.stored_files(&record).await.unwrap_or_else(|error| {
         warn!(job_id = %lease.id, error = %ErrorChain(&error), "journal can't be read");
         Vec::new()
     });

@@ -11,14 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::attempt::AttemptError;
-use super::stored_files::StoredFiles;
 use super::stores::JobStore;
 use crate::active_jobs::ActiveAttempt;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, JobRecord, Stored, StoredFile, VariantSpec, variant_name};
 use crate::pipeline::Rendered;
-use crate::spool::{Journal, MadeFile, Spool, SpoolError, StoredLine};
+use crate::spool::{Journal, MadeFile, Spool, SpoolError, StoredFiles, StoredLine};
 use crate::writer::{Body, Object, WriteError, WriteErrorKind};
 
 /// Writes of one job to one store that run or wait at once. The others are no more than their names.

@@ -26,9 +26,9 @@ pub use self::sled::SledQueue;
 use self::status::StatusChannel;
 use self::store::RecordStore;
 use super::{
-    CancelOutcome, ClaimRequest, Claimed, Counts, Delivery, DeliveryOutbox, DeliveryOutcome, Enqueued, Filter, Job,
-    JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, Lease, LeaseState, Page, PageRequest, Place, QueueError,
-    Settled, Settlement,
+    CancelOutcome, Claim, ClaimRequest, Claimed, Counts, Delivery, DeliveryOutbox, DeliveryOutcome, Enqueued, Filter,
+    Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, Lease, LeaseState, Page, PageRequest, Place,
+    QueueError, Settled, Settlement,
 };
 use crate::clock::Timestamp;
 use crate::job::{HashKey, JobId, JobRecord, Owner, State, StoredFile};
@@ -101,6 +101,14 @@ impl<Q: LocalQueue> JobWork for Q {
 
     async fn wait_ready(&self, place: Place, at_most: Duration) {
         self.driver().status().wait_ready(place, at_most).await;
+    }
+
+    async fn claim_made(&self, max: usize, lease: Duration) -> Result<Vec<Claim>, QueueError> {
+        self.driver().run(move |machine| machine.claim_made(max, lease)).await
+    }
+
+    async fn wait_made(&self, at_most: Duration) {
+        self.driver().status().wait_made(at_most).await;
     }
 
     async fn made(&self, lease: &Lease) -> Result<(), QueueError> {

@@ -22,8 +22,7 @@ pub(super) struct StoredJob {
     /// How long it was told to wait when `not_before` was set: after a restart it waits no longer than that,
     /// whatever the wall clock has done.
     pub(super) wait_ms: u64,
-    /// Whether all of it was made since its last claim. Kept only where the server's death is attributed to the jobs that
-    /// are being made, to know which these were.
+    /// Whether all of its variants were made: what is left to do takes no place and no memory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_made: bool,
 }

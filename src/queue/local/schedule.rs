@@ -31,6 +31,8 @@ pub(super) struct LiveJob {
     pub(super) crashed: bool,
     /// Bytes of memory that it takes.
     pub(super) memory: u64,
+    /// All of it is made: it takes neither a place nor memory any more.
+    pub(super) is_made: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +48,18 @@ pub(super) struct HeldLease {
     pub(super) token: u64,
     /// When it lapses.
     pub(super) expires: Duration,
+    /// How long it was last given for.
+    pub(super) term: Duration,
     pub(super) stage: Stage,
+    /// Not once it has lapsed and someone has been told so.
+    pub(super) is_renewable: bool,
+}
+
+impl HeldLease {
+    /// The same lease after a time in which nobody could have renewed it.
+    pub(super) fn restarted(self, now: Duration) -> Self {
+        if self.is_renewable { Self { expires: now.saturating_add(self.term), ..self } } else { self }
+    }
 }
 
 /// How far a leased job is.
@@ -75,6 +88,8 @@ pub(super) struct Schedule {
     queued: PriorityLane,
     /// Ready jobs that run alone.
     exclusive: BTreeSet<(u64, JobId)>,
+    /// Ready jobs of which all is made.
+    made: BTreeSet<(u64, JobId)>,
     delayed: BTreeSet<(Duration, u64, JobId)>,
     leases: BTreeSet<(Duration, JobId)>,
     /// The leased jobs in the stage of making: as many as there are places.
@@ -95,6 +110,7 @@ impl Schedule {
             realtime: PriorityLane::default(),
             queued: PriorityLane::default(),
             exclusive: BTreeSet::new(),
+            made: BTreeSet::new(),
             delayed: BTreeSet::new(),
             leases: BTreeSet::new(),
             making: HashMap::new(),
@@ -138,7 +154,7 @@ impl Schedule {
     /// Gives a waiting job, or one whose lease was lost with a store, to whoever holds it from now on.
     pub(super) fn lease(&mut self, id: &JobId, held: HeldLease) {
         let Some((live, availability)) = self.jobs.get(id).copied() else { return };
-        if matches!(availability, Availability::Ready) && !self.runs_alone(&live) {
+        if matches!(availability, Availability::Ready) && self.waits_in_lane(&live) {
             match live.priority {
                 Priority::Realtime => self.realtime_run = self.realtime_run.saturating_add(1),
                 Priority::Queued => self.realtime_run = 0,
@@ -149,9 +165,13 @@ impl Schedule {
         self.insert(live, Availability::Leased(held));
     }
 
-    /// Holds a lease longer.
-    pub(super) fn extend(&mut self, id: &JobId, expires: Duration) {
-        self.change_lease(id, |held| HeldLease { expires, ..held });
+    /// Holds a lease longer. Answers whether it could be.
+    pub(super) fn extend(&mut self, id: &JobId, expires: Duration, term: Duration) -> bool {
+        let is_renewable = self.held(id).is_some_and(|held| held.is_renewable);
+        if is_renewable {
+            self.change_lease(id, |held| HeldLease { expires, term, ..held });
+        }
+        is_renewable
     }
 
     /// Notes that the variants of a leased job are made.
@@ -188,9 +208,14 @@ impl Schedule {
         }
     }
 
-    /// The jobs whose leases have lapsed, the longest lapsed first.
-    pub(super) fn expired(&self, now: Duration, limit: usize) -> Vec<JobId> {
-        self.leases.iter().take_while(|(expires, _)| *expires <= now).take(limit).map(|(_, id)| *id).collect()
+    /// The jobs whose leases have lapsed, the longest lapsed first. They can't be renewed from now on.
+    pub(super) fn end_expired(&mut self, now: Duration, limit: usize) -> Vec<JobId> {
+        let lapsed = self.leases.iter().take_while(|(expires, _)| *expires <= now).take(limit);
+        let lapsed: Vec<JobId> = lapsed.map(|(_, id)| *id).collect();
+        for id in &lapsed {
+            self.change_lease(id, |held| HeldLease { is_renewable: false, ..held });
+        }
+        lapsed
     }
 
     /// Whether a job is leased, and the lease has lapsed.
@@ -202,6 +227,17 @@ impl Schedule {
     pub(super) fn next_due(&self) -> Option<Duration> {
         let halted = !self.exclusive.is_empty() || self.making.values().any(|live| self.runs_alone(live));
         self.delayed.first().filter(|_| !halted).map(|(until, _, _)| *until)
+    }
+
+    /// When the next delayed job is due.
+    pub(super) fn next_delayed(&self) -> Option<Duration> {
+        self.delayed.first().map(|(until, _, _)| *until)
+    }
+
+    /// The oldest ready job of which all is made.
+    pub(super) fn first_made(&mut self, now: Duration) -> Option<JobId> {
+        self.promote(now);
+        self.made.first().map(|(_, id)| *id)
     }
 
     /// How many jobs are live.
@@ -226,6 +262,9 @@ impl Schedule {
 
     fn insert(&mut self, live: LiveJob, availability: Availability) {
         match availability {
+            Availability::Ready if live.is_made => {
+                self.made.insert((live.seq, live.id));
+            }
             Availability::Ready if self.runs_alone(&live) => {
                 self.exclusive.insert((live.seq, live.id));
             }
@@ -245,7 +284,9 @@ impl Schedule {
     }
 
     fn unready(&mut self, live: &LiveJob) {
-        if self.runs_alone(live) {
+        if live.is_made {
+            self.made.remove(&(live.seq, live.id));
+        } else if self.runs_alone(live) {
             self.exclusive.remove(&(live.seq, live.id));
         } else {
             self.lane(live.priority).remove(live);
@@ -258,6 +299,10 @@ impl Schedule {
             let Some((live, _)) = self.jobs.get(&id).copied() else { return };
             self.wait(live, None);
         }
+    }
+
+    fn waits_in_lane(&self, live: &LiveJob) -> bool {
+        !live.is_made && !self.runs_alone(live)
     }
 
     fn runs_alone(&self, live: &LiveJob) -> bool {

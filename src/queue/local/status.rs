@@ -46,8 +46,12 @@ pub(super) struct QueueStatus {
     pub(super) outage: Option<Outage>,
     /// By place: a claim would find something.
     pub(super) claimable: [bool; 2],
+    /// A claim of made jobs would find something.
+    pub(super) made_waits: bool,
     /// A claim may find something then.
     pub(super) next_ready: Option<Duration>,
+    /// A claim of made jobs may find something then.
+    pub(super) next_delayed: Option<Duration>,
     /// A delivery is due then.
     pub(super) next_delivery: Option<Duration>,
 }
@@ -95,6 +99,11 @@ impl StatusChannel {
 
     pub(super) async fn wait_ready(&self, place: Place, at_most: Duration) {
         self.wait(at_most, |status| status.ready_at(place)).await;
+    }
+
+    pub(super) async fn wait_made(&self, at_most: Duration) {
+        let moment = |status: &QueueStatus| if status.made_waits { Some(Duration::ZERO) } else { status.next_delayed };
+        self.wait(at_most, moment).await;
     }
 
     pub(super) async fn wait_delivery(&self, at_most: Duration) {

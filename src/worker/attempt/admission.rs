@@ -12,21 +12,20 @@ use crate::spool::Spool;
 use crate::worker::WorkerContext;
 use crate::worker::place::PlaceGuard;
 
-/// Sees to it that there is memory for making the variants: it was reserved before the claim, unless settings have changed
-/// since the upload, so that the job takes more now. Waiting for it doesn't count as the job's time. Says too what the
-/// original's header does.
+/// Holds the job against today's limits, and the memory that making its variants takes against what was reserved before
+/// the claim: less, if settings have changed since the upload so that the job takes more now.
 pub(super) async fn admit(
     context: &WorkerContext,
     record: &JobRecord,
-    mut place: PlaceGuard,
-) -> Result<(SourceInfo, Admission, PlaceGuard), AttemptError> {
+    place: &PlaceGuard,
+) -> Result<(SourceInfo, Admission), AttemptError> {
     let limit = context.limit_of(record);
     let source = source_info(&context.spool, record, limit.pixels).await?;
     let admission = limit.admit(&source, record.original.bytes, &record.spec.variants).map_err(of_inspection)?;
     if !place.covers(admission.bytes) {
-        place = place.with_memory(context.memory.take(admission.bytes)).await;
+        return Err(AttemptError::Outgrown { memory: admission.bytes });
     }
-    Ok((source, admission, place))
+    Ok((source, admission))
 }
 
 /// What the upload learnt about the original, or, if it was held against other limits, what the original's header says.

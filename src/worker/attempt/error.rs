@@ -33,6 +33,13 @@ pub(in crate::worker) enum AttemptError {
     OriginalDamaged,
     /// A variant in the spool is no longer what it was; it has been removed.
     VariantLost,
+    /// Variants that were made are gone, and the attempt has no place to make them again.
+    Unmade,
+    /// Making the variants takes more memory than was reserved.
+    Outgrown {
+        /// Bytes.
+        memory: u64,
+    },
 }
 
 impl AttemptError {
@@ -47,7 +54,7 @@ impl AttemptError {
 
     fn urgency(&self) -> u8 {
         match self {
-            Self::VariantLost | Self::OriginalDamaged | Self::DiskUnusable => 2,
+            Self::VariantLost | Self::OriginalDamaged | Self::DiskUnusable | Self::Unmade | Self::Outgrown { .. } => 2,
             // Its word is still to come.
             Self::Store(error) if error.kind == WriteErrorKind::Cancelled => 1,
             _ => 0,
@@ -90,7 +97,12 @@ impl AttemptError {
             Self::TimedOut | Self::Store(_) => false,
             // The same job would be given the same memory again.
             Self::Sandbox(error) => !matches!(error, SandboxError::OutOfMemory { .. }),
-            Self::Panicked(_) | Self::DiskUnusable | Self::OriginalDamaged | Self::VariantLost => true,
+            Self::Panicked(_)
+            | Self::DiskUnusable
+            | Self::OriginalDamaged
+            | Self::VariantLost
+            | Self::Unmade
+            | Self::Outgrown { .. } => true,
         }
     }
 
@@ -122,7 +134,10 @@ impl AttemptError {
                 ErrorCode::Spool,
                 "the uploaded image was damaged on the server's disk before it was stored",
             ),
-            Self::VariantLost => {
+            Self::Outgrown { memory } => {
+                JobError::new(ErrorCode::OutOfMemory, format!("its variants take {memory} bytes of memory to make"))
+            }
+            Self::VariantLost | Self::Unmade => {
                 JobError::new(ErrorCode::Spool, "a variant was damaged on the server's disk before it was stored")
             }
         }

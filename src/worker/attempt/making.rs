@@ -26,14 +26,15 @@ impl Attempt<'_> {
         &self,
         uploader: &FileUploader<'_>,
         uploads: PendingUploads,
-        place: PlaceGuard,
+        place: Option<PlaceGuard>,
     ) -> Result<(), AttemptError> {
         let wanted = uploader.missing_variants();
         if wanted.is_empty() {
             return Ok(());
         }
-        let (source, admission, place) = tokio::select! {
-            admitted = admit(self.context, self.record, place) => admitted?,
+        let Some(place) = place else { return Err(AttemptError::Unmade) };
+        let (source, admission) = tokio::select! {
+            admitted = admit(self.context, self.record, &place) => admitted?,
             () = self.active.stop().cancelled() => return Ok(()),
         };
         let place = Arc::new(place);
@@ -55,10 +56,12 @@ impl Attempt<'_> {
         if matches!(result, Err(AttemptError::TimedOut | AttemptError::DiskUnusable)) && !task.is_finished() {
             return result;
         }
-        match result {
-            Err(error @ AttemptError::DiskUnusable) => Err(error),
-            result => AttemptError::of_rendering(task.await).and(result),
+        if let Err(AttemptError::DiskUnusable) = result {
+            return result;
         }
+        AttemptError::of_rendering(task.await).and(result)?;
+        self.context.shortage.end();
+        Ok(())
     }
 
     fn render_request(&self, wanted: Vec<usize>, source: &SourceInfo, admission: Admission) -> RenderRequest {

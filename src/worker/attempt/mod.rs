@@ -37,6 +37,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 const SHORTAGE_BACKOFF: Backoff =
     Backoff { backoff_min: Duration::from_secs(5), backoff_factor: 1.0, backoff_max: Duration::from_secs(5) };
 
+/// Between tries to tell the queue that all is made.
+const MADE_RETRY_DELAY: Duration = Duration::from_secs(1);
+
 /// What ends attempts when the server stops.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StopSignals {
@@ -46,14 +49,15 @@ pub(super) struct StopSignals {
     pub(super) release: CancellationToken,
 }
 
-/// Works on `claim`, until it is settled, or is no longer this worker's. `place` is given back once its variants are made.
-pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, place: PlaceGuard, signals: StopSignals) {
+/// Works on `claim`, until it is settled, or is no longer this worker's. `place` is given back once its variants are made;
+/// a job that was claimed as made has none.
+pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, place: Option<PlaceGuard>, signals: StopSignals) {
     let record = &claim.job.record;
     let span = attempt_span(&record.id, &record.hash, claim.job.attempts);
     run_claim(&context, &claim, place, &signals).instrument(span).await;
 }
 
-async fn run_claim(context: &Arc<WorkerContext>, claim: &Claim, place: PlaceGuard, signals: &StopSignals) {
+async fn run_claim(context: &Arc<WorkerContext>, claim: &Claim, place: Option<PlaceGuard>, signals: &StopSignals) {
     let record = &claim.job.record;
     info!(files = record.spec.file_count(), "attempt started");
     reached(Step::ClaimAfter);
@@ -114,7 +118,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    async fn work(&self, place: PlaceGuard) -> Settlement {
+    async fn work(&self, place: Option<PlaceGuard>) -> Settlement {
         let WorkerContext { spool, stores, .. } = self.context;
         let journal = match spool.journal(self.record.id).await {
             Ok(journal) => journal,
@@ -146,7 +150,10 @@ impl Attempt<'_> {
         }
         let files = uploader.files();
         match (making, storing) {
-            (Ok(()), _) if uploader.is_complete() => Settlement::Completed { files },
+            (Ok(()), _) if uploader.is_complete() => {
+                self.context.shortage.end();
+                Settlement::Completed { files }
+            }
             // The server stops.
             (Ok(()), Err(AttemptError::Store(error))) if error.kind == WriteErrorKind::Cancelled => {
                 Settlement::Released
@@ -166,9 +173,6 @@ impl Attempt<'_> {
         if uploader.is_complete() {
             return;
         }
-        if let Err(error) = self.context.queue.made(self.lease).await {
-            warn!(error = %ErrorChain(&error), "queue can't be told that all is made");
-        }
         let now = self.context.clock.now();
         let made_at = journal.earlier().all_made_at.unwrap_or(now);
         if journal.earlier().all_made_at.is_none()
@@ -183,6 +187,27 @@ impl Attempt<'_> {
         let age = if self.context.clock_trust.is_trusted() { now.since(made_at) } else { Duration::ZERO };
         let left = settings.give_up_after.saturating_sub(age).max(least);
         give_up.set(self.context.clock.elapsed().saturating_add(left));
+        self.tell_queue_made(uploader).await;
+    }
+
+    /// Until the queue knows it, a restart has the job wait for a place that it doesn't need. Storing goes on meanwhile.
+    async fn tell_queue_made(&self, uploader: &FileUploader<'_>) {
+        let mut is_first = true;
+        while !uploader.is_complete() && !self.no_waiting.is_cancelled() && !self.is_stopped() {
+            match self.context.queue.made(self.lease).await {
+                Ok(()) => return,
+                Err(error) if is_first => {
+                    warn!(error = %ErrorChain(&error), "queue can't be told that all is made; will be retried");
+                }
+                Err(_) => {}
+            }
+            is_first = false;
+            tokio::select! {
+                () = tokio::time::sleep(MADE_RETRY_DELAY) => {}
+                () = self.no_waiting.cancelled() => {}
+                () = self.active.stop().cancelled() => {}
+            }
+        }
     }
 
     fn is_stopped(&self) -> bool {
@@ -190,12 +215,19 @@ impl Attempt<'_> {
     }
 
     async fn failed(&self, error: AttemptError, files: Vec<StoredFile>) -> Settlement {
+        match error {
+            AttemptError::Unmade => return Settlement::Unmade { files },
+            AttemptError::Outgrown { memory } => return Settlement::Outgrown { memory },
+            _ => {}
+        }
         if let AttemptError::Spool(error) = &error {
             // The record doesn't say which file it is.
             warn!(error = %ErrorChain(error), "spool can't be used");
         }
         let job_error = error.for_record(self.context.settings.job_timeout);
         if error.is_shortage() || self.lacks_spool(&error).await {
+            self.context.shortage.note(&job_error);
+            self.context.disks.recheck();
             return Settlement::Postponed { error: job_error, files, wait: SHORTAGE_BACKOFF.wait_after(1) };
         }
         if error.is_crash() {

@@ -58,6 +58,12 @@ fn log(context: &WorkerContext, record: &JobRecord, settled: Settled, settlement
             let wait_s = wait.as_secs();
             warn!(code = error.code, error = error.detail, wait_s, "attempt postponed; it doesn't count");
         }
+        (Settled::Applied(State::Pending), Settlement::Unmade { .. }) => {
+            warn!("variants that were made are gone; they will be made again");
+        }
+        (Settled::Applied(State::Pending), Settlement::Outgrown { memory }) => {
+            info!(memory, "job takes more memory than when it was accepted; it waits for that");
+        }
         (Settled::Applied(State::Failed), Settlement::Failed { error, .. } | Settlement::Crashed { error, .. }) => {
             warn!(code = error.code, error = error.detail, "job failed");
         }

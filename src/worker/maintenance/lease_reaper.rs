@@ -12,7 +12,6 @@ use super::{BATCH, repeat};
 use crate::error_chain::ErrorChain;
 use crate::job::{JobId, State};
 use crate::worker::WorkerContext;
-use crate::worker::stored_files::stored_files;
 
 /// For an attempt that lost its lease to stop: longer than writes to stores take to be cancelled.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
@@ -73,7 +72,7 @@ impl LeaseReaper {
         };
         let job = queue.get(&id).await.inspect_err(|error| failed(error)).ok()?;
         let files = match job {
-            Some(job) => stored_files(spool, &job.record).await.inspect_err(|error| failed(error)).ok()?,
+            Some(job) => spool.stored_files(&job.record).await.inspect_err(|error| failed(error)).ok()?,
             None => Vec::new(),
         };
         queue.reap(&id, files).await.inspect_err(|error| failed(error)).ok()?

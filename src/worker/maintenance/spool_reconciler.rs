@@ -14,7 +14,6 @@ use crate::error_chain::ErrorChain;
 use crate::job::{JobRecord, State, StoredFile};
 use crate::queue::{Enqueued, Filter, Job, JobQueue, Page, PageRequest, QueueError};
 use crate::spool::{Spool, SpoolEntry, SpoolError};
-use crate::worker::stored_files::stored_files;
 
 const PERIOD: Duration = Duration::from_mins(1);
 
@@ -163,7 +162,7 @@ impl SpoolReconciler {
         if job.state == State::Completed {
             return Ok(());
         }
-        let files = stored_files(&self.spool, &job.record).await?;
+        let files = self.spool.stored_files(&job.record).await?;
         if copies(&files) > copies(&job.files) {
             self.queue.record_files(&job.record.id, files).await?;
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 use pixerve::job::ContentHash;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -18,6 +19,7 @@ use crate::harness::fault_proxy::{BlackHole, Fault, FaultProxy};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, ServerProcess, reserve_port};
 use crate::harness::stores::{S3Server, s3_at};
+use crate::harness::token::Claims;
 
 const BUCKET: &str = "away";
 
@@ -227,6 +229,45 @@ async fn what_is_made_outlives_a_restart_and_a_kill_and_is_stored_when_the_store
         poll_delay().await;
     }
     figure("stages", "a store that is down over a restart and a kill -9: nothing made again, attempt 1, completed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_made_leaves_a_server_whose_disk_is_too_full_to_make_more() {
+    let mut waiting = Waiting::start().await;
+    waiting.server.terminate();
+    assert_eq!(waiting.server.exited().await.code(), Some(0));
+    let s3 = s3_at(waiting.addr, &[BUCKET]).await;
+    waiting.server = waiting.home.spawn(&[("PIXERVE_STORAGE_FREE_DISK_MIN", "900 TiB")]);
+    while waiting.server.request(Method::GET, "/health").send().await.is_err() {
+        poll_delay().await;
+    }
+    let token = Claims::of("me").job(json!({ "directHost": true, "formats": { "jpg": {} } })).sign();
+    let refused = waiting.server.upload(&token, "b.jpg", jpeg(60, 40, 1)).await;
+    assert_eq!(refused.status(), 507, "no room for more");
+    waiting.assert_completes(&s3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_waits_after_a_restart_shows_what_it_stored_before_and_so_does_its_cancellation() {
+    let home = Home::new(&[]);
+    let mut server = home.start().await;
+    let key = server.register(store_at(&format!("http://{}", reserve_port()))).await;
+    let job = json!({
+        "directHost": true, "storageKeys": { "s3": key }, "formats": { "jpg": { "sizes": [[64], [32]] } }
+    });
+    let accepted = server.accepted("me", job, "a.jpg", jpeg(120, 90, 1)).await;
+    let is_served = |status: &Value| status["files"].as_array().is_some_and(|files| files.len() == 2);
+    let before = server.wait_for(&accepted, "to be served", is_served).await;
+    server.signal(rustix::process::Signal::KILL);
+    server.exited().await;
+    let server = home.start_with(&[("PIXERVE_PAUSED", "true")]).await;
+    let status = server.wait_for(&accepted, "to be known", |_| true).await;
+    assert_eq!((&status["state"], &status["files"]), (&json!("pending"), &before["files"]), "{status}");
+    let path = format!("/cancel?hash={}", accepted["hash"].as_str().expect("a hash"));
+    let cancel = server.request(Method::DELETE, &path).bearer_auth(Claims::of("me").sign());
+    assert_eq!(cancel.send().await.expect("an answer").status(), 204);
+    let status = server.ended(&accepted).await;
+    assert_eq!((&status["state"], &status["files"]), (&json!("cancelled"), &before["files"]), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -99,14 +99,22 @@ async fn the_death_of_the_server_is_attributed_to_no_job_that_is_made_and_being_
     let open = || fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight);
     let mut queue = open()?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
+    let held = claim(&queue).await?;
+    queue.made(&held.lease).await?;
     for _ in 0..2 * QueueSettings::default().crashes_max {
-        let claim = claim(&queue).await?;
-        queue.made(&claim.lease).await?;
         fixture.crash(queue)?;
         queue = open()?;
         let job = queue.get(&id).await?.ok_or("it is unknown")?;
         assert_eq!((job.state, job.attempts, job.crashes), (State::Pending, 0, 0));
+        nothing_to_claim(&queue).await?;
+        assert_eq!(queue.claim_made(10, LEASE).await?.len(), 1, "that it is made outlives the server");
     }
+    let held = queue.get(&id).await?.ok_or("it is unknown")?;
+    assert_eq!(held.state, State::Processing);
+    fixture.crash(queue)?;
+    queue = open()?;
+    let held = queue.claim_made(1, LEASE).await?.pop().ok_or("it waits")?;
+    queue.settle(&held.lease, Settlement::Unmade { files: Vec::new() }).await?;
     // What was made in an earlier attempt says nothing about this one.
     claim(&queue).await?;
     fixture.crash(queue)?;

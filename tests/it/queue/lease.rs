@@ -5,7 +5,7 @@ use pixerve::queue::{Claim, CrashAttribution, LeaseState, QueueSettings, Retry, 
 
 use super::fixture::{
     LEASE, Queue, QueueFixture, Reaped, SECOND, TestResult, calling_back, claim, claim_up_to, complete, completion,
-    crash, enqueue, failure, nothing_to_claim, queued, reap_expired,
+    crash, enqueue, enqueue_all, failure, nothing_to_claim, queued, reap_expired,
 };
 use super::settle::file;
 
@@ -17,6 +17,7 @@ every_queue! {
     reaping_takes_no_more_than_its_limit,
     reaping_names_what_is_stored_in_the_same_moment,
     a_lease_that_holds_is_not_reaped,
+    a_lease_that_was_listed_as_lapsed_is_not_renewed,
     extended_lease_is_kept,
     extending_a_lost_lease_reports_it_lost,
     stale_token_cannot_complete,
@@ -123,11 +124,28 @@ async fn a_lease_that_holds_is_not_reaped(fixture: QueueFixture) -> TestResult {
     assert_eq!(queue.reap(&id, Vec::new()).await?, None);
     let held = claim(&queue).await?;
     fixture.clock.advance(LEASE);
-    assert_eq!(queue.expired_leases(10).await?, [id]);
-    // Between the listing and the reaping the lease was renewed.
+    // It had lapsed, and was renewed before anyone looked.
     queue.extend(&held.lease, LEASE).await?;
+    assert_eq!(queue.expired_leases(10).await?, []);
     assert_eq!(queue.reap(&id, Vec::new()).await?, None);
     complete(&queue, &held).await
+}
+
+async fn a_lease_that_was_listed_as_lapsed_is_not_renewed(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open()?;
+    let ids = enqueue_all(&queue, &[queued("a", 1), queued("b", 2)]).await?;
+    let (lapsed, ended) = (claim(&queue).await?, claim(&queue).await?);
+    fixture.clock.advance(LEASE);
+    assert_eq!(queue.expired_leases(10).await?.len(), 2);
+    assert_eq!(queue.extend(&lapsed.lease, LEASE).await?, LeaseState::Lost);
+    // Its attempt is being stopped; what it came to before that counts.
+    complete(&queue, &ended).await?;
+    assert_eq!(queue.expired_leases(10).await?, [ids[0]], "until it is reaped");
+    assert_eq!(queue.reap(&ids[0], Vec::new()).await?, Some(State::Pending));
+    let next = claim(&queue).await?;
+    fixture.clock.advance(LEASE.saturating_sub(SECOND));
+    assert!(matches!(queue.extend(&next.lease, LEASE).await?, LeaseState::Held(_)));
+    Ok(())
 }
 
 async fn extended_lease_is_kept(fixture: QueueFixture) -> TestResult {

@@ -1,17 +1,19 @@
 //! Who may have a place: turns by user, the spare place, and jobs that wait for memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use pixerve::job::{JobId, JobRecord, Owner, Priority, State};
+use pixerve::job::{ErrorCode, JobError, JobId, JobRecord, Owner, Priority, State};
 use pixerve::queue::{
-    Claim, ClaimRequest, Claimed, CrashAttribution, LeaseState, PASS_MAX, Place, QueueError, QueueSettings, Settled,
-    Settlement,
+    Claim, ClaimRequest, Claimed, CrashAttribution, LeaseState, PASS_MAX, Place, QueueError, QueueSettings, Retry,
+    Settled, Settlement,
 };
 
 use super::fixture::{
     LEASE, Queue, QueueFixture, SECOND, TestResult, claim, claim_order, complete, completion, crash, enqueue,
-    enqueue_all, nothing_to_claim, queued, record,
+    enqueue_all, failure, nothing_to_claim, queued, record,
 };
+use super::settle::file;
 
 every_queue! {
     users_take_turns_and_inside_them_their_subs,
@@ -21,6 +23,9 @@ every_queue! {
     spare_place_goes_to_another_user_before_another_sub,
     a_job_that_is_made_has_no_place_and_keeps_its_lease,
     a_lease_that_lapses_while_a_job_is_being_stored_costs_no_attempt,
+    a_made_job_that_waits_again_needs_no_place_and_holds_nobody,
+    a_job_whose_made_files_are_gone_waits_for_a_place_again,
+    a_job_that_takes_more_than_was_known_waits_for_that,
     an_old_lease_can_not_say_that_a_job_is_made,
     a_job_that_is_being_stored_does_not_hold_one_that_crashed,
     smaller_jobs_of_others_pass_one_that_waits_for_memory_then_it_holds_them,
@@ -47,6 +52,15 @@ async fn claim_for(queue: &Queue, place: Place, memory: u64) -> Result<Claimed, 
 
 async fn spare(queue: &Queue) -> Result<Option<Claim>, QueueError> {
     Ok(claim_for(queue, Place::Spare, u64::MAX).await?.claims.pop())
+}
+
+async fn claim_made(queue: &Queue) -> Result<Option<Claim>, QueueError> {
+    Ok(queue.claim_made(1, LEASE).await?.pop())
+}
+
+fn postponement() -> Settlement {
+    let error = JobError::new(ErrorCode::Spool, "no descriptors");
+    Settlement::Postponed { error, files: Vec::new(), wait: SECOND }
 }
 
 /// What a claim with so much memory gives: a job, or how much the next takes.
@@ -136,13 +150,68 @@ async fn a_lease_that_lapses_while_a_job_is_being_stored_costs_no_attempt(fixtur
     let settings = QueueSettings { attempts_max: 1, ..QueueSettings::default() };
     let queue = fixture.open_with(settings, CrashAttribution::NoJob)?;
     let id = enqueue(&queue, &queued("a", 1)).await?;
+    let mut held = claim(&queue).await?;
+    queue.made(&held.lease).await?;
     for _ in 0..3 {
-        let held = claim(&queue).await?;
         assert_eq!(held.job.attempts, 1);
-        queue.made(&held.lease).await?;
         fixture.clock.advance(LEASE);
         assert_eq!(queue.reap(&id, Vec::new()).await?, Some(State::Pending));
+        held = claim_made(&queue).await?.ok_or("it waits")?;
     }
+    Ok(())
+}
+
+async fn a_made_job_that_waits_again_needs_no_place_and_holds_nobody(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open_with(QueueSettings::default(), CrashAttribution::JobsInFlight)?;
+    let ids = enqueue_all(&queue, &[taking(60, queued("a", 1)), taking(60, queued("b", 2))]).await?;
+    let made = [claim(&queue).await?, claim(&queue).await?];
+    for claim in &made {
+        queue.made(&claim.lease).await?;
+    }
+    // The later one first.
+    queue.settle(&made[1].lease, Settlement::Released).await?;
+    queue.settle(&made[0].lease, postponement()).await?;
+    let third = enqueue(&queue, &taking(60, queued("c", 3))).await?;
+    assert_eq!(claim_within(&queue, 60).await?, (Some(third), None), "what is made isn't in its way");
+    assert_eq!(claim_within(&queue, 0).await?, (None, None));
+    assert_eq!(claim_made(&queue).await?.map(|claim| claim.job.record.id), Some(ids[1]));
+    assert!(claim_made(&queue).await?.is_none(), "the other has to wait");
+    fixture.clock.advance(SECOND);
+    queue.wait_made(3600 * SECOND).await;
+    let claim = claim_made(&queue).await?.ok_or("now it is due")?;
+    assert_eq!((claim.job.record.id, claim.job.attempts), (ids[0], 1));
+    assert_eq!(queue.counts().await?.storing, 2);
+    complete(&queue, &claim).await
+}
+
+async fn a_job_whose_made_files_are_gone_waits_for_a_place_again(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open()?;
+    let id = enqueue(&queue, &taking(60, queued("a", 1))).await?;
+    let unmade = Settlement::Unmade { files: vec![file("stored.jpg")] };
+    for (settlement, attempts) in [(unmade, 1), (failure(Retry::After(Duration::ZERO)), 2), (crash(), 3)] {
+        let held = claim(&queue).await?;
+        queue.made(&held.lease).await?;
+        queue.settle(&held.lease, Settlement::Released).await?;
+        let held = claim_made(&queue).await?.ok_or("it waits")?;
+        queue.settle(&held.lease, settlement).await?;
+        assert!(claim_made(&queue).await?.is_none());
+        assert_eq!(claim_within(&queue, 59).await?, (None, Some(60)));
+        let held = claim(&queue).await?;
+        assert_eq!((held.job.record.id, held.job.attempts), (id, attempts));
+        assert_eq!(held.job.files, [file("stored.jpg")], "what is stored is known still");
+        queue.settle(&held.lease, Settlement::Released).await?;
+    }
+    Ok(())
+}
+
+async fn a_job_that_takes_more_than_was_known_waits_for_that(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open()?;
+    let id = enqueue(&queue, &taking(10, queued("a", 1))).await?;
+    let held = claim(&queue).await?;
+    queue.settle(&held.lease, Settlement::Outgrown { memory: 60 }).await?;
+    assert_eq!(claim_within(&queue, 40).await?, (None, Some(60)));
+    assert_eq!(claim_within(&queue, 60).await?, (Some(id), None));
+    assert_eq!(queue.get(&id).await?.map(|job| job.attempts), Some(1), "the first doesn't count");
     Ok(())
 }
 

@@ -19,6 +19,8 @@ enum Step {
     Enqueue { owner: u8, n: u8, realtime: bool },
     Claim { max: u8 },
     Made { nth: u8 },
+    ClaimMade { max: u8 },
+    Unmake { nth: u8 },
     Complete { nth: u8 },
     Fail { nth: u8, retry: bool },
     Crash { nth: u8 },
@@ -35,6 +37,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..3_u8, 0..12_u8, any::<bool>()).prop_map(|(owner, n, realtime)| Step::Enqueue { owner, n, realtime }),
         4 => (1..4_u8).prop_map(|max| Step::Claim { max }),
         2 => any::<u8>().prop_map(|nth| Step::Made { nth }),
+        2 => (1..4_u8).prop_map(|max| Step::ClaimMade { max }),
+        1 => any::<u8>().prop_map(|nth| Step::Unmake { nth }),
         2 => any::<u8>().prop_map(|nth| Step::Complete { nth }),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(nth, retry)| Step::Fail { nth, retry }),
         1 => any::<u8>().prop_map(|nth| Step::Crash { nth }),
@@ -65,6 +69,12 @@ async fn take(
         Step::Made { nth: n } => {
             if let Some(lease) = nth(n) {
                 queue.made(&lease).await?;
+            }
+        }
+        Step::ClaimMade { max } => claims.extend(queue.claim_made(max.into(), LEASE).await?),
+        Step::Unmake { nth: n } => {
+            if let Some(lease) = nth(n) {
+                queue.settle(&lease, Settlement::Unmade { files: Vec::new() }).await?;
             }
         }
         Step::Complete { nth: n } => {
@@ -128,6 +138,15 @@ async fn listed(queue: &Queue) -> Result<Counts, Box<dyn Error>> {
     })
 }
 
+/// Once nothing has to wait, each job that waits can be claimed, in one way or the other.
+async fn nobody_is_lost(fixture: &QueueFixture, queue: &Queue, pending: u64) -> TestResult {
+    fixture.clock.advance(100 * SECOND);
+    let placed = claim_up_to(queue, 200).await?.len();
+    let made = queue.claim_made(200, LEASE).await?.len();
+    assert_eq!((placed + made) as u64, pending);
+    Ok(())
+}
+
 async fn balance(fixture: &QueueFixture, steps: &[Step], reopens: bool) -> TestResult {
     let queue = fixture.open()?;
     let mut claims = Vec::new();
@@ -136,6 +155,8 @@ async fn balance(fixture: &QueueFixture, steps: &[Step], reopens: bool) -> TestR
     }
     let counts = queue.counts().await?;
     assert!(counts.storing <= counts.processing, "{counts:?}");
+    nobody_is_lost(fixture, &queue, counts.pending).await?;
+    let counts = queue.counts().await?;
     let counts = Counts { storing: 0, ..counts };
     assert_eq!(counts, listed(&queue).await?);
     if reopens {

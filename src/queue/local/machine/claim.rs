@@ -8,7 +8,7 @@ use crate::job::{JobId, State};
 use crate::queue::local::read;
 use crate::queue::local::schedule::{Choice, HeldLease, Stage};
 use crate::queue::local::store::{Batch, RecordStore, Table};
-use crate::queue::{Claim, ClaimRequest, Claimed, CrashAttribution, Lease, LeaseState, QueueError};
+use crate::queue::{Claim, ClaimRequest, Claimed, Lease, LeaseState, QueueError};
 
 impl<S: RecordStore> Machine<S> {
     pub(in crate::queue::local) fn claim(&mut self, request: ClaimRequest) -> Result<Claimed, QueueError> {
@@ -23,7 +23,7 @@ impl<S: RecordStore> Machine<S> {
                 }
                 Choice::Nothing => break,
             };
-            if let Some(claim) = self.claim_one(&id, lease)? {
+            if let Some(claim) = self.claim_one(&id, lease, Stage::Making)? {
                 memory = memory.saturating_sub(claim.job.record.memory.unwrap_or(0));
                 claimed.claims.push(claim);
             }
@@ -32,7 +32,20 @@ impl<S: RecordStore> Machine<S> {
         Ok(claimed)
     }
 
-    fn claim_one(&mut self, id: &JobId, lease: Duration) -> Result<Option<Claim>, QueueError> {
+    pub(in crate::queue::local) fn claim_made(
+        &mut self,
+        max: usize,
+        lease: Duration,
+    ) -> Result<Vec<Claim>, QueueError> {
+        let mut claims = Vec::new();
+        while claims.len() < max {
+            let Some(id) = self.schedule.first_made(self.clock.elapsed()) else { break };
+            claims.extend(self.claim_one(&id, lease, Stage::Storing)?);
+        }
+        Ok(claims)
+    }
+
+    fn claim_one(&mut self, id: &JobId, lease: Duration, stage: Stage) -> Result<Option<Claim>, QueueError> {
         let Some(mut stored) = read::stored_in(&*self.records, Table::Jobs, id)? else {
             self.set_aside_if_unreadable(id)?;
             tracing::error!(job_id = %id, "scheduled job has no readable record; it will be requeued from the spool");
@@ -42,7 +55,6 @@ impl<S: RecordStore> Machine<S> {
         let mut batch = Batch::default();
         stored.token = self.token.take(&mut batch);
         stored.wait_ms = 0;
-        stored.is_made = false;
         stored.job.attempts += 1;
         stored.job.not_before = None;
         stored.job.started_at.get_or_insert_with(|| self.clock.now());
@@ -51,23 +63,19 @@ impl<S: RecordStore> Machine<S> {
         reached(Step::ClaimApplied);
 
         let expires = self.clock.elapsed().saturating_add(lease);
-        self.schedule.lease(id, HeldLease { token: stored.token, expires, stage: Stage::Making });
+        self.schedule.lease(id, HeldLease { token: stored.token, expires, term: lease, stage, is_renewable: true });
         Ok(Some(Claim { lease: Lease { id: *id, token: stored.token, expires }, job: stored.job }))
     }
 
-    /// Not durable, like the lease, but where a job that is being made would have to pay for the server's death.
     pub(in crate::queue::local) fn made(&mut self, lease: &Lease) -> Result<(), QueueError> {
-        if self.attribution == CrashAttribution::JobsInFlight
-            && let Some(mut stored) = self.held(lease)?
-        {
+        let Some(mut stored) = self.held(lease)? else { return Ok(()) };
+        if !stored.is_made {
             stored.is_made = true;
             let mut batch = Batch::default();
             batch.put(Table::Jobs, *lease.id.as_bytes(), encode(&stored)?);
             self.apply(&batch)?;
         }
-        if self.schedule.token(&lease.id) == Some(lease.token) {
-            self.schedule.made(&lease.id);
-        }
+        self.schedule.made(&lease.id);
         Ok(())
     }
 
@@ -75,8 +83,8 @@ impl<S: RecordStore> Machine<S> {
     pub(in crate::queue::local) fn extend(&mut self, lease: &Lease, by: Duration) -> Result<LeaseState, QueueError> {
         if self.schedule.token(&lease.id) == Some(lease.token) {
             let expires = self.clock.elapsed().saturating_add(by);
-            self.schedule.extend(&lease.id, expires);
-            return Ok(LeaseState::Held(expires));
+            let is_renewed = self.schedule.extend(&lease.id, expires, by);
+            return Ok(if is_renewed { LeaseState::Held(expires) } else { LeaseState::Lost });
         }
         let job = read::job(&*self.records, &lease.id)?;
         let cancelled = job.is_some_and(|job| job.state == State::Cancelled);

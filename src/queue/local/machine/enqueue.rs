@@ -31,7 +31,7 @@ impl<S: RecordStore> Machine<S> {
         key::add(&mut batch, &stored.job);
         self.apply(&batch)?;
         reached(Step::EnqueueApplied);
-        self.schedule.wait(live(&stored.job), None);
+        self.schedule.wait(live(&stored), None);
         Ok(Enqueued::Created)
     }
 

@@ -17,14 +17,14 @@ use std::time::Duration;
 pub(super) use recover::{RecoveryCause, RecoveryState};
 
 use super::deliveries::DeliverySchedule;
-use super::record;
+use super::record::{self, StoredJob};
 use super::schedule::{Choice, LiveJob, Schedule};
 use super::status::QueueStatus;
 use super::store::{Batch, RecordStore, RecordStoreError, Table};
 use crate::clock::SharedClock;
 use crate::failpoint::{Step, reached};
 use crate::job::State;
-use crate::queue::{Counts, CrashAttribution, Job, Place, QueueError, QueueSettings};
+use crate::queue::{Counts, Place, QueueError, QueueSettings};
 
 /// Numbers are reserved so many at a time.
 const RESERVED: u64 = 1024;
@@ -33,7 +33,6 @@ const RESERVED: u64 = 1024;
 pub(super) struct Machine<S> {
     records: Arc<S>,
     settings: QueueSettings,
-    attribution: CrashAttribution,
     clock: SharedClock,
     schedule: Schedule,
     deliveries: DeliverySchedule,
@@ -91,7 +90,9 @@ impl<S: RecordStore> Machine<S> {
                 let memory = self.memory_left[place as usize];
                 matches!(self.schedule.choose(now, place, memory), Choice::Job(_))
             }),
+            made_waits: self.schedule.first_made(now).is_some(),
             next_ready: self.schedule.next_due(),
+            next_delayed: self.schedule.next_delayed(),
             next_delivery: self.deliveries.next_due(),
         }
     }
@@ -144,7 +145,8 @@ fn ended_count(ended: &mut Counts, state: State) -> Option<&mut u64> {
     }
 }
 
-fn live(job: &Job) -> LiveJob {
+fn live(stored: &StoredJob) -> LiveJob {
+    let job = &stored.job;
     LiveJob {
         id: job.record.id,
         seq: job.seq,
@@ -154,6 +156,7 @@ fn live(job: &Job) -> LiveJob {
         tenant: job.record.owner.tenant_key(),
         crashed: job.crashes > 0,
         memory: job.record.memory.unwrap_or(0),
+        is_made: stored.is_made,
     }
 }
 

@@ -72,7 +72,6 @@ impl<S: RecordStore> Machine<S> {
             ended: count_ended(&*records)?,
             records,
             settings,
-            attribution,
             clock,
             acknowledged: Leases::default(),
             dirty: true,
@@ -123,8 +122,8 @@ impl<S: RecordStore> Machine<S> {
             let id = stored.job.record.id;
             match (stored.job.state, known.leases.get(&id)) {
                 (State::Processing, Some(held)) if held.token == stored.token => {
-                    self.schedule.wait(live(&stored.job), None);
-                    self.schedule.lease(&id, *held);
+                    self.schedule.wait(live(&stored), None);
+                    self.schedule.lease(&id, held.restarted(self.clock.elapsed()));
                 }
                 (State::Processing, _) => self.recover_orphan(stored, attribution)?,
                 // It could never be claimed, and would keep the others waiting.
@@ -133,7 +132,7 @@ impl<S: RecordStore> Machine<S> {
                 }
                 _ => {
                     let wait = stored.job.not_before.map(|due| self.wait_left(due, stored.wait_ms));
-                    self.schedule.wait(live(&stored.job), wait.map(|wait| self.clock.elapsed() + wait));
+                    self.schedule.wait(live(&stored), wait.map(|wait| self.clock.elapsed() + wait));
                 }
             }
         }
@@ -142,7 +141,7 @@ impl<S: RecordStore> Machine<S> {
 
     /// A job whose worker died with the server.
     fn recover_orphan(&mut self, mut stored: StoredJob, attribution: CrashAttribution) -> Result<(), QueueError> {
-        self.schedule.wait(live(&stored.job), None);
+        self.schedule.wait(live(&stored), None);
         if attribution == CrashAttribution::JobsInFlight && !stored.is_made {
             stored.job.crashes += 1;
             stored.job.error = Some(JobError::new(ErrorCode::Crashed, "the server died while it worked on this job"));

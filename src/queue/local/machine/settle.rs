@@ -22,6 +22,8 @@ impl<S: RecordStore> Machine<S> {
             Settlement::Crashed { error, files } => self.count_crash(stored, error, files),
             Settlement::Released => self.release(stored),
             Settlement::Postponed { error, files, wait } => self.postpone(stored, error, files, wait),
+            Settlement::Unmade { files } => self.unmake(stored, files),
+            Settlement::Outgrown { memory } => self.outgrow(stored, memory),
         }?;
         Ok(Settled::Applied(state))
     }
@@ -41,6 +43,7 @@ impl<S: RecordStore> Machine<S> {
         retry: Retry,
     ) -> Result<State, QueueError> {
         stored.job.error = Some(error);
+        stored.is_made = false;
         add_files(&mut stored, files);
         match retry {
             Retry::After(wait) if stored.job.attempts < self.settings.attempts_max => {
@@ -60,6 +63,7 @@ impl<S: RecordStore> Machine<S> {
         add_files(&mut stored, files);
         stored.job.crashes += 1;
         stored.job.error = Some(error);
+        stored.is_made = false;
         if stored.job.crashes >= self.settings.crashes_max {
             poison(&mut stored);
             return self.end_failed(stored);
@@ -75,6 +79,17 @@ impl<S: RecordStore> Machine<S> {
         refund(&mut stored);
         self.requeue(stored, None)?;
         Ok(State::Pending)
+    }
+
+    fn unmake(&mut self, mut stored: StoredJob, files: Vec<StoredFile>) -> Result<State, QueueError> {
+        stored.is_made = false;
+        add_files(&mut stored, files);
+        self.release(stored)
+    }
+
+    fn outgrow(&mut self, mut stored: StoredJob, memory: u64) -> Result<State, QueueError> {
+        stored.job.record.memory = Some(memory);
+        self.release(stored)
     }
 
     fn postpone(

@@ -12,8 +12,8 @@ use crate::queue::{Job, QueueError};
 const PURGED_AT_ONCE: usize = 32;
 
 impl<S: RecordStore> Machine<S> {
-    pub(in crate::queue::local) fn expired_leases(&self, limit: usize) -> Vec<JobId> {
-        self.schedule.expired(self.clock.elapsed(), limit)
+    pub(in crate::queue::local) fn expired_leases(&mut self, limit: usize) -> Vec<JobId> {
+        self.schedule.end_expired(self.clock.elapsed(), limit)
     }
 
     pub(in crate::queue::local) fn reap(

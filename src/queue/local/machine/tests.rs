@@ -10,7 +10,7 @@ use crate::queue::local::memory::MemoryRecords;
 use crate::queue::local::store::{Batch, RecordStore, Table};
 use crate::queue::local::test_records::job_record;
 use crate::queue::local::{key, read};
-use crate::queue::{ClaimRequest, CrashAttribution, Place, QueueError, QueueSettings, Settlement};
+use crate::queue::{ClaimRequest, CrashAttribution, LeaseState, Place, QueueError, QueueSettings, Settlement};
 
 type TestResult = Result<(), QueueError>;
 
@@ -47,6 +47,34 @@ fn an_ended_job_among_the_live_ones_is_not_scheduled_and_delays_no_other() -> Te
     let claimed: Vec<_> = machine.claim(one())?.claims.into_iter().map(|claim| claim.job.record.id).collect();
     assert_eq!(claimed, [job_record(2).id]);
     assert!(machine.claim(one())?.claims.is_empty());
+    Ok(())
+}
+
+#[test]
+fn leases_outlive_a_store_that_had_to_be_opened_anew_however_long_that_took() -> TestResult {
+    let (records, clock) = fixture();
+    let mut machine = recover(&records, &clock)?;
+    for n in 1..=2 {
+        machine.enqueue(job_record(n))?;
+    }
+    let [lapsed, held] = [machine.claim(one())?.claims.remove(0), machine.claim(one())?.claims.remove(0)];
+    machine.made(&held.lease)?;
+    clock.advance(LEASE / 2);
+    machine.extend(&held.lease, LEASE)?;
+    clock.advance(LEASE / 2);
+    assert_eq!(machine.expired_leases(10), [lapsed.lease.id]);
+    machine.sync()?;
+
+    let known = machine.recovery_state();
+    clock.advance(10 * LEASE);
+    let (settings, attribution) = (QueueSettings::default(), CrashAttribution::NoJob);
+    let cause = RecoveryCause::StoreReopened(known);
+    let mut machine = Machine::recover(records, settings, clock.clone(), attribution, cause)?;
+    assert_eq!(machine.expired_leases(10), [lapsed.lease.id], "what nobody could renew has its term again");
+    assert_eq!(machine.status().counts.storing, 1);
+    assert!(matches!(machine.extend(&held.lease, LEASE)?, LeaseState::Held(_)));
+    clock.advance(LEASE);
+    assert_eq!(machine.expired_leases(10).len(), 2);
     Ok(())
 }
 

@@ -77,7 +77,7 @@ impl<S: RecordStore> Machine<S> {
         self.transition(&mut batch, &mut stored, State::Pending)?;
         self.apply(&batch)?;
         let not_before = wait.map(|wait| self.clock.elapsed().saturating_add(wait));
-        self.schedule.wait(live(&stored.job), not_before);
+        self.schedule.wait(live(&stored), not_before);
         Ok(())
     }
 }

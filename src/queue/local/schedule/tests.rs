@@ -21,6 +21,8 @@ enum Step {
     Made { nth: u8 },
     End { nth: u8 },
     Requeue { nth: u8 },
+    RequeueMade { nth: u8 },
+    ClaimMade,
     Advance { seconds: u8 },
 }
 
@@ -38,6 +40,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(|nth| Step::Made { nth }),
         2 => any::<u8>().prop_map(|nth| Step::End { nth }),
         1 => any::<u8>().prop_map(|nth| Step::Requeue { nth }),
+        1 => any::<u8>().prop_map(|nth| Step::RequeueMade { nth }),
+        1 => Just(Step::ClaimMade),
         2 => (1..12_u8).prop_map(|seconds| Step::Advance { seconds }),
     ]
 }
@@ -55,6 +59,8 @@ struct Model {
     ready: BTreeMap<u64, LiveJob>,
     making: Vec<LiveJob>,
     storing: Vec<LiveJob>,
+    /// Made, and waiting again.
+    made: BTreeMap<u64, LiveJob>,
 }
 
 impl Model {
@@ -66,6 +72,7 @@ impl Model {
             ready: BTreeMap::new(),
             making: Vec::new(),
             storing: Vec::new(),
+            made: BTreeMap::new(),
         }
     }
 
@@ -82,6 +89,7 @@ impl Model {
             tenant: owner.tenant_key(),
             crashed: false,
             memory,
+            is_made: false,
         };
         self.schedule.wait(live, None);
         self.ready.insert(live.seq, live);
@@ -100,10 +108,34 @@ impl Model {
     fn claim(&mut self, place: Place) -> Option<LiveJob> {
         let Choice::Job(id) = self.choose(place) else { return None };
         let live = *self.ready.values().find(|live| live.id == id).expect("only what waits is chosen");
-        self.schedule.lease(&id, HeldLease { token: self.seq, expires: Duration::MAX, stage: Stage::Making });
+        self.lease(&id, Stage::Making);
         self.ready.remove(&live.seq);
         self.making.push(live);
         Some(live)
+    }
+
+    fn lease(&mut self, id: &JobId, stage: Stage) {
+        let (expires, term) = (Duration::MAX, Duration::MAX);
+        self.schedule.lease(id, HeldLease { token: self.seq, expires, term, stage, is_renewable: true });
+    }
+
+    /// What is made waits again, as after a restart.
+    fn requeue_made(&mut self, nth: u8) {
+        if let Some(live) = Self::take_nth(&mut self.storing, nth) {
+            let live = LiveJob { is_made: true, ..live };
+            self.schedule.wait(live, None);
+            self.made.insert(live.seq, live);
+        }
+    }
+
+    /// Whatever else waits or is made, the oldest of the made jobs is there for whoever asks.
+    fn claim_made(&mut self) {
+        let oldest = self.made.pop_first().map(|(_, live)| live);
+        assert_eq!(self.schedule.first_made(self.now), oldest.map(|live| live.id));
+        if let Some(live) = oldest {
+            self.lease(&live.id, Stage::Storing);
+            self.storing.push(live);
+        }
     }
 
     fn take_nth(jobs: &mut Vec<LiveJob>, nth: u8) -> Option<LiveJob> {
@@ -178,6 +210,8 @@ impl Model {
             }
             Step::Claim { place } => drop(self.claim(place)),
             Step::Made { nth } => self.made(nth),
+            Step::RequeueMade { nth } => self.requeue_made(nth),
+            Step::ClaimMade => self.claim_made(),
             Step::End { nth } => self.end(nth),
             Step::Requeue { nth } => self.requeue(nth),
             Step::Advance { seconds } => self.now += u32::from(seconds) * SECOND,

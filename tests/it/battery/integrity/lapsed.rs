@@ -17,7 +17,9 @@ use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
 use pixerve::queue::{CrashAttribution, Job, JobIntake, MemoryQueue, QueueSettings};
 use pixerve::register::{Register, Sealer};
 use pixerve::spool::Spool;
-use pixerve::worker::{LeaseReaper, MemoryBudget, Pool, Renderer, StoreClients, WorkerContext, WorkerSettings};
+use pixerve::worker::{
+    LeaseReaper, MemoryBudget, Pool, Renderer, Shortage, StoreClients, WorkerContext, WorkerSettings,
+};
 use pixerve::writer::{Object, ProbeOutcome, StoreSettings, StoreTimeouts, WriteError, WriteErrorKind, WriterBackend};
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -113,6 +115,7 @@ impl LapsedLeaseFixture {
             ),
             memory_limit: MemoryLimit { bytes_max: 1 << 30, threads: 1, pixels },
             memory: MemoryBudget::new(1 << 30),
+            shortage: Shortage::default(),
             clock_trust: ClockTrust::new(Arc::clone(&shared), None),
             clock: shared,
             settings: WorkerSettings {

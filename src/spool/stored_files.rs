@@ -3,11 +3,11 @@
 use parking_lot::Mutex;
 
 use crate::job::{ContentHash, JobRecord, StoredFile};
-use crate::spool::{MadeFile, Spool, SpoolError, StoredLine};
+use crate::spool::{MadeFile, StoredLine};
 
 /// The files of one job and the stores that hold them.
 #[derive(Debug)]
-pub(super) struct StoredFiles {
+pub struct StoredFiles {
     /// Names, in the order in which the job asked for them.
     expected: Vec<String>,
     lines: Mutex<Vec<StoredLine>>,
@@ -15,7 +15,7 @@ pub(super) struct StoredFiles {
 
 impl StoredFiles {
     /// What earlier attempts of the same job stored.
-    pub(super) fn new(record: &JobRecord, earlier: &[StoredLine]) -> Self {
+    pub fn new(record: &JobRecord, earlier: &[StoredLine]) -> Self {
         Self::of(record.expected_files(), earlier)
     }
 
@@ -26,7 +26,7 @@ impl StoredFiles {
     }
 
     /// Whether this very job stored `name` in `backend`, with these bytes if `sha256` is known.
-    pub(super) fn has(&self, name: &str, backend: &str, sha256: Option<&ContentHash>) -> bool {
+    pub fn has(&self, name: &str, backend: &str, sha256: Option<&ContentHash>) -> bool {
         self.lines.lock().iter().any(|line| {
             line.file.name == name
                 && line.stored.backend == backend
@@ -36,7 +36,7 @@ impl StoredFiles {
 
     /// Adds a write. It replaces an earlier one of the same name to the same store, and those of other bytes to any store:
     /// two attempts may come to different bytes, and a file is the same everywhere.
-    pub(super) fn add(&self, line: StoredLine) {
+    pub fn add(&self, line: StoredLine) {
         let mut lines = self.lines.lock();
         lines.retain(|old| {
             old.file.name != line.file.name
@@ -46,7 +46,7 @@ impl StoredFiles {
     }
 
     /// Every file that is stored somewhere, in the order in which the job asked for them.
-    pub(super) fn files(&self) -> Vec<StoredFile> {
+    pub fn files(&self) -> Vec<StoredFile> {
         let lines = self.lines.lock();
         let files = self.expected.iter().filter_map(|name| {
             let mut of_name = lines.iter().filter(|line| line.file.name == *name);
@@ -62,17 +62,8 @@ impl StoredFiles {
     }
 
     /// How many files are in all of the job's stores, of which there are `stores`.
-    pub(super) fn complete(&self, stores: usize) -> usize {
+    pub fn complete(&self, stores: usize) -> usize {
         self.files().iter().filter(|file| file.stored.len() >= stores).count()
-    }
-}
-
-/// What the journal says is stored of a job, by whichever attempt; nothing if the job has left the spool.
-pub(super) async fn stored_files(spool: &Spool, record: &JobRecord) -> Result<Vec<StoredFile>, SpoolError> {
-    match spool.journal(record.id).await {
-        Ok(journal) => Ok(StoredFiles::new(record, &journal.earlier().stored).files()),
-        Err(error) if error.is_missing() => Ok(Vec::new()),
-        Err(error) => Err(error),
     }
 }
 
