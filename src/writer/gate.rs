@@ -198,11 +198,13 @@ impl StoreGate {
     fn close(&self, state: &mut GateState) {
         state.failures = 0;
         let since = state.failing_since.take();
-        if let Breaker::Open { .. } = state.breaker {
+        if let Breaker::Open { probes, .. } = state.breaker {
             state.breaker = Breaker::Closed;
             self.outage.send_replace(None);
             let outage_s = since.map_or(0, |since| self.clock.now().since(since).as_secs());
-            info!(store = self.store, outage_s, waiting = state.waiting.len(), "store can be reached again");
+            if probes > 0 {
+                info!(store = self.store, outage_s, waiting = state.waiting.len(), "store can be reached again");
+            }
         }
     }
 
@@ -215,7 +217,8 @@ impl StoreGate {
             Breaker::Open { probes, .. } if is_probe => probes.saturating_add(1),
             Breaker::Open { .. } => return,
         };
-        if probes == 0 {
+        // Not before a probe has failed: a store that fails now and then opens the breaker often, and shortly.
+        if probes == 1 {
             warn!(store = self.store, error, "store can't be reached; what is to be written there waits");
         }
         self.outage.send_replace(Some(Outage { since, error: error.to_owned() }));

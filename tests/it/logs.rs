@@ -15,18 +15,35 @@ use crate::harness::app::{WAIT_MAX, poll_delay, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, ServerProcess};
 
-/// The line of the answer to this path, waited for.
-async fn access_line(home: &Home, path: &str) -> Value {
+/// The first line of which this holds, waited for.
+async fn line_of(home: &Home, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
-        let lines: Vec<Value> = home.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        if let Some(line) = lines.into_iter().find(|line| line["message"] == "request answered" && line["path"] == path)
-        {
-            return line;
+        let mut lines = home.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect::<Vec<Value>>();
+        if let Some(at) = lines.iter().position(&is_it) {
+            return lines.swap_remove(at);
         }
-        assert!(started.elapsed() < WAIT_MAX, "no line for {path}: {}", home.log());
+        assert!(started.elapsed() < WAIT_MAX, "no line of {what}: {}", home.log());
         poll_delay().await;
     }
+}
+
+/// The line of the answer to this path.
+async fn access_line(home: &Home, path: &str) -> Value {
+    line_of(home, path, |line| line["message"] == "request answered" && line["path"] == path).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_line_of_a_completed_job_says_what_each_stage_took() {
+    let home = Home::new(&[("PIXERVE_LOG_FORMAT", "json")]);
+    let server = home.start().await;
+    let accepted = server.accepted("me", small_job(), "a.jpg", jpeg(100, 80, 1)).await;
+    server.ended(&accepted).await;
+    let line = line_of(&home, "the job", |line| line["message"] == "job completed").await;
+    let [whole, making, storing] =
+        ["duration_ms", "making_ms", "storing_ms"].map(|field| line[field].as_u64().expect("a number"));
+    // Its pixels were made by a process that had to be started, and its one file lay in its place at once.
+    assert!(making > 0 && whole >= making && storing <= whole, "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -149,7 +149,7 @@ fn config(settings: &S3Settings, timeouts: &StoreTimeouts, speaks_tls: bool) -> 
         .http_client(http_client)
         .region(Region::new(settings.region.clone()))
         .credentials_provider(credentials)
-        .force_path_style(settings.path_style.unwrap_or(settings.endpoint.is_some()))
+        .force_path_style(settings.is_path_style())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         // Tries are the wrapper's to count, and time is kept around each request.

@@ -73,10 +73,23 @@ impl BackendSettings for S3Settings {
     }
 
     fn place(&self) -> String {
-        match &self.endpoint {
-            Some(endpoint) => format!("s3 bucket {} at {endpoint}", self.bucket),
-            None => format!("s3 bucket {} at AWS {}", self.bucket, self.region),
-        }
+        let server = self.endpoint.as_ref().map_or_else(|| format!("AWS {}", self.region), ToString::to_string);
+        // A server that knows buckets by one of the two only is a place that the other doesn't reach.
+        let addressed = if self.is_path_style() == self.endpoint.is_some() {
+            ""
+        } else if self.is_path_style() {
+            " by path"
+        } else {
+            " by host name"
+        };
+        format!("s3 bucket {} at {server}{addressed}", self.bucket)
+    }
+}
+
+impl S3Settings {
+    /// Whether the bucket is in the path of a URL, and not in the name of its host.
+    pub(super) fn is_path_style(&self) -> bool {
+        self.path_style.unwrap_or(self.endpoint.is_some())
     }
 }
 
