@@ -60,7 +60,7 @@ error_codes! {
     TruncatedImage "image_truncated" "The image ends before its pixels do, and the job does not say `tolerant`."
     ImageTooLarge "image_too_large" "The image, or what the job makes of it, has too many pixels or needs too much memory."
     EncodingFailed "encoding_failed" "A variant could not be encoded, or did not pass its check."
-    CodecPanicked "codec_panicked" "A decoder or encoder failed on the image; it is retried."
+    CodecPanicked "codec_panicked" "A decoder or encoder failed on the image, by a fault of its own."
     OutOfMemory "out_of_memory" "Making the variants took more memory than the job may have."
     Timeout "timeout" "Decoding the image, or making all variants, took longer than allowed."
     Crashed "crashed" "The process that worked on the job died; it is retried."

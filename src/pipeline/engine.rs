@@ -19,7 +19,7 @@ use super::outputs::is_animated;
 use super::plan::{ResizeStep, plan, reduction};
 use super::sizes::Sizes;
 use super::verify::verify;
-use super::{Layout, PipelineError, PixelLimits, SourceInfo, animation, compose, inspect};
+use super::{CodecStep, Layout, PipelineError, PixelLimits, SourceInfo, animation, compose, inspect};
 use crate::encoder::{EncodeError, EncodeSettings, Picture, Registry};
 use crate::job::VariantSpec;
 
@@ -78,7 +78,7 @@ impl Engine {
         deliver: &(dyn Fn(usize, Rendered) + Sync),
     ) -> Result<(), PipelineError> {
         let source = source.into();
-        catch_panic(|| self.render_source(source, variants, wanted, cancelled, decoded, deliver))
+        catch_panic(CodecStep::Decoding, || self.render_source(source, variants, wanted, cancelled, decoded, deliver))
     }
 
     fn render_source(
@@ -118,7 +118,7 @@ impl Engine {
             failure: Mutex::default(),
         };
         self.pool.in_place_scope(|scope| {
-            if let Err(error) = catch_panic(|| job.run(scope, moving, opened)) {
+            if let Err(error) = catch_panic(CodecStep::Decoding, || job.run(scope, moving, opened)) {
                 job.fail(error);
             }
         });
@@ -166,7 +166,7 @@ impl Rendering<'_> {
         opened: Option<DecodedSource>,
     ) -> Result<(), PipelineError> {
         for index in moving.into_iter().filter(|index| (self.wanted)(*index)) {
-            scope.spawn(move |_| self.run_task(|| self.animate(index)));
+            scope.spawn(move |_| self.run_task(CodecStep::Decoding, || self.animate(index)));
         }
         let Some(opened) = opened else { return Ok(()) };
         let mut sizes = Sizes::new(&self.info, &self.steps, opened.stored, opened.icc.as_deref())?;
@@ -175,7 +175,7 @@ impl Rendering<'_> {
             let picture = sizes.next()?;
             for index in slowest_first(step, self.variants).into_iter().filter(|index| (self.wanted)(*index)) {
                 let picture = Arc::clone(&picture);
-                scope.spawn(move |_| self.run_task(|| self.encode(index, picture)));
+                scope.spawn(move |_| self.run_task(CodecStep::Encoding, || self.encode(index, picture)));
             }
         }
         Ok(())
@@ -219,8 +219,8 @@ impl Rendering<'_> {
     }
 
     /// Runs one task of the pool unless the job has stopped, and notes its failure.
-    fn run_task(&self, task: impl FnOnce() -> Result<(), PipelineError>) {
-        let outcome = catch_panic(|| {
+    fn run_task(&self, step: CodecStep, task: impl FnOnce() -> Result<(), PipelineError>) {
+        let outcome = catch_panic(step, || {
             self.check_stopped()?;
             task()
         });
@@ -248,7 +248,7 @@ fn slowest_first(step: &ResizeStep, variants: &[VariantSpec]) -> Vec<usize> {
 }
 
 /// Runs `work`; a panic becomes an error.
-fn catch_panic<T>(work: impl FnOnce() -> Result<T, PipelineError>) -> Result<T, PipelineError> {
+fn catch_panic<T>(step: CodecStep, work: impl FnOnce() -> Result<T, PipelineError>) -> Result<T, PipelineError> {
     catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|payload: Box<dyn Any + Send>| Err(PipelineError::panicked(&*payload)))
+        .unwrap_or_else(|payload: Box<dyn Any + Send>| Err(PipelineError::panicked(step, &*payload)))
 }

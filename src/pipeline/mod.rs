@@ -28,7 +28,7 @@ pub mod steps;
 mod verify;
 
 pub use engine::{Engine, Rendered};
-pub use error::PipelineError;
+pub use error::{CodecStep, PipelineError};
 pub use geometry::{Canvas, Layout, Region};
 pub use inspect::{InspectError, inspect};
 pub use limits::{PixelLimits, SOURCE_SIDE_MAX};

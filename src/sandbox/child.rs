@@ -94,7 +94,7 @@ fn render(
 fn engine_for(request: &RenderRequest) -> Result<Engine, PipelineError> {
     let registry = Registry::built_in().with(Arc::new(Avif::new(request.avif_engine)));
     Engine::new(request.admission.threads, request.limits, registry)
-        .map_err(|error| PipelineError::Panicked { detail: format!("the encoding threads can't be started: {error}") })
+        .map_err(|error| PipelineError::NoThreads { detail: error.to_string() })
 }
 
 /// Sends one report and the bytes that it announces.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, warn};
+use tracing::{Instrument, error, info, warn};
 
 use self::renewal::LeaseRenewal;
 use self::settlement::{Timings, settle};
@@ -24,6 +24,7 @@ use crate::active_jobs::{ActiveAttempt, StoreState};
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, StoredFile};
+use crate::pipeline::PipelineError;
 use crate::queue::{Claim, Lease, LeaseState, Retry, Settlement};
 use crate::retry::Backoff;
 use crate::spool::Journal;
@@ -223,6 +224,10 @@ impl Attempt<'_> {
         if let AttemptError::Spool(error) = &error {
             // The record doesn't say which file it is.
             warn!(error = %ErrorChain(error), "spool can't be used");
+        }
+        if let AttemptError::Pixels(PipelineError::Panicked { detail, .. }) = &error {
+            // The record doesn't say so: it means nothing to whoever reads that.
+            error!(panic = detail, "image codec panicked");
         }
         let job_error = error.for_record(self.context.settings.job_timeout);
         if error.is_shortage() || self.lacks_spool(&error).await {

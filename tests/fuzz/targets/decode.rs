@@ -44,7 +44,7 @@ fuzz_target!(init: panics::pass_over_the_caught(), |bytes: &[u8]| {
         assert!((1..=8).contains(&file.width) && (1..=8).contains(&file.height));
         assert!(info.is_ok(), "what can't be looked at can't be made");
     });
-    if let Err(PipelineError::Panicked { detail }) = rendered {
+    if let Err(PipelineError::Panicked { detail, .. }) = rendered {
         panic!("{detail}");
     }
 });

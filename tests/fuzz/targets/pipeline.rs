@@ -45,7 +45,7 @@ fuzz_target!(init: panics::pass_over_the_caught(), |input: &[u8]| {
     let rendered = engine().render(bytes, &[variant, second], &|_| true, &|| false, &|| (), &|_, file| {
         assert!(file.width > 0 && file.height > 0 && !file.bytes.is_empty());
     });
-    if let Err(PipelineError::Panicked { detail }) = rendered {
+    if let Err(PipelineError::Panicked { detail, .. }) = rendered {
         panic!("{detail}");
     }
 });

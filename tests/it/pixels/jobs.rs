@@ -66,7 +66,7 @@ fn a_panic_costs_its_job_and_not_the_pool() {
     let source = png(&photo(20, 20));
     for _ in 0..100 {
         let outcome = engine.render(&source, &[variant(Format::Png, 0, 0)], &|_| true, &|| false, &|| (), &|_, _| ());
-        assert!(matches!(outcome, Err(PipelineError::Panicked { detail }) if detail == "dropped it"));
+        assert!(matches!(outcome, Err(PipelineError::Panicked { detail, .. }) if detail == "dropped it"));
     }
     let delivered = AtomicUsize::new(0);
     let variants: Vec<_> = (1..=8).map(|side| variant(Format::Png, side, side)).collect();

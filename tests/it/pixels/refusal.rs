@@ -181,7 +181,7 @@ fn flipped_bytes_never_panic() {
                 bytes[at] = (state >> 8) as u8;
             }
             let tolerant = VariantSpec { tolerant: true, ..variant(Format::Png, 8, 8) };
-            if let Err(PipelineError::Panicked { detail }) = render(&bytes, &[tolerant]) {
+            if let Err(PipelineError::Panicked { detail, .. }) = render(&bytes, &[tolerant]) {
                 panic!("a codec panicked: {detail}");
             }
         }

@@ -104,7 +104,7 @@ fn mutated(times: usize) {
         let started = clock.elapsed();
         match render(&bytes, &[spec]) {
             Ok(_) => made += 1,
-            Err(PipelineError::Panicked { detail }) => panic!("{detail}: {}", hex::encode(&bytes)),
+            Err(PipelineError::Panicked { detail, .. }) => panic!("{detail}: {}", hex::encode(&bytes)),
             Err(error) => {
                 assert!(!error.can_pass_on_retry(), "{error}: {}", hex::encode(&bytes));
                 failed += 1;
