@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use moxcms::{
-    ColorProfile, DataColorSpace, Layout, Transform8BitExecutor, Transform16BitExecutor, TransformExecutor,
-    TransformOptions,
+    ColorProfile, DataColorSpace, Layout, ToneReprCurve, Transform8BitExecutor, Transform16BitExecutor,
+    TransformExecutor, TransformOptions,
 };
 
 use super::PipelineError;
@@ -23,6 +23,7 @@ impl Converter {
     pub(super) fn new(raster: &Raster, icc: Option<&[u8]>) -> Self {
         let none = Self { eight: None, sixteen: None };
         let Some(profile) = icc.and_then(|icc| ColorProfile::new_from_slice(icc).ok()) else { return none };
+        let Some(profile) = connected_by_xyz(profile) else { return none };
         let model = match profile.color_space {
             DataColorSpace::Gray => Model::Grey,
             DataColorSpace::Rgb => Model::Rgb,
@@ -73,6 +74,29 @@ impl Converter {
         };
         Ok(Picture { width, height, pixels })
     }
+}
+
+/// Steps of a grey curve from black to white; one between two is on their line.
+const GREY_STEPS: usize = 4096;
+
+/// A grey profile whose curve leads to lightness, as one whose curve leads to light, which is the kind that moxcms converts;
+/// none if its curve can't be read. Other profiles stay as they are.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range")]
+fn connected_by_xyz(mut profile: ColorProfile) -> Option<ColorProfile> {
+    if profile.color_space != DataColorSpace::Gray || profile.pcs != DataColorSpace::Lab {
+        return Some(profile);
+    }
+    let lightness = profile.build_gray_linearize_table::<u16, 65_536, 16>().ok()?;
+    let light = |step: usize| {
+        let at = step * (lightness.len() - 1) / (GREY_STEPS - 1);
+        // CIE 1976, of L* from 0 to 100.
+        let y = (lightness[at].clamp(0.0, 1.0) * 100.0 + 16.0) / 116.0;
+        let light = if y > 6.0 / 29.0 { y.powi(3) } else { 3.0 * (6.0_f32 / 29.0).powi(2) * (y - 4.0 / 29.0) };
+        (light.clamp(0.0, 1.0) * 65_535.0).round() as u16
+    };
+    profile.gray_trc = Some(ToneReprCurve::Lut((0..GREY_STEPS).map(light).collect()));
+    profile.pcs = DataColorSpace::Xyz;
+    Some(profile)
 }
 
 fn layouts(raster: &Raster) -> (Layout, Layout) {

@@ -218,10 +218,25 @@ fn a_profile_of_another_model_is_passed_over() {
     assert_eq!(found, [204, 102, 51]);
 }
 
+/// What `gamma` makes of a level: light, or, by way of lightness, light again.
+fn light(level: f64, gamma: f32, is_lightness: bool) -> f64 {
+    let value = level.powf(f64::from(gamma));
+    let y = (value * 100.0 + 16.0) / 116.0;
+    match (is_lightness, y > 6.0 / 29.0) {
+        (false, _) => value,
+        (true, true) => y.powi(3),
+        (true, false) => 3.0 * (6.0_f64 / 29.0).powi(2) * (y - 4.0 / 29.0),
+    }
+}
+
 #[test]
 fn grey_with_a_profile_follows_its_curve() {
-    for gamma in [1.0_f32, 1.8, 2.2] {
-        let icc = ColorProfile::new_gray_with_gamma(gamma).encode().expect("a profile");
+    for (gamma, is_lightness) in [(1.0_f32, false), (1.8, false), (2.2, false), (1.0, true), (0.8, true), (1.5, true)] {
+        let mut icc = ColorProfile::new_gray_with_gamma(gamma).encode().expect("a profile");
+        if is_lightness {
+            // The space that connects it, by the header.
+            icc[20..24].copy_from_slice(b"Lab ");
+        }
         for (kind, bits) in [(ExtendedColorType::L8, 8), (ExtendedColorType::L16, 16), (ExtendedColorType::La8, 8)] {
             for level in [0.1, 0.3, 0.5, 0.9_f64] {
                 let mut bytes = Vec::new();
@@ -233,10 +248,11 @@ fn grey_with_a_profile_follows_its_curve() {
                     _ => vec![(level * 255.0).round() as u8; 64],
                 };
                 encoder.write_image(&samples, 8, 8, kind).expect("pixels");
-                let linear = level.powf(f64::from(gamma));
+                let linear = light(level, gamma, is_lightness);
                 let expected = srgb_of(SRGB, D65, [linear; 3]);
                 let off = between(centre(&bytes), expected);
-                assert!(off < 1.0, "gamma {gamma}, {kind:?}, {level}: {:?}, not {expected:?}", centre(&bytes));
+                let what = format!("gamma {gamma}, of lightness {is_lightness}, {kind:?}, {level}");
+                assert!(off < 1.0, "{what}: {:?}, not {expected:?}", centre(&bytes));
             }
         }
     }
