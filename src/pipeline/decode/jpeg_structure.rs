@@ -51,6 +51,15 @@ pub(super) struct Component {
     bits_to_come: [Option<u8>; 64],
 }
 
+/// The segments of `source` before its first scan: the marker's code, and what it holds.
+pub(in crate::pipeline) fn segments(source: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let segments = Structure::of(source).segments;
+    segments.into_iter().filter_map(move |range| match source.get(range)? {
+        [_, code, _, _, data @ ..] => Some((*code, data)),
+        _ => None,
+    })
+}
+
 /// The scan being read.
 struct Scan {
     restarts: u64,

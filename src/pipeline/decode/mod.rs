@@ -5,6 +5,7 @@ mod avif;
 #[cfg(any(feature = "input-avif", feature = "input-heic"))]
 mod cicp;
 mod complete;
+mod fax;
 mod generic;
 #[cfg(any(feature = "input-avif", feature = "input-heic"))]
 mod hdr;
@@ -20,15 +21,20 @@ mod jpeg_structure;
 mod planes;
 mod png;
 mod png_colour;
+mod repair;
 mod scaled_jpeg;
 mod scaled_png;
 mod tiff;
+mod tiff_chunk;
 mod tiff_samples;
 mod truncated_webp;
 
-pub(super) use complete::is_complete;
+pub(super) use complete::{is_complete, may_be_whole};
 pub(super) use generic::limits as decoder_limits;
 pub(super) use items::gather;
+pub(super) use jpeg_structure::segments as jpeg_segments;
+pub(super) use png::Open as OpenPng;
+pub(super) use repair::repaired;
 
 use super::raster::Raster;
 use super::source_raster::SourceRaster;
@@ -59,9 +65,19 @@ pub(super) fn open(
     tolerant: bool,
     reduction: u32,
 ) -> Result<DecodedSource, PipelineError> {
-    if !tolerant && !is_complete(info.format, source) {
+    let complete = is_complete(info.format, source);
+    if !tolerant && !complete && !may_be_whole(info.format, source, false) {
         return Err(PipelineError::Truncated);
     }
+    let repaired = repaired(info.format, source);
+    let decoded = decode(repaired.as_deref().unwrap_or(source), info, tolerant, reduction);
+    decoded.map_err(|error| match error {
+        PipelineError::BadImage { .. } if !complete => PipelineError::Truncated,
+        error => error,
+    })
+}
+
+fn decode(source: &[u8], info: &SourceInfo, tolerant: bool, reduction: u32) -> Result<DecodedSource, PipelineError> {
     let reduced = if reduction > 1 { reduced(source, info, tolerant, reduction)? } else { None };
     let (DecodedRaster { raster, icc }, reduction) = match reduced {
         Some(decoded) => (decoded, reduction),

@@ -2,7 +2,6 @@
 
 use super::DecodedRaster;
 use super::png::Open;
-use super::png_colour::profile;
 use crate::pipeline::raster::{Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 
@@ -14,19 +13,19 @@ pub(super) fn decode(
     tolerant: bool,
     reduction: u32,
 ) -> Result<Option<DecodedRaster>, PipelineError> {
-    let Open { mut reader, model, alpha, sixteen } = Open::new(source, info)?;
+    let Open { mut reader, icc, model, alpha, sixteen } = Open::new(source, info)?;
     if reader.info().interlaced {
         return Ok(None);
     }
     let (width, height) = reader.info().size();
-    let icc = profile(reader.info());
     let channels = model.colours() + usize::from(alpha);
     let mut means = Means::new(width as usize, channels, alpha, reduction as usize);
     let (width, rows) = (width.div_ceil(reduction), height.div_ceil(reduction));
     let count = width as usize * rows as usize * channels;
     let mut samples =
         if sixteen { Samples::U16(Vec::with_capacity(count)) } else { Samples::U8(Vec::with_capacity(count)) };
-    loop {
+    // What is behind the last row may be missing.
+    for _ in 0..height {
         match reader.next_row() {
             Ok(Some(row)) if sixteen => {
                 let (pairs, _) = row.data().as_chunks::<2>();

@@ -1,44 +1,34 @@
-//! TIFF by the tiff crate, asked for the samples as they are stored; what they mean is worked out here.
+//! TIFF: strips and tiles put together; what their samples mean is worked out here.
+//!
+//! Rows are read one by one and go to their place as samples of the depth that the pipeline works in, so that besides the
+//! picture only a row is held, or a strip that is a JPEG.
 
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind, Read};
 
-use bytemuck::Pod;
-use tiff::TiffError;
-
-use super::jpeg_structure::Structure;
-use super::tiff_samples::{Half, TiffSample, cielab, in_place_of_palette, rgb_of_ycbcr, srgb_encoded, unpacked};
+use super::tiff_chunk::Chunks;
+use super::tiff_samples::{SampleRow, cielab, in_place_of_palette, rgb_of_ycbcr, srgb_encoded};
 use super::{DecodedRaster, ICC_BYTES_MAX, decoder_limits};
 use crate::encoder::Pixels;
 use crate::pipeline::colour::Converter;
-use crate::pipeline::inspect::{Extra, Meaning, TiffPage};
+use crate::pipeline::container::BoundedReader;
+use crate::pipeline::container::tiff::tag;
+use crate::pipeline::inspect::{Compression, Extra, Meaning, TiffPage};
 use crate::pipeline::raster::{Model, Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 
-type Tiff<'a> = TiffPage<Cursor<&'a [u8]>>;
+/// The largest tables for JPEGs that are read; honest ones have some 600 bytes.
+const JPEG_TABLES_BYTES_MAX: usize = 64 * 1024;
+
+type File<'a> = BoundedReader<Cursor<&'a [u8]>>;
 
 pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result<DecodedRaster, PipelineError> {
-    let mut page = TiffPage::open(Cursor::new(source))?;
-    let icc = page.icc(ICC_BYTES_MAX);
-    if page.jpeg {
-        check_jpeg_chunks(source, &mut page)?;
-    }
-    let read = Reading { info, tolerant };
-    let samples = match (page.bits, page.float) {
-        (1..=7, _) => {
-            let bytes = read.stored::<u8>(&mut page)?;
-            Samples::U8(read.chosen(&page, &unpacked(&bytes, &page)))
-        }
-        (8, _) => Samples::U8(read.whole::<u8, u8>(&mut page)?),
-        (16, false) => Samples::U16(read.whole::<u16, u16>(&mut page)?),
-        (16, true) => Samples::U16(read.whole::<Half, u16>(&mut page)?),
-        (32, false) => Samples::U16(read.whole::<u32, u16>(&mut page)?),
-        (32, true) => Samples::U16(read.whole::<f32, u16>(&mut page)?),
-        (_, false) => Samples::U16(read.whole::<u64, u16>(&mut page)?),
-        (_, true) => Samples::U16(read.whole::<f64, u16>(&mut page)?),
-    };
+    let mut file = File::new(Cursor::new(source)).map_err(PipelineError::bad_image)?;
+    let page = TiffPage::read(&mut file)?;
+    let icc = page.icc(&mut file, ICC_BYTES_MAX);
+    let samples = read(source, &mut file, &page, info, tolerant)?;
     let linear = page.float && icc.is_none();
     let samples = if linear { encoded(samples, &page) } else { samples };
-    let raster = interpreted(&mut page, samples)?;
+    let raster = interpreted(&mut file, &page, samples)?;
     if raster.model == Model::Cmyk && raster.alpha {
         // No later step knows ink with alpha.
         return Ok(DecodedRaster { raster: shown_ink(&raster, icc.as_deref())?, icc: None });
@@ -46,60 +36,143 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result
     Ok(DecodedRaster { raster, icc })
 }
 
-struct Reading<'a> {
-    info: &'a SourceInfo,
+/// The samples that show, in the depth that the pipeline works in.
+fn read(
+    source: &[u8],
+    file: &mut File<'_>,
+    page: &TiffPage,
+    info: &SourceInfo,
     tolerant: bool,
+) -> Result<Samples, PipelineError> {
+    let count = page.width as usize * page.height as usize * shown(page);
+    let bytes = count as u64 * if page.bits > 8 { 2 } else { 1 };
+    if bytes > decoder_limits(info).max_alloc.unwrap_or(u64::MAX) {
+        return Err(PipelineError::TooLarge { detail: format!("{bytes} bytes of samples") });
+    }
+    let jpeg_tables = page.directory.bytes(file, tag::JPEG_TABLES, JPEG_TABLES_BYTES_MAX);
+    let mut reading = Reading { source, page, chunks: Chunks { page, jpeg_tables, tolerant }, tolerant, rows: 0 };
+    let places = page.places(file);
+    let samples = if page.bits > 8 {
+        Samples::U16(reading.all(&places, vec![0; count])?)
+    } else {
+        Samples::U8(reading.all(&places, vec![0; count])?)
+    };
+    // Of a picture that shows nothing, tolerance has nothing to show.
+    if reading.rows == 0 { Err(PipelineError::Truncated) } else { Ok(samples) }
+}
+
+struct Reading<'a> {
+    source: &'a [u8],
+    page: &'a TiffPage,
+    chunks: Chunks<'a>,
+    tolerant: bool,
+    /// Rows of strips and tiles that were read.
+    rows: usize,
 }
 
 impl Reading<'_> {
-    /// The samples that show, in the depth that the pipeline works in.
-    fn whole<T: TiffSample<Out> + Pod + Default, Out: Copy + 'static>(
-        &self,
-        page: &mut Tiff<'_>,
-    ) -> Result<Vec<Out>, PipelineError> {
-        let stored = self.stored::<T>(page)?;
-        if !page.planar && shown(page) == page.samples {
-            return Ok(T::all(stored));
-        }
-        Ok(T::all(self.chosen(page, &stored)))
-    }
-
-    /// Every sample as it is stored.
-    fn stored<T: Pod + Default>(&self, page: &mut Tiff<'_>) -> Result<Vec<T>, PipelineError> {
-        let layout = page.decoder.image_buffer_layout().map_err(refuse)?;
-        if layout.complete_len as u64 > decoder_limits(self.info).max_alloc.unwrap_or(u64::MAX) {
-            return Err(PipelineError::TooLarge { detail: format!("{} bytes of samples", layout.complete_len) });
-        }
-        let mut samples = vec![T::default(); layout.complete_len.div_ceil(size_of::<T>())];
-        match page.decoder.read_image_bytes(bytemuck::cast_slice_mut(&mut samples)) {
-            Ok(()) => {}
-            // What comes before the damage is there.
-            Err(TiffError::IoError(_) | TiffError::FormatError(_)) if self.tolerant => {}
-            Err(e) => return Err(refuse(e)),
+    /// Reads every strip or tile into `samples`, the picture's.
+    fn all<T: SampleRow>(
+        &mut self,
+        chunks: &[std::ops::Range<u64>],
+        mut samples: Vec<T>,
+    ) -> Result<Vec<T>, PipelineError> {
+        let (across, down) = self.page.grid();
+        let planes = if self.page.planar { shown(self.page) } else { 1 };
+        let positions =
+            (0..planes).flat_map(|plane| (0..down).flat_map(move |y| (0..across).map(move |x| (plane, x, y))));
+        for (index, (plane, x, y)) in positions.enumerate() {
+            let target = Target { page: self.page, plane, left: x * self.page.chunk.0, top: y * self.page.chunk.1 };
+            match self.chunk(chunks.get(index), &target, &mut samples) {
+                // What comes before the damage is there, and what other strips have.
+                Err(PipelineError::Truncated | PipelineError::BadImage { .. }) if self.tolerant => {}
+                outcome => outcome?,
+            }
         }
         Ok(samples)
     }
 
-    /// The samples that show, interleaved, out of all.
-    #[expect(clippy::unused_self, reason = "reads as one step of the reading")]
-    fn chosen<T: Copy>(&self, page: &Tiff<'_>, samples: &[T]) -> Vec<T> {
-        let pixels = page.width as usize * page.height as usize;
-        let shown = shown(page);
-        if page.planar {
-            let plane = |channel: usize| &samples[channel * pixels..(channel + 1) * pixels];
-            return (0..pixels).flat_map(|pixel| (0..shown).map(move |channel| plane(channel)[pixel])).collect();
+    fn chunk<T: SampleRow>(
+        &mut self,
+        place: Option<&std::ops::Range<u64>>,
+        target: &Target<'_>,
+        samples: &mut [T],
+    ) -> Result<(), PipelineError> {
+        let place =
+            place.ok_or_else(|| PipelineError::bad_image("it doesn't say where all of its strips or tiles are"))?;
+        let rows = target.rows();
+        let mut row = vec![0; self.chunks.row_bytes()];
+        let end = match self.page.compression {
+            // The count says nothing that isn't known, and is wrong in many a file.
+            Compression::None => place.start.saturating_add(row.len() as u64 * u64::from(rows)),
+            _ => place.end,
+        };
+        let length = self.source.len() as u64;
+        let within = |at: u64| usize::try_from(at.min(length)).unwrap_or(self.source.len());
+        let data = self.source.get(within(place.start)..within(end)).unwrap_or_default();
+        let cut = |error: std::io::Error| match error.kind() {
+            ErrorKind::UnexpectedEof if end >= length => PipelineError::Truncated,
+            ErrorKind::UnexpectedEof => PipelineError::bad_image("a strip or tile of it ends before its rows do"),
+            _ => PipelineError::bad_image(error),
+        };
+        let mut reader = self.chunks.open(data, rows)?;
+        let mut row_samples = vec![T::default(); self.page.chunk.0 as usize * target.in_pixel()];
+        for y in 0..rows {
+            reader.read_exact(&mut row).map_err(cut)?;
+            T::of_row(&mut row, self.page, &mut row_samples);
+            target.put(y, &row_samples, samples);
+            self.rows += 1;
         }
-        samples.chunks_exact(page.samples).flat_map(|pixel| &pixel[..shown]).copied().collect()
+        Ok(())
+    }
+}
+
+/// Where the samples of a strip or tile go.
+struct Target<'a> {
+    page: &'a TiffPage,
+    plane: usize,
+    left: u32,
+    top: u32,
+}
+
+impl Target<'_> {
+    /// Rows that are in the picture; a tile has more, perhaps.
+    fn rows(&self) -> u32 {
+        self.page.chunk.1.min(self.page.height - self.top)
+    }
+
+    /// Samples a pixel of the strip or tile.
+    fn in_pixel(&self) -> usize {
+        if self.page.planar { 1 } else { self.page.samples }
+    }
+
+    /// Puts those samples of row `y` that show to their place in the picture.
+    fn put<T: Copy>(&self, y: u32, row: &[T], picture: &mut [T]) {
+        let shown = shown(self.page);
+        let visible = self.page.chunk.0.min(self.page.width - self.left) as usize;
+        let start = ((self.top + y) as usize * self.page.width as usize + self.left as usize) * shown;
+        let place = &mut picture[start..start + visible * shown];
+        if self.page.planar {
+            for (to, from) in place.iter_mut().skip(self.plane).step_by(shown).zip(row) {
+                *to = *from;
+            }
+        } else if shown == self.page.samples {
+            place.copy_from_slice(&row[..visible * shown]);
+        } else {
+            for (to, from) in place.chunks_exact_mut(shown).zip(row.chunks_exact(self.page.samples)) {
+                to.copy_from_slice(&from[..shown]);
+            }
+        }
     }
 }
 
 /// Samples a pixel that show.
-fn shown(page: &Tiff<'_>) -> usize {
+fn shown(page: &TiffPage) -> usize {
     page.meaning.colours() + usize::from(page.extra != Extra::None)
 }
 
 /// A raster of what shows.
-fn interpreted(page: &mut Tiff<'_>, samples: Samples) -> Result<Raster, PipelineError> {
+fn interpreted(file: &mut File<'_>, page: &TiffPage, samples: Samples) -> Result<Raster, PipelineError> {
     let (width, height) = (page.width, page.height);
     let alpha = page.extra != Extra::None;
     let channels = shown(page);
@@ -108,8 +181,10 @@ fn interpreted(page: &mut Tiff<'_>, samples: Samples) -> Result<Raster, Pipeline
         Meaning::InvertedGrey => (Model::Grey, inverted(samples, channels)),
         Meaning::Rgb => (Model::Rgb, samples),
         Meaning::Cmyk => (Model::Cmyk, samples),
+        // The JPEG decoder made RGB of them.
+        Meaning::YCbCr if page.compression == Compression::Jpeg && !page.planar => (Model::Rgb, samples),
         Meaning::YCbCr => (Model::Rgb, rgb_of_ycbcr(samples, channels)),
-        Meaning::Palette => (Model::Rgb, in_place_of_palette(page, &samples)?),
+        Meaning::Palette => (Model::Rgb, in_place_of_palette(file, page, &samples)?),
         Meaning::Lab { signed } => (Model::Rgb, cielab(samples, channels, signed)),
     };
     if page.extra == Extra::Premultiplied {
@@ -119,7 +194,7 @@ fn interpreted(page: &mut Tiff<'_>, samples: Samples) -> Result<Raster, Pipeline
 }
 
 /// Floating point is linear light, unless a profile says otherwise.
-fn encoded(samples: Samples, page: &Tiff<'_>) -> Samples {
+fn encoded(samples: Samples, page: &TiffPage) -> Samples {
     let Samples::U16(mut samples) = samples else { return samples };
     let table = srgb_encoded();
     let colours = page.meaning.colours();
@@ -193,35 +268,5 @@ fn divided(samples: Samples, channels: usize) -> Samples {
             }
             Samples::U16(samples)
         }
-    }
-}
-
-/// Each strip or tile is a JPEG with a header of its own, which may be wrong: the decoder allocates what it says.
-fn check_jpeg_chunks(source: &[u8], page: &mut Tiff<'_>) -> Result<(), PipelineError> {
-    let (across, down) = page.decoder.chunk_dimensions();
-    let offsets = match page.decoder.get_chunk_type() {
-        tiff::decoder::ChunkType::Strip => tiff::tags::Tag::StripOffsets,
-        tiff::decoder::ChunkType::Tile => tiff::tags::Tag::TileOffsets,
-    };
-    for offset in page.decoder.get_tag_u64_vec(offsets).map_err(refuse)? {
-        let chunk = usize::try_from(offset).ok().and_then(|offset| source.get(offset..)).unwrap_or_default();
-        let structure = Structure::of(chunk);
-        let Some(frame) = &structure.frame else { continue };
-        let components = if page.planar { 1 } else { page.samples };
-        if frame.width != across || frame.height > down.max(16) || frame.components.len() != components {
-            return Err(PipelineError::bad_image("a JPEG in it has another size than its strip or tile"));
-        }
-        structure.check_scans()?;
-    }
-    Ok(())
-}
-
-fn refuse(error: TiffError) -> PipelineError {
-    match error {
-        TiffError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => PipelineError::Truncated,
-        TiffError::LimitsExceeded => {
-            PipelineError::TooLarge { detail: "it takes too much memory to decode".to_owned() }
-        }
-        other => PipelineError::bad_image(other),
     }
 }

@@ -1,75 +1,128 @@
 //! TIFF samples to those of a raster.
 
-use std::io::{Read, Seek};
-
-use tiff::tags::Tag;
+use std::io::{BufRead, Seek};
 
 use crate::pipeline::PipelineError;
-use crate::pipeline::inspect::{Meaning, TiffPage};
+use crate::pipeline::container::BoundedReader;
+use crate::pipeline::container::tiff::tag;
+use crate::pipeline::inspect::{Meaning, Predictor, TiffPage};
 use crate::pipeline::raster::Samples;
 
-/// Half-precision floating point, as its bits.
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(transparent)]
-pub(super) struct Half(u16);
-
-/// A stored sample that becomes an `Out`: whole numbers keep their share of the range, floating point is taken from 0 to 1.
-pub(super) trait TiffSample<Out>: Copy {
-    fn all(samples: Vec<Self>) -> Vec<Out>;
+/// Samples of the depth that the pipeline works in, out of a row of bytes as a file stores them: whole numbers keep their
+/// share of the range, floating point is taken from 0 to 1.
+pub(super) trait SampleRow: Copy + Default {
+    /// Fills `into` with the samples of `row`, which is changed on the way.
+    fn of_row(row: &mut [u8], page: &TiffPage, into: &mut [Self]);
 }
 
-impl TiffSample<u8> for u8 {
-    fn all(samples: Vec<Self>) -> Vec<u8> {
-        samples
-    }
-}
-
-impl TiffSample<u16> for u16 {
-    fn all(samples: Vec<Self>) -> Vec<u16> {
-        samples
-    }
-}
-
-impl TiffSample<u16> for u32 {
-    fn all(samples: Vec<Self>) -> Vec<u16> {
-        let rounded = |v: u32| (u64::from(v) * 65_535 + u64::from(u32::MAX / 2)) / u64::from(u32::MAX);
-        samples.into_iter().map(|v| u16::try_from(rounded(v)).unwrap_or(u16::MAX)).collect()
-    }
-}
-
-impl TiffSample<u16> for u64 {
-    fn all(samples: Vec<Self>) -> Vec<u16> {
-        samples.into_iter().map(|v| u16::try_from(v >> 48).unwrap_or(u16::MAX)).collect()
-    }
-}
-
-impl TiffSample<u16> for Half {
-    fn all(samples: Vec<Self>) -> Vec<u16> {
-        samples.into_iter().map(|half| share(half.value())).collect()
-    }
-}
-
-impl TiffSample<u16> for f32 {
-    fn all(samples: Vec<Self>) -> Vec<u16> {
-        samples.into_iter().map(|v| share(f64::from(v))).collect()
-    }
-}
-
-impl TiffSample<u16> for f64 {
-    fn all(samples: Vec<Self>) -> Vec<u16> {
-        samples.into_iter().map(share).collect()
-    }
-}
-
-impl Half {
-    fn value(self) -> f64 {
-        let sign = if self.0 >> 15 == 1 { -1.0 } else { 1.0 };
-        let (exponent, fraction) = (i32::from(self.0 >> 10 & 31), f64::from(self.0 & 1023));
-        sign * match exponent {
-            0 => fraction * 2.0_f64.powi(-24),
-            31 => f64::MAX,
-            _ => (1.0 + fraction / 1024.0) * 2.0_f64.powi(exponent - 15),
+impl SampleRow for u8 {
+    fn of_row(row: &mut [u8], page: &TiffPage, into: &mut [Self]) {
+        let bits = usize::from(page.bits);
+        if bits < 8 {
+            // What is no palette's index fills the range of a byte.
+            let full = u16::from(u8::MAX >> (8 - bits));
+            let scale = |value: u16| if page.meaning == Meaning::Palette { value } else { value * 255 / full };
+            let values = unpacked(row, bits).map(scale);
+            into.iter_mut().zip(values).for_each(|(to, value)| *to = u8::try_from(value).unwrap_or(u8::MAX));
+            return;
         }
+        if page.predictor == Predictor::Horizontal {
+            add_up(row, neighbours(page));
+        }
+        into.copy_from_slice(&row[..into.len()]);
+    }
+}
+
+impl SampleRow for u16 {
+    fn of_row(row: &mut [u8], page: &TiffPage, into: &mut [Self]) {
+        let big_endian = page.directory.big_endian;
+        if page.bits < 16 {
+            let full = f64::from((1_u32 << page.bits) - 1);
+            let values = unpacked(row, usize::from(page.bits)).map(|value| share(f64::from(value) / full));
+            into.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+            return;
+        }
+        if page.bits == 16 && page.predictor != Predictor::FloatingPoint {
+            let (twos, _) = row.as_chunks::<2>();
+            let value = |two: &[u8; 2]| if big_endian { Self::from_be_bytes(*two) } else { Self::from_le_bytes(*two) };
+            into.iter_mut().zip(twos).for_each(|(to, two)| *to = value(two));
+            if page.predictor == Predictor::Horizontal {
+                let step = neighbours(page);
+                for i in step..into.len() {
+                    into[i] = into[i].wrapping_add(into[i - step]);
+                }
+            }
+            if page.float {
+                for value in into {
+                    *value = share(half(*value));
+                }
+            }
+            return;
+        }
+        let bytes = usize::from(page.bits / 8);
+        let mut values: Vec<u64> = if page.predictor == Predictor::FloatingPoint {
+            add_up(row, neighbours(page));
+            // All highest bytes come first.
+            let byte = |i: usize, place: usize| u64::from(row[place * into.len() + i]);
+            (0..into.len()).map(|i| (0..bytes).fold(0, |value, place| value << 8 | byte(i, place))).collect()
+        } else {
+            let fold = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+            let value = |value: &[u8]| {
+                if big_endian { value.iter().fold(0, fold) } else { value.iter().rev().fold(0, fold) }
+            };
+            row.chunks_exact(bytes).map(value).collect()
+        };
+        let full = u64::MAX >> (64 - u32::from(page.bits));
+        if page.predictor == Predictor::Horizontal {
+            let step = neighbours(page);
+            for i in step..values.len() {
+                values[i] = values[i].wrapping_add(values[i - step]) & full;
+            }
+        }
+        let sample = |value: u64| match (page.float, page.bits) {
+            (true, 16) => share(half(Self::try_from(value).unwrap_or(Self::MAX))),
+            (true, 32) => share(f64::from(f32::from_bits(u32::try_from(value).unwrap_or(0)))),
+            (true, _) => share(f64::from_bits(value)),
+            (false, _) => {
+                let rounded = (u128::from(value) * 65_535 + u128::from(full / 2)) / u128::from(full);
+                Self::try_from(rounded).unwrap_or(Self::MAX)
+            }
+        };
+        into.iter_mut().zip(values).for_each(|(to, value)| *to = sample(value));
+    }
+}
+
+/// How many samples lie between one and its neighbour of the same kind.
+fn neighbours(page: &TiffPage) -> usize {
+    if page.planar { 1 } else { page.samples }
+}
+
+/// Undoes that each byte was stored as the difference from the one `step` before.
+fn add_up(row: &mut [u8], step: usize) {
+    for i in step..row.len() {
+        row[i] = row[i].wrapping_add(row[i - step]);
+    }
+}
+
+/// Samples of fewer than 16 bits, one after the other from the highest bit of the first byte on.
+fn unpacked(row: &[u8], bits: usize) -> impl Iterator<Item = u16> {
+    let full = (1_u32 << bits) - 1;
+    let byte = |i: usize| u32::from(row.get(i).copied().unwrap_or(0));
+    (0..row.len() * 8 / bits).map(move |i| {
+        let bit = i * bits;
+        let three = byte(bit / 8) << 16 | byte(bit / 8 + 1) << 8 | byte(bit / 8 + 2);
+        u16::try_from(three >> (24 - bits - bit % 8) & full).unwrap_or(u16::MAX)
+    })
+}
+
+/// The value of half-precision floating point.
+fn half(bits: u16) -> f64 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+    sign * match exponent {
+        0 => fraction * 2.0_f64.powi(-24),
+        31 => f64::MAX,
+        _ => (1.0 + fraction / 1024.0) * 2.0_f64.powi(exponent - 15),
     }
 }
 
@@ -78,38 +131,21 @@ fn share(value: f64) -> u16 {
     (value.clamp(0.0, 1.0) * 65_535.0).round() as u16
 }
 
-/// One byte a sample out of packed bits, rows of each plane beginning at whole bytes. What is no palette's index fills the
-/// range of a byte.
-pub(super) fn unpacked<R: Read + Seek>(bytes: &[u8], page: &TiffPage<R>) -> Vec<u8> {
-    let bits = usize::from(page.bits);
-    let in_row = page.width as usize * if page.planar { 1 } else { page.samples };
-    let full = u8::MAX >> (8 - bits);
-    let scale = if page.meaning == Meaning::Palette { 1 } else { u8::MAX / full };
-    bytes
-        .chunks_exact((in_row * bits).div_ceil(8))
-        .flat_map(|row| {
-            (0..in_row).map(move |i| {
-                let bit = i * bits;
-                (row[bit / 8] >> (8 - bits - bit % 8) & full) * scale
-            })
-        })
-        .collect()
-}
-
 /// R, G, B, and alpha if there was, in place of indices.
-pub(super) fn in_place_of_palette<R: Read + Seek>(
-    page: &mut TiffPage<R>,
+pub(super) fn in_place_of_palette<R: BufRead + Seek>(
+    file: &mut BoundedReader<R>,
+    page: &TiffPage,
     samples: &Samples,
 ) -> Result<Samples, PipelineError> {
     let Samples::U8(indices) = samples else { return Err(PipelineError::bad_image("a palette of 16 bits")) };
-    let map = page.decoder.get_tag_u16_vec(Tag::ColorMap).map_err(PipelineError::bad_image)?;
     let entries = 1 << page.bits;
+    let map = page.directory.numbers(file, tag::COLOUR_MAP, 3 * entries).unwrap_or_default();
     if map.len() < 3 * entries {
         return Err(PipelineError::bad_image("its palette is too short"));
     }
     // Some writers give 8 bits where 16 are asked for.
     let divisor = if map.iter().all(|value| *value < 256) { 1 } else { 257 };
-    let colour = |value: u16| u8::try_from((u32::from(value) + divisor / 2) / divisor).unwrap_or(u8::MAX);
+    let colour = |value: u64| u8::try_from((value + divisor / 2) / divisor).unwrap_or(u8::MAX);
     let palette: Vec<[u8; 3]> =
         (0..entries).map(|i| [colour(map[i]), colour(map[entries + i]), colour(map[2 * entries + i])]).collect();
     Ok(Samples::U8(indices.iter().flat_map(|index| palette[usize::from(*index) % entries]).collect()))

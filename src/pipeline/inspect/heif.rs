@@ -20,6 +20,9 @@ const BRANDS: [Code; 11] =
 /// Pictures that may stand for another (`iden`), one after the other.
 const CHAIN_MAX: usize = 8;
 
+/// Items of metadata that are looked at.
+const MIME_ITEMS_MAX: usize = 8;
+
 /// Colours by number (ITU-T H.273).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::pipeline) struct Cicp {
@@ -43,6 +46,8 @@ pub(in crate::pipeline) struct Still {
     pub(in crate::pipeline) icc: Option<Vec<u8>>,
     /// Where the EXIF item's bytes lie in the file.
     pub(in crate::pipeline) exif: Vec<Range<u64>>,
+    /// Where those of items lie whose type is one of MIME's, XMP's among them.
+    pub(in crate::pipeline) mime: Vec<Vec<Range<u64>>>,
 }
 
 pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<(SourceFormat, Header), InspectError> {
@@ -104,7 +109,8 @@ impl Still {
         let icc = colours()
             .find_map(|(_, body, _)| body.strip_prefix(b"prof").or(body.strip_prefix(b"rICC")).map(<[u8]>::to_vec));
         let exif = exif_item(&items, &chain).map_or(Vec::new(), |id| items.extents(id).to_vec());
-        Ok(Self { colour, alpha, premultiplied, placement, cicp, icc, exif })
+        let mime = items.of_kind(*b"mime").take(MIME_ITEMS_MAX).map(|id| items.extents(id).to_vec()).collect();
+        Ok(Self { colour, alpha, premultiplied, placement, cicp, icc, exif, mime })
     }
 
     /// Bits a colour sample.

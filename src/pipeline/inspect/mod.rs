@@ -14,7 +14,6 @@ mod isobmff;
 mod jpeg;
 mod png;
 mod tiff;
-mod tiff_directory;
 mod transform;
 mod webp;
 
@@ -24,12 +23,13 @@ pub(super) use coded::{Assembly, ChromaSubsampling, Codec, Tile};
 pub(super) use heif::Cicp;
 pub(super) use heif::Still;
 
-use std::io::{self, BufRead, Seek};
+use std::io::{self, BufRead, Cursor, Seek};
 
 use image::metadata::Orientation;
-pub(super) use tiff::{Extra, Meaning, TiffPage};
+pub(super) use tiff::{Compression, Extra, FaxKind, Meaning, Predictor, TiffPage};
 
 use super::container::BoundedReader;
+use super::container::tiff::{TiffDirectory, tag};
 use super::{PixelLimits, SOURCE_SIDE_MAX};
 use crate::job::{SourceFormat, SourceInfo, enumerate};
 
@@ -74,11 +74,11 @@ pub enum InspectError {
 }
 
 impl InspectError {
-    fn unsupported(detail: impl Into<String>) -> Self {
+    pub(super) fn unsupported(detail: impl Into<String>) -> Self {
         Self::Unsupported { detail: detail.into() }
     }
 
-    fn damaged(detail: impl Into<String>) -> Self {
+    pub(super) fn damaged(detail: impl Into<String>) -> Self {
         Self::Damaged { detail: detail.into() }
     }
 }
@@ -107,7 +107,7 @@ pub fn inspect<R: BufRead + Seek>(reader: R, limits: &PixelLimits) -> Result<Sou
         SourceFormat::Png => png::header(&mut source),
         SourceFormat::Webp => webp::header(&mut source),
         SourceFormat::Gif => gif::header(&mut source),
-        SourceFormat::Tiff => tiff::header(source.reader()),
+        SourceFormat::Tiff => tiff::header(&mut source),
         SourceFormat::Bmp => bmp::header(source.reader()),
         // The brand names the container; the codec of what it shows is the format.
         SourceFormat::Avif | SourceFormat::Heic => {
@@ -190,7 +190,12 @@ impl Header {
 /// The orientation in an EXIF block, with or without the marker that some writers leave in front.
 pub(super) fn exif_orientation(exif: &[u8]) -> Orientation {
     let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-    Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms)
+    let said = BoundedReader::new(Cursor::new(tiff)).ok().and_then(|mut source| {
+        let directory = TiffDirectory::read(&mut source).ok()?;
+        directory.number(&mut source, tag::ORIENTATION)
+    });
+    let said = said.and_then(|said| u8::try_from(said).ok()).and_then(Orientation::from_exif);
+    said.unwrap_or(Orientation::NoTransforms)
 }
 
 #[cfg(test)]

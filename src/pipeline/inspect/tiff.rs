@@ -1,25 +1,27 @@
 //! TIFF: what the first directory says of its page.
 
-use std::io::{BufRead, Read, Seek};
+use std::io::{BufRead, Seek};
+use std::ops::Range;
 
 use image::metadata::Orientation;
-use tiff::TiffError;
-use tiff::decoder::Decoder;
-use tiff::tags::{Tag, ValueBuffer};
 
-use super::tiff_directory::{Plain, TiffDirectory};
 use super::{Header, InspectError};
+use crate::pipeline::container::BoundedReader;
+use crate::pipeline::container::tiff::{TiffDirectory, tag};
 
 /// Samples a pixel: four of colour, and a few masks that are passed over.
 const SAMPLES_MAX: usize = 16;
 
 /// Sides of a tile, beyond the picture's own: what sticks out is decoded for nothing.
-const TILE_SIDE: u32 = 4096;
+const TILE_SIDE: u64 = 4096;
 
-pub(super) fn header<R: BufRead + Seek>(reader: &mut R) -> Result<Header, InspectError> {
-    let page = TiffPage::open(reader)?;
+/// Strips or tiles of all planes: as many as sixteen planes of 65,535 rows have. Their places take 16 bytes each.
+const CHUNKS_MAX: u64 = 16 * 65_536;
+
+pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Header, InspectError> {
+    let page = TiffPage::read(source)?;
     let mut header = Header::still(page.width, page.height, page.channels());
-    header.bits = page.bits.max(8);
+    header.bits = if page.bits > 8 { 16 } else { 8 };
     header.orientation = page.orientation;
     Ok(header)
 }
@@ -61,128 +63,298 @@ pub(in crate::pipeline) enum Extra {
     Premultiplied,
 }
 
-/// The first page of a TIFF and its decoder, which hands out samples as they are stored.
-pub(in crate::pipeline) struct TiffPage<R: Read + Seek> {
-    pub(in crate::pipeline) decoder: Decoder<Plain<R>>,
+/// How strips and tiles are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pipeline) enum Compression {
+    None,
+    Fax(FaxKind),
+    Lzw,
+    Jpeg,
+    Deflate,
+    PackBits,
+}
+
+/// Kinds of ITU-T T.4 and T.6, as TIFF has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pipeline) enum FaxKind {
+    /// Rows of run lengths, each from a whole number of so many bytes on.
+    RunLengths { aligned: usize },
+    /// Group 3: rows divided by codes of their own, in one dimension or in two.
+    Group3 { two_dimensional: bool },
+    /// Group 4: rows in two dimensions, and nothing else.
+    Group4,
+}
+
+/// What was done to samples before they were compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::pipeline) enum Predictor {
+    None,
+    /// Each is the difference from its neighbour on the left.
+    Horizontal,
+    /// Of floating point: first the highest bytes of a row, then the next; each the difference from the one before.
+    FloatingPoint,
+}
+
+/// The first page of a TIFF.
+#[derive(Debug)]
+pub(in crate::pipeline) struct TiffPage {
+    pub(in crate::pipeline) directory: TiffDirectory,
     pub(in crate::pipeline) width: u32,
     pub(in crate::pipeline) height: u32,
     pub(in crate::pipeline) meaning: Meaning,
     /// Samples a pixel, all of them.
     pub(in crate::pipeline) samples: usize,
     pub(in crate::pipeline) extra: Extra,
-    /// Bits a sample: 1, 2, 4, 8, 16, 32 or 64.
+    /// Bits a sample: 1 to 16, 24, 32 or 64.
     pub(in crate::pipeline) bits: u8,
     pub(in crate::pipeline) float: bool,
     /// Whether each sample has a plane of its own.
     pub(in crate::pipeline) planar: bool,
-    /// Whether strips and tiles are JPEG files.
-    pub(in crate::pipeline) jpeg: bool,
+    pub(in crate::pipeline) compression: Compression,
+    pub(in crate::pipeline) predictor: Predictor,
+    /// Whether the first of a byte's bits is the lowest.
+    pub(in crate::pipeline) reversed: bool,
+    /// Pixels of a strip or tile: across and down. Those at the edges stick out, but for the last strip.
+    pub(in crate::pipeline) chunk: (u32, u32),
+    /// The tag that says where strips or tiles are. Some writers have strips under the tags of tiles, or the other way
+    /// round.
+    offsets_tag: u16,
     orientation: Orientation,
 }
 
-impl<R: Read + Seek> TiffPage<R> {
+impl TiffPage {
     /// Reads the directory and refuses what can't be shown.
-    pub(in crate::pipeline) fn open(mut reader: R) -> Result<Self, InspectError> {
-        let directory = TiffDirectory::read(&mut reader)?;
-        let mut decoder = Decoder::new(directory.plain(reader)).map_err(refuse)?;
-        let (width, height) = decoder.dimensions().map_err(refuse)?;
-        let mut tags = Tags { decoder: &mut decoder };
-        let samples = usize::from(tags.first(Tag::SamplesPerPixel, 1)?);
-        let bits = tags.first(Tag::BitsPerSample, 1)?;
-        let format = tags.first(Tag::SampleFormat, 1)?;
-        let planar = tags.first(Tag::PlanarConfiguration, 1)? == 2;
-        let compression = tags.first(Tag::Compression, 1)?;
-        let orientation = tags.first(Tag::Orientation, 1).unwrap_or(1);
-        let extra = tags.all(Tag::ExtraSamples)?;
-        if tags.first(Tag::FillOrder, 1)? == 2 && (bits < 8 || compression == 4) {
-            return Err(InspectError::unsupported("TIFF with its bits in reverse can't be read"));
+    pub(in crate::pipeline) fn read<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Self, InspectError> {
+        let directory = TiffDirectory::read(source)?;
+        if tag::RAW.iter().any(|tag| directory.has(*tag)) {
+            return Err(InspectError::unsupported("this is a camera's raw file, not a finished picture"));
         }
-        tags.refuse_odd_chunks(width, height)?;
-        let meaning = meaning(directory.photometric, tags.first(Tag::Unknown(332), 1)?)?;
-        let jpeg = compression == 7;
-        if !matches!(compression, 1 | 4 | 5 | 7 | 8 | 32_773 | 32_946) {
-            return Err(InspectError::unsupported(format!("TIFF compressed by method {compression} can't be read")));
-        }
-        if meaning == Meaning::YCbCr && !jpeg && tags.all(Tag::ChromaSubsampling)?.unwrap_or(vec![2, 2]) != [1, 1] {
-            return Err(InspectError::unsupported("TIFF with subsampled colour that is no JPEG can't be read"));
+        let mut tags = Tags { directory: &directory, source };
+        let (width, height) = (tags.side(tag::WIDTH)?, tags.side(tag::HEIGHT)?);
+        let samples = usize::try_from(tags.first(tag::SAMPLES, 1)).unwrap_or(usize::MAX);
+        let bits = tags.same_for_all(tag::BITS, 1, "different numbers of bits")?;
+        let format = tags.same_for_all(tag::SAMPLE_FORMAT, 1, "different formats")?;
+        let planar = tags.first(tag::PLANAR, 1) == 2 && samples > 1;
+        let compression = tags.compression()?;
+        let photometric = tags.photometric(samples, compression)?;
+        let meaning = meaning(photometric, tags.first(tag::INK_SET, 1))?;
+        if meaning == Meaning::YCbCr && compression != Compression::Jpeg {
+            let sampling = directory.numbers(tags.source, tag::CHROMA_SUBSAMPLING, 2).unwrap_or(vec![2, 2]);
+            if sampling != [1, 1] {
+                return Err(InspectError::unsupported("TIFF with subsampled colour that is no JPEG can't be read"));
+            }
         }
         let float = format == 3;
-        let fits = match meaning {
-            Meaning::Palette => !float && bits <= 8,
-            Meaning::Lab { .. } => !float && matches!(bits, 8 | 16),
-            Meaning::YCbCr => !float && bits == 8,
-            _ if float => matches!(bits, 16 | 32 | 64),
+        let fits = match (meaning, bits) {
+            (_, 16 | 32 | 64) if float => !matches!(meaning, Meaning::Palette | Meaning::Lab { .. } | Meaning::YCbCr),
+            _ if float => false,
+            (Meaning::Palette, 1..=8) | (Meaning::YCbCr, 8) => true,
+            (Meaning::Palette | Meaning::YCbCr, _) => false,
+            (Meaning::Lab { .. }, bits) => matches!(bits, 8 | 16),
+            (_, bits) => matches!(bits, 1..=16 | 24 | 32 | 64),
+        };
+        let whole = matches!(format, 1 | 4) || (format == 2 && matches!(meaning, Meaning::Lab { signed: true }));
+        let fits_codec = match compression {
+            Compression::Jpeg => bits == 8,
+            Compression::Fax(_) => bits == 1 && (samples == 1 || planar),
             _ => true,
         };
-        if !fits || !matches!(bits, 1 | 2 | 4 | 8 | 16 | 32 | 64) || !(matches!(format, 1 | 3 | 4) || signed(meaning)) {
+        if !fits || !fits_codec || !(whole || float) {
             return Err(InspectError::unsupported(format!(
-                "TIFF of {bits} bits a sample (format {format}, photometric {}) can't be read",
-                directory.photometric
+                "TIFF of {bits} bits a sample (format {format}, photometric {photometric}, compression {}) can't be read",
+                tags.first(tag::COMPRESSION, 1)
             )));
         }
         if samples < meaning.colours() || samples > SAMPLES_MAX {
             return Err(InspectError::damaged(format!("it has {samples} samples a pixel")));
         }
-        let extra = extra_sample(samples, meaning, extra.as_deref());
-        let orientation = u8::try_from(orientation).ok().and_then(Orientation::from_exif);
-        let orientation = orientation.unwrap_or(Orientation::NoTransforms);
         let bits = u8::try_from(bits).unwrap_or(64);
-        Ok(Self { decoder, width, height, meaning, samples, extra, bits, float, planar, jpeg, orientation })
+        let predictor = tags.predictor(compression, bits, float)?;
+        let said = directory.numbers(tags.source, tag::EXTRA_SAMPLES, 1);
+        let extra = extra_sample(samples, meaning, said.as_deref());
+        let orientation = u8::try_from(tags.first(tag::ORIENTATION, 1)).ok().and_then(Orientation::from_exif);
+        let reversed = tags.first(tag::FILL_ORDER, 1) == 2;
+        let (chunk, tiled) = tags.chunk(width, height)?;
+        let offsets_tags = [tag::STRIP_OFFSETS, tag::TILE_OFFSETS];
+        let offsets_tag = offsets_tags
+            .into_iter()
+            .filter(|tag| directory.has(*tag))
+            .max_by_key(|tag| (*tag == tag::TILE_OFFSETS) == tiled);
+        let page = Self {
+            width,
+            height,
+            meaning,
+            samples,
+            extra,
+            bits,
+            float,
+            planar,
+            compression,
+            predictor,
+            reversed,
+            chunk,
+            offsets_tag: offsets_tag.ok_or_else(|| InspectError::damaged("it doesn't say where its samples are"))?,
+            orientation: orientation.unwrap_or(Orientation::NoTransforms),
+            directory,
+        };
+        page.check_chunks()?;
+        Ok(page)
     }
 
-    /// Samples a pixel that are held at once: as stored, or once interpreted.
+    /// Samples a pixel that are held.
     fn channels(&self) -> u8 {
         let shown = if self.meaning == Meaning::Palette { 3 } else { self.meaning.colours() };
-        let shown = shown + usize::from(self.extra != Extra::None);
-        u8::try_from(shown.max(self.samples)).unwrap_or(u8::MAX)
+        u8::try_from(shown + usize::from(self.extra != Extra::None)).unwrap_or(u8::MAX)
     }
 
-    /// The colour profile, if there is one of at most `bytes_max` bytes.
-    pub(in crate::pipeline) fn icc(&mut self, bytes_max: usize) -> Option<Vec<u8>> {
-        self.bytes(Tag::IccProfile, bytes_max)
+    /// The colour profile, if there is one of at most `most` bytes.
+    pub(in crate::pipeline) fn icc<R: BufRead + Seek>(
+        &self,
+        source: &mut BoundedReader<R>,
+        most: usize,
+    ) -> Option<Vec<u8>> {
+        self.directory.bytes(source, tag::ICC, most)
     }
 
-    fn bytes(&mut self, tag: Tag, bytes_max: usize) -> Option<Vec<u8>> {
-        let count = self.decoder.image_ifd().find_entry(tag)?.count();
-        usize::try_from(count).ok().filter(|count| *count <= bytes_max)?;
-        let mut value = ValueBuffer::empty(tiff::tags::Type::BYTE);
-        self.decoder.image_ifd().find_tag_buf(tag, &mut value).ok()??;
-        Some(value.as_bytes().to_vec())
-    }
-}
-
-/// Whether colours may be stored as signed numbers.
-fn signed(meaning: Meaning) -> bool {
-    matches!(meaning, Meaning::Lab { signed: true })
-}
-
-/// Reads tags whose absence means something.
-struct Tags<'a, R: Read + Seek> {
-    decoder: &'a mut Decoder<Plain<R>>,
-}
-
-impl<R: Read + Seek> Tags<'_, R> {
-    fn all(&mut self, tag: Tag) -> Result<Option<Vec<u16>>, InspectError> {
-        self.decoder.find_tag_unsigned_vec(tag).map_err(refuse)
+    /// Strips or tiles across and down.
+    pub(in crate::pipeline) fn grid(&self) -> (u32, u32) {
+        (self.width.div_ceil(self.chunk.0), self.height.div_ceil(self.chunk.1))
     }
 
-    fn first(&mut self, tag: Tag, default: u16) -> Result<u16, InspectError> {
-        Ok(self.all(tag)?.and_then(|values| values.first().copied()).unwrap_or(default))
+    /// Strips or tiles of all planes.
+    fn chunks(&self) -> u64 {
+        let (across, down) = self.grid();
+        let planes = if self.planar { self.samples as u64 } else { 1 };
+        u64::from(across) * u64::from(down) * planes
     }
 
-    /// Tiles far larger than the picture make the decoder work for nothing.
-    fn refuse_odd_chunks(&mut self, width: u32, height: u32) -> Result<(), InspectError> {
-        let (across, down) = self.decoder.chunk_dimensions();
-        let strips = self.decoder.get_chunk_type() == tiff::decoder::ChunkType::Strip;
-        if !strips && (across > width.max(TILE_SIDE) || down > height.max(TILE_SIDE)) {
-            let detail = format!("tiles of {across} x {down} for {width} x {height} pixels");
+    fn check_chunks(&self) -> Result<(), InspectError> {
+        let chunks = self.chunks();
+        if chunks > CHUNKS_MAX {
+            let detail = format!("{chunks} strips or tiles; {CHUNKS_MAX} are allowed");
             return Err(InspectError::TooLarge { detail });
         }
         Ok(())
     }
+
+    /// Where the strips or tiles are, plane by plane, row by row: a range whose end isn't known goes to the file's. There
+    /// may be fewer than the page has.
+    pub(in crate::pipeline) fn places<R: BufRead + Seek>(&self, source: &mut BoundedReader<R>) -> Vec<Range<u64>> {
+        let wanted = usize::try_from(self.chunks()).unwrap_or(usize::MAX);
+        let offsets = self.directory.numbers(source, self.offsets_tag, wanted).unwrap_or_default();
+        let counts = [tag::STRIP_COUNTS, tag::TILE_COUNTS];
+        let counts = counts.into_iter().find(|tag| self.directory.has(*tag));
+        let counts = counts.and_then(|tag| self.directory.numbers(source, tag, wanted)).unwrap_or_default();
+        let counts = counts.into_iter().map(Some).chain(std::iter::repeat(None));
+        let end = |offset: u64, count: Option<u64>| count.map_or(u64::MAX, |count| offset.saturating_add(count));
+        offsets.into_iter().zip(counts).map(|(offset, count)| offset..end(offset, count)).collect()
+    }
 }
 
-fn meaning(photometric: u16, ink_set: u16) -> Result<Meaning, InspectError> {
+/// Reads tags whose absence means something.
+struct Tags<'a, R> {
+    directory: &'a TiffDirectory,
+    source: &'a mut BoundedReader<R>,
+}
+
+impl<R: BufRead + Seek> Tags<'_, R> {
+    fn first(&mut self, tag: u16, default: u64) -> u64 {
+        self.directory.number(self.source, tag).unwrap_or(default)
+    }
+
+    /// The picture's width or height.
+    fn side(&mut self, tag: u16) -> Result<u32, InspectError> {
+        let side = self.directory.number(self.source, tag);
+        let side = side.ok_or_else(|| InspectError::damaged("it doesn't say how large it is"))?;
+        let too_large = || InspectError::TooLarge { detail: format!("a side of {side} pixels") };
+        let side = u32::try_from(side).map_err(|_| too_large())?;
+        if side == 0 { Err(InspectError::damaged("a side of it has no pixels")) } else { Ok(side) }
+    }
+
+    /// The one number that all samples of a pixel have.
+    fn same_for_all(&mut self, tag: u16, default: u64, what: &str) -> Result<u64, InspectError> {
+        let all = self.directory.numbers(self.source, tag, SAMPLES_MAX).unwrap_or_default();
+        let first = all.first().copied().unwrap_or(default);
+        if all.iter().any(|number| *number != first) {
+            return Err(InspectError::unsupported(format!("TIFF whose samples have {what} can't be read")));
+        }
+        Ok(first)
+    }
+
+    fn compression(&mut self) -> Result<Compression, InspectError> {
+        Ok(match self.first(tag::COMPRESSION, 1) {
+            1 => Compression::None,
+            2 => Compression::Fax(FaxKind::RunLengths { aligned: 1 }),
+            32_771 => Compression::Fax(FaxKind::RunLengths { aligned: 2 }),
+            3 => match self.first(tag::T4_OPTIONS, 0) {
+                options if options & 0b10 == 0 => {
+                    Compression::Fax(FaxKind::Group3 { two_dimensional: options & 1 == 1 })
+                }
+                _ => return Err(InspectError::unsupported("TIFF with uncompressed fax rows can't be read")),
+            },
+            4 => Compression::Fax(FaxKind::Group4),
+            5 => Compression::Lzw,
+            7 => Compression::Jpeg,
+            8 | 32_946 => Compression::Deflate,
+            32_773 => Compression::PackBits,
+            other => {
+                return Err(InspectError::unsupported(format!("TIFF compressed by method {other} can't be read")));
+            }
+        })
+    }
+
+    /// `PhotometricInterpretation`; where it is missing, what the other tags let guess.
+    fn photometric(&mut self, samples: usize, compression: Compression) -> Result<u64, InspectError> {
+        let said = self.directory.number(self.source, tag::PHOTOMETRIC);
+        let extra = usize::try_from(self.directory.count(tag::EXTRA_SAMPLES)).unwrap_or(0);
+        match (said, samples.saturating_sub(extra)) {
+            (Some(said), _) => Ok(said),
+            (None, 1) => Ok(u64::from(!matches!(compression, Compression::Fax(_)))),
+            (None, 3) => Ok(2),
+            _ => Err(InspectError::damaged("it doesn't say what its samples mean")),
+        }
+    }
+
+    /// Other compressions than these have none, whatever the tag says.
+    fn predictor(&mut self, compression: Compression, bits: u8, float: bool) -> Result<Predictor, InspectError> {
+        if !matches!(compression, Compression::Lzw | Compression::Deflate) {
+            return Ok(Predictor::None);
+        }
+        match (self.first(tag::PREDICTOR, 1), bits) {
+            (1, _) => Ok(Predictor::None),
+            (2, 8 | 16 | 32 | 64) => Ok(Predictor::Horizontal),
+            (3, _) if float => Ok(Predictor::FloatingPoint),
+            (other, bits) => Err(InspectError::unsupported(format!(
+                "TIFF with predictor {other} of {bits} bits a sample can't be read"
+            ))),
+        }
+    }
+
+    /// Width and height of a strip or tile, and whether it is a tile.
+    fn chunk(&mut self, width: u32, height: u32) -> Result<((u32, u32), bool), InspectError> {
+        if self.directory.has(tag::TILE_WIDTH) {
+            let (across, down) = (self.first(tag::TILE_WIDTH, 0), self.first(tag::TILE_HEIGHT, 0));
+            if across == 0 || down == 0 {
+                return Err(InspectError::damaged("it doesn't say how large its tiles are"));
+            }
+            // What lies outside is decoded for nothing.
+            if across > u64::from(width).max(TILE_SIDE) || down > u64::from(height).max(TILE_SIDE) {
+                let detail = format!("tiles of {across} x {down} for {width} x {height} pixels");
+                return Err(InspectError::TooLarge { detail });
+            }
+            let side = |side: u64| u32::try_from(side).unwrap_or(u32::MAX);
+            return Ok(((side(across), side(down)), true));
+        }
+        // None, and 2^32 - 1, which is the default, mean all.
+        let rows = match self.first(tag::ROWS_PER_STRIP, 0) {
+            0 => height,
+            rows => u32::try_from(rows).unwrap_or(u32::MAX).min(height),
+        };
+        Ok(((width, rows), false))
+    }
+}
+
+fn meaning(photometric: u64, ink_set: u64) -> Result<Meaning, InspectError> {
     match photometric {
         0 => Ok(Meaning::InvertedGrey),
         1 => Ok(Meaning::Grey),
@@ -198,7 +370,7 @@ fn meaning(photometric: u16, ink_set: u16) -> Result<Meaning, InspectError> {
 
 /// Writers that give a fourth sample without describing it mean alpha; one that is said to be unspecified is a mask. A
 /// fifth beside ink is a spot colour unless it says that it is alpha.
-fn extra_sample(samples: usize, meaning: Meaning, said: Option<&[u16]>) -> Extra {
+fn extra_sample(samples: usize, meaning: Meaning, said: Option<&[u64]>) -> Extra {
     let more = samples > meaning.colours() && meaning != Meaning::Palette;
     match said.map(|said| said.first().copied()) {
         _ if !more => Extra::None,
@@ -206,18 +378,5 @@ fn extra_sample(samples: usize, meaning: Meaning, said: Option<&[u16]>) -> Extra
         None | Some(Some(2)) => Extra::Straight,
         Some(Some(1)) => Extra::Premultiplied,
         Some(_) => Extra::None,
-    }
-}
-
-fn refuse(error: TiffError) -> InspectError {
-    match error {
-        TiffError::UnsupportedError(kind) => {
-            InspectError::unsupported(format!("this kind of TIFF can't be read ({kind})"))
-        }
-        TiffError::IoError(io) => io.into(),
-        TiffError::LimitsExceeded => {
-            InspectError::TooLarge { detail: "its directory takes too much memory".to_owned() }
-        }
-        other => InspectError::damaged(other.to_string()),
     }
 }

@@ -1,20 +1,19 @@
 //! WebP: the first chunk says what the file is.
 
 use std::io::{BufRead, Seek};
+use std::ops::Range;
 
 use super::{Header, InspectError, exif_orientation};
 use crate::pipeline::container::BoundedReader;
-
-/// Chunks that are looked at: an animation has one a frame.
-const CHUNKS_MAX: usize = 100_000;
+use crate::pipeline::container::riff::{self, RiffChunk};
 
 /// The largest EXIF chunk that is read.
 const EXIF_BYTES_MAX: usize = 1024 * 1024;
 
 pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Header, InspectError> {
-    source.skip(12)?;
-    let id: [u8; 4] = source.array()?;
-    let length = u64::from(u32::from_le_bytes(source.array()?));
+    let first = riff::chunks(source).next();
+    let RiffChunk { id, data } = first.ok_or_else(|| InspectError::damaged("it ends inside its header"))?;
+    source.seek_to(data.start)?;
     match &id {
         b"VP8 " => lossy(source),
         b"VP8L" => lossless(source),
@@ -24,7 +23,6 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result
             let animated = flags & 0b10 != 0;
             let channels = if animated || flags & 0b1_0000 != 0 { 4 } else { 3 };
             let mut header = Header::still(side(w0, w1, w2), side(h0, h1, h2), channels);
-            source.skip((length + length % 2).saturating_sub(10))?;
             extended(source, &mut header, animated)?;
             Ok(header)
         }
@@ -61,32 +59,27 @@ fn extended<R: BufRead + Seek>(
     header: &mut Header,
     animated: bool,
 ) -> Result<(), InspectError> {
+    let found: Vec<RiffChunk> = riff::chunks(source).skip(1).collect();
     let mut frames = 0;
-    for _ in 0..CHUNKS_MAX {
-        let Ok([i0, i1, i2, i3, l0, l1, l2, l3]) = source.array::<8>() else { break };
-        let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
-        let padded = length + length % 2;
-        let passed = match &[i0, i1, i2, i3] {
-            id @ (b"VP8 " | b"VP8L") if !animated => {
-                let (inner, read) = if id == b"VP8 " { (lossy(source)?, 10) } else { (lossless(source)?, 5) };
-                if (inner.width, inner.height) != (header.width, header.height) {
+    for RiffChunk { id, data } in found {
+        match &id {
+            b"VP8 " | b"VP8L" if !animated => {
+                let size = picture(source, id, &data)?;
+                if size.is_some_and(|size| size != (header.width, header.height)) {
                     return Err(InspectError::damaged("the picture in it has another size than it claims"));
                 }
-                source.skip(padded.saturating_sub(read))
             }
-            b"EXIF" => source
-                .take(length, EXIF_BYTES_MAX)
-                .map(|exif| header.orientation = exif_orientation(&exif))
-                .and_then(|()| source.skip(length % 2)),
+            b"EXIF" => {
+                source.seek_to(data.start)?;
+                if let Ok(exif) = source.take(data.end - data.start, EXIF_BYTES_MAX) {
+                    header.orientation = exif_orientation(&exif);
+                }
+            }
             b"ANMF" => {
                 frames += 1;
-                let Some(read) = frame(source, header)? else { break };
-                source.skip(padded.saturating_sub(read))
+                frame(source, header, data)?;
             }
-            _ => source.skip(padded),
-        };
-        if passed.is_err() {
-            break;
+            _ => {}
         }
     }
     if animated {
@@ -95,45 +88,44 @@ fn extended<R: BufRead + Seek>(
     Ok(())
 }
 
-/// Checks the frame of an animation whose data begins here, and says how many bytes that took; none if it ends early. Its
-/// picture must have the size that the frame claims, and lie on the canvas.
-fn frame<R: BufRead + Seek>(source: &mut BoundedReader<R>, header: &Header) -> Result<Option<u64>, InspectError> {
-    let Ok([x0, x1, x2, y0, y1, y2, w0, w1, w2, h0, h1, h2, _, _, _, _]) = source.array::<16>() else {
-        return Ok(None);
-    };
+/// Checks a frame of an animation: its picture must have the size that the frame claims, and lie on the canvas.
+fn frame<R: BufRead + Seek>(
+    source: &mut BoundedReader<R>,
+    header: &Header,
+    within: Range<u64>,
+) -> Result<(), InspectError> {
+    source.seek_to(within.start)?;
+    let Ok([x0, x1, x2, y0, y1, y2, w0, w1, w2, h0, h1, h2, _, _, _, _]) = source.array::<16>() else { return Ok(()) };
     let number = |a, b, c| u32::from_le_bytes([a, b, c, 0]);
     let (x, y) = (number(x0, x1, x2) * 2, number(y0, y1, y2) * 2);
     let (width, height) = (number(w0, w1, w2) + 1, number(h0, h1, h2) + 1);
     if x + width > header.width || y + height > header.height {
         return Err(InspectError::damaged("a frame of it lies outside the picture"));
     }
-    let mut read = 16;
-    for _ in 0..2 {
-        let Ok([i0, i1, i2, i3, l0, l1, l2, l3]) = source.array::<8>() else { return Ok(None) };
-        read += 8;
-        let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
-        let (inner, bytes) = match &[i0, i1, i2, i3] {
-            b"VP8 " => (lossy(source), 10),
-            b"VP8L" => (lossless(source), 5),
-            b"ALPH" => {
-                if source.skip(length + length % 2).is_err() {
-                    return Ok(None);
-                }
-                read += length + length % 2;
-                continue;
-            }
-            _ => break,
-        };
-        match inner {
-            Err(InspectError::Io(_)) => return Ok(None),
-            inner => {
-                let inner = inner?;
-                if (inner.width, inner.height) != (width, height) {
-                    return Err(InspectError::damaged("a frame of it has another size than it claims"));
-                }
-            }
+    let parts: Vec<RiffChunk> = riff::chunks_in(source, within.start + 16..within.end).take(2).collect();
+    for RiffChunk { id, data } in parts {
+        if picture(source, id, &data)?.is_some_and(|size| size != (width, height)) {
+            return Err(InspectError::damaged("a frame of it has another size than it claims"));
         }
-        return Ok(Some(read + bytes));
     }
-    Ok(Some(read))
+    Ok(())
+}
+
+/// The size of the picture that a chunk is, if it is one and its header is there.
+fn picture<R: BufRead + Seek>(
+    source: &mut BoundedReader<R>,
+    id: [u8; 4],
+    data: &Range<u64>,
+) -> Result<Option<(u32, u32)>, InspectError> {
+    source.seek_to(data.start)?;
+    let header = match &id {
+        b"VP8 " => lossy(source),
+        b"VP8L" => lossless(source),
+        _ => return Ok(None),
+    };
+    match header {
+        Ok(header) => Ok(Some((header.width, header.height))),
+        Err(InspectError::Io(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

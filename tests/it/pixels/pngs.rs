@@ -54,7 +54,8 @@ fn grey_of_every_depth_with_and_without_a_transparent_level() {
     for (bits, depth) in DEPTHS {
         let full = ((1_u32 << bits) - 1) as u8;
         let level = |x: usize, y: usize| ((x * 5 + y * 2) % (usize::from(full) + 1)) as u8;
-        for transparent in [None, Some([0, 1])] {
+        // Of a level's two bytes only as many bits count as a sample has.
+        for transparent in [None, Some([0, 1]), Some([0xFF, 1]), Some([0, 1 | (full ^ 0xFF)])] {
             let kind = Kind {
                 colour: ColorType::Grayscale,
                 depth,

@@ -44,7 +44,11 @@ impl Tiff {
 
     pub(crate) fn file(&self) -> Vec<u8> {
         let tiled = self.tags.iter().any(|(tag, _)| *tag == 322);
-        let (offsets, counts) = if tiled { (324, 325) } else { (273, 279) };
+        if tiled { self.file_under(324, Some(325)) } else { self.file_under(273, Some(279)) }
+    }
+
+    /// With the places of its strips or tiles under the tag `offsets`, and their sizes under `counts`, if anywhere.
+    pub(super) fn file_under(&self, offsets: u16, counts: Option<u16>) -> Vec<u8> {
         let mut data = Vec::new();
         let mut tags = self.tags.clone();
         let at: Vec<u32> = self
@@ -58,7 +62,7 @@ impl Tiff {
             })
             .collect();
         tags.push((offsets, at));
-        tags.push((counts, self.chunks.iter().map(|chunk| chunk.len() as u32).collect()));
+        tags.extend(counts.map(|counts| (counts, self.chunks.iter().map(|chunk| chunk.len() as u32).collect())));
         tags.sort();
         let short = |v: u32| if self.big_endian { (v as u16).to_be_bytes() } else { (v as u16).to_le_bytes() };
         let long = |v: u32| if self.big_endian { v.to_be_bytes() } else { v.to_le_bytes() };
@@ -89,11 +93,11 @@ impl Tiff {
     }
 }
 
-fn shown(file: &Tiff) -> RgbaImage {
+pub(super) fn shown(file: &Tiff) -> RgbaImage {
     show(&file.file(), &variant(Format::Png, 0, 0))
 }
 
-fn grey(width: u32, height: u32, f: impl Fn(u32, u32) -> u8) -> RgbaImage {
+pub(super) fn grey(width: u32, height: u32, f: impl Fn(u32, u32) -> u8) -> RgbaImage {
     RgbaImage::from_fn(width, height, |x, y| {
         let v = f(x, y);
         Rgba([v, v, v, 255])
@@ -101,7 +105,7 @@ fn grey(width: u32, height: u32, f: impl Fn(u32, u32) -> u8) -> RgbaImage {
 }
 
 /// Samples below a byte, rows from whole bytes.
-fn packed(width: u32, height: u32, bits: u32, f: impl Fn(u32, u32) -> u8) -> Vec<u8> {
+pub(super) fn packed(width: u32, height: u32, bits: u32, f: impl Fn(u32, u32) -> u8) -> Vec<u8> {
     let mut data = Vec::new();
     for y in 0..height {
         let mut row = vec![0; (width * bits).div_ceil(8) as usize];
@@ -114,7 +118,7 @@ fn packed(width: u32, height: u32, bits: u32, f: impl Fn(u32, u32) -> u8) -> Vec
     data
 }
 
-fn rgb(picture: &RgbaImage) -> Vec<u8> {
+pub(super) fn rgb(picture: &RgbaImage) -> Vec<u8> {
     picture.pixels().flat_map(|p| [p[0], p[1], p[2]]).collect()
 }
 
@@ -248,6 +252,10 @@ fn every_lossless_compression_gives_the_same_picture() {
         ("PackBits", Compression::Packbits),
     ] {
         for predictor in [Predictor::None, Predictor::Horizontal] {
+            // The one there is goes with the others alone; this one's tag says nothing.
+            if what == "PackBits" && predictor != Predictor::None {
+                continue;
+            }
             let write = |big: bool, sixteen: bool| {
                 let mut bytes = std::io::Cursor::new(Vec::new());
                 if big {
@@ -305,30 +313,6 @@ fn jpeg_inside_tiff_is_read_and_may_not_lie() {
     lying[1][frame + 5..frame + 9].copy_from_slice(&[0x3F, 0xFF, 0x3F, 0xFF]);
     let file = Tiff::new((64, 48), 6, 8, 3, Vec::new()).with(259, &[7]).with(278, &[16]).in_chunks(lying);
     assert!(render(&file.file(), &[variant(Format::Png, 0, 0)]).is_err());
-}
-
-#[test]
-fn fax_is_black_on_white() {
-    // Group 4, 16 pixels wide: white (vertical 0), black (horizontal: white run 0, black run 16), the same again (two
-    // verticals), white (horizontal: white run 16, black run 0), end of block.
-    let bits = concat!(
-        "1",
-        "001",
-        "00110101",
-        "0000010111",
-        "1",
-        "1",
-        "001",
-        "101010",
-        "0000110111",
-        "000000000001000000000001"
-    );
-    let data = bits
-        .as_bytes()
-        .chunks(8)
-        .map(|byte| byte.iter().enumerate().fold(0, |sum, (i, bit)| sum | (bit - b'0') << (7 - i)));
-    let file = Tiff::new((16, 4), 0, 1, 1, data.collect()).with(259, &[4]);
-    assert_eq!(shown(&file), grey(16, 4, |_, y| if matches!(y, 1 | 2) { 0 } else { 255 }));
 }
 
 #[test]
@@ -400,7 +384,8 @@ fn what_can_not_be_read_is_named_at_upload() {
     for (file, named) in [
         (base().with(259, &[34_925]), "34925"),
         (base().with(262, &[32_803]), "32803"),
-        (base().with(258, &[12, 12, 12]), "12 bits"),
+        (base().with(258, &[17, 17, 17]), "17 bits"),
+        (base().with(258, &[5, 6, 5]), "different numbers of bits"),
         (base().with(339, &[2, 2, 2]), "format 2"),
         (base().with(50_706, &[1]), "raw"),
         (base().with(262, &[6]), "subsampled"),

@@ -2,23 +2,22 @@
 //!
 //! Frames go through in batches of a few: decoded one by one, resized, and encoded side by side.
 
-use std::io::Cursor;
+mod apng;
+mod source_frames;
 
 use fast_image_resize::Resizer;
-use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
-use image::metadata::LoopCount;
-use image::{AnimationDecoder, Frames, ImageDecoder, ImageError};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::colour::Converter;
-use super::decode::{decoder_limits, is_complete};
+use super::decode::{is_complete, may_be_whole, repaired};
 use super::orient::{stored_region, upright};
 use super::outputs::is_animated;
-use super::raster::{Model, Raster, Samples};
+use super::raster::Raster;
 use super::resize::resize;
 use super::{Layout, PipelineError, PixelLimits, SourceInfo};
 use crate::encoder::{AnimatedWebp, EncodeError, EncodeSettings, Frame, Pixels};
-use crate::job::{SourceFormat, VariantSpec};
+use crate::job::VariantSpec;
+use source_frames::{SourceFrame, SourceFrames};
 
 /// The shortest time a frame shows. Browsers show what asks for less than this for a tenth of a second, since old
 /// animations count on it; so does this.
@@ -48,7 +47,7 @@ pub(super) fn check(
         let detail = format!("{} frames have {pixels} pixels; {} are allowed", info.frames, limits.source_max);
         return Err(PipelineError::TooLarge { detail });
     }
-    if moving.any(|variant| !variant.tolerant) && !is_complete(info.format, source) {
+    if moving.any(|variant| !variant.tolerant) && !may_be_whole(info.format, source, true) {
         return Err(PipelineError::Truncated);
     }
     Ok(())
@@ -64,7 +63,12 @@ pub(super) fn render(
     let layout = Layout::of(info.width, info.height, variant);
     let (width, height) = layout.output_size();
     let settings = EncodeSettings { quality: variant.quality, speed: variant.speed };
-    let mut animation = Animation::open(source, info)?;
+    let repaired = repaired(info.format, source);
+    let cut = |error| match error {
+        PipelineError::BadImage { .. } if !is_complete(info.format, source) => PipelineError::Truncated,
+        error => error,
+    };
+    let mut animation = SourceFrames::open(repaired.as_deref().unwrap_or(source), info).map_err(cut)?;
     let mut file = AnimatedWebp::new(width, height, animation.plays);
     let mut canvas = AnimationCanvas { info, variant, layout, converter: None, resizer: Resizer::new(), before: None };
     let batch = rayon::current_num_threads().max(1) * 2;
@@ -75,10 +79,10 @@ pub(super) fn render(
         }
         let mut frames = Vec::with_capacity(batch);
         while frames.len() < batch.min(frames_left) {
-            match animation.frames.next() {
+            match animation.next() {
                 Some(Ok(frame)) => frames.push(canvas.next(frame, animation.icc.as_deref())?),
                 Some(Err(_)) if variant.tolerant && canvas.before.is_some() => break,
-                Some(Err(e)) => return Err(PipelineError::bad_image(e)),
+                Some(Err(error)) => return Err(cut(error)),
                 None => break,
             }
         }
@@ -94,54 +98,6 @@ pub(super) fn render(
     }
 }
 
-/// A source that moves.
-struct Animation<'a> {
-    frames: Frames<'a>,
-    icc: Option<Vec<u8>>,
-    /// How often it plays; 0 for ever.
-    plays: u16,
-}
-
-impl<'a> Animation<'a> {
-    fn open(source: &'a [u8], info: &SourceInfo) -> Result<Self, PipelineError> {
-        let bytes = Cursor::new(source);
-        let limits = decoder_limits(info);
-        let opened = match info.format {
-            SourceFormat::Gif => GifDecoder::new(bytes).and_then(|d| Self::of(d, limits)),
-            SourceFormat::Webp => WebPDecoder::new(bytes).and_then(|d| Self::of(d, limits)),
-            SourceFormat::Png => PngDecoder::with_limits(bytes, limits).and_then(|mut decoder| {
-                let icc = decoder.icc_profile()?;
-                let decoder = decoder.apng()?;
-                Ok(Self { plays: plays(decoder.loop_count()), icc, frames: decoder.into_frames() })
-            }),
-            still @ (SourceFormat::Jpeg
-            | SourceFormat::Tiff
-            | SourceFormat::Bmp
-            | SourceFormat::Avif
-            | SourceFormat::Heic) => {
-                return Err(PipelineError::bad_image(format!("{} has no frames", still.info().name)));
-            }
-        };
-        opened.map_err(PipelineError::bad_image)
-    }
-
-    fn of<D>(mut decoder: D, limits: image::Limits) -> Result<Self, ImageError>
-    where
-        D: ImageDecoder + AnimationDecoder<'a>,
-    {
-        decoder.set_limits(limits)?;
-        let icc = decoder.icc_profile()?;
-        Ok(Self { plays: plays(decoder.loop_count()), icc, frames: decoder.into_frames() })
-    }
-}
-
-fn plays(count: LoopCount) -> u16 {
-    match count {
-        LoopCount::Infinite => 0,
-        LoopCount::Finite(plays) => u16::try_from(plays.get()).unwrap_or(u16::MAX),
-    }
-}
-
 /// The canvas of one variant, from frame to frame.
 struct AnimationCanvas<'a> {
     info: &'a SourceInfo,
@@ -154,19 +110,12 @@ struct AnimationCanvas<'a> {
 }
 
 impl AnimationCanvas<'_> {
-    fn next(&mut self, frame: image::Frame, icc: Option<&[u8]>) -> Result<Frame, PipelineError> {
-        let (numerator, denominator) = frame.delay().numer_denom_ms();
-        let duration_ms = match numerator / denominator.max(1) {
-            ..FRAME_MS_MIN => FRAME_MS_DEFAULT,
-            duration => duration,
-        };
-        let buffer = frame.into_buffer();
-        let (width, height) = buffer.dimensions();
-        if (width, height) != self.info.stored_size() {
+    fn next(&mut self, frame: SourceFrame, icc: Option<&[u8]>) -> Result<Frame, PipelineError> {
+        let SourceFrame { raster, duration_ms } = frame;
+        let duration_ms = if duration_ms < FRAME_MS_MIN { FRAME_MS_DEFAULT } else { duration_ms };
+        if (raster.width, raster.height) != self.info.stored_size() {
             return Err(PipelineError::bad_image("a frame has another size than the animation"));
         }
-        let samples = Samples::U8(buffer.into_raw());
-        let raster = Raster { width, height, model: Model::Rgb, alpha: true, samples };
         let canvas = self.show(&raster, icc)?;
         let (width, height) = self.layout.output_size();
         let difference = Frame::difference(self.before.as_deref(), &canvas, width, height, duration_ms);
