@@ -2,20 +2,23 @@
 
 use std::borrow::Cow;
 
-use super::super::{Picture, Pixels};
+use super::super::{EncodeSettings, Picture, Pixels};
 use super::edges::has_sharp_colour;
 use super::ffi::{self, Chroma, PlanarFrame, PlaneSamples};
-use super::knobs::AomKnobs;
+use super::graphics::is_graphic;
+use super::knobs::{self, AomKnobs, Content};
 use super::planes::{Colour, Planes, Sample};
 use super::{container, hidden};
 
 /// A file with `picture`.
-pub(super) fn encode(picture: &Picture, knobs: AomKnobs) -> Result<Vec<u8>, String> {
-    if knobs.ten_bits { encode_as::<u16>(picture, knobs) } else { encode_as::<u8>(picture, knobs) }
+pub(super) fn encode(picture: &Picture, settings: EncodeSettings) -> Result<Vec<u8>, String> {
+    let content = if is_graphic(picture) { Content::Graphic } else { Content::Photo };
+    let knobs = knobs::aom(settings, content);
+    if knobs.ten_bits { encode_as::<u16>(picture, &knobs) } else { encode_as::<u8>(picture, &knobs) }
 }
 
 /// The same with planes of `S`.
-fn encode_as<S: Sample>(picture: &Picture, knobs: AomKnobs) -> Result<Vec<u8>, String>
+fn encode_as<S: Sample>(picture: &Picture, knobs: &AomKnobs) -> Result<Vec<u8>, String>
 where
     for<'a> PlaneSamples<'a>: From<&'a [S]>,
 {
@@ -33,12 +36,12 @@ where
         planes: planes.chroma.each_ref().map(|c| PlaneSamples::from(&c[..])),
     });
     let frame = PlanarFrame { width, height, luma: PlaneSamples::from(&planes.luma[..]), chroma };
-    let colour = ffi::encode(&frame, knobs.quantizer, &knobs.settings())?;
+    let colour = ffi::encode(&frame, knobs.quantizer, &knobs.settings)?;
     let alpha = if planes.alpha.is_empty() {
         None
     } else {
         let frame = PlanarFrame { width, height, luma: PlaneSamples::from(&planes.alpha[..]), chroma: None };
-        Some(ffi::encode(&frame, knobs.alpha_quantizer, &knobs.alpha_settings())?)
+        Some(ffi::encode(&frame, knobs.alpha_quantizer, &knobs.alpha_settings)?)
     };
     Ok(container::write((width, height), kept, knobs.ten_bits, &colour, alpha.as_deref()))
 }

@@ -1,33 +1,36 @@
 //! What `quality` and `speed` mean to AVIF's two engines.
 //!
-//! | speed | libaom | ravif |
-//! |---|---|---|
-//! | 1 | `cpu-used` 2, 10 bits, 4:4:4 | speed 1, 10 bits |
-//! | 2 | 3, 10 bits, 4:4:4 | speed 2, 10 bits |
-//! | 3 | 3, 10 bits, 4:4:4, blocks from 8 x 8 | speed 3, 10 bits |
-//! | 4 | 6, 10 bits, 4:4:4 | speed 4, 10 bits |
-//! | 5 | 6, 10 bits, 4:4:4 | speed 5 |
-//! | 6 | 8, 10 bits, 4:4:4, blocks from 8 x 8 | speed 6 |
-//! | 7 | 8, 4:2:0 | speed 7 |
-//! | 8 | 9, 10 bits, 4:4:4 | speed 8 |
-//! | **9** | **9, 10 bits, 4:2:0** | **speed 9** |
-//! | 10 | 9, 4:2:0, no trellis | speed 10 |
+//! | speed | libaom: photos | libaom: graphics | ravif |
+//! |---|---|---|---|
+//! | 1 | `cpu-used` 2 | `cpu-used` 4 | speed 1, 10 bits |
+//! | 2 | 3 | 4 | speed 2, 10 bits |
+//! | 3 | 4 | 5 | speed 3, 10 bits |
+//! | 4 | 5, blocks of 8 to 32 pixels | 5 | speed 4, 10 bits |
+//! | 5 | 6, blocks from 8 pixels | 5 | speed 5 |
+//! | 6 | 6, blocks from 8 pixels | 6 | speed 6 |
+//! | 7 | 8 | 6 | speed 7 |
+//! | 8 | 8, 8 bits | 6 | speed 8 |
+//! | **9** | **9** | **6, blocks from 8 pixels, only DCT** | **speed 9** |
+//! | 10 | 9, 8 bits, no trellis | 8, blocks from 8 pixels, only DCT | speed 10 |
 //!
-//! 4:4:4 is 4:2:0 below quality 60, where colour in full resolution costs more than it shows; speed 8 is speed 9 below
-//! quality 72, where it would be larger. 4:2:0 is 4:4:4 from quality 90, and where colour edges are sharp.
+//! **One quality is one look at every speed**: how colour is sampled follows from the quality and the picture, and what a
+//! slower search gains goes into a coarser quantiser (`Look`), so that it becomes bytes.
 //!
-//! libaom's own steps are not all worth taking: its 7 is slower than its 8 and no smaller, 4 and 5 little quicker than 3, and
-//! from 8 on down the other kinds of transform than DCT cost time and SSIMULACRA2 both (on photos; they serve PSNR). Copying
-//! within the picture (`intrabc`) switches its loop filters off: without it, 8 makes files 5 to 7 % smaller.
+//! libaom finds screen content in photos: in smooth skies and walls few colours meet. Its palettes then make files larger by
+//! a tenth with `cpu-used` 6 and up to fourfold with 8, so that photos have none. Its 7 is slower than its 8 and no smaller,
+//! and the other kinds of transform than DCT cost time and SSIMULACRA2 both on photos (they serve PSNR). Copying within
+//! the picture (`intrabc`) switches its loop filters off; on line drawings it saves a third and takes ten times as long.
+//! Its ways to vary the quantiser within a picture (`deltaq-mode`, `aq-mode`) do nothing to a single one.
 //! `tests/bench/avif_front.rs` measures all of it.
 
 use super::super::EncodeSettings;
+#[cfg(feature = "aom")]
+use super::ffi::Setting;
 use crate::job::Format;
 
-/// libaom's knobs.
+/// What libaom is told.
 #[cfg(feature = "aom")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the library")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AomKnobs {
     /// 0 (finest) to 63.
     pub(super) quantizer: u32,
@@ -37,39 +40,20 @@ pub(super) struct AomKnobs {
     pub(super) full_colour: bool,
     /// Whether samples have 10 bits.
     pub(super) ten_bits: bool,
-    /// 0 (small) to 9 (fast).
-    cpu_used: u32,
-    /// Whether coefficients are chosen by what they cost.
-    trellis: bool,
-    /// Whether only one kind of transform is tried.
-    dct_only: bool,
-    /// Pixels a side of the smallest block.
-    block_min: u32,
-    /// 0 to 15: how much more coarsely fine detail is quantised than large shapes; 0 is the steepest, 15 is flat.
-    matrix: u32,
+    /// About the picture.
+    pub(super) settings: Vec<Setting>,
+    /// About the alpha channel: nothing perceptual, it is not looked at.
+    pub(super) alpha_settings: Vec<Setting>,
 }
 
+/// What a picture shows.
 #[cfg(feature = "aom")]
-impl AomKnobs {
-    /// What libaom is told about the picture.
-    pub(super) fn settings(self) -> Vec<(&'static str, u32)> {
-        let mut settings = self.alpha_settings();
-        // 1 is SSIM, and 1 is PSNR weighted by the quantiser's matrices.
-        settings.extend([("tune", 1), ("dist-metric", 1), ("enable-intrabc", 0)]);
-        settings.extend([("enable-qm", 1), ("qm-min", self.matrix), ("qm-max", self.matrix)]);
-        if self.dct_only {
-            settings.push(("use-intra-dct-only", 1));
-        }
-        if !self.trellis {
-            settings.push(("disable-trellis-quant", 1));
-        }
-        settings
-    }
-
-    /// What libaom is told about the alpha channel: nothing perceptual, it is not looked at.
-    pub(super) fn alpha_settings(self) -> Vec<(&'static str, u32)> {
-        vec![("cpu-used", self.cpu_used), ("min-partition-size", self.block_min)]
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// What a camera saw.
+    Photo,
+    /// What was drawn, or rendered, or written.
+    Graphic,
 }
 
 /// ravif's knobs.
@@ -83,45 +67,160 @@ pub(super) struct RavifKnobs {
     pub(super) ten_bits: bool,
 }
 
-/// libaom's column.
+/// libaom's columns.
 #[cfg(feature = "aom")]
-pub(super) fn aom(settings: EncodeSettings) -> AomKnobs {
+pub(super) fn aom(settings: EncodeSettings, content: Content) -> AomKnobs {
     let quality = u32::from(settings.quality_in(Format::Avif));
-    // 100 is 1 (0 would be lossless, which colour in Y, Cb, Cr can't be), 85 is 12, 1 is 63; straight between them.
-    let quantizer =
-        if quality >= 85 { 1 + ((100 - quality) * 11 + 7) / 15 } else { 12 + ((85 - quality) * 51 + 42) / 84 };
     let speed = settings.speed_in(Format::Avif);
-    let (cpu_used, block_min) = match speed {
-        0 | 1 => (2, 4),
-        2 => (3, 4),
-        3 => (3, 8),
-        4 | 5 => (6, 4),
-        6 => (8, 8),
-        7 => (8, 4),
-        8.. => (9, 4),
-    };
-    let thorough = speed <= 6 || speed == 8 && quality >= 72;
-    let full_colour = quality >= 90 || thorough && quality >= 60;
-    AomKnobs {
-        quantizer,
-        alpha_quantizer: (quantizer / 2).max(1),
-        full_colour,
-        // On photos of 1600 pixels 10 bits save 2 to 4 %, for a quarter more time.
-        ten_bits: thorough || matches!(speed, 8 | 9),
-        cpu_used,
-        trellis: speed < 10,
-        dct_only: speed < 8,
-        block_min,
-        matrix: matrix(quality, thorough),
+    match content {
+        Content::Photo => photo(quality, speed),
+        Content::Graphic => graphic(quality, speed),
     }
 }
 
-/// The matrix with the smallest files at equal SSIMULACRA2, on photos: the finer the quality, the flatter. At one steepness
-/// for all, or with libaom's own rule (the coarser, the flatter), files are up to 10 % larger.
+/// The quantiser of speed 9. 100 is 1 (0 would be lossless, which colour in Y, Cb, Cr can't be), 85 is 12, 1 is 63; straight
+/// between them.
 #[cfg(feature = "aom")]
-fn matrix(quality: u32, thorough: bool) -> u32 {
-    if thorough { (6 + quality.saturating_sub(64) / 12).min(9) } else { 2 + quality.saturating_sub(74) / 6 }
+fn quantizer(quality: u32) -> u32 {
+    if quality >= 85 { 1 + ((100 - quality) * 11 + 7) / 15 } else { 12 + ((85 - quality) * 51 + 42) / 84 }
 }
+
+/// Which quantiser, in tenths, looks like one of speed 9 (itself in whole numbers), by SSIMULACRA2; straight between these.
+/// Who looks harder for the best way to code a block loses less at the same quantiser.
+#[cfg(feature = "aom")]
+type Look = &'static [(u32, u32)];
+
+#[cfg(feature = "aom")]
+const CPU_9: Look = &[(1, 10), (63, 630)];
+/// Without trellis: from quality 84 down.
+#[cfg(feature = "aom")]
+const CPU_9_EIGHT_BITS: Look = &[(12, 90), (13, 100), (20, 179), (27, 263), (36, 366), (45, 459), (63, 630)];
+#[cfg(feature = "aom")]
+const CPU_8: Look = &[(1, 10), (5, 59), (8, 100), (13, 158), (20, 236), (27, 291), (36, 372), (45, 450), (63, 630)];
+/// From quality 84 down.
+#[cfg(feature = "aom")]
+const CPU_8_EIGHT_BITS: Look = &[(12, 128), (13, 139), (20, 225), (27, 287), (36, 377), (45, 463), (63, 630)];
+#[cfg(feature = "aom")]
+const CPU_6: Look = &[(1, 10), (5, 71), (8, 115), (13, 188), (20, 262), (27, 315), (36, 400), (45, 484), (63, 630)];
+#[cfg(feature = "aom")]
+const CPU_5: Look = &[(1, 10), (5, 69), (8, 115), (13, 193), (20, 263), (27, 321), (36, 402), (45, 486), (63, 630)];
+#[cfg(feature = "aom")]
+const CPU_4: Look = &[(1, 10), (5, 71), (8, 118), (13, 200), (20, 269), (27, 328), (36, 409), (45, 491), (63, 630)];
+#[cfg(feature = "aom")]
+const CPU_3: Look = &[(1, 10), (5, 73), (8, 121), (13, 206), (20, 276), (27, 335), (36, 416), (45, 496), (63, 630)];
+
+/// The quantiser that looks like speed 9's `quantizer`, and how many steps flatter the matrix has to be for that: where a
+/// step of the quantiser is as much as 1.5 SSIMULACRA2, a flatter matrix stands for half a step.
+#[cfg(feature = "aom")]
+fn looking_like(quantizer: u32, look: Look) -> (u32, u32) {
+    let above = look.iter().position(|(theirs, _)| *theirs >= quantizer).unwrap_or(look.len() - 1).max(1);
+    let ((t0, o0), (t1, o1)) = (look[above - 1], look[above]);
+    let tenths = o0 + (o1 - o0) * quantizer.saturating_sub(t0) / (t1 - t0);
+    match tenths % 10 {
+        3..=7 if tenths > 220 => (tenths / 10 + 1, 1),
+        _ => ((tenths + 5) / 10, 0),
+    }
+}
+
+/// Colour at half the resolution up to quality 89, in full from 90 on, whatever the speed: between SSIMULACRA2 60 and 80
+/// full colour takes 2 to 4 % more bytes for the same score. (Where edges of colour are sharp, it is kept all the same.)
+#[cfg(feature = "aom")]
+fn photo(quality: u32, speed: u8) -> AomKnobs {
+    // On photos 10 bits save 2 to 4 %, for a quarter more time; and 8 bits can't be as fine as the highest qualities ask.
+    let ten_bits = quality >= 85 || !matches!(speed, 8 | 10);
+    let (cpu_used, look): (u32, Look) = match speed {
+        0 | 1 => (2, CPU_3),
+        2 => (3, CPU_3),
+        3 => (4, CPU_4),
+        4 => (5, CPU_5),
+        5 | 6 => (6, CPU_6),
+        7 | 8 => (8, if ten_bits { CPU_8 } else { CPU_8_EIGHT_BITS }),
+        9 => (9, CPU_9),
+        10.. => (9, if ten_bits { CPU_9 } else { CPU_9_EIGHT_BITS }),
+    };
+    let (block_min, block_max) = match speed {
+        4 => (8, 32),
+        5 | 6 => (8, 128),
+        _ => (4, 128),
+    };
+    let (quantizer, flatter) = looking_like(quantizer(quality), look);
+    let alpha_settings =
+        vec![("cpu-used", cpu_used), ("min-partition-size", block_min), ("max-partition-size", block_max)];
+    let mut settings = perceptual(matrix(quality, cpu_used) + flatter);
+    settings.extend(&alpha_settings);
+    settings.push(("enable-palette", 0));
+    if cpu_used < 9 {
+        settings.push(("use-intra-dct-only", 1));
+    }
+    if !ten_bits && cpu_used == 9 {
+        settings.push(("disable-trellis-quant", 1));
+    }
+    AomKnobs {
+        quantizer,
+        alpha_quantizer: (quantizer / 2).max(1),
+        full_colour: quality >= 90,
+        ten_bits,
+        settings,
+        alpha_settings,
+    }
+}
+
+/// Palettes, and colour in full: halved, thin lines lose it. Palettes of 8 bits are the shorter ones.
+///
+/// Choosing coefficients by what they cost (trellis) takes away what is faint beside what is strong: with it, files are 3 %
+/// larger at equal SSIMULACRA2 and take a sixth longer.
+#[cfg(feature = "aom")]
+fn graphic(quality: u32, speed: u8) -> AomKnobs {
+    let (cpu_used, block_min) = match speed {
+        0..=2 => (4, 4),
+        3..=5 => (5, 4),
+        6..=8 => (6, 4),
+        9 => (6, 8),
+        10.. => (8, 8),
+    };
+    let (quantizer, _) = looking_like(quantizer(quality), CPU_6);
+    let mut alpha_settings = vec![("cpu-used", cpu_used), ("min-partition-size", block_min)];
+    // 1 is what screens show.
+    alpha_settings.extend([("tune-content", 1), ("enable-intrabc", 0), ("disable-trellis-quant", 1)]);
+    alpha_settings.extend([("enable-smooth-intra", 0), ("enable-filter-intra", 0), ("enable-flip-idtx", 0)]);
+    if speed >= 9 {
+        alpha_settings.push(("use-intra-dct-only", 1));
+    }
+    let settings = [perceptual(GRAPHIC_MATRIX), alpha_settings.clone()].concat();
+    AomKnobs {
+        quantizer,
+        alpha_quantizer: (quantizer / 2).max(1),
+        full_colour: true,
+        ten_bits: false,
+        settings,
+        alpha_settings,
+    }
+}
+
+/// By SSIM, with the quantiser's matrix `matrix`.
+#[cfg(feature = "aom")]
+fn perceptual(matrix: u32) -> Vec<Setting> {
+    // 1 is SSIM, and 1 is PSNR weighted by the quantiser's matrices.
+    let mut settings = vec![("tune", 1), ("dist-metric", 1), ("enable-intrabc", 0)];
+    settings.extend([("enable-qm", 1), ("qm-min", matrix), ("qm-max", matrix)]);
+    settings
+}
+
+/// The matrix with the smallest files at equal SSIMULACRA2, on photos, from 0 (steep: fine detail is quantised much more
+/// coarsely than large shapes) to 15 (flat): the finer the quality, the flatter. At one steepness for all, or with
+/// libaom's own rule (the coarser, the flatter), files are up to 10 % larger.
+#[cfg(feature = "aom")]
+fn matrix(quality: u32, cpu_used: u32) -> u32 {
+    match cpu_used {
+        9.. => 2 + quality.saturating_sub(74) / 6,
+        8 => 3 + quality.saturating_sub(58) / 12,
+        _ => 4 + quality.saturating_sub(60) / 10,
+    }
+}
+
+/// The same on graphics, where it hardly matters.
+#[cfg(feature = "aom")]
+const GRAPHIC_MATRIX: u32 = 8;
 
 /// ravif's column.
 pub(super) fn ravif(settings: EncodeSettings) -> RavifKnobs {

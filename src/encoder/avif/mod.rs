@@ -11,6 +11,8 @@ mod edges;
 #[cfg(feature = "aom")]
 mod ffi;
 #[cfg(feature = "aom")]
+mod graphics;
+#[cfg(feature = "aom")]
 mod hidden;
 mod knobs;
 #[cfg(feature = "aom")]
@@ -71,7 +73,7 @@ impl Encoder for Avif {
     fn encode(&self, picture: &Picture, settings: &EncodeSettings) -> Result<Vec<u8>, EncodeError> {
         let made = match self.engine {
             #[cfg(feature = "aom")]
-            AvifEngine::Auto | AvifEngine::Aom => aom::encode(picture, knobs::aom(*settings)),
+            AvifEngine::Auto | AvifEngine::Aom => aom::encode(picture, *settings),
             #[cfg(not(feature = "aom"))]
             AvifEngine::Aom => Err("libaom isn't compiled in".to_owned()),
             #[cfg(not(feature = "aom"))]
@@ -87,8 +89,8 @@ impl Encoder for Avif {
     }
 
     fn working_memory(&self, settings: &EncodeSettings) -> WorkingMemory {
-        // Up to speed 3 libaom keeps more, in order to choose among more kinds of blocks.
-        let per_pixel = if settings.speed_in(Format::Avif) <= 3 { 85 } else { 48 };
+        // Up to speed 5 libaom keeps more, in order to choose among more kinds of blocks.
+        let per_pixel = if settings.speed_in(Format::Avif) <= 5 { 85 } else { 48 };
         WorkingMemory { fixed: TABLE_BYTES, per_pixel }
     }
 }

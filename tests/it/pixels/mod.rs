@@ -22,6 +22,7 @@ mod disposal;
 mod ends;
 mod formats;
 mod geometry;
+mod graphics;
 #[cfg(feature = "input-heic")]
 mod heic_input;
 #[cfg(any(feature = "input-avif", feature = "input-heic"))]
