@@ -30,6 +30,7 @@ for purpose in "$@"; do
         # For tests that kill a server at its n-th system call, cut its power, fill its disk and set its clock. Where these
         # are missing, such tests are skipped, or fail where CI=true.
         need strace command -v strace
+        need libjpeg-turbo-progs sh -c 'command -v cjpeg && command -v jpegtran'
         # Not in the PATH of everybody who may become root.
         need e2fsprogs test -x /sbin/mkfs.ext4
         need mount command -v mount

@@ -97,11 +97,10 @@ pub fn memory_estimate(source: &SourceInfo, variants: &[VariantSpec], threads: u
     let layouts: Vec<_> =
         still.iter().enumerate().map(|(i, v)| (i, Layout::of(source.width, source.height, v))).collect();
     let steps = plan(&layouts);
-    let tolerant = !still.is_empty() && still.iter().all(|variant| variant.tolerant);
     let decoded = if steps.is_empty() {
         DecodedMemory { pixels: 0, beside: 0, bytes_a_pixel: 0, height: 0 }
     } else {
-        DecodedMemory::of(source, reduction(&steps, source, limits), tolerant)
+        DecodedMemory::of(source, reduction(&steps, source, limits))
     };
     let reused = steps.iter().filter(|step| step.from.is_none()).count() > 1;
     let kept = if reused { decoded.pixels } else { 0 };
@@ -126,7 +125,7 @@ struct DecodedMemory {
 }
 
 impl DecodedMemory {
-    fn of(source: &SourceInfo, reduction: u32, tolerant: bool) -> Self {
+    fn of(source: &SourceInfo, reduction: u32) -> Self {
         let channels = u64::from(source.channels);
         let bytes_a_pixel = channels * u64::from(source.bits / 8);
         let whole = source.pixels() * bytes_a_pixel;
@@ -142,10 +141,6 @@ impl DecodedMemory {
             if source.progressive && source.format == SourceFormat::Jpeg { source.pixels() * 2 * channels } else { 0 };
         let rows = u64::from(source.stored_size().0) * channels * 64;
         let beside = match source.format {
-            // Tolerance may mean to begin anew, at full size.
-            SourceFormat::Jpeg if by > 1 && tolerant => whole.max(reduced) + coefficients + rows,
-            // The components before they are put together.
-            SourceFormat::Jpeg if by > 1 => reduced + coefficients + rows,
             SourceFormat::Jpeg => coefficients + rows,
             SourceFormat::Png | SourceFormat::Bmp => rows,
             // A canvas of four channels and a frame beside it.

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, ErrorKind, Seek, SeekFrom};
 
+use memchr::memchr;
+
 /// A seekable reader and its length.
 pub(in crate::pipeline) struct BoundedReader<R> {
     reader: R,
@@ -64,6 +66,27 @@ impl<R: BufRead + Seek> BoundedReader<R> {
     pub(in crate::pipeline) fn skip(&mut self, count: u64) -> io::Result<()> {
         let count = i64::try_from(count).map_err(|_| io::Error::from(ErrorKind::UnexpectedEof))?;
         self.reader.seek_relative(count)
+    }
+
+    /// Passes over everything before the next `byte`, and says how much that was.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if it doesn't come, or not within `max` bytes.
+    pub(in crate::pipeline) fn skip_to(&mut self, byte: u8, max: u64) -> io::Result<u64> {
+        let mut passed = 0;
+        loop {
+            let there = self.reader.fill_buf()?;
+            let found = memchr(byte, there);
+            let count = found.unwrap_or(there.len());
+            if there.is_empty() || passed + count as u64 > max {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            self.reader.consume(count);
+            passed += count as u64;
+            if found.is_some() {
+                return Ok(passed);
+            }
+        }
     }
 
     /// Bytes of the whole.

@@ -5,6 +5,7 @@
 
 mod bounded_reader;
 pub(super) mod gif;
+pub(super) mod jpeg;
 pub(super) mod png;
 pub(super) mod riff;
 pub(super) mod tiff;

@@ -10,10 +10,11 @@ use super::{exif, iptc, joined};
 use crate::encoder::Credits;
 use crate::job::SourceFormat;
 use crate::pipeline::container::gif::{GifBlock, GifBlocks};
+use crate::pipeline::container::jpeg::segments;
 use crate::pipeline::container::png::PngChunks;
 use crate::pipeline::container::tiff::{TiffDirectory, tag};
 use crate::pipeline::container::{BoundedReader, riff};
-use crate::pipeline::decode::{gather, jpeg_segments};
+use crate::pipeline::decode::gather;
 use crate::pipeline::inspect;
 
 /// The largest block that is read; an editor's history in XMP may take some MiB.
@@ -51,7 +52,7 @@ impl<'a> Blocks<'a> {
 
     fn jpeg(&mut self, source: &'a [u8]) {
         let mut photoshop = Vec::new();
-        for (code, segment) in jpeg_segments(source) {
+        for (code, segment) in segments(source) {
             if code == 0xE1 && segment.starts_with(b"Exif\0") {
                 self.exif.push(Cow::Borrowed(segment.get(6..).unwrap_or_default()));
             } else if let (0xE1, Some(packet)) = (code, segment.strip_prefix(b"http://ns.adobe.com/xap/1.0/\0")) {

@@ -2,9 +2,9 @@
 
 use std::io::Cursor;
 
-use super::jpeg_structure::Structure;
 use crate::job::SourceFormat;
 use crate::pipeline::container::gif::{GifBlocks, GifEnd};
+use crate::pipeline::container::jpeg::Jpeg;
 use crate::pipeline::container::png::PngChunks;
 use crate::pipeline::container::{BoundedReader, riff};
 
@@ -13,7 +13,7 @@ use crate::pipeline::container::{BoundedReader, riff};
 pub(in crate::pipeline) fn is_complete(format: SourceFormat, source: &[u8]) -> bool {
     let Ok(mut file) = BoundedReader::new(Cursor::new(source)) else { return false };
     match format {
-        SourceFormat::Jpeg => Structure::of(source).is_complete(),
+        SourceFormat::Jpeg => Jpeg::of(source).is_complete(),
         SourceFormat::Png => PngChunks::read(&mut file).ended,
         SourceFormat::Gif => GifBlocks::read(&mut file).is_ok_and(|found| found.end == GifEnd::Trailer),
         SourceFormat::Webp => riff::announced_length(&mut file).is_some_and(|length| file.length() >= length),

@@ -15,14 +15,11 @@ mod heic;
 mod heif;
 mod items;
 mod jpeg;
-mod jpeg_sentinel;
-mod jpeg_structure;
 #[cfg(any(feature = "input-avif", feature = "input-heic"))]
 mod planes;
 mod png;
 mod png_colour;
 mod repair;
-mod scaled_jpeg;
 mod scaled_png;
 mod tiff;
 mod tiff_chunk;
@@ -32,7 +29,6 @@ mod truncated_webp;
 pub(super) use complete::{is_complete, may_be_whole};
 pub(super) use generic::limits as decoder_limits;
 pub(super) use items::gather;
-pub(super) use jpeg_structure::segments as jpeg_segments;
 pub(super) use png::Open as OpenPng;
 pub(super) use repair::repaired;
 
@@ -65,7 +61,8 @@ pub(super) fn open(
     tolerant: bool,
     reduction: u32,
 ) -> Result<DecodedSource, PipelineError> {
-    let complete = is_complete(info.format, source);
+    // A JPEG's decoder says it better.
+    let complete = info.format == SourceFormat::Jpeg || is_complete(info.format, source);
     if !tolerant && !complete && !may_be_whole(info.format, source, false) {
         return Err(PipelineError::Truncated);
     }
@@ -100,11 +97,7 @@ fn reduced(
     reduction: u32,
 ) -> Result<Option<DecodedRaster>, PipelineError> {
     match info.format {
-        SourceFormat::Jpeg => match scaled_jpeg::decode(source, info, reduction) {
-            // As a whole it gives what is there, for more memory.
-            Err(_) if tolerant => Ok(None),
-            outcome => outcome.map(Some),
-        },
+        SourceFormat::Jpeg => jpeg::decode_reduced(source, tolerant, reduction).map(Some),
         SourceFormat::Png => scaled_png::decode(source, info, tolerant, reduction),
         _ => Ok(None),
     }

@@ -8,8 +8,8 @@ use weezl::{BitOrder, LzwStatus, decode};
 
 use super::fax::FaxRows;
 use super::jpeg;
-use super::jpeg_structure::Structure;
 use crate::pipeline::PipelineError;
+use crate::pipeline::container::jpeg::Jpeg;
 use crate::pipeline::inspect::{Compression, Meaning, TiffPage};
 use crate::pipeline::raster::{Model, Raster, Samples};
 
@@ -59,7 +59,7 @@ impl Chunks<'_> {
         let page = self.page;
         let components = if page.planar { 1 } else { page.samples };
         let file = self.whole_jpeg(data);
-        let structure = Structure::of(&file);
+        let structure = Jpeg::of(&file);
         let frame = structure.frame.as_ref().ok_or_else(|| PipelineError::bad_image("a JPEG in it has no frame"))?;
         // It has a header of its own, which may be wrong, and the decoder takes the memory that that asks for.
         let (across, down) = (page.chunk.0, page.chunk.1.max(16));
@@ -69,7 +69,7 @@ impl Chunks<'_> {
         if frame.height < rows && !self.tolerant {
             return Err(PipelineError::bad_image("a JPEG in it has fewer rows than its strip or tile"));
         }
-        structure.check_scans()?;
+        jpeg::check_effort(&structure)?;
         let Raster { model, samples, .. } = jpeg::decode(&file, self.tolerant)?.raster;
         let Samples::U8(mut samples) = samples else {
             return Err(PipelineError::bad_image("a JPEG in it is too deep"));

@@ -155,6 +155,45 @@ fn bytes_between_segments_are_harmless_and_hide_no_damage() {
 }
 
 #[test]
+fn a_picture_without_its_end_marker_is_whole() {
+    let picture = photo(160, 120);
+    for set in [(|_| ()) as Setting, Compress::set_progressive_mode] {
+        let source = compressed(&picture, set);
+        let endless = source.strip_suffix(b"\xFF\xD9").expect("an end");
+        assert_like("without its end", &show(endless, &whole()), &picture, 30.0);
+        let error = render(&endless[..endless.len() - 3], &[whole()]).expect_err("three bytes are missing");
+        assert!(matches!(error, PipelineError::Truncated), "{error}");
+    }
+}
+
+#[test]
+fn what_is_there_of_a_truncated_picture_is_right_at_every_size() {
+    let picture = photo(320, 240);
+    let whole_png = show(&compressed(&picture, |_| ()), &whole());
+    let source = compressed(&picture, |_| ());
+    let cut = &source[..data_begins(&source) + (source.len() - data_begins(&source)) / 2];
+    let tolerant = VariantSpec { tolerant: true, ..whole() };
+    let (shown, rows) = (show(cut, &tolerant), 80);
+    let top = |picture: &RgbaImage| image::imageops::crop_imm(picture, 0, 0, 320, rows).to_image();
+    assert_like("the upper third", &top(&shown), &top(&whole_png), 45.0);
+    let [r, g, b, _] = shown.get_pixel(160, 239).0;
+    assert!([r, g, b].iter().all(|level| level.abs_diff(128) <= 2), "{r} {g} {b}");
+}
+
+#[test]
+fn no_pixel_of_components_apart_is_whole_before_the_last() {
+    let kind =
+        |source: &[u8]| inspect(std::io::Cursor::new(source), &PixelLimits::default()).expect("a JPEG").progressive;
+    let together = compressed(&photo(48, 32), |_| ());
+    let scan = together.windows(2).position(|w| w == [0xFF, 0xDA]).expect("a scan");
+    let mut apart = together[..scan].to_vec();
+    apart.extend(b"\xFF\xDA\0\x08\x01\x01\0\0\x3F\0");
+    assert_eq!((kind(&together), kind(&apart)), (false, true));
+    // That the first scan is missing is not for the header to tell.
+    assert!(!kind(&together[..scan]));
+}
+
+#[test]
 fn what_can_not_be_read_is_named_at_upload() {
     let source = compressed(&photo(16, 16), |_| ());
     let frame = source.windows(2).position(|w| w == [0xFF, 0xC0]).expect("a frame header");
@@ -164,6 +203,7 @@ fn what_can_not_be_read_is_named_at_upload() {
         (1, 0xC5, "hierarchical"),
         (4, 12, "12 bits"),
         (9, 2, "2 components"),
+        (14, 0x31, "fractional sampling"),
     ] {
         let mut bent = source.clone();
         bent[frame + offset] = value;

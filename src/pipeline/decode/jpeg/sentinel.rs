@@ -4,8 +4,6 @@
 //! as whole. All-ones is a prefix of no code (ITU-T T.81, C.2): a decoder that needs more than the file has reaches the
 //! sentinel and fails. One that doesn't, stops before it.
 
-use std::cell::Cell;
-
 use zune_core::bytestream::{ZByteIoError, ZByteReaderTrait, ZSeekFrom};
 
 /// Pairs of 0xFF and a stuffed zero; each gives eight ones. More than a decoder looks ahead.
@@ -23,45 +21,44 @@ const SENTINEL: [u8; 2 * PAIRS + 2] = {
     sentinel
 };
 
-/// Reads a file without its end, then the sentinel.
+/// Reads a file's head, then its data without their end, then the sentinel.
 pub(super) struct SentinelReader<'a> {
-    file: &'a [u8],
+    head: &'a [u8],
+    data: &'a [u8],
+    /// From the beginning of `head`.
     position: usize,
-    /// Set once more of the sentinel has been read than looking ahead needs.
-    reached: &'a Cell<bool>,
 }
 
 impl<'a> SentinelReader<'a> {
-    pub(super) fn new(file: &'a [u8], reached: &'a Cell<bool>) -> Self {
-        Self { file, position: 0, reached }
+    pub(super) fn new(head: &'a [u8], data: &'a [u8]) -> Self {
+        Self { head, data, position: 0 }
     }
 
     fn length(&self) -> usize {
-        self.file.len() + SENTINEL.len()
+        self.head.len() + self.data.len() + SENTINEL.len()
     }
 
     fn at(&self, position: usize) -> Option<u8> {
-        match position.checked_sub(self.file.len()) {
-            None => self.file.get(position).copied(),
-            Some(beyond) => {
-                self.reached.set(true);
-                SENTINEL.get(beyond).copied()
-            }
+        let Some(position) = position.checked_sub(self.head.len()) else { return self.head.get(position).copied() };
+        match position.checked_sub(self.data.len()) {
+            None => self.data.get(position).copied(),
+            Some(beyond) => SENTINEL.get(beyond).copied(),
         }
     }
 
     /// Copies as much as there is; the position stays.
     #[inline]
     fn peek(&self, into: &mut [u8]) -> usize {
-        if let Some(bytes) = self.file.get(self.position..self.position + into.len()) {
+        let data = self.position.checked_sub(self.head.len());
+        if let Some(bytes) = data.and_then(|at| self.data.get(at..at + into.len())) {
             into.copy_from_slice(bytes);
             return into.len();
         }
-        self.peek_beyond(into)
+        self.peek_elsewhere(into)
     }
 
     #[cold]
-    fn peek_beyond(&self, into: &mut [u8]) -> usize {
+    fn peek_elsewhere(&self, into: &mut [u8]) -> usize {
         let mut copied = 0;
         for (position, byte) in (self.position..).zip(into) {
             let Some(there) = self.at(position) else { break };
@@ -75,7 +72,8 @@ impl<'a> SentinelReader<'a> {
 impl ZByteReaderTrait for SentinelReader<'_> {
     #[inline]
     fn read_byte_no_error(&mut self) -> u8 {
-        let byte = match self.file.get(self.position) {
+        let data = self.position.checked_sub(self.head.len());
+        let byte = match data.and_then(|at| self.data.get(at)) {
             Some(byte) => *byte,
             None => self.at(self.position).unwrap_or(0),
         };

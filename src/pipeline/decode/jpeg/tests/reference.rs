@@ -1,0 +1,34 @@
+//! What libjpeg-turbo shows, by its code in mozjpeg.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mozjpeg::{ColorSpace, Decompress};
+
+/// A picture as libjpeg puts it out: grey, RGB, or CMYK as it is stored.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) samples: Vec<u8>,
+}
+
+/// What libjpeg shows of `file` at one `reduction`-th of its size; none if it refuses it. Interpolated as it does it by
+/// default; `smooth` is whether blocks of unfinished progressive files are smoothed, which it does by default too.
+pub(super) fn shown(file: &[u8], reduction: u8, smooth: bool) -> Option<Shown> {
+    // Its errors unwind, without a panic's message.
+    catch_unwind(AssertUnwindSafe(|| {
+        let mut decompress = Decompress::new_mem(file).ok()?;
+        decompress.scale(8 / reduction);
+        decompress.do_block_smoothing(smooth);
+        let colours = match decompress.components().len() {
+            1 => ColorSpace::JCS_GRAYSCALE,
+            3 => ColorSpace::JCS_RGB,
+            _ => ColorSpace::JCS_CMYK,
+        };
+        let mut started = decompress.to_colorspace(colours).ok()?;
+        let samples = started.read_scanlines::<u8>().ok()?;
+        Some(Shown { width: started.width(), height: started.height(), samples })
+    }))
+    .ok()
+    .flatten()
+}
