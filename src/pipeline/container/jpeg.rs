@@ -275,12 +275,15 @@ impl Jpeg {
     /// Whether the file says by itself that something is missing: a scan has fewer restart markers than it needs, bits of
     /// coefficients were announced that don't come, or there is no end and not everything has come.
     pub(in crate::pipeline) fn is_cut(&self) -> bool {
+        let begun = |bits: &[Option<u8>; 64]| bits[0].is_some() && bits.iter().flatten().all(|bits| *bits == 0);
         // Without an end only a file that has given everything is whole: what else might have come can't be known.
-        let given = |bits: &[Option<u8>; 64]| match self.end {
-            Some(_) => bits[0].is_some() && bits.iter().flatten().all(|bits| *bits == 0),
-            None => bits.iter().all(|bits| *bits == Some(0)),
-        };
-        self.frame.is_none() || !self.bits_to_come.iter().all(given) || self.restarts_missing
+        let given = if self.end.is_some() { self.bits_to_come.iter().all(begun) } else { self.has_given_all() };
+        self.frame.is_none() || !given || self.restarts_missing
+    }
+
+    /// Whether every coefficient of every component comes in some scan, to its last bit.
+    pub(in crate::pipeline) fn has_given_all(&self) -> bool {
+        self.bits_to_come.iter().flatten().all(|bits| *bits == Some(0))
     }
 
     /// Whether the file goes on to its end, and its scans have given every coefficient that they began to give.

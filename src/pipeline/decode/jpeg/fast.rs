@@ -14,7 +14,8 @@ use crate::pipeline::raster::{Raster, Samples};
 pub(super) fn is_for(jpeg: &Jpeg) -> bool {
     let Some(frame) = &jpeg.frame else { return false };
     let huffman = jpeg.parts.iter().any(|part| matches!(part, Part::Huffman(_)));
-    let shape = if frame.progressive { can_show_beyond(frame) } else { jpeg.is_in_one_scan() };
+    // What never comes is smoothed over, which it doesn't do.
+    let shape = if frame.progressive { can_show_beyond(frame) && jpeg.has_given_all() } else { jpeg.is_in_one_scan() };
     jpeg.end.is_some() && huffman && is_ordinary(frame) && shape
 }
 

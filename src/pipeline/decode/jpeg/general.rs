@@ -10,8 +10,9 @@ use super::colours::Colours;
 use super::huffman::{HuffmanTable, standard, tables};
 use super::planes::{Plane, Planes};
 use super::scan::{Block, Coding, Fault, ScanReader, Units, ZIGZAG};
+use super::smoothing::{Known, Levels, NOTHING, Smoothing};
 use crate::pipeline::PipelineError;
-use crate::pipeline::container::jpeg::{Frame, Jpeg, Part, Scan};
+use crate::pipeline::container::jpeg::{Component, Frame, Jpeg, Part, Scan};
 use crate::pipeline::raster::{Raster, Samples};
 
 impl From<Fault> for PipelineError {
@@ -208,9 +209,16 @@ impl Decoder<'_> {
     }
 
     fn progressive(&mut self, source: &[u8], jpeg: &Jpeg) -> Result<Option<Fault>, Fault> {
-        let mut coefficients: Vec<Coefficients> =
-            self.planes.all.iter().map(|plane| Coefficients::new(plane, self.frame)).collect();
-        // What makes an earlier scan useful makes it so for the tolerant: the picture comes first, then the verdict.
+        let mut coefficients: Vec<Coefficients> = self
+            .planes
+            .all
+            .iter()
+            .zip(&self.frame.components)
+            .map(|(plane, component)| Coefficients::new(plane, self.frame, component))
+            .collect();
+        // Rows of the frame's units up to which the last scan came.
+        let mut last_rows = self.frame.mcus().1;
+        let mut scans = 0;
         let outcome = self.scans(source, jpeg, |decoder, scan, data| {
             let Self { frame, tolerant, tables, any, .. } = decoder;
             check_progression(scan)?;
@@ -220,34 +228,43 @@ impl Decoder<'_> {
                 if of.scale.is_none() {
                     of.scale = Some(tables.scale(frame.components[member.index].table)?);
                 }
+                of.begin(scan, scans);
             }
+            scans += 1;
             let codings = scan.members.iter().map(|member| tables.coding(member.dc, member.ac)).collect();
-            let mut units =
-                Progressive { grid: Grid::new(frame, scan), refines: scan.bits.0 > 0, coefficients: &mut coefficients };
-            let outcome = ScanReader::new(data, scan, codings).read(
-                frame.units(&scan.members),
-                scan.interval,
-                *tolerant,
-                &mut units,
-            )?;
+            let grid = Grid::new(frame, scan);
+            let mut units = Progressive { grid, refines: scan.bits.0 > 0, coefficients: &mut coefficients };
+            let reader = ScanReader::new(data, scan, codings);
+            let outcome = reader.read(frame.units(&scan.members), scan.interval, *tolerant, &mut units)?;
             *any |= outcome.any;
+            last_rows = units.grid.frame_row(outcome.last_row) + 1;
             Ok(outcome.fault)
         });
+        if scans == 1 {
+            // Beyond where it came, nothing is known but that there is a level.
+            for of in &mut coefficients {
+                of.before = NOTHING;
+            }
+        }
         if outcome.is_ok() || self.tolerant {
-            self.transform(&coefficients);
+            self.transform(&coefficients, last_rows);
         }
         outcome
     }
 
-    /// Makes samples, and rows, of all coefficients.
-    fn transform(&mut self, coefficients: &[Coefficients]) {
+    /// Makes samples, and rows, of all coefficients; the last scan came up to `last_rows` rows of units.
+    fn transform(&mut self, coefficients: &[Coefficients], last_rows: u32) {
+        let smoothings = Coefficients::smoothings(coefficients);
         for row in 0..self.frame.mcus().1 {
             self.planes.begin(row as usize);
-            for (of, plane) in coefficients.iter().zip(&mut self.planes.all) {
+            for ((of, plane), smoothing) in coefficients.iter().zip(&mut self.planes.all).zip(&smoothings) {
                 let Some(scale) = &of.scale else { continue };
+                let smoothing = smoothing[usize::from(row >= last_rows)].as_ref();
                 let down = plane.blocks_down();
                 for y in row as usize * down..(row as usize + 1) * down {
                     for (x, block) in of.row(y).iter().enumerate() {
+                        let completed = smoothing.map(|s| s.complete(block, &of.levels(x, y), scale));
+                        let block = completed.as_ref().unwrap_or(block);
                         // Most blocks have few coefficients, or the first alone.
                         let last = usize::from(block[1..].iter().any(|coefficient| *coefficient != 0));
                         plane.put(block, scale, last, x, y);
@@ -354,20 +371,59 @@ impl Units for Sequential<'_> {
 struct Coefficients {
     /// Blocks a row, up to the end of the last unit.
     across: usize,
+    /// Blocks across and down that are not beyond the picture.
+    shown: (usize, usize),
     blocks: Vec<Block>,
     /// Its quantisation table, as its first scan found it.
     scale: Option<[u16; 64]>,
+    /// What its scans gave, and what they had given before the last of them.
+    known: Known,
+    before: Known,
 }
 
 impl Coefficients {
-    fn new(plane: &Plane, frame: &Frame) -> Self {
+    fn new(plane: &Plane, frame: &Frame, component: &Component) -> Self {
         let across = plane.blocks_across();
         let count = across * plane.blocks_down() * frame.mcus().1 as usize;
-        Self { across, blocks: vec![[0; 64]; count], scale: None }
+        let (width, height) = frame.samples(component);
+        let shown = (width.div_ceil(8) as usize, height.div_ceil(8) as usize);
+        let (known, before) = (NOTHING, NOTHING);
+        Self { across, shown, blocks: vec![[0; 64]; count], scale: None, known, before }
+    }
+
+    /// Notes what `scan` will give.
+    fn begin(&mut self, scan: &Scan, scans_before: usize) {
+        // As libjpeg does it: what only the first scan gave is not smoothed again where a later one ends.
+        self.before = if scans_before == 0 { [Some(0); 10] } else { self.known };
+        let (first, last) = (usize::from(scan.band.0), usize::from(scan.band.1));
+        for known in self.known.iter_mut().take(last + 1).skip(first) {
+            *known = Some(scan.bits.1);
+        }
+    }
+
+    /// How to complete the blocks of each of `all`: where the last scan came, and beyond it. Nothing is to be completed if
+    /// all has come, or if there are components that nothing has come of.
+    fn smoothings(all: &[Self]) -> Vec<[Option<Smoothing>; 2]> {
+        let any = all.iter().all(|of| of.known[0].is_some());
+        let open = all.iter().any(|of| of.known[1..].iter().any(|bits| *bits != Some(0)));
+        let smoothing = |of: &Self, known: &Known| {
+            let scale = of.scale.as_ref().filter(|_| any && open)?;
+            Smoothing::new(&[&of.known[..1], &known[1..]].concat().try_into().ok()?, scale)
+        };
+        all.iter().map(|of| [smoothing(of, &of.known), smoothing(of, &of.before)]).collect()
     }
 
     fn row(&self, y: usize) -> &[Block] {
         &self.blocks[y * self.across..(y + 1) * self.across]
+    }
+
+    /// The levels around the block at `x`, `y`; beyond the picture are those of its edge.
+    fn levels(&self, x: usize, y: usize) -> Levels {
+        let near = |at: usize, step: usize, count: usize| (at + step).saturating_sub(2).min(count.max(1) - 1);
+        std::array::from_fn(|down| {
+            let row = self.row(near(y, down, self.shown.1));
+            std::array::from_fn(|across| row[near(x, across, self.shown.0)][0])
+        })
     }
 }
 

@@ -9,6 +9,7 @@ mod idct;
 mod planes;
 mod scan;
 mod sentinel;
+mod smoothing;
 #[cfg(test)]
 mod tests;
 

@@ -78,7 +78,7 @@ impl<'a> ScanReader<'a> {
         tolerant: bool,
         units: &mut impl Units,
     ) -> Result<Outcome, Fault> {
-        let mut outcome = Outcome { any: false, fault: None };
+        let mut outcome = Outcome { any: false, last_row: 0, fault: None };
         let mut left = interval;
         // Units to pass over; all that are left, if there is no more data.
         let mut passed = 0_u64;
@@ -123,7 +123,7 @@ impl<'a> ScanReader<'a> {
                     continue;
                 }
                 match units.read(&mut self, x, y) {
-                    Ok(()) => outcome.any = true,
+                    Ok(()) => (outcome.any, outcome.last_row) = (true, y),
                     Err(fault) => {
                         outcome.note(fault, tolerant)?;
                         broken = true;
@@ -312,6 +312,8 @@ fn truncate(value: i32) -> i16 {
 pub(super) struct Outcome {
     /// Whether any unit was read.
     pub(super) any: bool,
+    /// The last row of units of which any was read.
+    pub(super) last_row: u32,
     /// The first fault that was passed over.
     pub(super) fault: Option<Fault>,
 }

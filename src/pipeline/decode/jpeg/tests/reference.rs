@@ -12,14 +12,13 @@ pub(super) struct Shown {
     pub(super) samples: Vec<u8>,
 }
 
-/// What libjpeg shows of `file` at one `reduction`-th of its size; none if it refuses it. Interpolated as it does it by
-/// default; `smooth` is whether blocks of unfinished progressive files are smoothed, which it does by default too.
-pub(super) fn shown(file: &[u8], reduction: u8, smooth: bool) -> Option<Shown> {
+/// What libjpeg shows of `file` at one `reduction`-th of its size, interpolated and smoothed as it does it by default;
+/// none if it refuses it.
+pub(super) fn shown(file: &[u8], reduction: u8) -> Option<Shown> {
     // Its errors unwind, without a panic's message.
     catch_unwind(AssertUnwindSafe(|| {
         let mut decompress = Decompress::new_mem(file).ok()?;
         decompress.scale(8 / reduction);
-        decompress.do_block_smoothing(smooth);
         let colours = match decompress.components().len() {
             1 => ColorSpace::JCS_GRAYSCALE,
             3 => ColorSpace::JCS_RGB,
