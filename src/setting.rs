@@ -201,22 +201,32 @@ pub fn factor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Erro
 
 /// Networks as CIDRs, in a list or separated by commas; a plain address is the network of that address alone.
 pub fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    items(deserializer, r#"networks as CIDRs such as "10.0.0.0/8" or "::1/128""#, |items| {
+        items.iter().map(|item| item.parse().or_else(|_| item.parse::<IpAddr>().map(IpNet::from)).ok()).collect()
+    })
+}
+
+/// What `parse` makes of a list, which in a variable is separated by commas.
+///
+/// # Errors
+/// `expected`, if it is no list or `parse` makes nothing of it.
+pub fn items<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    expected: &str,
+    parse: impl FnOnce(&[&str]) -> Option<T>,
+) -> Result<T, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum TextOrList {
         Text(String),
         List(Vec<String>),
     }
-    let expected = r#"networks as CIDRs such as "10.0.0.0/8" or "::1/128""#;
-    let networks = match TextOrList::deserialize(deserializer).map_err(|_| D::Error::custom(expected))? {
-        TextOrList::Text(text) => parse_networks(text.split(',').map(str::trim).filter(|item| !item.is_empty())),
-        TextOrList::List(items) => parse_networks(items.iter().map(|item| item.trim())),
+    let given = TextOrList::deserialize(deserializer).map_err(|_| D::Error::custom(expected))?;
+    let items: Vec<&str> = match &given {
+        TextOrList::Text(text) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect(),
+        TextOrList::List(items) => items.iter().map(|item| item.trim()).collect(),
     };
-    networks.ok_or_else(|| D::Error::custom(expected))
-}
-
-fn parse_networks<'a>(items: impl Iterator<Item = &'a str>) -> Option<Vec<IpNet>> {
-    items.map(|item| item.parse().or_else(|_| item.parse::<IpAddr>().map(IpNet::from)).ok()).collect()
+    parse(&items).ok_or_else(|| D::Error::custom(expected))
 }
 
 #[cfg(test)]

@@ -95,10 +95,10 @@ impl App {
         let mut listening = BackgroundTasks::new();
         let mut limits = config.server.connections;
         limits.connections_max = connections_within_limit(limits.connections_max);
-        let (cut, rates) = (CancellationToken::new(), Arc::clone(&state.rates));
+        let (cut, shared) = (CancellationToken::new(), state.clone());
         listening.spawn("listener", |close| {
             let stop = ListenerStop { close, cut: cut.clone() };
-            listen(listener, router, limits, rates, clock, stop)
+            listen(listener, router, shared, limits, stop)
         });
         Ok(Self { addr, queue, state, pool, background, listening, cut, auth: config.auth })
     }

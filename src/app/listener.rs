@@ -25,10 +25,9 @@ use tracing::{debug, warn};
 use self::connection::Connection;
 use self::places::{Place, Places};
 use self::turned_away::TurnedAway;
-use crate::clock::SharedClock;
 use crate::config::ConnectionLimits;
 use crate::error_chain::ErrorChain;
-use crate::routes::{Peer, Rates};
+use crate::routes::{AppState, Peer};
 
 /// Between two pings on an HTTP/2 connection, and for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(20);
@@ -55,13 +54,13 @@ pub(super) struct ListenerStop {
 pub(super) async fn listen(
     listener: TcpListener,
     router: Router,
+    state: AppState,
     limits: ConnectionLimits,
-    rates: Arc<Rates>,
-    clock: SharedClock,
     stop: ListenerStop,
 ) {
+    let (clock, cross_origin, rates) = (&state.clock, &state.cross_origin, Arc::clone(&state.rates));
     let places = Places::new(limits.connections_max, limits.connections_per_address_max, rates);
-    let turned_away = TurnedAway::new(Arc::clone(&clock));
+    let turned_away = TurnedAway::new(Arc::clone(clock), Arc::clone(cross_origin));
     let builder = Arc::new(builder(&limits));
     let connections = TaskTracker::new();
     loop {
@@ -74,7 +73,8 @@ pub(super) async fn listen(
                 let connection = Connection {
                     builder: Arc::clone(&builder),
                     router: router.clone(),
-                    clock: Arc::clone(&clock),
+                    cross_origin: Arc::clone(cross_origin),
+                    clock: Arc::clone(clock),
                     limits: limits.clone(),
                     places: places.clone(),
                     peer,

@@ -16,7 +16,7 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit};
-use crate::routes::{AppParts, AppState, Rates, Readiness, files, router};
+use crate::routes::{AppParts, AppState, CrossOrigin, Rates, Readiness, files, router};
 use crate::sandbox::{Sandbox, SandboxMode};
 use crate::worker::{MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, half_of_memory};
 use crate::writer::DirectServe;
@@ -127,6 +127,7 @@ fn app_state(
         clock: Arc::clone(clock),
         http: config.server.http.clone(),
         rates: Arc::new(Rates::new(config.server.rates.clone())),
+        cross_origin: Arc::new(CrossOrigin::new(config.server.http.cors_origins.clone())),
         spec_limits: config.spec,
         pixel_limits: config.pixels,
         memory_limit,

@@ -39,6 +39,7 @@ error_codes! {
     InvalidFields "invalid_fields" "Claims of the job, or fields of a registration, are invalid; `errors` names them."
     Unauthorized "unauthorized" "The token is missing, malformed, expired or not signed by a known key."
     Forbidden "forbidden" "The token is good, but without the scope that the route needs."
+    OriginNotAllowed "origin_not_allowed" "A page of an origin that is not in `server.cors_origins` uploads."
     NotFound "not_found" "No such route, job, file or registration, or another owner's."
     MethodNotAllowed "method_not_allowed" "The route has no such method; the `Allow` header names those it has."
     TooSlow "too_slow" "The body came below the least rate."

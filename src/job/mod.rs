@@ -30,8 +30,8 @@ pub use record::{
 pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};
 pub(crate) use spec::Fields;
 pub use spec::{
-    BackendInfo, BackendKind, Background, CallbackHeader, Fit, Format, FormatInfo, JobSpec, ParsedJob, Position,
-    Priority, SpecLimits, StorageKey, SubDir, VariantSpec,
+    BOX_SIDE_MAX, BackendInfo, BackendKind, Background, CallbackHeader, Fit, Format, FormatInfo, JobSpec, ParsedJob,
+    Position, Priority, SpecLimits, StorageKey, SubDir, VariantSpec,
 };
 pub use state::State;
 pub(crate) use table::enumerate;

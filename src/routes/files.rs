@@ -43,6 +43,7 @@ const CHUNK_BYTES: usize = 32 * 1024;
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 /// What isn't there yet may be a moment later.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// Nothing that might be active in a file runs, loads or shares our origin.
 const DISARMED: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
@@ -60,6 +61,7 @@ pub fn router(serve_dir: &Path) -> io::Result<Router> {
 async fn serve(State(tree): State<Arc<Tree>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let answered = match method {
         Method::GET | Method::HEAD => answer(tree, &method, uri.path(), &headers).await,
+        Method::OPTIONS => Ok((StatusCode::NO_CONTENT, [(ALLOW, ALLOWED)]).into_response()),
         _ => Err(Refusal::MethodNotAllowed),
     };
     answered.unwrap_or_else(refuse)
@@ -163,7 +165,7 @@ impl From<OpenError> for Refusal {
 fn refuse(refusal: Refusal) -> Response {
     let mut own = HeaderMap::new();
     match &refusal {
-        Refusal::MethodNotAllowed => drop(own.insert(ALLOW, HeaderValue::from_static("GET, HEAD"))),
+        Refusal::MethodNotAllowed => drop(own.insert(ALLOW, ALLOWED)),
         Refusal::RangeNotSatisfiable { bytes } => own.typed_insert(ContentRange::unsatisfied_bytes(*bytes)),
         _ => {}
     }

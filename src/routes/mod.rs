@@ -3,12 +3,14 @@
 mod access;
 mod body;
 mod cancel;
+mod cross_origin;
 mod extract;
 pub mod files;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
 mod health;
+mod limits;
 mod problem;
 mod rate;
 mod records;
@@ -19,6 +21,7 @@ mod status;
 mod upload;
 mod version;
 
+pub use cross_origin::{AllowedOrigins, CrossOrigin, RequestOrigin};
 pub use problem::{Refusal, status_of};
 pub use rate::{Peer, RateSettings, Rates};
 pub use state::{AppParts, AppState, HttpSettings, Readiness};
@@ -26,14 +29,17 @@ pub use state::{AppParts, AppState, HttpSettings, Readiness};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// Every route. `files` serves what direct hosting stored.
 ///
-/// From the outside in: the access log sees everything, a panic becomes a 500 that it logs, then the routes, those that
-/// cost something behind a limit for each address.
+/// From the outside in: the access log sees everything, what is JSON is stored by no cache, every answer says which pages
+/// may read it, a panic becomes a 500, then the routes, those that cost something behind a limit for each address.
 pub fn router(state: AppState, files: Router) -> Router {
     Router::new()
         .route("/upload", post(upload::upload))
@@ -43,6 +49,7 @@ pub fn router(state: AppState, files: Router) -> Router {
         .route("/success/list", get(records::success_list))
         .route("/failures", get(records::failures))
         .route("/failures/list", get(records::failures_list))
+        .route("/limits", get(limits::limits))
         .route("/register", post(register::register).get(register::list).delete(register::deregister))
         .route_layer(from_fn_with_state(Arc::clone(&state.rates), rate::limit_address))
         .route("/health", get(health::health))
@@ -52,20 +59,36 @@ pub fn router(state: AppState, files: Router) -> Router {
         .merge(files)
         .fallback(not_found)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(state.clone(), cross_origin::cross_origin))
+        .layer(map_response(not_stored))
         .layer(from_fn_with_state(state, access::access_log))
+}
+
+/// Answers in JSON are of a moment, unless their route says otherwise.
+async fn not_stored(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let media_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if media_type.starts_with(b"application/json") || media_type.starts_with(b"application/problem+json") {
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
+    response
 }
 
 async fn not_found() -> Refusal {
     Refusal::NotFound("there is nothing at this address".into())
 }
 
-async fn method_not_allowed() -> Refusal {
-    Refusal::MethodNotAllowed
+/// The router adds `Allow`, which is all that `OPTIONS` asks for.
+async fn method_not_allowed(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        Refusal::MethodNotAllowed.into_response()
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
-fn panicked(panic: Box<dyn std::any::Any + Send>) -> axum::response::Response {
-    use axum::response::IntoResponse;
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let detail = panic
         .downcast_ref::<String>()
         .cloned()

@@ -25,6 +25,8 @@ pub enum Refusal {
     Unauthorized(AuthError),
     /// A good token without the needed scope.
     Forbidden,
+    /// A page uploads whose origin is not among those that may read the answer.
+    OriginNotAllowed,
     /// A parameter is missing or bad.
     BadRequest(String),
     /// The body is no usable multipart form.
@@ -113,6 +115,11 @@ impl Refusal {
             Self::Forbidden => {
                 let detail = "this needs a token with \"scope\": \"admin\", signed by a key of jwt.json (`pixerve token --admin`)";
                 Document::new(ErrorCode::Forbidden, "The token doesn't allow this", detail)
+            }
+            Self::OriginNotAllowed => {
+                let detail =
+                    "pages of this origin may not upload here; PIXERVE_SERVER_CORS_ORIGINS lists those that may";
+                Document::new(ErrorCode::OriginNotAllowed, "The page is of another origin", detail)
             }
             Self::BadRequest(detail) => bad_request(detail),
             Self::BadMultipart(detail) => {

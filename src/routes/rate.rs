@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
@@ -153,6 +153,10 @@ fn network(address: IpAddr) -> IpAddr {
 
 /// Refuses the requests of an address that exceeds its rate.
 pub(super) async fn limit_address(State(rates): State<Arc<Rates>>, request: Request, next: Next) -> Response {
+    // What a browser asks before a page's request is not the page's doing, and costs nothing.
+    if request.method() == Method::OPTIONS {
+        return next.run(request).await;
+    }
     let peer = request.extensions().get::<Peer>().copied();
     match peer.map_or(Ok(()), |peer| rates.count_request(peer, request.headers())) {
         Ok(()) => next.run(request).await,

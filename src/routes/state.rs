@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::cross_origin::{AllowedOrigins, CrossOrigin};
 use super::rate::Rates;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
@@ -32,6 +33,8 @@ pub struct HttpSettings {
     /// Bytes a second it must average afterwards.
     #[serde(deserialize_with = "setting::bytes")]
     pub body_rate_min: u64,
+    /// Whose pages may read answers.
+    pub cors_origins: AllowedOrigins,
     /// Where clients reach the server.
     pub public_url: PublicUrl,
     /// Parts of a multipart body.
@@ -114,6 +117,7 @@ pub struct AppParts {
     pub clock: SharedClock,
     pub http: HttpSettings,
     pub rates: Arc<Rates>,
+    pub cross_origin: Arc<CrossOrigin>,
     pub spec_limits: SpecLimits,
     pub pixel_limits: PixelLimits,
     pub memory_limit: MemoryLimit,

@@ -150,10 +150,18 @@ async fn readmes_nginx_passes_uploads_files_and_refusals_and_no_client_can_forge
     // Refused in the middle of it, and seen all the same.
     let refused = upload(&client, &nginx.url("/upload"), vec![7; 24 << 20]).await;
     assert_problem(refused, 413, "too_large").await;
-    let log = home.log();
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let lines: Vec<_> = lines.filter(|line| line["path"] == "/upload").collect();
-    assert!(lines.len() >= 2, "{log}");
+    // A line is written behind the answer that it tells of.
+    let started = Instant::now();
+    let lines = loop {
+        let log = home.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let lines: Vec<_> = lines.filter(|line| line["path"] == "/upload").collect();
+        if lines.len() >= 2 {
+            break lines;
+        }
+        assert!(started.elapsed() < WAIT_MAX, "{log}");
+        poll_delay().await;
+    };
     for line in lines {
         assert_eq!((&line["peer"], &line["client"]), (&"127.0.0.1".into(), &"127.0.0.2".into()), "{line}");
     }

@@ -27,7 +27,7 @@ use super::request_id::{Answers, RequestIdStream};
 use crate::clock::SharedClock;
 use crate::config::ConnectionLimits;
 use crate::error_chain::ErrorChain;
-use crate::routes::{Peer, Refusal};
+use crate::routes::{CrossOrigin, Peer, Refusal, RequestOrigin};
 
 /// Between two looks at how long a connection may stay; less where its limits are short.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -40,6 +40,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) struct Connection {
     pub(super) builder: Arc<Builder<TokioExecutor>>,
     pub(super) router: Router,
+    pub(super) cross_origin: Arc<CrossOrigin>,
     pub(super) clock: SharedClock,
     pub(super) limits: ConnectionLimits,
     pub(super) places: Places,
@@ -50,7 +51,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) async fn serve(self, stream: TcpStream) {
-        let Self { builder, router, clock, limits, places, peer, place, stop } = self;
+        let Self { builder, router, cross_origin, clock, limits, places, peer, place, stop } = self;
         let _place = place;
         let (activity, answers) = (Activity::new(), Answers::default());
         let service = {
@@ -61,7 +62,7 @@ impl Connection {
                 let place = is_http2.then(|| places.try_take(peer));
                 let has_place = place.as_ref().is_none_or(Option::is_some);
                 let answer = Answer::begin(activity.clone(), answers.begin(), is_http2, place.flatten());
-                respond(router.clone(), request, has_place, answer)
+                respond(router.clone(), Arc::clone(&cross_origin), request, has_place, answer)
             })
         };
         let stream = RequestIdStream::new(ActivityStream::new(stream, activity.clone()), clock, answers, peer);
@@ -104,12 +105,15 @@ impl Connection {
 
 async fn respond(
     router: Router,
+    cross_origin: Arc<CrossOrigin>,
     request: Request<Incoming>,
     has_place: bool,
     answer: Answer,
 ) -> Result<Response<AnswerBody>, Infallible> {
     if !has_place {
-        return Ok(answer.with(Refusal::NoPlace.into_response()));
+        let mut response = Refusal::NoPlace.into_response();
+        cross_origin.share(&RequestOrigin::of(&request), &mut response);
+        return Ok(answer.with(response));
     }
     router.oneshot(request.map(Body::new)).await.map(|response| answer.with(response))
 }

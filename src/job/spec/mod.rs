@@ -11,7 +11,7 @@ pub use backend::{BackendInfo, BackendKind};
 pub use callback::CallbackHeader;
 pub(crate) use fields::Fields;
 pub use format::{Background, Fit, Format, FormatInfo, Position};
-pub use parse::{ParsedJob, SpecLimits};
+pub use parse::{BOX_SIDE_MAX, ParsedJob, SpecLimits};
 pub use sub_dir::SubDir;
 
 use serde::{Deserialize, Serialize};

@@ -15,7 +15,8 @@ use crate::job::pointer::{ClaimErrors, escape};
 use crate::setting;
 
 /// Pixels a side of a box may have.
-const SIDE_MAX: u32 = 65_535;
+/// Pixels that a side of a variant's box may have.
+pub const BOX_SIDE_MAX: u32 = 65_535;
 
 /// What a job may ask for at most.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -255,12 +256,12 @@ fn size_box(size: &Value, at: &str, errors: &mut ClaimErrors) -> Option<(u32, u3
     let mut parsed = [0; 2];
     let mut ok = true;
     for (i, side) in sides.iter().enumerate() {
-        if let Some(n) = whole(side).and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= SIDE_MAX) {
+        if let Some(n) = whole(side).and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= BOX_SIDE_MAX) {
             parsed[i] = n;
         } else {
             errors.push(
                 format!("{at}/{i}"),
-                format!("must be a whole number of pixels from 0 to {SIDE_MAX}, not {}", show(side)),
+                format!("must be a whole number of pixels from 0 to {BOX_SIDE_MAX}, not {}", show(side)),
             );
             ok = false;
         }

@@ -10,6 +10,10 @@ use super::status::status_of;
 use crate::job::ErrorCode;
 use crate::routes::access::current_request_id;
 
+/// What a token lacks that is good for less (RFC 6750).
+const INSUFFICIENT_SCOPE: HeaderValue =
+    HeaderValue::from_static("Bearer realm=\"pixerve\", error=\"insufficient_scope\", scope=\"admin\"");
+
 /// What a client is told about a refusal.
 pub(super) struct Document {
     status: StatusCode,
@@ -63,6 +67,9 @@ impl IntoResponse for Document {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pixerve\""));
+        }
+        if code == ErrorCode::Forbidden {
+            headers.insert(WWW_AUTHENTICATE, INSUFFICIENT_SCOPE);
         }
         if let Some(secs) = retry_after_secs {
             headers.insert(RETRY_AFTER, HeaderValue::from(secs));

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod connection;
+mod cross_origin;
 mod drain;
 mod error_codes;
 mod form;

@@ -1,0 +1,76 @@
+//! `GET /limits`: what an upload may be, so that a client can refuse what the server would before it sends it.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::extract::{bearer_of, verify};
+use super::{AppState, Refusal};
+use crate::job::{BOX_SIDE_MAX, Format, SourceFormat};
+
+/// What changes with a restart only.
+const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
+
+#[derive(Serialize)]
+struct Limits {
+    upload: UploadLimits,
+    job: JobLimits,
+    /// Resumable uploads: there are none.
+    tus: Option<()>,
+}
+
+#[derive(Serialize)]
+struct UploadLimits {
+    bytes_max: u64,
+    source_pixels_max: u64,
+    /// Formats that are read.
+    inputs: Vec<String>,
+    parts_max: usize,
+}
+
+#[derive(Serialize)]
+struct JobLimits {
+    variants_max: usize,
+    output_pixels_max: u64,
+    side_max: u32,
+    /// Formats that are written.
+    formats: Vec<&'static str>,
+    presets: Vec<String>,
+}
+
+/// The route. A token is not asked for; a bad one is told.
+pub(super) async fn limits(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let token = bearer_of(&headers)?;
+    if let Some(token) = token {
+        verify(&state, token)?;
+    }
+    let limits = Limits {
+        upload: UploadLimits {
+            bytes_max: state.http.body_bytes_max,
+            source_pixels_max: state.pixel_limits.source_max,
+            inputs: read_formats(),
+            parts_max: state.http.parts_max,
+        },
+        job: JobLimits {
+            variants_max: state.spec_limits.variants_max,
+            output_pixels_max: state.pixel_limits.output_max,
+            side_max: BOX_SIDE_MAX,
+            formats: Format::ALL.map(Format::extension).to_vec(),
+            presets: Vec::new(),
+        },
+        tus: None,
+    };
+    let mut response = Json(limits).into_response();
+    if token.is_none() {
+        response.headers_mut().insert(CACHE_CONTROL, CACHE);
+    }
+    Ok(response)
+}
+
+fn read_formats() -> Vec<String> {
+    let built_in = SourceFormat::ALL.into_iter().map(SourceFormat::info).filter(|info| info.built_in);
+    built_in.map(|info| info.name.to_ascii_lowercase()).collect()
+}
