@@ -15,6 +15,7 @@ use pixerve::sandbox;
 use pixerve::telemetry::{self, TelemetryError};
 use pixerve::version::VERSION_LINE;
 use rustix::fs::Mode;
+use secrecy::ExposeSecret;
 
 /// A self-hosted image-ingestion server: upload, convert, store, tell.
 #[derive(Parser)]
@@ -33,6 +34,8 @@ enum Command {
     Serve(ServeArgs),
     /// Print a token signed with the key of this server
     Token(TokenArgs),
+    /// Print the secret that callbacks of jobs signed with the keys of jwt.json are signed with
+    WebhookSecret(WebhookSecretArgs),
 }
 
 #[derive(Args, Default)]
@@ -40,6 +43,13 @@ struct ServeArgs {
     /// Once the server is up, print a token and a command to try it with
     #[arg(long, hide = true)]
     demo: bool,
+}
+
+#[derive(Args)]
+struct WebhookSecretArgs {
+    /// Make a new one first; the one before signs too for another day
+    #[arg(long)]
+    rotate: bool,
 }
 
 #[derive(Args)]
@@ -95,6 +105,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve(ServeArgs::default())) {
         Command::Serve(args) => serve(config, &warnings, &args),
         Command::Token(args) => token(&config, &warnings, args),
+        Command::WebhookSecret(args) => webhook_secret(&config, &warnings, &args),
     }
 }
 
@@ -123,15 +134,31 @@ fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Resu
 }
 
 fn token(config: &Config, warnings: &[Warning], args: TokenArgs) -> anyhow::Result<ExitCode> {
+    tell(warnings);
+    let TokenArgs { sub, admin, ttl, job } = args;
+    let token = app::token(config, TokenOptions { sub, admin, ttl, job })?;
+    print(&token).context("writing the token to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn webhook_secret(config: &Config, warnings: &[Warning], args: &WebhookSecretArgs) -> anyhow::Result<ExitCode> {
+    tell(warnings);
+    let secret = app::webhook_secret(config, args.rotate)?;
+    print(secret.expose_secret()).context("writing the secret to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(warnings: &[Warning]) {
     for warning in warnings {
         eprintln!("pixerve: {warning}");
     }
-    let TokenArgs { sub, admin, ttl, job } = args;
-    let token = app::token(config, TokenOptions { sub, admin, ttl, job })?;
-    // `println!` would panic where a full disk or a closed pipe is at the other end.
+}
+
+/// `println!` would panic where a full disk or a closed pipe is at the other end.
+fn print(line: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{token}").and_then(|()| stdout.flush()).context("writing the token to standard output")?;
-    Ok(ExitCode::SUCCESS)
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

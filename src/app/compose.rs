@@ -76,6 +76,7 @@ impl App {
         let reconciler = persistent.reconcile(&clock).await?;
         reached(Step::StartReconciled);
         let queue = Arc::clone(&persistent.queue);
+        let keys_secret = persistent.keys_secret.clone();
         let ServerParts { state, router, worker, outbox } =
             ServerParts::build(&config, persistent, &clock, program).await?;
         warn_of_jobs_over_limits(&*queue, worker.memory_limit).await?;
@@ -83,6 +84,7 @@ impl App {
 
         let mut background = BackgroundTasks::new();
         background.spawn("disk monitor", |stop| disk_monitor.run(stop));
+        background.spawn("callback secret", |stop| keys_secret.follow(stop));
         let pool = if config.paused {
             None
         } else {

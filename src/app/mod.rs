@@ -12,11 +12,13 @@ mod sealed_callbacks;
 mod signals;
 mod start_error;
 mod token;
+mod webhook_secret;
 
 pub use background::TaskFailure;
 pub use compose::App;
 pub use start_error::StartError;
 pub use token::{TokenOptions, token};
+pub use webhook_secret::webhook_secret;
 
 use anyhow::Context;
 use tracing::{error, info};

@@ -7,7 +7,7 @@ use axum::Router;
 use tracing::warn;
 
 use super::persistent_state::PersistentState;
-use super::sealed_callbacks::SealedCallbacks;
+use super::sealed_callbacks::{CallbackSecrets, SealedCallbacks};
 use super::start_error::StartError;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
@@ -69,7 +69,12 @@ async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Resul
 
 fn outbox(config: &Config, persistent: &PersistentState, clock: &SharedClock) -> Result<Outbox, StartError> {
     let sealed = Arc::new(SealedCallbacks(Arc::clone(&persistent.sealer)));
-    let client = WebhookClient::new(&config.callback, Arc::new(SystemResolver), sealed, Arc::clone(clock))
+    let secrets = Arc::new(CallbackSecrets {
+        register: Arc::clone(&persistent.register),
+        keys: persistent.keys_secret.clone(),
+        clock: Arc::clone(clock),
+    });
+    let client = WebhookClient::new(&config.callback, Arc::new(SystemResolver), sealed, secrets, Arc::clone(clock))
         .map_err(StartError::Callback)?;
     Ok(Outbox::new(persistent.queue.clone(), client, &config.callback))
 }

@@ -9,13 +9,14 @@ use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::private_files::{self, mode_for_others};
+use super::sealed_callbacks::KeysSecret;
 use super::start_error::StartError;
 use crate::auth::{KeyRing, KeyRingError};
 use crate::clock::{ClockTrust, SharedClock};
 use crate::config::Config;
 use crate::disks::{self, DiskHealth, DiskMonitor};
 use crate::queue::{CrashAttribution, JobQueue, SledQueue};
-use crate::register::{OpenedRegister, Register, Sealer};
+use crate::register::{OpenedRegister, Register, Sealer, WebhookSecretFile};
 use crate::sandbox::SandboxMode;
 use crate::spool::Spool;
 use crate::worker::{ClockKeeper, ReconcileScope, SpoolReconciler};
@@ -40,6 +41,7 @@ pub(super) struct PersistentState {
     pub(super) spool: Spool,
     pub(super) register: Arc<Register>,
     pub(super) sealer: Arc<Sealer>,
+    pub(super) keys_secret: KeysSecret,
     pub(super) keys: KeyRing,
     pub(super) disks: DiskHealth,
     pub(super) clock_trust: ClockTrust,
@@ -68,13 +70,18 @@ impl PersistentState {
         private_files::tighten(&config.data_dir, &config.serve_dir);
         let sealer = Arc::new(open_sealer(config, &queue)?);
         let register = Arc::new(open_register(config, &sealer, clock)?);
+        let keys_secret = match &config.callback.secret {
+            Some(secret) => KeysSecret::Set(secret.clone()),
+            None => KeysSecret::Kept(WebhookSecretFile::open_or_make(&config.data_dir, Arc::clone(&sealer))?),
+        };
         let spool = Spool::open(&config.data_dir)?;
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(config)?;
         let clock_trust = ClockTrust::new(Arc::clone(clock), ClockKeeper::last_seen(&config.data_dir));
         let server = queue.uuid()?;
         let queue = Arc::new(queue);
-        let persistent = Self { queue, spool, register, sealer, keys, disks, clock_trust, server, history_lost };
+        let persistent =
+            Self { queue, spool, register, sealer, keys_secret, keys, disks, clock_trust, server, history_lost };
         Ok((persistent, disk_monitor))
     }
 

@@ -1,12 +1,22 @@
-//! Opens what is sealed of a job's callback for those who deliver.
+//! What only the register knows of a job's callback, for those who deliver: where it goes, and what it is signed with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 use url::Url;
 
-use crate::callback::OpenCallback;
-use crate::job::{CallbackHeader, CallbackTarget, JobId};
-use crate::register::Sealer;
+use crate::callback::{OpenCallback, SigningSecrets};
+use crate::clock::{SharedClock, Timestamp};
+use crate::error_chain::ErrorChain;
+use crate::job::{CallbackHeader, CallbackTarget, JobId, Owner, WebhookSecret};
+use crate::register::{Register, Sealer, WebhookSecretFile};
+
+/// How soon a secret that the command line has renewed signs.
+const RELOAD_PERIOD: Duration = Duration::from_secs(30);
 
 /// The register's sealer, as the callback room sees it.
 pub(super) struct SealedCallbacks(pub(super) Arc<Sealer>);
@@ -14,5 +24,52 @@ pub(super) struct SealedCallbacks(pub(super) Arc<Sealer>);
 impl OpenCallback for SealedCallbacks {
     fn open(&self, id: &JobId, target: &CallbackTarget) -> Result<(Url, Vec<CallbackHeader>), String> {
         self.0.unseal_callback(id, target).map_err(|error| error.to_string())
+    }
+}
+
+/// Where the secret of the keys of `jwt.json` comes from.
+#[derive(Clone, Debug)]
+pub(super) enum KeysSecret {
+    /// A setting.
+    Set(WebhookSecret),
+    /// The file that the first start makes.
+    Kept(WebhookSecretFile),
+}
+
+impl KeysSecret {
+    /// Takes up what `pixerve webhook-secret --rotate` writes, until `stop`.
+    pub(super) async fn follow(self, stop: CancellationToken) {
+        let Self::Kept(file) = self else { return stop.cancelled().await };
+        let mut ticks = interval(RELOAD_PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let file = file.clone();
+            match spawn_blocking(move || file.reload()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    warn!(error = %ErrorChain(&error), "callback secret can't be read again; the old one stays in use");
+                }
+                Err(error) => warn!(error = %ErrorChain(&error), "reading the callback secret again failed"),
+            }
+        }
+    }
+}
+
+/// Everybody's secrets.
+pub(super) struct CallbackSecrets {
+    pub(super) register: Arc<Register>,
+    pub(super) keys: KeysSecret,
+    pub(super) clock: SharedClock,
+}
+
+impl SigningSecrets for CallbackSecrets {
+    fn secrets(&self, owner: &Owner, accepted: Timestamp) -> Vec<WebhookSecret> {
+        if owner.user.is_some() {
+            return self.register.webhook_secrets(owner, accepted);
+        }
+        match &self.keys {
+            KeysSecret::Set(secret) => vec![secret.clone()],
+            KeysSecret::Kept(file) => file.good_at(self.clock.now()),
+        }
     }
 }

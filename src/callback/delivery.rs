@@ -14,12 +14,15 @@ use super::address::{self, AddressPolicy};
 use super::payload::{self, PayloadError};
 use super::resolve::{ForbiddenAddress, PolicyResolver, Resolver};
 use super::settings::CallbackSettings;
+use super::signature::{SigningSecrets, signature};
 use crate::clock::{SharedClock, Timestamp};
 use crate::job::{CallbackHeader, CallbackTarget, JobId, PublicUrl};
 use crate::queue::Job;
 use crate::tls;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const USER_AGENT: &str = concat!("Pixerve/", env!("CARGO_PKG_VERSION"));
 
 /// Bytes of a reply that are read, and thrown away, before the connection is closed.
@@ -123,15 +126,18 @@ pub struct WebhookClient {
     timeout: Duration,
     public_url: PublicUrl,
     sealed: Arc<dyn OpenCallback>,
+    secrets: Arc<dyn SigningSecrets>,
     clock: SharedClock,
 }
 
 impl WebhookClient {
-    /// A client that asks `resolver` for addresses and `sealed` for what was sealed of a job. Fails if TLS can't be set up.
+    /// A client that asks `resolver` for addresses, `sealed` for what was sealed of a job and `secrets` for what its calls are
+    /// signed with. Fails if TLS can't be set up.
     pub fn new(
         settings: &CallbackSettings,
         resolver: Arc<dyn Resolver>,
         sealed: Arc<dyn OpenCallback>,
+        secrets: Arc<dyn SigningSecrets>,
         clock: SharedClock,
     ) -> Result<Self, reqwest::Error> {
         let policy = AddressPolicy::new(settings.allow.clone());
@@ -152,7 +158,15 @@ impl WebhookClient {
             .no_deflate();
         // One that looks for certificates where there are none can't be made; this one does for plain http.
         let client = if tls::has_certificates() { client } else { client.tls_certs_only([]) }.build()?;
-        Ok(Self { client, policy, timeout: settings.timeout, public_url: settings.public_url.clone(), sealed, clock })
+        Ok(Self {
+            client,
+            policy,
+            timeout: settings.timeout,
+            public_url: settings.public_url.clone(),
+            sealed,
+            secrets,
+            clock,
+        })
     }
 
     /// Posts the callback of `job` once. `Ok` is the receiver's 2xx.
@@ -166,7 +180,7 @@ impl WebhookClient {
             return Err(DeliveryError::NoCertificates);
         }
         let body = payload::body(job, &self.public_url)?;
-        let headers = all_headers(&job.record.id, headers)?;
+        let headers = self.all_headers(job, headers, &body)?;
         let deadline = Instant::now() + self.timeout;
         let request = self.client.post(url).headers(headers).body(body);
         let reply = timeout_at(deadline, request.send())
@@ -177,6 +191,29 @@ impl WebhookClient {
         // The status is the answer, however the rest of the reply turns out.
         let _ = timeout_at(deadline, discard(reply)).await;
         outcome
+    }
+
+    /// The job's own headers, with ours over them.
+    fn all_headers(&self, job: &Job, own: Vec<CallbackHeader>, body: &[u8]) -> Result<HeaderMap, DeliveryError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for CallbackHeader { name, value } in own {
+            let Ok(mut value) = HeaderValue::from_str(value.expose_secret()) else {
+                return Err(DeliveryError::Header(name));
+            };
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        let ascii = |text: &str| HeaderValue::from_str(text).expect("INVARIANT: ids, numbers and base64 are ASCII");
+        let (id, now) = (job.record.id.to_string(), self.clock.now());
+        headers.insert(WEBHOOK_ID, ascii(&id));
+        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(now.as_secs()));
+        headers.remove(WEBHOOK_SIGNATURE);
+        let secrets = self.secrets.secrets(&job.record.owner, job.record.created_at);
+        if !secrets.is_empty() {
+            headers.insert(WEBHOOK_SIGNATURE, ascii(&signature(&secrets, &id, now, body)));
+        }
+        Ok(headers)
     }
 
     fn outcome(&self, reply: &Response) -> Result<StatusCode, DeliveryError> {
@@ -192,22 +229,6 @@ impl WebhookClient {
             _ => Err(DeliveryError::Refused { status, retry_after: None }),
         }
     }
-}
-
-/// The job's own headers, with ours over them.
-fn all_headers(id: &JobId, own: Vec<CallbackHeader>) -> Result<HeaderMap, DeliveryError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for CallbackHeader { name, value } in own {
-        let Ok(mut value) = HeaderValue::from_str(value.expose_secret()) else {
-            return Err(DeliveryError::Header(name));
-        };
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
-    let id = HeaderValue::from_str(&id.to_string()).expect("INVARIANT: a UUID is ASCII");
-    headers.insert(WEBHOOK_ID, id);
-    Ok(headers)
 }
 
 /// The error without its URL, whose query or user name may be a secret.

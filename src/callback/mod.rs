@@ -10,9 +10,11 @@ pub mod outbox;
 pub mod payload;
 pub mod resolve;
 pub mod settings;
+pub mod signature;
 
 pub use address::AddressPolicy;
 pub use delivery::{OpenCallback, WebhookClient};
 pub use outbox::Outbox;
 pub use resolve::{Resolver, SystemResolver};
 pub use settings::CallbackSettings;
+pub use signature::SigningSecrets;

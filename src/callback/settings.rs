@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use crate::job::PublicUrl;
+use crate::job::{PublicUrl, WebhookSecret};
 use crate::retry::RetryPolicy;
 use crate::setting;
 
@@ -27,9 +27,25 @@ pub struct CallbackSettings {
     /// Tries at once to one host, so that a slow receiver doesn't hold up the others; and a quarter as many in the same way.
     #[serde(deserialize_with = "setting::count")]
     pub concurrency_per_host: usize,
+    /// What calls about jobs of the keys of `jwt.json` are signed with; none for a secret that is made and kept in the data
+    /// directory.
+    #[serde(deserialize_with = "optional_webhook_secret")]
+    pub secret: Option<WebhookSecret>,
     /// Where clients reach this server.
     #[serde(rename = ".server.public_url")]
     pub public_url: PublicUrl,
     /// How often to try a callback.
     pub retry: RetryPolicy,
+}
+
+/// No error quotes it.
+fn optional_webhook_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<WebhookSecret>, D::Error> {
+    let expected = "whsec_ and the base64 of 24 to 64 bytes, as `pixerve webhook-secret` prints one";
+    let text = String::deserialize(deserializer).map_err(|_| serde::de::Error::custom(expected))?;
+    match text.trim() {
+        "" => Ok(None),
+        text => WebhookSecret::parse(text)
+            .map(Some)
+            .ok_or_else(|| serde::de::Error::invalid_value(serde::de::Unexpected::Other("[redacted]"), &expected)),
+    }
 }

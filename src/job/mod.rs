@@ -15,6 +15,7 @@ mod source;
 mod spec;
 mod state;
 mod table;
+mod webhook_secret;
 
 pub use error_code::ErrorCode;
 pub use hash::{ContentHash, ContentHasher, HashKey};
@@ -35,3 +36,4 @@ pub use spec::{
 };
 pub use state::State;
 pub(crate) use table::enumerate;
+pub use webhook_secret::WebhookSecret;

@@ -7,9 +7,9 @@ use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::RegisterError;
+use super::{RegisterError, WebhookSecrets};
 use crate::clock::Timestamp;
-use crate::job::BackendKind;
+use crate::job::{BackendKind, WebhookSecret};
 
 const NAME_BYTES_MAX: usize = 64;
 const ACCESS_KEY_BYTES: usize = 16;
@@ -24,6 +24,8 @@ pub struct User {
     pub name: String,
     /// What it signs with.
     pub secret: SecretString,
+    /// What calls about its jobs are signed with.
+    pub webhook_secrets: WebhookSecrets,
     /// When it was registered.
     pub created_at: Timestamp,
 }
@@ -35,6 +37,8 @@ pub struct NewUser {
     pub access_key: String,
     /// What it signs with (HS256), as UTF-8 bytes.
     pub secret: SecretString,
+    /// What it verifies calls about its jobs with.
+    pub webhook_secret: WebhookSecret,
 }
 
 /// A store to register.

@@ -7,6 +7,8 @@ mod open;
 mod record;
 mod seal;
 mod sealing_keys;
+mod webhook_file;
+mod webhook_secrets;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,13 +22,15 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::database::Database;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{BackendKind, Owner};
+use crate::job::{BackendKind, Owner, WebhookSecret};
 
 pub use entry::{EntryKind, NewStore, NewUser, RegisterEntry, RegisteredStore, User, UserRef};
 pub use error::RegisterError;
 pub use open::OpenedRegister;
 pub use seal::{SealError, Sealer, UnsealError};
 pub use sealing_keys::SealingKeysError;
+pub use webhook_file::{WebhookFileError, WebhookSecretFile};
+pub use webhook_secrets::WebhookSecrets;
 
 use record::Record;
 
@@ -73,6 +77,24 @@ impl Register {
     pub async fn register_user(&self, name: &str) -> Result<NewUser, RegisterError> {
         let name = name.to_owned();
         self.blocking(move |inner| inner.register_user(name)).await
+    }
+
+    /// Makes a new secret that calls about a user's jobs are signed with; the one before signs too for a day. None if no user
+    /// has this access key.
+    ///
+    /// # Errors
+    /// The disk. Then nothing has changed.
+    pub async fn renew_webhook_secret(&self, access_key: &str) -> Result<Option<WebhookSecret>, RegisterError> {
+        let access_key = access_key.to_owned();
+        self.blocking(move |inner| inner.renew_webhook_secret(&access_key)).await
+    }
+
+    /// What calls about a job of `owner`, accepted at that time, are signed with: the newest first. None of a user who isn't
+    /// registered any more, or was before calls were signed.
+    pub fn webhook_secrets(&self, owner: &Owner, accepted: Timestamp) -> Vec<WebhookSecret> {
+        let holder = owner.user.as_deref().and_then(|name| self.holder(name));
+        let user = holder.filter(|_| self.is_of_holder(owner, accepted));
+        user.map_or_else(Vec::new, |user| user.webhook_secrets.good_at(self.inner.clock.now()))
     }
 
     /// Registers a store, and gives the access key that tokens call it by.
@@ -196,10 +218,27 @@ impl RegisterInner {
         let access_key = entry::user_access_key()?;
         let secret = entry::user_secret()?;
         let created_at = self.clock.now();
-        let record = Record::User { created_at, name: name.clone(), secret: secret.clone() };
+        let webhook_secret = WebhookSecret::generate().map_err(RegisterError::Random)?;
+        let webhook_secrets = WebhookSecrets::of(webhook_secret.clone());
+        let record = Record::User { created_at, name, secret: secret.clone(), webhook_secrets };
         self.write(&mut disk, &access_key, &record)?;
         self.insert(access_key.clone(), record);
-        Ok(NewUser { access_key, secret })
+        Ok(NewUser { access_key, secret, webhook_secret })
+    }
+
+    fn renew_webhook_secret(&self, access_key: &str) -> Result<Option<WebhookSecret>, RegisterError> {
+        let mut disk = self.disk();
+        let Some(user) = self.known().users.get(access_key).cloned() else { return Ok(None) };
+        let secret = WebhookSecret::generate().map_err(RegisterError::Random)?;
+        let record = Record::User {
+            created_at: user.created_at,
+            name: user.name.clone(),
+            secret: user.secret.clone(),
+            webhook_secrets: user.webhook_secrets.renewed(secret.clone(), self.clock.now()),
+        };
+        self.rewrite(&mut disk, access_key, &record)?;
+        self.insert(access_key.to_owned(), record);
+        Ok(Some(secret))
     }
 
     fn register_store(&self, new: NewStore) -> Result<String, RegisterError> {
@@ -261,6 +300,24 @@ impl RegisterInner {
         })
     }
 
+    /// Seals `record` and makes it durable in the place of the one that is there. If the disk fails, the next change writes
+    /// what is in memory, which is the old one.
+    fn rewrite(&self, disk: &mut DatabaseState, access_key: &str, record: &Record) -> Result<(), RegisterError> {
+        let sealed = record.seal(&self.sealer, access_key)?;
+        let old = self.known().record(access_key).map(|old| old.seal(&self.sealer, access_key)).transpose()?;
+        self.change(disk, |disk| {
+            let written = disk.records.insert(access_key, sealed.0.as_bytes()).map_err(RegisterError::Engine);
+            reached(Step::RegisterWritten);
+            let durable = written.and_then(|_| disk.database.sync().map_err(RegisterError::Database));
+            reached(Step::RegisterDurable);
+            if let (Err(_), Some(old)) = (&durable, old) {
+                // As far as that is possible; a start that finds the new one signs with it, and with the one before.
+                let _ = disk.records.insert(access_key, old.0.as_bytes());
+            }
+            durable
+        })
+    }
+
     /// Changes what is on disk. A database that has failed stays so until it is reopened, which the next change does.
     fn change<T>(
         &self,
@@ -303,6 +360,12 @@ impl Registered {
         self.users.contains_key(access_key) || self.stores.contains_key(access_key)
     }
 
+    /// What this access key stands for, as it is kept.
+    fn record(&self, access_key: &str) -> Option<Record> {
+        let user = self.users.get(access_key).map(|user| Record::from(&**user));
+        user.or_else(|| self.stores.get(access_key).map(|store| Record::from(&**store)))
+    }
+
     /// Everything, as it is kept.
     fn records(&self) -> impl Iterator<Item = (&String, Record)> {
         let users = self.users.values().map(|user| (&user.access_key, Record::from(&**user)));
@@ -311,8 +374,8 @@ impl Registered {
 
     fn insert(&mut self, access_key: String, record: Record) {
         match record {
-            Record::User { created_at, name, secret } => {
-                let user = User { access_key: access_key.clone(), name, secret, created_at };
+            Record::User { created_at, name, secret, webhook_secrets } => {
+                let user = User { access_key: access_key.clone(), name, secret, webhook_secrets, created_at };
                 self.users.insert(access_key, Arc::new(user));
             }
             Record::Storage { created_at, backend, user, settings, summary } => {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::seal::{SealError, Sealer, UnsealError};
+use super::webhook_secrets::WebhookSecrets;
 use super::{RegisteredStore, User, UserRef, seal};
 use crate::clock::Timestamp;
 use crate::job::{BackendKind, SealedText};
@@ -20,6 +21,9 @@ pub(super) enum Record {
         name: String,
         #[serde(serialize_with = "exposed")]
         secret: SecretString,
+        /// None of a user who was registered before calls were signed.
+        #[serde(default)]
+        webhook_secrets: WebhookSecrets,
     },
     Storage {
         created_at: Timestamp,
@@ -50,7 +54,12 @@ impl Record {
 
 impl From<&User> for Record {
     fn from(user: &User) -> Self {
-        Self::User { created_at: user.created_at, name: user.name.clone(), secret: user.secret.clone() }
+        Self::User {
+            created_at: user.created_at,
+            name: user.name.clone(),
+            secret: user.secret.clone(),
+            webhook_secrets: user.webhook_secrets.clone(),
+        }
     }
 }
 

@@ -50,6 +50,7 @@ pub fn router(state: AppState, files: Router) -> Router {
         .route("/failures", get(records::failures))
         .route("/failures/list", get(records::failures_list))
         .route("/limits", get(limits::limits))
+        .route("/register/webhook-secret", post(register::renew_webhook_secret))
         .route("/register", post(register::register).get(register::list).delete(register::deregister))
         .route_layer(from_fn_with_state(Arc::clone(&state.rates), rate::limit_address))
         .route("/health", get(health::health))

@@ -98,7 +98,35 @@ async fn register_user(state: &AppState, body: &Value) -> Result<Value, Refusal>
     errors.or(())?;
     let user = state.register.register_user(name).await?;
     info!(access_key = user.access_key, user = name, "user registered");
-    Ok(json!({ "access_key": user.access_key, "secret": user.secret.expose_secret(), "algorithm": "HS256" }))
+    Ok(json!({
+        "access_key": user.access_key, "secret": user.secret.expose_secret(), "algorithm": "HS256",
+        "webhook_secret": user.webhook_secret.text().expose_secret()
+    }))
+}
+
+/// `POST /register/webhook-secret`: a new secret for calls about a user's jobs; the one before signs too for a day.
+pub(super) async fn renew_webhook_secret(
+    State(state): State<AppState>,
+    _: Admin,
+    request: Request,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    if state.readiness.is_paused() {
+        return Err(Refusal::Paused);
+    }
+    let body = read_json(request).await?;
+    let mut errors = ClaimErrors::default();
+    for field in body.as_object().into_iter().flat_map(|fields| fields.keys()).filter(|field| *field != "access_key") {
+        errors.push(format!("/{field}"), "unknown field; there is only `access_key`");
+    }
+    let access_key = body.get("access_key").and_then(Value::as_str).unwrap_or_default();
+    if access_key.is_empty() {
+        errors.push("/access_key", "must be a user's access key");
+    }
+    errors.or(())?;
+    let secret = state.register.renew_webhook_secret(access_key).await?;
+    let secret = secret.ok_or_else(|| Refusal::NotFound("no user has this access_key".into()))?;
+    info!(access_key, "webhook secret renewed");
+    Ok((StatusCode::CREATED, Json(json!({ "webhook_secret": secret.text().expose_secret() }))))
 }
 
 async fn register_store(state: &AppState, body: &Value, verify: bool) -> Result<Value, Refusal> {

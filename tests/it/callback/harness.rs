@@ -12,11 +12,13 @@ use axum::extract::Request;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use pixerve::callback::{CallbackSettings, OpenCallback, Outbox, Resolver, SystemResolver, WebhookClient};
+use pixerve::callback::{
+    CallbackSettings, OpenCallback, Outbox, Resolver, SigningSecrets, SystemResolver, WebhookClient,
+};
 use pixerve::clock::{Manual, Timestamp};
 use pixerve::job::{
     CallbackHeader, CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority,
-    RecordVersion, SealedText, SourceFormat, State, Stem, Stored, StoredFile, SubDir,
+    RecordVersion, SealedText, SourceFormat, State, Stem, Stored, StoredFile, SubDir, WebhookSecret,
 };
 use pixerve::queue::Job;
 use secrecy::SecretString;
@@ -55,6 +57,15 @@ pub(super) fn loopback_settings() -> CallbackSettings {
     }
 }
 
+/// Nobody's calls are signed: what is signed is tested with whole servers.
+struct NoSecrets;
+
+impl SigningSecrets for NoSecrets {
+    fn secrets(&self, _: &Owner, _: Timestamp) -> Vec<WebhookSecret> {
+        Vec::new()
+    }
+}
+
 impl RunningOutbox {
     /// Starts an outbox that resolves names as the machine does.
     pub(super) fn start(settings: &CallbackSettings) -> Self {
@@ -67,7 +78,8 @@ impl RunningOutbox {
         let clock = Arc::new(Manual::at(Timestamp::from_millis(784_111_777_000)));
         let queue = Arc::new(FakeQueue::new(clock.clone()));
         let client =
-            WebhookClient::new(settings, resolver, Arc::new(PlainCallbacks), clock.clone()).expect("a webhook client");
+            WebhookClient::new(settings, resolver, Arc::new(PlainCallbacks), Arc::new(NoSecrets), clock.clone())
+                .expect("a webhook client");
         let shutdown = CancellationToken::new();
         let outbox = Outbox::new(queue.clone(), client, settings);
         let outbox = tokio::spawn(outbox.run(shutdown.clone()));

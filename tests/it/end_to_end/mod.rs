@@ -4,5 +4,6 @@ mod callbacks;
 mod formats;
 mod orientation;
 mod secrets;
+mod signatures;
 mod stores;
 mod unreachable;

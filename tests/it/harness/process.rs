@@ -80,6 +80,14 @@ impl Home {
         self.run(program, further)
     }
 
+    /// The program itself, run beside the servers of this home.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pixerve"));
+        command.args(arguments).current_dir(self.root()).env_clear();
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
     fn run(&self, mut program: Command, further: &[(&str, &str)]) -> ServerProcess {
         let terminal = File::options().create(true).append(true).open(self.root().join("terminal")).expect("a file");
         let child = program

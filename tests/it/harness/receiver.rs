@@ -25,6 +25,8 @@ pub(crate) struct Receiver {
 pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
+    /// The body, as it came.
+    pub(crate) bytes: Bytes,
 }
 
 impl Receiver {
@@ -35,10 +37,11 @@ impl Receiver {
         let handler = move |headers: HeaderMap, body: Bytes| {
             let (tx, answer) = (tx.clone(), Arc::clone(&answer));
             async move {
-                let body = serde_json::from_slice(&body).expect("a JSON body");
+                let bytes = body;
+                let body = serde_json::from_slice(&bytes).expect("a JSON body");
                 // Before the test hears of the call: what it says then is about the next one.
                 let status = StatusCode::from_u16(answer.load(Ordering::SeqCst)).expect("a status");
-                let _ = tx.send(Call { headers, body });
+                let _ = tx.send(Call { headers, body, bytes });
                 status
             }
         };

@@ -1,0 +1,70 @@
+//! `pixerve webhook-secret`: what callbacks of jobs of the keys of `jwt.json` are signed with.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use secrecy::SecretString;
+
+use super::persistent_state::key_file;
+use crate::clock::{Clock, System};
+use crate::config::Config;
+use crate::register::{Sealer, WebhookSecretFile};
+
+/// The secret, as receivers are given it; with `rotate` a new one, beside which the one before signs for another day. A
+/// running server takes it up within a minute.
+///
+/// # Errors
+/// If no server has started with these settings yet, or the disk fails.
+pub fn webhook_secret(config: &Config, rotate: bool) -> anyhow::Result<SecretString> {
+    if let Some(secret) = &config.callback.secret {
+        if rotate {
+            bail!("the secret is PIXERVE_CALLBACK_SECRET; change it there, and restart the server");
+        }
+        return Ok(secret.text());
+    }
+    let keys = key_file(config);
+    if !keys.exists() {
+        bail!(
+            "there is no file of sealing keys {}: run this where the server runs, with its settings; its first start \
+             makes the file",
+            keys.display()
+        );
+    }
+    let file = WebhookSecretFile::open(&config.data_dir, Arc::new(Sealer::open(&keys)?))?;
+    let now = System::new().now();
+    if rotate {
+        return Ok(file.renew(now)?.text());
+    }
+    let Some(newest) = file.good_at(now).into_iter().next() else {
+        bail!("the file of the callback secret holds none")
+    };
+    Ok(newest.text())
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn before_the_first_start_it_says_so_and_makes_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+        let error = webhook_secret(&config, false).expect_err("there is none").to_string();
+        assert!(error.contains("first start"), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 0);
+        assert!(!error.contains("whsec_"), "{}", error.len());
+    }
+
+    #[test]
+    fn a_secret_that_is_set_is_shown_and_changed_where_it_is_set() {
+        let secret = crate::job::WebhookSecret::generate().expect("random");
+        let mut config = Config::default();
+        config.callback.secret = Some(secret.clone());
+        let shown = webhook_secret(&config, false).expect("it is set");
+        assert_eq!(shown.expose_secret(), secret.text().expose_secret());
+        let error = webhook_secret(&config, true).expect_err("it is set elsewhere").to_string();
+        assert!(error.contains("PIXERVE_CALLBACK_SECRET"), "{error}");
+    }
+}
