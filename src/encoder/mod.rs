@@ -12,7 +12,6 @@ mod png;
 mod registry;
 pub mod tuning;
 mod webp;
-mod webp_animation;
 
 pub use avif::{Avif, AvifContents, AvifEngine};
 pub use credits::Credits;
@@ -20,7 +19,6 @@ pub use jpeg::Jpeg;
 pub use png::Png;
 pub use registry::{Registry, built_in};
 pub use webp::Webp;
-pub use webp_animation::{AnimatedWebp, Frame};
 
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +92,7 @@ pub struct EncodeError {
 
 impl EncodeError {
     /// `format` can't hold `picture`, for the reason that `detail` gives.
-    fn new(format: Format, picture: &Picture, detail: impl std::fmt::Display) -> Self {
+    pub(crate) fn new(format: Format, picture: &Picture, detail: impl std::fmt::Display) -> Self {
         Self { format, width: picture.width, height: picture.height, detail: detail.to_string() }
     }
 }

@@ -3,6 +3,7 @@
 //! Frames go through in batches of a few: decoded one by one, resized, and encoded side by side.
 
 mod apng;
+mod muxer;
 mod source_frames;
 
 use fast_image_resize::Resizer;
@@ -15,8 +16,9 @@ use super::outputs::is_animated;
 use super::raster::Raster;
 use super::resize::resize;
 use super::{Layout, PipelineError, PixelLimits, SourceInfo};
-use crate::encoder::{AnimatedWebp, EncodeError, EncodeSettings, Frame, Pixels};
+use crate::encoder::{EncodeError, EncodeSettings, Pixels};
 use crate::job::VariantSpec;
+use muxer::{AnimatedWebp, Frame};
 use source_frames::{SourceFrame, SourceFrames};
 
 /// The shortest time a frame shows. Browsers show what asks for less than this for a tenth of a second, since old
@@ -88,7 +90,7 @@ pub(super) fn render(
         }
         frames_left -= frames.len();
         let last = frames.len() < batch;
-        let encoded: Vec<Result<Vec<u8>, EncodeError>> = frames.par_iter().map(|f| f.encode(&settings)).collect();
+        let encoded: Vec<Result<Vec<u8>, EncodeError>> = frames.par_iter().map(|f| f.encode(settings)).collect();
         for (frame, encoded) in frames.iter().zip(encoded) {
             file.push(frame, &encoded?);
         }

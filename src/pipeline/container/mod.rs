@@ -5,9 +5,13 @@
 
 mod bounded_reader;
 pub(super) mod gif;
+pub(super) mod isobmff;
 pub(super) mod jpeg;
 pub(super) mod png;
 pub(super) mod riff;
 pub(super) mod tiff;
 
 pub(super) use bounded_reader::BoundedReader;
+
+#[cfg(test)]
+mod tests;

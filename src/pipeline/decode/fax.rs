@@ -63,7 +63,7 @@ impl<'a> FaxRows<'a> {
     fn run_lengths(&mut self) -> Option<()> {
         let (mut at, mut is_black) = (0_u32, false);
         while at < self.width {
-            at = at.checked_add(self.run(is_black)?)?;
+            at = self.end_of_run(at, is_black)?;
             self.change_at(at);
             is_black = !is_black;
         }
@@ -81,7 +81,7 @@ impl<'a> FaxRows<'a> {
                 Mode::Pass => at = i64::from(b2),
                 Mode::Vertical(offset) => {
                     let change = i64::from(b1) + i64::from(offset);
-                    if change < at.max(0) {
+                    if change < at.max(0) || change > i64::from(self.width) {
                         return None;
                     }
                     self.change_at(u32::try_from(change).ok()?);
@@ -89,8 +89,8 @@ impl<'a> FaxRows<'a> {
                     at = change;
                 }
                 Mode::Horizontal => {
-                    let first = u32::try_from(at.max(0)).ok()?.checked_add(self.run(is_black)?)?;
-                    let second = first.checked_add(self.run(!is_black)?)?;
+                    let first = self.end_of_run(u32::try_from(at.max(0)).ok()?, is_black)?;
+                    let second = self.end_of_run(first, !is_black)?;
                     self.change_at(first);
                     self.change_at(second);
                     at = i64::from(second);
@@ -128,13 +128,14 @@ impl<'a> FaxRows<'a> {
         }
     }
 
-    fn run(&mut self, is_black: bool) -> Option<u32> {
-        let mut sum = 0_u32;
+    /// Where a run ends that begins at `from`; none if that is outside the row.
+    fn end_of_run(&mut self, from: u32, is_black: bool) -> Option<u32> {
+        let mut end = from;
         loop {
             let length = if is_black { black::decode(&mut self.bits)? } else { white::decode(&mut self.bits)? };
-            sum = sum.checked_add(u32::from(length))?;
+            end = end.checked_add(u32::from(length)).filter(|end| *end <= self.width)?;
             if length < 64 {
-                return Some(sum);
+                return Some(end);
             }
         }
     }

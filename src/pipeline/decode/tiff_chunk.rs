@@ -127,14 +127,18 @@ impl Read for Lzw<'_> {
         if into.is_empty() {
             return Ok(0);
         }
+        // A code that clears the table is no progress to the decoder, if it had read it before.
+        let mut idle = 0;
         loop {
             let result = self.decoder.decode_bytes(&self.data[self.at..], into);
             self.at += result.consumed_in;
             match result.status {
                 Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
                 Ok(_) if result.consumed_out > 0 => return Ok(result.consumed_out),
+                Ok(LzwStatus::Done) => return Ok(0),
+                Ok(LzwStatus::NoProgress) if idle > 1 => return Ok(0),
+                Ok(LzwStatus::NoProgress) => idle += 1,
                 Ok(LzwStatus::Ok) => {}
-                Ok(LzwStatus::NoProgress | LzwStatus::Done) => return Ok(0),
             }
         }
     }

@@ -3,7 +3,10 @@
 //! The decoder gives nothing of a file that ends early. So the file is ended twice, with different bytes, and both are
 //! decoded: where they agree, row by row from the top, the picture came from what is there.
 
+use std::io::Cursor;
+
 use super::{DecodedRaster, generic};
+use crate::pipeline::container::{BoundedReader, riff};
 use crate::pipeline::raster::{Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 
@@ -46,11 +49,9 @@ fn ended(source: &[u8], info: &SourceInfo, end: u8) -> Option<Vec<u8>> {
     if source.get(12..16)? == b"VP8X" {
         *file.get_mut(20)? &= !EXIF_AND_XMP;
     }
-    let mut at = 12;
-    while let Some(length) = source.get(at + 4..at + 8) {
-        let length = u32::from_le_bytes(*length.first_chunk()?) as usize;
-        at = at.checked_add(8 + length)?.checked_add(length % 2)?;
-    }
+    let mut chunks = BoundedReader::new(Cursor::new(source)).ok()?;
+    let last = riff::chunks(&mut chunks).last()?;
+    let at = usize::try_from(last.data.end.checked_next_multiple_of(2)?).ok()?;
     let most = source.len() as u64 + info.pixels() * 4 + DATA_BYTES_SLACK;
     if at as u64 > most {
         return None;

@@ -4,9 +4,9 @@ use std::io::{BufRead, Seek};
 use std::ops::Range;
 
 use super::coded::{Assembly, Codec, CodedSize, Tile};
-use super::isobmff::{BoxFields, Code, Items};
 use super::{InspectError, avif, heic};
 use crate::pipeline::container::BoundedReader;
+use crate::pipeline::container::isobmff::{BoxFields, Code, Items};
 
 /// Coded pictures that one picture may be assembled from. Phones make tiles of 512 pixels: 400 for 100 MP.
 const TILES_MAX: usize = 4096;

@@ -1,7 +1,7 @@
 //! What `hvcC` says of an HEVC picture: the first fields of its sequence parameter set (ITU-T H.265, 7.3.2.2).
 
 use super::coded::{ChromaSubsampling, CodedSize, Stream};
-use super::isobmff::BoxFields;
+use crate::pipeline::container::isobmff::BoxFields;
 
 /// The NAL unit type of a sequence parameter set.
 const SPS: u8 = 33;

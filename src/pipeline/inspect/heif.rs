@@ -7,11 +7,11 @@ use std::ops::Range;
 
 use super::assembly::{assembly, check, tiled};
 use super::coded::{Assembly, ChromaSubsampling, Codec};
-use super::isobmff::{BoxFields, Code, Items, brands};
 use super::transform::Placement;
 use super::{Header, InspectError};
 use crate::job::SourceFormat;
 use crate::pipeline::container::BoundedReader;
+use crate::pipeline::container::isobmff::{BoxFields, Code, Items, brands};
 
 /// Brands of files that hold a still picture, or a sequence that shows one.
 const BRANDS: [Code; 11] =

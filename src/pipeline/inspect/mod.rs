@@ -10,7 +10,6 @@ mod heic;
 // Read without a decoder too, to name what is refused; then not all of it is needed.
 #[cfg_attr(not(all(feature = "input-avif", feature = "input-heic")), allow(dead_code))]
 mod heif;
-mod isobmff;
 mod jpeg;
 mod png;
 mod tiff;

@@ -27,7 +27,9 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result
     if let Some(exif) = chunks.of(b"eXIf").find_map(|chunk| data(source, chunk, EXIF_BYTES_MAX)) {
         header.orientation = exif_orientation(&exif);
     }
-    if let Some(count) = chunks.of(b"acTL").find_map(|chunk| data(source, chunk, 4)) {
+    // Behind the picture's data it says nothing.
+    let before = chunks.chunks.iter().take_while(|chunk| &chunk.id != b"IDAT");
+    if let Some(count) = before.filter(|chunk| &chunk.id == b"acTL").find_map(|chunk| data(source, chunk, 4)) {
         header.frames = count.try_into().map_or(1, u32::from_be_bytes);
     }
     Ok(header)

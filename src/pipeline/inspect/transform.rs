@@ -2,8 +2,8 @@
 
 use image::metadata::Orientation;
 
-use super::isobmff::{BoxFields, Code};
 use crate::pipeline::Region;
+use crate::pipeline::container::isobmff::{BoxFields, Code};
 use crate::pipeline::orient::{stored_region, swaps_sides};
 
 /// What of a stored picture is shown, and how it is turned for that.

@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 
 use super::AttemptError;
 use crate::job::{Inspection, JobRecord, SourceInfo};
-use crate::pipeline::{Admission, InspectError, PixelLimits, SOURCE_SIDE_MAX, inspect};
+use crate::pipeline::{Admission, CodecStep, InspectError, PipelineError, PixelLimits, SOURCE_SIDE_MAX, inspect};
 use crate::sandbox::SandboxError;
 use crate::spool::Spool;
 use crate::worker::WorkerContext;
@@ -36,7 +36,11 @@ async fn source_info(spool: &Spool, record: &JobRecord, limits: PixelLimits) -> 
     let original = spool.open_original(record.id).await.map_err(AttemptError::Spool)?;
     spawn_blocking(move || inspect(BufReader::new(original), &limits))
         .await
-        .map_err(|error| AttemptError::Panicked(error.to_string()))?
+        .map_err(|panic| {
+            // The same header would do the same another time.
+            let (step, detail) = (CodecStep::Decoding, panic.to_string());
+            AttemptError::Pixels(PipelineError::Panicked { step, detail })
+        })?
         .map_err(of_inspection)
 }
 

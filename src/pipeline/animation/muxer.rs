@@ -3,20 +3,23 @@
 //! That keeps one frame in memory instead of all, lets frames be encoded side by side, and keeps every frame and its
 //! duration, which libwebp's own animation encoder merges and averages.
 
-use super::{EncodeError, EncodeSettings, Encoder, Picture, Pixels, Webp};
+use std::io::Cursor;
+
+use crate::encoder::{EncodeError, EncodeSettings, Encoder, Picture, Pixels, Webp};
 use crate::job::Format;
+use crate::pipeline::container::{BoundedReader, riff};
 
 /// The rectangle of the canvas that a frame changes, and what it shows there from now on.
 #[derive(Clone, Debug)]
-pub struct Frame {
+pub(super) struct Frame {
     /// Pixels from the left edge; even.
-    pub left: u32,
+    pub(super) left: u32,
     /// Pixels from the top edge; even.
-    pub top: u32,
+    pub(super) top: u32,
     /// The new pixels. They replace what was there, transparent ones included.
-    pub picture: Picture,
+    pub(super) picture: Picture,
     /// How long the frame shows, in milliseconds.
-    pub duration_ms: u32,
+    pub(super) duration_ms: u32,
 }
 
 impl Frame {
@@ -24,8 +27,7 @@ impl Frame {
     /// nothing still has a duration, so it becomes a rectangle of one pixel.
     ///
     /// Both are `width` x `height` pixels of R, G, B, A.
-    #[must_use]
-    pub fn difference(before: Option<&[u8]>, now: &[u8], width: u32, height: u32, duration_ms: u32) -> Self {
+    pub(super) fn difference(before: Option<&[u8]>, now: &[u8], width: u32, height: u32, duration_ms: u32) -> Self {
         let (left, top, right, bottom) = match before {
             Some(before) => changed(before, now, width as usize),
             None => (0, 0, width as usize, height as usize),
@@ -50,8 +52,8 @@ impl Frame {
     ///
     /// # Errors
     /// If libwebp refuses the picture.
-    pub fn encode(&self, settings: &EncodeSettings) -> Result<Vec<u8>, EncodeError> {
-        let still = Webp.encode(&self.picture, settings)?;
+    pub(super) fn encode(&self, settings: EncodeSettings) -> Result<Vec<u8>, EncodeError> {
+        let still = Webp.encode(&self.picture, &settings)?;
         let mut payload = Vec::with_capacity(still.len() + 16);
         payload.extend(u24(self.left / 2));
         payload.extend(u24(self.top / 2));
@@ -60,9 +62,12 @@ impl Frame {
         payload.extend(u24(self.duration_ms));
         // Don't blend: the pixels replace the canvas; don't dispose: they stay for the next frame.
         payload.push(0b10);
-        for (id, chunk) in chunks(&still) {
+        let cut = || EncodeError::new(Format::Webp, &self.picture, "libwebp wrote a chunk that isn't all there");
+        let mut file = BoundedReader::new(Cursor::new(&still[..])).map_err(|_| cut())?;
+        for riff::RiffChunk { id, data } in riff::chunks(&mut file) {
             if matches!(&id, b"ALPH" | b"VP8 " | b"VP8L") {
-                push_chunk(&mut payload, id, chunk);
+                let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+                push_chunk(&mut payload, id, still.get(within(data.start)..within(data.end)).ok_or_else(cut)?);
             }
         }
         Ok(payload)
@@ -85,7 +90,7 @@ fn changed(before: &[u8], now: &[u8], width: usize) -> (usize, usize, usize, usi
 
 /// A file under construction.
 #[derive(Debug)]
-pub struct AnimatedWebp {
+pub(super) struct AnimatedWebp {
     width: u32,
     height: u32,
     plays: u16,
@@ -96,13 +101,12 @@ pub struct AnimatedWebp {
 
 impl AnimatedWebp {
     /// An empty animation on a canvas of `width` x `height` pixels that is shown `plays` times, 0 for ever.
-    #[must_use]
-    pub fn new(width: u32, height: u32, plays: u16) -> Self {
+    pub(super) fn new(width: u32, height: u32, plays: u16) -> Self {
         Self { width, height, plays, alpha: false, frames: Vec::new(), count: 0 }
     }
 
     /// Appends a frame that [`Frame::encode`] made.
-    pub fn push(&mut self, frame: &Frame, encoded: &[u8]) {
+    pub(super) fn push(&mut self, frame: &Frame, encoded: &[u8]) {
         self.alpha |= matches!(frame.picture.pixels, Pixels::Rgba(_));
         push_chunk(&mut self.frames, *b"ANMF", encoded);
         self.count += 1;
@@ -112,7 +116,7 @@ impl AnimatedWebp {
     ///
     /// # Errors
     /// If it holds no frame, the canvas is larger than the format allows, or it has 4 GiB.
-    pub fn finish(self) -> Result<Vec<u8>, EncodeError> {
+    pub(super) fn finish(self) -> Result<Vec<u8>, EncodeError> {
         let error = |detail: &str| EncodeError {
             format: Format::Webp,
             width: self.width,
@@ -153,19 +157,6 @@ fn push_chunk(into: &mut Vec<u8>, id: [u8; 4], payload: &[u8]) {
     if payload.len() % 2 == 1 {
         into.push(0);
     }
-}
-
-/// The chunks of a file that libwebp made.
-fn chunks(file: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
-    let mut rest = file.get(12..).unwrap_or_default();
-    std::iter::from_fn(move || {
-        let (id, after) = rest.split_first_chunk::<4>()?;
-        let (size, after) = after.split_first_chunk::<4>()?;
-        let size = u32::from_le_bytes(*size) as usize;
-        let payload = after.get(..size)?;
-        rest = after.get(size + size % 2..).unwrap_or_default();
-        Some((*id, payload))
-    })
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Seek};
 use std::ops::Range;
 
-use super::InspectError;
-use crate::pipeline::container::BoundedReader;
+use super::BoundedReader;
+use crate::pipeline::InspectError;
 
 /// The largest `meta` that is read, `idat` apart. A grid of a thousand tiles takes 100 kB, a colour profile up to 2 MB.
 const META_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -37,7 +37,7 @@ pub(in crate::pipeline) struct Items {
 
 impl Items {
     /// Reads `meta`. The reader stands at the file's start, before `ftyp`.
-    pub(super) fn read<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Self, InspectError> {
+    pub(in crate::pipeline) fn read<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Self, InspectError> {
         let (mut tracks, mut without_picture) = (false, None);
         for _ in 0..BOXES_MAX {
             if source.left()? == 0 {
@@ -152,7 +152,7 @@ impl Items {
 }
 
 /// The four-letter codes that `ftyp` claims conformance to: the major brand first.
-pub(super) fn brands<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Vec<Code>, InspectError> {
+pub(in crate::pipeline) fn brands<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Vec<Code>, InspectError> {
     let (_, length) = box_header(source)?;
     let body = source.take(length, 1024)?;
     let (codes, _) = body.as_chunks::<4>();
