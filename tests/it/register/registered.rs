@@ -42,7 +42,11 @@ async fn a_users_tokens_are_taken_until_the_user_is_deregistered() {
     let authenticator = authenticator();
     let verified = authenticator.verify(&token(&shop), &register, now()).expect("a good token");
     assert_eq!((verified.owner.user.as_deref(), verified.admin), (Some("shop"), false));
-    let stolen_kid = NewUser { access_key: other.access_key.clone(), secret: shop.secret.clone() };
+    let stolen_kid = NewUser {
+        access_key: other.access_key.clone(),
+        secret: shop.secret.clone(),
+        webhook_secret: shop.webhook_secret.clone(),
+    };
     assert_eq!(authenticator.verify(&token(&stolen_kid), &register, now()), Err(AuthError::BadSignature));
 
     assert!(register.deregister(&shop.access_key).await.expect("no fault"));
