@@ -15,8 +15,9 @@ use crate::auth::{KeyRing, KeyRingError};
 use crate::clock::{ClockTrust, SharedClock};
 use crate::config::Config;
 use crate::disks::{self, DiskHealth, DiskMonitor};
+use crate::error_chain::ErrorChain;
 use crate::queue::{CrashAttribution, JobQueue, SledQueue};
-use crate::register::{OpenedRegister, Register, Sealer, WebhookSecretFile};
+use crate::register::{OpenedRegister, Register, Sealer, WebhookFileError, WebhookSecretFile};
 use crate::sandbox::SandboxMode;
 use crate::spool::Spool;
 use crate::worker::{ClockKeeper, ReconcileScope, SpoolReconciler};
@@ -70,10 +71,7 @@ impl PersistentState {
         private_files::tighten(&config.data_dir, &config.serve_dir);
         let sealer = Arc::new(open_sealer(config, &queue)?);
         let register = Arc::new(open_register(config, &sealer, clock)?);
-        let keys_secret = match &config.callback.secret {
-            Some(secret) => KeysSecret::Set(secret.clone()),
-            None => KeysSecret::Kept(WebhookSecretFile::open_or_make(&config.data_dir, Arc::clone(&sealer))?),
-        };
+        let keys_secret = open_keys_secret(config, &sealer)?;
         let spool = Spool::open(&config.data_dir)?;
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(config)?;
@@ -166,6 +164,22 @@ fn tell_of_older_keys(sealer: &Sealer, queue: &SledQueue) -> Result<(), StartErr
         info!("no callback needs an older sealing key; it can be removed from the key file");
     }
     Ok(())
+}
+
+/// A secret that can't be unsealed keeps nobody from working: receivers that verify refuse what is not signed, and are called
+/// again once the key is back.
+fn open_keys_secret(config: &Config, sealer: &Arc<Sealer>) -> Result<KeysSecret, StartError> {
+    if let Some(secret) = &config.callback.secret {
+        return Ok(KeysSecret::Set(secret.clone()));
+    }
+    match WebhookSecretFile::open_or_make(&config.data_dir, Arc::clone(sealer)) {
+        Ok(file) => Ok(KeysSecret::Kept(file)),
+        Err(lost @ WebhookFileError::Unseal { .. }) => {
+            error!(error = %ErrorChain(&lost), "callbacks of the keys of jwt.json are not signed");
+            Ok(KeysSecret::Lost)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn open_register(config: &Config, sealer: &Arc<Sealer>, clock: &SharedClock) -> Result<Register, StartError> {

@@ -34,6 +34,8 @@ pub(super) enum KeysSecret {
     Set(WebhookSecret),
     /// The file that the first start makes.
     Kept(WebhookSecretFile),
+    /// That file, sealed with a key that is missing: calls are not signed until it is back.
+    Lost,
 }
 
 impl KeysSecret {
@@ -70,6 +72,7 @@ impl SigningSecrets for CallbackSecrets {
         match &self.keys {
             KeysSecret::Set(secret) => vec![secret.clone()],
             KeysSecret::Kept(file) => file.good_at(self.clock.now()),
+            KeysSecret::Lost => Vec::new(),
         }
     }
 }

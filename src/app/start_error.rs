@@ -74,7 +74,6 @@ impl StartError {
         match self {
             Self::Keys(error) => !matches!(error, KeyRingError::Create { .. }),
             Self::SealingKeys(error) => !matches!(error, SealingKeysError::Create { .. }),
-            Self::CallbackSecret(error) => matches!(error, WebhookFileError::Unseal { .. }),
             Self::Register(error) => matches!(error, RegisterError::WrongKeys { .. }),
             Self::SealingKeysMissing { .. } | Self::MemoryBudget { .. } | Self::Confinement(_) => true,
             _ => false,

@@ -149,7 +149,7 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 20] = [
+    const WITHOUT: [&str; 22] = [
         "addr",
         "data_dir",
         "serve_dir",
@@ -168,8 +168,10 @@ mod tests {
         "worker.avif_engine",
         "worker.sandbox",
         "callback.allow",
+        "callback.secret",
         "server.http2",
         "server.public_url",
+        "server.cors_origins",
     ];
 
     #[test]

@@ -40,6 +40,8 @@ fn routes() -> Vec<Row> {
         (Method::DELETE, "/cancel?hash={job}", [401, 401, 204, 404, 204]),
         (Method::DELETE, "/cancel?hash=none", [401, 401, 404, 404, 404]),
         (Method::DELETE, "/cancel", [401, 401, 400, 400, 400]),
+        (Method::GET, "/limits", [200, 401, 200, 200, 200]),
+        (Method::POST, "/register/webhook-secret", admin(400)),
         (Method::GET, "/success/list", admin(200)),
         (Method::GET, "/failures/list", admin(200)),
         (Method::GET, "/success/list?limit=-1", admin(400)),
@@ -149,7 +151,8 @@ async fn every_route_answers_each_identity_as_it_may() {
             let response = fixture.request(who, method, path).await.send().await.expect("an answer");
             let status = response.status().as_u16();
             assert_eq!(status, *expected, "{who}: {method} {path}");
-            assert_eq!(response.headers().contains_key("www-authenticate"), status == 401, "{who}: {method} {path}");
+            let challenged = response.headers().contains_key("www-authenticate");
+            assert_eq!(challenged, matches!(status, 401 | 403), "{who}: {method} {path}");
         }
     }
     let registered = fixture.app.admin(Method::GET, "/register", None).await.text().await.expect("text");
