@@ -224,6 +224,10 @@ pub(in crate::pipeline) enum Part {
 
 /// A JPEG's markers, from start to end.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing about the markers, and none follows from another"
+)]
 pub(in crate::pipeline) struct Jpeg {
     pub(in crate::pipeline) frame: Option<Frame>,
     pub(in crate::pipeline) parts: Vec<Part>,
@@ -241,6 +245,8 @@ pub(in crate::pipeline) struct Jpeg {
     bits_to_come: Vec<[Option<u8>; 64]>,
     /// Whether a scan has too few restart markers.
     restarts_missing: bool,
+    /// Whether a scan has more of them than it needs, or than it says that it has.
+    pub(in crate::pipeline) restarts_left_over: bool,
     /// Whether there are more segments than [`SEGMENTS_MAX`].
     pub(in crate::pipeline) too_many_segments: bool,
 }
@@ -340,6 +346,7 @@ impl Jpeg {
             };
             if let Some((there, needed)) = restarts.take() {
                 self.restarts_missing |= there < needed;
+                self.restarts_left_over |= there > needed;
                 self.end_data(end);
             }
             let Mark::Segment { code, start, length, .. } = mark else {

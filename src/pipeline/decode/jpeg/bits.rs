@@ -120,6 +120,11 @@ impl<'a> BitReader<'a> {
         self.count < 16
     }
 
+    /// Whether there is another restart marker.
+    pub(super) fn has_restart(&self) -> bool {
+        BitReader::new(self.data.get(self.at..).unwrap_or_default()).restart().is_some()
+    }
+
     /// Goes on behind the next restart marker, and says which it is; none if there is no other.
     pub(super) fn restart(&mut self) -> Option<u8> {
         loop {

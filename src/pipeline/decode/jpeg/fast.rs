@@ -16,7 +16,8 @@ pub(super) fn is_for(jpeg: &Jpeg) -> bool {
     let huffman = jpeg.parts.iter().any(|part| matches!(part, Part::Huffman(_)));
     // What never comes is smoothed over, which it doesn't do.
     let shape = if frame.progressive { can_show_beyond(frame) && jpeg.has_given_all() } else { jpeg.is_in_one_scan() };
-    jpeg.end.is_some() && huffman && is_ordinary(frame) && shape
+    // Markers that nobody announced it passes over, and what they are between comes out as another picture.
+    jpeg.end.is_some() && !jpeg.restarts_left_over && huffman && is_ordinary(frame) && shape
 }
 
 /// Whether the components are as encoders write them: chroma with as many samples as luma, or with half as many across,

@@ -287,16 +287,23 @@ impl<'a> ScanReader<'a> {
     /// What `fault` is where the data end: no fault of theirs.
     #[cold]
     fn fault(&mut self, fault: Fault) -> Fault {
-        if self.bits.is_missing() || self.bits.is_exhausted() { Fault::Short } else { fault }
+        if self.bits.is_missing() || self.bits.is_exhausted() { self.short() } else { fault }
     }
 
     #[inline]
     fn check(&self) -> Result<(), Fault> {
-        if self.bits.is_missing() { Err(Fault::Short) } else { Ok(()) }
+        if self.bits.is_missing() { Err(self.short()) } else { Ok(()) }
+    }
+
+    /// What it is that there is less than there should be: only at its end a file is cut.
+    #[cold]
+    fn short(&self) -> Fault {
+        if self.bits.has_restart() { LOST } else { Fault::Short }
     }
 }
 
 const NO_TABLE: Fault = Fault::Damaged("a scan uses a Huffman table that the file doesn't have");
+const LOST: Fault = Fault::Damaged("data are missing before a restart marker");
 const NO_CODE: Fault = Fault::Damaged("its data are no codes of its Huffman tables");
 const TOO_MANY: Fault = Fault::Damaged("a block has more than 64 coefficients");
 

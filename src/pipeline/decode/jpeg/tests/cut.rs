@@ -125,6 +125,24 @@ fn a_file_that_is_cut_before_its_picture_shows_nothing() {
 }
 
 #[test]
+fn restart_markers_that_are_not_where_the_file_says_are_damage_and_no_truncation() {
+    let plan = Plan { interval: 4, ..Plan::new((97, 70), &[(2, 2), (1, 1), (1, 1)]) };
+    let file = plan.write(&picture(&plan));
+    let at = file.windows(4).position(|w| w == [0xFF, 0xDD, 0, 4]).expect("an interval");
+    let unannounced = [&file[..at], &file[at + 6..]].concat();
+    let mut longer = file.clone();
+    longer[at + 5] = 5;
+    let first = file.windows(2).position(|w| w == [0xFF, 0xD0]).expect("a marker");
+    let shorter = [&file[..first - 9], &file[first..]].concat();
+    for (what, damaged) in [("unannounced", unannounced), ("longer", longer), ("with less in one", shorter)] {
+        for reduction in [1, 2] {
+            let error = decoded(&damaged, false, reduction).expect_err(what);
+            assert!(matches!(error, PipelineError::BadImage { .. }), "{what}, 1/{reduction}: {error}");
+        }
+    }
+}
+
+#[test]
 fn a_lost_interval_costs_no_other() {
     let plan = Plan { interval: 4, ..Plan::new((97, 70), &[(1, 1); 3]) };
     let file = plan.write(&picture(&plan));
