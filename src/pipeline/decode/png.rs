@@ -1,6 +1,6 @@
 //! PNG by the png crate, asked directly so that the rows of a truncated file are kept.
 
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 
 use png::{
     BitDepth, ColorType, Decoder, DecodingError, InterlaceInfo, Limits, Reader, Transformations, expand_interlaced_row,
@@ -68,7 +68,7 @@ pub(super) fn decode(source: &[u8], info: &SourceInfo, tolerant: bool) -> Result
     Ok(DecodedRaster { raster: Raster { width, height, model, alpha, samples }, icc })
 }
 
-/// Reads every row, and nothing behind the last: what ends the file may be missing.
+/// Reads every row. What ends the file may be missing.
 fn read_rows(reader: &mut Reader<Cursor<&[u8]>>, bytes: &mut [u8]) -> Result<(), DecodingError> {
     let (width, height) = reader.info().size();
     let stride = reader.output_line_size(width).ok_or(DecodingError::LimitsExceeded)?;
@@ -76,7 +76,7 @@ fn read_rows(reader: &mut Reader<Cursor<&[u8]>>, bytes: &mut [u8]) -> Result<(),
         for row in bytes.chunks_exact_mut(stride) {
             reader.read_row(row)?;
         }
-        return Ok(());
+        return finish_data(reader);
     }
     let (colour, depth) = reader.output_color_type();
     let bits = u8::try_from(colour.samples() * depth as usize).unwrap_or(u8::MAX);
@@ -87,7 +87,16 @@ fn read_rows(reader: &mut Reader<Cursor<&[u8]>>, bytes: &mut [u8]) -> Result<(),
             expand_interlaced_row(bytes, stride, row.data(), pass, bits);
         }
     }
-    Ok(())
+    finish_data(reader)
+}
+
+/// Reads what is left of the pixels' data behind the last row: a checksum that doesn't hold is damage. That the file ends
+/// there is none. Every row must have been read.
+pub(super) fn finish_data(reader: &mut Reader<Cursor<&[u8]>>) -> Result<(), DecodingError> {
+    match reader.read_row(&mut []) {
+        Err(DecodingError::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof => Ok(()),
+        finished => finished.map(drop),
+    }
 }
 
 /// Rows of all seven passes.

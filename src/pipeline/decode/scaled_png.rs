@@ -1,7 +1,7 @@
 //! PNG row by row, every few pixels averaged into one: the picture is never in memory at its full size.
 
 use super::DecodedRaster;
-use super::png::Open;
+use super::png::{Open, finish_data};
 use crate::pipeline::raster::{Raster, Samples};
 use crate::pipeline::{PipelineError, SourceInfo};
 
@@ -24,7 +24,6 @@ pub(super) fn decode(
     let count = width as usize * rows as usize * channels;
     let mut samples =
         if sixteen { Samples::U16(Vec::with_capacity(count)) } else { Samples::U8(Vec::with_capacity(count)) };
-    // What is behind the last row may be missing.
     for _ in 0..height {
         match reader.next_row() {
             Ok(Some(row)) if sixteen => {
@@ -39,6 +38,10 @@ pub(super) fn decode(
         if means.rows == reduction as usize {
             means.finish(&mut samples);
         }
+    }
+    // Of a tolerant one rows may be left.
+    if !tolerant {
+        finish_data(&mut reader).map_err(PipelineError::bad_image)?;
     }
     means.finish(&mut samples);
     match &mut samples {

@@ -59,6 +59,16 @@ fn a_png_that_lacks_what_comes_behind_its_pixels_is_whole() {
 }
 
 #[test]
+fn a_png_whose_pixels_fail_their_checksum_is_damaged() {
+    for mut source in [png(&photo(61, 47)), interlaced(&photo(61, 47))] {
+        // The last byte before the twelve of IEND.
+        let at = source.len() - 13;
+        source[at] ^= 1;
+        assert!(strict(&source).is_err_and(|error| !matches!(error, PipelineError::Truncated)));
+    }
+}
+
+#[test]
 fn a_gif_that_lacks_what_comes_behind_its_pixels_is_whole() {
     let picture = photo(40, 30);
     let source = file(picture, ImageFormat::Gif);
