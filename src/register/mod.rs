@@ -236,7 +236,7 @@ impl RegisterInner {
             secret: user.secret.clone(),
             webhook_secrets: user.webhook_secrets.renewed(secret.clone(), self.clock.now()),
         };
-        self.rewrite(&mut disk, access_key, &record)?;
+        self.write(&mut disk, access_key, &record)?;
         self.insert(access_key.to_owned(), record);
         Ok(Some(secret))
     }
@@ -284,35 +284,22 @@ impl RegisterInner {
         Ok(was_there)
     }
 
-    /// Seals `record` and makes it durable, or leaves no trace of it.
+    /// Seals `record` and makes it durable, or leaves what was there before, as far as the disk lets it.
     fn write(&self, disk: &mut DatabaseState, access_key: &str, record: &Record) -> Result<(), RegisterError> {
         let sealed = record.seal(&self.sealer, access_key)?;
+        let before = self.known().record(access_key).map(|before| before.seal(&self.sealer, access_key)).transpose()?;
         self.change(disk, |disk| {
             let written = disk.records.insert(access_key, sealed.0.as_bytes()).map_err(RegisterError::Engine);
             reached(Step::RegisterWritten);
             let durable = written.and_then(|_| disk.database.sync().map_err(RegisterError::Database));
             reached(Step::RegisterDurable);
             if durable.is_err() {
-                // This access key is never handed out; if removing its record fails too, it is one that can't be used.
-                let _ = disk.records.remove(access_key);
-            }
-            durable
-        })
-    }
-
-    /// Seals `record` and makes it durable in the place of the one that is there. If the disk fails, the next change writes
-    /// what is in memory, which is the old one.
-    fn rewrite(&self, disk: &mut DatabaseState, access_key: &str, record: &Record) -> Result<(), RegisterError> {
-        let sealed = record.seal(&self.sealer, access_key)?;
-        let old = self.known().record(access_key).map(|old| old.seal(&self.sealer, access_key)).transpose()?;
-        self.change(disk, |disk| {
-            let written = disk.records.insert(access_key, sealed.0.as_bytes()).map_err(RegisterError::Engine);
-            reached(Step::RegisterWritten);
-            let durable = written.and_then(|_| disk.database.sync().map_err(RegisterError::Database));
-            reached(Step::RegisterDurable);
-            if let (Err(_), Some(old)) = (&durable, old) {
-                // As far as that is possible; a start that finds the new one signs with it, and with the one before.
-                let _ = disk.records.insert(access_key, old.0.as_bytes());
+                // If that fails too: a new access key is never handed out, and a user's old record differs in a secret that
+                // nobody was given, beside which the one before signs.
+                let _ = match before {
+                    Some(before) => disk.records.insert(access_key, before.0.as_bytes()),
+                    None => disk.records.remove(access_key),
+                };
             }
             durable
         })
