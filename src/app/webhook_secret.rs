@@ -54,7 +54,6 @@ mod tests {
         let error = webhook_secret(&config, false).expect_err("there is none").to_string();
         assert!(error.contains("first start"), "{error}");
         assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 0);
-        assert!(!error.contains("whsec_"), "{}", error.len());
     }
 
     #[test]
