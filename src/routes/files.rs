@@ -41,8 +41,6 @@ const CHUNK_BYTES: usize = 32 * 1024;
 
 /// A re-upload may rewrite a name, so nothing is immutable.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
-/// What isn't there yet may be a moment later.
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// Nothing that might be active in a file runs, loads or shares our origin.
@@ -161,7 +159,7 @@ impl From<OpenError> for Refusal {
     }
 }
 
-/// A refusal, with what goes with it here: it may be different in a moment, and nothing in it is active.
+/// A refusal, with what goes with it here: nothing in it is active.
 fn refuse(refusal: Refusal) -> Response {
     let mut own = HeaderMap::new();
     match &refusal {
@@ -171,7 +169,6 @@ fn refuse(refusal: Refusal) -> Response {
     }
     let mut response = refusal.into_response();
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, NO_STORE);
     disarm(headers);
     headers.extend(own);
     response

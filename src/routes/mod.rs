@@ -68,8 +68,7 @@ pub fn router(state: AppState, files: Router) -> Router {
 /// Answers in JSON are of a moment, unless their route says otherwise.
 async fn not_stored(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    let media_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    if media_type.starts_with(b"application/json") || media_type.starts_with(b"application/problem+json") {
+    if headers.get(CONTENT_TYPE).is_some_and(|media_type| media_type == "application/json") {
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
     response

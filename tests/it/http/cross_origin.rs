@@ -130,6 +130,7 @@ async fn a_server_that_refuses_early_lets_pages_read_why() {
         // One that is closed unread may be reset.
         if let Ok(response) = request.send().await {
             assert_shared(&response, "*");
+            assert_eq!(header(&response, "cache-control"), Some("no-store"));
             let body: Value = response.json().await.expect("JSON");
             codes.push(body["title"].as_str().expect("a title").to_owned());
         }
