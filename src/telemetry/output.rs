@@ -171,7 +171,8 @@ pub struct DroppedLines {
 }
 
 impl DroppedLines {
-    /// Logs how many lines were dropped, now and then, for as long as it is polled.
+    /// Logs how many lines were dropped since the start, whenever that has grown, for as long as it is polled. Always the
+    /// sum: this line may be dropped itself, and the next one then tells what it told.
     pub async fn log(self) {
         let mut logged = vec![0; self.counters.len()];
         loop {
@@ -179,8 +180,11 @@ impl DroppedLines {
             for ((output, counter), logged) in self.counters.iter().zip(&mut logged) {
                 let dropped = counter.dropped_lines();
                 if dropped > *logged {
-                    // If this is dropped too, there is one more to tell of next time.
-                    tracing::warn!(output, lines = dropped - *logged, "log lines dropped: they were read too slowly");
+                    tracing::warn!(
+                        output,
+                        lines = dropped,
+                        "log lines dropped since the start: they were read too slowly"
+                    );
                     *logged = dropped;
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use serde_json::{Value, json};
@@ -78,9 +79,11 @@ async fn sigterm_twice_ends_it_at_once_and_nothing_is_lost() {
     let registration = absent.registration("twice");
     absent.stop().await;
     let key = server.register(registration).await;
+    // Connections are made and nothing is ever answered: a write that is under way holds the first stop.
+    let silent = TcpListener::bind(addr).await.expect("the port of the absent store");
     let job = json!({ "storageKeys": { "s3": key }, "formats": { "jpg": { "sizes": [[16]] } } });
     let accepted = server.accepted("me", job, "a.jpg", jpeg(20, 20, 1)).await;
-    server.processing(&accepted).await;
+    let _write = silent.accept().await.expect("the write's connection");
     server.terminate();
     while server.get("/health").await.status() == 200 {
         poll_delay().await;
@@ -90,6 +93,7 @@ async fn sigterm_twice_ends_it_at_once_and_nothing_is_lost() {
     assert_eq!(server.exited().await.code(), Some(0));
     assert!(asked_again.elapsed() < Duration::from_secs(20), "well before the 30 s that jobs are given");
 
+    drop(silent);
     let _s3 = s3_at(addr, &["twice"]).await;
     let server = home.start().await;
     assert_eq!(server.ended(&accepted).await["state"], "completed");
