@@ -1,7 +1,7 @@
 //! `make bench`: Pixerve and sharp side by side in one run, on the same photos, at the same look.
 //!
 //! Every measurement is a process of its own, rounds are interleaved, and what is reported are ratios. `BENCH_QUICK=1`
-//! does a fraction of it.
+//! does a fraction of it; with `BENCH_BEFORE=PROGRAM` the service is also held against that build of Pixerve.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time, reads its switch and writes scratch files")]
 #![expect(
     clippy::cast_precision_loss,
@@ -18,6 +18,9 @@ mod lab;
 #[expect(dead_code, reason = "the other benchmark needs more of it")]
 mod photos;
 mod report;
+#[allow(dead_code, reason = "what only the tests use of it")]
+#[path = "../it/harness/s3.rs"]
+mod s3;
 mod service;
 #[allow(dead_code, reason = "what only the tests use of it")]
 #[path = "../it/harness/token.rs"]

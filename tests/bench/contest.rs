@@ -1,13 +1,14 @@
 //! The rows of the table, each from interleaved rounds of the same work on both sides.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::equal::{Equal, Match, Point};
 use crate::job::{Job, Outcome, Variant, Work};
 use crate::lab::Lab;
 use crate::photos;
 use crate::report::{Ratios, Report, median, ratios};
-use crate::service::Service;
+use crate::s3::s3_at;
+use crate::service::{Service, in_directory, in_s3};
 
 const SIZES: [u32; 3] = [1600, 800, 400];
 /// The `speed` whose WebP method is sharp's default, 4.
@@ -203,12 +204,14 @@ impl Contest<'_> {
     /// The server beside the pipeline that it holds, and beside itself without the sandbox.
     pub(crate) fn service(&mut self) {
         let variants = every_size(&[ours_of("jpg"), ours_of("webp")]);
-        let sandboxed = Service::start(&self.lab.empty("service"), "on");
-        let open = Service::start(&self.lab.empty("service-open"), "off");
+        let program = Path::new(env!("CARGO_BIN_EXE_pixerve"));
+        let sandboxed = Service::start(program, &self.lab.empty("service"), "on");
+        let open = Service::start(program, &self.lab.empty("service-open"), "off");
+        let stored = in_directory(&variants);
         // Long enough that the start of the children, which are gone by the next round, weighs as little as in use.
         let pipeline = Job { repeats: 4, ..Job::new(Work::Pixerve, &self.photos, &variants) };
         for service in [&sandboxed, &open] {
-            service.run_busy(&self.photos[..1], &variants, 1);
+            service.run_busy(&self.photos[..1], &stored, 1);
         }
         let [mut whole, mut in_process, mut alone] = [const { Vec::new() }; 3];
         let [mut one, mut one_in_process] = [const { Vec::new() }; 2];
@@ -217,11 +220,11 @@ impl Contest<'_> {
             // Whoever comes first finds another machine than who comes second.
             sides.rotate_left(round % 2);
             for (service, outcomes) in sides {
-                outcomes.push(service.run_busy(&self.photos, &variants, pipeline.repeats));
+                outcomes.push(service.run_busy(&self.photos, &stored, pipeline.repeats));
             }
             alone.push(self.lab.run(&pipeline));
-            one.push(sandboxed.run(&self.photos[..2], &variants, 3, 1).wall_ms / 6.0);
-            one_in_process.push(open.run(&self.photos[..2], &variants, 3, 1).wall_ms / 6.0);
+            one.push(sandboxed.run(&self.photos[..2], &stored, 3, 1).wall_ms / 6.0);
+            one_in_process.push(open.run(&self.photos[..2], &stored, 3, 1).wall_ms / 6.0);
         }
         let (one, one_in_process) = (median(one), median(one_in_process));
         let photos = (self.photos.len() * pipeline.repeats) as f64;
@@ -245,6 +248,55 @@ impl Contest<'_> {
             format!("time {:.2}, CPU {:.2}; one upload alone {:+.0} ms", r.wall, r.cpu, one - one_in_process),
             r.wall <= 1.03 && one - one_in_process <= 10.0,
         );
+        drop((sandboxed, open));
+        self.stores(&variants, program);
+    }
+
+    /// What it costs to hand variants to a store on this machine, and both ways beside another build of Pixerve.
+    fn stores(&mut self, variants: &[Variant], program: &Path) {
+        const REPEATS: usize = 3;
+        const BUCKET: &str = "bench";
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a thread");
+        let s3 = runtime.block_on(s3_at(([127, 0, 0, 1], 0).into(), &[BUCKET]));
+        let start = |name: &str, program: &Path| {
+            let service = Service::start(program, &self.lab.empty(name), "on");
+            let key = service.register(&s3.registration(BUCKET));
+            let jobs = [in_directory(variants), in_s3(variants, &key)];
+            for job in &jobs {
+                service.run_busy(&self.photos[..1], job, 1);
+            }
+            (service, jobs)
+        };
+        let now = start("service-now", program);
+        let before = std::env::var_os("BENCH_BEFORE").map(|before| start("service-before", Path::new(&before)));
+        let sides: Vec<_> = std::iter::once(&now).chain(&before).collect();
+        // Of each build, into the directory and into the store.
+        let mut outcomes = vec![[const { Vec::new() }; 2]; sides.len()];
+        for round in 0..self.extent.rounds {
+            for turn in 0..2 * sides.len() {
+                let turn = (turn + round) % (2 * sides.len());
+                let ((service, jobs), way) = (sides[turn / 2], turn % 2);
+                outcomes[turn / 2][way].push(service.run_busy(&self.photos, &jobs[way], REPEATS));
+            }
+        }
+        let r = ratios(&outcomes[0][1], &outcomes[0][0]);
+        self.report.row(
+            "service, storing in S3 on this machine over its own directory",
+            "-",
+            format!("time {:.2}, CPU {:.2}", r.wall, r.cpu),
+            true,
+        );
+        let Some(before) = outcomes.get(1) else { return };
+        for (way, what) in ["its own directory", "S3 on this machine"].into_iter().enumerate() {
+            let r = ratios(&outcomes[0][way], &before[way]);
+            self.report.row(
+                &format!("service over the build of BENCH_BEFORE, storing in {what}"),
+                "<= 1.03",
+                format!("time {:.2}, CPU {:.2}", r.wall, r.cpu),
+                r.wall <= 1.03,
+            );
+        }
     }
 
     /// sharp's best script for this work: the fastest of a few settings.

@@ -36,12 +36,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// `sandbox` as the setting takes it.
-    pub(crate) fn start(directory: &Path, sandbox: &str) -> Self {
+    /// Starts `program`, a build of Pixerve, in an empty directory. `sandbox` as the setting takes it.
+    pub(crate) fn start(program: &Path, directory: &Path, sandbox: &str) -> Self {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let addr: SocketAddr = free.expect("a free port");
         let log = std::fs::File::create(directory.join("terminal")).expect("a file");
-        let server = Command::new(env!("CARGO_BIN_EXE_pixerve"))
+        let server = Command::new(program)
             .current_dir(directory)
             .env_clear()
             .env("PIXERVE_ADDR", addr.to_string())
@@ -72,10 +72,19 @@ impl Service {
         }
     }
 
-    /// Uploads every photo `repeats` times, `clients` at once, and waits until all are completed.
-    pub(crate) fn run(&self, photos: &[PathBuf], variants: &[Variant], repeats: usize, clients: usize) -> Outcome {
+    /// Registers a store: the access key under which jobs name it.
+    pub(crate) fn register(&self, registration: &Value) -> String {
+        let request = self.client.post(format!("{}/register", self.base));
+        let request = request.bearer_auth(Claims::of("bench").admin().sign()).json(registration);
+        let answer: Value =
+            self.runtime.block_on(async { request.send().await.expect("an answer").json().await.expect("JSON") });
+        answer["access_key"].as_str().unwrap_or_else(|| panic!("refused: {answer}")).to_owned()
+    }
+
+    /// Uploads every photo `repeats` times with this job claim, `clients` at once, and waits until all are completed.
+    pub(crate) fn run(&self, photos: &[PathBuf], job: &Value, repeats: usize, clients: usize) -> Outcome {
         let files: Vec<Vec<u8>> = photos.iter().map(|path| std::fs::read(path).expect("a photo")).collect();
-        let token = Claims::of("bench").job(claim(variants)).sign();
+        let token = Claims::of("bench").job(job.clone()).sign();
         let shared = Arc::new((files, token, AtomicUsize::new(0)));
         let turns = photos.len() * repeats;
         let look = if clients > 1 { POLL_INTERVAL_BUSY } else { POLL_INTERVAL };
@@ -109,8 +118,8 @@ impl Service {
     }
 
     /// The same with as many clients as keep it busy.
-    pub(crate) fn run_busy(&self, photos: &[PathBuf], variants: &[Variant], repeats: usize) -> Outcome {
-        self.run(photos, variants, repeats, CLIENTS)
+    pub(crate) fn run_busy(&self, photos: &[PathBuf], job: &Value, repeats: usize) -> Outcome {
+        self.run(photos, job, repeats, CLIENTS)
     }
 }
 
@@ -141,7 +150,16 @@ async fn complete(client: &Client, base: &str, token: &str, file: Vec<u8>, look:
 }
 
 /// The job claim that asks for `variants` in the directory that the server serves.
-fn claim(variants: &[Variant]) -> Value {
+pub(crate) fn in_directory(variants: &[Variant]) -> Value {
+    json!({ "directHost": true, "formats": formats(variants) })
+}
+
+/// The job claim that asks for `variants` in the S3 store registered as `access_key`.
+pub(crate) fn in_s3(variants: &[Variant], access_key: &str) -> Value {
+    json!({ "storageKeys": { "s3": access_key }, "formats": formats(variants) })
+}
+
+fn formats(variants: &[Variant]) -> Value {
     let mut formats = json!({});
     for variant in variants {
         let sizes = &mut formats[&variant.format]["sizes"];
@@ -150,5 +168,5 @@ fn claim(variants: &[Variant]) -> Value {
         }
         sizes.as_array_mut().expect("a list").push(json!([variant.size]));
     }
-    json!({ "directHost": true, "formats": formats })
+    formats
 }

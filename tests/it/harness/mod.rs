@@ -11,6 +11,8 @@ pub(crate) mod picture;
 pub(crate) mod process;
 pub(crate) mod receiver;
 #[cfg(all(feature = "s3", feature = "gcs"))]
+mod s3;
+#[cfg(all(feature = "s3", feature = "gcs"))]
 pub(crate) mod stores;
 pub(crate) mod token;
 pub(crate) mod tool;
