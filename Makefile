@@ -75,6 +75,7 @@ corpus: ## Show every file of PIXERVE_CORPUS or ../shared/corpus, beside what sh
 battery: setup test-servers ## Everything hostile and unlucky, the long part too: crashes, faults, floods, attacks; shows what held
 	@sh .ci/browser.sh $(TEST_SERVERS)
 	@sh .ci/real-stores.sh $(TEST_SERVERS)
+	@sh .ci/tiff-writer.sh $(TEST_SERVERS)
 	@sh .ci/battery.sh
 
 soak: setup test-servers ## Mixed load with kills and faults for PIXERVE_SOAK_SECONDS (1200)

@@ -107,6 +107,9 @@ impl Reading<'_> {
             Compression::None => place.start.saturating_add(row.len() as u64 * u64::from(rows)),
             _ => place.end,
         };
+        if end > place.end && self.page.has_places_left_over() {
+            return Err(PipelineError::bad_image("it has more strips or tiles than their size lets it have"));
+        }
         let length = self.source.len() as u64;
         let within = |at: u64| usize::try_from(at.min(length)).unwrap_or(self.source.len());
         let data = self.source.get(within(place.start)..within(end)).unwrap_or_default();
@@ -122,6 +125,15 @@ impl Reading<'_> {
             T::of_row(&mut row, self.page, &mut row_samples);
             target.put(y, &row_samples, samples);
             self.rows += 1;
+        }
+        if self.page.compression == Compression::Deflate && !self.tolerant {
+            // Behind a tile's last rows, which stick out of the picture, is a checksum of all. What is missing of that is
+            // none of the picture.
+            let left = row.len() as u64 * u64::from(self.page.chunk.1 - rows) + 1;
+            let drained = std::io::copy(&mut reader.take(left), &mut std::io::sink());
+            if drained.is_err_and(|error| error.kind() != ErrorKind::UnexpectedEof) {
+                return Err(PipelineError::bad_image("a strip or tile of it fails its checksum"));
+            }
         }
         Ok(())
     }

@@ -228,6 +228,11 @@ impl TiffPage {
         u64::from(across) * u64::from(down) * planes
     }
 
+    /// Whether the directory has places for more strips or tiles than the page has by its sizes: one of the two is wrong.
+    pub(in crate::pipeline) fn has_places_left_over(&self) -> bool {
+        self.directory.count(self.offsets_tag) > self.chunks()
+    }
+
     fn check_chunks(&self) -> Result<(), InspectError> {
         let chunks = self.chunks();
         if chunks > CHUNKS_MAX {

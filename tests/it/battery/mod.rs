@@ -19,6 +19,7 @@ mod real_stores;
 mod soak;
 mod ssrf;
 mod stages;
+mod tiffs;
 mod traversal;
 
 /// Shows what was done, how often, and what held: a line of the battery's report.

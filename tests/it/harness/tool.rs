@@ -23,6 +23,8 @@ pub(crate) enum Tool {
     Ceph,
     /// The emulator of Google Cloud Storage that is written in Go.
     FakeGcs,
+    /// Python with tifffile, and libtiff to judge.
+    TiffWriter,
 }
 
 impl Tool {
@@ -39,6 +41,7 @@ impl Tool {
             Self::Chromium => ("there is no Chromium", "Debian package chromium"),
             Self::Ceph => ("there is no Ceph", "`.ci/real-stores.sh target/test-servers`"),
             Self::FakeGcs => ("there is no fake-gcs-server", "`.ci/real-stores.sh target/test-servers`"),
+            Self::TiffWriter => ("nothing writes TIFFs", "`.ci/tiff-writer.sh target/test-servers`"),
             Self::Playwright => ("nothing drives Chromium", "`.ci/browser.sh target/test-servers`"),
         }
     }

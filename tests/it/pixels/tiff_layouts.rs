@@ -312,3 +312,42 @@ fn moved(directory: &[u8], from: usize, strip: &[u8]) -> Vec<u8> {
     file.extend(strip);
     file
 }
+
+#[test]
+fn samples_that_fail_their_checksum_are_damaged_and_a_checksum_that_is_missing_is_not() {
+    let picture = photo(40, 30);
+    for (strip, planes) in [(true, false), (false, true)] {
+        let file = |change: fn(Vec<u8>) -> Vec<u8>| {
+            let file = Tiff::new((40, 30), 2, 8, 3, Vec::new()).with(259, &[8]);
+            let (file, chunks) = if strip {
+                (file, vec![picture.pixels().flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()])
+            } else {
+                let file = file.with(284, &[2]).with(322, &[16]).with(323, &[32]);
+                (file, tiles(&picture, planes, false))
+            };
+            file.in_chunks(chunks.iter().map(|chunk| change(deflated(chunk))).collect()).file()
+        };
+        let show = |file: Vec<u8>| render(&file, &[variant(Format::Png, 0, 0)]);
+        assert!(show(file(|data| data)).is_ok());
+        let without = file(|data| data[..data.len() - 4].to_vec());
+        assert!(show(without).is_ok(), "every pixel is there");
+        let changed = file(|data| {
+            let mut data = data;
+            *data.last_mut().expect("a checksum") ^= 1;
+            data
+        });
+        assert!(
+            matches!(show(changed), Err(PipelineError::BadImage { .. })),
+            "its pixels are not those that were written"
+        );
+    }
+}
+
+#[test]
+fn more_strips_than_their_rows_allow_are_no_picture() {
+    // Four strips of four rows under a tag that says that one has them all.
+    let strips: Vec<Vec<u8>> = (0..4).map(|i| vec![i * 60; 8 * 4]).collect();
+    let file = Tiff::new((8, 16), 1, 8, 1, Vec::new()).with(278, &[255]).in_chunks(strips).file();
+    let error = render(&file, &[variant(Format::Png, 0, 0)]).expect_err("one of the two is wrong");
+    assert!(error.to_string().contains("more strips or tiles than their size"), "{error}");
+}
