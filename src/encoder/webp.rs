@@ -66,7 +66,7 @@ fn config(knobs: tuning::WebpKnobs) -> Option<WebPConfig> {
         // Here quality is how hard to search; the method already says that.
         config.quality = 20.0 + 10.0 * f32::from(knobs.method);
     } else {
-        config.quality = f32::from(knobs.quality);
+        config.quality = f32::from(knobs.quality_tenths) / 10.0;
     }
     Some(config)
 }

@@ -1,10 +1,16 @@
-//! AVIF: time and bytes at equal quality, our speeds beside sharp's efforts.
+//! `make bench-avif`: AVIF, our speeds beside sharp's efforts: time and bytes at equal quality.
 //!
-//! `cargo bench --bench avif_front -- [PHOTOS [SIDE [SPEEDS [EFFORTS]]]]`, such as `-- 3 800 1-10 0-4`. Every picture is
-//! encoded at several qualities; time (CPU of one core) and bytes are read off at SSIMULACRA2 65, 70, 75 and 80, between
-//! the two qualities around. One decoder and one metric for both sides. The photos are those of `../shared/corpus` that
-//! no knob was chosen by, or made here where there is no corpus. sharp runs where npm installed it, below `PIXERVE_SHARP_DIR` or
-//! `target/bench/node`, once with its own 4:4:4 and once with 4:2:0.
+//! `cargo bench --bench avif_front -- [SIDES [PHOTOS [SPEEDS [EFFORTS]]]]`, such as `-- 400,800 16 4-10 0-4`. Every picture
+//! is encoded at several qualities; time (CPU of the whole encode) and bytes are read off at SSIMULACRA2 60, 70 and 80,
+//! between the two qualities around. One decoder and one metric for both sides.
+//!
+//! sharp's front is the least it takes in a given time: its efforts at their times, straight between them in
+//! logarithms, and for a time below its fastest effort the bytes of that. Its colour is halved, which between these scores
+//! saves it 2 to 4 %. A speed's figure is its bytes over the front's at the speed's own time, as the geometric mean of the
+//! photos' ratios.
+//!
+//! The photos are those of the directory `PIXERVE_PHOTOS`, or of `../shared/corpus/photos` that no knob was chosen by, or
+//! made here where there is neither. sharp runs where npm installed it, below `PIXERVE_SHARP_DIR` or `target/bench/node`.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -32,11 +38,11 @@ use pixerve::encoder::{Avif, EncodeSettings, Encoder, Picture, Pixels};
 /// What the photos are called that knobs were chosen by: they would flatter.
 const CHOSE: [&str; 6] = ["kodak-1", "kodak-13", "kodak-15", "kodak-19", "clic-100a02c2", "clic-11f2b039"];
 
-const SCORES: [f64; 4] = [65.0, 70.0, 75.0, 80.0];
+const SCORES: [f64; 3] = [60.0, 70.0, 80.0];
 
 /// On each side's own scale, so that the scores lie between them.
-const OUR_QUALITIES: [u8; 6] = [42, 54, 66, 77, 87, 94];
-const SHARP_QUALITIES: [u8; 6] = [35, 48, 60, 72, 84, 92];
+const OUR_QUALITIES: [u8; 6] = [40, 54, 66, 77, 87, 94];
+const SHARP_QUALITIES: [u8; 6] = [33, 48, 60, 72, 84, 92];
 
 /// Encodes what is in a file of raw R, G, B and says what it took: CPU milliseconds, and the path of the AVIF.
 const SHARP_SCRIPT: &str = r"
@@ -46,12 +52,12 @@ const { readFileSync, writeFileSync } = require('fs');
 sharp.concurrency(1); sharp.cache(false);
 (async () => {
   const input = readFileSync(raw), form = { raw: { width: +width, height: +height, channels: 3 } };
-  for (const chromaSubsampling of ['4:4:4', '4:2:0']) for (const effort of efforts.split(',')) for (const quality of qualities.split(',')) {
+  for (const effort of efforts.split(',')) for (const quality of qualities.split(',')) {
     const before = process.cpuUsage();
-    const file = await sharp(input, form).avif({ quality: +quality, effort: +effort, chromaSubsampling }).toBuffer();
-    const used = process.cpuUsage(before), path = `${out}-${chromaSubsampling.replaceAll(':', '')}-${effort}-${quality}`;
+    const file = await sharp(input, form).avif({ quality: +quality, effort: +effort, chromaSubsampling: '4:2:0' }).toBuffer();
+    const used = process.cpuUsage(before), path = `${out}-${effort}-${quality}`;
     writeFileSync(path, file);
-    console.log(`${chromaSubsampling} ${effort} ${(used.user + used.system) / 1000} ${path}`);
+    console.log(`${effort} ${(used.user + used.system) / 1000} ${path}`);
   }
 })();
 ";
@@ -59,31 +65,36 @@ sharp.concurrency(1); sharp.cache(false);
 /// (score, bytes, milliseconds) of one encode.
 type Point = (f64, f64, f64);
 
+/// Of each setting, in the order of the table, the curve of every photo.
+type Curves = BTreeMap<u8, Vec<Vec<Point>>>;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let number = |i: usize, default: u32| arguments.get(i).and_then(|a| a.parse().ok()).unwrap_or(default);
-    let (count, side) = (number(0, 3) as usize, number(1, 800));
+    let sides = arguments.first().map_or("400,800", String::as_str);
+    let count = arguments.get(1).and_then(|count| count.parse().ok()).unwrap_or(4);
     let speeds = range(arguments.get(2), 1..=10);
-    let efforts = range(arguments.get(3), 0..=9);
+    let efforts = range(arguments.get(3), 0..=7);
     let scratch = std::env::temp_dir().join(format!("avif-front-{}", std::process::id()));
     std::fs::create_dir_all(&scratch).expect("a scratch directory");
-    // A setting's curve on every photo, in the order of the table.
-    let mut curves: BTreeMap<String, Vec<Vec<Point>>> = BTreeMap::new();
-    for (name, photo) in photos(count, side) {
-        eprintln!("{name}, {} x {}", photo.width(), photo.height());
-        let reference = Ssimulacra2Reference::new(&slice(&photo)).expect("large enough");
-        let score = |file: &[u8]| {
-            let shown = DynamicImage::from(avif::decode(file)).into_rgb8();
-            reference.compare(&slice(&shown)).expect("the same size")
-        };
-        for (setting, points) in ours(&photo, speeds.clone(), &score) {
-            curves.entry(setting).or_default().push(points);
+    for side in sides.split(',').map(|side| side.parse().expect("pixels")) {
+        let (mut ours, mut sharps) = (Curves::new(), Curves::new());
+        for (name, photo) in photos(count, side) {
+            eprintln!("{name}, {} x {}", photo.width(), photo.height());
+            let reference = Ssimulacra2Reference::new(&slice(&photo)).expect("large enough");
+            let score = |file: &[u8]| {
+                let shown = DynamicImage::from(avif::decode(file)).into_rgb8();
+                reference.compare(&slice(&shown)).expect("the same size")
+            };
+            for (speed, points) in encoded(&photo, speeds.clone(), &score) {
+                ours.entry(speed).or_default().push(points);
+            }
+            for (effort, points) in encoded_by_sharp(&photo, &efforts, &scratch, &score) {
+                sharps.entry(effort).or_default().push(points);
+            }
         }
-        for (setting, points) in sharps(&photo, &efforts, &scratch, &score) {
-            curves.entry(setting).or_default().push(points);
-        }
+        println!("\n{side} pixels");
+        print_table(&ours, &sharps);
     }
-    print_table(&curves);
     std::fs::remove_dir_all(&scratch).expect("our own");
 }
 
@@ -95,7 +106,7 @@ fn range(argument: Option<&String>, default: RangeInclusive<u8>) -> RangeInclusi
     parsed.unwrap_or(default)
 }
 
-fn ours(photo: &RgbImage, speeds: RangeInclusive<u8>, score: &dyn Fn(&[u8]) -> f64) -> Vec<(String, Vec<Point>)> {
+fn encoded(photo: &RgbImage, speeds: RangeInclusive<u8>, score: &dyn Fn(&[u8]) -> f64) -> Vec<(u8, Vec<Point>)> {
     let (width, height) = photo.dimensions();
     let picture = Picture { width, height, pixels: Pixels::Rgb(photo.as_raw().clone()) };
     let encode = |speed, quality| {
@@ -109,21 +120,21 @@ fn ours(photo: &RgbImage, speeds: RangeInclusive<u8>, score: &dyn Fn(&[u8]) -> f
         }
         (score(&file), file.len() as f64, best)
     };
-    speeds.map(|speed| (format!("ours {speed:2}"), OUR_QUALITIES.map(|q| encode(speed, q)).to_vec())).collect()
+    speeds.map(|speed| (speed, OUR_QUALITIES.map(|quality| encode(speed, quality)).to_vec())).collect()
 }
 
-fn sharps(
+fn encoded_by_sharp(
     photo: &RgbImage,
     efforts: &RangeInclusive<u8>,
     scratch: &Path,
     score: &dyn Fn(&[u8]) -> f64,
-) -> Vec<(String, Vec<Point>)> {
+) -> BTreeMap<u8, Vec<Point>> {
     let installed = std::env::var_os("PIXERVE_SHARP_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/node"), PathBuf::from);
     let dir = installed.join("node_modules/sharp");
     if !dir.is_dir() {
         eprintln!("no sharp at {}", dir.display());
-        return Vec::new();
+        return BTreeMap::new();
     }
     let (raw, script) = (scratch.join("photo.raw"), scratch.join("encode.cjs"));
     std::fs::write(&raw, photo.as_raw()).expect("space");
@@ -137,15 +148,15 @@ fn sharps(
         .output()
         .expect("node runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut curves: BTreeMap<String, Vec<Point>> = BTreeMap::new();
+    let mut curves: BTreeMap<u8, Vec<Point>> = BTreeMap::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let words: Vec<&str> = line.split(' ').collect();
-        let [layout, effort, ms, path] = words[..] else { panic!("sharp says {line}") };
+        let [effort, ms, path] = words[..] else { panic!("sharp says {line}") };
         let file = std::fs::read(path).expect("sharp wrote it");
         let point = (score(&file), file.len() as f64, ms.parse().expect("milliseconds"));
-        curves.entry(format!("sharp {layout} {effort}")).or_default().push(point);
+        curves.entry(effort.parse().expect("an effort")).or_default().push(point);
     }
-    curves.into_iter().collect()
+    curves
 }
 
 /// (milliseconds, bytes) where the curve has this score; none if it doesn't reach that far.
@@ -157,21 +168,60 @@ fn at(score: f64, points: &[Point]) -> Option<(f64, f64)> {
     })
 }
 
-/// Geometric means over the photos on which every setting reaches the score.
-fn print_table(curves: &BTreeMap<String, Vec<Vec<Point>>>) {
-    println!("| CPU ms / kB at SSIMULACRA2 | {} |", SCORES.map(|s| format!("{s}")).join(" | "));
-    println!("|---|{}", "---|".repeat(SCORES.len()));
-    let photos = curves.values().map(Vec::len).min().unwrap_or(0);
-    for (setting, per_photo) in curves {
-        let cells = SCORES.map(|score| {
-            let usable = (0..photos).filter(|i| curves.values().all(|c| at(score, &c[*i]).is_some()));
-            let values: Vec<(f64, f64)> = usable.filter_map(|i| at(score, &per_photo[i])).collect();
-            let mean = |of: fn(&(f64, f64)) -> f64| {
-                (values.iter().map(|v| of(v).ln()).sum::<f64>() / values.len() as f64).exp()
-            };
-            format!("{:.0} / {:.1} ({})", mean(|v| v.0), mean(|v| v.1) / 1000.0, values.len())
+/// The geometric mean of time and bytes at `score`, over the photos on which every setting reaches it.
+fn means(score: f64, of: &Curves, usable: &[usize]) -> Vec<(u8, (f64, f64))> {
+    let mean = |per_photo: &Vec<Vec<Point>>| {
+        let logarithms =
+            usable.iter().filter_map(|i| at(score, &per_photo[*i])).map(|(ms, bytes)| (ms.ln(), bytes.ln()));
+        let sum = logarithms.fold((0.0, 0.0), |sum, logarithm| (sum.0 + logarithm.0, sum.1 + logarithm.1));
+        ((sum.0 / usable.len() as f64).exp(), (sum.1 / usable.len() as f64).exp())
+    };
+    of.iter().map(|(setting, per_photo)| (*setting, mean(per_photo))).collect()
+}
+
+/// The bytes of the front of `efforts` in so much time.
+fn front(ms: f64, efforts: &[(u8, (f64, f64))]) -> Option<f64> {
+    let mut points: Vec<(f64, f64)> = efforts.iter().map(|(_, point)| *point).collect();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // An effort that takes longer than another for more bytes is none of it.
+    let mut least = f64::INFINITY;
+    points.retain(|(_, bytes)| std::mem::replace(&mut least, least.min(*bytes)) > *bytes);
+    let (first, last) = (*points.first()?, *points.last()?);
+    if ms <= first.0 {
+        return Some(first.1);
+    }
+    let between = points.windows(2).find(|pair| ms <= pair[1].0).map(|pair| {
+        let part = (ms / pair[0].0).ln() / (pair[1].0 / pair[0].0).ln();
+        (pair[0].1.ln() + part * (pair[1].1 / pair[0].1).ln()).exp()
+    });
+    Some(between.unwrap_or(last.1))
+}
+
+fn print_table(ours: &Curves, sharps: &Curves) {
+    let photos = ours.values().chain(sharps.values()).map(Vec::len).min().unwrap_or(0);
+    let columns: Vec<_> = SCORES
+        .iter()
+        .map(|score| {
+            let reached = |i: &usize| ours.values().chain(sharps.values()).all(|c| at(*score, &c[*i]).is_some());
+            let usable: Vec<usize> = (0..photos).filter(reached).collect();
+            (means(*score, ours, &usable), means(*score, sharps, &usable), usable.len())
+        })
+        .collect();
+    let heads: Vec<String> =
+        SCORES.iter().zip(&columns).map(|(s, c)| format!("SSIMULACRA2 {s} ({} photos)", c.2)).collect();
+    println!("| CPU ms, kB, bytes over sharp's front | {} |\n|---|{}", heads.join(" | "), "---|".repeat(SCORES.len()));
+    for (i, speed) in ours.keys().enumerate() {
+        let cells = columns.iter().map(|(ours, sharps, _)| {
+            let (ms, bytes) = ours[i].1;
+            let over = front(ms, sharps).map_or_else(String::new, |front| format!(", {:.3}", bytes / front));
+            let dominated = ours.iter().any(|(_, other)| other.0 < ms && other.1 < bytes);
+            format!("{ms:.0}, {:.1}{over}{}", bytes / 1e3, if dominated { " (dominated)" } else { "" })
         });
-        println!("| {setting} | {} |", cells.join(" | "));
+        println!("| speed {speed} | {} |", cells.collect::<Vec<_>>().join(" | "));
+    }
+    for (i, effort) in sharps.keys().enumerate() {
+        let cells = columns.iter().map(|(_, sharps, _)| format!("{:.0}, {:.1}", sharps[i].1.0, sharps[i].1.1 / 1e3));
+        println!("| sharp's effort {effort} | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
 }
 
@@ -188,11 +238,14 @@ fn slice(image: &RgbImage) -> PixelSlice<'_> {
 
 /// Up to `count` photos of `side` pixels at most, with their names.
 fn photos(count: usize, side: u32) -> Vec<(String, RgbImage)> {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/photos");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(corpus).into_iter().flatten().flatten().map(|e| e.path()).collect();
-    paths.sort();
+    let given = std::env::var_os("PIXERVE_PHOTOS").map(PathBuf::from);
     let name = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    paths.retain(|path| !CHOSE.contains(&name(path).as_str()));
+    let directory =
+        given.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus/photos"));
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(directory).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    paths.sort();
+    paths.retain(|path| given.is_some() || !CHOSE.contains(&name(path).as_str()));
     let read = |path: &PathBuf| {
         let image = image::open(path).expect("a photo");
         let image = if image.width().max(image.height()) > side {

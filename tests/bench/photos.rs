@@ -59,9 +59,11 @@ pub(crate) fn with_alpha(directory: &Path, count: usize) -> Vec<PathBuf> {
     (0..count).map(make).collect()
 }
 
-/// `count` photos of `side` pixels, kept from enlarging where there are real ones.
+/// `count` photos of `side` pixels, kept from enlarging where there are real ones: those of the directory `PIXERVE_PHOTOS`,
+/// if it is set.
 pub(crate) fn scaled(count: usize, side: u32) -> Vec<RgbImage> {
-    let corpus = corpus();
+    let given = std::env::var_os("PIXERVE_PHOTOS").map(|directory| paths(Path::new(&directory)));
+    let corpus = given.unwrap_or_else(corpus);
     (0..count).map(|i| source(&corpus, i, side, side * 3 / 4)).collect()
 }
 
@@ -71,17 +73,19 @@ fn save(path: &Path, bytes: &[u8]) {
 
 /// Real photos of at least 3 MP.
 fn corpus() -> Vec<PathBuf> {
-    let names = |folder: &str| -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(Path::new(CORPUS).join(folder)) else { return Vec::new() };
-        let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        paths.sort();
-        paths
-    };
-    let (photos, mut camera) = (names("photos"), names("camera"));
+    let [photos, mut camera] = ["photos", "camera"].map(|folder| paths(&Path::new(CORPUS).join(folder)));
     // The largest first: it needs no enlarging.
     camera.sort_by_key(|path| std::cmp::Reverse(pixels(path)));
     let large = |path: &PathBuf| pixels(path) >= 2_000_000;
     camera.into_iter().filter(large).take(3).chain(photos.into_iter().filter(large)).collect()
+}
+
+/// What is in `directory`, sorted; nothing if it isn't there.
+fn paths(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    paths
 }
 
 fn pixels(path: &Path) -> u64 {

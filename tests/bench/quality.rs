@@ -2,7 +2,9 @@
 //!
 //! Every photo is encoded at several qualities; CPU time and bytes are read off at the same SSIMULACRA2, between the
 //! qualities around, and shown relative to the default speed. A step that is slower and larger than another is marked.
-//! `cargo bench --bench quality -- [PHOTOS [SIDE]]`, such as `-- 4 800`.
+//! Before that, whether one quality is one look at every speed, AVIF included, and whether a slower speed is ever larger.
+//! `cargo bench --bench quality -- [PHOTOS [SIDE]]`, such as `-- 4 800`; with `looks` behind these, that part alone. The
+//! photos are those of the directory `PIXERVE_PHOTOS`, or of `../shared/corpus`, or made here.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads what the machine says and writes scratch files")]
 #![expect(
     clippy::cast_precision_loss,
@@ -11,18 +13,23 @@
     reason = "small numbers"
 )]
 
+#[path = "../it/pixels/avif.rs"]
+#[expect(dead_code, reason = "tests ask it for more")]
+mod avif;
 #[expect(dead_code, reason = "the other benchmark needs more of it")]
 mod photos;
 #[expect(dead_code, reason = "the other benchmark needs more of it")]
 mod usage;
 
 use fast_ssim2::{PixelDescriptor, PixelSlice, Ssimulacra2Reference};
-use image::{RgbImage, RgbaImage};
-use pixerve::encoder::{EncodeSettings, Encoder, Jpeg, Picture, Pixels, Png, Webp, tuning};
+use image::{DynamicImage, RgbImage, RgbaImage};
+use pixerve::encoder::{Avif, EncodeSettings, Encoder, Jpeg, Picture, Pixels, Png, Webp, tuning};
 
 /// The scores at which formats and speeds are compared: what low, default and high qualities give.
 const SCORES: [f64; 3] = [70.0, 77.0, 82.0];
 const QUALITIES: [u8; 4] = [48, 68, 82, 89];
+/// At which speeds are held to one look.
+const LOOKS: [u8; 10] = [30, 38, 45, 53, 60, 68, 76, 85, 90, 95];
 const SPEEDS: std::ops::RangeInclusive<u8> = 1..=10;
 /// Every encode is timed so often, and the least counts.
 const TRIES: usize = 2;
@@ -45,18 +52,40 @@ fn main() {
     let (count, side) = (numbers.next().unwrap_or(4) as usize, numbers.next().unwrap_or(1200));
     let photos: Vec<Photo> = photos::scaled(count, side).into_iter().map(Photo::new).collect();
     println!("{count} photos of {side} pixels; CPU milliseconds a file");
-    looks(&photos);
+    looks("JPEG", &Jpeg, &photos);
+    looks("WebP", &Webp, &photos);
+    looks("AVIF", &Avif::default(), &photos);
+    if std::env::args().any(|argument| argument == "looks") {
+        return;
+    }
     lossy("JPEG", &Jpeg, &photos, |a, b| tuning::jpeg(a) == tuning::jpeg(b));
     lossy("WebP", &Webp, &photos, |a, b| tuning::webp(a) == tuning::webp(b));
     lossless(&photos);
 }
 
-/// What the defaults look like.
-fn looks(photos: &[Photo]) {
-    for (name, encoder) in [("JPEG", &Jpeg as &dyn Encoder), ("WebP", &Webp)] {
-        let Point { score, bytes, ms } = point(encoder, photos, EncodeSettings::default());
-        println!("{name} by default: SSIMULACRA2 {score:.1}, {:.1} kB, {ms:.1} ms", bytes / 1e3);
+/// Each speed beside the format's default one, at the same qualities: how much higher it scores, and its bytes.
+fn looks(name: &str, encoder: &dyn Encoder, photos: &[Photo]) {
+    let Point { score, bytes, ms } = point(encoder, photos, EncodeSettings::default());
+    println!("\n{name} by default: SSIMULACRA2 {score:.1}, {:.1} kB, {ms:.1} ms\n", bytes / 1e3);
+    let heads = LOOKS.map(|quality| format!("at quality {quality}"));
+    println!("| {name} speed: score, bytes | {} |\n|---|{}", heads.join(" | "), "---|".repeat(LOOKS.len()));
+    let at = |quality, speed| point(encoder, photos, EncodeSettings { quality: Some(quality), speed });
+    let base = LOOKS.map(|quality| at(quality, None));
+    let points: Vec<[Point; LOOKS.len()]> = SPEEDS.map(|speed| LOOKS.map(|quality| at(quality, Some(speed)))).collect();
+    for (i, (speed, row)) in SPEEDS.zip(&points).enumerate() {
+        let cells = row.iter().zip(&base).enumerate().map(|(j, (point, base))| {
+            let larger = points[i + 1..].iter().any(|faster| point.bytes > faster[j].bytes * 1.002);
+            let mark = if larger { " (larger)" } else { "" };
+            format!("{:+.2}, {:.3}{mark}", point.score - base.score, point.bytes / base.bytes)
+        });
+        println!("| {speed} | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
+    let spread = |j: usize| {
+        let scores = points.iter().map(|row| row[j].score);
+        scores.clone().fold(f64::MIN, f64::max) - scores.fold(f64::MAX, f64::min)
+    };
+    let spreads: Vec<String> = (0..LOOKS.len()).map(|j| format!("{:.2}", spread(j))).collect();
+    println!("| spread of scores | {} |", spreads.join(" | "));
 }
 
 fn lossy(name: &str, encoder: &dyn Encoder, photos: &[Photo], same: impl Fn(EncodeSettings, EncodeSettings) -> bool) {
@@ -155,7 +184,12 @@ impl Photo {
     }
 
     fn score(&self, file: &[u8]) -> f64 {
-        let decoded = image::load_from_memory(file).expect("our own file").into_rgb8();
+        let is_avif = image::guess_format(file).is_ok_and(|format| format == image::ImageFormat::Avif);
+        let decoded = if is_avif {
+            DynamicImage::from(avif::decode(file)).into_rgb8()
+        } else {
+            image::load_from_memory(file).expect("our own file").into_rgb8()
+        };
         self.reference.compare(&view(decoded.as_raw(), self.picture.width, self.picture.height)).expect("a score")
     }
 }
