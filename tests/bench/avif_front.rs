@@ -184,8 +184,12 @@ fn front(ms: f64, efforts: &[(u8, (f64, f64))]) -> Option<f64> {
     let mut points: Vec<(f64, f64)> = efforts.iter().map(|(_, point)| *point).collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     // An effort that takes longer than another for more bytes is none of it.
-    let mut least = f64::INFINITY;
-    points.retain(|(_, bytes)| std::mem::replace(&mut least, least.min(*bytes)) > *bytes);
+    let mut smallest = f64::INFINITY;
+    points.retain(|(_, bytes)| {
+        let is_smaller = *bytes < smallest;
+        smallest = smallest.min(*bytes);
+        is_smaller
+    });
     let (first, last) = (*points.first()?, *points.last()?);
     if ms <= first.0 {
         return Some(first.1);

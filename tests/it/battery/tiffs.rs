@@ -4,6 +4,8 @@
 //! `PIXERVE_FUZZ_SECONDS` (60 unless given) is how long; `PIXERVE_TEST_SEED=<number>` repeats a run, and every run prints its
 //! seed. Whatever differs is kept in `target/battery/tiffs`.
 
+#![expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "means of bytes")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -57,6 +59,7 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 #[ignore = "long: make battery"]
+#[expect(clippy::disallowed_methods, reason = "it lasts for a while, and keeps files to be looked at")]
 fn every_tiff_is_shown_as_libtiff_shows_it_or_refused() {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-servers/tiff/bin/python");
     let Some(python) = require(Tool::TiffWriter, python.is_file().then_some(python)) else { return };
