@@ -316,29 +316,29 @@ fn moved(directory: &[u8], from: usize, strip: &[u8]) -> Vec<u8> {
 #[test]
 fn samples_that_fail_their_checksum_are_damaged_and_a_checksum_that_is_missing_is_not() {
     let picture = photo(40, 30);
-    for (strip, planes) in [(true, false), (false, true)] {
-        let file = |change: fn(Vec<u8>) -> Vec<u8>| {
-            let file = Tiff::new((40, 30), 2, 8, 3, Vec::new()).with(259, &[8]);
-            let (file, chunks) = if strip {
-                (file, vec![picture.pixels().flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()])
-            } else {
-                let file = file.with(284, &[2]).with(322, &[16]).with(323, &[32]);
-                (file, tiles(&picture, planes, false))
+    let base = Tiff::new((40, 30), 2, 8, 3, Vec::new()).with(259, &[8]);
+    // A tile most of which sticks out: its checksum is far behind the last row that shows.
+    let tall: Vec<u8> = (0..1024).flat_map(|y| (0..64).map(move |x| [x, y as u8, 99])).flatten().collect();
+    for (what, file, chunks) in [
+        ("a strip", base.clone(), vec![rgb(&picture)]),
+        ("planes", base.clone().with(284, &[2]).with(322, &[16]).with(323, &[32]), tiles(&picture, true, false)),
+        ("a tall tile", base.with(322, &[64]).with(323, &[1024]), vec![tall]),
+    ] {
+        let show = |change: fn(&mut Vec<u8>)| {
+            let changed = |chunk: &Vec<u8>| {
+                let mut data = deflated(chunk);
+                change(&mut data);
+                data
             };
-            file.in_chunks(chunks.iter().map(|chunk| change(deflated(chunk))).collect()).file()
+            let file = file.clone().in_chunks(chunks.iter().map(changed).collect()).file();
+            render(&file, &[variant(Format::Png, 0, 0)])
         };
-        let show = |file: Vec<u8>| render(&file, &[variant(Format::Png, 0, 0)]);
-        assert!(show(file(|data| data)).is_ok());
-        let without = file(|data| data[..data.len() - 4].to_vec());
-        assert!(show(without).is_ok(), "every pixel is there");
-        let changed = file(|data| {
-            let mut data = data;
-            *data.last_mut().expect("a checksum") ^= 1;
-            data
-        });
+        assert!(show(|_| ()).is_ok(), "{what}");
+        assert!(show(|data| data.truncate(data.len() - 4)).is_ok(), "{what}: every pixel is there");
+        let wrong = show(|data| *data.last_mut().expect("a checksum") ^= 1);
         assert!(
-            matches!(show(changed), Err(PipelineError::BadImage { .. })),
-            "its pixels are not those that were written"
+            matches!(wrong, Err(PipelineError::BadImage { .. })),
+            "{what}: its pixels are others than were written"
         );
     }
 }

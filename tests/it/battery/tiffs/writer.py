@@ -182,20 +182,17 @@ def with_tag(file, wanted, value):
 
 
 def with_reversed_bits(file):
-    """FillOrder 2 by changing a tag that says little: ResolutionUnit, which sorts behind its neighbours all the same."""
+    """FillOrder 2 by changing a tag that says little: ResolutionUnit. Where there is none, nothing is done."""
     with tifffile.TiffFile(io.BytesIO(file)) as tiff:
         page = tiff.pages[0]
         places = list(zip(page.dataoffsets, page.databytecounts))
     changed = bytearray(reverse_bits(file, places))
-    done = False
-    for entry, tag, kind, amount, place, order, _ in entries(bytes(changed)):
-        if tag == 254 or done:
-            continue
+    for entry, tag, kind, amount, place, order, _ in entries(file):
         if tag == 296 and kind == 3 and amount == 1:
             changed[entry : entry + 2] = struct.pack(order + "H", 266)
             changed[place : place + 2] = struct.pack(order + "H", 2)
-            done = True
-    return bytes(changed) if done else file
+            return bytes(changed)
+    return file
 
 
 def damage(file):
@@ -204,11 +201,7 @@ def damage(file):
     tags = {place: (tag, place - entry) for entry, tag, *_ in entries(bytes(file)) for place in range(entry, entry + 12)}
     where = list(tags)
     for _ in range(chance.choice([1, 1, 1, 2, 3])):
-        how = chance.random()
-        if how < 0.7:
-            at = chance.choice(where)
-        else:
-            at = chance.randrange(len(file))
+        at = chance.choice(where) if chance.random() < 0.7 else chance.randrange(len(file))
         if at < len(file):
             before = file[at]
             file[at] = chance.choice([0, 1, 2, 3, 4, 8, 16, 255, chance.randrange(256), file[at] ^ 1 << chance.randrange(8)])
