@@ -122,7 +122,7 @@ mod tests {
     }
 
     fn encode(picture: &Picture, quality: u8, speed: u8) -> Vec<u8> {
-        let settings = EncodeSettings { quality: Some(quality), speed: Some(speed) };
+        let settings = EncodeSettings { quality: Some(quality), speed: Some(speed), ..EncodeSettings::default() };
         Jpeg.encode(picture, &settings).expect("a file")
     }
 

@@ -62,6 +62,9 @@ pub struct EncodeSettings {
     pub quality: Option<u8>,
     /// 1 (slowest, smallest) to 10 (fastest); none means the format's default.
     pub speed: Option<u8>,
+    /// Whether the original had 256 colours at most: a format that loses nothing else may leave out those that scaling
+    /// mixed of them, where that doesn't show.
+    pub few_colours: bool,
 }
 
 impl EncodeSettings {

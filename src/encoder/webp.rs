@@ -108,7 +108,9 @@ mod tests {
     }
 
     fn is_lossless(picture: &Picture, quality: Option<u8>) -> bool {
-        let file = Webp.encode(picture, &EncodeSettings { quality, speed: None }).expect("a file");
+        let file = Webp
+            .encode(picture, &EncodeSettings { quality, speed: None, ..EncodeSettings::default() })
+            .expect("a file");
         file[12..16] == *b"VP8L"
     }
 

@@ -122,6 +122,10 @@ pub struct SourceInfo {
     pub frames: u32,
     /// Whether no part of the picture is whole before all of it is (progressive JPEG, interlaced PNG).
     pub progressive: bool,
+    /// Whether it has 256 colours at most by its kind: a palette, or grey below 8 bits. What was inspected before this was
+    /// told counts as having more.
+    #[serde(default)]
+    pub indexed: bool,
 }
 
 /// What an upload read in its original's header, and the limits that it was held against: under the same limits, reading
@@ -167,6 +171,7 @@ mod tests {
                 bits: 8,
                 frames: 1,
                 progressive: true,
+                indexed: true,
             };
             let inspection = Inspection { source, source_pixels_max: 1_000, source_side_max: 100 };
             let json = serde_json::to_value(inspection).expect("JSON");

@@ -189,7 +189,8 @@ impl Rendering<'_> {
         } else {
             picture
         };
-        let settings = EncodeSettings { quality: variant.quality, speed: variant.speed };
+        let settings =
+            EncodeSettings { quality: variant.quality, speed: variant.speed, few_colours: self.info.indexed };
         // For tests, as in the crate's `failpoint`: a codec that panics in the midst of a picture.
         fail::fail_point!("encoder::panic");
         let bytes = self.engine.registry.encoder(variant.format).encode(&picture, &settings)?;

@@ -179,7 +179,7 @@ fn pictures(steps: &[ResizeStep], source: &SourceInfo, reused: bool) -> u64 {
 /// The working memory of the encoders that run at once, if those are the ones that take most.
 fn encoders(variants: &[&VariantSpec], source: &SourceInfo, threads: usize) -> u64 {
     let working = |variant: &&VariantSpec| {
-        let settings = EncodeSettings { quality: variant.quality, speed: variant.speed };
+        let settings = EncodeSettings { quality: variant.quality, speed: variant.speed, few_colours: source.indexed };
         let memory = built_in(variant.format).working_memory(&settings);
         let layout = Layout::of(source.width, source.height, variant);
         let (width, height) = layout.output_size();

@@ -117,6 +117,7 @@ mod tests {
             bits: 8,
             frames,
             progressive: false,
+            indexed: true,
         };
         for frames in [1, 20] {
             for variant in &spec.variants {

@@ -110,7 +110,7 @@ fn encoded(photo: &RgbImage, speeds: RangeInclusive<u8>, score: &dyn Fn(&[u8]) -
     let (width, height) = photo.dimensions();
     let picture = Picture { width, height, pixels: Pixels::Rgb(photo.as_raw().clone()) };
     let encode = |speed, quality| {
-        let settings = EncodeSettings { quality: Some(quality), speed: Some(speed) };
+        let settings = EncodeSettings { quality: Some(quality), speed: Some(speed), ..EncodeSettings::default() };
         // The quicker of two, where that costs nothing.
         let (mut best, mut file) = (f64::INFINITY, Vec::new());
         for _ in 0..if speed > 6 { 3 } else { 1 } {

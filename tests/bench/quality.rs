@@ -91,7 +91,9 @@ fn looks(name: &str, encoder: &dyn Encoder, photos: &[Photo]) {
 
 fn lossy(name: &str, encoder: &dyn Encoder, photos: &[Photo], same: impl Fn(EncodeSettings, EncodeSettings) -> bool) {
     let curve = |speed: Option<u8>| -> Vec<Point> {
-        let at = |quality: &u8| point(encoder, photos, EncodeSettings { quality: Some(*quality), speed });
+        let at = |quality: &u8| {
+            point(encoder, photos, EncodeSettings { quality: Some(*quality), speed, ..EncodeSettings::default() })
+        };
         QUALITIES.iter().map(at).collect()
     };
     let base = curve(None);
@@ -99,7 +101,7 @@ fn lossy(name: &str, encoder: &dyn Encoder, photos: &[Photo], same: impl Fn(Enco
     println!("|---|{}", "---|".repeat(SCORES.len()));
     let mut rows: Vec<(u8, [Point; 3])> = Vec::new();
     for speed in SPEEDS {
-        let settings = |speed| EncodeSettings { quality: None, speed: Some(speed) };
+        let settings = |speed| EncodeSettings { quality: None, speed: Some(speed), ..EncodeSettings::default() };
         // The same knobs give the same.
         let points = match rows.last() {
             Some((before, points)) if same(settings(*before), settings(speed)) => *points,
@@ -141,7 +143,9 @@ fn lossless(photos: &[Photo]) {
     let soft: Vec<Picture> = photos.iter().map(|photo| with_alpha(&photo.picture)).collect();
     let opaque: Vec<Picture> = photos.iter().map(|photo| photo.picture.clone()).collect();
     let measure = |pictures: &[Picture], speed| {
-        let runs = pictures.iter().map(|p| timed(&Png, p, EncodeSettings { quality: None, speed }));
+        let runs = pictures
+            .iter()
+            .map(|p| timed(&Png, p, EncodeSettings { quality: None, speed, ..EncodeSettings::default() }));
         runs.map(|(file, ms)| (file.len() as f64, ms)).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1))
     };
     let base = [&soft, &opaque].map(|pictures| measure(pictures, None));

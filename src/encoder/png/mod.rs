@@ -1,7 +1,8 @@
-//! PNG in the smallest pixel format that loses nothing.
+//! PNG in the smallest pixel format that loses nothing; of an original with a palette, in a palette where that doesn't show.
 //!
 //! The png crate writes the file; rows are filtered here and deflated by libdeflate, which sees nothing but them.
 
+mod fewer;
 mod filter;
 mod reduce;
 
@@ -11,6 +12,7 @@ use png::{DeflateCompression, EncodingError, Filter};
 use super::palette::Palette;
 use super::{EncodeError, EncodeSettings, Encoder, Picture, WorkingMemory, tuning};
 use crate::job::Format;
+use fewer::with_fewer_colours;
 use reduce::Reduced;
 
 /// Up to so many colours packed numbers of them are always the smallest; above, filtered pixels may be.
@@ -32,7 +34,11 @@ impl Encoder for Png {
     }
 
     fn encode(&self, picture: &Picture, settings: &EncodeSettings) -> Result<Vec<u8>, EncodeError> {
-        smallest(picture, tuning::png(*settings)).map_err(|e| EncodeError::new(Format::Png, picture, e))
+        let knobs = tuning::png(*settings);
+        // Looking for colours that don't show takes ten times as long as a file does.
+        let fewer = settings.few_colours && knobs.deflate_level.is_some();
+        let made = if fewer { with_few_colours(picture, knobs) } else { smallest(picture, knobs) };
+        made.map_err(|e| EncodeError::new(Format::Png, picture, e))
     }
 
     /// As a chunk behind IHDR.
@@ -45,9 +51,20 @@ impl Encoder for Png {
         [before, &length.to_be_bytes(), &chunk, &checksum.to_be_bytes(), after].concat()
     }
 
-    fn working_memory(&self, _: &EncodeSettings) -> WorkingMemory {
-        WorkingMemory { fixed: 0, per_pixel: 10 }
+    fn working_memory(&self, settings: &EncodeSettings) -> WorkingMemory {
+        let exact = WorkingMemory { fixed: 0, per_pixel: 10 };
+        // The exact file and a picture beside it; the colours that there are, and what scoring a band takes.
+        let fewer = WorkingMemory { fixed: 48 * 1024 * 1024, per_pixel: 20 };
+        if settings.few_colours { fewer } else { exact }
     }
+}
+
+/// As it is, or with fewer colours where that is smaller.
+fn with_few_colours(picture: &Picture, knobs: tuning::PngKnobs) -> Result<Vec<u8>, EncodingError> {
+    let exact = smallest(picture, knobs)?;
+    let Some(fewer) = with_fewer_colours(picture) else { return Ok(exact) };
+    let file = smallest(&fewer, knobs)?;
+    Ok(if file.len() < exact.len() { file } else { exact })
 }
 
 fn smallest(picture: &Picture, knobs: tuning::PngKnobs) -> Result<Vec<u8>, EncodingError> {

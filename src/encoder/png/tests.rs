@@ -24,7 +24,7 @@ fn byte(n: u32) -> u8 {
 
 /// The file's colour type and bits a sample, after its pixels have been found to be those of `picture`.
 fn kept(picture: &Picture, speed: u8) -> (u8, u8, usize) {
-    let settings = EncodeSettings { quality: None, speed: Some(speed) };
+    let settings = EncodeSettings { quality: None, speed: Some(speed), ..EncodeSettings::default() };
     let file = Png.encode(picture, &settings).expect("a file");
     let decoded = image::load_from_memory(&file).expect("a PNG");
     assert_eq!((decoded.width(), decoded.height()), (picture.width, picture.height));
@@ -94,4 +94,49 @@ fn a_slower_speed_gives_no_larger_file() {
     // libdeflate's neighbouring levels may differ by a hair in the wrong direction.
     assert!(sizes.windows(2).all(|pair| pair[0] <= pair[1] + pair[1] / 50), "{sizes:?}");
     assert!(sizes[0] < sizes[5] && sizes[5] < sizes[9], "{sizes:?}");
+}
+
+/// A picture whose edges were softened by scaling: rings of some colours on paper, in eight by eight samples a pixel.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the number of a ring")]
+fn scaled_drawing(paper: [u8; 4]) -> Picture {
+    let inks = [[20, 40, 160, 255], paper, [230, 60, 30, 255], paper, [250, 200, 0, 255], [10, 150, 60, 255]];
+    let colour = |x: f64, y: f64| inks[((x - 70.0).hypot(y - 50.0) / 7.0 + x / 60.0) as usize % inks.len()];
+    picture(160, 120, |x, y| {
+        let samples = (0..64).map(|i| colour(f64::from(x * 8 + i % 8) / 8.0, f64::from(y * 8 + i / 8) / 8.0));
+        let sums = samples.fold([0_u32; 4], |sums, c| std::array::from_fn(|i| sums[i] + u32::from(c[i])));
+        sums.map(|sum| byte(sum / 64))
+    })
+}
+
+fn encoded(picture: &Picture, few_colours: bool) -> Vec<u8> {
+    Png.encode(picture, &EncodeSettings { few_colours, ..EncodeSettings::default() }).expect("a file")
+}
+
+#[test]
+fn what_had_a_palette_gets_one_again_where_that_does_not_show() {
+    for paper in [[255; 4], [0; 4]] {
+        let drawing = scaled_drawing(paper);
+        let (exact, fewer) = (encoded(&drawing, false), encoded(&drawing, true));
+        assert!(exact[25] != INDEXED && fewer[25] == INDEXED, "{paper:?}");
+        assert!(fewer.len() * 3 < exact.len() * 2, "{paper:?}: {} of {}", fewer.len(), exact.len());
+        let shown = image::load_from_memory(&fewer).expect("a PNG");
+        let pixels = match &drawing.pixels {
+            Pixels::Rgb(_) => Pixels::Rgb(shown.into_rgb8().into_raw()),
+            Pixels::Rgba(_) => Pixels::Rgba(shown.into_rgba8().into_raw()),
+        };
+        let (Pixels::Rgb(ours) | Pixels::Rgba(ours)) = &pixels;
+        let (Pixels::Rgb(theirs) | Pixels::Rgba(theirs)) = &drawing.pixels;
+        let worst = ours.iter().zip(theirs).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(worst < Some(60), "{paper:?}: {worst:?}");
+    }
+}
+
+#[test]
+fn colours_that_would_be_missed_are_kept() {
+    // All hues at all lightnesses: in 256 of them there are steps.
+    let wheel = picture(240, 180, |x, y| [byte(x), byte(y + 60), byte(255 - x / 2 - y / 3), 255]);
+    let settings = EncodeSettings { few_colours: true, ..EncodeSettings::default() };
+    let file = Png.encode(&wheel, &settings).expect("a file");
+    let Pixels::Rgb(samples) = &wheel.pixels else { panic!("it is opaque") };
+    assert_eq!(image::load_from_memory(&file).expect("a PNG").into_rgb8().as_raw(), samples);
 }

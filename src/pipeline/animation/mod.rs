@@ -64,7 +64,7 @@ pub(super) fn render(
 ) -> Result<Vec<u8>, PipelineError> {
     let layout = Layout::of(info.width, info.height, variant);
     let (width, height) = layout.output_size();
-    let settings = EncodeSettings { quality: variant.quality, speed: variant.speed };
+    let settings = EncodeSettings { quality: variant.quality, speed: variant.speed, ..EncodeSettings::default() };
     let repaired = repaired(info.format, source);
     let cut = |error| match error {
         PipelineError::BadImage { .. } if !is_complete(info.format, source) => PipelineError::Truncated,

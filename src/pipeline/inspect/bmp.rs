@@ -21,5 +21,7 @@ pub(super) fn header<R: BufRead + Seek>(reader: &mut R) -> Result<Header, Inspec
     } else {
         return Err(InspectError::damaged(format!("an information header of {kind} bytes doesn't exist")));
     };
-    Ok(Header::still(width, height, 4))
+    source.skip(2)?;
+    let bits = u16::from_le_bytes(source.array()?);
+    Ok(Header { indexed: bits <= 8, ..Header::still(width, height, 4) })
 }

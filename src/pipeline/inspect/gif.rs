@@ -17,6 +17,7 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result
     if found.images().any(|(width, height)| u64::from(width) * u64::from(height) > pixels_max) {
         return Err(InspectError::damaged("a frame of it is far larger than its screen"));
     }
+    header.indexed = true;
     header.frames = u32::try_from(found.images().count()).unwrap_or(u32::MAX).max(1);
     Ok(header)
 }

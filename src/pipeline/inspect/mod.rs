@@ -153,13 +153,14 @@ struct Header {
     bits: u8,
     frames: u32,
     progressive: bool,
+    indexed: bool,
 }
 
 impl Header {
     /// A still, upright picture of 8 bits a sample.
     fn still(width: u32, height: u32, channels: u8) -> Self {
         let orientation = Orientation::NoTransforms;
-        Self { width, height, orientation, channels, bits: 8, frames: 1, progressive: false }
+        Self { width, height, orientation, channels, bits: 8, frames: 1, progressive: false, indexed: false }
     }
 
     fn check(&self, limits: &PixelLimits) -> Result<(), InspectError> {
@@ -180,9 +181,10 @@ impl Header {
     }
 
     fn into_info(self, format: SourceFormat) -> SourceInfo {
-        let Self { width, height, orientation, channels, bits, frames, progressive } = self;
+        let Self { width, height, orientation, channels, bits, frames, progressive, indexed } = self;
         let (width, height) = if super::orient::swaps_sides(orientation) { (height, width) } else { (width, height) };
-        SourceInfo { format, width, height, orientation, channels, bits, frames: frames.max(1), progressive }
+        let frames = frames.max(1);
+        SourceInfo { format, width, height, orientation, channels, bits, frames, progressive, indexed }
     }
 }
 

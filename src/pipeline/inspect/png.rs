@@ -23,6 +23,7 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result
     let mut header = Header::still(info.width, info.height, channels);
     header.bits = if info.bit_depth == BitDepth::Sixteen { 16 } else { 8 };
     header.progressive = info.interlaced;
+    header.indexed = info.color_type == ColorType::Indexed || (info.bit_depth as u8) < 8;
     let chunks = PngChunks::read(source);
     if let Some(exif) = chunks.of(b"eXIf").find_map(|chunk| data(source, chunk, EXIF_BYTES_MAX)) {
         header.orientation = exif_orientation(&exif);

@@ -24,7 +24,7 @@ fn picture(image: &RgbaImage) -> Picture {
 }
 
 fn encode(engine: AvifEngine, image: &RgbaImage, quality: u8, speed: u8) -> Vec<u8> {
-    let settings = EncodeSettings { quality: Some(quality), speed: Some(speed) };
+    let settings = EncodeSettings { quality: Some(quality), speed: Some(speed), ..EncodeSettings::default() };
     Avif::new(engine).encode(&picture(image), &settings).expect("encodes")
 }
 

@@ -1,10 +1,12 @@
 //! Graphics of several kinds: what is drawn stays sharp, and costs little.
 
 use fast_ssim2::{PixelDescriptor, PixelSlice, Ssimulacra2Reference};
-use image::{DynamicImage, Rgb, RgbImage};
-use pixerve::encoder::{Avif, AvifEngine, EncodeSettings, Encoder, Picture, Pixels, Webp};
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use pixerve::encoder::{Avif, AvifEngine, EncodeSettings, Encoder, Picture, Pixels, Png, Webp};
+use pixerve::job::{Format, VariantSpec};
 
 use super::avif::decode;
+use super::picture::{file, render, variant};
 
 /// How alike two pictures look: 100 is the same, 90 can't be told from it side by side.
 pub(super) fn ssimulacra2(ours: &RgbImage, original: &RgbImage) -> f64 {
@@ -206,12 +208,52 @@ fn graphics_are_sharp_and_not_much_larger_than_as_webp() {
         let picture = picture(&image);
         let webp = Webp.encode(&picture, &EncodeSettings::default()).expect("encodes").len();
         for speed in [6, 9, 10] {
-            let settings = EncodeSettings { quality: None, speed: Some(speed) };
+            let settings = EncodeSettings { quality: None, speed: Some(speed), ..EncodeSettings::default() };
             let file = Avif::default().encode(&picture, &settings).expect("encodes");
             let score = ssimulacra2(&DynamicImage::from(decode(&file)).into_rgb8(), &image);
             let what = format!("{what}, speed {speed}: {} bytes, {webp} as WebP, score {score:.1}", file.len());
             println!("{what}");
             assert!((file.len() as f64) < most * webp as f64 && score > 84.0, "{what}");
+        }
+    }
+}
+
+/// Shapes of these colours.
+fn poster(inks: &[[u8; 3]]) -> Drawing {
+    let mut drawing = Drawing::new(640, 480, [255; 3]);
+    for (i, ink) in inks.iter().enumerate() {
+        let (cx, cy) = (140.0 + 150.0 * i as f64, 150.0 + 60.0 * (i % 3) as f64);
+        drawing.fill(*ink, |x, y| ((x - cx).hypot(y - cy) % 30.0) < 9.0 && (x - cx).hypot(y - cy) < 130.0);
+        drawing.text(*ink, (30.0, 330.0 + 45.0 * i as f64), (40, 1), 26.0);
+    }
+    drawing
+}
+
+#[test]
+fn a_png_of_an_original_with_a_palette_is_small_and_looks_the_same() {
+    let png = |image| Png.encode(&picture(image), &EncodeSettings::default()).expect("encodes");
+    let mut coloured = poster(&[[14, 82, 160], [214, 39, 40], [250, 190, 20]]).finish();
+    // As who makes palettes does it: 216 colours at most.
+    coloured.iter_mut().for_each(|sample| *sample = sample.saturating_add(25) / 51 * 51);
+    let black = poster(&[[0; 3]]).finish_hard();
+    // Each with how much of it a scaled one may have: soft edges take more than one bit.
+    let sources = [
+        ("a palette PNG", png(&coloured), &coloured, 1.0),
+        ("a GIF", file(coloured.clone(), ImageFormat::Gif), &coloured, 1.0),
+        ("a PNG of one bit", png(&black), &black, 3.0),
+    ];
+    for (what, source, image, most) in sources {
+        let deep = file(image.clone(), ImageFormat::Bmp);
+        for width in [320, 160] {
+            let variant = VariantSpec { speed: None, ..variant(Format::Png, width, 0) };
+            let make = |source: &[u8]| render(source, std::slice::from_ref(&variant)).expect("renders").remove(0).bytes;
+            let (made, exact) = (make(&source), make(&deep));
+            let show = |file: &[u8]| image::load_from_memory(file).expect("a PNG").into_rgb8();
+            let score = ssimulacra2(&show(&made), &show(&exact));
+            let bytes = (source.len(), made.len(), exact.len());
+            println!("{what} at {width}: {bytes:?} bytes, {score:.1}");
+            assert!(made.len() as f64 <= most * source.len() as f64 && score >= 90.0, "{what} at {width}: {bytes:?}");
+            assert!(made.len() < exact.len(), "{what} at {width}: {bytes:?}");
         }
     }
 }
@@ -240,7 +282,7 @@ fn landscape(seed: u32) -> RgbImage {
 
 /// The mean score of `speed` at `quality` over some landscapes, and the mean size.
 fn look(landscapes: &[RgbImage], quality: u8, speed: u8) -> (f64, f64) {
-    let settings = EncodeSettings { quality: Some(quality), speed: Some(speed) };
+    let settings = EncodeSettings { quality: Some(quality), speed: Some(speed), ..EncodeSettings::default() };
     let (mut score, mut bytes) = (0.0, 0.0);
     for image in landscapes {
         let file = Avif::default().encode(&picture(image), &settings).expect("encodes");

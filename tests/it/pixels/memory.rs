@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{DynamicImage, ImageEncoder, ImageFormat, RgbaImage};
+use image::{DynamicImage, ImageEncoder, ImageFormat, Rgba, RgbaImage};
 use pixerve::encoder::Registry;
 use pixerve::job::{Format, VariantSpec};
 use pixerve::pipeline::{Engine, PixelLimits, inspect, memory_estimate};
@@ -120,6 +120,15 @@ fn no_job_takes_more_memory_than_was_said() {
     for outputs in demanding {
         assert_said(&folder.path().join("photo.jpg"), outputs);
     }
+    // What had a palette gets one again.
+    let indexed = folder.path().join("indexed.gif");
+    let drawing = RgbaImage::from_fn(1800, 1200, |x, y| {
+        let ring = (f64::from(x) - 800.0).hypot(f64::from(y) - 500.0) as usize / 9;
+        Rgba([[255; 4], [0, 0, 0, 255], [255; 4], [20, 60, 160, 255], [200, 40, 30, 255]][ring % 5])
+    });
+    let bytes = file(drawing, ImageFormat::Gif);
+    fs::File::create(&indexed).and_then(|mut f| std::io::Write::write_all(&mut f, &bytes)).expect("disk");
+    assert_said(&indexed, "png=1500@6,png=1200@6");
 }
 
 fn assert_said(path: &Path, outputs: &str) {
