@@ -5,15 +5,14 @@ use std::borrow::Cow;
 use super::super::{EncodeSettings, Picture, Pixels};
 use super::edges::has_sharp_colour;
 use super::ffi::{self, Chroma, PlanarFrame, PlaneSamples};
-use super::graphics::is_graphic;
-use super::knobs::{self, AomKnobs, Content};
+use super::graphics::content;
+use super::knobs::{self, AomKnobs};
 use super::planes::{Colour, Planes, Sample};
 use super::{container, hidden};
 
 /// A file with `picture`.
 pub(super) fn encode(picture: &Picture, settings: EncodeSettings) -> Result<Vec<u8>, String> {
-    let content = if is_graphic(picture) { Content::Graphic } else { Content::Photo };
-    let knobs = knobs::aom(settings, content);
+    let knobs = knobs::aom(settings, content(picture));
     if knobs.ten_bits { encode_as::<u16>(picture, &knobs) } else { encode_as::<u8>(picture, &knobs) }
 }
 

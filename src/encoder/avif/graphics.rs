@@ -4,6 +4,7 @@
 //! photos none had it beside more than one edge in five. Products before a white or black studio wall may.
 
 use super::super::{Picture, Pixels};
+use super::knobs::Content;
 
 /// Pixels a side of the squares that are looked at.
 const SIDE: usize = 8;
@@ -20,37 +21,57 @@ const OF_ONE_COLOUR: usize = 16;
 /// One in how many squares with an edge must have so many pixels of one colour.
 const ONE_IN: usize = 5;
 
-/// Whether `picture` is drawn.
-pub(super) fn is_graphic(picture: &Picture) -> bool {
-    let (edges, drawn) = count(picture);
-    drawn > 0 && drawn * ONE_IN >= edges
+/// One in how many of all squares has an edge and more than two colours, at least, where something is all over. That is what
+/// takes time: by the slower search such graphics took 5 to 15 times as long as a photo of their size, others 2 to 8 times,
+/// printed pages and line drawings 2 to 4 times.
+const DENSE_ONE_IN: usize = 5;
+
+/// What `picture` shows.
+pub(super) fn content(picture: &Picture) -> Content {
+    let Counted { squares, edges, drawn, mixed } = count(picture);
+    match () {
+        () if drawn == 0 || drawn * ONE_IN < edges => Content::Photo,
+        () if mixed * DENSE_ONE_IN < squares => Content::Graphic,
+        () => Content::DenseGraphic,
+    }
 }
 
-/// How many of the squares that are looked at hold an edge, and how many of those have one colour beside it.
-fn count(picture: &Picture) -> (usize, usize) {
+/// How many squares are looked at, how many of them hold an edge, and how many of those have one colour beside it, and
+/// how many more than two colours.
+#[derive(Default)]
+struct Counted {
+    squares: usize,
+    edges: usize,
+    drawn: usize,
+    mixed: usize,
+}
+
+fn count(picture: &Picture) -> Counted {
     match &picture.pixels {
         Pixels::Rgb(samples) => count_in::<3>(samples, picture),
         Pixels::Rgba(samples) => count_in::<4>(samples, picture),
     }
 }
 
-fn count_in<const N: usize>(samples: &[u8], picture: &Picture) -> (usize, usize) {
+fn count_in<const N: usize>(samples: &[u8], picture: &Picture) -> Counted {
     let (across, down) = (picture.width as usize / SIDE, picture.height as usize / SIDE);
     let stride = picture.width as usize * N;
     let every = (across * down).div_ceil(SQUARES_MAX).max(1);
-    let (mut edges, mut drawn) = (0, 0);
+    let mut counted = Counted::default();
     for row in 0..down {
         // Each row begins one further to the right, so that no column is always left out.
         for column in (row % every..across).step_by(every) {
             let from = row * SIDE * stride + column * SIDE * N;
             let square = Square::of::<N>(&samples[from..], stride);
+            counted.squares += 1;
             if square.has_edge() {
-                edges += 1;
-                drawn += usize::from(square.has_one_colour());
+                counted.edges += 1;
+                counted.drawn += usize::from(square.has_one_colour());
+                counted.mixed += usize::from(square.has_third_colour());
             }
         }
     }
-    (edges, drawn)
+    counted
 }
 
 /// Eight by eight pixels as they look on white: R, G, B, and a zero.
@@ -80,6 +101,12 @@ impl Square {
             }
         }
         (0..4).any(|c| high[c] - low[c] >= EDGE)
+    }
+
+    fn has_third_colour(&self) -> bool {
+        let first = self.0[0];
+        let second = self.0.iter().find(|pixel| **pixel != first);
+        second.is_some_and(|second| self.0.iter().any(|pixel| *pixel != first && pixel != second))
     }
 
     /// Whether enough of the pixels are of one colour: one near a corner, for what lies beside an edge reaches one.
@@ -119,26 +146,44 @@ mod tests {
     fn what_is_drawn_is_told_from_what_a_camera_saw() {
         let disc = |x: u32, y: u32| (f64::from(x % 60) - 30.0).hypot(f64::from(y % 60) - 30.0) < 20.0;
         let flat = |x, y| if disc(x, y) { [200, 30, 30, 255] } else { [240, 240, 255, 255] };
-        assert!(is_graphic(&picture(flat)));
+        assert_eq!(content(&picture(flat)), Content::Graphic);
         // The same under a camera's noise.
         let noisy = |x, y| {
             let [r, g, b, a] = flat(x, y);
             [r - noise(x, y), g - noise(y, x), b - noise(x + 7, y), a]
         };
-        assert!(!is_graphic(&picture(noisy)));
+        assert_eq!(content(&picture(noisy)), Content::Photo);
     }
 
     #[test]
     fn an_edge_of_alpha_is_an_edge_and_what_is_transparent_has_no_colour() {
         let shape = |x: u32, y: u32| (x / 30 + y / 30).is_multiple_of(2);
-        assert!(is_graphic(&picture(|x, y| if shape(x, y) { [0, 0, 0, 255] } else { [0, 0, 0, 0] })));
+        let cut_out = |x, y| if shape(x, y) { [0, 0, 0, 255] } else { [0, 0, 0, 0] };
+        assert_eq!(content(&picture(cut_out)), Content::Graphic);
         let hidden = |x, y| [noise(x, y) * 30, noise(y, x) * 30, 0, 0];
-        assert!(is_graphic(&picture(|x, y| if shape(x, y) { [90, 0, 0, 255] } else { hidden(x, y) })));
+        let over_noise = |x, y| if shape(x, y) { [90, 0, 0, 255] } else { hidden(x, y) };
+        assert_eq!(content(&picture(over_noise)), Content::Graphic);
     }
 
     #[test]
     fn nothing_to_see_is_no_graphic() {
-        assert!(!is_graphic(&picture(|_, _| [9, 9, 9, 255])));
-        assert!(!is_graphic(&Picture { width: 3, height: 2, pixels: Pixels::Rgb(vec![0; 18]) }));
+        assert_eq!(content(&picture(|_, _| [9, 9, 9, 255])), Content::Photo);
+        let tiny = Picture { width: 3, height: 2, pixels: Pixels::Rgb(vec![0; 18]) };
+        assert_eq!(content(&tiny), Content::Photo);
+    }
+
+    #[test]
+    fn dense_is_what_has_edges_of_several_colours_all_over() {
+        let dots = |every: u32, soft: u8| {
+            picture(move |x, y| match ((x % every).max(y % every), x % every) {
+                (0..4, 3) => [soft, 100, 100, 255],
+                (0..4, _) => [200, 0, 0, 255],
+                _ => [255; 4],
+            })
+        };
+        assert_eq!(content(&dots(10, 220)), Content::DenseGraphic);
+        assert_eq!(content(&dots(60, 220)), Content::Graphic);
+        let two_colours = picture(|x, y| if (x / 5 + y / 5) % 2 == 0 { [0, 0, 0, 255] } else { [255; 4] });
+        assert_eq!(content(&two_colours), Content::Graphic);
     }
 }
