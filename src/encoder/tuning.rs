@@ -253,7 +253,8 @@ mod tests {
 
     #[test]
     fn a_higher_quality_is_never_a_lower_one_at_any_speed() {
-        let asked = |quality, speed| EncodeSettings { quality: Some(quality), speed: Some(speed), ..EncodeSettings::default() };
+        let asked =
+            |quality, speed| EncodeSettings { quality: Some(quality), speed: Some(speed), ..EncodeSettings::default() };
         for speed in 1..=10 {
             for quality in 2..=100 {
                 let [low, high] = [quality - 1, quality].map(|quality| asked(quality, speed));

@@ -70,7 +70,9 @@ fn looks(name: &str, encoder: &dyn Encoder, photos: &[Photo]) {
     println!("\n{name} by default: SSIMULACRA2 {score:.1}, {:.1} kB, {ms:.1} ms\n", bytes / 1e3);
     let heads = LOOKS.map(|quality| format!("at quality {quality}"));
     println!("| {name} speed: score, bytes | {} |\n|---|{}", heads.join(" | "), "---|".repeat(LOOKS.len()));
-    let at = |quality, speed| point(encoder, photos, EncodeSettings { quality: Some(quality), speed });
+    let at = |quality, speed| {
+        point(encoder, photos, EncodeSettings { quality: Some(quality), speed, ..EncodeSettings::default() })
+    };
     let base = LOOKS.map(|quality| at(quality, None));
     let points: Vec<[Point; LOOKS.len()]> = SPEEDS.map(|speed| LOOKS.map(|quality| at(quality, Some(speed)))).collect();
     for (i, (speed, row)) in SPEEDS.zip(&points).enumerate() {

@@ -246,8 +246,9 @@ fn a_png_of_an_original_with_a_palette_is_small_and_looks_the_same() {
         let deep = file(image.clone(), ImageFormat::Bmp);
         for width in [320, 160] {
             let variant = VariantSpec { speed: None, ..variant(Format::Png, width, 0) };
-            let make = |source: &[u8]| render(source, std::slice::from_ref(&variant)).expect("renders").remove(0).bytes;
-            let (made, exact) = (make(&source), make(&deep));
+            let encoded =
+                |source: &[u8]| render(source, std::slice::from_ref(&variant)).expect("renders").remove(0).bytes;
+            let (made, exact) = (encoded(&source), encoded(&deep));
             let show = |file: &[u8]| image::load_from_memory(file).expect("a PNG").into_rgb8();
             let score = ssimulacra2(&show(&made), &show(&exact));
             let bytes = (source.len(), made.len(), exact.len());
