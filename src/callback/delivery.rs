@@ -16,7 +16,7 @@ use super::resolve::{ForbiddenAddress, PolicyResolver, Resolver};
 use super::settings::CallbackSettings;
 use super::signature::{SigningSecrets, signature};
 use crate::clock::{SharedClock, Timestamp};
-use crate::job::{CallbackHeader, CallbackTarget, JobId, PublicUrl};
+use crate::job::{CallbackEvent, CallbackHeader, CallbackTarget, JobId, PublicUrl};
 use crate::queue::Job;
 use crate::tls;
 
@@ -205,7 +205,8 @@ impl WebhookClient {
             headers.insert(name, value);
         }
         let ascii = |text: &str| HeaderValue::from_str(text).expect("INVARIANT: ids, numbers and base64 are ASCII");
-        let (id, now) = (job.record.id.to_string(), self.clock.now());
+        let suffix = CallbackEvent::of(job.state).map_or("", CallbackEvent::id_suffix);
+        let (id, now) = (format!("{}{suffix}", job.record.id), self.clock.now());
         headers.insert(WEBHOOK_ID, ascii(&id));
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(now.as_secs()));
         headers.remove(WEBHOOK_SIGNATURE);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::job::{HashKey, JobId, PublicUrl, State, StoredFile};
+use crate::job::{CallbackEvent, HashKey, JobId, PublicUrl, State, StoredFile};
 use crate::queue::Job;
 
 /// The body of a callback. The same job gives the same bytes at every try.
@@ -12,10 +12,14 @@ use crate::queue::Job;
 struct Payload<'a> {
     hash: &'a HashKey,
     job_id: JobId,
+    #[serde(rename = "type")]
+    event: CallbackEvent,
     status: State,
     file_count: usize,
     /// When the job ended, in seconds since the Unix epoch.
     timestamp: u64,
+    /// The same as RFC 3339.
+    ended_at: String,
     files: Vec<StoredFile>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
@@ -25,7 +29,7 @@ struct Payload<'a> {
 /// Why a job has no callback to make.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
-    /// Only completed and failed jobs owe one.
+    /// It has not ended, or not in a way that it asks to be told of.
     #[error("a {0} job owes no callback")]
     State(State),
     /// The job can't be written as JSON.
@@ -36,16 +40,18 @@ pub enum PayloadError {
 /// The JSON that tells how `job` ended. A failed job's `error` is what went wrong in words; a completed one has none,
 /// even if an earlier attempt failed.
 pub fn body(job: &Job, public_url: &PublicUrl) -> Result<Bytes, PayloadError> {
-    if !matches!(job.state, State::Completed | State::Failed) {
-        return Err(PayloadError::State(job.state));
-    }
+    let event = job.record.callback.as_ref().and_then(|target| target.event(job.state));
+    let event = event.ok_or(PayloadError::State(job.state))?;
+    let ended_at = job.finished_at.unwrap_or(job.record.created_at);
     let error = job.error.as_ref().filter(|_| job.state == State::Failed);
     let payload = Payload {
         hash: &job.record.hash,
         job_id: job.record.id,
+        event,
         status: job.state,
         file_count: job.files.len(),
-        timestamp: job.finished_at.unwrap_or(job.record.created_at).as_secs(),
+        timestamp: ended_at.as_secs(),
+        ended_at: ended_at.rfc3339(),
         files: public_url.of_files(job.files.clone()),
         error: error.map(|error| error.detail.as_str()),
         job_data: &job.record.job_data,

@@ -1,6 +1,7 @@
 //! What a job is: its id, its owner, what it asks for, the names of its files, and the states it goes through.
 //! Everything here is plain data; an invalid job can't be built.
 
+mod callback_event;
 mod error_code;
 mod hash;
 mod id;
@@ -17,6 +18,7 @@ mod state;
 mod table;
 mod webhook_secret;
 
+pub use callback_event::{CallbackEvent, CallbackEvents};
 pub use error_code::ErrorCode;
 pub use hash::{ContentHash, ContentHasher, HashKey};
 pub use id::JobId;

@@ -114,8 +114,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<f64>().prop_map(|n| json!(n)),
         name().prop_map(Value::from),
     ];
-    let field =
-        "formats|jpg|webp|sizes|settings|quality|subDir|storageKeys|s3|completionCallback|callbackHeaders|[a-z/~]{0,8}";
+    let field = "formats|jpg|webp|sizes|settings|quality|subDir|storageKeys|s3|completionCallback|callback(Headers|Events)\
+                 |[a-z/~]{0,8}";
     leaf.prop_recursive(5, 60, 6, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),

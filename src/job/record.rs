@@ -5,7 +5,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    ContentHash, ErrorCode, HashKey, Inspection, JobId, JobSpec, Owner, SourceFormat, Stem, original_name, variant_name,
+    CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobSpec, Owner, SourceFormat,
+    State, Stem, original_name, variant_name,
 };
 use crate::clock::Timestamp;
 
@@ -27,7 +28,7 @@ pub struct JobRecord {
     pub original: Original,
     /// What is to be done.
     pub spec: JobSpec,
-    /// The webhook to call once the job has completed or failed.
+    /// The webhook to call once the job has ended.
     pub callback: Option<CallbackTarget>,
     /// The `job` claim as it came, but for what is secret: without callback headers, with `[redacted]` in place of access
     /// keys, and of the callback's URL no more than its origin.
@@ -157,9 +158,18 @@ pub struct CallbackTarget {
     pub sealed_url: Option<SealedText>,
     /// The job's `callbackHeaders`, a JSON array of pairs of strings, sealed under the job's id.
     pub sealed_headers: Option<SealedText>,
+    /// The job's `callbackEvents`.
+    #[serde(default, skip_serializing_if = "CallbackEvents::are_default")]
+    pub events: CallbackEvents,
 }
 
 impl CallbackTarget {
+    /// What is told of a job in `state`; none while it has not ended, and of an end that it didn't ask to be told of.
+    #[must_use]
+    pub fn event(&self, state: State) -> Option<CallbackEvent> {
+        CallbackEvent::of(state).filter(|event| self.events.contain(*event))
+    }
+
     /// What of an http(s) URL is no secret.
     #[must_use]
     pub fn origin_of(url: &Url) -> Url {

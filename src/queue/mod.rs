@@ -41,7 +41,8 @@ pub trait JobIntake: Send + Sync + 'static {
     /// The live job of this owner with this hash, if there is one: a cheap look before the disk is written to.
     async fn find_live(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError>;
 
-    /// Cancels a job that has not ended. `files` is what is stored of it so far. No callback.
+    /// Cancels a job that has not ended. `files` is what is stored of it so far. No callback, unless the job
+    /// asks to be told of this.
     async fn cancel(&self, id: &JobId, files: Vec<StoredFile>) -> Result<CancelOutcome, QueueError>;
 }
 

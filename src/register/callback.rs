@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::seal::{KeyAge, SealError, Sealer, UnsealError};
-use crate::job::{CallbackHeader, CallbackTarget, JobId, SealedText};
+use crate::job::{CallbackEvents, CallbackHeader, CallbackTarget, JobId, SealedText};
 
 #[derive(Serialize)]
 struct Exposed<'a>(&'a str, &'a str);
@@ -15,7 +15,7 @@ struct Exposed<'a>(&'a str, &'a str);
 struct Sealed(String, SecretString);
 
 impl Sealer {
-    /// Where the callback of the job `id` goes, URL and headers sealed.
+    /// Where the callback of the job `id` goes, URL and headers sealed; for the events that jobs have by default.
     ///
     /// # Errors
     /// As for [`Sealer::seal`].
@@ -27,7 +27,8 @@ impl Sealer {
     ) -> Result<CallbackTarget, SealError> {
         let sealed_url = Some(self.seal(&url_context(id), url.as_str().as_bytes())?);
         let sealed_headers = if headers.is_empty() { None } else { Some(self.seal_headers(id, headers)?) };
-        Ok(CallbackTarget { url: CallbackTarget::origin_of(url), sealed_url, sealed_headers })
+        let events = CallbackEvents::default();
+        Ok(CallbackTarget { url: CallbackTarget::origin_of(url), sealed_url, sealed_headers, events })
     }
 
     /// The whole URL and the headers of the callback of the job `id`.

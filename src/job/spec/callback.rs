@@ -1,12 +1,13 @@
-//! The callback of a job: its URL and its headers.
+//! The callback of a job: its URL, its headers, and what it tells of.
 
 use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use super::fields::Fields;
+use super::fields::{Fields, show};
 use crate::job::pointer::ClaimErrors;
+use crate::job::{CallbackEvent, CallbackEvents};
 
 const HEADERS_MAX: usize = 16;
 const HEADERS_BYTES_MAX: usize = 4 * 1024;
@@ -74,6 +75,26 @@ pub(super) fn headers(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Vec<
         }
     }
     headers
+}
+
+/// `callbackEvents`: a list of words.
+pub(super) fn events(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> CallbackEvents {
+    let at = fields.pointer("callbackEvents");
+    let Some(value) = fields.take("callbackEvents") else { return CallbackEvents::default() };
+    let Value::Array(words) = value else {
+        errors.push(at, "must be a list of events");
+        return CallbackEvents::default();
+    };
+    let mut events = Vec::new();
+    for (i, word) in words.iter().enumerate() {
+        let event = CallbackEvent::ALL.into_iter().find(|event| word.as_str() == Some(event.word()));
+        if event.is_none() {
+            let known = CallbackEvent::ALL.map(CallbackEvent::word).join(", ");
+            errors.push(format!("{at}/{i}"), format!("must be one of {known}, not {}", show(word)));
+        }
+        events.extend(event);
+    }
+    CallbackEvents::new(&events)
 }
 
 fn header(name: &str, value: &Value) -> Result<CallbackHeader, String> {

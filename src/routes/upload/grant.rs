@@ -2,7 +2,7 @@
 
 use super::InspectedUpload;
 use crate::auth::Verified;
-use crate::job::{ClaimErrors, HashKey, JobId, JobRecord, Owner, ParsedJob, RecordVersion, Stem};
+use crate::job::{CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Owner, ParsedJob, RecordVersion, Stem};
 use crate::register::RegisterError;
 use crate::routes::extract::verify;
 use crate::routes::{AppState, Refusal};
@@ -40,12 +40,13 @@ impl UploadGrant {
         stem: Stem,
         inspected: InspectedUpload,
     ) -> Result<JobRecord, Refusal> {
-        let ParsedJob { spec, callback_url, callback_headers, job_data } = self.job;
+        let ParsedJob { spec, callback_url, callback_headers, callback_events, job_data } = self.job;
         let InspectedUpload { original, inspection, memory } = inspected;
         let callback = callback_url
             .map(|url| state.sealer.seal_callback(&id, &url, &callback_headers))
             .transpose()
-            .map_err(RegisterError::from)?;
+            .map_err(RegisterError::from)?
+            .map(|target| CallbackTarget { events: callback_events, ..target });
         Ok(JobRecord {
             version: RecordVersion,
             id,

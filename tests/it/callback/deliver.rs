@@ -37,7 +37,9 @@ async fn a_completed_job_is_told_once_with_its_headers_and_body() {
         "job_id": id.to_string(),
         "status": "completed",
         "file_count": 1,
+        "type": "job.completed",
         "timestamp": 1_700_000_002,
+        "ended_at": "2023-11-14T22:13:22.500Z",
         "files": [{
             "name": job.files[0].name,
             "format": "png",

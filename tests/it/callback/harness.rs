@@ -17,8 +17,8 @@ use pixerve::callback::{
 };
 use pixerve::clock::{Manual, Timestamp};
 use pixerve::job::{
-    CallbackHeader, CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority,
-    RecordVersion, SealedText, SourceFormat, State, Stem, Stored, StoredFile, SubDir, WebhookSecret,
+    CallbackEvents, CallbackHeader, CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner,
+    Priority, RecordVersion, SealedText, SourceFormat, State, Stem, Stored, StoredFile, SubDir, WebhookSecret,
 };
 use pixerve::queue::Job;
 use secrecy::SecretString;
@@ -138,7 +138,12 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         sub_dir: SubDir::default(),
         variants: Vec::new(),
     };
-    let callback = CallbackTarget { url: url.parse().expect("a URL"), sealed_url: None, sealed_headers: None };
+    let callback = CallbackTarget {
+        url: url.parse().expect("a URL"),
+        sealed_url: None,
+        sealed_headers: None,
+        events: CallbackEvents::default(),
+    };
     let record = JobRecord {
         version: RecordVersion,
         id: JobId::new(created_at),

@@ -50,7 +50,8 @@ fn assert_tells(call: &Call, status: &Value, job: &Value, since: u64) {
     let mut expected = json!({
         "hash": status["hash"], "job_id": status["job_id"], "status": status["state"],
         "file_count": status["files"].as_array().expect("files").len(), "timestamp": timestamp,
-        "files": status["files"], "job_data": without_secrets(job.clone())
+        "files": status["files"], "job_data": without_secrets(job.clone()),
+        "type": format!("job.{}", status["state"].as_str().expect("a state")), "ended_at": status["finished_at"],
     });
     if status["state"] == "failed" {
         expected["error"] = status["error"].clone();

@@ -69,6 +69,33 @@ async fn a_processing_job_stops_and_what_was_stored_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_asks_for_it_tells_that_it_was_cancelled_and_of_nothing_else() {
+    let (app, s3) = busy().await;
+    let receiver = Receiver::start().await;
+    let mut job = json!({
+        "storageKeys": { "s3": s3 }, "completionCallback": receiver.url, "callbackEvents": ["job.cancelled"],
+        "formats": { "jpg": { "sizes": [[8]] } }
+    });
+    let accepted = app.accepted("me", job.clone(), "a.jpg", jpeg(32, 32, 1)).await;
+    app.processing(&accepted).await;
+    assert_eq!(cancel(&app, "me", &accepted).await.status(), 204);
+    let status = app.ended(&accepted).await;
+
+    let call = receiver.call().await;
+    let id = accepted["job_id"].as_str().expect("an id");
+    assert_eq!(call.headers["webhook-id"], format!("{id}_cancelled").as_str());
+    let told = ["type", "status", "job_id", "hash", "ended_at"].map(|field| call.body[field].clone());
+    let [hash, ended_at] = ["hash", "finished_at"].map(|field| status[field].clone());
+    assert_eq!(told, [json!("job.cancelled"), json!("cancelled"), json!(id), hash, ended_at]);
+    assert_eq!(call.body["files"], status["files"]);
+
+    job["directHost"] = json!(true);
+    job.as_object_mut().expect("an object").remove("storageKeys");
+    app.done("me", job, "b.jpg", jpeg(32, 32, 2)).await;
+    assert!(receiver.unexpected().await.is_none(), "it didn't ask to be told that it completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_ended_job_is_a_409() {
     let app = TestApp::start().await;
     let status = app.done("me", small_job(), "a.jpg", jpeg(16, 16, 1)).await;

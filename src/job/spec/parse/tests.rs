@@ -1,4 +1,5 @@
 use super::*;
+use crate::job::CallbackEvent;
 
 fn parse(job: &Value) -> Result<ParsedJob, ClaimErrors> {
     ParsedJob::from_claim(Some(job), SpecLimits::default())
@@ -12,7 +13,7 @@ fn pointers(job: &Value) -> Vec<String> {
 fn the_contracts_own_example_is_understood() {
     let job = parse(&json!({
         "completionCallback": "https://my-app.example/hidden-webhook?key=hidden",
-        "callbackHeaders": {"Authorization": "Bearer token"},
+        "callbackHeaders": {"Authorization": "Bearer token"}, "callbackEvents": ["job.cancelled", "job.failed"],
         "priority": 0, "keepOriginal": false,
         "formats": {
             "jpg": {"settings": {"quality": 80, "speed": 1}, "sizes": [[800, 600], [400]]},
@@ -35,6 +36,7 @@ fn the_contracts_own_example_is_understood() {
         ]
     );
     assert_eq!(job.callback_headers.len(), 1);
+    assert_eq!(job.callback_events, CallbackEvents::new(&[CallbackEvent::Failed, CallbackEvent::Cancelled]));
     let shown = job.job_data.to_string();
     for secret in ["Bearer token", "ak-1", "ak-2", "hidden"] {
         assert!(!shown.contains(secret), "{shown}");
@@ -56,7 +58,8 @@ fn empty_optionals_mean_absent() {
 fn every_bad_field_is_named_at_once() {
     let found = pointers(&json!({
         "directHost": "yes", "priority": 2, "typo": 1, "subDir": "../x", "fit": "stretch",
-        "completionCallback": "ftp://example.org", "callbackHeaders": {"Host": "x", "a": "b\r\nc", "webhook-id": "1"},
+        "completionCallback": "ftp://example.org", "callbackEvents": ["job.failed", "job.done"],
+        "callbackHeaders": {"Host": "x", "a": "b\r\nc", "webhook-id": "1"},
         "storageKeys": {"s3": 5, "azure": "x"},
         "formats": {
             "gif": {}, "jpg": {"settings": {"quality": 101, "speed": -1, "more": 0}, "sizes": [[-1], [1, 2, 3], [2_147_483_648_u32], "x"]},
@@ -70,6 +73,7 @@ fn every_bad_field_is_named_at_once() {
         "/job/subDir",
         "/job/fit",
         "/job/completionCallback",
+        "/job/callbackEvents/1",
         "/job/callbackHeaders/Host",
         "/job/callbackHeaders/a",
         "/job/callbackHeaders/webhook-id",

@@ -83,5 +83,5 @@ impl<S: RecordStore> Machine<S> {
 }
 
 fn owes_callback(job: &Job) -> bool {
-    job.record.callback.is_some() && matches!(job.state, State::Completed | State::Failed)
+    job.record.callback.as_ref().is_some_and(|target| target.event(job.state).is_some())
 }

@@ -10,8 +10,8 @@ use pixerve::clock::{ClockTrust, Manual, SharedClock, Timestamp};
 use pixerve::disks::DiskHealth;
 use pixerve::encoder::Registry;
 use pixerve::job::{
-    CallbackTarget, ContentHash, Format, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion,
-    SourceFormat, State, Stem, Stored, SubDir,
+    CallbackEvents, CallbackTarget, ContentHash, Format, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority,
+    RecordVersion, SourceFormat, State, Stem, Stored, SubDir,
 };
 use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
 use pixerve::queue::{CrashAttribution, Job, JobIntake, MemoryQueue, QueueSettings};
@@ -176,6 +176,7 @@ async fn accepted(spool: &Spool) -> JobRecord {
             url: "https://app.example/hook".parse().expect("a URL"),
             sealed_url: None,
             sealed_headers: None,
+            events: CallbackEvents::default(),
         }),
         job_data: serde_json::json!({ "directHost": true, "formats": { "jpg": { "sizes": [[10, 0]] } } }),
         created_at: START,

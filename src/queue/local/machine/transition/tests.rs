@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::clock::{Clock, Manual, SharedClock, Timestamp};
-use crate::job::{CallbackTarget, ErrorCode, JobError, JobId, JobRecord, State};
+use crate::job::{CallbackEvents, CallbackTarget, ErrorCode, JobError, JobId, JobRecord, State};
 use crate::queue::local::machine::{Machine, RecoveryCause};
 use crate::queue::local::memory::MemoryRecords;
 use crate::queue::local::record::{self, StoredJob};
@@ -145,7 +145,15 @@ fn call() -> impl Strategy<Value = Call> {
 
 fn job(n: u8) -> JobRecord {
     let url = "https://app.example/hook".parse().expect("a URL");
-    JobRecord { callback: Some(CallbackTarget { url, sealed_url: None, sealed_headers: None }), ..job_record(n) }
+    JobRecord {
+        callback: Some(CallbackTarget {
+            url,
+            sealed_url: None,
+            sealed_headers: None,
+            events: CallbackEvents::default(),
+        }),
+        ..job_record(n)
+    }
 }
 
 fn error() -> JobError {

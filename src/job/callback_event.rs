@@ -1,0 +1,102 @@
+//! Of which ends of a job its callback tells.
+
+use serde::{Deserialize, Serialize};
+
+use super::State;
+
+/// What happened to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallbackEvent {
+    /// Every file is stored everywhere.
+    #[serde(rename = "job.completed")]
+    Completed,
+    /// It was given up.
+    #[serde(rename = "job.failed")]
+    Failed,
+    /// Its owner stopped it.
+    #[serde(rename = "job.cancelled")]
+    Cancelled,
+}
+
+impl CallbackEvent {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// The one that a job in `state` has had; none while it has not ended.
+    #[must_use]
+    pub fn of(state: State) -> Option<Self> {
+        match state {
+            State::Completed => Some(Self::Completed),
+            State::Failed => Some(Self::Failed),
+            State::Cancelled => Some(Self::Cancelled),
+            State::Pending | State::Processing => None,
+        }
+    }
+
+    /// Its word in claims and bodies.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Completed => "job.completed",
+            Self::Failed => "job.failed",
+            Self::Cancelled => "job.cancelled",
+        }
+    }
+
+    /// What `webhook-id` has behind the job's id: classic receivers know a job's end by its id alone. Never a full stop, which
+    /// parts the id from what else is signed.
+    #[must_use]
+    pub fn id_suffix(self) -> &'static str {
+        match self {
+            Self::Completed | Self::Failed => "",
+            Self::Cancelled => "_cancelled",
+        }
+    }
+}
+
+/// Those that a job's callback tells of, none twice. By default the two classic ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallbackEvents(Vec<CallbackEvent>);
+
+impl CallbackEvents {
+    /// These.
+    #[must_use]
+    pub fn new(events: &[CallbackEvent]) -> Self {
+        Self(CallbackEvent::ALL.into_iter().filter(|event| events.contains(event)).collect())
+    }
+
+    /// Whether `event` is one of them.
+    #[must_use]
+    pub fn contain(&self, event: CallbackEvent) -> bool {
+        self.0.contains(&event)
+    }
+
+    /// Whether they are those of a job that names none.
+    #[must_use]
+    pub fn are_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for CallbackEvents {
+    fn default() -> Self {
+        Self::new(&[CallbackEvent::Completed, CallbackEvent::Failed])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_what_is_written_and_read() {
+        for event in CallbackEvent::ALL {
+            assert_eq!(serde_json::to_value(event).expect("JSON"), event.word());
+            assert!(!event.id_suffix().contains('.'));
+        }
+        let named: CallbackEvents = serde_json::from_str(r#"["job.cancelled"]"#).expect("events");
+        assert!(named.contain(CallbackEvent::Cancelled) && !named.contain(CallbackEvent::Completed));
+        assert!(!named.are_default() && CallbackEvents::default().are_default());
+    }
+}
