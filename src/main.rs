@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use pixerve::app::{self, ServeOptions, StartError, TokenOptions};
+use pixerve::app::{self, HealthOptions, ServeOptions, ServerHealth, StartError, TokenOptions};
 use pixerve::config::{Config, ConfigErrors, Warning};
 use pixerve::error_chain::ErrorChain;
 use pixerve::failpoint;
@@ -16,6 +16,7 @@ use pixerve::telemetry::{self, TelemetryError};
 use pixerve::version::VERSION_LINE;
 use rustix::fs::Mode;
 use secrecy::ExposeSecret;
+use url::Url;
 
 /// A self-hosted image-ingestion server: upload, convert, store, tell.
 #[derive(Parser)]
@@ -36,6 +37,8 @@ enum Command {
     Token(TokenArgs),
     /// Print the secret that callbacks of jobs signed with the keys of jwt.json are signed with
     WebhookSecret(WebhookSecretArgs),
+    /// Ask the running server how it is: exit code 0 if it is ready, 1 if not, 4 if it can't be reached
+    Health(HealthArgs),
 }
 
 #[derive(Args, Default)]
@@ -50,6 +53,16 @@ struct WebhookSecretArgs {
     /// Make a new one first; the one before signs too for another day
     #[arg(long)]
     rotate: bool,
+}
+
+#[derive(Args)]
+struct HealthArgs {
+    /// Only whether it answers; without this, whether it should be sent requests
+    #[arg(long)]
+    live: bool,
+    /// Address of the server; by default the one it listens on by its settings
+    #[arg(long, value_name = "URL")]
+    server: Option<Url>,
 }
 
 #[derive(Args)]
@@ -73,6 +86,8 @@ const EXIT_FAILED: u8 = 1;
 /// The exit code of what stays until somebody changes a setting, or a file that a setting names: a service manager needn't
 /// try again.
 const EXIT_SETTINGS: u8 = 2;
+/// The exit code where no server answers.
+const EXIT_UNREACHABLE: u8 = 4;
 
 /// For threads that are still at work when the server has stopped.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -106,6 +121,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve(config, &warnings, &args),
         Command::Token(args) => token(&config, &warnings, args),
         Command::WebhookSecret(args) => webhook_secret(&config, &warnings, &args),
+        Command::Health(args) => health(&config, &warnings, args),
     }
 }
 
@@ -146,6 +162,19 @@ fn webhook_secret(config: &Config, warnings: &[Warning], args: &WebhookSecretArg
     let secret = app::webhook_secret(config, args.rotate)?;
     print(secret.expose_secret()).context("writing the secret to standard output")?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn health(config: &Config, warnings: &[Warning], args: HealthArgs) -> anyhow::Result<ExitCode> {
+    tell(warnings);
+    let HealthArgs { live, server } = args;
+    let (said, code) = match runtime()?.block_on(app::health(config, HealthOptions { server, live }))? {
+        ServerHealth::Good if live => ("alive".to_owned(), ExitCode::SUCCESS),
+        ServerHealth::Good => ("ready".to_owned(), ExitCode::SUCCESS),
+        ServerHealth::Bad(said) => (format!("not ready: {said}"), ExitCode::from(EXIT_FAILED)),
+        ServerHealth::Unreachable(why) => (format!("not reachable: {why}"), ExitCode::from(EXIT_UNREACHABLE)),
+    };
+    print(&said).context("writing to standard output")?;
+    Ok(code)
 }
 
 fn tell(warnings: &[Warning]) {

@@ -4,6 +4,7 @@ mod background;
 mod compose;
 mod demo;
 mod descriptors;
+mod health;
 mod listener;
 mod parts;
 mod persistent_state;
@@ -16,6 +17,7 @@ mod webhook_secret;
 
 pub use background::TaskFailure;
 pub use compose::App;
+pub use health::{HealthOptions, ServerHealth, health};
 pub use start_error::StartError;
 pub use token::{TokenOptions, token};
 pub use webhook_secret::webhook_secret;

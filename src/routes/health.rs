@@ -1,4 +1,5 @@
-//! `GET /health`: whether this server should be sent requests. Never waits on a worker or a remote store.
+//! `GET /health`: whether this server should be sent requests. Never waits on a worker or a remote store. `GET /health/live`:
+//! whether its process answers.
 
 use std::time::Duration;
 
@@ -41,6 +42,11 @@ pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<V
         body["checks"]["draining"] = json!({ "status": "failing", "detail": "the server is stopping" });
     }
     (if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
+}
+
+/// The route for whoever would start the process again: a full disk must take a server out of rotation, not kill it.
+pub(super) async fn live() -> Json<Value> {
+    Json(json!({ "status": "alive" }))
 }
 
 async fn queue(state: &AppState) -> Value {

@@ -54,6 +54,7 @@ pub fn router(state: AppState, files: Router) -> Router {
         .route("/register", post(register::register).get(register::list).delete(register::deregister))
         .route_layer(from_fn_with_state(Arc::clone(&state.rates), rate::limit_address))
         .route("/health", get(health::health))
+        .route("/health/live", get(health::live))
         .route("/version", get(version::version))
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state.clone())

@@ -51,6 +51,7 @@ fn routes() -> Vec<Row> {
         (Method::DELETE, "/register?access_key=pxu_none", admin(404)),
         (Method::DELETE, "/register", admin(400)),
         (Method::GET, "/health", everyone),
+        (Method::GET, "/health/live", everyone),
         (Method::GET, "/version", everyone),
         (Method::GET, "{file}", everyone),
         (Method::HEAD, "{file}", everyone),

@@ -1,8 +1,9 @@
-//! `/health` and `/version`.
+//! `/health`, the command that asks for it, and `/version`.
 
 use serde_json::json;
 
 use crate::harness::app::TestApp;
+use crate::harness::process::Home;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_has_every_field_a_balancer_or_a_classic_client_reads() {
@@ -33,4 +34,35 @@ async fn version_tells_what_was_built() {
     for field in ["build_time", "rust_version", "git_commit"] {
         assert!(body[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {body}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_tells_a_ready_server_from_one_that_is_not_and_from_none_by_its_exit_code() {
+    let home = Home::new(&[]);
+    let ask = async |arguments: &[&str]| {
+        let mut command = home.command(&[&["health"], arguments].concat());
+        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it runs");
+        (output.status.code(), String::from_utf8(output.stdout).expect("text").trim().to_owned())
+    };
+    let (code, said) = ask(&["--live"]).await;
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.starts_with("not reachable: http://127.0.0.1:"), "{said}");
+
+    let mut server = home.start().await;
+    while !server.is_healthy().await {
+        crate::harness::app::poll_delay().await;
+    }
+    assert_eq!(ask(&[]).await, (Some(0), "ready".to_owned()));
+    server.terminate();
+    assert!(server.exited().await.success());
+
+    let full = home.spawn(&[("PIXERVE_STORAGE_FREE_DISK_MIN", "900 TiB")]);
+    while ask(&["--live"]).await.0 != Some(0) {
+        crate::harness::app::poll_delay().await;
+    }
+    let (code, said) = ask(&[]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with("not ready: 503 ") && said.contains("bytes are free"), "{said}");
+    assert_eq!(ask(&["--live"]).await, (Some(0), "alive".to_owned()), "a full disk is no reason to start it again");
+    assert_eq!(full.get_json("/health/live").await, json!({ "status": "alive" }));
 }
