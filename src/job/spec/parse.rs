@@ -63,7 +63,7 @@ impl ParsedJob {
         let direct_host = fields.bool("directHost", &mut errors).unwrap_or(false);
         let sub_dir = sub_dir(&mut fields, &mut errors);
         let storage = storage_keys(&mut fields, &mut errors);
-        let defaults = VariantOptions::take(&mut fields, &VariantOptions::default(), &mut errors);
+        let defaults = VariantOptions::take(&mut fields, &VariantOptions::default(), limits, &mut errors);
         let formats = fields.take("formats");
         fields.refuse_unknown(&mut errors);
 
@@ -120,11 +120,22 @@ struct VariantOptions {
     enlarge: bool,
     animated: bool,
     tolerant: bool,
+    /// None: one variant, of the original's size.
+    sizes: Option<Vec<SizeBox>>,
+}
+
+/// A box that the variant is to fit, and where the claims say so.
+#[derive(Clone)]
+struct SizeBox {
+    at: String,
+    width: u32,
+    height: u32,
 }
 
 impl VariantOptions {
-    fn take(fields: &mut Fields<'_>, defaults: &Self, errors: &mut ClaimErrors) -> Self {
+    fn take(fields: &mut Fields<'_>, defaults: &Self, limits: SpecLimits, errors: &mut ClaimErrors) -> Self {
         Self {
+            sizes: sizes(fields, limits, errors).or_else(|| defaults.sizes.clone()),
             fit: fields.word("fit", errors, Fit::WORDS, Fit::from_claim).unwrap_or(defaults.fit),
             position: fields
                 .word("position", errors, Position::WORDS, Position::from_claim)
@@ -154,7 +165,7 @@ fn variants(
             return Vec::new();
         }
     };
-    let mut list = VariantList { variants: Vec::new(), names: HashSet::new(), max: limits.variants_max };
+    let mut list = VariantList { variants: Vec::new(), names: HashSet::new(), limits };
     for (key, value) in object {
         let at = format!("{at}/{}", escape(key));
         match Format::from_claim(key) {
@@ -168,7 +179,7 @@ fn variants(
 struct VariantList {
     variants: Vec<VariantSpec>,
     names: HashSet<(Format, u32, u32)>,
-    max: usize,
+    limits: SpecLimits,
 }
 
 impl VariantList {
@@ -184,14 +195,12 @@ impl VariantList {
         let value = if is_empty(value) { &nothing } else { value };
         let Some(mut fields) = Fields::of(value, at, errors) else { return };
         let (quality, speed) = settings(&mut fields, errors);
-        let shape = VariantOptions::take(&mut fields, defaults, errors);
+        let shape = VariantOptions::take(&mut fields, defaults, self.limits, errors);
         let can_move = format.info().animation;
         if shape.animated && !defaults.animated && !can_move {
             let those = Format::names(|info| info.animation);
             errors.push(fields.pointer("animated"), format!("only {those} can be animated"));
         }
-        let sizes_at = fields.pointer("sizes");
-        let sizes = fields.take("sizes");
         fields.refuse_unknown(errors);
 
         let template = VariantSpec {
@@ -207,29 +216,20 @@ impl VariantList {
             animated: shape.animated && can_move,
             tolerant: shape.tolerant,
         };
-        match sizes {
-            None => self.add(template, at, errors),
-            Some(Value::Array(sizes)) => {
-                for (i, size) in sizes.iter().enumerate() {
-                    // One error says it; a million sizes must not cost a million steps.
-                    if self.variants.len() > self.max {
-                        return;
-                    }
-                    let at = format!("{sizes_at}/{i}");
-                    if let Some((width, height)) = size_box(size, &at, errors) {
-                        self.add(VariantSpec { width, height, ..template.clone() }, &at, errors);
-                    } else if i > self.max {
-                        return;
-                    }
-                }
+        let Some(sizes) = shape.sizes else { return self.add(template, at, errors) };
+        for SizeBox { at, width, height } in sizes {
+            // One error says it; four formats of a thousand sizes need no more.
+            if self.variants.len() > self.limits.variants_max {
+                return;
             }
-            Some(other) => errors.push(sizes_at, format!("must be an array of sizes, not {}", show(other))),
+            self.add(VariantSpec { width, height, ..template.clone() }, &at, errors);
         }
     }
 
     fn add(&mut self, variant: VariantSpec, at: &str, errors: &mut ClaimErrors) {
-        if self.variants.len() == self.max {
-            errors.push("/job/formats", format!("asks for more than {} variants", self.max));
+        let max = self.limits.variants_max;
+        if self.variants.len() == max {
+            errors.push("/job/formats", format!("asks for more than {max} variants"));
         } else if !self.names.insert((variant.format, variant.width, variant.height)) {
             errors.push(at, "a second variant of the same format and size: both would have one name");
         }
@@ -246,6 +246,22 @@ fn settings(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> (Option<u8>, O
     let speed = settings.number("speed", errors, 0..=10).filter(|s| *s > 0);
     settings.refuse_unknown(errors);
     (quality, speed)
+}
+
+/// `sizes`, as far as they can be read; none if it is absent.
+fn sizes(fields: &mut Fields<'_>, limits: SpecLimits, errors: &mut ClaimErrors) -> Option<Vec<SizeBox>> {
+    let at = fields.pointer("sizes");
+    let value = fields.take("sizes")?;
+    let Value::Array(sizes) = value else {
+        errors.push(at, format!("must be an array of sizes, not {}", show(value)));
+        return Some(Vec::new());
+    };
+    // One more than there may be makes the error; a million sizes must not cost a million steps.
+    let read = sizes.iter().take(limits.variants_max.saturating_add(1)).enumerate().filter_map(|(i, size)| {
+        let at = format!("{at}/{i}");
+        size_box(size, &at, errors).map(|(width, height)| SizeBox { at, width, height })
+    });
+    Some(read.collect())
 }
 
 /// `[w, h]`, or `[n]` for n x n; 0 leaves a side free.

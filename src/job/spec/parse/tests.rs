@@ -149,3 +149,22 @@ fn a_whole_number_is_one_however_it_is_written() {
         ]
     );
 }
+
+#[test]
+fn sizes_of_the_job_are_those_of_every_format_that_has_none_of_its_own() {
+    let job = parse(&json!({
+        "directHost": true, "sizes": [[800], [400, 300]],
+        "formats": { "avif": {}, "webp": { "sizes": [] }, "jpg": { "sizes": [[0, 64]] } }
+    }))
+    .expect("valid");
+    let boxes: Vec<_> = job.spec.variants.iter().map(|v| (v.format.extension(), v.width, v.height)).collect();
+    let both = |format| [(format, 800, 800), (format, 400, 300)];
+    assert_eq!(boxes, [&both("avif")[..], &both("webp"), &[("jpg", 0, 64)]].concat());
+
+    let bad = json!({ "directHost": true, "sizes": [[800], "x"], "formats": { "avif": {}, "webp": {} } });
+    assert_eq!(pointers(&bad), ["/job/sizes/1"], "said once, not for each format");
+    let twice = json!({ "directHost": true, "sizes": [[800], [800]], "formats": { "webp": {} } });
+    assert_eq!(pointers(&twice), ["/job/sizes/1"]);
+    let none = json!({ "directHost": true, "sizes": 800, "formats": { "webp": {} } });
+    assert_eq!(pointers(&none), ["/job/sizes"]);
+}
