@@ -17,7 +17,7 @@ async fn refused(app: &TestApp, job: Value, bytes: Vec<u8>) -> Response {
 
 /// Refused uploads are deleted behind the answer.
 async fn assert_nothing_is_left(app: &TestApp) {
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if files_below(&app.data_dir().join("spool")).is_empty() {
             assert_eq!(files_below(&app.serve_dir()), Vec::<String>::new());
             return;
