@@ -189,8 +189,7 @@ impl Rendering<'_> {
         } else {
             picture
         };
-        let settings =
-            EncodeSettings { quality: variant.quality, speed: variant.speed, few_colours: self.info.indexed };
+        let settings = encode_settings(variant, &self.info, &layout);
         // For tests, as in the crate's `failpoint`: a codec that panics in the midst of a picture.
         fail::fail_point!("encoder::panic");
         let bytes = self.engine.registry.encoder(variant.format).encode(&picture, &settings)?;
@@ -252,4 +251,10 @@ fn slowest_first(step: &ResizeStep, variants: &[VariantSpec]) -> Vec<usize> {
 fn catch_panic<T>(step: CodecStep, work: impl FnOnce() -> Result<T, PipelineError>) -> Result<T, PipelineError> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|payload: Box<dyn Any + Send>| Err(PipelineError::panicked(step, &*payload)))
+}
+
+/// How a variant is encoded. What has a palette and isn't scaled has all its colours still, and loses none.
+pub(super) fn encode_settings(variant: &VariantSpec, source: &SourceInfo, layout: &Layout) -> EncodeSettings {
+    let few_colours = source.indexed && layout.is_scaled();
+    EncodeSettings { quality: variant.quality, speed: variant.speed, few_colours }
 }

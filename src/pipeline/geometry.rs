@@ -115,6 +115,12 @@ impl Layout {
         }
     }
 
+    /// Whether what is used of the source is made larger or smaller: only then are its colours mixed.
+    #[must_use]
+    pub fn is_scaled(&self) -> bool {
+        (self.region.width, self.region.height) != (f64::from(self.width), f64::from(self.height))
+    }
+
     /// Pixels a row and rows of the result.
     #[must_use]
     pub fn output_size(&self) -> (u32, u32) {

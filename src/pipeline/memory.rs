@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::engine::encode_settings;
 use super::outputs::is_animated;
 use super::plan::{ResizeStep, plan, reduction, takes_pixels_unscaled};
 use super::{InspectError, Layout, PixelLimits, SourceInfo};
@@ -179,9 +180,8 @@ fn pictures(steps: &[ResizeStep], source: &SourceInfo, reused: bool) -> u64 {
 /// The working memory of the encoders that run at once, if those are the ones that take most.
 fn encoders(variants: &[&VariantSpec], source: &SourceInfo, threads: usize) -> u64 {
     let working = |variant: &&VariantSpec| {
-        let settings = EncodeSettings { quality: variant.quality, speed: variant.speed, few_colours: source.indexed };
-        let memory = built_in(variant.format).working_memory(&settings);
         let layout = Layout::of(source.width, source.height, variant);
+        let memory = built_in(variant.format).working_memory(&encode_settings(variant, source, &layout));
         let (width, height) = layout.output_size();
         // On a canvas, or without its alpha, the picture is another one.
         let composed = if layout.canvas.is_some() || !variant.format.info().alpha { 4 } else { 0 };

@@ -259,6 +259,23 @@ fn a_png_of_an_original_with_a_palette_is_small_and_looks_the_same() {
     }
 }
 
+#[test]
+fn a_palette_that_is_not_scaled_keeps_every_colour() {
+    let source = poster(&[[14, 82, 160], [214, 39, 40]]).finish();
+    // 200 greys and blues beside it: a palette, and far more colours than look different.
+    let source = RgbImage::from_fn(source.width(), source.height(), |x, y| match source.get_pixel(x, y) {
+        Rgb([255, 255, 255]) => Rgb([55 + (x * 7 + y * 3) as u8 % 200, 200, 220]),
+        Rgb([red, ..]) => Rgb([red / 64 * 64, 0, 0]),
+    });
+    let png = Png.encode(&picture(&source), &EncodeSettings::default()).expect("encodes");
+    assert_eq!(png[25], 3, "it has a palette");
+    for (width, height) in [(0, 0), (640, 480), (2000, 2000)] {
+        let variant = VariantSpec { speed: None, ..variant(Format::Png, width, height) };
+        let made = render(&png, std::slice::from_ref(&variant)).expect("renders").remove(0).bytes;
+        assert!(image::load_from_memory(&made).expect("a PNG").into_rgb8() == source, "{width} x {height}");
+    }
+}
+
 /// Like a photo to an encoder: soft light, texture of all sizes, some edges, a camera's grain; never two alike.
 fn landscape(seed: u32) -> RgbImage {
     let noise = |x: f64, y: f64, seed: u32| {
