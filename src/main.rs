@@ -61,7 +61,7 @@ struct HealthArgs {
     #[arg(long)]
     live: bool,
     /// Address of the server; by default the one it listens on by its settings
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = server_url)]
     server: Option<Url>,
 }
 
@@ -167,7 +167,15 @@ fn webhook_secret(config: &Config, warnings: &[Warning], args: &WebhookSecretArg
 fn health(config: &Config, warnings: &[Warning], args: HealthArgs) -> anyhow::Result<ExitCode> {
     tell(warnings);
     let HealthArgs { live, server } = args;
-    let (said, code) = match runtime()?.block_on(app::health(config, HealthOptions { server, live }))? {
+    let health = match runtime()?.block_on(app::health(config, HealthOptions { server, live })) {
+        Ok(health) => health,
+        Err(error) => {
+            // 1 would say that the server isn't ready.
+            eprintln!("pixerve: {}", ErrorChain(error.as_ref()));
+            return Ok(ExitCode::from(EXIT_SETTINGS));
+        }
+    };
+    let (said, code) = match health {
         ServerHealth::Good if live => ("alive".to_owned(), ExitCode::SUCCESS),
         ServerHealth::Good => ("ready".to_owned(), ExitCode::SUCCESS),
         ServerHealth::Bad(said) => (format!("not ready: {said}"), ExitCode::from(EXIT_FAILED)),
@@ -175,6 +183,11 @@ fn health(config: &Config, warnings: &[Warning], args: HealthArgs) -> anyhow::Re
     };
     print(&said).context("writing to standard output")?;
     Ok(code)
+}
+
+fn server_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| "must be such as http://127.0.0.1:8080".to_owned())
 }
 
 fn tell(warnings: &[Warning]) {

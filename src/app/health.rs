@@ -8,6 +8,7 @@ use reqwest::{Client, StatusCode};
 use url::Url;
 
 use crate::config::Config;
+use crate::error_chain::ErrorChain;
 use crate::tls;
 
 /// Container runtimes wait 30 s by default; a server that needs a third of that is not well.
@@ -16,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Whom to ask what.
 #[derive(Clone, Debug)]
 pub struct HealthOptions {
-    /// The server's address, `http://host:port`. None is the one that the settings say it listens on.
+    /// The server's address, http or https. None is the one that the settings say it listens on.
     pub server: Option<Url>,
     /// Only whether it answers at all.
     pub live: bool,
@@ -36,18 +37,20 @@ pub enum ServerHealth {
 /// Asks the server.
 ///
 /// # Errors
-/// If it can't be told which one: the settings leave the port to the system, or the address can't be a server's.
+/// If it can't be told which one: the settings leave the port to the system.
 pub async fn health(config: &Config, options: HealthOptions) -> anyhow::Result<ServerHealth> {
     let HealthOptions { server, live } = options;
     let server = server.map_or_else(|| own_address(config.addr), Ok)?;
-    let url = server.join(if live { "/health/live" } else { "/health" }).context("the server's address")?;
+    // Behind a proxy it may have a path of its own.
+    let path = if live { "health/live" } else { "health" };
+    let url = format!("{}/{path}", server.as_str().trim_end_matches('/'));
     let client = Client::builder().timeout(TIMEOUT).no_proxy();
     let client = if tls::has_certificates() { client } else { client.tls_certs_only([]) };
     let client = client.build().context("setting up an HTTP client")?;
-    let reply = match client.get(url.clone()).send().await {
+    let reply = match client.get(&url).send().await {
         Ok(reply) => reply,
         Err(error) => {
-            let error = crate::error_chain::ErrorChain(&error.without_url()).to_string();
+            let error = ErrorChain(&error.without_url()).to_string();
             return Ok(ServerHealth::Unreachable(format!("{url}: {error}")));
         }
     };

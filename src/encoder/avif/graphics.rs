@@ -3,7 +3,7 @@
 //! Beside an edge that is drawn lies one colour, exactly, pixel after pixel. A camera seldom sees one twice: only where it is
 //! blown out, or black, or smoothed. Then few edges are steep where they leave that colour.
 //!
-//! Of 289 photos (26 and 15 of CLIC 2025, 248 of CID22 at 512 and 256 pixels) two pass for drawings: a glass cut out on white, and
+//! Of 285 photos (CLIC 2025's, and CID22's at 512 and 256 pixels) two pass for drawings: a glass cut out on white, and
 //! stripes of a smooth dark grey. Scans of grey paper are photos.
 
 use super::super::{Picture, Pixels};
@@ -24,12 +24,12 @@ const OF_ONE_COLOUR: usize = 16;
 /// How much a pixel beside that colour must differ from it for the edge to be steep.
 const STEEP: u8 = 32;
 
-/// Of the squares with an edge, so many have one colour in what is drawn, in percent: graphics that are scaled down have 47 to 76,
-/// photos up to 43.
+/// Of the squares with an edge, so many have one colour in what is drawn, in percent: most graphics that are scaled down
+/// have 47 to 76, photos up to 43 but for those two.
 const DRAWN_PERCENT: usize = 45;
 
-/// Or so many have one colour, and so many a steep edge beside it: charts and screenshots with photos in them have 31 and more,
-/// photos up to 23.
+/// Or so many have one colour, and so many a steep edge beside it: charts and screenshots with photos in them have 31 and
+/// more, photos up to 23.
 const DRAWN_IN_PART_PERCENT: usize = 20;
 const STEEP_PERCENT: usize = 25;
 
@@ -43,10 +43,12 @@ pub(super) fn content(picture: &Picture) -> Content {
     let Counted { squares, edges, drawn, steep, mixed } = count(picture);
     let are = |squares: usize, percent: usize| squares * 100 >= edges * percent;
     let is_drawn = are(drawn, DRAWN_PERCENT) || are(drawn, DRAWN_IN_PART_PERCENT) && are(steep, STEEP_PERCENT);
-    match () {
-        () if edges == 0 || !is_drawn => Content::Photo,
-        () if mixed * DENSE_ONE_IN < squares => Content::Graphic,
-        () => Content::DenseGraphic,
+    if edges == 0 || !is_drawn {
+        Content::Photo
+    } else if mixed * DENSE_ONE_IN < squares {
+        Content::Graphic
+    } else {
+        Content::DenseGraphic
     }
 }
 

@@ -91,8 +91,8 @@ fn quantizer(quality: u32) -> u32 {
 /// Which quantiser, in tenths, looks like one of speed 9 (itself in whole numbers), by SSIMULACRA2; straight between these.
 /// Who looks harder for the best way to code a block loses less at the same quantiser.
 ///
-/// By 14 photos of CLIC 2025's validation set at 400 pixels. On 14 of CID22, which chose nothing, the speeds score within 1.7 of one
-/// another from quality 45 up; at 30 and 38, where one step of the quantiser is 3 to 4 points, within 2.5.
+/// By 14 photos of CLIC 2025's validation set at 400 pixels. On 14 of CID22, which chose nothing, the speeds score within
+/// 1.7 of one another from quality 45 up; at 30 and 38, where one step of the quantiser is 3 to 4 points, within 2.5.
 #[cfg(feature = "aom")]
 type Look = &'static [(u32, u32)];
 
@@ -122,6 +122,10 @@ const CPU_3: Look =
 #[cfg(feature = "aom")]
 const CPU_2: Look =
     &[(1, 10), (5, 77), (8, 128), (12, 190), (17, 260), (22, 294), (27, 335), (36, 418), (45, 498), (63, 630)];
+
+/// Graphics at every speed.
+#[cfg(feature = "aom")]
+const GRAPHIC: Look = &[(1, 10), (5, 71), (8, 115), (13, 188), (20, 262), (27, 315), (36, 400), (45, 484), (63, 630)];
 
 /// The quantiser that looks like speed 9's `quantizer`, and how many steps flatter the matrix has to be for that: where a
 /// step of the quantiser is as much as 1.5 SSIMULACRA2, a flatter matrix stands for half a step.
@@ -195,7 +199,7 @@ fn graphic(quality: u32, speed: u8, dense: bool) -> AomKnobs {
         9 => (if dense { 7 } else { 6 }, 8),
         10.. => (8, 8),
     };
-    let (quantizer, _) = looking_like(quantizer(quality), CPU_6);
+    let (quantizer, _) = looking_like(quantizer(quality), GRAPHIC);
     let mut alpha_settings = vec![("cpu-used", cpu_used), ("min-partition-size", block_min)];
     // 1 is what screens show.
     alpha_settings.extend([("tune-content", 1), ("enable-intrabc", 0), ("disable-trellis-quant", 1)]);

@@ -48,6 +48,8 @@ async fn the_command_tells_a_ready_server_from_one_that_is_not_and_from_none_by_
     assert_eq!(code, Some(4), "{said}");
     assert!(said.starts_with("not reachable: http://127.0.0.1:"), "{said}");
 
+    assert_eq!(ask(&["--server", "localhost:8080"]).await.0, Some(2), "that is no address, and no answer either");
+
     let mut server = home.start().await;
     while !server.is_healthy().await {
         crate::harness::app::poll_delay().await;
