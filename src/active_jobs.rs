@@ -11,11 +11,13 @@ use serde::{Serialize, Serializer};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
+use crate::events::JobEvents;
 use crate::job::{JobId, StoredFile};
 
 /// Every job that this process works on, and the workers that do. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ActiveJobs {
+    events: JobEvents,
     /// The newest attempt last. A job has several only while one that lost its lease hasn't stopped yet.
     attempts: Arc<Mutex<HashMap<JobId, Vec<Arc<ActiveAttempt>>>>>,
     workers: Arc<AtomicUsize>,
@@ -23,12 +25,20 @@ pub struct ActiveJobs {
 }
 
 impl ActiveJobs {
+    /// None yet; what happens to them is told to `events`.
+    #[must_use]
+    pub fn new(events: JobEvents) -> Self {
+        Self { events, attempts: Arc::default(), workers: Arc::default(), making: Arc::default() }
+    }
+
     /// Registers an attempt at `id` until the guard is dropped.
     #[must_use]
     pub fn start(&self, id: JobId, files_total: usize) -> AttemptGuard {
         let attempt = Arc::new(ActiveAttempt {
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
+            id,
+            events: self.events.clone(),
             files_total,
             progress: Mutex::default(),
             stores: Mutex::default(),
@@ -144,6 +154,8 @@ pub trait StoreState: Send + Sync {
 pub struct ActiveAttempt {
     stop: CancellationToken,
     ended: CancellationToken,
+    id: JobId,
+    events: JobEvents,
     files_total: usize,
     progress: Mutex<Option<Progress>>,
     stores: Mutex<Vec<Arc<dyn StoreState>>>,
@@ -165,6 +177,10 @@ impl ActiveAttempt {
     /// Publishes what is stored of the job so far; `files_done` of the files are in all of its stores.
     pub fn set_stored(&self, files: Vec<StoredFile>, files_done: usize) {
         *self.progress.lock() = Some(Progress { files, done: files_done.min(self.files_total) });
+        // Whoever stops an attempt records what became of the job; nothing would count this any more.
+        if !self.stop.is_cancelled() {
+            self.events.changed(self.id);
+        }
     }
 
     /// Publishes which stores the job's files go to.

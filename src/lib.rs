@@ -12,13 +12,14 @@ pub mod tls;
 pub mod version;
 
 // Floor 1: what every room stands on.
-pub mod active_jobs;
 pub mod auth;
 pub mod database;
 pub mod disks;
+pub mod events;
 pub mod telemetry;
 
 // Floor 2: the rooms that hold things.
+pub mod active_jobs;
 pub mod encoder;
 pub mod queue;
 pub mod register;

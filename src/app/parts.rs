@@ -16,10 +16,17 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit};
-use crate::routes::{AppParts, AppState, CrossOrigin, Rates, Readiness, files, router};
+use crate::routes::{AppParts, AppState, CrossOrigin, Rates, Readiness, WatchedJobs, Watchers, files, router};
 use crate::sandbox::{Sandbox, SandboxMode};
 use crate::worker::{MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, half_of_memory};
 use crate::writer::DirectServe;
+
+/// Streams of `/events` that are open at once.
+const STREAMS_MAX: usize = 4096;
+const STREAMS_PER_ADDRESS_MAX: usize = 16;
+/// Requests to `/status` that wait at once.
+const WAITERS_MAX: usize = 1024;
+const WAITERS_PER_ADDRESS_MAX: usize = 8;
 
 /// What runs once it is started.
 pub(super) struct ServerParts {
@@ -37,7 +44,7 @@ impl ServerParts {
         clock: &SharedClock,
         program: &Path,
     ) -> Result<Self, StartError> {
-        let active_jobs = ActiveJobs::default();
+        let active_jobs = ActiveJobs::new(persistent.queue.events().clone());
         let renderer = renderer(config, clock, program).await?;
         let outbox = outbox(config, &persistent, clock)?;
         let worker = worker_context(config, &persistent, clock, renderer, active_jobs.clone())?;
@@ -133,6 +140,9 @@ fn app_state(
         http: config.server.http.clone(),
         rates: Arc::new(Rates::new(config.server.rates.clone())),
         cross_origin: Arc::new(CrossOrigin::new(config.server.http.cors_origins.clone())),
+        watched_jobs: WatchedJobs::default(),
+        streams: Watchers::new(STREAMS_MAX, STREAMS_PER_ADDRESS_MAX),
+        waiters: Watchers::new(WAITERS_MAX, WAITERS_PER_ADDRESS_MAX),
         spec_limits: config.spec,
         pixel_limits: config.pixels,
         memory_limit,

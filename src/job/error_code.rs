@@ -47,6 +47,7 @@ error_codes! {
     PreconditionFailed "precondition_failed" "The file is not the one that `If-Match` or `If-Unmodified-Since` names."
     RangeNotSatisfiable "range_not_satisfiable" "No byte of the file is in the range asked for."
     TooManyRequests "too_many_requests" "Requests of one address, or uploads of one user, come faster than the limit."
+    TooManyStreams "too_many_streams" "As many streams of `/events` are open as may be, in all or to one address."
     // The job and what it meets.
     DuplicateJob "duplicate_job" "The same bytes of the same owner are pending or processing; the body names that job."
     JobEnded "job_ended" "The job has ended and can't be cancelled."

@@ -28,6 +28,9 @@ pub struct Job {
     pub error: Option<JobError>,
     /// What is stored where: all of it once completed, what there was if failed or cancelled.
     pub files: Vec<StoredFile>,
+    /// How often it has changed, from its acceptance to this record. Grows, but is no exact count where a server died.
+    #[serde(default)]
+    pub changes: u64,
 }
 
 /// What became of an upload's job.

@@ -30,6 +30,7 @@ pub use self::listing::{Counts, Cursor, Filter, Page, PageRequest};
 pub use self::local::{MemoryQueue, SledQueue};
 pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};
 use crate::clock::Timestamp;
+use crate::events::JobEvents;
 use crate::job::{HashKey, JobId, JobRecord, Owner, State, StoredFile};
 
 /// What a job's owner asks for: to take it in, or to call it off.
@@ -101,6 +102,9 @@ pub trait JobRecords: Send + Sync + 'static {
     /// How many jobs there are. Never waits on the disk; an error while other calls would fail, so it tells a health
     /// check how the queue is.
     async fn counts(&self) -> Result<Counts, QueueError>;
+
+    /// Where it tells that a job has changed, once that is durable.
+    fn events(&self) -> &JobEvents;
 }
 
 /// The callbacks that ended jobs owe, each in the outbox until it is settled.

@@ -25,11 +25,12 @@ use super::{AppState, Refusal};
 use crate::telemetry::cut;
 
 /// What pages use, and by which methods. The others are for operators, whose tools are no pages.
-const SHARED_ROUTES: [(&str, &str); 6] = [
+const SHARED_ROUTES: [(&str, &str); 7] = [
     ("/upload", "POST"),
     ("/status", "GET,HEAD"),
     ("/success", "GET,HEAD"),
     ("/failures", "GET,HEAD"),
+    ("/events", "GET,HEAD"),
     ("/cancel", "DELETE"),
     ("/limits", "GET,HEAD"),
 ];

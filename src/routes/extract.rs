@@ -1,5 +1,8 @@
 //! What handlers need from a request before they can begin: who asks, and for what.
 
+use std::convert::Infallible;
+use std::net::IpAddr;
+
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -7,7 +10,7 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{AppState, Refusal};
+use super::{AppState, Peer, Refusal};
 use crate::auth::{AuthError, Verified, bearer};
 use crate::job::{HashKey, JobId, Owner};
 use crate::queue::Job;
@@ -34,6 +37,18 @@ impl FromRequestParts<AppState> for Admin {
         let Caller(verified) = Caller::from_request_parts(parts, state).await?;
         verified.require_admin()?;
         Ok(Self)
+    }
+}
+
+/// What the request is counted as the address of; none for a trusted proxy that speaks for nobody.
+pub(super) struct ClientAddress(pub(super) Option<IpAddr>);
+
+impl FromRequestParts<AppState> for ClientAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<Peer>().copied();
+        Ok(Self(peer.and_then(|peer| state.rates.counted_address(peer, &parts.headers))))
     }
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod body;
 mod cancel;
 mod cross_origin;
+mod events;
 mod extract;
 pub mod files;
 #[cfg(fuzzing)]
@@ -16,15 +17,18 @@ mod rate;
 mod records;
 mod register;
 mod request_body;
+mod snapshot;
 mod state;
 mod status;
 mod upload;
 mod version;
+mod watching;
 
 pub use cross_origin::{AllowedOrigins, CrossOrigin, RequestOrigin};
 pub use problem::{Refusal, status_of};
-pub use rate::{Peer, RateSettings, Rates};
+pub use rate::{AddressCount, AddressCounts, Peer, RateSettings, Rates};
 pub use state::{AppParts, AppState, HttpSettings, Readiness};
+pub use watching::{WatchedJobs, Watchers};
 
 use std::sync::Arc;
 
@@ -44,6 +48,7 @@ pub fn router(state: AppState, files: Router) -> Router {
     Router::new()
         .route("/upload", post(upload::upload))
         .route("/status", get(status::status))
+        .route("/events", get(events::events))
         .route("/cancel", delete(cancel::cancel))
         .route("/success", get(records::success))
         .route("/success/list", get(records::success_list))

@@ -77,6 +77,8 @@ pub enum Refusal {
     },
     /// More connections than one address may have.
     TooManyConnections,
+    /// More streams of events than may be open.
+    TooManyStreams,
     /// More requests over HTTP/2 than there are places for.
     NoPlace,
     /// The server is stopping.
@@ -175,6 +177,10 @@ impl Refusal {
                     "one address may not have more connections than it has open; close some, or use them again";
                 Document::new(ErrorCode::TooManyRequests, "Too many connections", detail)
                     .retry_after(RETRY_AT_ONCE_SECS)
+            }
+            Self::TooManyStreams => {
+                let detail = "as many streams of events are open as may be, in all or to one address; close some, or ask /status";
+                Document::new(ErrorCode::TooManyStreams, "Too many streams", detail).retry_after(RETRY_SOON_SECS)
             }
             Self::NoPlace => {
                 let detail = "as many requests are being answered as there are places for; try again in a moment";

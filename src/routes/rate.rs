@@ -4,6 +4,8 @@
 //! `/version` are not counted. Behind a proxy every client has the proxy's address, so a trusted proxy's
 //! `X-Forwarded-For` says which client it is, and the proxy itself is never limited.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -18,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tracing::warn;
 
@@ -95,10 +98,15 @@ impl Rates {
     }
 
     fn count_request(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
-        match (&self.addresses, self.client(peer, headers)) {
-            (Some(addresses), Some(client)) => addresses.take(&network(client)),
+        match (&self.addresses, self.counted_address(peer, headers)) {
+            (Some(addresses), Some(address)) => addresses.take(&address),
             _ => Ok(()),
         }
+    }
+
+    /// What a request is counted as the address of; none if only trusted proxies are known.
+    pub(super) fn counted_address(&self, peer: Peer, headers: &HeaderMap) -> Option<IpAddr> {
+        self.client(peer, headers).map(network)
     }
 
     /// The client that a request comes from; none if only trusted proxies are known. A hop that can't be read counts as
@@ -161,6 +169,52 @@ pub(super) async fn limit_address(State(rates): State<Arc<Rates>>, request: Requ
     match peer.map_or(Ok(()), |peer| rates.count_request(peer, request.headers())) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// How many of something each address has, up to a limit.
+#[derive(Debug)]
+pub struct AddressCounts {
+    max: usize,
+    counts: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub struct AddressCount {
+    counts: Arc<AddressCounts>,
+    address: IpAddr,
+}
+
+impl AddressCounts {
+    /// None yet, and never more than `max` of one address.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { max, counts: Mutex::default() }
+    }
+
+    /// One more of this address; none if it has as many as it may.
+    #[must_use]
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<AddressCount> {
+        let mut counts = self.counts.lock();
+        let count = counts.entry(address).or_default();
+        if *count >= self.max {
+            return None;
+        }
+        *count += 1;
+        Some(AddressCount { counts: Arc::clone(self), address })
+    }
+}
+
+impl Drop for AddressCount {
+    fn drop(&mut self) {
+        let mut counts = self.counts.counts.lock();
+        if let Entry::Occupied(mut count) = counts.entry(self.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 
@@ -242,6 +296,17 @@ mod tests {
         headers.append("x-forwarded-for", HeaderValue::from_bytes(b"\xff").expect("a header"));
         let peer = Peer(([10, 1, 1, 1], 1).into());
         assert_eq!(rates().client(peer, &headers), Some(IpAddr::from([10, 1, 1, 1])));
+    }
+
+    #[test]
+    fn an_address_has_no_more_than_its_share_and_nothing_is_kept_of_who_left() {
+        let counts = Arc::new(AddressCounts::new(1));
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let held = counts.take(address);
+        assert!(held.is_some() && counts.take(address).is_none());
+        assert!(counts.take(IpAddr::from([192, 0, 2, 2])).is_some(), "another's");
+        drop(held);
+        assert!(counts.counts.lock().is_empty());
     }
 
     #[tokio::test]

@@ -1,14 +1,15 @@
 //! What every handler may use.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
 use super::cross_origin::{AllowedOrigins, CrossOrigin};
 use super::rate::Rates;
+use super::watching::{WatchedJobs, Watchers};
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
 use crate::clock::{SharedClock, Timestamp};
@@ -57,7 +58,7 @@ pub struct HttpSettings {
 /// Whether the server takes new work. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    draining: Arc<AtomicBool>,
+    draining: CancellationToken,
     failure: Arc<OnceLock<String>>,
     is_paused: bool,
 }
@@ -89,13 +90,18 @@ impl Readiness {
 
     /// From now on uploads are refused and `/health` says so.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
+        self.draining.cancel();
     }
 
     /// Whether the server is stopping.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
+        self.draining.is_cancelled()
+    }
+
+    /// Returns when the server stops: whoever waits for something else needn't any more.
+    pub async fn drained(&self) {
+        self.draining.cancelled().await;
     }
 }
 
@@ -118,6 +124,9 @@ pub struct AppParts {
     pub http: HttpSettings,
     pub rates: Arc<Rates>,
     pub cross_origin: Arc<CrossOrigin>,
+    pub watched_jobs: WatchedJobs,
+    pub streams: Watchers,
+    pub waiters: Watchers,
     pub spec_limits: SpecLimits,
     pub pixel_limits: PixelLimits,
     pub memory_limit: MemoryLimit,

@@ -1,101 +1,97 @@
-//! `GET /status`: where a job is.
+//! `GET /status`: where a job is, now or once that has changed.
 
-use axum::Json;
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::extract::State;
-use serde::Serialize;
-use tracing::warn;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use headers::{HeaderMapExt, IfNoneMatch};
+use serde::Deserialize;
+use tokio::time::timeout;
 
-use super::extract::{JobQuery, Parameters, find};
+use super::extract::{ClientAddress, JobQuery, Parameters, find};
+use super::snapshot::Snapshot;
 use super::{AppState, Refusal};
-use crate::active_jobs::{Progress, StoreOutage};
-use crate::clock::Timestamp;
-use crate::error_chain::ErrorChain;
-use crate::job::{HashKey, JobId, PublicUrl, State as JobState, StoredFile};
-use crate::queue::Job;
+use crate::job::JobId;
 
-/// A job as its client sees it. While it runs, `files` are those stored so far, each with the stores that have it.
-#[derive(Serialize)]
-pub(super) struct Status {
-    hash: HashKey,
-    job_id: JobId,
-    state: &'static str,
-    priority: u8,
-    attempt: u32,
-    progress: FileCounts,
-    created_at: String,
-    started_at: Option<String>,
-    finished_at: Option<String>,
-    files: Vec<StoredFile>,
-    error: Option<String>,
-    /// The stores that the job waits for, none of them most of the time.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    waiting_for: Vec<StoreOutage>,
+/// Seconds for which an answer may be waited for.
+const WAIT_SECS_MAX: u64 = 60;
+
+/// Which job, and for how long to wait.
+#[derive(Deserialize)]
+pub(super) struct StatusQuery {
+    hash: Option<String>,
+    job_id: Option<String>,
+    wait: Option<String>,
 }
 
-/// How many of a job's files are in every store that they are for, and how many there will be.
-#[derive(Serialize)]
-struct FileCounts {
-    done: usize,
-    total: usize,
+impl StatusQuery {
+    fn wait(&self) -> Result<Option<Duration>, Refusal> {
+        let Some(text) = self.wait.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+        let secs = text.parse().ok().filter(|secs| (1..=WAIT_SECS_MAX).contains(secs));
+        let secs = secs.ok_or_else(|| {
+            Refusal::BadRequest(format!("`wait` must be a whole number of seconds from 1 to {WAIT_SECS_MAX}"))
+        })?;
+        Ok(Some(Duration::from_secs(secs)))
+    }
 }
 
 /// The route.
 pub(super) async fn status(
     State(state): State<AppState>,
-    Parameters(query): Parameters<JobQuery>,
-) -> Result<Json<Status>, Refusal> {
-    let job = find(&state, &query).await?;
+    ClientAddress(address): ClientAddress,
+    Parameters(query): Parameters<StatusQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let wait = query.wait()?;
+    let job = find(&state, &JobQuery { hash: query.hash, job_id: query.job_id }).await?;
     let job = job.ok_or_else(|| Refusal::NotFound("no job of this hash or id is known".into()))?;
-    let (job, progress) = with_progress(&state, job).await?;
-    let waiting_for = state.active_jobs.outages(job.record.id);
-    Ok(Json(show(job, progress, waiting_for, &state.http.public_url)))
+    let id = job.record.id;
+    let mut snapshot = Arc::new(Snapshot::of(&state, job).await?);
+    let known: Option<IfNoneMatch> = headers.typed_get();
+    let is_known =
+        |snapshot: &Snapshot| known.as_ref().is_some_and(|known| !known.precondition_passes(&snapshot.etag()));
+    // Who knows a state waits for another one; who knows none, for the end.
+    let is_awaited = |snapshot: &Snapshot| snapshot.is_ended || (known.is_some() && !is_known(snapshot));
+    if let Some(wait) = wait
+        && !is_awaited(&snapshot)
+        && let Some(_waiter) = state.waiters.admit(address)
+    {
+        snapshot = wait_for(&state, id, wait, is_awaited).await.unwrap_or(snapshot);
+    }
+    Ok(answer(&snapshot, is_known(&snapshot)))
 }
 
-/// A job and, while an attempt at it runs in this process, what that has stored. Of one that waits for its next attempt
-/// the files are those that the ones before have left.
-async fn with_progress(state: &AppState, job: Job) -> Result<(Job, Option<Progress>), Refusal> {
-    let id = job.record.id;
-    let job = match job.state {
-        JobState::Processing => match state.active_jobs.progress(id) {
-            Some(progress) => return Ok((job, Some(progress))),
-            // An attempt settles its job before it leaves `active_jobs`: one that ended since the queue was asked is on record
-            // by now, and without asking again the files that it stored would be missing for a moment.
-            None => state.records.get(&id).await?.unwrap_or(job),
-        },
-        _ => job,
-    };
-    if job.state.is_terminal() || !state.disks.is_usable() {
-        return Ok((job, None));
-    }
-    match state.spool.stored_files(&job.record).await {
-        Ok(files) if !files.is_empty() => Ok((Job { files, ..job }, None)),
-        Ok(_) => Ok((job, None)),
-        Err(error) => {
-            warn!(job_id = %id, error = %ErrorChain(&error), "journal can't be read");
-            Ok((job, None))
+/// The job as it is when it is `awaited`, the time is over or the server stops; none if it was never looked at.
+async fn wait_for(
+    state: &AppState,
+    id: JobId,
+    at_most: Duration,
+    is_awaited: impl Fn(&Snapshot) -> bool,
+) -> Option<Arc<Snapshot>> {
+    let mut snapshots = state.watched_jobs.watch(state, id);
+    {
+        let awaited = snapshots.wait_for(|snapshot| snapshot.as_deref().is_some_and(&is_awaited));
+        tokio::select! {
+            // Whichever it is, what was seen last is the answer.
+            _ = timeout(at_most, awaited) => {}
+            () = state.readiness.drained() => {}
         }
     }
+    snapshots.borrow().clone()
 }
 
-fn show(job: Job, progress: Option<Progress>, waiting_for: Vec<StoreOutage>, public_url: &PublicUrl) -> Status {
-    let total = job.record.spec.file_count();
-    let progress = progress.unwrap_or_else(|| {
-        let stores = usize::from(job.record.spec.direct_host) + job.record.spec.storage.len();
-        let done = job.files.iter().filter(|file| file.stored.len() >= stores).count();
-        Progress { files: job.files, done }
-    });
-    Status {
-        hash: job.record.hash,
-        job_id: job.record.id,
-        state: job.state.as_str(),
-        priority: job.record.spec.priority.as_number(),
-        attempt: job.attempts,
-        progress: FileCounts { done: progress.done, total },
-        created_at: job.record.created_at.rfc3339(),
-        started_at: job.started_at.map(Timestamp::rfc3339),
-        finished_at: job.finished_at.map(Timestamp::rfc3339),
-        files: public_url.of_files(progress.files),
-        error: job.error.map(|error| error.detail),
-        waiting_for,
-    }
+fn answer(snapshot: &Snapshot, is_known: bool) -> Response {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+    let mut response = if is_known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(CONTENT_TYPE, JSON)], snapshot.status.clone()).into_response()
+    };
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    response.headers_mut().typed_insert(snapshot.etag());
+    response
 }

@@ -1,16 +1,13 @@
 //! Places for connections: so many in all, so many for an address. A request over HTTP/2 takes one as well, since it may
 //! hold as much memory as a connection of HTTP/1.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::routes::{Peer, Rates};
+use crate::routes::{AddressCount, AddressCounts, Peer, Rates};
 
 /// How often idle connections are asked to make room while none is free.
 const CROWDED_EVERY: Duration = Duration::from_millis(100);
@@ -22,8 +19,7 @@ pub(super) struct Places(Arc<Shared>);
 struct Shared {
     all: Arc<Semaphore>,
     /// None for no limit.
-    per_address_max: Option<usize>,
-    taken: Mutex<HashMap<IpAddr, usize>>,
+    per_address: Option<Arc<AddressCounts>>,
     rates: Arc<Rates>,
     crowded: Notify,
 }
@@ -31,7 +27,7 @@ struct Shared {
 /// A place, free again when dropped.
 pub(super) struct Place {
     _free: OwnedSemaphorePermit,
-    address: Option<(IpAddr, Arc<Shared>)>,
+    _of_address: Option<AddressCount>,
 }
 
 impl Places {
@@ -41,8 +37,7 @@ impl Places {
         let most = (connections_max - connections_max / 4).max(1);
         Self(Arc::new(Shared {
             all: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
-            per_address_max: (per_address_max > 0).then(|| per_address_max.min(most)),
-            taken: Mutex::default(),
+            per_address: (per_address_max > 0).then(|| Arc::new(AddressCounts::new(per_address_max.min(most)))),
             rates,
             crowded: Notify::new(),
         }))
@@ -61,16 +56,11 @@ impl Places {
 
     /// Gives `free` to a connection of `peer`; none if its address has as many as it may.
     pub(super) fn take(&self, free: OwnedSemaphorePermit, peer: Peer) -> Option<Place> {
-        let Some((max, address)) = self.0.per_address_max.zip(self.0.rates.limited_address(peer)) else {
-            return Some(Place { _free: free, address: None });
+        let of_address = match self.0.per_address.as_ref().zip(self.0.rates.limited_address(peer)) {
+            Some((counts, address)) => Some(counts.take(address)?),
+            None => None,
         };
-        let mut taken = self.0.taken.lock();
-        let count = taken.entry(address).or_default();
-        if *count >= max {
-            return None;
-        }
-        *count += 1;
-        Some(Place { _free: free, address: Some((address, Arc::clone(&self.0))) })
+        Some(Place { _free: free, _of_address: of_address })
     }
 
     /// A place for one more request of `peer`'s; none if there is none right now.
@@ -85,21 +75,10 @@ impl Places {
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let Some((address, shared)) = self.address.take() else { return };
-        let mut taken = shared.taken.lock();
-        if let Some(count) = taken.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&address);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::routes::RateSettings;
 
@@ -126,7 +105,6 @@ mod tests {
         held.pop();
         assert_eq!(take(&places, "192.0.2.1", 5).len(), 1);
         drop(held);
-        assert!(places.0.taken.lock().is_empty(), "nothing is kept of who left");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::status::{Outage, StatusChannel};
 use super::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table, TableEntry};
 use super::{Driver, LocalQueue};
 use crate::clock::SharedClock;
+use crate::events::JobEvents;
 use crate::queue::{CrashAttribution, QueueError, QueueSettings};
 
 /// A queue that loses everything with the process, for tests.
@@ -18,6 +19,7 @@ pub struct MemoryQueue {
     /// None once it is shut down.
     machine: Mutex<Option<Machine<MemoryRecords>>>,
     status: StatusChannel,
+    events: JobEvents,
 }
 
 impl MemoryQueue {
@@ -31,10 +33,10 @@ impl MemoryQueue {
         attribution: CrashAttribution,
     ) -> Result<Self, QueueError> {
         let records = Arc::new(MemoryRecords::default());
-        let cause = RecoveryCause::ServerStarted;
-        let mut machine = Machine::recover(records, settings, Arc::clone(&clock), attribution, cause)?;
+        let (cause, events) = (RecoveryCause::ServerStarted, JobEvents::default());
+        let mut machine = Machine::recover(records, settings, Arc::clone(&clock), events.clone(), attribution, cause)?;
         let status = StatusChannel::new(machine.status(), clock);
-        Ok(Self { machine: Mutex::new(Some(machine)), status })
+        Ok(Self { machine: Mutex::new(Some(machine)), status, events })
     }
 }
 
@@ -57,6 +59,7 @@ impl Driver for MemoryQueue {
         let machine = machine.as_mut().ok_or_else(QueueError::closed)?;
         let outcome = work(machine);
         self.status.publish(machine.status());
+        machine.tell_changes();
         outcome
     }
 
@@ -69,6 +72,10 @@ impl Driver for MemoryQueue {
 
     fn status(&self) -> &StatusChannel {
         &self.status
+    }
+
+    fn events(&self) -> &JobEvents {
+        &self.events
     }
 
     async fn close(&self) -> Result<(), QueueError> {

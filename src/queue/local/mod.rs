@@ -31,6 +31,7 @@ use super::{
     QueueError, Settled, Settlement,
 };
 use crate::clock::Timestamp;
+use crate::events::JobEvents;
 use crate::job::{HashKey, JobId, JobRecord, Owner, State, StoredFile};
 
 /// A queue whose calls are those below.
@@ -66,6 +67,9 @@ trait Driver: Send + Sync + 'static {
 
     /// Where the machine's status is published.
     fn status(&self) -> &StatusChannel;
+
+    /// Where the machine tells that a job has changed.
+    fn events(&self) -> &JobEvents;
 
     /// How many jobs there are, as published last; an error while the queue can't be used. Never waits.
     fn count(&self) -> Result<Counts, QueueError> {
@@ -151,6 +155,10 @@ impl<Q: LocalQueue> JobRecords for Q {
 
     async fn counts(&self) -> Result<Counts, QueueError> {
         self.driver().count()
+    }
+
+    fn events(&self) -> &JobEvents {
+        self.driver().events()
     }
 }
 

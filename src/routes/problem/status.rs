@@ -24,7 +24,7 @@ pub fn status_of(code: ErrorCode) -> Option<StatusCode> {
         C::InvalidFields | C::ImageTooLarge | C::JobTooLarge | C::StoreRefused => S::UNPROCESSABLE_ENTITY,
         C::TooManyRequests | C::TooManyJobs => S::TOO_MANY_REQUESTS,
         C::Internal => S::INTERNAL_SERVER_ERROR,
-        C::QueueFull | C::Draining | C::Paused | C::Busy | C::Unavailable => S::SERVICE_UNAVAILABLE,
+        C::QueueFull | C::TooManyStreams | C::Draining | C::Paused | C::Busy | C::Unavailable => S::SERVICE_UNAVAILABLE,
         C::DiskFull => S::INSUFFICIENT_STORAGE,
         C::StoreUnreachable
         | C::TruncatedImage

@@ -35,6 +35,9 @@ fn routes() -> Vec<Row> {
     vec![
         (Method::POST, "/upload", [401, 401, 200, 200, 200]),
         (Method::GET, "/status?hash={job}", everyone),
+        (Method::GET, "/status?hash={job}&wait=61", [400; 5]),
+        (Method::GET, "/events", [400; 5]),
+        (Method::GET, "/events?hash=none", [404; 5]),
         (Method::GET, "/success?hash={job}", everyone),
         (Method::GET, "/failures?hash={job}", everyone),
         (Method::DELETE, "/cancel?hash={job}", [401, 401, 204, 404, 204]),

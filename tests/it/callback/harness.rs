@@ -172,6 +172,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         started_at: Some(created_at),
         finished_at: Some(created_at.after(Duration::from_millis(2_500))),
         error: None,
+        changes: 1,
         files: vec![file],
     }
 }

@@ -14,6 +14,7 @@ use crate::harness::picture::jpeg;
 use crate::harness::process::reserve_port;
 use crate::harness::receiver::Receiver;
 use crate::harness::stores::{GIVES_UP_SOON, S3Server, dead_store, gcs, s3_at};
+use crate::http::events::Stream;
 
 /// Each file below `dir`, by what changes when it is written again.
 fn identities(dir: &Path) -> BTreeMap<String, (u64, i64, i64)> {
@@ -84,6 +85,21 @@ async fn a_job_waits_for_a_store_that_is_down_and_the_status_says_for_which_and_
     let status = half.assert_completes(&app, &s3).await;
     assert_eq!(identities(&app.serve_dir()), before, "what was there was written again");
     assert_eq!((&status["attempt"], &status["waiting_for"]), (&json!(1), &Value::Null), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_a_job_hears_that_it_waits_for_a_store_and_that_it_no_longer_does() {
+    let app = TestApp::start().await;
+    let half = HalfStored::start(&app, "while-watched").await;
+    let mut stream = Stream::of(&app, &half.accepted).await;
+    while !stream.next().await.expect("it goes on").data["waiting_for"].is_array() {}
+    let _s3 = s3_at(half.addr, &[half.bucket]).await;
+    let events = stream.rest().await;
+    let end = events.last().expect("the end");
+    assert_eq!(
+        (end.name.as_str(), &end.data["state"], &end.data["waiting_for"]),
+        ("end", &json!("completed"), &Value::Null)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

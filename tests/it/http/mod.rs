@@ -5,6 +5,7 @@ mod connection;
 mod cross_origin;
 mod drain;
 mod error_codes;
+pub(crate) mod events;
 mod form;
 mod health;
 mod places;

@@ -1,14 +1,19 @@
 //! How attempts end.
 
+use std::error::Error;
+use std::time::Duration;
+
 use pixerve::job::{ContentHash, ErrorCode, JobError, State, Stored, StoredFile};
 use pixerve::queue::{ClaimRequest, CrashAttribution, Place, QueueSettings, Retry, Settled, Settlement};
 
 use super::fixture::{
-    QueueFixture, SECOND, TestResult, broken_disk, claim, claim_order, crash, enqueue, enqueue_all, failure, queued,
+    Queue, QueueFixture, SECOND, TestResult, broken_disk, claim, claim_order, crash, enqueue, enqueue_all, failure,
+    queued,
 };
 
 every_queue! {
     completed_job_lists_its_files,
+    changes_are_counted_and_told_across_attempts,
     retry_delay_is_recorded,
     exhausted_retries_fail_with_the_last_error,
     failure_that_is_final_is_not_retried,
@@ -46,6 +51,27 @@ async fn completed_job_lists_its_files(fixture: QueueFixture) -> TestResult {
     let job = queue.get(&id).await?.ok_or("it is unknown")?;
     assert_eq!((job.state, job.files, job.error), (State::Completed, files, None));
     assert_eq!(queue.newest(&record.hash).await?.map(|job| job.record), Some(record));
+    Ok(())
+}
+
+async fn changes_are_counted_and_told_across_attempts(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open()?;
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    let changes = async |queue: &Queue| Ok::<_, Box<dyn Error>>(queue.get(&id).await?.ok_or("it is unknown")?.changes);
+    let mut watch = queue.events().watch(id);
+    assert_eq!(changes(&queue).await?, 1);
+
+    let held = claim(&queue).await?;
+    watch.changed().await;
+    assert_eq!(changes(&queue).await?, 2);
+    for _ in 0..3 {
+        queue.events().changed(id);
+    }
+    watch.changed().await;
+    let retry = Settlement::Failed { error: broken_disk(), files: Vec::new(), retry: Retry::After(Duration::ZERO) };
+    queue.settle(&held.lease, retry).await?;
+    watch.changed().await;
+    assert_eq!((changes(&queue).await?, queue.events().unrecorded(id)), (6, 0), "those in between are counted too");
     Ok(())
 }
 

@@ -60,6 +60,7 @@ impl<S: RecordStore> Machine<S> {
         stored.job.started_at.get_or_insert_with(|| self.clock.now());
         self.transition(&mut batch, &mut stored, State::Processing)?;
         self.apply(&batch)?;
+        self.changed.push(*id);
         reached(Step::ClaimApplied);
 
         let expires = self.clock.elapsed().saturating_add(lease);

@@ -60,5 +60,6 @@ fn fresh(record: JobRecord, seq: u64) -> Job {
         finished_at: None,
         error: None,
         files: Vec::new(),
+        changes: 1,
     }
 }

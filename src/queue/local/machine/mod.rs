@@ -22,8 +22,9 @@ use super::schedule::{Choice, LiveJob, Schedule};
 use super::status::QueueStatus;
 use super::store::{Batch, RecordStore, RecordStoreError, Table};
 use crate::clock::SharedClock;
+use crate::events::JobEvents;
 use crate::failpoint::{Step, reached};
-use crate::job::State;
+use crate::job::{JobId, State};
 use crate::queue::{Counts, Place, QueueError, QueueSettings};
 
 /// Numbers are reserved so many at a time.
@@ -45,6 +46,9 @@ pub(super) struct Machine<S> {
     token: Sequence,
     /// The leases that their holders know of: those of the last batch that was durable.
     acknowledged: recover::Leases,
+    events: JobEvents,
+    /// The jobs whose records have changed since that was told last.
+    changed: Vec<JobId>,
     /// Whether anything was written since the last sync.
     dirty: bool,
     /// Why the store failed. What is in memory may not be what is on disk then: recover from the store.
@@ -121,7 +125,15 @@ impl<S: RecordStore> Machine<S> {
             return Err(error.clone());
         }
         self.acknowledged = self.leases();
+        self.tell_changes();
         Ok(())
+    }
+
+    /// Tells whose records have changed, now that nothing can take that back.
+    pub(super) fn tell_changes(&mut self) {
+        for id in self.changed.drain(..) {
+            self.events.recorded(id);
+        }
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), QueueError> {

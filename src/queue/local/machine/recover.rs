@@ -10,6 +10,7 @@ use super::settle::poison;
 use super::{Machine, Sequence, ended_count, live};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
+use crate::events::JobEvents;
 use crate::job::{ErrorCode, JobError, JobId, State};
 use crate::queue::local::deliveries::{DeliverySchedule, ScheduledDelivery};
 use crate::queue::local::record::{self, RecordError, SCHEMA, StoredDelivery, StoredJob, StoredRecipient};
@@ -18,6 +19,8 @@ use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder
 use crate::queue::local::{key, read};
 use crate::queue::{Counts, CrashAttribution, Filter, Lease, QueueError, QueueSettings, Settlement};
 
+/// Counted for an attempt that died with its server: more than any attempt tells of.
+const CHANGES_OF_A_LOST_ATTEMPT: u64 = 100_000;
 /// Records read from the store in one go.
 const READ_AT_ONCE: usize = 512;
 
@@ -47,6 +50,7 @@ impl<S: RecordStore> Machine<S> {
         records: Arc<S>,
         settings: QueueSettings,
         clock: SharedClock,
+        events: JobEvents,
         attribution: CrashAttribution,
         cause: RecoveryCause,
     ) -> Result<Self, QueueError> {
@@ -74,6 +78,8 @@ impl<S: RecordStore> Machine<S> {
             settings,
             clock,
             acknowledged: Leases::default(),
+            events,
+            changed: Vec::new(),
             dirty: true,
             broken: None,
         };
@@ -142,6 +148,7 @@ impl<S: RecordStore> Machine<S> {
     /// A job whose worker died with the server.
     fn recover_orphan(&mut self, mut stored: StoredJob, attribution: CrashAttribution) -> Result<(), QueueError> {
         self.schedule.wait(live(&stored), None);
+        stored.job.changes += CHANGES_OF_A_LOST_ATTEMPT;
         if attribution == CrashAttribution::JobsInFlight && !stored.is_made {
             stored.job.crashes += 1;
             stored.job.error = Some(JobError::new(ErrorCode::Crashed, "the server died while it worked on this job"));

@@ -132,9 +132,12 @@ impl<S: RecordStore> Machine<S> {
     ) -> Result<(), QueueError> {
         let Some(mut stored) = read::stored_in(&*self.records, Table::Failures, id)? else { return Ok(()) };
         stored.job.files = files;
+        stored.job.changes += 1;
         let mut batch = Batch::default();
         batch.put(Table::Failures, *id.as_bytes(), encode(&stored)?);
-        self.apply(&batch)
+        self.apply(&batch)?;
+        self.changed.push(*id);
+        Ok(())
     }
 
     pub(super) fn end_failed(&mut self, stored: StoredJob) -> Result<State, QueueError> {

@@ -27,6 +27,7 @@ impl<S: RecordStore> Machine<S> {
         #[cfg(test)]
         tests::note_granted(id, before, next);
         stored.job.state = next;
+        stored.job.changes += self.events.take_unrecorded(id) + 1;
         if next.is_terminal() {
             stored.job.not_before = None;
             stored.job.finished_at = Some(self.clock.now());
@@ -57,6 +58,7 @@ impl<S: RecordStore> Machine<S> {
         self.transition(&mut batch, &mut stored, ended)?;
         self.apply(&batch)?;
         reached(Step::SettleApplied);
+        self.changed.push(stored.job.record.id);
         self.schedule.remove(&stored.job.record.id);
         if let Some(count) = ended_count(&mut self.ended, ended) {
             *count += 1;
@@ -76,6 +78,7 @@ impl<S: RecordStore> Machine<S> {
         let mut batch = Batch::default();
         self.transition(&mut batch, &mut stored, State::Pending)?;
         self.apply(&batch)?;
+        self.changed.push(stored.job.record.id);
         let not_before = wait.map(|wait| self.clock.elapsed().saturating_add(wait));
         self.schedule.wait(live(&stored), not_before);
         Ok(())

@@ -21,6 +21,7 @@ use super::store::{RecordStore, RecordStoreError};
 use super::{Driver, LocalQueue, read};
 use crate::clock::SharedClock;
 use crate::database::{Database, SetAside};
+use crate::events::JobEvents;
 use crate::job::{CallbackTarget, JobId};
 use crate::queue::{Counts, CrashAttribution, QueueError, QueueSettings};
 
@@ -101,16 +102,17 @@ impl<S: RecordStore> WriterThread<S> {
         clock: SharedClock,
         attribution: CrashAttribution,
     ) -> Result<Self, QueueError> {
-        let records = Arc::new(opener.open()?);
+        let (records, events) = (Arc::new(opener.open()?), JobEvents::default());
         let mut machine = Machine::recover(
             Arc::clone(&records),
             settings.clone(),
             Arc::clone(&clock),
+            events.clone(),
             attribution,
             RecoveryCause::ServerStarted,
         )?;
         let status = StatusChannel::new(machine.status(), Arc::clone(&clock));
-        let published = Arc::new(Published::new(records, status));
+        let published = Arc::new(Published::new(records, status, events));
         let (requests, receiver) = mpsc::channel(WAITING_MAX);
         let writer = QueueWriter::new(machine, opener, Arc::clone(&published), settings, clock, attribution)?;
         writer::spawn(writer, receiver)?;
@@ -162,6 +164,10 @@ impl<S: RecordStore> Driver for WriterThread<S> {
 
     fn status(&self) -> &StatusChannel {
         &self.published.status
+    }
+
+    fn events(&self) -> &JobEvents {
+        &self.published.events
     }
 
     fn count(&self) -> Result<Counts, QueueError> {

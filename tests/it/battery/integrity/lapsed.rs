@@ -9,6 +9,7 @@ use pixerve::active_jobs::ActiveJobs;
 use pixerve::clock::{ClockTrust, Manual, SharedClock, Timestamp};
 use pixerve::disks::DiskHealth;
 use pixerve::encoder::Registry;
+use pixerve::events::JobEvents;
 use pixerve::job::{
     CallbackEvents, CallbackTarget, ContentHash, Format, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority,
     RecordVersion, SourceFormat, State, Stem, Stored, SubDir,
@@ -105,7 +106,7 @@ impl LapsedLeaseFixture {
             disks: DiskHealth::always_good(),
             queue: Arc::new(queue),
             spool,
-            active_jobs: ActiveJobs::default(),
+            active_jobs: ActiveJobs::new(JobEvents::default()),
             renderer: Renderer::InProcess(Arc::new(engine), Arc::clone(&shared)),
             stores: StoreClients::new(
                 direct,

@@ -1,0 +1,123 @@
+//! A job as its client sees it, at one moment.
+
+use headers::ETag;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use tracing::warn;
+
+use super::{AppState, Refusal};
+use crate::active_jobs::{Progress, StoreOutage};
+use crate::clock::Timestamp;
+use crate::error_chain::ErrorChain;
+use crate::job::{HashKey, JobId, State, StoredFile};
+use crate::queue::Job;
+
+/// What `/status` and `/events` say of a job.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    /// How often the job has changed.
+    pub(super) changes: u64,
+    /// Whether it will change no more.
+    pub(super) is_ended: bool,
+    /// The JSON of its [`Status`].
+    pub(super) status: String,
+    /// Those of its files that are in all of its stores: their names and their JSON.
+    pub(super) stored: Vec<(String, String)>,
+}
+
+/// While a job runs, `files` are those stored so far, each with the stores that have it.
+#[derive(Serialize)]
+struct Status {
+    hash: HashKey,
+    job_id: JobId,
+    state: &'static str,
+    priority: u8,
+    attempt: u32,
+    progress: FileCounts,
+    created_at: String,
+    started_at: Option<String>,
+    finished_at: Option<String>,
+    files: Vec<StoredFile>,
+    error: Option<String>,
+    /// The stores that the job waits for, none of them most of the time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waiting_for: Vec<StoreOutage>,
+}
+
+/// How many of a job's files are in every store that they are for, and how many there will be.
+#[derive(Serialize)]
+struct FileCounts {
+    done: usize,
+    total: usize,
+}
+
+impl Snapshot {
+    /// What is to be said of `job` now.
+    pub(super) async fn of(state: &AppState, job: Job) -> Result<Self, Refusal> {
+        let (job, progress) = with_progress(state, job).await?;
+        let id = job.record.id;
+        // After the record was read: what that counts by now must not be counted twice.
+        let changes = job.changes + state.records.events().unrecorded(id);
+        let spec = &job.record.spec;
+        let (total, stores) = (spec.file_count(), usize::from(spec.direct_host) + spec.storage.len());
+        let is_done = |file: &StoredFile| file.stored.len() >= stores;
+        let progress = progress.unwrap_or_else(|| {
+            let done = job.files.iter().filter(|file| is_done(file)).count();
+            Progress { files: job.files, done }
+        });
+        let files = state.http.public_url.of_files(progress.files);
+        let stored = files.iter().filter(|file| is_done(file)).map(|file| Ok((file.name.clone(), json(file)?)));
+        let stored = stored.collect::<Result<_, Refusal>>()?;
+        let status = Status {
+            hash: job.record.hash,
+            job_id: id,
+            state: job.state.as_str(),
+            priority: job.record.spec.priority.as_number(),
+            attempt: job.attempts,
+            progress: FileCounts { done: progress.done, total },
+            created_at: job.record.created_at.rfc3339(),
+            started_at: job.started_at.map(Timestamp::rfc3339),
+            finished_at: job.finished_at.map(Timestamp::rfc3339),
+            files,
+            error: job.error.map(|error| error.detail),
+            waiting_for: state.active_jobs.outages(id),
+        };
+        Ok(Self { changes, is_ended: job.state.is_terminal(), status: json(&status)?, stored })
+    }
+
+    /// A weak entity tag of the status.
+    pub(super) fn etag(&self) -> ETag {
+        let tag = format!("W/\"{}\"", hex::encode(&Sha256::digest(self.status.as_bytes())[..12]));
+        tag.parse().expect("INVARIANT: hex digits in quotes are an entity tag")
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, Refusal> {
+    serde_json::to_string(value).map_err(|error| Refusal::Internal(format!("writing a status: {error}")))
+}
+
+/// A job and, while an attempt at it runs in this process, what that has stored. Of one that waits for its next attempt
+/// the files are those that the ones before have left.
+async fn with_progress(state: &AppState, job: Job) -> Result<(Job, Option<Progress>), Refusal> {
+    let id = job.record.id;
+    let job = match job.state {
+        State::Processing => match state.active_jobs.progress(id) {
+            Some(progress) => return Ok((job, Some(progress))),
+            // An attempt settles its job before it leaves `active_jobs`: one that ended since the queue was asked is on record
+            // by now, and without asking again the files that it stored would be missing for a moment.
+            None => state.records.get(&id).await?.unwrap_or(job),
+        },
+        _ => job,
+    };
+    if job.state.is_terminal() || !state.disks.is_usable() {
+        return Ok((job, None));
+    }
+    match state.spool.stored_files(&job.record).await {
+        Ok(files) if !files.is_empty() => Ok((Job { files, ..job }, None)),
+        Ok(_) => Ok((job, None)),
+        Err(error) => {
+            warn!(job_id = %id, error = %ErrorChain(&error), "journal can't be read");
+            Ok((job, None))
+        }
+    }
+}
