@@ -102,7 +102,7 @@ impl JobWatch {
             && changed.changed().await.is_err()
         {
             // Its sender goes when nobody watches, so never before this does.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

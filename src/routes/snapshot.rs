@@ -59,8 +59,8 @@ impl Snapshot {
         // After the record was read: what that counts by now must not be counted twice.
         let changes = job.changes + state.records.events().unrecorded(id);
         let spec = &job.record.spec;
-        let (total, stores) = (spec.file_count(), usize::from(spec.direct_host) + spec.storage.len());
-        let is_done = |file: &StoredFile| file.stored.len() >= stores;
+        let (total, places) = (spec.file_count(), usize::from(spec.direct_host) + spec.storage.len());
+        let is_done = |file: &StoredFile| file.stored.len() >= places;
         let progress = progress.unwrap_or_else(|| {
             let done = job.files.iter().filter(|file| is_done(file)).count();
             Progress { files: job.files, done }

@@ -1,11 +1,15 @@
 //! The JPEGs that most are, by zune-jpeg.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use super::colours::Colours;
-use super::sentinel::SentinelReader;
+use super::general::has_whole_levels;
+use super::sentinel::{NO_CODE, SentinelReader};
 use crate::pipeline::container::jpeg::{Frame, Jpeg, Part};
 use crate::pipeline::raster::{Raster, Samples};
 
@@ -57,7 +61,7 @@ pub(super) fn decode(source: &[u8], jpeg: &Jpeg, colours: Colours) -> Option<Ras
     let (right, below) = beyond(frame);
     let (width, height) = (frame.width + right, frame.height + below);
     let end = jpeg.end.unwrap_or(source.len());
-    let data = jpeg.head.last().map_or(end, |last| last.end.min(end));
+    let data = jpeg.head.last().map_or(end, |last| last.end.min(end))..end;
     let head = head(source, jpeg, (width, height));
     let options = DecoderOptions::default()
         .set_strict_mode(true)
@@ -70,7 +74,14 @@ pub(super) fn decode(source: &[u8], jpeg: &Jpeg, colours: Colours) -> Option<Ras
         Colours::Rgb => ColorSpace::YCbCr,
         Colours::Cmyk | Colours::Ycck => ColorSpace::CMYK,
     };
-    let reader = SentinelReader::new(&head, &source[data..end]);
+    // It passes over scans that are cut short. A sentinel behind each has it notice, but for those of levels: they may be
+    // mere bits, without codes, and behind the first it needs the marker itself.
+    if frame.progressive && !has_whole_levels(source, jpeg) {
+        return None;
+    }
+    let data: Cow<[u8]> =
+        if frame.progressive { with_sentinels(source, data, jpeg).into() } else { (&source[data]).into() };
+    let reader = SentinelReader::new(&head, &data);
     let mut decoder = JpegDecoder::new_with_options(reader, options.jpeg_set_out_colorspace(asked));
     let mut samples = decoder.decode().ok()?;
     let channels = colours.model().colours();
@@ -92,6 +103,22 @@ pub(super) fn decode(source: &[u8], jpeg: &Jpeg, colours: Colours) -> Option<Ras
     colours.convert_ink(&mut samples);
     let samples = Samples::U8(samples);
     Some(Raster { width: frame.width, height: frame.height, model: colours.model(), alpha: false, samples })
+}
+
+/// The `data` of `source` with a sentinel behind each scan but the first and the last: a decoder that needs more than one
+/// of them has doesn't find what is behind it.
+fn with_sentinels(source: &[u8], data: Range<usize>, jpeg: &Jpeg) -> Vec<u8> {
+    let mut with = Vec::with_capacity(data.len() + jpeg.scans * NO_CODE.len());
+    let mut from = data.start;
+    let scans = jpeg.parts.iter().filter_map(|part| if let Part::Scan(scan) = part { Some(scan) } else { None });
+    for scan in scans.skip(1) {
+        let end = scan.data.end.clamp(from, data.end);
+        with.extend(&source[from..end]);
+        with.extend(NO_CODE);
+        from = end;
+    }
+    with.extend(&source[from..data.end]);
+    with
 }
 
 /// How much the colour of the last pixels may differ from those beyond them, in levels: a single one, and on average of a

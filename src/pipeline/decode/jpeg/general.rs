@@ -43,6 +43,25 @@ pub(super) fn decode(source: &[u8], jpeg: &Jpeg, reduction: u32, tolerant: bool)
     Ok(Raster { width, height, model: colours.model(), alpha: false, samples })
 }
 
+/// Whether the scans that give the levels of a progressive picture have them all: their data are looked at, and nothing is
+/// made of them.
+pub(super) fn has_whole_levels(source: &[u8], jpeg: &Jpeg) -> bool {
+    let Some(frame) = &jpeg.frame else { return false };
+    let mut tables = Tables::default();
+    jpeg.parts.iter().all(|part| match part {
+        Part::Quantisation(_) => true,
+        Part::Huffman(payload) => tables.define_huffman(&source[payload.clone()]).is_ok(),
+        Part::Scan(scan) if scan.band.0 == 0 => {
+            let codings = scan.members.iter().map(|member| tables.coding(member.dc, member.ac)).collect();
+            let mut units = LevelsPassed { grid: Grid::new(frame, scan), refines: scan.bits.0 > 0 };
+            let reader = ScanReader::new(&source[scan.data.clone()], scan, codings);
+            reader.read(frame.units(&scan.members), scan.interval, false, &mut units).is_ok()
+        }
+        Part::Scan(_) => true,
+        Part::BadScan => false,
+    })
+}
+
 /// The tables that are in force.
 #[derive(Default)]
 struct Tables {
@@ -425,6 +444,23 @@ impl Coefficients {
             std::array::from_fn(|across| row[near(x, across, self.shown.0)][0])
         })
     }
+}
+
+/// Levels that are read, and kept nowhere.
+struct LevelsPassed {
+    grid: Grid,
+    refines: bool,
+}
+
+impl Units for LevelsPassed {
+    fn begin_row(&mut self, _: u32) {}
+
+    fn read(&mut self, reader: &mut ScanReader<'_>, x: u32, y: u32) -> Result<(), Fault> {
+        let mut block: Block = [0; 64];
+        self.grid.blocks((x, y), |i, _, _, _| reader.progressive(i, self.refines, &mut block))
+    }
+
+    fn end_row(&mut self, _: u32) {}
 }
 
 /// Blocks that every scan says more of.

@@ -167,16 +167,22 @@ impl<'a> ScanReader<'a> {
     /// Reads what a progressive scan has of the next block of the member `member`. After a fault `block` is as it was.
     #[inline]
     pub(super) fn progressive(&mut self, member: usize, refines: bool, block: &mut Block) -> Result<(), Fault> {
-        let before = *block;
-        let outcome = match (self.first, refines) {
-            (0, false) => self.first_dc(member, block),
-            (0, true) => {
+        if self.first == 0 {
+            let before = block[0];
+            let outcome = if refines {
                 block[0] |= i16::from(self.bits.bit()) << self.low;
                 Ok(())
-            }
-            (_, false) => self.first_ac(member, block),
-            (_, true) => self.refine_ac(member, block),
-        };
+            } else {
+                self.first_dc(member, block)
+            };
+            return outcome.and_then(|()| self.check()).inspect_err(|_| block[0] = before);
+        }
+        if self.empty_blocks > 0 && !refines {
+            self.empty_blocks -= 1;
+            return Ok(());
+        }
+        let before = *block;
+        let outcome = if refines { self.refine_ac(member, block) } else { self.first_ac(member, block) };
         outcome.and_then(|()| self.check()).inspect_err(|_| *block = before)
     }
 
@@ -187,10 +193,6 @@ impl<'a> ScanReader<'a> {
     }
 
     fn first_ac(&mut self, member: usize, block: &mut Block) -> Result<(), Fault> {
-        if self.empty_blocks > 0 {
-            self.empty_blocks -= 1;
-            return Ok(());
-        }
         let ac = self.codings[member].ac.ok_or(NO_TABLE)?;
         let mut k = self.first;
         while k <= self.last {

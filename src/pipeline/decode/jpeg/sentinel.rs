@@ -9,6 +9,17 @@ use zune_core::bytestream::{ZByteIoError, ZByteReaderTrait, ZSeekFrom};
 /// Pairs of 0xFF and a stuffed zero; each gives eight ones. More than a decoder looks ahead.
 const PAIRS: usize = 64;
 
+/// The sentinel alone.
+pub(super) const NO_CODE: [u8; 2 * PAIRS] = {
+    let mut pairs = [0; 2 * PAIRS];
+    let mut i = 0;
+    while i < PAIRS {
+        pairs[2 * i] = 0xFF;
+        i += 1;
+    }
+    pairs
+};
+
 /// The sentinel, and the end-of-image marker behind it.
 const SENTINEL: [u8; 2 * PAIRS + 2] = {
     let mut sentinel = [0; 2 * PAIRS + 2];

@@ -76,6 +76,37 @@ fn what_is_there_of_a_cut_file_is_what_libjpeg_shows() {
     assert!(compared > 800, "{compared}");
 }
 
+/// Where the data of each scan lie.
+fn scans(file: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let mut scans = Vec::new();
+    let mut at = 0;
+    while let Some(scan) = file[at..].windows(2).position(|w| w == [0xFF, 0xDA]) {
+        let begin = at + scan + data_begins(&file[at + scan..]);
+        let is_marker = |w: &[u8]| w[0] == 0xFF && w[1] != 0 && !(0xD0..=0xD7).contains(&w[1]);
+        let end = begin + file[begin..].windows(2).position(is_marker).expect("an end");
+        scans.push(begin..end);
+        at = end;
+    }
+    scans
+}
+
+#[test]
+fn a_scan_that_is_cut_within_its_file_is_never_taken_for_whole() {
+    let mut cut = 0;
+    for (what, plan) in plans() {
+        let file = plan.write(&picture(&plan));
+        for (i, data) in scans(&file).into_iter().enumerate().filter(|(_, data)| data.len() > 40) {
+            let middle = data.start + data.len() / 2;
+            let short = [&file[..middle], &file[data.end..]].concat();
+            let strict = decoded(&short, false, 1);
+            assert!(strict.is_err(), "{what}, scan {i}");
+            decoded(&short, true, 1).unwrap_or_else(|e| panic!("{what}, scan {i}: {e}"));
+            cut += 1;
+        }
+    }
+    assert!(cut > 50, "{cut}");
+}
+
 #[test]
 fn a_cut_picture_is_right_or_grey() {
     for (what, plan) in plans().into_iter().filter(|(_, plan)| !plan.progressive && plan.passes.len() == 1) {
