@@ -42,6 +42,7 @@ impl ActiveJobs {
             files_total,
             progress: Mutex::default(),
             stores: Mutex::default(),
+            made_at: Mutex::default(),
         });
         self.attempts.lock().entry(id).or_default().push(Arc::clone(&attempt));
         AttemptGuard { jobs: self.clone(), id, attempt }
@@ -68,6 +69,20 @@ impl ActiveJobs {
         let attempt = self.attempts.lock().get(&id).and_then(|attempts| attempts.last().cloned());
         attempt
             .map_or_else(Vec::new, |attempt| attempt.stores.lock().iter().filter_map(|store| store.outage()).collect())
+    }
+
+    /// Of each kind of store that jobs wait for: since when the oldest of those has been made.
+    #[must_use]
+    pub fn storing_since(&self) -> HashMap<&'static str, Timestamp> {
+        let newest: Vec<_> = self.attempts.lock().values().filter_map(|attempts| attempts.last().cloned()).collect();
+        let mut oldest: HashMap<&'static str, Timestamp> = HashMap::new();
+        for attempt in newest {
+            let Some(made_at) = *attempt.made_at.lock() else { continue };
+            for backend in attempt.stores.lock().iter().filter_map(|store| store.wanting()) {
+                oldest.entry(backend).and_modify(|since| *since = made_at.min(*since)).or_insert(made_at);
+            }
+        }
+        oldest
     }
 
     /// How many workers make variants at the moment.
@@ -146,6 +161,9 @@ fn as_rfc3339<S: Serializer>(since: &Timestamp, serializer: S) -> Result<S::Ok, 
 
 /// A store that a job's files go to.
 pub trait StoreState: Send + Sync {
+    /// Its kind, while some file is still to be written there.
+    fn wanting(&self) -> Option<&'static str>;
+
     /// Whether the job waits for it.
     fn outage(&self) -> Option<StoreOutage>;
 }
@@ -159,6 +177,8 @@ pub struct ActiveAttempt {
     files_total: usize,
     progress: Mutex<Option<Progress>>,
     stores: Mutex<Vec<Arc<dyn StoreState>>>,
+    /// When all of its variants were made.
+    made_at: Mutex<Option<Timestamp>>,
 }
 
 impl fmt::Debug for ActiveAttempt {
@@ -181,6 +201,11 @@ impl ActiveAttempt {
         if !self.stop.is_cancelled() {
             self.events.changed(self.id);
         }
+    }
+
+    /// Publishes that its variants are made, since then.
+    pub fn set_made(&self, since: Timestamp) {
+        *self.made_at.lock() = Some(since);
     }
 
     /// Publishes which stores the job's files go to.

@@ -16,6 +16,7 @@ pub mod auth;
 pub mod database;
 pub mod disks;
 pub mod events;
+pub mod metrics;
 pub mod telemetry;
 
 // Floor 2: the rooms that hold things.

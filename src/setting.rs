@@ -46,6 +46,12 @@ pub fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr,
     parsed(deserializer, expected, |text| text.parse().ok())
 }
 
+/// An IP address and a port, or none where the text is empty.
+pub fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let expected = r#"an IP address and a port such as "127.0.0.1:9464", or nothing"#;
+    parsed(deserializer, expected, |text| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) })
+}
+
 /// A path.
 pub fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     parsed(deserializer, "a path", |text| (!text.is_empty()).then(|| text.into()))

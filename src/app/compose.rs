@@ -5,6 +5,7 @@ use std::path::{Path, absolute};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
@@ -26,7 +27,7 @@ use crate::failpoint::{Step, reached};
 use crate::job::State;
 use crate::pipeline::MemoryLimit;
 use crate::queue::{Filter, JobQueue, Page, PageRequest};
-use crate::routes::AppState;
+use crate::routes::{AppState, metrics_router};
 use crate::version::VERSION;
 use crate::worker::{ClockKeeper, LeaseReaper, Pool, RecordCleaner, SpoolReconciler, StartedPool, WorkerContext};
 
@@ -77,14 +78,25 @@ impl App {
         reached(Step::StartReconciled);
         let queue = Arc::clone(&persistent.queue);
         let keys_secret = persistent.keys_secret.clone();
-        let ServerParts { state, router, worker, outbox } =
+        let ServerParts { state, router, worker, outbox, usage } =
             ServerParts::build(&config, persistent, &clock, program).await?;
         warn_of_jobs_over_limits(&*queue, worker.memory_limit).await?;
         let (listener, addr) = bind(config.addr).await?;
+        let metrics_listener = match config.metrics.addr {
+            Some(addr) => Some(bind(addr).await?),
+            None => None,
+        };
 
         let mut background = BackgroundTasks::new();
         background.spawn("disk monitor", |stop| disk_monitor.run(stop));
         background.spawn("callback secret", |stop| keys_secret.follow(stop));
+        let (spool, data_dir) = (worker.spool.jobs_dir().to_owned(), config.data_dir.clone());
+        background.spawn("usage monitor", |stop| usage.follow(spool, data_dir, stop));
+        if let Some((listener, addr)) = metrics_listener {
+            info!(%addr, "metrics are told there");
+            let router = metrics_router(state.metrics.clone());
+            background.spawn("metrics listener", |stop| tell_metrics(listener, router, stop));
+        }
         let pool = if config.paused {
             None
         } else {
@@ -247,6 +259,14 @@ async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError>
     let listener = TcpListener::bind(addr).await.map_err(listen_error)?;
     let bound = listener.local_addr().map_err(listen_error)?;
     Ok((listener, bound))
+}
+
+/// Answers scrapers until `stop`. They are the operator's own: nothing bounds what they ask.
+async fn tell_metrics(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+    if let Err(error) = serving.await {
+        error!(error = %ErrorChain(&error), "metrics listener failed");
+    }
 }
 
 /// Starts what is done beside the jobs.

@@ -59,7 +59,8 @@ pub(super) async fn listen(
     stop: ListenerStop,
 ) {
     let (clock, cross_origin, rates) = (&state.clock, &state.cross_origin, Arc::clone(&state.rates));
-    let places = Places::new(limits.connections_max, limits.connections_per_address_max, rates);
+    let places =
+        Places::new(limits.connections_max, limits.connections_per_address_max, rates, state.http_metrics.clone());
     let turned_away = TurnedAway::new(Arc::clone(clock), Arc::clone(cross_origin));
     let builder = Arc::new(builder(&limits));
     let connections = TaskTracker::new();

@@ -6,6 +6,7 @@ mod demo;
 mod descriptors;
 mod health;
 mod listener;
+mod metrics;
 mod parts;
 mod persistent_state;
 mod private_files;
@@ -13,6 +14,7 @@ mod sealed_callbacks;
 mod signals;
 mod start_error;
 mod token;
+mod usage_monitor;
 mod webhook_secret;
 
 pub use background::TaskFailure;

@@ -1,24 +1,31 @@
 //! The parts of a server, built from its settings and what it keeps, none of them running yet.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use tracing::warn;
 
+use super::metrics::{Sources, metrics};
 use super::persistent_state::PersistentState;
 use super::sealed_callbacks::{CallbackSecrets, SealedCallbacks};
 use super::start_error::StartError;
+use super::usage_monitor::Usage;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
 use crate::callback::{Outbox, SystemResolver, WebhookClient};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
-use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit};
-use crate::routes::{AppParts, AppState, CrossOrigin, Rates, Readiness, WatchedJobs, Watchers, files, router};
+use crate::metrics::Metrics;
+use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit, RenderStep, StepMetrics, StepTimer};
+use crate::routes::{
+    AppParts, AppState, CrossOrigin, HttpMetrics, Rates, Readiness, WatchedJobs, Watchers, files, router,
+};
 use crate::sandbox::{Sandbox, SandboxMode};
-use crate::worker::{MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, half_of_memory};
+use crate::worker::{MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics, half_of_memory};
 use crate::writer::DirectServe;
 
 /// Streams of `/events` that are open at once.
@@ -34,6 +41,13 @@ pub(super) struct ServerParts {
     pub(super) router: Router,
     pub(super) worker: Arc<WorkerContext>,
     pub(super) outbox: Outbox,
+    pub(super) usage: Usage,
+}
+
+/// What is told of everything, and what handlers add to it.
+struct Told {
+    metrics: Metrics,
+    http_metrics: HttpMetrics,
 }
 
 impl ServerParts {
@@ -45,33 +59,66 @@ impl ServerParts {
         program: &Path,
     ) -> Result<Self, StartError> {
         let active_jobs = ActiveJobs::new(persistent.queue.events().clone());
-        let renderer = renderer(config, clock, program).await?;
+        let worker_metrics = WorkerMetrics::default();
+        let renderer = renderer(config, clock, program, worker_metrics.steps()).await?;
         let outbox = outbox(config, &persistent, clock)?;
-        let worker = worker_context(config, &persistent, clock, renderer, active_jobs.clone())?;
-        let state = app_state(config, persistent, clock, worker.memory_limit, active_jobs);
+        let worker = worker_context(config, &persistent, clock, renderer, active_jobs.clone(), worker_metrics)?;
+        let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
+        let sources = Sources { worker: &worker, http: &http_metrics, callbacks: outbox.metrics(), usage: &usage };
+        let told = Told { metrics: metrics(&sources), http_metrics };
+        let state = app_state(config, persistent, clock, worker.memory_limit, active_jobs, told);
         let files = files::router(&config.serve_dir)
             .map_err(|source| StartError::Directory { path: config.serve_dir.clone(), source })?;
         let router = router(state.clone(), files);
-        Ok(Self { state, router, worker: Arc::new(worker), outbox })
+        Ok(Self { state, router, worker: Arc::new(worker), outbox, usage })
     }
 }
 
 /// Where pixels are worked on.
-async fn renderer(config: &Config, clock: &SharedClock, program: &Path) -> Result<Renderer, StartError> {
+async fn renderer(
+    config: &Config,
+    clock: &SharedClock,
+    program: &Path,
+    steps: &StepMetrics,
+) -> Result<Renderer, StartError> {
     let mode = config.sandbox.sandbox;
     if mode == SandboxMode::Off {
         warn!("PIXERVE_WORKER_SANDBOX is off; jobs run in the server's own process");
         let registry = Registry::built_in().with(Arc::new(Avif::new(config.worker.avif_engine)));
         let engine = Engine::new(config.worker.encode_threads, config.pixels, registry).map_err(StartError::Engine)?;
+        let timer = StepClock { clock: Arc::clone(clock), steps: steps.clone() };
+        let engine = engine.timed_by(Arc::new(timer));
         return Ok(Renderer::InProcess(Arc::new(engine), Arc::clone(clock)));
     }
-    let sandbox = Sandbox::new(program.to_owned(), config.sandbox.clone());
+    let sandbox = Sandbox::new(program.to_owned(), config.sandbox.clone(), steps.clone());
     match sandbox.probe().await.map_err(StartError::Sandbox)?.gaps() {
         Some(gaps) if mode == SandboxMode::Strict => return Err(StartError::Confinement(gaps)),
         Some(gaps) => warn!(gaps, "child processes of jobs are not fully confined on this system"),
         None => {}
     }
     Ok(Renderer::Sandboxed(Arc::new(sandbox)))
+}
+
+/// Times the steps of an engine in this process.
+struct StepClock {
+    clock: SharedClock,
+    steps: StepMetrics,
+}
+
+impl fmt::Debug for StepClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StepClock").finish_non_exhaustive()
+    }
+}
+
+impl StepTimer for StepClock {
+    fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    fn took(&self, step: RenderStep, time: Duration) {
+        self.steps.observe(step, time);
+    }
 }
 
 fn outbox(config: &Config, persistent: &PersistentState, clock: &SharedClock) -> Result<Outbox, StartError> {
@@ -92,6 +139,7 @@ fn worker_context(
     clock: &SharedClock,
     renderer: Renderer,
     active_jobs: ActiveJobs,
+    metrics: WorkerMetrics,
 ) -> Result<WorkerContext, StartError> {
     let direct = Arc::new(DirectServe::open(&config.serve_dir, &persistent.server)?);
     let memory_budget = config.worker.memory_budget.unwrap_or_else(half_of_memory);
@@ -114,6 +162,7 @@ fn worker_context(
         memory_limit,
         memory: MemoryBudget::new(memory_budget),
         shortage: Shortage::default(),
+        metrics,
         clock: Arc::clone(clock),
         clock_trust: persistent.clock_trust.clone(),
         settings: config.worker.clone(),
@@ -126,6 +175,7 @@ fn app_state(
     clock: &SharedClock,
     memory_limit: MemoryLimit,
     active_jobs: ActiveJobs,
+    told: Told,
 ) -> AppState {
     AppState::new(AppParts {
         intake: persistent.queue.clone(),
@@ -140,6 +190,9 @@ fn app_state(
         http: config.server.http.clone(),
         rates: Arc::new(Rates::new(config.server.rates.clone())),
         cross_origin: Arc::new(CrossOrigin::new(config.server.http.cors_origins.clone())),
+        http_metrics: told.http_metrics,
+        metrics: told.metrics,
+        metrics_token: config.metrics.token.clone(),
         watched_jobs: WatchedJobs::default(),
         streams: Watchers::new(STREAMS_MAX, STREAMS_PER_ADDRESS_MAX),
         waiters: Watchers::new(WAITERS_MAX, WAITERS_PER_ADDRESS_MAX),

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod delivery;
+mod metrics;
 pub mod outbox;
 pub mod payload;
 pub mod resolve;
@@ -14,6 +15,7 @@ pub mod signature;
 
 pub use address::AddressPolicy;
 pub use delivery::{OpenCallback, WebhookClient};
+pub use metrics::CallbackMetrics;
 pub use outbox::Outbox;
 pub use resolve::{Resolver, SystemResolver};
 pub use settings::CallbackSettings;

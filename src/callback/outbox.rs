@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 
 use self::delivery_queues::{DeliveryQueues, PendingDelivery};
 use super::delivery::{DeliveryError, NextTry, WebhookClient};
+use super::metrics::{AttemptResult, CallbackMetrics};
 use super::settings::CallbackSettings;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
@@ -48,6 +49,7 @@ struct Dispatcher {
     queue: Arc<dyn DeliveryOutbox>,
     client: WebhookClient,
     retry: RetryPolicy,
+    metrics: CallbackMetrics,
     /// Whether the log has it that a callback can't be unsealed.
     sealed_told: AtomicBool,
 }
@@ -61,6 +63,7 @@ impl Outbox {
                 queue,
                 client,
                 retry: settings.retry,
+                metrics: CallbackMetrics::default(),
                 sealed_told: AtomicBool::new(false),
             }),
             lease: settings.timeout + LEASE_SLACK,
@@ -68,6 +71,12 @@ impl Outbox {
             tries: JoinSet::new(),
             running: HashMap::new(),
         }
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> &CallbackMetrics {
+        &self.dispatcher.metrics
     }
 
     /// Runs until `shutdown`, then begins no try and lets those in flight end, which takes no longer than one try may.
@@ -167,6 +176,7 @@ impl Dispatcher {
         let error = match self.client.deliver(job).await {
             Ok(status) => {
                 reached(Step::CallbackAfterReply);
+                self.metrics.attempted(AttemptResult::Delivered);
                 info!(job_id = %id, host, status = status.as_u16(), attempt, "callback delivered");
                 return DeliveryOutcome::Done;
             }
@@ -174,11 +184,14 @@ impl Dispatcher {
         };
         let (status, cause) = (error.status().map(|status| status.as_u16()), ErrorChain(&error).to_string());
         let next = error.next_try();
+        let result = AttemptResult::of(&error);
         if next == NextTry::AtNextStart {
+            self.metrics.attempted(result);
             self.tell_of_sealed(id, &cause);
             return DeliveryOutcome::Held;
         }
         let Some(wait) = self.next_wait(attempt, next) else {
+            self.metrics.attempted(if result == AttemptResult::Gone { result } else { AttemptResult::GivenUp });
             if matches!(error, DeliveryError::Gone) {
                 info!(job_id = %id, host, status, attempt, "callback dropped; the receiver is gone");
             } else {
@@ -186,6 +199,7 @@ impl Dispatcher {
             }
             return DeliveryOutcome::Done;
         };
+        self.metrics.attempted(result);
         warn!(job_id = %id, host, status, attempt, error = cause, retry_in_s = wait.as_secs(), "callback attempt failed; will be retried");
         DeliveryOutcome::Retry(wait)
     }

@@ -149,7 +149,7 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 22] = [
+    const WITHOUT: [&str; 24] = [
         "addr",
         "data_dir",
         "serve_dir",
@@ -169,6 +169,8 @@ mod tests {
         "worker.sandbox",
         "callback.allow",
         "callback.secret",
+        "metrics.addr",
+        "metrics.token",
         "server.http2",
         "server.public_url",
         "server.cors_origins",

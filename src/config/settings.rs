@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::auth::AuthSettings;
 use crate::callback::CallbackSettings;
 use crate::job::SpecLimits;
+use crate::metrics::MetricsSettings;
 use crate::pipeline::PixelLimits;
 use crate::queue::QueueSettings;
 use crate::routes::{HttpSettings, RateSettings};
@@ -59,6 +60,8 @@ pub struct Config {
     pub stores: StoreSettings,
     /// Delivering callbacks.
     pub callback: CallbackSettings,
+    /// Telling a monitoring system.
+    pub metrics: MetricsSettings,
 }
 
 /// Connections and requests.

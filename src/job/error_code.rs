@@ -80,6 +80,37 @@ error_codes! {
     Internal "internal" "A bug or a failing disk; the log says more, under the request's id or the job's."
 }
 
+impl ErrorCode {
+    /// Whether a job may end with it: in its record, in its callback, in the metrics.
+    #[must_use]
+    pub const fn ends_jobs(self) -> bool {
+        matches!(
+            self,
+            Self::StoreRefused
+                | Self::StoreUnreachable
+                | Self::DamagedImage
+                | Self::TruncatedImage
+                | Self::ImageTooLarge
+                | Self::EncodingFailed
+                | Self::CodecPanicked
+                | Self::OutOfMemory
+                | Self::Timeout
+                | Self::Crashed
+                | Self::Poison
+                | Self::LeaseExpired
+                | Self::OriginalMissing
+                | Self::Spool
+                | Self::Internal
+        )
+    }
+
+    /// The code of this word, if it is one of this version's.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == word)
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -18,6 +18,7 @@ use super::decode::{DecodedSource, open};
 use super::outputs::is_animated;
 use super::plan::{ResizeStep, plan, reduction};
 use super::sizes::Sizes;
+use super::step_times::{RenderStep, StepTimer};
 use super::verify::verify;
 use super::{CodecStep, Layout, PipelineError, PixelLimits, SourceInfo, animation, compose, inspect};
 use crate::encoder::{EncodeError, EncodeSettings, Picture, Registry};
@@ -42,6 +43,7 @@ pub struct Engine {
     large: ThreadPool,
     registry: Registry,
     limits: PixelLimits,
+    timer: Option<Arc<dyn StepTimer>>,
 }
 
 impl Engine {
@@ -52,7 +54,21 @@ impl Engine {
     pub fn new(threads: usize, limits: PixelLimits, registry: Registry) -> Result<Self, ThreadPoolBuildError> {
         let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("encode-{i}")).build()?;
         let large = ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "decode-large".to_owned()).build()?;
-        Ok(Self { pool, large, registry, limits })
+        Ok(Self { pool, large, registry, limits, timer: None })
+    }
+
+    /// The same, which tells `timer` how long its steps take.
+    #[must_use]
+    pub fn timed_by(self, timer: Arc<dyn StepTimer>) -> Self {
+        Self { timer: Some(timer), ..self }
+    }
+
+    fn time<T>(&self, step: RenderStep, work: impl FnOnce() -> T) -> T {
+        let Some(timer) = &self.timer else { return work() };
+        let began = timer.now();
+        let done = work();
+        timer.took(step, timer.now().saturating_sub(began));
+        done
     }
 
     /// Makes those of `variants` that are `wanted`, by their indices, and hands each to `deliver`, with its index, as soon
@@ -134,7 +150,7 @@ impl Engine {
         tolerant: bool,
     ) -> Result<DecodedSource, PipelineError> {
         let reduction = reduction(steps, info, &self.limits);
-        let open = || open(source, info, tolerant, reduction);
+        let open = || self.time(RenderStep::Decode(info.format), || open(source, info, tolerant, reduction));
         if reduction > 1 { self.large.install(open) } else { open() }
     }
 }
@@ -172,7 +188,7 @@ impl Rendering<'_> {
         let mut sizes = Sizes::new(&self.info, &self.steps, opened.stored, opened.icc.as_deref())?;
         for step in &self.steps {
             self.check_stopped()?;
-            let picture = sizes.next()?;
+            let picture = self.engine.time(RenderStep::Resize, || sizes.next())?;
             for index in slowest_first(step, self.variants).into_iter().filter(|index| (self.wanted)(*index)) {
                 let picture = Arc::clone(&picture);
                 scope.spawn(move |_| self.run_task(CodecStep::Encoding, || self.encode(index, picture)));
@@ -192,7 +208,8 @@ impl Rendering<'_> {
         let settings = encode_settings(variant, &self.info, &layout);
         // For tests, as in the crate's `failpoint`: a codec that panics in the midst of a picture.
         fail::fail_point!("encoder::panic");
-        let bytes = self.engine.registry.encoder(variant.format).encode(&picture, &settings)?;
+        let encoder = self.engine.registry.encoder(variant.format);
+        let bytes = self.engine.time(RenderStep::Encode(variant.format), || encoder.encode(&picture, &settings))?;
         drop(picture);
         self.finish(index, bytes)
     }
@@ -211,7 +228,8 @@ impl Rendering<'_> {
             Some(exif) => self.engine.registry.encoder(format).with_exif(bytes, exif, (width, height)),
             None => bytes,
         };
-        verify(&bytes, format, width, height)
+        self.engine
+            .time(RenderStep::Verify(format), || verify(&bytes, format, width, height))
             .map_err(|detail| PipelineError::Encode(EncodeError { format, width, height, detail }))?;
         self.check_stopped()?;
         (self.deliver)(index, Rendered { width, height, bytes });

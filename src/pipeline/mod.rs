@@ -23,6 +23,7 @@ mod request;
 mod resize;
 mod sizes;
 mod source_raster;
+mod step_times;
 #[doc(hidden)]
 pub mod steps;
 mod verify;
@@ -35,6 +36,7 @@ pub use limits::{PixelLimits, SOURCE_SIDE_MAX};
 pub use memory::{Admission, JOB_BYTES_MIN, MemoryLimit, memory_estimate};
 pub use outputs::{Output, check_outputs};
 pub use request::RenderRequest;
+pub use step_times::{RenderStep, StepMetrics, StepTimer};
 pub(crate) use verify::check_header;
 
 pub use crate::job::SourceInfo;

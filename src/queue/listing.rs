@@ -1,6 +1,7 @@
 //! Lists of jobs, page by page, and how many there are.
 
 use super::Job;
+use crate::clock::Timestamp;
 use crate::job::{Owner, State};
 
 /// Which jobs to list.
@@ -32,6 +33,37 @@ pub struct Page {
     pub jobs: Vec<Job>,
     /// Where the next page begins, if there is one.
     pub next: Option<Cursor>,
+}
+
+/// The live jobs of one priority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneCounts {
+    /// Those that wait.
+    pub pending: u64,
+    /// Those of which variants are being made.
+    pub making: u64,
+    /// Those that are being stored.
+    pub storing: u64,
+    /// When the oldest of those that wait was accepted.
+    pub oldest_pending: Option<Timestamp>,
+}
+
+/// The callbacks that are owed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwedCallbacks {
+    /// How many.
+    pub count: u64,
+    /// When the job ended that the oldest of them tells about.
+    pub oldest: Option<Timestamp>,
+}
+
+/// How much waits, as of the last change: nobody waits for the queue to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// By priority, in the order of [`Priority::ALL`](crate::job::Priority::ALL).
+    pub lanes: [LaneCounts; 2],
+    /// In the outbox.
+    pub callbacks: OwedCallbacks,
 }
 
 /// How many jobs are in each state.

@@ -16,6 +16,7 @@ mod job;
 mod lease;
 mod listing;
 mod local;
+mod metrics;
 mod settings;
 
 use std::time::Duration;
@@ -26,8 +27,9 @@ pub use self::delivery::{Delivery, DeliveryOutcome};
 pub use self::error::QueueError;
 pub use self::job::{CancelOutcome, Enqueued, Job};
 pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, PASS_MAX, Place, Retry, Settled, Settlement};
-pub use self::listing::{Counts, Cursor, Filter, Page, PageRequest};
+pub use self::listing::{Backlog, Counts, Cursor, Filter, LaneCounts, OwedCallbacks, Page, PageRequest};
 pub use self::local::{MemoryQueue, SledQueue};
+pub use self::metrics::QueueMetrics;
 pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
@@ -103,8 +105,14 @@ pub trait JobRecords: Send + Sync + 'static {
     /// check how the queue is.
     async fn counts(&self) -> Result<Counts, QueueError>;
 
+    /// How much waits. Never waits itself.
+    fn backlog(&self) -> Backlog;
+
     /// Where it tells that a job has changed, once that is durable.
     fn events(&self) -> &JobEvents;
+
+    /// What it counts.
+    fn metrics(&self) -> &QueueMetrics;
 }
 
 /// The callbacks that ended jobs owe, each in the outbox until it is settled.

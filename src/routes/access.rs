@@ -15,6 +15,7 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tracing::{Instrument, Span, debug, info};
 
+use super::http_metrics::{HttpMetrics, RequestKind};
 use super::request_body::RequestBody;
 use super::{AppState, Peer};
 use crate::job::ErrorCode;
@@ -43,7 +44,8 @@ pub(super) async fn access_log(State(state): State<AppState>, request: Request, 
     let id = request_id(given, state.clock.now());
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
     let span = request_span(&id, request.method(), &route);
-    let mut line = Line::of(&state, &request, route == "/health", span.clone());
+    let kind = RequestKind::of(request.method(), Some(route.as_str()));
+    let mut line = Line::of(&state, &request, kind, route == "/health", span.clone());
     let waits_for_continue = request.headers().contains_key(EXPECT);
     let (parts, body) = request.into_parts();
     let mut body = RequestBody::new(body);
@@ -69,6 +71,8 @@ pub(super) async fn access_log(State(state): State<AppState>, request: Request, 
 /// What is logged of a request, when it is dropped.
 struct Line {
     span: Span,
+    kind: RequestKind,
+    metrics: HttpMetrics,
     path: String,
     peer: Option<IpAddr>,
     /// Who a trusted proxy says it is.
@@ -83,12 +87,14 @@ struct Line {
 
 impl Line {
     #[expect(clippy::disallowed_methods, reason = "how long an answer took is read by people, not by logic")]
-    fn of(state: &AppState, request: &Request, is_health: bool, span: Span) -> Self {
+    fn of(state: &AppState, request: &Request, kind: RequestKind, is_health: bool, span: Span) -> Self {
         let peer = request.extensions().get::<Peer>().copied();
         let client = peer.and_then(|peer| state.rates.client(peer, request.headers()));
         let peer = peer.map(|peer| peer.0.ip().to_canonical());
         Self {
             span,
+            kind,
+            metrics: state.http_metrics.clone(),
             path: cut(request.uri().path(), PATH_BYTES_MAX),
             peer,
             client: client.filter(|client| Some(*client) != peer),
@@ -102,7 +108,9 @@ impl Line {
     }
 
     fn log(&self) {
-        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let took = self.started.elapsed();
+        self.metrics.answered(self.kind, self.status, self.code, took, self.bytes_in);
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let Self { path, status, bytes_in, bytes_out, .. } = self;
         let code = self.code.map(ErrorCode::as_str);
         let [peer, client] = [self.peer, self.client].map(|address| address.map(tracing::field::display));

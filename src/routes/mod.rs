@@ -11,7 +11,9 @@ pub mod files;
 #[doc(hidden)]
 pub mod fuzz;
 mod health;
+mod http_metrics;
 mod limits;
+mod metrics;
 mod problem;
 mod rate;
 mod records;
@@ -25,6 +27,8 @@ mod version;
 mod watching;
 
 pub use cross_origin::{AllowedOrigins, CrossOrigin, RequestOrigin};
+pub use http_metrics::{ConnectionCount, HttpMetrics};
+pub use metrics::metrics_router;
 pub use problem::{Refusal, status_of};
 pub use rate::{AddressCount, AddressCounts, Peer, RateSettings, Rates};
 pub use state::{AppParts, AppState, HttpSettings, Readiness};
@@ -58,6 +62,7 @@ pub fn router(state: AppState, files: Router) -> Router {
         .route("/register/webhook-secret", post(register::renew_webhook_secret))
         .route("/register", post(register::register).get(register::list).delete(register::deregister))
         .route_layer(from_fn_with_state(Arc::clone(&state.rates), rate::limit_address))
+        .route("/metrics", get(metrics::metrics))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))
         .route("/version", get(version::version))

@@ -4,10 +4,12 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::cross_origin::{AllowedOrigins, CrossOrigin};
+use super::http_metrics::HttpMetrics;
 use super::rate::Rates;
 use super::watching::{WatchedJobs, Watchers};
 use crate::active_jobs::ActiveJobs;
@@ -15,6 +17,7 @@ use crate::auth::Authenticator;
 use crate::clock::{SharedClock, Timestamp};
 use crate::disks::DiskHealth;
 use crate::job::{JobId, PublicUrl, SpecLimits};
+use crate::metrics::Metrics;
 use crate::pipeline::{MemoryLimit, PixelLimits};
 use crate::queue::{JobIntake, JobRecords};
 use crate::register::{Register, Sealer};
@@ -124,6 +127,10 @@ pub struct AppParts {
     pub http: HttpSettings,
     pub rates: Arc<Rates>,
     pub cross_origin: Arc<CrossOrigin>,
+    pub http_metrics: HttpMetrics,
+    pub metrics: Metrics,
+    /// With which a scraper may read `metrics`.
+    pub metrics_token: Option<SecretString>,
     pub watched_jobs: WatchedJobs,
     pub streams: Watchers,
     pub waiters: Watchers,

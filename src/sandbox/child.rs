@@ -3,13 +3,15 @@
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::protocol::{self, Report};
 use super::{confine, probe};
+use crate::clock::{Clock, System};
 use crate::encoder::{Avif, Registry};
-use crate::pipeline::{Engine, PipelineError, RenderRequest, Rendered};
+use crate::pipeline::{Engine, PipelineError, RenderRequest, RenderStep, Rendered, StepTimer};
 
 /// The hidden subcommand under which the binary is a child.
 pub const SUBCOMMAND: &str = "render-child";
@@ -36,7 +38,7 @@ pub fn child_main(arguments: &[String]) -> ExitCode {
 fn serve_requests() -> io::Result<()> {
     let mut input = io::stdin().lock();
     let output = Mutex::new(io::stdout());
-    let (mut engine, mut is_capped) = (None, false);
+    let (mut engine, mut is_capped, times) = (None, false, Arc::new(StepTimes::default()));
     while let Some(request) = protocol::read::<RenderRequest>(&mut input)? {
         // Only once: the cap can't be raised again, and every later request needs no more than the first.
         if !is_capped {
@@ -44,7 +46,9 @@ fn serve_requests() -> io::Result<()> {
             is_capped = true;
         }
         let source = read_source(&mut input, request.source_bytes)?;
-        let report = match render(source, &request, &mut engine, &output) {
+        let rendered = render(source, &request, &mut engine, &times, &output);
+        send(&Report::Steps(times.take()), &[], &output)?;
+        let report = match rendered {
             Ok(()) => Report::Done,
             Err(error) => Report::Failed(error),
         };
@@ -67,13 +71,14 @@ fn render(
     source: Vec<u8>,
     request: &RenderRequest,
     last_engine: &mut LastEngine,
+    times: &Arc<StepTimes>,
     output: &Mutex<impl Write + Send>,
 ) -> Result<(), PipelineError> {
     let threads = request.admission.threads;
     let engine = match last_engine {
         // Limits and codecs are the server's settings, which are the same in every request.
         Some((of, engine)) if *of == threads => engine,
-        other => &mut other.insert((threads, engine_for(request)?)).1,
+        other => &mut other.insert((threads, engine_for(request)?.timed_by(times.clone()))).1,
     };
     let exit_if_failed = |sent: io::Result<()>| {
         // The server has died or given the job up: nobody wants what is left.
@@ -95,6 +100,35 @@ fn engine_for(request: &RenderRequest) -> Result<Engine, PipelineError> {
     let registry = Registry::built_in().with(Arc::new(Avif::new(request.avif_engine)));
     Engine::new(request.admission.threads, request.limits, registry)
         .map_err(|error| PipelineError::NoThreads { detail: error.to_string() })
+}
+
+/// Steps that are told of one job; the largest has 64 variants.
+const STEPS_MAX: usize = 256;
+
+/// What the steps of the present job took.
+#[derive(Debug, Default)]
+struct StepTimes {
+    clock: System,
+    took: Mutex<Vec<(RenderStep, u32)>>,
+}
+
+impl StepTimes {
+    fn take(&self) -> Vec<(RenderStep, u32)> {
+        std::mem::take(&mut *self.took.lock())
+    }
+}
+
+impl StepTimer for StepTimes {
+    fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    fn took(&self, step: RenderStep, time: Duration) {
+        let mut took = self.took.lock();
+        if took.len() < STEPS_MAX {
+            took.push((step, u32::try_from(time.as_micros()).unwrap_or(u32::MAX)));
+        }
+    }
 }
 
 /// Sends one report and the bytes that it announces.

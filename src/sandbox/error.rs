@@ -29,6 +29,8 @@ pub enum SandboxError {
     Died {
         /// As in `was killed by signal 9`.
         how: String,
+        /// Whether it was by a signal.
+        signal: bool,
         /// The last line that it printed, behind a colon; empty if there is none.
         stderr: String,
     },
@@ -81,6 +83,7 @@ pub(super) async fn exit_error(child: &mut Child, memory_max: u64) -> SandboxErr
         }
         Ok(status) => SandboxError::Died {
             how: describe(status),
+            signal: status.signal().is_some(),
             stderr: last_line.map(|line| format!(": {line}")).unwrap_or_default(),
         },
         Err(source) => SandboxError::Io { what: "the process that made its variants can't be waited for", source },

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::io::BufReader;
 use tokio::process::{Child, ChildStdout};
 
+use super::metrics::ChildCount;
 use crate::job::OwnerKey;
 
 /// Jobs that one child does: whatever it leaks goes with it.
@@ -28,6 +29,7 @@ pub(super) struct ChildProcess {
     pub(super) memory_max: u64,
     /// Jobs that it has done.
     pub(super) jobs: u32,
+    pub(super) count: ChildCount,
 }
 
 /// The children that wait.

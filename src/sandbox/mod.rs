@@ -10,6 +10,7 @@ mod child;
 mod confine;
 mod error;
 mod idle_children;
+mod metrics;
 mod parent;
 mod probe;
 mod protocol;
@@ -18,6 +19,7 @@ mod system_calls;
 
 pub use child::{SUBCOMMAND, child_main};
 pub use error::SandboxError;
+pub use metrics::SandboxMetrics;
 pub use parent::{Sandbox, SandboxSettings};
 
 use serde::{Deserialize, Serialize};

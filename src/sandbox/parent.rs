@@ -18,12 +18,13 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::child::{PROBE, SUBCOMMAND};
 use super::error::exit_error;
 use super::idle_children::{ChildProcess, IdleChildren};
+use super::metrics::{DeathCause, SandboxMetrics};
 use super::protocol;
 use super::receive::{ProtocolError, receive_variants};
 use super::{Confinement, SandboxError, SandboxMode};
 use crate::error_chain::ErrorChain;
 use crate::job::OwnerKey;
-use crate::pipeline::{PipelineError, RenderRequest, Rendered};
+use crate::pipeline::{PipelineError, RenderRequest, Rendered, StepMetrics};
 use crate::setting;
 
 /// For a child to answer how well it is confined.
@@ -55,16 +56,29 @@ pub struct Sandbox {
     program: PathBuf,
     settings: SandboxSettings,
     idle: Arc<IdleChildren>,
+    metrics: SandboxMetrics,
+    steps: StepMetrics,
 }
 
 impl Sandbox {
-    /// A sandbox whose children run `program`; none is started yet.
+    /// A sandbox whose children run `program`; none is started yet. How long their steps take is told to `steps`.
     #[must_use]
-    pub fn new(program: PathBuf, settings: SandboxSettings) -> Self {
+    pub fn new(program: PathBuf, settings: SandboxSettings, steps: StepMetrics) -> Self {
         let is_strict = settings.sandbox == SandboxMode::Strict;
         let idle_timeout = if is_strict { Duration::ZERO } else { settings.sandbox_idle_timeout };
         let idle = Arc::new(IdleChildren::new(settings.max_workers, idle_timeout));
-        Self { program, settings, idle }
+        Self { program, settings, idle, metrics: SandboxMetrics::default(), steps }
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> &SandboxMetrics {
+        &self.metrics
+    }
+
+    /// Counts a child that didn't live to end its job, which took too long.
+    pub fn note_timeout(&self) {
+        self.metrics.died(DeathCause::Timeout);
     }
 
     /// Starts a child that finds out how well it is confined on this system.
@@ -125,7 +139,8 @@ impl Sandbox {
         // Larger pipes mean fewer context switches. Where the kernel refuses, the usual size does.
         let _ = (fcntl_setpipe_size(&ours, PIPE_BYTES), fcntl_setpipe_size(&output, PIPE_BYTES));
         let input = File::from(OwnedFd::from(ours));
-        Ok(ChildProcess { child, input: Some(input), output: BufReader::new(output), memory_max, jobs: 0 })
+        let (output, count) = (BufReader::new(output), self.metrics.child());
+        Ok(ChildProcess { child, input: Some(input), output, memory_max, jobs: 0, count })
     }
 
     /// Gives the child back if it has made everything. Notes what it has `delivered`.
@@ -137,20 +152,23 @@ impl Sandbox {
         deliver: &Sender<(usize, Rendered)>,
         delivered: &mut Vec<usize>,
     ) -> Result<ChildProcess, SandboxError> {
-        let ChildProcess { mut child, input, mut output, memory_max, jobs } = process;
+        let ChildProcess { mut child, input, mut output, memory_max, jobs, count } = process;
         let sending = send(input, request, Arc::clone(original), self.idle.is_enabled());
         let timeout = self.settings.decode_timeout;
-        let error = match receive_variants(&mut output, request, timeout, deliver, delivered).await {
+        let error = match receive_variants(&mut output, request, timeout, &self.steps, deliver, delivered).await {
             Ok(Ok(())) => {
                 // A child that didn't read its original to the end can't be sent another request.
                 let input =
                     if sending.is_finished() { sending.await.ok().and_then(Result::ok).flatten() } else { None };
-                return Ok(ChildProcess { child, input, output, memory_max, jobs: jobs + 1 });
+                return Ok(ChildProcess { child, input, output, memory_max, jobs: jobs + 1, count });
             }
             Ok(Err(error)) => error.into(),
             Err(ProtocolError::Violation(what)) => SandboxError::Protocol(what),
             Err(ProtocolError::Eof) => exit_error(&mut child, memory_max).await,
         };
+        if let Some(cause) = DeathCause::of(&error) {
+            self.metrics.died(cause);
+        }
         // Kills the child: a sender that waits for it to read comes to an end. What stopped the sender may be the cause.
         drop(child);
         match sending.await {

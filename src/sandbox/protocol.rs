@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::pipeline::PipelineError;
+use crate::pipeline::{PipelineError, RenderStep};
 
 /// Bytes of JSON. The largest request (64 variants) has some 20 KiB.
 const HEADER_BYTES_MAX: u32 = 256 * 1024;
@@ -28,6 +28,8 @@ pub(super) enum Report {
     },
     /// The original is decoded.
     Decoded,
+    /// What single steps took, in microseconds.
+    Steps(Vec<(RenderStep, u32)>),
     /// All wanted variants are made.
     Done,
     /// They can't be made.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, timeout_at};
 
 use super::protocol::{self, Report};
-use crate::pipeline::{PipelineError, RenderRequest, Rendered, check_header};
+use crate::pipeline::{PipelineError, RenderRequest, Rendered, StepMetrics, check_header};
 
 /// How a child fails its protocol.
 #[derive(Debug)]
@@ -36,11 +36,13 @@ pub(super) async fn receive_variants(
     output: &mut BufReader<ChildStdout>,
     request: &RenderRequest,
     decode_timeout: Duration,
+    steps: &StepMetrics,
     deliver: &Sender<(usize, Rendered)>,
     delivered: &mut Vec<usize>,
 ) -> Result<Result<(), PipelineError>, ProtocolError> {
     let mut expected = ExpectedVariants::of(request);
     let mut decode_deadline = Some(Instant::now() + decode_timeout);
+    let mut are_steps_told = false;
     loop {
         let receiving = protocol::receive(output);
         let received = match decode_deadline {
@@ -52,6 +54,14 @@ pub(super) async fn receive_variants(
         };
         match received? {
             Report::Decoded => decode_deadline = None,
+            // Seconds that it invents do no harm but to a graph; once is enough to tell them.
+            Report::Steps(took) if !are_steps_told => {
+                are_steps_told = true;
+                for (step, micros) in took {
+                    steps.observe(step, Duration::from_micros(micros.into()));
+                }
+            }
+            Report::Steps(_) => return Err(ProtocolError::Violation("it told its times twice".to_owned())),
             Report::Variant { index, width, height, bytes } => {
                 expected.check_off(index, (width, height), bytes)?;
                 let bytes = read_file(output, bytes).await?;

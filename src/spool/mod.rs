@@ -128,6 +128,12 @@ impl Spool {
         blocking(move || File::open(&path).context("open", &path)).await
     }
 
+    /// The directory of all jobs, for whoever counts what is in it.
+    #[must_use]
+    pub fn jobs_dir(&self) -> &Path {
+        &self.jobs
+    }
+
     /// Whether the directory of all jobs is there: without it (a disk that is not mounted), what is missing of one job
     /// says nothing about that job.
     pub async fn is_there(&self) -> Result<bool, SpoolError> {

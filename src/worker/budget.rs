@@ -71,6 +71,12 @@ impl MemoryBudget {
         }
     }
 
+    /// Bytes that are set aside for jobs.
+    #[must_use]
+    pub fn reserved(&self) -> u64 {
+        self.total - *self.left.borrow()
+    }
+
     /// Bytes that are kept for the spare place.
     #[must_use]
     pub fn reserve(&self) -> u64 {

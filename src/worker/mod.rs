@@ -4,6 +4,7 @@
 mod attempt;
 mod budget;
 mod maintenance;
+mod metrics;
 mod place;
 mod pool;
 mod renderer;
@@ -13,6 +14,7 @@ mod uploader;
 
 pub use budget::{MemoryBudget, half_of_memory};
 pub use maintenance::{ClockKeeper, LeaseReaper, ReconcileError, ReconcileScope, RecordCleaner, SpoolReconciler};
+pub use metrics::WorkerMetrics;
 pub use pool::{Pool, StartedPool};
 pub use renderer::Renderer;
 pub use shortage::Shortage;
@@ -92,6 +94,8 @@ pub struct WorkerContext {
     pub memory: MemoryBudget,
     /// Whether attempts end for want of something of the server's.
     pub shortage: Shortage,
+    /// What they count.
+    pub metrics: WorkerMetrics,
     /// The time.
     pub clock: SharedClock,
     /// Whether its wall clock may be believed, by those who remove or give up what is old.

@@ -14,8 +14,8 @@ use crate::clock::SharedClock;
 use crate::job::{BackendKind, JobRecord, StorageKey, Stored};
 use crate::register::Register;
 use crate::writer::{
-    GiveUpTime, Object, ProbeOutcome, Retrying, StorageSettings, StoreGate, StoreSettings, WriteError, WriteErrorKind,
-    WriteSignals, WriterBackend,
+    BACKENDS, GiveUpTime, Object, ProbeOutcome, Retrying, StorageSettings, StoreGate, StoreMetrics, StoreSettings,
+    WriteError, WriteErrorKind, WriteSignals, WriterBackend,
 };
 
 /// How often a serve directory that can't be written to is tried: a disk that has space again is to be used soon.
@@ -33,10 +33,11 @@ struct Inner {
     register: Arc<Register>,
     settings: StoreSettings,
     clock: SharedClock,
+    metrics: StoreMetrics,
     /// By access key.
     clients: Mutex<HashMap<String, Arc<dyn WriterBackend>>>,
     /// By [`StorageSettings::place`].
-    gates: Mutex<HashMap<String, Arc<StoreGate>>>,
+    gates: Mutex<HashMap<String, (BackendKind, Arc<StoreGate>)>>,
 }
 
 /// One store of one job.
@@ -63,8 +64,24 @@ impl StoreClients {
             SERVE_PROBE_INTERVAL_MAX,
             Arc::clone(&clock),
         );
-        let (clients, gates) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { direct, direct_gate, register, settings, clock, clients, gates }) }
+        let (metrics, clients, gates) = (StoreMetrics::default(), Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { direct, direct_gate, register, settings, clock, metrics, clients, gates }) }
+    }
+
+    /// What is counted of them.
+    #[must_use]
+    pub fn metrics(&self) -> &StoreMetrics {
+        &self.inner.metrics
+    }
+
+    /// How many stores of each kind can't be reached, in the order of [`BACKENDS`].
+    #[must_use]
+    pub fn outages(&self) -> [(&'static str, usize); BACKENDS.len()] {
+        let gates = self.inner.gates.lock();
+        let remote = gates.values().filter(|(_, gate)| gate.outage().is_some()).map(|(kind, _)| kind.as_str());
+        let direct = self.inner.direct_gate.outage().map(|_| self.inner.direct.name());
+        let open: Vec<_> = remote.chain(direct).collect();
+        BACKENDS.map(|backend| (backend, open.iter().filter(|open| **open == backend).count()))
     }
 
     /// Every store that a job's files go to, the serve directory first. One whose credentials are gone fails when it is
@@ -78,7 +95,8 @@ impl StoreClients {
         let inner = &self.inner;
         let store = |writer, gate, give_up, access_key| {
             let (owner, clock) = (record.owner.digest(), Arc::clone(&inner.clock));
-            let writer = Retrying::new(writer, gate, owner, inner.settings, give_up, signals.clone(), clock);
+            let (signals, metrics) = (signals.clone(), inner.metrics.clone());
+            let writer = Retrying::new(writer, gate, owner, inner.settings, give_up, signals, clock, metrics);
             Arc::new(JobStore { writer, access_key, is_wanting: AtomicBool::new(true) })
         };
         // The directory is the operator's to mend, however long that takes.
@@ -102,10 +120,10 @@ impl Inner {
             self.register.store(&key.access_key).and_then(|store| StorageSettings::from_sealed(&store.settings));
         let place = settings.map_or_else(|| key.access_key.clone(), |settings| settings.place());
         match self.gates.lock().entry(place) {
-            Entry::Occupied(gate) => Arc::clone(gate.get()),
+            Entry::Occupied(gate) => Arc::clone(&gate.get().1),
             Entry::Vacant(vacant) => {
                 let gate = StoreGate::new(vacant.key().clone(), places(&self.settings), Arc::clone(&self.clock));
-                Arc::clone(vacant.insert(gate))
+                Arc::clone(&vacant.insert((key.backend, gate)).1)
             }
         }
     }
@@ -204,6 +222,10 @@ impl JobStore {
 }
 
 impl StoreState for JobStore {
+    fn wanting(&self) -> Option<&'static str> {
+        self.is_wanting.load(Ordering::Relaxed).then(|| self.name())
+    }
+
     fn outage(&self) -> Option<StoreOutage> {
         if !self.is_wanting.load(Ordering::Relaxed) {
             return None;

@@ -1,6 +1,7 @@
 //! The files of one job on their way: from being made, through the spool, into every store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -10,14 +11,15 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::WorkerContext;
 use super::attempt::AttemptError;
 use super::stores::JobStore;
 use crate::active_jobs::ActiveAttempt;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{ContentHash, JobRecord, Stored, StoredFile, VariantSpec, variant_name};
+use crate::job::{ContentHash, Format, JobRecord, Stored, StoredFile, VariantSpec, variant_name};
 use crate::pipeline::Rendered;
-use crate::spool::{Journal, MadeFile, Spool, SpoolError, StoredFiles, StoredLine};
+use crate::spool::{Journal, MadeFile, SpoolError, StoredFiles, StoredLine};
 use crate::writer::{Body, Object, WriteError, WriteErrorKind};
 
 /// Writes of one job to one store that run or wait at once. The others are no more than their names.
@@ -28,7 +30,8 @@ const CONCURRENT_PUTS: usize = 8;
 struct Pending {
     file: MadeFile,
     media_type: &'static str,
-    is_original: bool,
+    /// None for the original.
+    format: Option<Format>,
 }
 
 /// Gets the files of one attempt into their stores.
@@ -36,7 +39,7 @@ pub(super) struct FileUploader<'a> {
     record: &'a JobRecord,
     attempt: &'a ActiveAttempt,
     stores: &'a [Arc<JobStore>],
-    spool: &'a Spool,
+    context: &'a WorkerContext,
     journal: &'a Journal,
     stored_files: StoredFiles,
     /// The variants that lie in the spool, as earlier attempts left them.
@@ -69,7 +72,7 @@ impl<'a> FileUploader<'a> {
         record: &'a JobRecord,
         attempt: &'a ActiveAttempt,
         stores: &'a [Arc<JobStore>],
-        spool: &'a Spool,
+        context: &'a WorkerContext,
         journal: &'a Journal,
     ) -> Result<Self, SpoolError> {
         let earlier = journal.earlier();
@@ -79,8 +82,8 @@ impl<'a> FileUploader<'a> {
             latest.retain(|older| older.name != file.name);
             latest.push(file.clone());
         }
-        let made = spool.whole_made(record.id, latest).await?;
-        let uploader = Self { record, attempt, stores, spool, journal, stored_files, made };
+        let made = context.spool.whole_made(record.id, latest).await?;
+        let uploader = Self { record, attempt, stores, context, journal, stored_files, made };
         uploader.publish_progress();
         Ok(uploader)
     }
@@ -118,13 +121,14 @@ impl<'a> FileUploader<'a> {
                 bytes: original.bytes,
                 sha256: original.sha256,
             };
-            self.queue(uploads, Pending { file, media_type: original.format.media_type(), is_original: true });
+            self.queue(uploads, Pending { file, media_type: original.format.media_type(), format: None });
         }
         for variant in &self.record.spec.variants {
             let name = self.variant_name(variant);
             if let Some(file) = self.made.iter().find(|file| file.name == name) {
                 let file = file.clone();
-                self.queue(uploads, Pending { file, media_type: variant.format.media_type(), is_original: false });
+                let (media_type, format) = (variant.format.media_type(), Some(variant.format));
+                self.queue(uploads, Pending { file, media_type, format });
             }
         }
     }
@@ -151,7 +155,8 @@ impl<'a> FileUploader<'a> {
             bytes: bytes.len() as u64,
             sha256,
         };
-        let pending = Pending { file, media_type: variant.format.media_type(), is_original: false };
+        self.context.metrics.made(variant.format, file.bytes);
+        let pending = Pending { file, media_type: variant.format.media_type(), format: Some(variant.format) };
         self.serve_directly(&pending, bytes.clone()).await;
         if self.stores.iter().any(|store| self.lacks(store, &pending.file)) {
             self.keep_in_spool(&pending.file, bytes).await?;
@@ -167,13 +172,15 @@ impl<'a> FileUploader<'a> {
         }
         reached(Step::WriteBeforePut);
         // If it fails, it goes the way of the others, which says so.
+        let began = self.context.clock.elapsed();
         if let Some(Ok(stored)) = store.try_put(&self.object(pending, Body::Bytes(bytes))).await {
+            self.time_storing(pending, began);
             self.note_stored(&pending.file, stored).await;
         }
     }
 
     async fn keep_in_spool(&self, file: &MadeFile, bytes: Bytes) -> Result<(), AttemptError> {
-        self.spool.write_made(self.record.id, &file.name, bytes).await.map_err(AttemptError::Spool)?;
+        self.context.spool.write_made(self.record.id, &file.name, bytes).await.map_err(AttemptError::Spool)?;
         self.journal.append_made(file.clone()).await.map_err(AttemptError::Spool)
     }
 
@@ -219,11 +226,14 @@ impl<'a> FileUploader<'a> {
         no_waiting: &CancellationToken,
     ) -> Result<(), AttemptError> {
         let id = self.record.id;
-        let path = if pending.is_original { self.spool.original(id) } else { self.spool.made(id, &pending.file.name) };
+        let spool = &self.context.spool;
+        let path = if pending.format.is_none() { spool.original(id) } else { spool.made(id, &pending.file.name) };
         let object = self.object(&pending, Body::File { path, bytes: pending.file.bytes });
         reached(Step::WriteBeforePut);
+        let began = self.context.clock.elapsed();
         match store.put(&object).await {
             Ok(stored) => {
+                self.time_storing(&pending, began);
                 self.note_stored(&pending.file, stored).await;
                 Ok(())
             }
@@ -240,14 +250,20 @@ impl<'a> FileUploader<'a> {
         let name = &pending.file.name;
         warn!(name, error = %ErrorChain(error), "file in the spool can't be used");
         // Without the whole spool (a disk that is not mounted) it says nothing about the file.
-        if !self.spool.is_there().await.unwrap_or(false) {
+        if !self.context.spool.is_there().await.unwrap_or(false) {
             return AttemptError::DiskUnusable;
         }
-        if pending.is_original {
+        if pending.format.is_none() {
             return AttemptError::OriginalDamaged;
         }
-        let removed = self.spool.remove_made(self.record.id, name).await;
+        let removed = self.context.spool.remove_made(self.record.id, name).await;
         removed.map_or_else(AttemptError::Spool, |()| AttemptError::VariantLost)
+    }
+
+    /// What storing took, waits for the store included.
+    fn time_storing(&self, pending: &Pending, began: Duration) {
+        let took = self.context.clock.elapsed().saturating_sub(began);
+        self.context.metrics.steps().observe_store(pending.format, took);
     }
 
     fn object(&self, pending: &Pending, body: Body) -> Object {

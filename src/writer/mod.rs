@@ -8,6 +8,7 @@ mod direct_serve;
 mod failure;
 mod gate;
 mod gcs;
+mod metrics;
 #[cfg_attr(not(any(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod probe;
 mod retrying;
@@ -20,6 +21,7 @@ pub use direct_serve::DirectServe;
 use failure::Failure;
 pub use gate::{Outage, StoreGate};
 pub use gcs::GcsSettings;
+pub use metrics::{BACKENDS, StoreMetrics};
 pub use probe::ProbeOutcome;
 pub use retrying::{GiveUpTime, Retrying, WriteSignals};
 pub use s3::S3Settings;

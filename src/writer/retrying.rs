@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::gate::Pass;
-use super::{Object, ProbeOutcome, StoreGate, StoreSettings, WriteError, WriteErrorKind, WriterBackend};
+use super::{Object, ProbeOutcome, StoreGate, StoreMetrics, StoreSettings, WriteError, WriteErrorKind, WriterBackend};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
 use crate::job::{OwnerKey, Stored};
@@ -27,6 +27,7 @@ pub struct Retrying<W> {
     give_up: Option<GiveUpTime>,
     signals: WriteSignals,
     clock: SharedClock,
+    metrics: StoreMetrics,
     /// Held by the write that asks while the store refuses.
     refusal: Mutex<Refusal>,
     refused_since: watch::Sender<Option<Timestamp>>,
@@ -85,6 +86,7 @@ impl<W: WriterBackend> Retrying<W> {
     ///
     /// Once a signal to stop has come no further try begins, and a wait ends at once. A try that has begun may go on for
     /// the settings' `cancel_grace`, so that what arrives can be noted as stored; then it is cancelled.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
     pub fn new(
         inner: W,
         gate: Arc<StoreGate>,
@@ -93,9 +95,10 @@ impl<W: WriterBackend> Retrying<W> {
         give_up: Option<GiveUpTime>,
         signals: WriteSignals,
         clock: SharedClock,
+        metrics: StoreMetrics,
     ) -> Self {
         let (refusal, refused_since) = (Mutex::default(), watch::Sender::new(None));
-        Self { inner, gate, owner, settings, give_up, signals, clock, refusal, refused_since }
+        Self { inner, gate, owner, settings, give_up, signals, clock, metrics, refusal, refused_since }
     }
 
     /// Since when the store can't be reached, if it can't.
@@ -118,7 +121,7 @@ impl<W: WriterBackend> Retrying<W> {
     }
 
     async fn one_try(&self, pass: Pass, object: &Object) -> Result<Stored, WriteError> {
-        let give_up = CancellationToken::new();
+        let (give_up, began) = (CancellationToken::new(), self.clock.elapsed());
         let mut put = pin!(self.inner.put_until(object, &give_up));
         let grace_over = async {
             self.signals.stop.cancelled().await;
@@ -132,6 +135,7 @@ impl<W: WriterBackend> Retrying<W> {
             }
         };
         pass.settle(&result);
+        self.metrics.put(self.name(), &result, self.clock.elapsed().saturating_sub(began));
         result
     }
 

@@ -19,6 +19,8 @@ mod layers;
 mod logs;
 mod nginx;
 mod pixels;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod prometheus;
 mod queue;
 mod register;
 #[cfg(all(feature = "s3", feature = "gcs"))]

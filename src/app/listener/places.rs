@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::routes::{AddressCount, AddressCounts, Peer, Rates};
+use crate::routes::{AddressCount, AddressCounts, ConnectionCount, HttpMetrics, Peer, Rates};
 
 /// How often idle connections are asked to make room while none is free.
 const CROWDED_EVERY: Duration = Duration::from_millis(100);
@@ -21,6 +21,7 @@ struct Shared {
     /// None for no limit.
     per_address: Option<Arc<AddressCounts>>,
     rates: Arc<Rates>,
+    metrics: HttpMetrics,
     crowded: Notify,
 }
 
@@ -28,17 +29,19 @@ struct Shared {
 pub(super) struct Place {
     _free: OwnedSemaphorePermit,
     _of_address: Option<AddressCount>,
+    _count: ConnectionCount,
 }
 
 impl Places {
     /// `per_address_max` of 0 is none; more than three quarters of all are never one address's, so that there is a place
     /// for someone else.
-    pub(super) fn new(connections_max: usize, per_address_max: usize, rates: Arc<Rates>) -> Self {
+    pub(super) fn new(connections_max: usize, per_address_max: usize, rates: Arc<Rates>, metrics: HttpMetrics) -> Self {
         let most = (connections_max - connections_max / 4).max(1);
         Self(Arc::new(Shared {
             all: Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS))),
             per_address: (per_address_max > 0).then(|| Arc::new(AddressCounts::new(per_address_max.min(most)))),
             rates,
+            metrics,
             crowded: Notify::new(),
         }))
     }
@@ -60,7 +63,7 @@ impl Places {
             Some((counts, address)) => Some(counts.take(address)?),
             None => None,
         };
-        Some(Place { _free: free, _of_address: of_address })
+        Some(Place { _free: free, _of_address: of_address, _count: self.0.metrics.connection() })
     }
 
     /// A place for one more request of `peer`'s; none if there is none right now.
@@ -85,7 +88,7 @@ mod tests {
     fn places(all: usize, per_address: usize) -> Places {
         let trusted = vec!["10.0.0.1/32".parse().expect("a network")];
         let rates = RateSettings { rate_per_address: 0, rate_per_user: 0, trusted_proxies: trusted };
-        Places::new(all, per_address, Arc::new(Rates::new(rates)))
+        Places::new(all, per_address, Arc::new(Rates::new(rates)), HttpMetrics::default())
     }
 
     fn peer(address: &str) -> Peer {

@@ -34,7 +34,7 @@ impl BackendKind {
 
     /// Its name on the wire.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         self.info().name
     }
 

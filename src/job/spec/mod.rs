@@ -28,12 +28,24 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Realtime, Self::Queued];
+
     /// The number on the wire.
     #[must_use]
     pub fn as_number(self) -> u8 {
         match self {
             Self::Realtime => 0,
             Self::Queued => 1,
+        }
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Realtime => "realtime",
+            Self::Queued => "queued",
         }
     }
 }

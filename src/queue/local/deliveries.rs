@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::job::{JobId, Owner, OwnerKey, UserKey};
+use crate::queue::OwedCallbacks;
 
 #[derive(Debug, Default)]
 pub(super) struct DeliverySchedule {
@@ -11,6 +13,8 @@ pub(super) struct DeliverySchedule {
     by_owner: HashMap<OwnerKey, OwnerDeliveries>,
     /// Every owner by what of theirs is due first.
     firsts: BTreeSet<(Duration, OwnerKey)>,
+    /// By when their jobs ended.
+    by_age: BTreeSet<(Timestamp, JobId)>,
 }
 
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(super) struct ScheduledDelivery {
     pub(super) owner: Owner,
     /// The host that is to be called.
     pub(super) host: String,
+    /// When its job ended.
+    pub(super) since: Timestamp,
 }
 
 impl DeliverySchedule {
@@ -38,11 +44,13 @@ impl DeliverySchedule {
         self.remove(&id);
         let (user, due) = (owed.owner.user_key(), owed.due);
         self.change(owed.owner.digest(), user, |by_due| by_due.insert((due, id)));
+        self.by_age.insert((owed.since, id));
         self.owed.insert(id, owed);
     }
 
     pub(super) fn remove(&mut self, id: &JobId) {
         if let Some(owed) = self.owed.remove(id) {
+            self.by_age.remove(&(owed.since, *id));
             self.change(owed.owner.digest(), owed.owner.user_key(), |by_due| by_due.remove(&(owed.due, *id)));
         }
     }
@@ -77,6 +85,11 @@ impl DeliverySchedule {
         }
         ids.truncate(limit);
         ids
+    }
+
+    /// How many there are, and how long the oldest waits.
+    pub(super) fn owed(&self) -> OwedCallbacks {
+        OwedCallbacks { count: self.owed.len() as u64, oldest: self.by_age.first().map(|(since, _)| *since) }
     }
 
     pub(super) fn next_due(&self) -> Option<Duration> {

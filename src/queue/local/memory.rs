@@ -9,9 +9,8 @@ use parking_lot::Mutex;
 use super::machine::{Machine, RecoveryCause};
 use super::status::{Outage, StatusChannel};
 use super::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table, TableEntry};
-use super::{Driver, LocalQueue};
+use super::{Driver, LocalQueue, Observers};
 use crate::clock::SharedClock;
-use crate::events::JobEvents;
 use crate::queue::{CrashAttribution, QueueError, QueueSettings};
 
 /// A queue that loses everything with the process, for tests.
@@ -19,7 +18,7 @@ pub struct MemoryQueue {
     /// None once it is shut down.
     machine: Mutex<Option<Machine<MemoryRecords>>>,
     status: StatusChannel,
-    events: JobEvents,
+    observers: Observers,
 }
 
 impl MemoryQueue {
@@ -33,10 +32,11 @@ impl MemoryQueue {
         attribution: CrashAttribution,
     ) -> Result<Self, QueueError> {
         let records = Arc::new(MemoryRecords::default());
-        let (cause, events) = (RecoveryCause::ServerStarted, JobEvents::default());
-        let mut machine = Machine::recover(records, settings, Arc::clone(&clock), events.clone(), attribution, cause)?;
+        let (cause, observers) = (RecoveryCause::ServerStarted, Observers::default());
+        let mut machine =
+            Machine::recover(records, settings, Arc::clone(&clock), observers.clone(), attribution, cause)?;
         let status = StatusChannel::new(machine.status(), clock);
-        Ok(Self { machine: Mutex::new(Some(machine)), status, events })
+        Ok(Self { machine: Mutex::new(Some(machine)), status, observers })
     }
 }
 
@@ -74,8 +74,8 @@ impl Driver for MemoryQueue {
         &self.status
     }
 
-    fn events(&self) -> &JobEvents {
-        &self.events
+    fn observers(&self) -> &Observers {
+        &self.observers
     }
 
     async fn close(&self) -> Result<(), QueueError> {

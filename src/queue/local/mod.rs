@@ -26,9 +26,9 @@ pub use self::sled::SledQueue;
 use self::status::StatusChannel;
 use self::store::RecordStore;
 use super::{
-    CancelOutcome, Claim, ClaimRequest, Claimed, Counts, Delivery, DeliveryOutbox, DeliveryOutcome, Enqueued, Filter,
-    Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, Lease, LeaseState, Page, PageRequest, Place,
-    QueueError, Settled, Settlement,
+    Backlog, CancelOutcome, Claim, ClaimRequest, Claimed, Counts, Delivery, DeliveryOutbox, DeliveryOutcome, Enqueued,
+    Filter, Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, Lease, LeaseState, Page, PageRequest, Place,
+    QueueError, QueueMetrics, Settled, Settlement,
 };
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
@@ -39,6 +39,13 @@ trait LocalQueue: Send + Sync + 'static {
     type Driver: Driver;
 
     fn driver(&self) -> &Self::Driver;
+}
+
+/// Whom the machine tells what it does. Clones are one; they outlive a store that had to be opened anew.
+#[derive(Clone, Debug, Default)]
+struct Observers {
+    events: JobEvents,
+    metrics: QueueMetrics,
 }
 
 /// How work gets to the machine, and who may read beside it.
@@ -68,8 +75,8 @@ trait Driver: Send + Sync + 'static {
     /// Where the machine's status is published.
     fn status(&self) -> &StatusChannel;
 
-    /// Where the machine tells that a job has changed.
-    fn events(&self) -> &JobEvents;
+    /// What the machine tells.
+    fn observers(&self) -> &Observers;
 
     /// How many jobs there are, as published last; an error while the queue can't be used. Never waits.
     fn count(&self) -> Result<Counts, QueueError> {
@@ -157,8 +164,16 @@ impl<Q: LocalQueue> JobRecords for Q {
         self.driver().count()
     }
 
+    fn backlog(&self) -> Backlog {
+        self.driver().status().current().backlog()
+    }
+
     fn events(&self) -> &JobEvents {
-        self.driver().events()
+        &self.driver().observers().events
+    }
+
+    fn metrics(&self) -> &QueueMetrics {
+        &self.driver().observers().metrics
     }
 }
 

@@ -37,6 +37,9 @@ pub(super) struct StoredDelivery {
     /// As in [`StoredJob::wait_ms`].
     pub(super) wait_ms: u64,
     pub(super) attempts: u32,
+    /// When its job ended. None in what was written before 0.3.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) since: Option<Timestamp>,
     /// Whose job it tells about, and which host is to be called. None in what was written before 0.3.0: then the job says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) recipient: Option<StoredRecipient>,
@@ -96,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_record_of_an_unknown_version_is_refused() {
-        let delivery = StoredDelivery { due: Timestamp::from_millis(7), wait_ms: 3, attempts: 1, recipient: None };
+        let delivery =
+            StoredDelivery { due: Timestamp::from_millis(7), wait_ms: 3, attempts: 1, since: None, recipient: None };
         let mut bytes = encode(&delivery).expect("it serializes");
         assert_eq!(decode::<StoredDelivery>(&bytes).expect("it is of this version"), delivery);
         bytes[0] = 2;

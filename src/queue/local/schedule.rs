@@ -7,13 +7,15 @@ mod lane;
 mod tests;
 mod turns;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 pub(super) use choice::Choice;
 use lane::PriorityLane;
 
+use crate::clock::Timestamp;
 use crate::job::{JobId, OwnerKey, Priority, TenantKey, UserKey};
+use crate::queue::LaneCounts;
 
 /// What the schedule has to know of a live job.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,7 @@ pub(super) struct LiveJob {
     pub(super) id: JobId,
     pub(super) seq: u64,
     pub(super) priority: Priority,
+    pub(super) created_at: Timestamp,
     /// Who takes turns with the other users.
     pub(super) user: UserKey,
     /// Who takes turns with the user's other owners.
@@ -80,6 +83,48 @@ pub(super) enum CrashIsolation {
     Shared,
 }
 
+/// The live jobs of one priority, counted.
+#[derive(Debug, Default)]
+struct LaneTally {
+    /// In the order of their acceptance.
+    pending: BTreeMap<(u64, JobId), Timestamp>,
+    making: u64,
+    storing: u64,
+}
+
+impl LaneTally {
+    fn insert(&mut self, live: &LiveJob, availability: Availability) {
+        match self.leased(availability) {
+            Some(count) => *count += 1,
+            None => drop(self.pending.insert((live.seq, live.id), live.created_at)),
+        }
+    }
+
+    fn remove(&mut self, live: &LiveJob, availability: Availability) {
+        match self.leased(availability) {
+            Some(count) => *count -= 1,
+            None => drop(self.pending.remove(&(live.seq, live.id))),
+        }
+    }
+
+    fn leased(&mut self, availability: Availability) -> Option<&mut u64> {
+        match availability {
+            Availability::Leased(HeldLease { stage: Stage::Making, .. }) => Some(&mut self.making),
+            Availability::Leased(HeldLease { stage: Stage::Storing, .. }) => Some(&mut self.storing),
+            Availability::Ready | Availability::Delayed(_) => None,
+        }
+    }
+
+    fn counts(&self) -> LaneCounts {
+        LaneCounts {
+            pending: self.pending.len() as u64,
+            making: self.making,
+            storing: self.storing,
+            oldest_pending: self.pending.first_key_value().map(|(_, created_at)| *created_at),
+        }
+    }
+}
+
 /// The live jobs and their order.
 #[derive(Debug)]
 pub(super) struct Schedule {
@@ -97,6 +142,8 @@ pub(super) struct Schedule {
     /// Since when a job has been the first and waited for memory.
     short_since: HashMap<JobId, Duration>,
     depth_of: HashMap<TenantKey, usize>,
+    /// By priority.
+    tallies: [LaneTally; 2],
     isolation: CrashIsolation,
     /// Claims from the realtime lane since the last from the queued one.
     realtime_run: u32,
@@ -116,6 +163,7 @@ impl Schedule {
             making: HashMap::new(),
             short_since: HashMap::new(),
             depth_of: HashMap::new(),
+            tallies: Default::default(),
             isolation,
             realtime_run: 0,
             realtime_run_max: realtime_run_max.max(1),
@@ -133,6 +181,7 @@ impl Schedule {
     pub(super) fn remove(&mut self, id: &JobId) {
         let Some((live, availability)) = self.jobs.remove(id) else { return };
         self.short_since.remove(id);
+        self.tallies[live.priority as usize].remove(&live, availability);
         match availability {
             Availability::Ready => self.unready(&live),
             Availability::Delayed(until) => {
@@ -260,6 +309,11 @@ impl Schedule {
         self.leases.len() - self.making.len()
     }
 
+    /// How many there are of each priority.
+    pub(super) fn lanes(&self) -> [LaneCounts; 2] {
+        [0, 1].map(|priority| self.tallies[priority].counts())
+    }
+
     fn insert(&mut self, live: LiveJob, availability: Availability) {
         match availability {
             Availability::Ready if live.is_made => {
@@ -280,6 +334,7 @@ impl Schedule {
             }
         }
         *self.depth_of.entry(live.tenant).or_default() += 1;
+        self.tallies[live.priority as usize].insert(&live, availability);
         self.jobs.insert(live.id, (live, availability));
     }
 

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::store::RecordStoreError;
 use crate::clock::SharedClock;
-use crate::queue::{Counts, Place, QueueError};
+use crate::queue::{Backlog, Counts, LaneCounts, OwedCallbacks, Place, QueueError};
 
 /// Why a queue can't be used now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ impl From<Outage> for QueueError {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct QueueStatus {
     pub(super) counts: Counts,
+    pub(super) lanes: [LaneCounts; 2],
+    pub(super) callbacks: OwedCallbacks,
     /// None while it works.
     pub(super) outage: Option<Outage>,
     /// By place: a claim would find something.
@@ -63,7 +65,12 @@ impl QueueStatus {
 
     /// The same counts, which nobody can rely on any more, and nothing to wait for.
     fn with_outage(self, why: Outage) -> Self {
-        Self { counts: self.counts, outage: Some(why), ..Self::default() }
+        let Self { counts, lanes, callbacks, .. } = self;
+        Self { counts, lanes, callbacks, outage: Some(why), ..Self::default() }
+    }
+
+    pub(super) fn backlog(self) -> Backlog {
+        Backlog { lanes: self.lanes, callbacks: self.callbacks }
     }
 
     /// How many jobs there are, unless the queue can't say so because it can't be used.

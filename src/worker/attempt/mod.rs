@@ -129,7 +129,7 @@ impl Attempt<'_> {
         let signals = WriteSignals { stop: self.active.stop().clone(), no_waiting: self.no_waiting.clone() };
         let stores = stores.of_job(self.record, &give_up, &signals);
         self.active.set_stores(stores.iter().map(|store| Arc::clone(store) as Arc<dyn StoreState>).collect());
-        let uploader = match FileUploader::new(self.record, self.active, &stores, spool, &journal).await {
+        let uploader = match FileUploader::new(self.record, self.active, &stores, self.context, &journal).await {
             Ok(uploader) => uploader,
             Err(error) => return self.failed(AttemptError::Spool(error), Vec::new()).await,
         };
@@ -176,6 +176,7 @@ impl Attempt<'_> {
         }
         let now = self.context.clock.now();
         let made_at = journal.earlier().all_made_at.unwrap_or(now);
+        self.active.set_made(made_at);
         if journal.earlier().all_made_at.is_none()
             && let Err(error) = journal.append_all_made(now).await
         {

@@ -16,6 +16,8 @@ pub(crate) enum Tool {
     /// The library that sets a process's wall clock.
     Faketime,
     Nginx,
+    /// Prometheus and its `promtool`.
+    Prometheus,
     Node,
     Chromium,
     /// What drives Chromium.
@@ -37,6 +39,7 @@ impl Tool {
             Self::Strace => ("system calls can't be traced", "Debian package strace, with the right to trace"),
             Self::Faketime => ("the clock can't be set", "Debian package libfaketime"),
             Self::Nginx => ("there is no nginx", "Debian package nginx-light"),
+            Self::Prometheus => ("there is no Prometheus", "Debian package prometheus"),
             Self::Node => ("there is no node", "Debian package nodejs"),
             Self::Chromium => ("there is no Chromium", "Debian package chromium"),
             Self::Ceph => ("there is no Ceph", "`.ci/real-stores.sh target/test-servers`"),

@@ -8,6 +8,7 @@ mod error_codes;
 pub(crate) mod events;
 mod form;
 mod health;
+mod metrics;
 mod places;
 mod public_url;
 mod rate;

@@ -11,8 +11,8 @@ use pixerve::clock::{SharedClock, System};
 use pixerve::job::Stored;
 use pixerve::retry::Backoff;
 use pixerve::writer::{
-    GiveUpTime, Object, ProbeOutcome, Retrying, StorageSettings, StoreGate, StoreSettings, StoreTimeouts, WriteError,
-    WriteErrorKind, WriteSignals, WriterBackend,
+    GiveUpTime, Object, ProbeOutcome, Retrying, StorageSettings, StoreGate, StoreMetrics, StoreSettings, StoreTimeouts,
+    WriteError, WriteErrorKind, WriteSignals, WriterBackend,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -47,7 +47,7 @@ fn retrying<W: WriterBackend>(
     let clock: SharedClock = Arc::new(System::new());
     let gate = StoreGate::new("a store".to_owned(), 16, Arc::clone(&clock));
     let signals = WriteSignals { stop: stop.clone(), no_waiting: CancellationToken::new() };
-    Retrying::new(writer, gate, [0; 32], settings, give_up, signals, clock)
+    Retrying::new(writer, gate, [0; 32], settings, give_up, signals, clock, StoreMetrics::default())
 }
 
 fn retrying_s3(

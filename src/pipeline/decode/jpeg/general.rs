@@ -49,7 +49,6 @@ pub(super) fn has_whole_levels(source: &[u8], jpeg: &Jpeg) -> bool {
     let Some(frame) = &jpeg.frame else { return false };
     let mut tables = Tables::default();
     jpeg.parts.iter().all(|part| match part {
-        Part::Quantisation(_) => true,
         Part::Huffman(payload) => tables.define_huffman(&source[payload.clone()]).is_ok(),
         Part::Scan(scan) if scan.band.0 == 0 => {
             let codings = scan.members.iter().map(|member| tables.coding(member.dc, member.ac)).collect();
@@ -57,7 +56,7 @@ pub(super) fn has_whole_levels(source: &[u8], jpeg: &Jpeg) -> bool {
             let reader = ScanReader::new(&source[scan.data.clone()], scan, codings);
             reader.read(frame.units(&scan.members), scan.interval, false, &mut units).is_ok()
         }
-        Part::Scan(_) => true,
+        Part::Quantisation(_) | Part::Scan(_) => true,
         Part::BadScan => false,
     })
 }

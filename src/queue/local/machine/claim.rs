@@ -57,10 +57,14 @@ impl<S: RecordStore> Machine<S> {
         stored.wait_ms = 0;
         stored.job.attempts += 1;
         stored.job.not_before = None;
+        let is_first = stored.job.started_at.is_none();
         stored.job.started_at.get_or_insert_with(|| self.clock.now());
         self.transition(&mut batch, &mut stored, State::Processing)?;
         self.apply(&batch)?;
         self.changed.push(*id);
+        if is_first {
+            self.observers.metrics.first_attempt(&stored.job);
+        }
         reached(Step::ClaimApplied);
 
         let expires = self.clock.elapsed().saturating_add(lease);

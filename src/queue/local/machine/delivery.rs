@@ -50,7 +50,13 @@ impl<S: RecordStore> Machine<S> {
                 let attempts = owed.attempts.saturating_add(1);
                 let due = self.clock.now().after(wait);
                 let recipient = StoredRecipient { owner: owed.owner.clone(), host: owed.host.clone() };
-                let delivery = StoredDelivery { due, wait_ms: millis(wait), attempts, recipient: Some(recipient) };
+                let delivery = StoredDelivery {
+                    due,
+                    wait_ms: millis(wait),
+                    attempts,
+                    since: Some(owed.since),
+                    recipient: Some(recipient),
+                };
                 batch.put(Table::Outbox, *id.as_bytes(), encode(&delivery)?);
                 self.apply(&batch)?;
                 let due = self.clock.elapsed().saturating_add(wait);

@@ -16,13 +16,13 @@ use std::time::Duration;
 
 pub(super) use recover::{RecoveryCause, RecoveryState};
 
+use super::Observers;
 use super::deliveries::DeliverySchedule;
 use super::record::{self, StoredJob};
 use super::schedule::{Choice, LiveJob, Schedule};
 use super::status::QueueStatus;
 use super::store::{Batch, RecordStore, RecordStoreError, Table};
 use crate::clock::SharedClock;
-use crate::events::JobEvents;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, State};
 use crate::queue::{Counts, Place, QueueError, QueueSettings};
@@ -46,7 +46,7 @@ pub(super) struct Machine<S> {
     token: Sequence,
     /// The leases that their holders know of: those of the last batch that was durable.
     acknowledged: recover::Leases,
-    events: JobEvents,
+    observers: Observers,
     /// The jobs whose records have changed since that was told last.
     changed: Vec<JobId>,
     /// Whether anything was written since the last sync.
@@ -89,6 +89,8 @@ impl<S: RecordStore> Machine<S> {
                 storing: self.schedule.storing() as u64,
                 ..self.ended
             },
+            lanes: self.schedule.lanes(),
+            callbacks: self.deliveries.owed(),
             outage: None,
             claimable: Place::ALL.map(|place| {
                 let memory = self.memory_left[place as usize];
@@ -115,9 +117,11 @@ impl<S: RecordStore> Machine<S> {
     pub(super) fn sync(&mut self) -> Result<(), RecordStoreError> {
         if self.dirty && self.broken.is_none() {
             reached(Step::QueueBeforeSync);
+            let began = self.clock.elapsed();
             if let Err(error) = self.records.sync() {
                 self.broken = Some(error);
             }
+            self.observers.metrics.synced(self.clock.elapsed().saturating_sub(began));
             reached(Step::QueueAfterSync);
             self.dirty = false;
         }
@@ -132,7 +136,7 @@ impl<S: RecordStore> Machine<S> {
     /// Tells whose records have changed, now that nothing can take that back.
     pub(super) fn tell_changes(&mut self) {
         for id in self.changed.drain(..) {
-            self.events.recorded(id);
+            self.observers.events.recorded(id);
         }
     }
 
@@ -167,6 +171,7 @@ fn live(stored: &StoredJob) -> LiveJob {
         owner: job.record.owner.digest(),
         tenant: job.record.owner.tenant_key(),
         crashed: job.crashes > 0,
+        created_at: job.record.created_at,
         memory: job.record.memory.unwrap_or(0),
         is_made: stored.is_made,
     }

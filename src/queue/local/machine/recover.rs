@@ -10,13 +10,14 @@ use super::settle::poison;
 use super::{Machine, Sequence, ended_count, live};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
-use crate::events::JobEvents;
 use crate::job::{ErrorCode, JobError, JobId, State};
+use crate::queue::local::Observers;
 use crate::queue::local::deliveries::{DeliverySchedule, ScheduledDelivery};
 use crate::queue::local::record::{self, RecordError, SCHEMA, StoredDelivery, StoredJob, StoredRecipient};
 use crate::queue::local::schedule::{CrashIsolation, HeldLease, Schedule};
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table};
 use crate::queue::local::{key, read};
+use crate::queue::metrics::AttemptOutcome;
 use crate::queue::{Counts, CrashAttribution, Filter, Lease, QueueError, QueueSettings, Settlement};
 
 /// Counted for an attempt that died with its server: more than any attempt tells of.
@@ -50,7 +51,7 @@ impl<S: RecordStore> Machine<S> {
         records: Arc<S>,
         settings: QueueSettings,
         clock: SharedClock,
-        events: JobEvents,
+        observers: Observers,
         attribution: CrashAttribution,
         cause: RecoveryCause,
     ) -> Result<Self, QueueError> {
@@ -78,7 +79,7 @@ impl<S: RecordStore> Machine<S> {
             settings,
             clock,
             acknowledged: Leases::default(),
-            events,
+            observers,
             changed: Vec::new(),
             dirty: true,
             broken: None,
@@ -149,7 +150,10 @@ impl<S: RecordStore> Machine<S> {
     fn recover_orphan(&mut self, mut stored: StoredJob, attribution: CrashAttribution) -> Result<(), QueueError> {
         self.schedule.wait(live(&stored), None);
         stored.job.changes += CHANGES_OF_A_LOST_ATTEMPT;
-        if attribution == CrashAttribution::JobsInFlight && !stored.is_made {
+        let is_blamed = attribution == CrashAttribution::JobsInFlight && !stored.is_made;
+        let outcome = if is_blamed { AttemptOutcome::Crashed } else { AttemptOutcome::Lost };
+        self.observers.metrics.attempt_ended(outcome);
+        if is_blamed {
             stored.job.crashes += 1;
             stored.job.error = Some(JobError::new(ErrorCode::Crashed, "the server died while it worked on this job"));
             if stored.job.crashes >= self.settings.crashes_max {
@@ -176,7 +180,8 @@ impl<S: RecordStore> Machine<S> {
                 continue;
             };
             let due = self.clock.elapsed() + self.wait_left(delivery.due, delivery.wait_ms);
-            self.deliveries.set(id, ScheduledDelivery { due, attempts: delivery.attempts, owner, host });
+            let since = delivery.since.unwrap_or(delivery.due);
+            self.deliveries.set(id, ScheduledDelivery { due, attempts: delivery.attempts, owner, host, since });
         }
         Ok(())
     }

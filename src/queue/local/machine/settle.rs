@@ -7,6 +7,7 @@ use crate::job::{ErrorCode, JobError, JobId, State, StoredFile};
 use crate::queue::local::read;
 use crate::queue::local::record::StoredJob;
 use crate::queue::local::store::{Batch, RecordStore, Table};
+use crate::queue::metrics::AttemptOutcome;
 use crate::queue::{CancelOutcome, Lease, QueueError, Retry, Settled, Settlement};
 
 impl<S: RecordStore> Machine<S> {
@@ -16,6 +17,7 @@ impl<S: RecordStore> Machine<S> {
         settlement: Settlement,
     ) -> Result<Settled, QueueError> {
         let Some(stored) = self.held(lease)? else { return Ok(Settled::Stale) };
+        let outcome = AttemptOutcome::of(&settlement);
         let state = match settlement {
             Settlement::Completed { files } => self.complete(stored, files),
             Settlement::Failed { error, files, retry } => self.fail(stored, error, files, retry),
@@ -25,6 +27,7 @@ impl<S: RecordStore> Machine<S> {
             Settlement::Unmade { files } => self.unmake(stored, files),
             Settlement::Outgrown { memory } => self.outgrow(stored, memory),
         }?;
+        self.observers.metrics.attempt_ended(outcome(state));
         Ok(Settled::Applied(state))
     }
 
@@ -120,7 +123,10 @@ impl<S: RecordStore> Machine<S> {
         add_files(&mut stored, files);
         self.end(stored, State::Cancelled)?;
         Ok(match before {
-            State::Processing => CancelOutcome::CancelledProcessing,
+            State::Processing => {
+                self.observers.metrics.attempt_ended(AttemptOutcome::Settled);
+                CancelOutcome::CancelledProcessing
+            }
             _ => CancelOutcome::CancelledPending,
         })
     }

@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::job::{ErrorCode, JobError, JobId, State, StoredFile};
 use crate::queue::local::store::{Batch, RecordStore, ScanOrder, Table};
 use crate::queue::local::{key, read};
+use crate::queue::metrics::AttemptOutcome;
 use crate::queue::{Job, QueueError};
 
 /// Jobs removed in one batch: batches are kept small, since each holds up all others.
@@ -31,6 +32,7 @@ impl<S: RecordStore> Machine<S> {
             return Ok(None);
         };
         add_files(&mut stored, files);
+        self.observers.metrics.attempt_ended(AttemptOutcome::Lost);
         if self.schedule.is_storing(id) {
             // Waiting for a store is no attempt, and no reason to fail.
             refund(&mut stored);

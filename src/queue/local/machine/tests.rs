@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Machine, RecoveryCause, encode};
 use crate::clock::{Clock, Manual, Timestamp};
-use crate::events::JobEvents;
 use crate::job::State;
+use crate::queue::local::Observers;
 use crate::queue::local::memory::MemoryRecords;
 use crate::queue::local::store::{Batch, RecordStore, Table};
 use crate::queue::local::test_records::job_record;
@@ -19,8 +19,8 @@ const LEASE: Duration = Duration::from_mins(1);
 
 fn recover(records: &Arc<MemoryRecords>, clock: &Arc<Manual>) -> Result<Machine<MemoryRecords>, QueueError> {
     let (settings, attribution) = (QueueSettings::default(), CrashAttribution::NoJob);
-    let (clock, events) = (clock.clone(), JobEvents::default());
-    Machine::recover(Arc::clone(records), settings, clock, events, attribution, RecoveryCause::ServerStarted)
+    let (clock, observers) = (clock.clone(), Observers::default());
+    Machine::recover(Arc::clone(records), settings, clock, observers, attribution, RecoveryCause::ServerStarted)
 }
 
 fn fixture() -> (Arc<MemoryRecords>, Arc<Manual>) {
@@ -71,7 +71,7 @@ fn leases_outlive_a_store_that_had_to_be_opened_anew_however_long_that_took() ->
     clock.advance(10 * LEASE);
     let (settings, attribution) = (QueueSettings::default(), CrashAttribution::NoJob);
     let cause = RecoveryCause::StoreReopened(known);
-    let mut machine = Machine::recover(records, settings, clock.clone(), JobEvents::default(), attribution, cause)?;
+    let mut machine = Machine::recover(records, settings, clock.clone(), Observers::default(), attribution, cause)?;
     assert_eq!(machine.expired_leases(10), [lapsed.lease.id], "what nobody could renew has its term again");
     assert_eq!(machine.status().counts.storing, 1);
     assert!(matches!(machine.extend(&held.lease, LEASE)?, LeaseState::Held(_)));

@@ -27,7 +27,7 @@ impl<S: RecordStore> Machine<S> {
         #[cfg(test)]
         tests::note_granted(id, before, next);
         stored.job.state = next;
-        stored.job.changes += self.events.take_unrecorded(id) + 1;
+        stored.job.changes += self.observers.events.take_unrecorded(id) + 1;
         if next.is_terminal() {
             stored.job.not_before = None;
             stored.job.finished_at = Some(self.clock.now());
@@ -44,7 +44,8 @@ impl<S: RecordStore> Machine<S> {
             batch.put(Table::ByDone, key::done(finished, &id), Vec::new());
             if owes_callback(&stored.job) {
                 let recipient = Some(StoredRecipient::of(&stored.job));
-                let delivery = StoredDelivery { due: finished, wait_ms: 0, attempts: 0, recipient };
+                let delivery =
+                    StoredDelivery { due: finished, wait_ms: 0, attempts: 0, since: Some(finished), recipient };
                 batch.put(Table::Outbox, *id.as_bytes(), encode(&delivery)?);
             }
         }
@@ -65,9 +66,11 @@ impl<S: RecordStore> Machine<S> {
         }
         if owes_callback(&stored.job) {
             let StoredRecipient { owner, host } = StoredRecipient::of(&stored.job);
-            let delivery = ScheduledDelivery { due: self.clock.elapsed(), attempts: 0, owner, host };
+            let since = stored.job.finished_at.unwrap_or_else(|| self.clock.now());
+            let delivery = ScheduledDelivery { due: self.clock.elapsed(), attempts: 0, owner, host, since };
             self.deliveries.set(stored.job.record.id, delivery);
         }
+        self.observers.metrics.ended(&stored.job);
         Ok(())
     }
 

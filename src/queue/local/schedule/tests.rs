@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{Choice, CrashIsolation, HeldLease, LiveJob, Schedule, Stage};
+use crate::clock::Timestamp;
 use crate::job::{JobId, Owner, Priority};
 use crate::queue::{PASS_MAX, Place};
 
@@ -84,6 +85,7 @@ impl Model {
             id: JobId::from_bytes(id),
             seq: self.seq,
             priority,
+            created_at: Timestamp::from_millis(self.seq),
             user: owner.user_key(),
             owner: owner.digest(),
             tenant: owner.tenant_key(),

@@ -18,10 +18,9 @@ use self::writer::{Published, QueueWriter, Request};
 use super::machine::{Machine, RecoveryCause};
 use super::status::StatusChannel;
 use super::store::{RecordStore, RecordStoreError};
-use super::{Driver, LocalQueue, read};
+use super::{Driver, LocalQueue, Observers, read};
 use crate::clock::SharedClock;
 use crate::database::{Database, SetAside};
-use crate::events::JobEvents;
 use crate::job::{CallbackTarget, JobId};
 use crate::queue::{Counts, CrashAttribution, QueueError, QueueSettings};
 
@@ -102,17 +101,17 @@ impl<S: RecordStore> WriterThread<S> {
         clock: SharedClock,
         attribution: CrashAttribution,
     ) -> Result<Self, QueueError> {
-        let (records, events) = (Arc::new(opener.open()?), JobEvents::default());
+        let (records, observers) = (Arc::new(opener.open()?), Observers::default());
         let mut machine = Machine::recover(
             Arc::clone(&records),
             settings.clone(),
             Arc::clone(&clock),
-            events.clone(),
+            observers.clone(),
             attribution,
             RecoveryCause::ServerStarted,
         )?;
         let status = StatusChannel::new(machine.status(), Arc::clone(&clock));
-        let published = Arc::new(Published::new(records, status, events));
+        let published = Arc::new(Published::new(records, status, observers));
         let (requests, receiver) = mpsc::channel(WAITING_MAX);
         let writer = QueueWriter::new(machine, opener, Arc::clone(&published), settings, clock, attribution)?;
         writer::spawn(writer, receiver)?;
@@ -166,8 +165,8 @@ impl<S: RecordStore> Driver for WriterThread<S> {
         &self.published.status
     }
 
-    fn events(&self) -> &JobEvents {
-        &self.published.events
+    fn observers(&self) -> &Observers {
+        &self.published.observers
     }
 
     fn count(&self) -> Result<Counts, QueueError> {

@@ -13,7 +13,7 @@ use super::store::StoreOpener;
 use super::watchdog::Watchdog;
 use crate::clock::SharedClock;
 use crate::error_chain::ErrorChain;
-use crate::events::JobEvents;
+use crate::queue::local::Observers;
 use crate::queue::local::machine::{Machine, RecoveryCause, RecoveryState};
 use crate::queue::local::status::{Outage, StatusChannel};
 use crate::queue::local::store::{RecordStore, RecordStoreError};
@@ -40,12 +40,12 @@ pub(super) struct Published<S> {
     /// None while the queue is closed or its store is being opened anew. Whoever reads holds the lock.
     pub(super) records: RwLock<Option<Arc<S>>>,
     pub(super) status: StatusChannel,
-    pub(super) events: JobEvents,
+    pub(super) observers: Observers,
 }
 
 impl<S> Published<S> {
-    pub(super) fn new(records: Arc<S>, status: StatusChannel, events: JobEvents) -> Self {
-        Self { records: RwLock::new(Some(records)), status, events }
+    pub(super) fn new(records: Arc<S>, status: StatusChannel, observers: Observers) -> Self {
+        Self { records: RwLock::new(Some(records)), status, observers }
     }
 
     /// Replaces the store, once nobody reads it.
@@ -182,8 +182,8 @@ impl<O: StoreOpener> QueueWriter<O> {
         let opened = self.opener.open().and_then(|records| {
             let records = Arc::new(records);
             let (settings, clock) = (self.settings.clone(), Arc::clone(&self.clock));
-            let events = self.published.events.clone();
-            Machine::recover(Arc::clone(&records), settings, clock, events, self.attribution, cause)
+            let observers = self.published.observers.clone();
+            Machine::recover(Arc::clone(&records), settings, clock, observers, self.attribution, cause)
                 .map(|machine| (records, machine))
         });
         match opened {
@@ -191,7 +191,7 @@ impl<O: StoreOpener> QueueWriter<O> {
                 tracing::info!("queue database reopened");
                 self.published.status.publish(machine.status());
                 self.published.replace(Some(records));
-                self.published.events.all_recorded();
+                self.published.observers.events.all_recorded();
                 self.phase = Phase::Running(Box::new(machine));
             }
             Err(error) => {

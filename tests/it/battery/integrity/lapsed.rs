@@ -19,7 +19,7 @@ use pixerve::queue::{CrashAttribution, Job, JobIntake, MemoryQueue, QueueSetting
 use pixerve::register::{Register, Sealer};
 use pixerve::spool::Spool;
 use pixerve::worker::{
-    LeaseReaper, MemoryBudget, Pool, Renderer, Shortage, StoreClients, WorkerContext, WorkerSettings,
+    LeaseReaper, MemoryBudget, Pool, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics, WorkerSettings,
 };
 use pixerve::writer::{Object, ProbeOutcome, StoreSettings, StoreTimeouts, WriteError, WriteErrorKind, WriterBackend};
 use tempfile::TempDir;
@@ -117,6 +117,7 @@ impl LapsedLeaseFixture {
             memory_limit: MemoryLimit { bytes_max: 1 << 30, threads: 1, pixels },
             memory: MemoryBudget::new(1 << 30),
             shortage: Shortage::default(),
+            metrics: WorkerMetrics::default(),
             clock_trust: ClockTrust::new(Arc::clone(&shared), None),
             clock: shared,
             settings: WorkerSettings {

@@ -9,8 +9,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::clock::{Clock, Manual, SharedClock, Timestamp};
-use crate::events::JobEvents;
 use crate::job::{CallbackEvents, CallbackTarget, ErrorCode, JobError, JobId, JobRecord, State};
+use crate::queue::local::Observers;
 use crate::queue::local::machine::{Machine, RecoveryCause};
 use crate::queue::local::memory::MemoryRecords;
 use crate::queue::local::record::{self, StoredJob};
@@ -230,8 +230,8 @@ fn recover(
 ) -> Result<Machine<AuditedRecords>, QueueError> {
     let settings = QueueSettings { attempts_max: 3, crashes_max: 2, ..QueueSettings::default() };
     let clock: SharedClock = clock.clone();
-    let events = JobEvents::default();
-    Machine::recover(Arc::clone(records), settings, clock, events, attribution, RecoveryCause::ServerStarted)
+    let observers = Observers::default();
+    Machine::recover(Arc::clone(records), settings, clock, observers, attribution, RecoveryCause::ServerStarted)
 }
 
 proptest! {

@@ -1,0 +1,72 @@
+//! How much the spool and the databases take of the disk: counted now and then, since nobody who asks waits for a disk.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+use walkdir::WalkDir;
+
+use crate::metrics::{Gauge, GaugeBy, Registry, begin_at_zero};
+
+/// Between two counts. Each looks at every file of the spool.
+const COUNT_EVERY: Duration = Duration::from_secs(30);
+
+/// The databases in the data directory, by what they are called in labels.
+const DATABASES: [(&str, &str); 2] = [("queue", "ConvertQueue.db"), ("register", "credentials.db")];
+
+/// As of the last count. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Usage {
+    entries: Gauge,
+    spool_bytes: Gauge,
+    database_bytes: GaugeBy<1>,
+}
+
+impl Usage {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        begin_at_zero(&self.database_bytes, DATABASES.map(|(name, _)| [("database", name)]));
+        registry.register("pixerve_spool_entries", "Jobs of which the spool holds the original", self.entries.clone());
+        registry.register("pixerve_spool_bytes", "Bytes of the spool", self.spool_bytes.clone());
+        registry.register("pixerve_database_bytes", "Bytes of each database on the disk", self.database_bytes.clone());
+    }
+
+    /// Counts what is in the spool's directory and in the databases' until `stop`.
+    pub(super) async fn follow(self, spool: PathBuf, data_dir: PathBuf, stop: CancellationToken) {
+        let mut ticks = interval(COUNT_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let (usage, spool, data_dir) = (self.clone(), spool.clone(), data_dir.clone());
+            let count = spawn_blocking(move || usage.count(&spool, &data_dir));
+            tokio::select! {
+                // A disk that hangs holds that thread, and not the stop.
+                () = stop.cancelled() => return,
+                counted = count => if let Err(error) = counted {
+                    debug!(%error, "counting what is on the disk failed");
+                }
+            }
+        }
+    }
+
+    /// What can't be looked at counts as nothing: the next count may see it.
+    fn count(&self, spool: &Path, data_dir: &Path) {
+        let entries = WalkDir::new(spool).min_depth(1).max_depth(1).into_iter().filter_map(Result::ok).count();
+        self.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.spool_bytes.set(bytes_below(spool));
+        for (name, directory) in DATABASES {
+            self.database_bytes.get_or_create(&[("database", name)]).set(bytes_below(&data_dir.join(directory)));
+        }
+    }
+}
+
+fn bytes_below(directory: &Path) -> i64 {
+    let files = WalkDir::new(directory).into_iter().filter_map(|entry| entry.ok()?.metadata().ok());
+    let bytes: u64 = files.filter(std::fs::Metadata::is_file).map(|file| file.len()).sum();
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

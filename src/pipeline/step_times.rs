@@ -1,0 +1,84 @@
+//! How long the steps of jobs take.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::{Format, SourceFormat};
+use crate::metrics::{HistogramBy, Labels, Registry, begin_at_zero, step_seconds};
+
+/// One step of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RenderStep {
+    /// Of the original.
+    Decode(SourceFormat),
+    /// One size, its colours included.
+    Resize,
+    /// One variant.
+    Encode(Format),
+    /// What was encoded, looked at.
+    Verify(Format),
+}
+
+/// Times the steps of an [`Engine`](super::Engine), which has no clock itself.
+pub trait StepTimer: fmt::Debug + Send + Sync {
+    /// A time that only grows.
+    fn now(&self) -> Duration;
+
+    /// A step took so long.
+    fn took(&self, step: RenderStep, time: Duration);
+}
+
+/// How long steps took, by step and format. Clones are one.
+#[derive(Clone, Debug)]
+pub struct StepMetrics(Arc<HistogramBy<2>>);
+
+impl Default for StepMetrics {
+    fn default() -> Self {
+        let steps = HistogramBy::new_with_constructor(step_seconds);
+        begin_at_zero(&steps, SourceFormat::ALL.map(|format| labels(RenderStep::Decode(format))));
+        begin_at_zero(&steps, [labels(RenderStep::Resize), stored(ORIGINAL)]);
+        for format in Format::ALL {
+            let [encoded, verified] = [RenderStep::Encode(format), RenderStep::Verify(format)].map(labels);
+            begin_at_zero(&steps, [encoded, verified, stored(format.extension())]);
+        }
+        Self(Arc::new(steps))
+    }
+}
+
+/// What stands for the format of an original, as a file to be stored.
+const ORIGINAL: &str = "original";
+
+fn labels(step: RenderStep) -> Labels<2> {
+    let (step, format) = match step {
+        RenderStep::Decode(format) => ("decode", format.extension()),
+        RenderStep::Resize => ("resize", "none"),
+        RenderStep::Encode(format) => ("encode", format.extension()),
+        RenderStep::Verify(format) => ("verify", format.extension()),
+    };
+    [("step", step), ("format", format)]
+}
+
+fn stored(format: &'static str) -> Labels<2> {
+    [("step", "store"), ("format", format)]
+}
+
+impl StepMetrics {
+    /// Under their name.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "What one step of a job took: one size, one variant, one file in one store";
+        registry.register("pixerve_step_duration_seconds", help, (*self.0).clone());
+    }
+
+    /// A step took so long.
+    pub fn observe(&self, step: RenderStep, time: Duration) {
+        self.0.get_or_create(&labels(step)).observe(time.as_secs_f64());
+    }
+
+    /// Storing one file took so long: a variant of this format, or the original.
+    pub fn observe_store(&self, format: Option<Format>, time: Duration) {
+        self.0.get_or_create(&stored(format.map_or(ORIGINAL, Format::extension))).observe(time.as_secs_f64());
+    }
+}
