@@ -36,6 +36,8 @@ for purpose in "$@"; do
         need mount command -v mount
         # Not in everybody's PATH either.
         need nginx-light test -x /usr/sbin/nginx
+        # Verifies units.
+        need systemd command -v systemd-analyze
         # A server that scrapes, and judges by the alerts in deploy/prometheus.
         need prometheus sh -c 'command -v prometheus && command -v promtool'
         need libfaketime sh -c 'ls /usr/lib/*/faketime/libfaketimeMT.so.1'

@@ -55,6 +55,11 @@ impl BackgroundTasks {
         }
     }
 
+    /// Tells all of them to end, without waiting.
+    pub(super) fn tell_to_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Tells all of them to end, and waits for that, `at_most` so long. What hasn't ended then is dropped.
     pub(super) async fn stop(mut self, at_most: Duration) {
         if !self.stop_within(at_most).await {

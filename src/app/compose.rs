@@ -17,6 +17,7 @@ use super::descriptors::connections_within_limit;
 use super::listener::{ListenerStop, listen};
 use super::parts::ServerParts;
 use super::persistent_state::{PersistentState, key_file};
+use super::service_manager::lent_socket;
 use super::start_error::StartError;
 use crate::auth::{AuthSettings, KeyRing};
 use crate::callback::Outbox;
@@ -57,6 +58,8 @@ pub struct App {
     pool: Option<StartedPool>,
     background: BackgroundTasks,
     listening: BackgroundTasks,
+    /// The socket outlives the server.
+    is_lent: bool,
     /// Cuts requests in flight.
     cut: CancellationToken,
     auth: AuthSettings,
@@ -81,7 +84,12 @@ impl App {
         let ServerParts { state, router, worker, outbox, usage } =
             ServerParts::build(&config, persistent, &clock, program).await?;
         warn_of_jobs_over_limits(&*queue, worker.memory_limit).await?;
-        let (listener, addr) = bind(config.addr).await?;
+        let lent = lent_socket(config.addr)?;
+        let is_lent = lent.is_some();
+        let (listener, addr) = match lent {
+            Some(lent) => lent,
+            None => bind(config.addr).await?,
+        };
         let metrics_listener = match config.metrics.addr {
             Some(addr) => Some(bind(addr).await?),
             None => None,
@@ -114,7 +122,7 @@ impl App {
             let stop = ListenerStop { close, cut: cut.clone() };
             listen(listener, router, shared, limits, stop)
         });
-        Ok(Self { addr, queue, state, pool, background, listening, cut, auth: config.auth })
+        Ok(Self { addr, queue, state, pool, background, listening, is_lent, cut, auth: config.auth })
     }
 
     /// Where it listens.
@@ -167,7 +175,13 @@ impl App {
     /// rest, closes. Every step has an end, whatever the disk does.
     pub async fn stop(self, drain_timeout: Duration) {
         let drained_by = Instant::now() + drain_timeout;
-        self.state.readiness.drain();
+        if self.is_lent {
+            // What comes waits for the next server; what was accepted already is taken, and safe.
+            self.listening.tell_to_stop();
+            self.state.readiness.drain_taking_uploads();
+        } else {
+            self.state.readiness.drain();
+        }
         // If the server is killed from here on, that is not attributed to the jobs in flight.
         match timeout(NOTE_TIMEOUT, self.queue.mark_draining()).await {
             Ok(Ok(())) => {}

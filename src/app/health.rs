@@ -45,8 +45,7 @@ pub async fn health(config: &Config, options: HealthOptions) -> anyhow::Result<S
     let path = if live { "health/live" } else { "health" };
     let url = format!("{}/{path}", server.as_str().trim_end_matches('/'));
     let client = Client::builder().timeout(TIMEOUT).no_proxy();
-    let client = if tls::has_certificates() { client } else { client.tls_certs_only([]) };
-    let client = client.build().context("setting up an HTTP client")?;
+    let client = tls::client(client).context("setting up an HTTP client")?;
     let reply = match client.get(&url).send().await {
         Ok(reply) => reply,
         Err(error) => {

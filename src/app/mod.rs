@@ -11,6 +11,7 @@ mod parts;
 mod persistent_state;
 mod private_files;
 mod sealed_callbacks;
+mod service_manager;
 mod signals;
 mod start_error;
 mod token;
@@ -53,7 +54,12 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
     if options.demo {
         demo::print(&app)?;
     }
-    let failure = run(&mut app, &mut signals).await.err();
+    service_manager::ready();
+    let failure = tokio::select! {
+        ended = run(&mut app, &mut signals) => ended.err(),
+        () = service_manager::keep_alive() => None,
+    };
+    service_manager::stopping();
     match &failure {
         None => info!(
             drain_timeout_s = drain_timeout.as_secs(),

@@ -54,6 +54,8 @@ pub enum StartError {
     Engine(#[source] rayon::ThreadPoolBuildError),
     #[error("can't listen on {addr}; is another server running there? PIXERVE_ADDR chooses another")]
     Listen { addr: SocketAddr, source: std::io::Error },
+    #[error("can't listen on the socket that the service manager lends (LISTEN_FDS); it must be one TCP socket")]
+    LentSocket { source: std::io::Error },
     #[error(
         "no child process can be started for jobs; PIXERVE_WORKER_SANDBOX=off does without, and without its protection"
     )]

@@ -156,10 +156,8 @@ impl WebhookClient {
             .no_brotli()
             .no_zstd()
             .no_deflate();
-        // One that looks for certificates where there are none can't be made; this one does for plain http.
-        let client = if tls::has_certificates() { client } else { client.tls_certs_only([]) }.build()?;
         Ok(Self {
-            client,
+            client: tls::client(client)?,
             policy,
             timeout: settings.timeout,
             public_url: settings.public_url.clone(),

@@ -23,6 +23,8 @@ struct Payload<'a> {
     files: Vec<StoredFile>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'a str>,
     job_data: &'a Value,
 }
 
@@ -37,8 +39,8 @@ pub enum PayloadError {
     Json(#[from] serde_json::Error),
 }
 
-/// The JSON that tells how `job` ended. A failed job's `error` is what went wrong in words; a completed one has none,
-/// even if an earlier attempt failed.
+/// The JSON that tells how `job` ended. A failed job's `error` is what went wrong in words, its `error_code` in one that stays
+/// the same; a completed one has neither, even if an earlier attempt failed.
 pub fn body(job: &Job, public_url: &PublicUrl) -> Result<Bytes, PayloadError> {
     let event = job.record.callback.as_ref().and_then(|target| target.event(job.state));
     let event = event.ok_or(PayloadError::State(job.state))?;
@@ -54,6 +56,7 @@ pub fn body(job: &Job, public_url: &PublicUrl) -> Result<Bytes, PayloadError> {
         ended_at: ended_at.rfc3339(),
         files: public_url.of_files(job.files.clone()),
         error: error.map(|error| error.detail.as_str()),
+        error_code: error.map(|error| error.code.as_str()),
         job_data: &job.record.job_data,
     };
     Ok(serde_json::to_vec(&payload)?.into())

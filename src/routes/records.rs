@@ -100,6 +100,7 @@ fn record(state: &AppState, job: Job) -> Value {
             "status": "failed",
             "timestamp": timestamp,
             "error": job.error.as_ref().map_or("unknown", |error| error.detail.as_str()),
+            "error_code": job.error.as_ref().map(|error| error.code.as_str()),
             "job_data": job_data,
             "files": files,
         }),

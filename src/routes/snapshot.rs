@@ -39,6 +39,7 @@ struct Status {
     finished_at: Option<String>,
     files: Vec<StoredFile>,
     error: Option<String>,
+    error_code: Option<String>,
     /// The stores that the job waits for, none of them most of the time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waiting_for: Vec<StoreOutage>,
@@ -68,6 +69,7 @@ impl Snapshot {
         let files = state.http.public_url.of_files(progress.files);
         let stored = files.iter().filter(|file| is_done(file)).map(|file| Ok((file.name.clone(), json(file)?)));
         let stored = stored.collect::<Result<_, Refusal>>()?;
+        let (error, error_code) = job.error.map(|error| (error.detail, error.code)).unzip();
         let status = Status {
             hash: job.record.hash,
             job_id: id,
@@ -79,7 +81,8 @@ impl Snapshot {
             started_at: job.started_at.map(Timestamp::rfc3339),
             finished_at: job.finished_at.map(Timestamp::rfc3339),
             files,
-            error: job.error.map(|error| error.detail),
+            error,
+            error_code,
             waiting_for: state.active_jobs.outages(id),
         };
         Ok(Self { changes, is_ended: job.state.is_terminal(), status: json(&status)?, stored })

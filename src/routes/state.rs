@@ -62,6 +62,8 @@ pub struct HttpSettings {
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     draining: CancellationToken,
+    /// Uploads are refused from now on.
+    refusing: CancellationToken,
     failure: Arc<OnceLock<String>>,
     is_paused: bool,
 }
@@ -93,7 +95,19 @@ impl Readiness {
 
     /// From now on uploads are refused and `/health` says so.
     pub fn drain(&self) {
+        self.refusing.cancel();
         self.draining.cancel();
+    }
+
+    /// The same, but for uploads on connections that are there: they are taken.
+    pub fn drain_taking_uploads(&self) {
+        self.draining.cancel();
+    }
+
+    /// Whether uploads are refused because the server is stopping.
+    #[must_use]
+    pub fn refuses_uploads(&self) -> bool {
+        self.refusing.is_cancelled()
     }
 
     /// Whether the server is stopping.

@@ -15,7 +15,13 @@ use super::extract::{ClientAddress, JobQuery, Parameters, find};
 use super::snapshot::Snapshot;
 use super::{AppState, Refusal};
 use crate::job::JobId;
+use crate::telemetry::cut;
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Jobs that one request may ask about.
+const JOBS_MAX: usize = 100;
+/// Bytes of a bad id that are quoted.
+const ID_BYTES_MAX: usize = 64;
 /// Seconds for which an answer may be waited for.
 const WAIT_SECS_MAX: u64 = 60;
 
@@ -46,6 +52,9 @@ pub(super) async fn status(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let wait = query.wait()?;
+    if let Some(ids) = query.job_id.as_deref().filter(|ids| ids.contains(',')) {
+        return several(&state, ids, wait.is_some()).await;
+    }
     let job = find(&state, &JobQuery { hash: query.hash, job_id: query.job_id }).await?;
     let job = job.ok_or_else(|| Refusal::NotFound("no job of this hash or id is known".into()))?;
     let id = job.record.id;
@@ -62,6 +71,31 @@ pub(super) async fn status(
         snapshot = wait_for(&state, id, wait, is_awaited).await.unwrap_or(snapshot);
     }
     Ok(answer(&snapshot, is_known(&snapshot)))
+}
+
+/// Those of these jobs, comma between comma, that are known: in this order, each once.
+async fn several(state: &AppState, ids: &str, waits: bool) -> Result<Response, Refusal> {
+    if waits {
+        return Err(Refusal::BadRequest("`wait` is for one job".into()));
+    }
+    let mut jobs: Vec<JobId> = Vec::new();
+    for id in ids.split(',').map(str::trim).filter(|id| !id.is_empty()) {
+        let id =
+            id.parse().map_err(|_| Refusal::BadRequest(format!("`job_id`: `{}` is no UUID", cut(id, ID_BYTES_MAX))))?;
+        if !jobs.contains(&id) {
+            jobs.push(id);
+        }
+    }
+    if jobs.len() > JOBS_MAX {
+        return Err(Refusal::BadRequest(format!("`job_id` may name {JOBS_MAX} jobs, and names {}", jobs.len())));
+    }
+    let mut statuses = Vec::new();
+    for id in jobs {
+        if let Some(job) = state.records.get(&id).await? {
+            statuses.push(Snapshot::of(state, job).await?.status);
+        }
+    }
+    Ok(([(CONTENT_TYPE, JSON)], format!("{{\"jobs\":[{}]}}", statuses.join(","))).into_response())
 }
 
 /// The job as it is when it is `awaited`, the time is over or the server stops; none if it was never looked at.
@@ -84,7 +118,6 @@ async fn wait_for(
 }
 
 fn answer(snapshot: &Snapshot, is_known: bool) -> Response {
-    const JSON: HeaderValue = HeaderValue::from_static("application/json");
     const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
     let mut response = if is_known {
         StatusCode::NOT_MODIFIED.into_response()

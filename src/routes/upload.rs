@@ -96,7 +96,7 @@ fn duplicate(state: &AppState, job: Box<Job>) -> Refusal {
 
 /// Whether there is a point in reading the body at all.
 async fn check_room(state: &AppState) -> Result<(), Refusal> {
-    if state.readiness.is_draining() {
+    if state.readiness.refuses_uploads() {
         return Err(Refusal::Draining);
     }
     if state.readiness.is_paused() {

@@ -85,6 +85,11 @@ impl Activity {
         (state.idle_since, state.head_since) = (Instant::now(), None);
     }
 
+    /// Whether any request came on it.
+    pub(super) fn had_request(&self) -> bool {
+        self.0.lock().had_request
+    }
+
     pub(super) fn unsent(&self, bytes: usize) {
         self.0.lock().unsent += bytes;
     }

@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tower::ServiceExt;
 use tracing::debug;
 
@@ -31,6 +31,9 @@ use crate::routes::{CrossOrigin, Peer, Refusal, RequestOrigin};
 
 /// Between two looks at how long a connection may stay; less where its limits are short.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// For the first request of a connection that is to close and had none yet.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+const FIRST_REQUEST_LOOK: Duration = Duration::from_millis(10);
 /// For a connection that was asked to close, whatever it does.
 const CLOSE_GRACE: Duration = Duration::from_millis(500);
 /// For one that has nothing to answer from then on.
@@ -70,7 +73,7 @@ impl Connection {
         // Whether to close or to cut: a connection that is to close may answer what it has begun to.
         let to_close = async {
             tokio::select! {
-                () = stop.close.cancelled() => {}
+                () = stop.close.cancelled() => first_request(&activity).await,
                 () = made_room(&activity, &places) => debug!(peer = %peer.0, "idle connection closed to make room"),
             }
         };
@@ -129,6 +132,18 @@ async fn overstayed(activity: &Activity, limits: &ConnectionLimits) -> Overstay 
             return overstay;
         }
     }
+}
+
+/// Returns once a connection has had a request; soon, if none comes: one that was accepted the moment before is owed an
+/// answer.
+async fn first_request(activity: &Activity) {
+    let waiting = async {
+        while !activity.had_request() {
+            sleep(FIRST_REQUEST_LOOK).await;
+        }
+    };
+    // Either way it may close.
+    let _: Result<(), _> = timeout(FIRST_REQUEST_GRACE, waiting).await;
 }
 
 /// Returns once someone waits for this connection's place, and it is idle.

@@ -50,7 +50,8 @@ fn read(
         return Err(PipelineError::TooLarge { detail: format!("{bytes} bytes of samples") });
     }
     let jpeg_tables = page.directory.bytes(file, tag::JPEG_TABLES, JPEG_TABLES_BYTES_MAX);
-    let mut reading = Reading { source, page, chunks: Chunks { page, jpeg_tables, tolerant }, tolerant, rows: 0 };
+    let mut reading =
+        Reading { source, page, chunks: Chunks { page, jpeg_tables, tolerant }, tolerant, rows: 0, passed_over: None };
     let places = page.places(file);
     let samples = if page.bits > 8 {
         Samples::U16(reading.all(&places, vec![0; count])?)
@@ -58,7 +59,7 @@ fn read(
         Samples::U8(reading.all(&places, vec![0; count])?)
     };
     // Of a picture that shows nothing, tolerance has nothing to show.
-    if reading.rows == 0 { Err(PipelineError::Truncated) } else { Ok(samples) }
+    if reading.rows == 0 { Err(reading.passed_over.unwrap_or(PipelineError::Truncated)) } else { Ok(samples) }
 }
 
 struct Reading<'a> {
@@ -68,6 +69,8 @@ struct Reading<'a> {
     tolerant: bool,
     /// Rows of strips and tiles that were read.
     rows: usize,
+    /// The first error that was tolerated.
+    passed_over: Option<PipelineError>,
 }
 
 impl Reading<'_> {
@@ -85,7 +88,9 @@ impl Reading<'_> {
             let target = Target { page: self.page, plane, left: x * self.page.chunk.0, top: y * self.page.chunk.1 };
             match self.chunk(chunks.get(index), &target, &mut samples) {
                 // What comes before the damage is there, and what other strips have.
-                Err(PipelineError::Truncated | PipelineError::BadImage { .. }) if self.tolerant => {}
+                Err(error @ (PipelineError::Truncated | PipelineError::BadImage { .. })) if self.tolerant => {
+                    self.passed_over.get_or_insert(error);
+                }
                 outcome => outcome?,
             }
         }

@@ -5,6 +5,7 @@
 
 mod fair;
 mod responsive;
+mod streams;
 
 use std::fs::File;
 use std::path::PathBuf;

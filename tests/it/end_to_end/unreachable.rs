@@ -59,6 +59,10 @@ async fn a_job_of_which_one_store_is_down_fails_and_names_what_the_others_hold()
         (&call["status"], &call["files"], &call["error"]),
         (&json!("failed"), &status["files"], &status["error"])
     );
+    let record = app.get_json(&format!("/failures?hash={}", status["hash"].as_str().expect("a hash"))).await;
+    for told in [&status, &call, &record] {
+        assert_eq!(told["error_code"], "store_unreachable", "{told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use tokio::time::Instant;
@@ -80,6 +81,15 @@ impl Home {
         self.run(program, further)
     }
 
+    /// Starts a server on this socket, which outlives it, as systemd does.
+    pub(crate) fn spawn_on(&self, socket: &TcpListener, further: &[(&str, &str)]) -> ServerProcess {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", r#"exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" serve"#]);
+        shell.arg(env!("CARGO_BIN_EXE_pixerve"));
+        let socket = socket.try_clone().expect("a descriptor");
+        self.run_from(OwnedFd::from(socket).into(), shell, further)
+    }
+
     /// The program itself, run beside the servers of this home.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pixerve"));
@@ -88,14 +98,18 @@ impl Home {
         command
     }
 
-    fn run(&self, mut program: Command, further: &[(&str, &str)]) -> ServerProcess {
+    fn run(&self, program: Command, further: &[(&str, &str)]) -> ServerProcess {
+        self.run_from(Stdio::null(), program, further)
+    }
+
+    fn run_from(&self, input: Stdio, mut program: Command, further: &[(&str, &str)]) -> ServerProcess {
         let terminal = File::options().create(true).append(true).open(self.root().join("terminal")).expect("a file");
         let child = program
             .current_dir(self.root())
             .env_clear()
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .envs(further.iter().copied())
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::null())
             .stderr(terminal)
             .spawn()

@@ -16,6 +16,8 @@ pub(crate) enum Tool {
     /// The library that sets a process's wall clock.
     Faketime,
     Nginx,
+    /// What verifies units.
+    Systemd,
     /// Prometheus and its `promtool`.
     Prometheus,
     Node,
@@ -39,6 +41,7 @@ impl Tool {
             Self::Strace => ("system calls can't be traced", "Debian package strace, with the right to trace"),
             Self::Faketime => ("the clock can't be set", "Debian package libfaketime"),
             Self::Nginx => ("there is no nginx", "Debian package nginx-light"),
+            Self::Systemd => ("there is no systemd-analyze", "Debian package systemd"),
             Self::Prometheus => ("there is no Prometheus", "Debian package prometheus"),
             Self::Node => ("there is no node", "Debian package nodejs"),
             Self::Chromium => ("there is no Chromium", "Debian package chromium"),

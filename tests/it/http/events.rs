@@ -212,6 +212,28 @@ async fn a_server_that_stops_does_not_wait_for_streams_nor_for_those_who_wait() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn several_jobs_are_asked_about_at_once_and_those_that_are_known_are_told() {
+    let (app, _child, waiting) = stuck().await;
+    let cancelled = app.accepted("me", small_job(), "c.jpg", jpeg(16, 16, 3)).await;
+    cancel(&app, &cancelled).await;
+    let id = |accepted: &Value| accepted["job_id"].as_str().expect("an id").to_owned();
+    let unknown = "01900000-0000-7000-8000-000000000000";
+    let ids = [id(&cancelled), unknown.to_owned(), id(&waiting), id(&cancelled)].join(",");
+    let answer = app.get_json(&format!("/status?job_id={ids}")).await;
+    let jobs = answer["jobs"].as_array().expect("jobs");
+    let told: Vec<_> = jobs.iter().map(|job| (job["job_id"].clone(), job["state"].clone())).collect();
+    assert_eq!(told, [(json!(id(&cancelled)), json!("cancelled")), (json!(id(&waiting)), json!("pending"))]);
+    assert_eq!(app.get_json(&format!("/status?job_id={},", id(&waiting))).await["jobs"][0]["state"], "pending");
+
+    let many =
+        |count: u32| (0..count).map(|i| format!("01900000-0000-7000-8000-{i:012x}")).collect::<Vec<_>>().join(",");
+    assert_eq!(app.get_json(&format!("/status?job_id={}", many(100))).await, json!({ "jobs": [] }));
+    for bad in [many(101), format!("{},nonsense", id(&waiting)), format!("{unknown},{unknown}&wait=1")] {
+        assert_problem(app.get(&format!("/status?job_id={bad}")).await, 400, "bad_request").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_status_is_not_sent_to_who_has_it() {
     let (app, _child, waiting) = stuck().await;
     let path = format!("/status?{}", by_id(&waiting));

@@ -8,6 +8,7 @@ mod paused;
 mod private;
 mod process;
 mod sealing_keys;
+mod service_manager;
 mod signals;
 
 use serde_json::{Value, json};
