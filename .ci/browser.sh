@@ -5,6 +5,10 @@
 set -eu
 
 PLAYWRIGHT_CORE=1.65.1
+# What pages upload with.
+UPPY=6.0.1
+FILEPOND=4.32.12
+DROPZONE=6.3.5
 
 directory=$1/browser
 skip() {
@@ -29,10 +33,13 @@ if ! command -v chromium >/dev/null; then
         skip "chromium can't be installed"
 fi
 
-installed=$directory/node_modules/playwright-core/package.json
-if ! grep -q "\"version\": \"$PLAYWRIGHT_CORE\"" "$installed" 2>/dev/null; then
-    echo "Installing into $directory: playwright-core $PLAYWRIGHT_CORE"
+wanted="playwright-core@$PLAYWRIGHT_CORE uppy@$UPPY filepond@$FILEPOND dropzone@$DROPZONE"
+if [ "$(cat "$directory/installed" 2>/dev/null)" != "$wanted" ]; then
+    echo "Installing into $directory: $wanted"
     mkdir -p "$directory"
-    npm install --prefix "$directory" --no-audit --no-fund --no-progress --loglevel=error \
-        "playwright-core@$PLAYWRIGHT_CORE" </dev/null || skip "playwright-core can't be installed"
+    # shellcheck disable=SC2086 # one word a package
+    npm install --prefix "$directory" --no-audit --no-fund --no-progress --loglevel=error $wanted </dev/null ||
+        skip "npm can't install $wanted"
+    # Last: a broken installation is done again.
+    printf '%s\n' "$wanted" >"$directory/installed"
 fi

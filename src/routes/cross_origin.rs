@@ -43,9 +43,9 @@ const UPLOAD_PATH: &str = "/upload";
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "Content-Location, ETag, Idempotency-Replayed, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID",
 );
-/// What a page may send, besides what every page may.
+/// What a page may send, besides what every page may. Dropzone sends `Cache-Control` and `X-Requested-With` with every upload.
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Range, Traceparent, X-Request-ID, \
+    "Authorization, Cache-Control, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Range, Traceparent, X-Request-ID, \
      X-Requested-With",
 );
 /// Seconds for which a browser need not ask again: the most that Chromium takes.

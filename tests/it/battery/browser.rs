@@ -4,45 +4,16 @@
 //! drives it.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::{ImageFormat, Rgb, RgbImage};
-use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
-use tokio::time::timeout;
+use serde_json::json;
 
 use super::bad_input::polyglot_files::{Polyglot, polyglots};
 use super::figure;
 use crate::harness::app::TestApp;
-use crate::harness::tool::{Tool, program, require};
-
-/// For all of it.
-const WAIT_MAX: Duration = Duration::from_mins(4);
-
-/// What opens pages.
-struct Browser {
-    node: PathBuf,
-    chromium: PathBuf,
-    /// The directory that holds what drives it.
-    driver: PathBuf,
-}
-
-impl Browser {
-    fn find() -> Option<Self> {
-        let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-servers/browser");
-        let has_driver = driver.join("node_modules/playwright-core").is_dir();
-        Some(Self {
-            node: require(Tool::Node, program("node"))?,
-            chromium: require(Tool::Chromium, program("chromium"))?,
-            driver: require(Tool::Playwright, has_driver.then_some(driver))?,
-        })
-    }
-}
+use crate::harness::browser::Browser;
 
 /// A colour for each quarter.
 const QUARTERS: [[u8; 3]; 4] = [[230, 20, 20], [20, 200, 20], [20, 20, 230], [240, 240, 240]];
@@ -61,29 +32,6 @@ async fn kept(app: &TestApp, polyglot: &Polyglot) -> String {
     let job = json!({ "directHost": true, "keepOriginal": true, "subDir": "browser" });
     let done = app.done(&polyglot.what.replace(' ', "-"), job, "a.html", polyglot.bytes.clone()).await;
     done["files"][0]["stored"][0]["location"].as_str().expect("a location").to_owned()
-}
-
-async fn drive(browser: &Browser, mut order: Value) -> Value {
-    let profile = tempfile::tempdir().expect("a temporary directory");
-    order["playwright"] = json!(browser.driver);
-    order["chromium"] = json!(browser.chromium);
-    order["profile"] = json!(profile.path().join("profile"));
-    let mut child = Command::new(&browser.node)
-        .args(["--input-type=module", "--eval", include_str!("browser.mjs")])
-        .current_dir(profile.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("node starts");
-    let mut input = child.stdin.take().expect("piped");
-    let sent = order.to_string();
-    tokio::spawn(async move { input.write_all(sent.as_bytes()).await });
-    let output = timeout(WAIT_MAX, child.wait_with_output()).await.expect("an end in time").expect("it ran");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +70,8 @@ async fn open(mut which: impl FnMut(&Polyglot) -> bool) {
     let paths: Vec<_> = pictures.iter().map(|file| file["stored"][0]["location"].clone()).collect();
 
     let base = format!("http://{}", app.addr());
-    let seen = drive(&browser, json!({ "base": base, "files": files, "pictures": paths })).await;
+    let order = json!({ "base": base, "files": files, "pictures": paths });
+    let seen = browser.drive(include_str!("browser.mjs"), order).await;
 
     // What is hidden is alive: a careless server would have it run. What is deflated is not, until somebody inflates it.
     let careless = seen["careless"].as_array().expect("a list");

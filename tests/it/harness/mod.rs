@@ -3,6 +3,8 @@
 pub(crate) mod api;
 pub(crate) mod app;
 #[cfg(all(feature = "s3", feature = "gcs"))]
+pub(crate) mod browser;
+#[cfg(all(feature = "s3", feature = "gcs"))]
 pub(crate) mod ceph;
 pub(crate) mod fault_proxy;
 pub(crate) mod http2;

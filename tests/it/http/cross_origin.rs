@@ -168,6 +168,7 @@ async fn a_preflight_says_what_a_listed_page_may_send_and_any_other_options_what
             "Traceparent",
             "X-Request-ID",
             "X-Requested-With",
+            "Cache-Control",
         ] {
             assert!(allowed.split(", ").any(|allowed| allowed == name), "{name}");
         }

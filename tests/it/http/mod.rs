@@ -9,6 +9,7 @@ pub(crate) mod events;
 mod form;
 mod health;
 mod metrics;
+mod pages;
 mod places;
 mod public_url;
 mod rate;

@@ -41,6 +41,12 @@ async fn upload_answers_with_the_names_of_what_it_will_make() {
     assert_eq!(status["progress"], json!({ "done": 7, "total": 7 }));
     let names: Vec<_> = status["files"].as_array().expect("files").iter().map(|f| f["name"].clone()).collect();
     assert_eq!(json!(names), json!(expected));
+    let asked: Vec<_> =
+        status["files"].as_array().expect("files").iter().map(|f| json!([f["kind"], f["box"]])).collect();
+    let variant = |width: u32, height: u32| json!(["variant", [width, height]]);
+    let sizes = [(80, 60), (40, 40), (0, 50), (0, 0), (0, 0), (16, 0)];
+    let expected: Vec<_> = sizes.iter().map(|(w, h)| variant(*w, *h)).chain([json!(["original", null])]).collect();
+    assert_eq!(asked, expected);
     for file in status["files"].as_array().expect("files") {
         let location = file["stored"][0]["location"].as_str().expect("a location");
         assert_eq!(location, format!("/files/tenant-123/a/{}", file["name"].as_str().expect("a name")));
