@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::job::{CallbackEvent, HashKey, JobId, PublicUrl, State, StoredFile};
+use crate::job::{CallbackEvent, HashKey, JobId, PublicUrl, ShownFile, State, shown_files};
 use crate::queue::Job;
 
 /// The body of a callback. The same job gives the same bytes at every try.
@@ -20,7 +20,7 @@ struct Payload<'a> {
     timestamp: u64,
     /// The same as RFC 3339.
     ended_at: String,
-    files: Vec<StoredFile>,
+    files: Vec<ShownFile>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +54,7 @@ pub fn body(job: &Job, public_url: &PublicUrl) -> Result<Bytes, PayloadError> {
         file_count: job.files.len(),
         timestamp: ended_at.as_secs(),
         ended_at: ended_at.rfc3339(),
-        files: public_url.of_files(job.files.clone()),
+        files: shown_files(&job.record, job.files.clone(), public_url),
         error: error.map(|error| error.detail.as_str()),
         error_code: error.map(|error| error.code.as_str()),
         job_data: &job.record.job_data,

@@ -9,7 +9,7 @@ use super::{AppState, Refusal};
 use crate::active_jobs::{Progress, StoreOutage};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
-use crate::job::{HashKey, JobId, State, StoredFile};
+use crate::job::{HashKey, JobId, ShownFile, State, StoredFile, shown_files};
 use crate::queue::Job;
 
 /// What `/status` and `/events` say of a job.
@@ -37,7 +37,7 @@ struct Status {
     created_at: String,
     started_at: Option<String>,
     finished_at: Option<String>,
-    files: Vec<StoredFile>,
+    files: Vec<ShownFile>,
     error: Option<String>,
     error_code: Option<String>,
     /// The stores that the job waits for, none of them most of the time.
@@ -66,8 +66,9 @@ impl Snapshot {
             let done = job.files.iter().filter(|file| is_done(file)).count();
             Progress { files: job.files, done }
         });
-        let files = state.http.public_url.of_files(progress.files);
-        let stored = files.iter().filter(|file| is_done(file)).map(|file| Ok((file.name.clone(), json(file)?)));
+        let files = shown_files(&job.record, progress.files, &state.http.public_url);
+        let stored = files.iter().filter(|shown| is_done(&shown.file));
+        let stored = stored.map(|shown| Ok((shown.file.name.clone(), json(shown)?)));
         let stored = stored.collect::<Result<_, Refusal>>()?;
         let (error, error_code) = job.error.map(|error| (error.detail, error.code)).unzip();
         let status = Status {

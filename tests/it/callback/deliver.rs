@@ -46,6 +46,7 @@ async fn a_completed_job_is_told_once_with_its_headers_and_body() {
             "width": 3,
             "height": 2,
             "bytes": 12,
+            "kind": "original",
             "sha256": job.files[0].sha256.to_string(),
             "stored": [{"backend": "directHost", "location": format!("/files/{}", job.files[0].name)}],
         }],

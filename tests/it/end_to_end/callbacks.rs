@@ -55,6 +55,7 @@ fn assert_tells(call: &Call, status: &Value, job: &Value, since: u64) {
     });
     if status["state"] == "failed" {
         expected["error"] = status["error"].clone();
+        expected["error_code"] = status["error_code"].clone();
     }
     assert_eq!(call.body, expected);
 }

@@ -81,8 +81,9 @@ async fn a_job_waits_for_a_store_that_is_down_and_the_status_says_for_which_and_
     assert_eq!((&status["state"], &status["error"]), (&json!("processing"), &Value::Null), "{status}");
     assert_eq!(status["files"].as_array().map(Vec::len), Some(5), "what is stored is shown: {status}");
     // Neither a worker nor memory is kept for it.
-    let health = app.get_json("/health").await;
-    assert_eq!(health["checks"]["workers"]["busy"], 0, "{health}");
+    while app.get_json("/health").await["checks"]["workers"]["busy"] != 0 {
+        poll_delay().await;
+    }
 
     let before = identities(&app.serve_dir());
     let s3 = s3_at(half.addr, &[half.bucket]).await;

@@ -1,0 +1,47 @@
+//! A file as clients are told of it.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::{JobRecord, PublicUrl, StoredFile, variant_name};
+
+/// What of a job a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileKind {
+    /// The uploaded bytes.
+    Original,
+    /// What was made of them.
+    Variant,
+}
+
+/// A stored file, with what the job asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShownFile {
+    /// What is stored where, as clients reach it.
+    #[serde(flatten)]
+    pub file: StoredFile,
+    /// What it is.
+    pub kind: FileKind,
+    /// The box that it was to fit into, width first, 0 for a side that is free; none of the original.
+    #[serde(rename = "box", skip_serializing_if = "Option::is_none")]
+    pub size: Option<[u32; 2]>,
+}
+
+/// The files of a job for its clients, who reach this server at `public_url`.
+#[must_use]
+pub fn shown_files(record: &JobRecord, files: Vec<StoredFile>, public_url: &PublicUrl) -> Vec<ShownFile> {
+    let variants = record.spec.variants.iter();
+    let boxes: HashMap<_, _> = variants
+        .map(|v| (variant_name(&record.hash, &record.stem, v.height, v.width, v.format), [v.width, v.height]))
+        .collect();
+    let files = public_url.of_files(files).into_iter();
+    files
+        .map(|file| {
+            let size = boxes.get(&file.name).copied();
+            let kind = if size.is_some() { FileKind::Variant } else { FileKind::Original };
+            ShownFile { file, kind, size }
+        })
+        .collect()
+}
