@@ -76,7 +76,7 @@ impl Sandbox {
         &self.metrics
     }
 
-    /// Counts a child that didn't live to end its job, which took too long.
+    /// Counts a child that is killed because its job takes too long.
     pub fn note_timeout(&self) {
         self.metrics.died(DeathCause::Timeout);
     }

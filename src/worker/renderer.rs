@@ -70,7 +70,10 @@ async fn render_sandboxed(
     tokio::select! {
         outcome = rendering => outcome,
         () = stop.cancelled() => Err(PipelineError::Cancelled.into()),
-        () = tokio::time::sleep(timeout) => Err(PipelineError::Cancelled.into()),
+        () = tokio::time::sleep(timeout) => {
+            sandbox.note_timeout();
+            Err(PipelineError::Cancelled.into())
+        }
     }
 }
 

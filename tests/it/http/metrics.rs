@@ -13,6 +13,7 @@ use crate::harness::process::reserve_port;
 use crate::harness::receiver::Receiver;
 use crate::harness::token::Claims;
 use crate::harness::tool::{Tool, program, require};
+use crate::sandbox::FakeChild;
 
 const TOKEN: &str = "a-token-of-32-bytes-or-more-for-scrapers";
 
@@ -221,4 +222,25 @@ async fn strangers_can_not_make_series() {
         poll_delay().await;
     };
     assert!(counted["pixerve_http_requests_total"] < 30, "{counted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_childs_death_is_counted_by_what_it_died_of() {
+    for (script, cause) in [("kill -9 $$", "signal"), ("exit 3", "exit"), ("exec sleep 600", "timeout")] {
+        let child = FakeChild::new(script);
+        let settings = [
+            ("PIXERVE_METRICS_TOKEN", TOKEN),
+            ("PIXERVE_QUEUE_CRASHES_MAX", "1"),
+            ("PIXERVE_WORKER_DECODE_TIMEOUT", "1s"),
+        ];
+        let app = TestApp::start_on(child.path(), &settings).await;
+        let status = app.done("me", small_job(), "a.jpg", jpeg(16, 16, 1)).await;
+        assert_eq!(status["state"], "failed", "{script}: {status}");
+        let told = told(&app).await;
+        for other in ["memory", "timeout", "signal", "exit"] {
+            let deaths = value(&told, &format!("pixerve_sandbox_deaths_total{{cause=\"{other}\"}}"));
+            assert!((deaths - f64::from(u8::from(other == cause))).abs() < 1e-9, "{script}: {deaths} by {other}");
+        }
+        assert!(value(&told, "pixerve_sandbox_children").abs() < 1e-9, "{script}");
+    }
 }
