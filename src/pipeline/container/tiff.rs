@@ -82,9 +82,10 @@ impl Entry {
         }
     }
 
-    /// Whether its values are whole numbers without a sign.
-    fn is_unsigned(&self) -> bool {
-        matches!(self.kind, 1 | 3 | 4 | 7 | 13 | 16 | 18)
+    /// Whether its values are whole numbers. Those with a sign are read as if they had none: negative ones are larger than
+    /// anything that a tag may say.
+    fn is_whole_number(&self) -> bool {
+        matches!(self.kind, 1 | 3 | 4 | 6..=9 | 13 | 16..=18)
     }
 }
 
@@ -139,6 +140,11 @@ impl TiffDirectory {
         self.find(tag).is_some()
     }
 
+    /// Whether the tag's values are whole numbers, if it is there and has any.
+    pub(in crate::pipeline) fn is_whole_number(&self, tag: u16) -> bool {
+        self.find(tag).is_none_or(|entry| entry.count == 0 || entry.is_whole_number())
+    }
+
     /// How many values the tag claims to have.
     pub(in crate::pipeline) fn count(&self, tag: u16) -> u64 {
         self.find(tag).map_or(0, |entry| entry.count)
@@ -151,7 +157,7 @@ impl TiffDirectory {
         tag: u16,
         most: usize,
     ) -> Option<Vec<u64>> {
-        let entry = self.find(tag).filter(|entry| entry.is_unsigned())?;
+        let entry = self.find(tag).filter(|entry| entry.is_whole_number())?;
         let bytes = usize::try_from(entry.value_bytes()?).ok()?;
         let bulk = self.raw(source, entry, most.checked_mul(bytes)?)?;
         let number = |value: &[u8]| {

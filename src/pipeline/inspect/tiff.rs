@@ -131,13 +131,13 @@ impl TiffPage {
         }
         let mut tags = Tags { directory: &directory, source };
         let (width, height) = (tags.side(tag::WIDTH)?, tags.side(tag::HEIGHT)?);
-        let samples = usize::try_from(tags.first(tag::SAMPLES, 1)).unwrap_or(usize::MAX);
+        let samples = usize::try_from(tags.first(tag::SAMPLES, 1)?).unwrap_or(usize::MAX);
         let bits = tags.same_for_all(tag::BITS, 1, "different numbers of bits")?;
         let format = tags.same_for_all(tag::SAMPLE_FORMAT, 1, "different formats")?;
-        let planar = tags.first(tag::PLANAR, 1) == 2 && samples > 1;
+        let planar = tags.first(tag::PLANAR, 1)? == 2 && samples > 1;
         let compression = tags.compression()?;
         let photometric = tags.photometric(samples, compression)?;
-        let meaning = meaning(photometric, tags.first(tag::INK_SET, 1))?;
+        let meaning = meaning(photometric, tags.first(tag::INK_SET, 1)?)?;
         if meaning == Meaning::YCbCr && compression != Compression::Jpeg {
             let sampling = directory.numbers(tags.source, tag::CHROMA_SUBSAMPLING, 2).unwrap_or(vec![2, 2]);
             if sampling != [1, 1] {
@@ -162,7 +162,7 @@ impl TiffPage {
         if !fits || !fits_codec || !(whole || float) {
             return Err(InspectError::unsupported(format!(
                 "TIFF of {bits} bits a sample (format {format}, photometric {photometric}, compression {}) can't be read",
-                tags.first(tag::COMPRESSION, 1)
+                tags.first(tag::COMPRESSION, 1)?
             )));
         }
         if samples < meaning.colours() || samples > SAMPLES_MAX {
@@ -172,8 +172,10 @@ impl TiffPage {
         let predictor = tags.predictor(compression, bits, float)?;
         let said = directory.numbers(tags.source, tag::EXTRA_SAMPLES, 1);
         let extra = extra_sample(samples, meaning, said.as_deref());
-        let orientation = u8::try_from(tags.first(tag::ORIENTATION, 1)).ok().and_then(Orientation::from_exif);
-        let reversed = tags.first(tag::FILL_ORDER, 1) == 2;
+        // As everywhere: one that says nothing is none.
+        let orientation = tags.directory.number(tags.source, tag::ORIENTATION).unwrap_or(1);
+        let orientation = u8::try_from(orientation).ok().and_then(Orientation::from_exif);
+        let reversed = tags.first(tag::FILL_ORDER, 1)? == 2;
         let (chunk, tiled) = tags.chunk(width, height)?;
         let offsets_tags = [tag::STRIP_OFFSETS, tag::TILE_OFFSETS];
         let offsets_tag = offsets_tags
@@ -263,8 +265,18 @@ struct Tags<'a, R> {
 }
 
 impl<R: BufRead + Seek> Tags<'_, R> {
-    fn first(&mut self, tag: u16, default: u64) -> u64 {
-        self.directory.number(self.source, tag).unwrap_or(default)
+    /// What a tag says, or stands for where it is missing.
+    fn first(&mut self, tag: u16, default: u64) -> Result<u64, InspectError> {
+        self.refuse_unreadable(tag)?;
+        Ok(self.directory.number(self.source, tag).unwrap_or(default))
+    }
+
+    /// A tag that is there and can't be read is not missing: what its absence stands for would be another picture.
+    fn refuse_unreadable(&self, tag: u16) -> Result<(), InspectError> {
+        if self.directory.is_whole_number(tag) {
+            return Ok(());
+        }
+        Err(InspectError::damaged(format!("its tag {tag} is no whole number")))
     }
 
     /// The picture's width or height.
@@ -278,6 +290,7 @@ impl<R: BufRead + Seek> Tags<'_, R> {
 
     /// The one number that all samples of a pixel have.
     fn same_for_all(&mut self, tag: u16, default: u64, what: &str) -> Result<u64, InspectError> {
+        self.refuse_unreadable(tag)?;
         let all = self.directory.numbers(self.source, tag, SAMPLES_MAX).unwrap_or_default();
         let first = all.first().copied().unwrap_or(default);
         if all.iter().any(|number| *number != first) {
@@ -287,11 +300,11 @@ impl<R: BufRead + Seek> Tags<'_, R> {
     }
 
     fn compression(&mut self) -> Result<Compression, InspectError> {
-        Ok(match self.first(tag::COMPRESSION, 1) {
+        Ok(match self.first(tag::COMPRESSION, 1)? {
             1 => Compression::None,
             2 => Compression::Fax(FaxKind::RunLengths { aligned: 1 }),
             32_771 => Compression::Fax(FaxKind::RunLengths { aligned: 2 }),
-            3 => match self.first(tag::T4_OPTIONS, 0) {
+            3 => match self.first(tag::T4_OPTIONS, 0)? {
                 options if options & 0b10 == 0 => {
                     Compression::Fax(FaxKind::Group3 { two_dimensional: options & 1 == 1 })
                 }
@@ -310,6 +323,7 @@ impl<R: BufRead + Seek> Tags<'_, R> {
 
     /// `PhotometricInterpretation`; where it is missing, what the other tags let guess.
     fn photometric(&mut self, samples: usize, compression: Compression) -> Result<u64, InspectError> {
+        self.refuse_unreadable(tag::PHOTOMETRIC)?;
         let said = self.directory.number(self.source, tag::PHOTOMETRIC);
         let extra = usize::try_from(self.directory.count(tag::EXTRA_SAMPLES)).unwrap_or(0);
         match (said, samples.saturating_sub(extra)) {
@@ -325,7 +339,7 @@ impl<R: BufRead + Seek> Tags<'_, R> {
         if !matches!(compression, Compression::Lzw | Compression::Deflate) {
             return Ok(Predictor::None);
         }
-        match (self.first(tag::PREDICTOR, 1), bits) {
+        match (self.first(tag::PREDICTOR, 1)?, bits) {
             (1, _) => Ok(Predictor::None),
             (2, 8 | 16 | 32 | 64) => Ok(Predictor::Horizontal),
             (3, _) if float => Ok(Predictor::FloatingPoint),
@@ -338,7 +352,7 @@ impl<R: BufRead + Seek> Tags<'_, R> {
     /// Width and height of a strip or tile, and whether it is a tile.
     fn chunk(&mut self, width: u32, height: u32) -> Result<((u32, u32), bool), InspectError> {
         if self.directory.has(tag::TILE_WIDTH) {
-            let (across, down) = (self.first(tag::TILE_WIDTH, 0), self.first(tag::TILE_HEIGHT, 0));
+            let (across, down) = (self.first(tag::TILE_WIDTH, 0)?, self.first(tag::TILE_HEIGHT, 0)?);
             if across == 0 || down == 0 {
                 return Err(InspectError::damaged("it doesn't say how large its tiles are"));
             }
@@ -351,7 +365,7 @@ impl<R: BufRead + Seek> Tags<'_, R> {
             return Ok(((side(across), side(down)), true));
         }
         // None, and 2^32 - 1, which is the default, mean all.
-        let rows = match self.first(tag::ROWS_PER_STRIP, 0) {
+        let rows = match self.first(tag::ROWS_PER_STRIP, 0)? {
             0 => height,
             rows => u32::try_from(rows).unwrap_or(u32::MAX).min(height),
         };

@@ -354,3 +354,28 @@ fn more_strips_than_their_rows_allow_are_no_picture() {
         assert!(error.to_string().contains("more strips or tiles than their size"), "{tolerant}: {error}");
     }
 }
+
+#[test]
+fn a_tag_of_another_type_is_read_or_refused_and_never_taken_for_missing() {
+    let samples: Vec<u8> = (0..8 * 16).map(|i| i * 2).collect();
+    let file = Tiff::new((8, 16), 1, 8, 1, lzw(&samples)).with(259, &[5]).file();
+    let picture = shown_file(&file);
+    // The entry's tag and type.
+    let at = file.windows(2).position(|two| two == [3, 1]).expect("its compression") + 2;
+    let as_type = |kind: u8| {
+        let mut file = file.clone();
+        file[at] = kind;
+        file
+    };
+    assert_eq!(file[at], 3, "SHORT");
+    assert_eq!(shown_file(&as_type(8)), picture, "with a sign it says the same");
+    for kind in [2, 11, 12, 200] {
+        let error =
+            render(&as_type(kind), &[variant(Format::Png, 0, 0)]).expect_err("nothing says how it is compressed");
+        assert!(error.to_string().contains("tag 259 is no whole number"), "type {kind}: {error}");
+    }
+}
+
+fn shown_file(file: &[u8]) -> RgbaImage {
+    show(file, &variant(Format::Png, 0, 0))
+}
