@@ -23,7 +23,7 @@ use crate::spool::Spool;
 use crate::worker::{ClockKeeper, ReconcileScope, SpoolReconciler};
 
 /// The queue's database, in the data directory.
-const QUEUE_DATABASE: &str = "ConvertQueue.db";
+pub(super) const QUEUE_DATABASE: &str = "ConvertQueue.db";
 /// Permissions of a data directory that is made, and of a serve directory.
 const PRIVATE_DIRECTORY: u32 = 0o700;
 const SERVED_DIRECTORY: u32 = 0o755;

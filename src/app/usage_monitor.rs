@@ -9,13 +9,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use walkdir::WalkDir;
 
+use super::persistent_state::QUEUE_DATABASE;
 use crate::metrics::{Gauge, GaugeBy, Registry, begin_at_zero};
+use crate::register::REGISTER_DATABASE;
 
 /// Between two counts. Each looks at every file of the spool.
 const COUNT_EVERY: Duration = Duration::from_secs(30);
 
 /// The databases in the data directory, by what they are called in labels.
-const DATABASES: [(&str, &str); 2] = [("queue", "ConvertQueue.db"), ("register", "credentials.db")];
+const DATABASES: [(&str, &str); 2] = [("queue", QUEUE_DATABASE), ("register", REGISTER_DATABASE)];
 
 /// As of the last count. Clones are one.
 #[derive(Clone, Debug, Default)]

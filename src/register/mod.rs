@@ -26,7 +26,7 @@ use crate::job::{BackendKind, Owner, WebhookSecret};
 
 pub use entry::{EntryKind, NewStore, NewUser, RegisterEntry, RegisteredStore, User, UserRef};
 pub use error::RegisterError;
-pub use open::OpenedRegister;
+pub use open::{OpenedRegister, REGISTER_DATABASE};
 pub use seal::{SealError, Sealer, UnsealError};
 pub use sealing_keys::SealingKeysError;
 pub use webhook_file::{WebhookFileError, WebhookSecretFile};

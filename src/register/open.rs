@@ -13,7 +13,7 @@ use crate::database::{self, Database, DatabaseError, SetAside};
 use crate::job::SealedText;
 
 /// The database's directory inside the data directory.
-const DATABASE: &str = "credentials.db";
+pub const REGISTER_DATABASE: &str = "credentials.db";
 const RECORDS: &str = "credentials";
 
 /// The register, and what was wrong with it.
@@ -34,7 +34,7 @@ impl Register {
     /// # Errors
     /// The disk.
     pub fn has_records(data: &Path) -> Result<bool, RegisterError> {
-        let path = data.join(DATABASE);
+        let path = data.join(REGISTER_DATABASE);
         if !path.exists() {
             return Ok(false);
         }
@@ -54,7 +54,7 @@ impl Register {
     /// # Errors
     /// [`RegisterError::WrongKeys`] if it has records and none can be unsealed, or the disk.
     pub fn open(data: &Path, sealer: Arc<Sealer>, clock: SharedClock) -> Result<OpenedRegister, RegisterError> {
-        let path = data.join(DATABASE);
+        let path = data.join(REGISTER_DATABASE);
         let opened = Database::open(&path).map_err(RegisterError::Database)?;
         let records = opened.database.tree(RECORDS).map_err(RegisterError::Database)?;
         let disk = Records { records, database: opened.database };
@@ -81,7 +81,7 @@ impl Register {
     /// Whether there is a register in the data directory `data`. Blocks.
     #[must_use]
     pub fn exists(data: &Path) -> bool {
-        data.join(DATABASE).exists()
+        data.join(REGISTER_DATABASE).exists()
     }
 }
 

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
-use super::extract::{ClientAddress, JobQuery, Parameters, find};
+use super::extract::{ClientAddress, JobQuery, Parameters, find_known};
 use super::snapshot::Snapshot;
 use super::watching::{Snapshots, Watcher};
 use super::{AppState, Refusal};
@@ -38,8 +38,7 @@ pub(super) async fn events(
     Parameters(query): Parameters<JobQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let job = find(&state, &query).await?;
-    let job = job.ok_or_else(|| Refusal::NotFound("no job of this hash or id is known".into()))?;
+    let job = find_known(&state, &query).await?;
     let seen: Option<u64> = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     if job.state.is_terminal() && seen.is_some_and(|seen| seen >= job.changes) {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -113,19 +112,20 @@ impl EventStream {
         let is_seen = self.told.is_none() && self.seen == Some(snapshot.changes);
         self.id = self.id.max(snapshot.changes);
         let id = self.id;
-        let event = |name: &str, data: &str| Event::default().id(id.to_string()).event(name).data(data);
+        let event = |name: &str| Event::default().id(id.to_string()).event(name);
         let mut events = Vec::new();
         if !is_seen {
-            events.push(event("status", &snapshot.status));
+            events.push(event("status").data(&snapshot.status));
         }
         // The first status has them.
         if let Some(told) = &self.told {
-            let news = snapshot.stored.iter().filter(|(name, _)| !told.contains(name));
-            events.extend(news.map(|(_, file)| event("file", file)));
+            let news = snapshot.stored.iter().filter(|shown| !told.contains(&shown.file.name));
+            // What the status has been written with can be written.
+            events.extend(news.filter_map(|shown| event("file").json_data(shown).ok()));
         }
-        self.told = Some(snapshot.stored.iter().map(|(name, _)| name.clone()).collect());
+        self.told = Some(snapshot.stored.iter().map(|shown| shown.file.name.clone()).collect());
         if snapshot.is_ended {
-            events.push(event("end", &snapshot.status));
+            events.push(event("end").data(&snapshot.status));
             self.is_over = true;
         }
         events

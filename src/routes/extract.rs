@@ -106,6 +106,12 @@ pub(super) async fn find(state: &AppState, query: &JobQuery) -> Result<Option<Jo
     }
 }
 
+/// The same; a refusal if there is none.
+pub(super) async fn find_known(state: &AppState, query: &JobQuery) -> Result<Job, Refusal> {
+    let job = find(state, query).await?;
+    job.ok_or_else(|| Refusal::NotFound("no job of this hash or id is known".into()))
+}
+
 /// The newest job with this hash. Whoever had a user's name before has the same hashes: of a name that is registered again,
 /// only the present holder's jobs are found by them.
 async fn newest(state: &AppState, hash: &HashKey) -> Result<Option<Job>, Refusal> {

@@ -166,3 +166,18 @@ impl Drop for ConnectionCount {
         self.0.0.connections.dec();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_of_the_router_is_counted_by_its_name() {
+        let source = include_str!("mod.rs");
+        let routes: Vec<_> = source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(routes.len() > 10, "{routes:?}");
+        for route in routes {
+            assert_eq!(RequestKind::of(&Method::GET, Some(route)).route, route);
+        }
+    }
+}

@@ -21,8 +21,8 @@ pub(super) struct Snapshot {
     pub(super) is_ended: bool,
     /// The JSON of its [`Status`].
     pub(super) status: String,
-    /// Those of its files that are in all of its stores: their names and their JSON.
-    pub(super) stored: Vec<(String, String)>,
+    /// Those of its files that are in all of its stores.
+    pub(super) stored: Vec<ShownFile>,
 }
 
 /// While a job runs, `files` are those stored so far, each with the stores that have it.
@@ -67,9 +67,6 @@ impl Snapshot {
             Progress { files: job.files, done }
         });
         let files = shown_files(&job.record, progress.files, &state.http.public_url);
-        let stored = files.iter().filter(|shown| is_done(&shown.file));
-        let stored = stored.map(|shown| Ok((shown.file.name.clone(), json(shown)?)));
-        let stored = stored.collect::<Result<_, Refusal>>()?;
         let (error, error_code) = job.error.map(|error| (error.detail, error.code)).unzip();
         let status = Status {
             hash: job.record.hash,
@@ -86,7 +83,10 @@ impl Snapshot {
             error_code,
             waiting_for: state.active_jobs.outages(id),
         };
-        Ok(Self { changes, is_ended: job.state.is_terminal(), status: json(&status)?, stored })
+        let written =
+            serde_json::to_string(&status).map_err(|error| Refusal::Internal(format!("writing a status: {error}")))?;
+        let stored = status.files.into_iter().filter(|shown| is_done(&shown.file)).collect();
+        Ok(Self { changes, is_ended: job.state.is_terminal(), status: written, stored })
     }
 
     /// A weak entity tag of the status.
@@ -94,10 +94,6 @@ impl Snapshot {
         let tag = format!("W/\"{}\"", hex::encode(&Sha256::digest(self.status.as_bytes())[..12]));
         tag.parse().expect("INVARIANT: hex digits in quotes are an entity tag")
     }
-}
-
-fn json(value: &impl Serialize) -> Result<String, Refusal> {
-    serde_json::to_string(value).map_err(|error| Refusal::Internal(format!("writing a status: {error}")))
 }
 
 /// A job and, while an attempt at it runs in this process, what that has stored. Of one that waits for its next attempt

@@ -11,7 +11,7 @@ use headers::{HeaderMapExt, IfNoneMatch};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::extract::{ClientAddress, JobQuery, Parameters, find};
+use super::extract::{ClientAddress, JobQuery, Parameters, find_known};
 use super::snapshot::Snapshot;
 use super::{AppState, Refusal};
 use crate::job::JobId;
@@ -55,8 +55,7 @@ pub(super) async fn status(
     if let Some(ids) = query.job_id.as_deref().filter(|ids| ids.contains(',')) {
         return several(&state, ids, wait.is_some()).await;
     }
-    let job = find(&state, &JobQuery { hash: query.hash, job_id: query.job_id }).await?;
-    let job = job.ok_or_else(|| Refusal::NotFound("no job of this hash or id is known".into()))?;
+    let job = find_known(&state, &JobQuery { hash: query.hash, job_id: query.job_id }).await?;
     let id = job.record.id;
     let mut snapshot = Arc::new(Snapshot::of(&state, job).await?);
     let known: Option<IfNoneMatch> = headers.typed_get();
