@@ -1,7 +1,6 @@
 //! Under a service manager: on its socket, and telling it how things are.
 
 use std::net::TcpListener;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -10,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
+use tokio::net::UnixDatagram;
+use tokio::time::timeout;
 
 use crate::harness::api::Api;
 use crate::harness::app::{WAIT_MAX, poll_delay, small_job};
@@ -76,44 +77,29 @@ async fn no_upload_is_refused_while_a_server_on_a_lent_socket_is_started_again_t
     assert!(home.terminal().contains("PIXERVE_ADDR is ignored"), "{}", home.terminal());
 }
 
+/// What the server tells the service manager next.
+async fn told(socket: &UnixDatagram) -> String {
+    let mut message = [0; 256];
+    let length = timeout(WAIT_MAX, socket.recv(&mut message)).await.expect("in time").expect("it can be read");
+    String::from_utf8_lossy(&message[..length]).trim().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_manager_is_told_that_the_server_is_ready_lives_and_stops() {
     let home = Home::new(&[]);
     let path = home.root().join("notify");
-    let told = UnixDatagram::bind(&path).expect("a socket");
-    told.set_read_timeout(Some(WAIT_MAX)).expect("it can be set");
-    let next = move || {
-        let mut message = [0; 256];
-        let length = told.recv(&mut message).expect("in time");
-        String::from_utf8_lossy(&message[..length]).trim().to_owned()
-    };
+    let socket = UnixDatagram::bind(&path).expect("a socket");
     let path = path.display().to_string();
     let mut server = home.spawn(&[("NOTIFY_SOCKET", &path), ("WATCHDOG_USEC", "200000")]);
-    let (next, first) = tokio::task::spawn_blocking(move || {
-        let first = next();
-        (next, first)
-    })
-    .await
-    .expect("no panic");
-    assert_eq!(first, "READY=1");
+    assert_eq!(told(&socket).await, "READY=1");
     assert_eq!(server.get("/health/live").await.status(), 200, "it listens by then");
-    let (next, second) = tokio::task::spawn_blocking(move || {
-        let second = next();
-        (next, second)
-    })
-    .await
-    .expect("no panic");
-    assert_eq!(second, "WATCHDOG=1");
+    assert_eq!(told(&socket).await, "WATCHDOG=1");
     server.terminate();
-    let stopping = tokio::task::spawn_blocking(move || {
-        loop {
-            let message = next();
-            if message != "WATCHDOG=1" {
-                return message;
-            }
-        }
-    });
-    assert_eq!(stopping.await.expect("no panic"), "STOPPING=1");
+    let mut message = told(&socket).await;
+    while message == "WATCHDOG=1" {
+        message = told(&socket).await;
+    }
+    assert_eq!(message, "STOPPING=1");
     assert!(server.exited().await.success());
 }
 
