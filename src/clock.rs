@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 /// A moment on the wall clock: milliseconds since the Unix epoch.
@@ -68,6 +69,13 @@ impl Timestamp {
         // The format's own writer leaves zeros at the end out.
         let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
         self.date_time().format(&format).unwrap_or_else(|_| self.0.to_string())
+    }
+
+    /// The moment that RFC 3339 writes so, in any time zone; none if it doesn't, or that is before 1970.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
     }
 }
 
@@ -162,6 +170,17 @@ impl Clock for Manual {
 #[cfg(test)]
 mod tests {
     use super::Timestamp;
+
+    #[test]
+    fn moments_are_read_in_any_time_zone() {
+        let noon = Timestamp::from_millis(1_767_268_800_000);
+        for text in ["2026-01-01T12:00:00Z", "2026-01-01T12:00:00.000Z", "2026-01-01T13:00:00+01:00"] {
+            assert_eq!(Timestamp::parse_rfc3339(text), Some(noon), "{text}");
+        }
+        for text in ["", "yesterday", "2026-01-01", "2026-01-01T12:00:00", "1969-12-31T23:59:59Z"] {
+            assert_eq!(Timestamp::parse_rfc3339(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn moments_are_shown_with_three_digits_whatever_they_are() {

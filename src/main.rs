@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use pixerve::app::{self, HealthOptions, ServeOptions, ServerHealth, StartError, TokenOptions};
+use pixerve::auth::Scope;
 use pixerve::config::{Config, ConfigErrors, Warning};
 use pixerve::error_chain::ErrorChain;
 use pixerve::failpoint;
@@ -70,9 +71,12 @@ struct TokenArgs {
     /// Subject (`sub`) of the token: the owner of its jobs
     #[arg(long, value_name = "S", default_value = "local")]
     sub: String,
-    /// Add the admin scope, which allows to register users and stores and to list records
-    #[arg(long)]
+    /// Add the admin scope, which allows to register users and stores and to list records: --scope admin
+    #[arg(long, conflicts_with = "scope")]
     admin: bool,
+    /// Add a scope: manage (the subject's own jobs and callbacks), manage-user (those of every subject) or admin
+    #[arg(long, value_name = "SCOPE")]
+    scope: Option<Scope>,
     /// Lifetime of the token
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
     ttl: Duration,
@@ -151,8 +155,9 @@ fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Resu
 
 fn token(config: &Config, warnings: &[Warning], args: TokenArgs) -> anyhow::Result<ExitCode> {
     tell(warnings);
-    let TokenArgs { sub, admin, ttl, job } = args;
-    let token = app::token(config, TokenOptions { sub, admin, ttl, job })?;
+    let TokenArgs { sub, admin, scope, ttl, job } = args;
+    let scope = if admin { Some(Scope::Admin) } else { scope };
+    let token = app::token(config, TokenOptions { sub, scope, ttl, job })?;
     print(&token).context("writing the token to standard output")?;
     Ok(ExitCode::SUCCESS)
 }

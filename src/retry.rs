@@ -1,7 +1,7 @@
 //! When to try again what failed: one rule for a job's attempts, for writes to stores and for callbacks.
 //!
-//! Waits grow by a factor from the first to the longest. Each is half fixed and half random, so that what failed together
-//! doesn't come back together.
+//! Waits grow by a factor from the first to the longest, or are told one by one. Each is random in part, so that what failed
+//! together doesn't come back together.
 
 use std::time::Duration;
 
@@ -27,9 +27,7 @@ impl Backoff {
     /// The wait after `tries` tries, at least one, have failed.
     #[must_use]
     pub fn wait_after(&self, tries: u32) -> Duration {
-        // Without randomness the longest wait is the safe one.
-        let random = getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
-        self.longest_after(tries).mul_f64(0.5 + random / 2.0)
+        self.longest_after(tries).mul_f64(0.5 + random() / 2.0)
     }
 
     fn longest_after(&self, tries: u32) -> Duration {
@@ -39,22 +37,32 @@ impl Backoff {
     }
 }
 
-/// How often to try, and how long to wait in between.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub struct RetryPolicy {
-    /// Tries in all, the first included.
-    #[serde(deserialize_with = "setting::count")]
-    pub tries_max: u32,
-    /// The waits between them.
-    pub backoff: Backoff,
-}
+/// How long to wait between tries whose waits are told one by one: as many as there are waits, and one more.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct RetrySchedule(#[serde(deserialize_with = "setting::durations")] Vec<Duration>);
 
-impl RetryPolicy {
-    /// The wait after `tries` tries, at least one, have failed; none if there were enough.
+/// The part of a wait by which it may be longer.
+const SPREAD: f64 = 0.1;
+
+impl RetrySchedule {
+    /// These waits, the first first.
+    #[must_use]
+    pub fn new(waits: Vec<Duration>) -> Self {
+        Self(waits)
+    }
+
+    /// The wait after `tries` tries, at least one, have failed, and up to a tenth more; none if there were enough.
     #[must_use]
     pub fn wait_after(&self, tries: u32) -> Option<Duration> {
-        (tries < self.tries_max).then(|| self.backoff.wait_after(tries))
+        let wait = self.0.get(usize::try_from(tries.checked_sub(1)?).ok()?)?;
+        Some(wait.mul_f64(1.0 + SPREAD * random()))
     }
+}
+
+/// From 0 to 1. Without randomness the longest wait is the safe one.
+fn random() -> f64 {
+    getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]
@@ -87,11 +95,15 @@ mod tests {
         }
 
         #[test]
-        fn tries_run_out_after_exactly_as_many(backoff in backoffs(), tries_max in 1_u32..1000) {
-            let policy = RetryPolicy { tries_max, backoff };
-            let waits = (1..).map_while(|tries| policy.wait_after(tries)).count();
-            prop_assert_eq!(waits, tries_max as usize - 1);
-            prop_assert_eq!(policy.wait_after(u32::MAX), None);
+        fn a_schedule_has_a_wait_and_little_more_between_each_two_tries(secs in prop::collection::vec(1_u64..1_000_000, 0..20)) {
+            let waits: Vec<_> = secs.into_iter().map(Duration::from_secs).collect();
+            let schedule = RetrySchedule::new(waits.clone());
+            let waited: Vec<_> = (1..).map_while(|tries| schedule.wait_after(tries)).collect();
+            prop_assert_eq!(waited.len(), waits.len());
+            for (waited, wait) in waited.iter().zip(&waits) {
+                prop_assert!((*wait..=wait.mul_f64(1.100_001)).contains(waited), "{:?} for {:?}", waited, wait);
+            }
+            prop_assert_eq!((schedule.wait_after(0), schedule.wait_after(u32::MAX)), (None, None));
         }
     }
 

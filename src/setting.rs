@@ -212,6 +212,13 @@ pub fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>
     })
 }
 
+/// Durations above zero, in a list or separated by commas.
+pub fn durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+    items(deserializer, r#"durations above zero such as "5s" and "2h""#, |items| {
+        items.iter().map(|item| parse_duration(item).filter(|duration| !duration.is_zero())).collect()
+    })
+}
+
 /// What `parse` makes of a list, which in a variable is separated by commas.
 ///
 /// # Errors

@@ -130,7 +130,7 @@ fn outbox(config: &Config, persistent: &PersistentState, clock: &SharedClock) ->
     });
     let client = WebhookClient::new(&config.callback, Arc::new(SystemResolver), sealed, secrets, Arc::clone(clock))
         .map_err(StartError::Callback)?;
-    Ok(Outbox::new(persistent.queue.clone(), client, &config.callback))
+    Ok(Outbox::new(persistent.queue.clone(), client, &config.callback, Arc::clone(clock)))
 }
 
 fn worker_context(
@@ -179,7 +179,8 @@ fn app_state(
 ) -> AppState {
     AppState::new(AppParts {
         intake: persistent.queue.clone(),
-        records: persistent.queue,
+        records: persistent.queue.clone(),
+        deliveries: persistent.queue,
         spool: persistent.spool,
         disks: persistent.disks,
         active_jobs,

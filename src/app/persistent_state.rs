@@ -16,7 +16,7 @@ use crate::clock::{ClockTrust, SharedClock};
 use crate::config::Config;
 use crate::disks::{self, DiskHealth, DiskMonitor};
 use crate::error_chain::ErrorChain;
-use crate::queue::{CrashAttribution, JobQueue, SledQueue};
+use crate::queue::{CallbacksOf, CrashAttribution, JobQueue, SledQueue};
 use crate::register::{OpenedRegister, Register, Sealer, WebhookFileError, WebhookSecretFile};
 use crate::sandbox::SandboxMode;
 use crate::spool::Spool;
@@ -134,7 +134,9 @@ fn open_sealer(config: &Config, queue: &SledQueue) -> Result<Sealer, StartError>
     if !path.exists() {
         // A queue that lost records may have lost what it owes; the spool has it still.
         let mut sealed = !queue.set_aside().is_empty() || Register::has_records(&config.data_dir)?;
-        queue.visit_callbacks(|_, target| sealed |= target.sealed_url.is_some() || target.sealed_headers.is_some())?;
+        queue.visit_callbacks(CallbacksOf::Owed, |_, target| {
+            sealed |= target.sealed_url.is_some() || target.sealed_headers.is_some()
+        })?;
         if sealed {
             return Err(StartError::SealingKeysMissing { path });
         }
@@ -151,7 +153,7 @@ fn tell_of_older_keys(sealer: &Sealer, queue: &SledQueue) -> Result<(), StartErr
         return Ok(());
     }
     let (mut older, mut lost) = (0_usize, 0_usize);
-    queue.visit_callbacks(|id, target| match sealer.needs_older_key(id, target) {
+    queue.visit_callbacks(CallbacksOf::Kept, |id, target| match sealer.needs_older_key(id, target) {
         Ok(needed) => older += usize::from(needed),
         Err(_) => lost += 1,
     })?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::auth::{Authenticator, KeyRing, NewToken};
+use crate::auth::{Authenticator, KeyRing, NewToken, Scope};
 use crate::clock::{Clock, System};
 use crate::config::Config;
 use crate::job::ParsedJob;
@@ -17,8 +17,8 @@ use crate::job::ParsedJob;
 pub struct TokenOptions {
     /// Its `sub`: the owner of what it uploads.
     pub sub: String,
-    /// Whether it carries the admin scope.
-    pub admin: bool,
+    /// The scope it carries.
+    pub scope: Option<Scope>,
     /// How long it is valid.
     pub ttl: Duration,
     /// A JSON file with the job; `-` is the standard input.
@@ -42,7 +42,7 @@ pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
         );
     };
     let authenticator = Authenticator::new(keys, config.auth.clone());
-    let token = NewToken { sub: options.sub, admin: options.admin, ttl: options.ttl, job };
+    let token = NewToken { sub: options.sub, scope: options.scope, ttl: options.ttl, job };
     Ok(authenticator.sign(&token, System::new().now())?)
 }
 

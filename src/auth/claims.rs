@@ -7,9 +7,6 @@ use serde_json::{Map, Value};
 use super::{AuthError, AuthSettings};
 use crate::clock::Timestamp;
 
-/// The scope of admin work.
-pub(super) const ADMIN: &str = "admin";
-
 const SUB_BYTES_MAX: usize = 256;
 /// The end of the year 9999, the last that RFC 3339 can write.
 const DATE_MAX_S: u64 = 253_402_300_799;
@@ -21,11 +18,6 @@ pub(super) fn check(claims: &Map<String, Value>, settings: &AuthSettings, now: T
     check_issuer(claims, settings)?;
     check_audience(claims, settings)?;
     Ok(sub.to_owned())
-}
-
-/// Whether `scope` has this word.
-pub(super) fn has_scope(claims: &Map<String, Value>, scope: &str) -> bool {
-    claims.get("scope").and_then(Value::as_str).is_some_and(|words| words.split(' ').any(|word| word == scope))
 }
 
 fn subject(claims: &Map<String, Value>) -> Result<&str, AuthError> {

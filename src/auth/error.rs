@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::key::Algorithm;
+use super::scope::Scope;
 use crate::clock::Timestamp;
 
 /// Why a request may not do what it asks. Everything but [`AuthError::MissingScope`] means that its token isn't valid
@@ -99,7 +100,7 @@ pub enum AuthError {
     /// It is good, but not for this.
     #[error("the token lacks the scope `{scope}`, or its key may not grant it")]
     MissingScope {
-        /// The scope it needs.
-        scope: &'static str,
+        /// The least that would do.
+        scope: Scope,
     },
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::settings::TOKEN_BYTES_MAX;
-use super::{Authenticator, claims};
+use super::{Authenticator, Scope, claims};
 use crate::clock::Timestamp;
 
 /// What a new token is to say.
@@ -15,8 +15,8 @@ use crate::clock::Timestamp;
 pub struct NewToken {
     /// Its `sub`: the owner of what it uploads.
     pub sub: String,
-    /// Whether it may do admin work.
-    pub admin: bool,
+    /// What it may do besides uploading and cancelling.
+    pub scope: Option<Scope>,
     /// How long it is valid, in whole seconds.
     pub ttl: Duration,
     /// The `job` claim.
@@ -90,8 +90,8 @@ impl Authenticator {
         claims.insert("sub".to_owned(), json!(token.sub));
         claims.insert("iat".to_owned(), json!(now.as_secs()));
         claims.insert("exp".to_owned(), json!(now.as_secs().saturating_add(token.ttl.as_secs())));
-        if token.admin {
-            claims.insert("scope".to_owned(), json!(claims::ADMIN));
+        if let Some(scope) = token.scope {
+            claims.insert("scope".to_owned(), json!(scope.word()));
         }
         if let Some(job) = &token.job {
             claims.insert("job".to_owned(), job.clone());

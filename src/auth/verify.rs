@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::key::{Algorithm, Key};
 use super::settings::TOKEN_BYTES_MAX;
-use super::{AuthError, AuthSettings, KeyRing, UserKeys, claims, strict_json};
+use super::{AuthError, AuthSettings, KeyRing, Scope, UserKeys, claims, strict_json};
 use crate::clock::Timestamp;
 use crate::job::Owner;
 
@@ -30,19 +30,25 @@ pub struct Authenticator {
 pub struct Verified {
     /// The user and subject that it stands for.
     pub owner: Owner,
-    /// Whether it may do admin work: a key of `jwt.json` signed it, and its `scope` has the word `admin`.
-    pub admin: bool,
+    /// What it may do besides uploading and cancelling.
+    pub scope: Option<Scope>,
     /// All its claims, the `job` among them.
     pub claims: Map<String, Value>,
 }
 
 impl Verified {
-    /// Lets admin work go on.
+    /// Whether it may do everything.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.scope == Some(Scope::Admin)
+    }
+
+    /// Lets work go on that takes this scope, and gives the one that the token has.
     ///
     /// # Errors
-    /// [`AuthError::MissingScope`] if this token may not do it.
-    pub fn require_admin(&self) -> Result<(), AuthError> {
-        if self.admin { Ok(()) } else { Err(AuthError::MissingScope { scope: claims::ADMIN }) }
+    /// [`AuthError::MissingScope`] if it has less.
+    pub fn require(&self, least: Scope) -> Result<Scope, AuthError> {
+        self.scope.filter(|scope| *scope >= least).ok_or(AuthError::MissingScope { scope: least })
     }
 }
 
@@ -77,8 +83,8 @@ impl Authenticator {
         }
         let claims = json_part(parts.claims, "claims")?;
         let sub = claims::check(&claims, &self.settings, now)?;
-        let admin = signer.may_be_admin() && claims::has_scope(&claims, claims::ADMIN);
-        Ok(Verified { owner: signer.into_owner(sub), admin, claims })
+        let scope = Scope::of_claims(&claims, signer.may_be_admin());
+        Ok(Verified { owner: signer.into_owner(sub), scope, claims })
     }
 }
 

@@ -16,8 +16,9 @@ use super::resolve::{ForbiddenAddress, PolicyResolver, Resolver};
 use super::settings::CallbackSettings;
 use super::signature::{SigningSecrets, signature};
 use crate::clock::{SharedClock, Timestamp};
-use crate::job::{CallbackEvent, CallbackHeader, CallbackTarget, JobId, PublicUrl};
-use crate::queue::Job;
+use crate::error_chain::ErrorChain;
+use crate::job::{CallbackHeader, CallbackTarget, DeliveryId, JobId, JobRecord, PublicUrl};
+use crate::queue::DeliveryContent;
 use crate::tls;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -108,6 +109,16 @@ impl DeliveryError {
         }
     }
 
+    /// Why the try failed, for whoever may ask about the job: names of hosts inside the network and the addresses that they
+    /// stand for are the operator's alone.
+    #[must_use]
+    pub fn public_text(&self) -> String {
+        match self {
+            Self::ForbiddenHost(_) => self.to_string(),
+            _ => ErrorChain(self).to_string(),
+        }
+    }
+
     /// The receiver's status, if it came to one.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
@@ -167,18 +178,19 @@ impl WebhookClient {
         })
     }
 
-    /// Posts the callback of `job` once. `Ok` is the receiver's 2xx.
-    pub async fn deliver(&self, job: &Job) -> Result<StatusCode, DeliveryError> {
-        let target = job.record.callback.as_ref().ok_or(DeliveryError::NoTarget)?;
-        let (url, headers) = self.sealed.open(&job.record.id, target).map_err(DeliveryError::Sealed)?;
+    /// Posts what is to be told as `id` once. `Ok` is the receiver's 2xx.
+    pub async fn deliver(&self, id: &DeliveryId, content: &DeliveryContent) -> Result<StatusCode, DeliveryError> {
+        let record = &content.job.record;
+        let target = record.callback.as_ref().ok_or(DeliveryError::NoTarget)?;
+        let (url, headers) = self.sealed.open(&record.id, target).map_err(DeliveryError::Sealed)?;
         if let Some(refused) = address::literal(&url).filter(|address| !self.policy.permits(*address)) {
             return Err(DeliveryError::ForbiddenLiteral(ForbiddenAddress(refused)));
         }
         if url.scheme() == "https" && !tls::has_certificates() {
             return Err(DeliveryError::NoCertificates);
         }
-        let body = payload::body(job, &self.public_url)?;
-        let headers = self.all_headers(job, headers, &body)?;
+        let body = payload::body(id, content, &self.public_url)?;
+        let headers = self.all_headers(id, record, headers, &body)?;
         let deadline = Instant::now() + self.timeout;
         let request = self.client.post(url).headers(headers).body(body);
         let reply = timeout_at(deadline, request.send())
@@ -192,7 +204,13 @@ impl WebhookClient {
     }
 
     /// The job's own headers, with ours over them.
-    fn all_headers(&self, job: &Job, own: Vec<CallbackHeader>, body: &[u8]) -> Result<HeaderMap, DeliveryError> {
+    fn all_headers(
+        &self,
+        id: &DeliveryId,
+        record: &JobRecord,
+        own: Vec<CallbackHeader>,
+        body: &[u8],
+    ) -> Result<HeaderMap, DeliveryError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for CallbackHeader { name, value } in own {
@@ -203,12 +221,11 @@ impl WebhookClient {
             headers.insert(name, value);
         }
         let ascii = |text: &str| HeaderValue::from_str(text).expect("INVARIANT: ids, numbers and base64 are ASCII");
-        let suffix = CallbackEvent::of(job.state).map_or("", CallbackEvent::id_suffix);
-        let (id, now) = (format!("{}{suffix}", job.record.id), self.clock.now());
+        let (id, now) = (id.to_string(), self.clock.now());
         headers.insert(WEBHOOK_ID, ascii(&id));
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(now.as_secs()));
         headers.remove(WEBHOOK_SIGNATURE);
-        let secrets = self.secrets.secrets(&job.record.owner, job.record.created_at);
+        let secrets = self.secrets.secrets(&record.owner, record.created_at);
         if !secrets.is_empty() {
             headers.insert(WEBHOOK_SIGNATURE, ascii(&signature(&secrets, &id, now, body)));
         }

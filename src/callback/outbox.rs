@@ -18,11 +18,12 @@ use self::delivery_queues::{DeliveryQueues, PendingDelivery};
 use super::delivery::{DeliveryError, NextTry, WebhookClient};
 use super::metrics::{AttemptResult, CallbackMetrics};
 use super::settings::CallbackSettings;
+use crate::clock::SharedClock;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{CallbackTarget, JobId};
-use crate::queue::{Delivery, DeliveryOutbox, DeliveryOutcome, Job, QueueError};
-use crate::retry::RetryPolicy;
+use crate::job::{CallbackTarget, DeliveryId};
+use crate::queue::{Delivery, DeliveryContent, DeliveryOutbox, DeliveryOutcome, DeliveryTry, Job, QueueError};
+use crate::retry::RetrySchedule;
 
 /// Deliveries asked of the queue at a time.
 const BATCH: usize = 64;
@@ -48,8 +49,9 @@ pub struct Outbox {
 struct Dispatcher {
     queue: Arc<dyn DeliveryOutbox>,
     client: WebhookClient,
-    retry: RetryPolicy,
+    retry_waits: RetrySchedule,
     metrics: CallbackMetrics,
+    clock: SharedClock,
     /// Whether the log has it that a callback can't be unsealed.
     sealed_told: AtomicBool,
 }
@@ -57,13 +59,19 @@ struct Dispatcher {
 impl Outbox {
     /// The outbox of `queue`, delivered by `client`.
     #[must_use]
-    pub fn new(queue: Arc<dyn DeliveryOutbox>, client: WebhookClient, settings: &CallbackSettings) -> Self {
+    pub fn new(
+        queue: Arc<dyn DeliveryOutbox>,
+        client: WebhookClient,
+        settings: &CallbackSettings,
+        clock: SharedClock,
+    ) -> Self {
         Self {
             dispatcher: Arc::new(Dispatcher {
                 queue,
                 client,
-                retry: settings.retry,
+                retry_waits: settings.retry_waits.clone(),
                 metrics: CallbackMetrics::default(),
+                clock,
                 sealed_told: AtomicBool::new(false),
             }),
             lease: settings.timeout + LEASE_SLACK,
@@ -147,7 +155,7 @@ impl Outbox {
         };
         let Some(delivery) = self.running.remove(&task) else { return };
         if panicked {
-            error!(job_id = %delivery.id, host = delivery.host, "delivering a callback panicked; will be retried");
+            error!(id = %delivery.id, host = delivery.host, "delivering a callback panicked; will be retried");
         }
         self.queues.finish(&delivery);
     }
@@ -155,62 +163,75 @@ impl Outbox {
 
 impl Dispatcher {
     /// One try, from looking the job up to settling what came of it.
-    async fn attempt(&self, id: JobId, attempts: u32, shutdown: &CancellationToken) {
-        let outcome = match self.queue.delivery_job(&id).await {
-            Ok(Some(job)) => self.deliver(&job, attempts).await,
+    async fn attempt(&self, id: DeliveryId, attempts: u32, shutdown: &CancellationToken) {
+        let (at, began) = (self.clock.now(), self.clock.elapsed());
+        let (outcome, status, error) = match self.queue.delivery_content(&id).await {
+            Ok(Some(content)) => self.deliver(&id, &content, attempts).await,
             Ok(None) => {
-                error!(job_id = %id, "callback of an unknown job dropped");
-                DeliveryOutcome::Done
+                error!(%id, "callback of an unknown job dropped");
+                (DeliveryOutcome::GivenUp, None, Some("the job is unknown".to_owned()))
             }
             Err(error) => {
-                warn!(job_id = %id, error = %ErrorChain(&error), "looking up the job of a callback failed; will be retried");
+                warn!(%id, error = %ErrorChain(&error), "looking up the job of a callback failed; will be retried");
                 return;
             }
         };
-        self.settle(&id, outcome, shutdown).await;
+        let took = self.clock.elapsed().saturating_sub(began);
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.settle(&id, DeliveryTry { at, status, duration_ms, error }, outcome, shutdown).await;
     }
 
-    async fn deliver(&self, job: &Job, attempts: u32) -> DeliveryOutcome {
-        let (id, host, attempt) = (job.record.id, host_of(job), attempts.saturating_add(1));
+    /// Answers what came of it, and the receiver's status or what went wrong.
+    async fn deliver(
+        &self,
+        id: &DeliveryId,
+        content: &DeliveryContent,
+        attempts: u32,
+    ) -> (DeliveryOutcome, Option<u16>, Option<String>) {
+        let (host, attempt) = (host_of(&content.job), attempts.saturating_add(1));
         reached(Step::CallbackBeforeSend);
-        let error = match self.client.deliver(job).await {
+        let error = match self.client.deliver(id, content).await {
             Ok(status) => {
                 reached(Step::CallbackAfterReply);
                 self.metrics.attempted(AttemptResult::Delivered);
-                info!(job_id = %id, host, status = status.as_u16(), attempt, "callback delivered");
-                return DeliveryOutcome::Done;
+                info!(job_id = %id.job, %id, host, status = status.as_u16(), attempt, "callback delivered");
+                return (DeliveryOutcome::Delivered, Some(status.as_u16()), None);
             }
             Err(error) => error,
         };
         let (status, cause) = (error.status().map(|status| status.as_u16()), ErrorChain(&error).to_string());
         let next = error.next_try();
         let result = AttemptResult::of(&error);
-        if next == NextTry::AtNextStart {
+        let outcome = if next == NextTry::AtNextStart {
             self.metrics.attempted(result);
             self.tell_of_sealed(id, &cause);
-            return DeliveryOutcome::Held;
-        }
-        let Some(wait) = self.next_wait(attempt, next) else {
+            DeliveryOutcome::Held
+        } else if let Some(wait) = self.next_wait(attempt, next) {
+            self.metrics.attempted(result);
+            warn!(
+                job_id = %id.job, %id, host, status, attempt, error = cause, retry_in_s = wait.as_secs(),
+                "callback attempt failed; will be retried"
+            );
+            DeliveryOutcome::Retry(wait)
+        } else {
             self.metrics.attempted(if result == AttemptResult::Gone { result } else { AttemptResult::GivenUp });
             if matches!(error, DeliveryError::Gone) {
-                info!(job_id = %id, host, status, attempt, "callback dropped; the receiver is gone");
+                info!(job_id = %id.job, %id, host, status, attempt, "callback given up; the receiver is gone");
             } else {
-                error!(job_id = %id, host, status, attempt, error = cause, "callback dropped; it will not be retried");
+                error!(job_id = %id.job, %id, host, status, attempt, error = cause, "callback given up; it is not retried by itself");
             }
-            return DeliveryOutcome::Done;
+            DeliveryOutcome::GivenUp
         };
-        self.metrics.attempted(result);
-        warn!(job_id = %id, host, status, attempt, error = cause, retry_in_s = wait.as_secs(), "callback attempt failed; will be retried");
-        DeliveryOutcome::Retry(wait)
+        (outcome, status, Some(error.public_text()))
     }
 
     /// Once is enough: what one callback lacks thousands may.
-    fn tell_of_sealed(&self, id: JobId, error: &str) {
+    fn tell_of_sealed(&self, id: &DeliveryId, error: &str) {
         if self.sealed_told.swap(true, Ordering::Relaxed) {
-            debug!(job_id = %id, error, "callback can't be unsealed; it waits for the next start");
+            debug!(%id, error, "callback can't be unsealed; it waits for the next start");
         } else {
             error!(
-                job_id = %id, error,
+                %id, error,
                 "callback can't be unsealed; it and all like it wait for a start with the missing sealing key"
             );
         }
@@ -218,19 +239,25 @@ impl Dispatcher {
 
     /// How long to wait after `tries` tries, of which the last one failed; none if there is to be no other.
     ///
-    /// A receiver may ask for a longer wait than the policy's, never for a shorter one: a `Retry-After: 0` would
+    /// A receiver may ask for a longer wait than the schedule's, never for a shorter one: a `Retry-After: 0` would
     /// otherwise use up every try within a second.
     fn next_wait(&self, tries: u32, next: NextTry) -> Option<Duration> {
         let NextTry::After(at_least) = next else { return None };
-        Some(self.retry.wait_after(tries)?.max(at_least))
+        Some(self.retry_waits.wait_after(tries)?.max(at_least))
     }
 
     /// Settles, however long the queue takes to recover: the place stays taken, since a callback whose outcome can't be
     /// written down would be sent again and again.
-    async fn settle(&self, id: &JobId, outcome: DeliveryOutcome, shutdown: &CancellationToken) {
+    async fn settle(
+        &self,
+        id: &DeliveryId,
+        tried: DeliveryTry,
+        outcome: DeliveryOutcome,
+        shutdown: &CancellationToken,
+    ) {
         let mut pause = QUEUE_PAUSE_MIN;
-        while let Err(error) = self.queue.settle_delivery(id, outcome).await {
-            warn!(job_id = %id, error = %ErrorChain(&error), "settling a callback failed; will be retried");
+        while let Err(error) = self.queue.settle_delivery(id, tried.clone(), outcome).await {
+            warn!(%id, error = %ErrorChain(&error), "settling a callback failed; will be retried");
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}

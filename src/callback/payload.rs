@@ -4,12 +4,12 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::job::{CallbackEvent, HashKey, JobId, PublicUrl, ShownFile, State, shown_files};
-use crate::queue::Job;
+use crate::job::{CallbackEvent, DeliveryId, HashKey, JobId, PublicUrl, ShownFile, State, shown_files};
+use crate::queue::{DeliveryContent, FileStored, Job};
 
-/// The body of a callback. The same job gives the same bytes at every try.
+/// The body of a callback that tells how a job ended. The same job gives the same bytes at every try.
 #[derive(Serialize)]
-struct Payload<'a> {
+struct EndPayload<'a> {
     hash: &'a HashKey,
     job_id: JobId,
     #[serde(rename = "type")]
@@ -28,6 +28,18 @@ struct Payload<'a> {
     job_data: &'a Value,
 }
 
+/// The body of one that tells of a file.
+#[derive(Serialize)]
+struct FilePayload<'a> {
+    #[serde(rename = "type")]
+    event: CallbackEvent,
+    hash: &'a HashKey,
+    job_id: JobId,
+    /// Where among the job's events this is, for a receiver that wants their order.
+    sequence: u64,
+    file: ShownFile,
+}
+
 /// Why a job has no callback to make.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
@@ -39,14 +51,38 @@ pub enum PayloadError {
     Json(#[from] serde_json::Error),
 }
 
-/// The JSON that tells how `job` ended. A failed job's `error` is what went wrong in words, its `error_code` in one that stays
-/// the same; a completed one has neither, even if an earlier attempt failed.
-pub fn body(job: &Job, public_url: &PublicUrl) -> Result<Bytes, PayloadError> {
-    let event = job.record.callback.as_ref().and_then(|target| target.event(job.state));
-    let event = event.ok_or(PayloadError::State(job.state))?;
+/// The JSON that is sent as `id`.
+///
+/// # Errors
+/// If there is nothing to tell under this id.
+pub fn body(id: &DeliveryId, content: &DeliveryContent, public_url: &PublicUrl) -> Result<Bytes, PayloadError> {
+    let DeliveryContent { job, file } = content;
+    let event =
+        id.event(job.state).filter(|event| job.record.callback.as_ref().is_some_and(|t| t.events.contain(*event)));
+    let written = match (event, file) {
+        (Some(event @ CallbackEvent::FileStored), Some(FileStored { file, sequence })) => {
+            let mut shown = shown_files(&job.record, vec![file.clone()], public_url);
+            let file = shown.pop().expect("INVARIANT: one file is shown as one");
+            serde_json::to_vec(&FilePayload {
+                event,
+                hash: &job.record.hash,
+                job_id: job.record.id,
+                sequence: *sequence,
+                file,
+            })
+        }
+        (Some(event), None) => serde_json::to_vec(&end(job, event, public_url)),
+        _ => return Err(PayloadError::State(job.state)),
+    };
+    Ok(written?.into())
+}
+
+/// A failed job's `error` is what went wrong in words, its `error_code` in one that stays the same; a completed one has
+/// neither, even if an earlier attempt failed.
+fn end<'a>(job: &'a Job, event: CallbackEvent, public_url: &PublicUrl) -> EndPayload<'a> {
     let ended_at = job.finished_at.unwrap_or(job.record.created_at);
     let error = job.error.as_ref().filter(|_| job.state == State::Failed);
-    let payload = Payload {
+    EndPayload {
         hash: &job.record.hash,
         job_id: job.record.id,
         event,
@@ -58,6 +94,5 @@ pub fn body(job: &Job, public_url: &PublicUrl) -> Result<Bytes, PayloadError> {
         error: error.map(|error| error.detail.as_str()),
         error_code: error.map(|error| error.code.as_str()),
         job_data: &job.record.job_data,
-    };
-    Ok(serde_json::to_vec(&payload)?.into())
+    }
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
 use crate::job::{PublicUrl, WebhookSecret};
-use crate::retry::RetryPolicy;
+use crate::retry::RetrySchedule;
 use crate::setting;
 
 /// Settings of the outbox.
@@ -34,8 +34,8 @@ pub struct CallbackSettings {
     /// Where clients reach this server.
     #[serde(rename = ".server.public_url")]
     pub public_url: PublicUrl,
-    /// How often to try a callback.
-    pub retry: RetryPolicy,
+    /// The waits between tries.
+    pub retry_waits: RetrySchedule,
 }
 
 /// No error quotes it.

@@ -93,10 +93,6 @@ const BOUNDS: &[(&str, Bounds)] = &[
     ("callback.connect_timeout", Time(TENTH, MINUTE)),
     ("callback.concurrency", Number(1.0, 1e4)),
     ("callback.concurrency_per_host", Number(1.0, 1e4)),
-    ("callback.tries_max", Number(1.0, 1e3)),
-    ("callback.backoff_min", Time(MS, YEAR)),
-    ("callback.backoff_factor", Number(1.0, 1e3)),
-    ("callback.backoff_max", Time(MS, YEAR)),
 ];
 
 /// Notes every setting that is out of its bounds. One whose text can't be understood has been noted as such.
@@ -149,7 +145,7 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 24] = [
+    const WITHOUT: [&str; 25] = [
         "addr",
         "data_dir",
         "serve_dir",
@@ -169,6 +165,7 @@ mod tests {
         "worker.sandbox",
         "callback.allow",
         "callback.secret",
+        "callback.retry_waits",
         "metrics.addr",
         "metrics.token",
         "server.http2",

@@ -38,11 +38,10 @@ fn durations(config: &Config, reader: &mut Reader) {
         let (lease, renew) = (format_duration(lease), format_duration(renew));
         format!("queue.lease ({lease}) must be more than twice queue.lease_renew ({renew}): one renewal may be late")
     });
-    let (attempts, stores, callback) = (config.worker.backoff, config.stores.backoff, config.callback.retry.backoff);
+    let (attempts, stores) = (config.worker.backoff, config.stores.backoff);
     let ordered = [
         (("queue.backoff_min", attempts.backoff_min), ("queue.backoff_max", attempts.backoff_max)),
         (("stores.backoff_min", stores.backoff_min), ("stores.backoff_max", stores.backoff_max)),
-        (("callback.backoff_min", callback.backoff_min), ("callback.backoff_max", callback.backoff_max)),
         (("callback.connect_timeout", config.callback.connect_timeout), ("callback.timeout", config.callback.timeout)),
     ];
     for ((lesser, small), (greater, large)) in ordered {

@@ -7,10 +7,17 @@ pub(super) const PREFIX: &str = "PIXERVE_";
 const RENAMED: [(&str, &str); 1] = [("worker.sandbox_keep", "worker.sandbox_idle_timeout")];
 
 /// Settings that there were before, and what became of them.
-const REMOVED: [(&str, &str); 1] = [(
-    "stores.tries_max",
-    "stores are tried for stores.give_up_after and stores.refused_give_up_after, however often that is",
-)];
+const REMOVED: [(&str, &str); 5] = [
+    (
+        "stores.tries_max",
+        "stores are tried for stores.give_up_after and stores.refused_give_up_after, however often that is",
+    ),
+    ("callback.tries_max", CALLBACK_WAITS),
+    ("callback.backoff_min", CALLBACK_WAITS),
+    ("callback.backoff_factor", CALLBACK_WAITS),
+    ("callback.backoff_max", CALLBACK_WAITS),
+];
+const CALLBACK_WAITS: &str = "callback.retry_waits says how long to wait between tries, and so how many there are";
 
 /// What became of a setting that was called `name` before and is no more.
 pub(super) fn removed(name: &str) -> Option<&'static str> {

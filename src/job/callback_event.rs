@@ -1,4 +1,4 @@
-//! Of which ends of a job its callback tells.
+//! Of what a job's callback tells.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +16,16 @@ pub enum CallbackEvent {
     /// Its owner stopped it.
     #[serde(rename = "job.cancelled")]
     Cancelled,
+    /// One of its files is in all of its stores.
+    #[serde(rename = "file.stored")]
+    FileStored,
 }
 
 impl CallbackEvent {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 4] = [Self::Completed, Self::Failed, Self::Cancelled, Self::FileStored];
 
-    /// The one that a job in `state` has had; none while it has not ended.
+    /// The end that a job in `state` has had; none while it has not ended.
     #[must_use]
     pub fn of(state: State) -> Option<Self> {
         match state {
@@ -40,16 +43,7 @@ impl CallbackEvent {
             Self::Completed => "job.completed",
             Self::Failed => "job.failed",
             Self::Cancelled => "job.cancelled",
-        }
-    }
-
-    /// What `webhook-id` has behind the job's id: classic receivers know a job's end by its id alone. Never a full stop, which
-    /// parts the id from what else is signed.
-    #[must_use]
-    pub fn id_suffix(self) -> &'static str {
-        match self {
-            Self::Completed | Self::Failed => "",
-            Self::Cancelled => "_cancelled",
+            Self::FileStored => "file.stored",
         }
     }
 }
@@ -93,7 +87,6 @@ mod tests {
     fn words_are_what_is_written_and_read() {
         for event in CallbackEvent::ALL {
             assert_eq!(serde_json::to_value(event).expect("JSON"), event.word());
-            assert!(!event.id_suffix().contains('.'));
         }
         let named: CallbackEvents = serde_json::from_str(r#"["job.cancelled"]"#).expect("events");
         assert!(named.contain(CallbackEvent::Cancelled) && !named.contain(CallbackEvent::Completed));

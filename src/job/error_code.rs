@@ -34,6 +34,7 @@ macro_rules! error_codes {
 error_codes! {
     // The request.
     BadRequest "bad_request" "A parameter is missing or can't be used."
+    BadParameter "bad_parameter" "A parameter is missing, can't be used or is unknown to a route that takes no others than its own."
     BadJson "bad_json" "The body is not the JSON that the route takes."
     BadMultipart "bad_multipart" "The body is not a usable multipart form, or was cut off."
     InvalidFields "invalid_fields" "Claims of the job, or fields of a registration, are invalid; `errors` names them."

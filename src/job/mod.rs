@@ -2,6 +2,7 @@
 //! Everything here is plain data; an invalid job can't be built.
 
 mod callback_event;
+mod delivery_id;
 mod error_code;
 mod hash;
 mod id;
@@ -20,6 +21,7 @@ mod table;
 mod webhook_secret;
 
 pub use callback_event::{CallbackEvent, CallbackEvents};
+pub use delivery_id::{DeliveryId, DeliverySubject};
 pub use error_code::ErrorCode;
 pub use hash::{ContentHash, ContentHasher, HashKey};
 pub use id::JobId;

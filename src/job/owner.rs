@@ -21,7 +21,7 @@ pub struct Owner {
 /// Stands for an [`Owner`] in database keys and in memory.
 pub type OwnerKey = [u8; 32];
 
-/// Stands for a user in memory: a registered one, or all keys of `jwt.json` together.
+/// Stands for a user in database keys and in memory: a registered one, or all keys of `jwt.json` together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserKey([u8; 32]);
 
@@ -33,6 +33,14 @@ pub enum TenantKey {
     User(UserKey),
     /// An owner without one.
     Owner(OwnerKey),
+}
+
+impl UserKey {
+    /// Its bytes: database keys.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl Owner {

@@ -147,8 +147,8 @@ pub struct Original {
     pub height: u32,
 }
 
-/// Where a callback goes. What of it is secret is sealed under the job's id; the queue forgets all of it once no callback is
-/// owed any more.
+/// Where a callback goes. What of it is secret is sealed under the job's id, and kept as long as the record, so that a call
+/// can be made again; the queue forgets all of it if there is nothing to tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallbackTarget {
     /// The origin of the job's `completionCallback`; the whole of it where `sealed_url` is none, as in version 1.
@@ -164,10 +164,16 @@ pub struct CallbackTarget {
 }
 
 impl CallbackTarget {
-    /// What is told of a job in `state`; none while it has not ended, and of an end that it didn't ask to be told of.
+    /// What is told of the end of a job in `state`; none while it has not ended, and of an end that it didn't ask to be told of.
     #[must_use]
     pub fn event(&self, state: State) -> Option<CallbackEvent> {
         CallbackEvent::of(state).filter(|event| self.events.contain(*event))
+    }
+
+    /// Whether each file is told of once it is stored.
+    #[must_use]
+    pub fn tells_files(&self) -> bool {
+        self.events.contain(CallbackEvent::FileStored)
     }
 
     /// What of an http(s) URL is no secret.

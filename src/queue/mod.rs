@@ -1,8 +1,8 @@
 //! The queue: jobs from acceptance to their terminal record, and the callbacks they owe.
 //!
 //! It is as many traits as it has kinds of users: [`JobIntake`] for whoever uploads and cancels, [`JobWork`] for workers,
-//! [`JobRecords`] for whoever looks jobs up, [`DeliveryOutbox`] for the webhook client, [`JobMaintenance`] for what runs
-//! now and then; [`JobQueue`] is all of them, for who opens and closes it. Their calls are written so that Redis could
+//! [`JobRecords`] for whoever looks jobs up, [`DeliveryOutbox`] for the webhook client, [`DeliveryRecords`] for whoever asks
+//! what became of a callback, [`JobMaintenance`] for what runs now and then; [`JobQueue`] is all of them, for who opens and closes it. Their calls are written so that Redis could
 //! serve them: claim with a lease, renew, settle with a fence, cancel, look up, page, count. Every implementation passes
 //! the one conformance suite in `tests/it/queue`. Those on one machine ([`MemoryQueue`], [`SledQueue`]) share all of it
 //! but how their records are kept.
@@ -23,7 +23,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use self::delivery::{Delivery, DeliveryOutcome};
+pub use self::delivery::{
+    CallbacksOf, Delivery, DeliveryContent, DeliveryOutcome, DeliveryPage, DeliveryRecord, DeliveryScope,
+    DeliveryState, DeliveryTry, FileStored,
+};
 pub use self::error::QueueError;
 pub use self::job::{CancelOutcome, Enqueued, Job};
 pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, PASS_MAX, Place, Retry, Settled, Settlement};
@@ -33,7 +36,7 @@ pub use self::metrics::QueueMetrics;
 pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
-use crate::job::{HashKey, JobId, JobRecord, Owner, State, StoredFile};
+use crate::job::{DeliveryId, HashKey, JobId, JobRecord, Owner, State, StoredFile};
 
 /// What a job's owner asks for: to take it in, or to call it off.
 #[async_trait]
@@ -81,6 +84,11 @@ pub trait JobWork: Send + Sync + 'static {
     /// Renews a lease, to `by` from now. One that [`JobMaintenance::expired_leases`] has listed is lost.
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<LeaseState, QueueError>;
 
+    /// Notes that a claimed job's expected file of this index is in all of its stores, for a callback that tells of it. One
+    /// that was told before is not told again, and an old lease changes nothing. What is not noted is told of when the job
+    /// ends.
+    async fn file_stored(&self, lease: &Lease, index: u16, file: StoredFile) -> Result<(), QueueError>;
+
     /// Ends an attempt. Whoever holds an old lease changes nothing.
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<Settled, QueueError>;
 }
@@ -122,14 +130,37 @@ pub trait DeliveryOutbox: Send + Sync + 'static {
     /// inside a user its owners, the longest due of each first.
     async fn due_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, QueueError>;
 
-    /// The job that a delivery tells about, as it is now.
-    async fn delivery_job(&self, id: &JobId) -> Result<Option<Job>, QueueError>;
+    /// What a delivery tells of.
+    async fn delivery_content(&self, id: &DeliveryId) -> Result<Option<DeliveryContent>, QueueError>;
 
-    /// Settles one try of a delivery, durably.
-    async fn settle_delivery(&self, id: &JobId, outcome: DeliveryOutcome) -> Result<(), QueueError>;
+    /// Settles one try of a delivery, durably. Once a job's end is delivered, what is still owed of its files is dropped.
+    async fn settle_delivery(
+        &self,
+        id: &DeliveryId,
+        tried: DeliveryTry,
+        outcome: DeliveryOutcome,
+    ) -> Result<(), QueueError>;
 
     /// Returns when a delivery may be due, or after `at_most`. A hint, like [`JobWork::wait_ready`].
     async fn wait_delivery(&self, at_most: Duration);
+}
+
+/// What became of callbacks. It is kept as long as their jobs' records.
+#[async_trait]
+pub trait DeliveryRecords: Send + Sync + 'static {
+    /// Those of a job: of its end first, then of its files.
+    async fn deliveries_of(&self, job: &JobId) -> Result<Vec<DeliveryRecord>, QueueError>;
+
+    /// A part of the list of those in a state, of the newest job first.
+    async fn list_deliveries(
+        &self,
+        scope: DeliveryScope,
+        state: DeliveryState,
+        page: PageRequest,
+    ) -> Result<DeliveryPage, QueueError>;
+
+    /// Makes these due at once, with no tries counted, whatever became of them before; answers how many of them are known.
+    async fn redeliver(&self, ids: Vec<DeliveryId>) -> Result<usize, QueueError>;
 }
 
 /// What runs now and then: lapsed leases, old records, and what only the spool knows.
@@ -158,7 +189,7 @@ pub trait JobMaintenance: Send + Sync + 'static {
 
 /// The whole queue, for who opens it, hands its parts out and closes it.
 #[async_trait]
-pub trait JobQueue: JobIntake + JobWork + JobRecords + DeliveryOutbox + JobMaintenance {
+pub trait JobQueue: JobIntake + JobWork + JobRecords + DeliveryOutbox + DeliveryRecords + JobMaintenance {
     /// Notes, durably, that the server is stopping: its death is attributed to no job from now on, whatever
     /// [`CrashAttribution`] says, until the queue is opened again.
     async fn mark_draining(&self) -> Result<(), QueueError>;

@@ -8,12 +8,12 @@ use backon::{ConstantBuilder, Retryable};
 use tokio::time::timeout;
 use tracing::{Instrument, info, warn};
 
-use super::extract::{Caller, JobQuery, Parameters, find};
+use super::extract::{Caller, JobQuery, Parameters, find, is_own};
 use super::{AppState, Refusal};
 use crate::auth::Verified;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{JobId, JobRecord, StoredFile};
+use crate::job::{JobId, StoredFile};
 use crate::queue::{CancelOutcome, Job, QueueError};
 
 /// Between two tries to record a cancellation.
@@ -38,11 +38,7 @@ pub(super) async fn cancel(
 
 async fn find_and_cancel(state: AppState, caller: Verified, query: JobQuery) -> Result<StatusCode, Refusal> {
     let job = find(&state, &query).await?;
-    // The caller's user is registered, so whoever has the name now is the caller.
-    let is_own = |JobRecord { owner, created_at, .. }: &JobRecord| {
-        owner.has_names_of(&caller.owner) && state.register.is_of_holder(owner, *created_at)
-    };
-    let allowed = job.filter(|job| caller.admin || is_own(&job.record));
+    let allowed = job.filter(|job| caller.is_admin() || is_own(&state, &caller.owner, &job.record));
     let job = allowed.ok_or_else(no_such_job)?;
     if job.state.is_terminal() {
         return Err(Refusal::JobEnded(job.state));

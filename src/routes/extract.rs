@@ -3,17 +3,23 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 
-use axum::extract::FromRequestParts;
+use axum::body::Bytes;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{AppState, Peer, Refusal};
-use crate::auth::{AuthError, Verified, bearer};
-use crate::job::{HashKey, JobId, Owner};
-use crate::queue::Job;
+use crate::auth::{AuthError, Scope, Verified, bearer};
+use crate::job::{HashKey, JobId, JobRecord, Owner};
+use crate::queue::{DeliveryScope, Job};
+
+/// Bytes of a body of JSON: a service account's is about 3 KiB, a thousand ids of callbacks some 50.
+const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The token in the `Authorization` header, verified.
 pub(super) struct Caller(pub(super) Verified);
@@ -35,9 +41,52 @@ impl FromRequestParts<AppState> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
         let Caller(verified) = Caller::from_request_parts(parts, state).await?;
-        verified.require_admin()?;
+        verified.require(Scope::Admin)?;
         Ok(Self)
     }
+}
+
+/// A verified token that may manage jobs: its owner's, those of its user, or all.
+pub(super) struct Manager {
+    owner: Owner,
+    scope: Scope,
+}
+
+impl FromRequestParts<AppState> for Manager {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
+        let Caller(verified) = Caller::from_request_parts(parts, state).await?;
+        let scope = verified.require(Scope::Manage)?;
+        Ok(Self { owner: verified.owner, scope })
+    }
+}
+
+impl Manager {
+    /// Whether it reaches this job.
+    pub(super) fn may_manage(&self, state: &AppState, record: &JobRecord) -> bool {
+        match self.scope {
+            Scope::Manage => is_own(state, &self.owner, record),
+            Scope::ManageUser => {
+                record.owner.user == self.owner.user && state.register.is_of_holder(&record.owner, record.created_at)
+            }
+            Scope::Admin => true,
+        }
+    }
+
+    /// The callbacks that it reaches.
+    pub(super) fn deliveries(&self) -> DeliveryScope {
+        match self.scope {
+            Scope::Manage => DeliveryScope::Owner(self.owner.clone()),
+            Scope::ManageUser => DeliveryScope::User(self.owner.user_key()),
+            Scope::Admin => DeliveryScope::All,
+        }
+    }
+}
+
+/// Whether a job is the caller's, whose user is registered: so whoever has the user's name now is the caller.
+pub(super) fn is_own(state: &AppState, caller: &Owner, JobRecord { owner, created_at, .. }: &JobRecord) -> bool {
+    owner.has_names_of(caller) && state.register.is_of_holder(owner, *created_at)
 }
 
 /// What the request is counted as the address of; none for a trusted proxy that speaks for nobody.
@@ -62,6 +111,40 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Parameters<T> {
         axum::extract::Query::try_from_uri(&parts.uri)
             .map(|axum::extract::Query(parameters)| Self(parameters))
             .map_err(|error| Refusal::BadRequest(error.body_text()))
+    }
+}
+
+/// The same where a parameter that the route doesn't know is an error, too.
+pub(super) struct StrictParameters<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<AppState> for StrictParameters<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Refusal> {
+        axum::extract::Query::try_from_uri(&parts.uri)
+            .map(|axum::extract::Query(parameters)| Self(parameters))
+            .map_err(|error| Refusal::BadParameter(error.body_text()))
+    }
+}
+
+/// The body as a JSON object, of at most [`BODY_BYTES_MAX`].
+pub(super) async fn read_json(request: Request) -> Result<Value, Refusal> {
+    let body: Bytes = Limited::new(request.into_body(), BODY_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                Refusal::BodyTooLarge { bytes_max: BODY_BYTES_MAX as u64 }
+            } else {
+                Refusal::BadJson("the body broke off".into())
+            }
+        })?
+        .to_bytes();
+    match serde_json::from_slice(&body) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err(Refusal::BadJson("the body must be a JSON object".into())),
+        // Where it is, never the content: a registration holds secrets.
+        Err(error) => Err(Refusal::BadJson(format!("line {}, column {}", error.line(), error.column()))),
     }
 }
 

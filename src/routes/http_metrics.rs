@@ -18,6 +18,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/success/list", &["GET"]),
     ("/failures", &["GET"]),
     ("/failures/list", &["GET"]),
+    ("/deliveries", &["GET"]),
+    ("/deliveries/redeliver", &["POST"]),
     ("/limits", &["GET"]),
     ("/register", &["GET", "POST", "DELETE"]),
     ("/register/webhook-secret", &["POST"]),

@@ -12,14 +12,14 @@ use sha2::{Digest, Sha256};
 
 use super::extract::{bearer_of, verify};
 use super::{AppState, Refusal};
-use crate::auth::AuthError;
+use crate::auth::{AuthError, Scope};
 use crate::metrics::{Exposition, Metrics};
 
 /// The route beside all others.
 pub(super) async fn metrics(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, Refusal> {
     let token = bearer_of(&headers)?.ok_or(AuthError::Missing)?;
     if !is_scraper(&state, token) {
-        verify(&state, token)?.require_admin()?;
+        verify(&state, token)?.require(Scope::Admin)?;
     }
     Ok(exposed(&state.metrics, &headers))
 }

@@ -2,8 +2,10 @@
 
 mod access;
 mod body;
+mod callback_fate;
 mod cancel;
 mod cross_origin;
+mod deliveries;
 mod events;
 mod extract;
 pub mod files;
@@ -58,6 +60,8 @@ pub fn router(state: AppState, files: Router) -> Router {
         .route("/success/list", get(records::success_list))
         .route("/failures", get(records::failures))
         .route("/failures/list", get(records::failures_list))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/redeliver", post(deliveries::redeliver))
         .route("/limits", get(limits::limits))
         .route("/register/webhook-secret", post(register::renew_webhook_secret))
         .route("/register", post(register::register).get(register::list).delete(register::deregister))

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use self::document::Document;
 pub use self::status::status_of;
-use crate::auth::AuthError;
+use crate::auth::{AuthError, Scope};
 use crate::error_chain::ErrorChain;
 use crate::job::{ClaimErrors, ErrorCode, State};
 use crate::pipeline::InspectError;
@@ -24,11 +24,16 @@ pub enum Refusal {
     /// The token is missing or bad.
     Unauthorized(AuthError),
     /// A good token without the needed scope.
-    Forbidden,
+    Forbidden {
+        /// The least that would do.
+        scope: Scope,
+    },
     /// A page uploads whose origin is not among those that may read the answer.
     OriginNotAllowed,
     /// A parameter is missing or bad.
     BadRequest(String),
+    /// A parameter is missing, bad or unknown, where the route takes no others than its own.
+    BadParameter(String),
     /// The body is no usable multipart form.
     BadMultipart(String),
     /// The body is no usable JSON.
@@ -114,9 +119,11 @@ impl Refusal {
             Self::Unauthorized(error) => {
                 Document::new(ErrorCode::Unauthorized, "A valid token is needed", error.to_string())
             }
-            Self::Forbidden => {
-                let detail = "this needs a token with \"scope\": \"admin\", signed by a key of jwt.json (`pixerve token --admin`)";
-                Document::new(ErrorCode::Forbidden, "The token doesn't allow this", detail)
+            Self::Forbidden { scope } => {
+                let by = if *scope == Scope::Admin { ", signed by a key of jwt.json" } else { " or a wider one" };
+                let detail =
+                    format!("this needs a token with \"scope\": \"{scope}\"{by} (`pixerve token --scope {scope}`)");
+                Document::new(ErrorCode::Forbidden, "The token doesn't allow this", detail).needing(*scope)
             }
             Self::OriginNotAllowed => {
                 let detail =
@@ -124,6 +131,7 @@ impl Refusal {
                 Document::new(ErrorCode::OriginNotAllowed, "The page is of another origin", detail)
             }
             Self::BadRequest(detail) => bad_request(detail),
+            Self::BadParameter(detail) => Document::new(ErrorCode::BadParameter, "A parameter is unusable", detail),
             Self::BadMultipart(detail) => {
                 Document::new(ErrorCode::BadMultipart, "The body is not a usable multipart form", detail)
             }
@@ -312,7 +320,7 @@ impl IntoResponse for Refusal {
 impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::MissingScope { .. } => Self::Forbidden,
+            AuthError::MissingScope { scope } => Self::Forbidden { scope },
             error => Self::Unauthorized(error),
         }
     }

@@ -5,6 +5,7 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::callback_fate::CallbackFate;
 use super::extract::{Admin, JobQuery, Parameters, find};
 use super::{AppState, Refusal};
 use crate::job::{State as JobState, shown_files};
@@ -38,7 +39,7 @@ pub(super) async fn failures(
 async fn record_of(state: &AppState, query: &JobQuery) -> Result<Json<Value>, Refusal> {
     let job = find(state, query).await?;
     Ok(Json(match job {
-        Some(job) => record(state, job),
+        Some(job) => record(state, job).await?,
         None => json!({
             "hash": query.hash.as_deref().unwrap_or_default(),
             "status": "not_found",
@@ -70,7 +71,10 @@ async fn list(state: &AppState, of: JobState, query: ListQuery, name: &str) -> R
     let cursor = query.cursor.filter(|cursor| !cursor.is_empty()).map(Cursor);
     let page = PageRequest { limit: query.limit.unwrap_or(LIMIT_DEFAULT), cursor };
     let Page { jobs, next } = state.records.list(&filter, page).await?;
-    let records: Vec<_> = jobs.into_iter().map(|job| record(state, job)).collect();
+    let mut records = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        records.push(record(state, job).await?);
+    }
     Ok(Json(json!({
         "count": records.len(),
         "next_cursor": next.map(|Cursor(cursor)| cursor),
@@ -79,12 +83,13 @@ async fn list(state: &AppState, of: JobState, query: ListQuery, name: &str) -> R
 }
 
 /// A record in the classic shape. `job_data` is JSON in a string here, and an object in callbacks.
-fn record(state: &AppState, job: Job) -> Value {
+async fn record(state: &AppState, job: Job) -> Result<Value, Refusal> {
+    let callback = CallbackFate::of(state, &job).await?;
     let files = shown_files(&job.record, job.files, &state.http.public_url);
     let job_data = job.record.job_data.to_string();
     let timestamp = job.finished_at.unwrap_or(job.record.created_at).rfc3339();
     let (hash, job_id) = (&job.record.hash, job.record.id);
-    match job.state {
+    Ok(match job.state {
         JobState::Completed => json!({
             "hash": hash,
             "job_id": job_id,
@@ -93,6 +98,7 @@ fn record(state: &AppState, job: Job) -> Value {
             "file_count": files.len(),
             "job_data": job_data,
             "files": files,
+            "callback": callback,
         }),
         JobState::Failed => json!({
             "hash": hash,
@@ -103,6 +109,7 @@ fn record(state: &AppState, job: Job) -> Value {
             "error_code": job.error.as_ref().map(|error| error.code.as_str()),
             "job_data": job_data,
             "files": files,
+            "callback": callback,
         }),
         JobState::Pending | JobState::Processing | JobState::Cancelled => json!({
             "hash": hash,
@@ -110,6 +117,7 @@ fn record(state: &AppState, job: Job) -> Value {
             "status": job.state,
             "timestamp": timestamp,
             "job_data": job_data,
+            "callback": callback,
         }),
-    }
+    })
 }

@@ -1,23 +1,19 @@
-//! `/register`: users and their storage. Admin only.
+//! `/register`: users and their storage. For admins, but for a user's own webhook secret.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use http_body_util::{BodyExt, Limited};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::extract::{Admin, Parameters};
+use super::extract::{Admin, Caller, Parameters, read_json};
 use super::{AppState, Refusal};
+use crate::auth::Scope;
 use crate::job::{BackendKind, ClaimErrors};
 use crate::register::{EntryKind, NewStore, RegisterEntry};
 use crate::writer::{ProbeOutcome, StorageSettings};
-
-/// Bytes of a registration: a service account's JSON is about 3 KiB.
-const BODY_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 pub(super) struct RegisterQuery {
@@ -104,12 +100,14 @@ async fn register_user(state: &AppState, body: &Value) -> Result<Value, Refusal>
     }))
 }
 
-/// `POST /register/webhook-secret`: a new secret for calls about a user's jobs; the one before signs too for a day.
+/// `POST /register/webhook-secret`: a new secret for calls about a user's jobs; the one before signs too for a day. Who may
+/// manage a user's jobs may renew that user's.
 pub(super) async fn renew_webhook_secret(
     State(state): State<AppState>,
-    _: Admin,
+    Caller(caller): Caller,
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let scope = caller.require(Scope::ManageUser)?;
     if state.readiness.is_paused() {
         return Err(Refusal::Paused);
     }
@@ -123,8 +121,11 @@ pub(super) async fn renew_webhook_secret(
         errors.push("/access_key", "must be a user's access key");
     }
     errors.or(())?;
-    let secret = state.register.renew_webhook_secret(access_key).await?;
-    let secret = secret.ok_or_else(|| Refusal::NotFound("no user has this access_key".into()))?;
+    let unknown = || Refusal::NotFound("no user has this access_key, or it is another's".into());
+    if scope != Scope::Admin && caller.owner.access_key.as_deref() != Some(access_key) {
+        return Err(unknown());
+    }
+    let secret = state.register.renew_webhook_secret(access_key).await?.ok_or_else(unknown)?;
     info!(access_key, "webhook secret renewed");
     Ok((StatusCode::CREATED, Json(json!({ "webhook_secret": secret.text().expose_secret() }))))
 }
@@ -164,24 +165,4 @@ async fn register_store(state: &AppState, body: &Value, verify: bool) -> Result<
         answer["note"] = note.into();
     }
     Ok(answer)
-}
-
-async fn read_json(request: Request) -> Result<Value, Refusal> {
-    let body: Bytes = Limited::new(request.into_body(), BODY_BYTES_MAX)
-        .collect()
-        .await
-        .map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() {
-                Refusal::BodyTooLarge { bytes_max: BODY_BYTES_MAX as u64 }
-            } else {
-                Refusal::BadJson("the body broke off".into())
-            }
-        })?
-        .to_bytes();
-    match serde_json::from_slice(&body) {
-        Ok(value @ Value::Object(_)) => Ok(value),
-        Ok(_) => Err(Refusal::BadJson("the body must be a JSON object".into())),
-        // Where it is, never the content: a registration holds secrets.
-        Err(error) => Err(Refusal::BadJson(format!("line {}, column {}", error.line(), error.column()))),
-    }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
+use super::callback_fate::CallbackFate;
 use super::{AppState, Refusal};
 use crate::active_jobs::{Progress, StoreOutage};
 use crate::clock::Timestamp;
@@ -40,6 +41,7 @@ struct Status {
     files: Vec<ShownFile>,
     error: Option<String>,
     error_code: Option<String>,
+    callback: CallbackFate,
     /// The stores that the job waits for, none of them most of the time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waiting_for: Vec<StoreOutage>,
@@ -59,8 +61,9 @@ impl Snapshot {
         let id = job.record.id;
         // After the record was read: what that counts by now must not be counted twice.
         let changes = job.changes + state.records.events().unrecorded(id);
+        let callback = CallbackFate::of(state, &job).await?;
         let spec = &job.record.spec;
-        let (total, places) = (spec.file_count(), usize::from(spec.direct_host) + spec.storage.len());
+        let (total, places) = (spec.file_count(), spec.places());
         let is_done = |file: &StoredFile| file.stored.len() >= places;
         let progress = progress.unwrap_or_else(|| {
             let done = job.files.iter().filter(|file| is_done(file)).count();
@@ -81,6 +84,7 @@ impl Snapshot {
             files,
             error,
             error_code,
+            callback,
             waiting_for: state.active_jobs.outages(id),
         };
         let written =

@@ -19,7 +19,7 @@ use crate::disks::DiskHealth;
 use crate::job::{JobId, PublicUrl, SpecLimits};
 use crate::metrics::Metrics;
 use crate::pipeline::{MemoryLimit, PixelLimits};
-use crate::queue::{JobIntake, JobRecords};
+use crate::queue::{DeliveryRecords, JobIntake, JobRecords};
 use crate::register::{Register, Sealer};
 use crate::setting;
 use crate::spool::Spool;
@@ -131,6 +131,7 @@ pub struct AppState(Arc<AppParts>);
 pub struct AppParts {
     pub intake: Arc<dyn JobIntake>,
     pub records: Arc<dyn JobRecords>,
+    pub deliveries: Arc<dyn DeliveryRecords>,
     pub spool: Spool,
     pub disks: DiskHealth,
     pub active_jobs: ActiveJobs,

@@ -17,8 +17,9 @@ use super::stores::JobStore;
 use crate::active_jobs::ActiveAttempt;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{ContentHash, Format, JobRecord, Stored, StoredFile, VariantSpec, variant_name};
+use crate::job::{CallbackTarget, ContentHash, Format, JobRecord, Stored, StoredFile, VariantSpec, variant_name};
 use crate::pipeline::Rendered;
+use crate::queue::Lease;
 use crate::spool::{Journal, MadeFile, SpoolError, StoredFiles, StoredLine};
 use crate::writer::{Body, Object, WriteError, WriteErrorKind};
 
@@ -38,6 +39,7 @@ struct Pending {
 pub(super) struct FileUploader<'a> {
     record: &'a JobRecord,
     attempt: &'a ActiveAttempt,
+    lease: &'a Lease,
     stores: &'a [Arc<JobStore>],
     context: &'a WorkerContext,
     journal: &'a Journal,
@@ -71,6 +73,7 @@ impl<'a> FileUploader<'a> {
     pub(super) async fn new(
         record: &'a JobRecord,
         attempt: &'a ActiveAttempt,
+        lease: &'a Lease,
         stores: &'a [Arc<JobStore>],
         context: &'a WorkerContext,
         journal: &'a Journal,
@@ -83,7 +86,7 @@ impl<'a> FileUploader<'a> {
             latest.push(file.clone());
         }
         let made = context.spool.whole_made(record.id, latest).await?;
-        let uploader = Self { record, attempt, stores, context, journal, stored_files, made };
+        let uploader = Self { record, attempt, lease, stores, context, journal, stored_files, made };
         uploader.publish_progress();
         Ok(uploader)
     }
@@ -286,6 +289,22 @@ impl<'a> FileUploader<'a> {
         reached(Step::JournalAfter);
         self.stored_files.add(line);
         self.publish_progress();
+        self.tell_if_everywhere(&file.name).await;
+    }
+
+    /// Owes a callback that tells of each file the one that tells of this, once it is in every store. What the queue can't note
+    /// now it finds when the job ends.
+    async fn tell_if_everywhere(&self, name: &str) {
+        if !self.record.callback.as_ref().is_some_and(CallbackTarget::tells_files) {
+            return;
+        }
+        let index = self.record.expected_files().iter().position(|expected| expected == name);
+        let Some(index) = index.and_then(|index| u16::try_from(index).ok()) else { return };
+        let file = self.files().into_iter().find(|file| file.name == name && file.stored.len() >= self.stores.len());
+        let Some(file) = file else { return };
+        if let Err(error) = self.context.queue.file_stored(self.lease, index, file).await {
+            warn!(name, error = %ErrorChain(&error), "callback about a stored file is put off to the job's end");
+        }
     }
 
     fn publish_progress(&self) {

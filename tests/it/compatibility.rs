@@ -39,6 +39,8 @@ use pixerve::register::Sealer;
 use pixerve::spool::{Spool, SpoolEntry};
 use serde_json::Value;
 
+use crate::harness::deliveries::settle;
+
 type Checked = Result<(), Box<dyn Error>>;
 
 /// When the killed servers were asked for anything: all within a minute.
@@ -249,11 +251,11 @@ async fn callbacks_that_every_version_owed_are_delivered() -> Checked {
         let queue = data.open_queue()?;
         let lease = Duration::from_mins(10);
         let due = queue.due_deliveries(10, lease).await?;
-        let due: Vec<_> = due.iter().map(|delivery| (delivery.id, &*delivery.host, delivery.attempts)).collect();
+        let due: Vec<_> = due.iter().map(|delivery| (delivery.id.job, &*delivery.host, delivery.attempts)).collect();
         assert_eq!(due, [(id(COMPLETED_UNTOLD), "app.example", 0)]);
         data.clock.advance(Duration::from_mins(6));
         let retried = queue.due_deliveries(10, lease).await?;
-        let retried: Vec<_> = retried.iter().map(|delivery| (delivery.id, delivery.attempts)).collect();
+        let retried: Vec<_> = retried.iter().map(|delivery| (delivery.id.job, delivery.attempts)).collect();
         assert_eq!(retried, [(id(FAILED_AND_TRIED), 1)]);
     }
     Ok(())
@@ -266,7 +268,7 @@ async fn where_callbacks_of_every_version_went_is_forgotten_once_they_are_owed_n
         for (n, is_owed) in [(COMPLETED_AND_TOLD, false), (CANCELLED, false), (COMPLETED_UNTOLD, true)] {
             assert_eq!(job(&queue, n).await?.record.callback.is_some(), is_owed, "job {n}");
         }
-        queue.settle_delivery(&id(COMPLETED_UNTOLD), DeliveryOutcome::Done).await?;
+        settle(&*queue, id(COMPLETED_UNTOLD), DeliveryOutcome::Delivered).await?;
         assert_eq!(job(&queue, COMPLETED_UNTOLD).await?.record.callback, None);
         queue.shutdown().await?;
         let database = Database::open(&data.queue())?.database;

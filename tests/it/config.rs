@@ -192,7 +192,6 @@ fn values_that_contradict_each_other_are_an_error() {
         ("PIXERVE_QUEUE_OWNER_DEPTH_MAX", "10001", "must not be above queue.depth_max"),
         ("PIXERVE_QUEUE_BACKOFF_MIN", "6m", "must not be above queue.backoff_max"),
         ("PIXERVE_STORES_BACKOFF_MIN", "21s", "must not be above stores.backoff_max"),
-        ("PIXERVE_CALLBACK_BACKOFF_MIN", "2days", "must not be above callback.backoff_max"),
         ("PIXERVE_CALLBACK_CONNECT_TIMEOUT", "16s", "must not be above callback.timeout"),
         ("PIXERVE_SERVER_HEADERS_BYTES_MAX", "4 KiB", "at least 8192"),
     ] {

@@ -140,8 +140,7 @@ async fn every_alert_fires_when_what_it_is_for_happens() {
     let at = |addr: SocketAddr| addr.to_string();
     let works = TestApp::start_with(&[
         ("PIXERVE_METRICS_ADDR", &at(working)),
-        ("PIXERVE_CALLBACK_TRIES_MAX", "2"),
-        ("PIXERVE_CALLBACK_BACKOFF_MIN", "8s"),
+        ("PIXERVE_CALLBACK_RETRY_WAITS", "6s"),
         ("PIXERVE_STORES_REFUSED_GIVE_UP_AFTER", "0s"),
     ])
     .await;

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 
-use crate::job::{JobId, Owner, OwnerKey, TenantKey, UserKey};
+use crate::job::{DeliveryId, Owner, OwnerKey, TenantKey, UserKey};
 
 /// Deliveries of one owner that wait, at most. More than these are left to be handed out again when their lease lapses, so
 /// that a receiver that is down can't fill the memory.
@@ -15,7 +15,7 @@ const WAITING_MAX: usize = 1_000;
 /// A delivery that is waiting or in flight. The job itself is looked up when its turn comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PendingDelivery {
-    pub(super) id: JobId,
+    pub(super) id: DeliveryId,
     /// Tries made before.
     pub(super) attempts: u32,
     pub(super) user: UserKey,
@@ -25,7 +25,7 @@ pub(super) struct PendingDelivery {
 }
 
 impl PendingDelivery {
-    pub(super) fn new(id: JobId, attempts: u32, owner: &Owner, host: String) -> Self {
+    pub(super) fn new(id: DeliveryId, attempts: u32, owner: &Owner, host: String) -> Self {
         Self { id, attempts, user: owner.user_key(), owner: owner.digest(), tenant: owner.tenant_key(), host }
     }
 }
@@ -40,7 +40,7 @@ pub(super) struct DeliveryQueues {
     in_flight_of_host: HashMap<String, usize>,
     in_flight_of_tenant: HashMap<TenantKey, usize>,
     /// Every delivery, waiting or in flight.
-    pending: HashSet<JobId>,
+    pending: HashSet<DeliveryId>,
 }
 
 /// Who waits, the next first.
@@ -189,11 +189,12 @@ fn decrement<K: Eq + Hash + Clone>(counts: &mut HashMap<K, usize>, key: &K) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::JobId;
 
     fn delivery_of(owner: &Owner, n: u32, host: &str) -> PendingDelivery {
         let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&n.to_be_bytes());
-        PendingDelivery::new(JobId::from_bytes(bytes), 0, owner, host.to_owned())
+        PendingDelivery::new(DeliveryId::of_file(JobId::from_bytes(bytes), 0), 0, owner, host.to_owned())
     }
 
     fn owner(user: Option<&str>, sub: &str) -> Owner {

@@ -73,6 +73,12 @@ impl JobSpec {
     pub fn file_count(&self) -> usize {
         self.variants.len() + usize::from(self.keep_original)
     }
+
+    /// How many stores each of them is for, the serve directory included.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        usize::from(self.direct_host) + self.storage.len()
+    }
 }
 
 /// A registered store that a job uses.

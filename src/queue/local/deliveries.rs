@@ -1,26 +1,26 @@
 //! When the owed callbacks are due. Plain data, rebuilt at every start. Times are those of [`crate::clock::Clock::elapsed`].
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::job::{JobId, Owner, OwnerKey, UserKey};
+use crate::job::{DeliveryId, DeliverySubject, JobId, Owner, OwnerKey, UserKey};
 use crate::queue::OwedCallbacks;
 
 #[derive(Debug, Default)]
 pub(super) struct DeliverySchedule {
-    owed: HashMap<JobId, ScheduledDelivery>,
+    owed: BTreeMap<DeliveryId, ScheduledDelivery>,
     by_owner: HashMap<OwnerKey, OwnerDeliveries>,
     /// Every owner by what of theirs is due first.
     firsts: BTreeSet<(Duration, OwnerKey)>,
-    /// By when their jobs ended.
-    by_age: BTreeSet<(Timestamp, JobId)>,
+    /// By when what they tell of happened.
+    by_age: BTreeSet<(Timestamp, DeliveryId)>,
 }
 
 #[derive(Debug)]
 struct OwnerDeliveries {
     user: UserKey,
-    by_due: BTreeSet<(Duration, JobId)>,
+    by_due: BTreeSet<(Duration, DeliveryId)>,
 }
 
 /// One of them.
@@ -34,13 +34,13 @@ pub(super) struct ScheduledDelivery {
     pub(super) owner: Owner,
     /// The host that is to be called.
     pub(super) host: String,
-    /// When its job ended.
+    /// When what it tells of happened.
     pub(super) since: Timestamp,
 }
 
 impl DeliverySchedule {
     /// Notes a delivery, or notes it anew.
-    pub(super) fn set(&mut self, id: JobId, owed: ScheduledDelivery) {
+    pub(super) fn set(&mut self, id: DeliveryId, owed: ScheduledDelivery) {
         self.remove(&id);
         let (user, due) = (owed.owner.user_key(), owed.due);
         self.change(owed.owner.digest(), user, |by_due| by_due.insert((due, id)));
@@ -48,20 +48,26 @@ impl DeliverySchedule {
         self.owed.insert(id, owed);
     }
 
-    pub(super) fn remove(&mut self, id: &JobId) {
+    pub(super) fn remove(&mut self, id: &DeliveryId) {
         if let Some(owed) = self.owed.remove(id) {
             self.by_age.remove(&(owed.since, *id));
             self.change(owed.owner.digest(), owed.owner.user_key(), |by_due| by_due.remove(&(owed.due, *id)));
         }
     }
 
-    pub(super) fn get(&self, id: &JobId) -> Option<&ScheduledDelivery> {
+    pub(super) fn get(&self, id: &DeliveryId) -> Option<&ScheduledDelivery> {
         self.owed.get(id)
+    }
+
+    /// Those about a job.
+    pub(super) fn of_job(&self, job: JobId) -> impl Iterator<Item = DeliveryId> {
+        let from = DeliveryId { job, subject: DeliverySubject::End };
+        self.owed.range(from..).map(|(id, _)| *id).take_while(move |id| id.job == job)
     }
 
     /// What is due: users in turn, inside a user its owners, of each the longest due first. So nobody's is behind all of
     /// another's, however many those are.
-    pub(super) fn due(&self, now: Duration, limit: usize) -> Vec<JobId> {
+    pub(super) fn due(&self, now: Duration, limit: usize) -> Vec<DeliveryId> {
         let mut users: Vec<(UserKey, VecDeque<_>)> = Vec::new();
         let mut row_of: HashMap<UserKey, usize> = HashMap::new();
         for (_, owner) in self.firsts.iter().take_while(|(due, _)| *due <= now) {
@@ -101,7 +107,7 @@ impl DeliverySchedule {
         &mut self,
         owner: OwnerKey,
         user: UserKey,
-        change: impl FnOnce(&mut BTreeSet<(Duration, JobId)>) -> bool,
+        change: impl FnOnce(&mut BTreeSet<(Duration, DeliveryId)>) -> bool,
     ) {
         let deliveries =
             self.by_owner.entry(owner).or_insert_with(|| OwnerDeliveries { user, by_due: BTreeSet::new() });

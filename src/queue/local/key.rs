@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use super::store::{Batch, Table};
 use crate::clock::Timestamp;
-use crate::job::{HashKey, JobId, Owner, State};
-use crate::queue::{Cursor, Filter, Job, QueueError};
+use crate::job::{DeliveryId, DeliverySubject, HashKey, JobId, Owner, State};
+use crate::queue::{Cursor, DeliveryScope, DeliveryState, Filter, Job, QueueError};
 
 const OWNER_BYTES: usize = 16;
+const SEQ_BYTES: usize = 8;
 
 pub(super) const SCHEMA: &[u8] = b"schema";
 pub(super) const SEQ: &[u8] = b"seq";
@@ -15,7 +16,7 @@ pub(super) const TOKEN: &[u8] = b"token";
 /// There if the last server was stopping.
 pub(super) const DRAINING: &[u8] = b"draining";
 
-/// There once no ended job knows where a callback went that is owed no more.
+/// There once no ended job has the URL of a callback in clear that is owed no more.
 pub(super) const CALLBACKS_FORGOTTEN: &[u8] = b"callbacks_forgotten";
 
 /// The table that a job in this state is in.
@@ -111,6 +112,78 @@ pub(super) const AFTER_IDS: &[u8] = &[0xFF; 17];
 /// An id that is a key or a value.
 pub(super) fn id(bytes: &[u8]) -> Option<JobId> {
     bytes.try_into().ok().map(JobId::from_bytes)
+}
+
+/// A callback. One that tells that a job completed or failed has its job's id alone, as versions before 0.3.0 had it.
+pub(super) fn delivery(id: DeliveryId) -> Vec<u8> {
+    let subject: &[u8] = match id.subject {
+        DeliverySubject::End => &[],
+        DeliverySubject::Cancelled => &[1],
+        DeliverySubject::File(index) => &[&[2], index.to_be_bytes().as_slice()].concat(),
+    };
+    [id.job.as_bytes().as_slice(), subject].concat()
+}
+
+/// The callback that this key, or value, is.
+pub(super) fn delivery_id(bytes: &[u8]) -> Option<DeliveryId> {
+    let (job, subject) = bytes.split_at_checked(16)?;
+    let subject = match subject {
+        [] => DeliverySubject::End,
+        [1] => DeliverySubject::Cancelled,
+        [2, index @ ..] => DeliverySubject::File(u16::from_be_bytes(index.try_into().ok()?)),
+        _ => return None,
+    };
+    Some(DeliveryId { job: id(job)?, subject })
+}
+
+/// Every callback about a job.
+pub(super) fn deliveries_of(job: JobId) -> Range<Vec<u8>> {
+    let first = DeliveryId { job, subject: DeliverySubject::End };
+    delivery(first)..[job.as_bytes().as_slice(), &[0xFF]].concat()
+}
+
+/// Where a callback of this state is listed: as one of all, of its user and of its owner.
+pub(super) fn listed_delivery(id: DeliveryId, owner: &Owner, state: DeliveryState, seq: u64) -> [Vec<u8>; 3] {
+    let scopes = [DeliveryScope::All, DeliveryScope::User(owner.user_key()), DeliveryScope::Owner(owner.clone())];
+    // Within a job the list has its end first, too: it is read backwards.
+    let subject: Vec<u8> = delivery(id)[16..].iter().map(|byte| !byte).chain([0xFF]).collect();
+    scopes.map(|scope| [deliveries_at(&scope, state, seq), subject.clone()].concat())
+}
+
+/// The part of the list of callbacks of a state that is older than a cursor.
+pub(super) fn deliveries_before(
+    scope: &DeliveryScope,
+    state: DeliveryState,
+    cursor: Option<&Cursor>,
+) -> Result<Range<Vec<u8>>, QueueError> {
+    let start = deliveries_at(scope, state, 0);
+    let all = start.len() - SEQ_BYTES;
+    let end = match cursor {
+        None => vec![0xFF; SEQ_BYTES + 1],
+        Some(Cursor(text)) => hex::decode(text).map_err(|_| QueueError::BadCursor)?,
+    };
+    let end = [&start[..all], end.as_slice()].concat();
+    Ok(start..end)
+}
+
+/// Where the page after the callback that is listed here begins.
+pub(super) fn delivery_cursor(scope: &DeliveryScope, listed: &[u8]) -> Cursor {
+    let before = deliveries_at(scope, DeliveryState::Pending, 0).len() - SEQ_BYTES;
+    Cursor(hex::encode(&listed[before..]))
+}
+
+fn deliveries_at(scope: &DeliveryScope, state: DeliveryState, seq: u64) -> Vec<u8> {
+    let state = match state {
+        DeliveryState::Pending => 0,
+        DeliveryState::Delivered => 1,
+        DeliveryState::GivenUp => 2,
+    };
+    let (tag, whose) = match scope {
+        DeliveryScope::All => (0, Vec::new()),
+        DeliveryScope::User(user) => (1, user.as_bytes()[..OWNER_BYTES].to_vec()),
+        DeliveryScope::Owner(owner) => (2, short(owner).to_vec()),
+    };
+    [&[tag], whose.as_slice(), &[state], &seq.to_be_bytes()].concat()
 }
 
 fn with_state(job: &Job, state: State) -> [Filter; 2] {

@@ -26,13 +26,14 @@ pub use self::sled::SledQueue;
 use self::status::StatusChannel;
 use self::store::RecordStore;
 use super::{
-    Backlog, CancelOutcome, Claim, ClaimRequest, Claimed, Counts, Delivery, DeliveryOutbox, DeliveryOutcome, Enqueued,
-    Filter, Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, Lease, LeaseState, Page, PageRequest, Place,
-    QueueError, QueueMetrics, Settled, Settlement,
+    Backlog, CancelOutcome, Claim, ClaimRequest, Claimed, Counts, Delivery, DeliveryContent, DeliveryOutbox,
+    DeliveryOutcome, DeliveryPage, DeliveryRecord, DeliveryRecords, DeliveryScope, DeliveryState, DeliveryTry,
+    Enqueued, Filter, Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, Lease, LeaseState, Page,
+    PageRequest, Place, QueueError, QueueMetrics, Settled, Settlement,
 };
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
-use crate::job::{HashKey, JobId, JobRecord, Owner, State, StoredFile};
+use crate::job::{DeliveryId, HashKey, JobId, JobRecord, Owner, State, StoredFile};
 
 /// A queue whose calls are those below.
 trait LocalQueue: Send + Sync + 'static {
@@ -132,6 +133,11 @@ impl<Q: LocalQueue> JobWork for Q {
         self.driver().run(move |machine| machine.extend(&lease, by)).await
     }
 
+    async fn file_stored(&self, lease: &Lease, index: u16, file: StoredFile) -> Result<(), QueueError> {
+        let lease = lease.clone();
+        self.driver().run(move |machine| machine.file_stored(&lease, index, file)).await
+    }
+
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<Settled, QueueError> {
         let lease = lease.clone();
         self.driver().run(move |machine| machine.settle(&lease, settlement)).await
@@ -183,17 +189,50 @@ impl<Q: LocalQueue> DeliveryOutbox for Q {
         self.driver().run(move |machine| Ok(machine.due_deliveries(limit, lease))).await
     }
 
-    async fn delivery_job(&self, id: &JobId) -> Result<Option<Job>, QueueError> {
-        self.get(id).await
+    async fn delivery_content(&self, id: &DeliveryId) -> Result<Option<DeliveryContent>, QueueError> {
+        let id = *id;
+        let look = move |records: &<Q::Driver as Driver>::Records| {
+            let Some(job) = read::job(records, &id.job)? else { return Ok(None) };
+            let file = read::delivery(records, &id)?.and_then(|delivery| delivery.file);
+            Ok(Some(DeliveryContent { job, file }))
+        };
+        self.driver().read(look).await
     }
 
-    async fn settle_delivery(&self, id: &JobId, outcome: DeliveryOutcome) -> Result<(), QueueError> {
+    async fn settle_delivery(
+        &self,
+        id: &DeliveryId,
+        tried: DeliveryTry,
+        outcome: DeliveryOutcome,
+    ) -> Result<(), QueueError> {
         let id = *id;
-        self.driver().run(move |machine| machine.settle_delivery(&id, outcome)).await
+        self.driver().run(move |machine| machine.settle_delivery(&id, tried, outcome)).await
     }
 
     async fn wait_delivery(&self, at_most: Duration) {
         self.driver().status().wait_delivery(at_most).await;
+    }
+}
+
+#[async_trait]
+impl<Q: LocalQueue> DeliveryRecords for Q {
+    async fn deliveries_of(&self, job: &JobId) -> Result<Vec<DeliveryRecord>, QueueError> {
+        let job = *job;
+        let stored = self.driver().read(move |records| read::deliveries_of(records, job)).await?;
+        Ok(stored.into_iter().map(|(id, delivery)| delivery.shown(id)).collect())
+    }
+
+    async fn list_deliveries(
+        &self,
+        scope: DeliveryScope,
+        state: DeliveryState,
+        page: PageRequest,
+    ) -> Result<DeliveryPage, QueueError> {
+        self.driver().read(move |records| read::delivery_page(records, &scope, state, &page)).await
+    }
+
+    async fn redeliver(&self, ids: Vec<DeliveryId>) -> Result<usize, QueueError> {
+        self.driver().run(move |machine| machine.redeliver(&ids)).await
     }
 }
 

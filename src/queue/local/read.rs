@@ -2,11 +2,13 @@
 //! doesn't miss it.
 
 use super::key;
-use super::record::{self, StoredJob};
+use super::record::{self, StoredDelivery, StoredJob};
 use super::store::{RecordStore, ScanOrder, Table};
 use crate::error_chain::ErrorChain;
-use crate::job::{CallbackTarget, HashKey, JobId, Owner};
-use crate::queue::{Filter, Job, Page, PageRequest, QueueError};
+use crate::job::{CallbackTarget, DeliveryId, HashKey, JobId, Owner};
+use crate::queue::{
+    CallbacksOf, DeliveryPage, DeliveryScope, DeliveryState, Filter, Job, Page, PageRequest, QueueError,
+};
 
 const PAGE_MAX: usize = 200;
 /// Jobs of one hash that are looked up at once.
@@ -102,20 +104,105 @@ pub(super) fn page<S: RecordStore>(records: &S, filter: &Filter, request: &PageR
     }
 }
 
-/// Calls `visit` for the callback of every live job and for every one that is owed.
+/// What is known of a callback.
+pub(super) fn delivery<S: RecordStore>(records: &S, id: &DeliveryId) -> Result<Option<StoredDelivery>, QueueError> {
+    for table in Table::OF_DELIVERIES {
+        if let Some(delivery) = delivery_in(records, table, id)? {
+            return Ok(Some(delivery));
+        }
+    }
+    Ok(None)
+}
+
+/// The same, looked for in one table.
+pub(super) fn delivery_in<S: RecordStore>(
+    records: &S,
+    table: Table,
+    id: &DeliveryId,
+) -> Result<Option<StoredDelivery>, QueueError> {
+    Ok(records.get(table, &key::delivery(*id))?.and_then(|bytes| readable_delivery(id, &bytes)))
+}
+
+fn readable_delivery(id: &DeliveryId, bytes: &[u8]) -> Option<StoredDelivery> {
+    let decoded = record::decode(bytes);
+    decoded
+        .inspect_err(|error| tracing::error!(%id, error = %ErrorChain(error), "unreadable record of a callback"))
+        .ok()
+}
+
+/// What is known of a job's callbacks, that of its end first.
+pub(super) fn deliveries_of<S: RecordStore>(
+    records: &S,
+    job: JobId,
+) -> Result<Vec<(DeliveryId, StoredDelivery)>, QueueError> {
+    let keys = key::deliveries_of(job);
+    let mut deliveries = Vec::new();
+    // As one moves from the first table to the second, it is not missed.
+    for table in Table::OF_DELIVERIES {
+        for (key, bytes) in records.range(table, &keys.start..&keys.end, ScanOrder::Ascending, usize::MAX)? {
+            let Some(id) = key::delivery_id(&key) else { continue };
+            deliveries.extend(readable_delivery(&id, &bytes).map(|delivery| (id, delivery)));
+        }
+    }
+    deliveries.sort_by_key(|(id, _)| *id);
+    deliveries.dedup_by_key(|(id, _)| *id);
+    Ok(deliveries)
+}
+
+/// A part of the list of callbacks in a state, of the newest job first.
+pub(super) fn delivery_page<S: RecordStore>(
+    records: &S,
+    scope: &DeliveryScope,
+    state: DeliveryState,
+    request: &PageRequest,
+) -> Result<DeliveryPage, QueueError> {
+    let limit = request.limit.clamp(1, PAGE_MAX);
+    let mut keys = key::deliveries_before(scope, state, request.cursor.as_ref())?;
+    let mut page = DeliveryPage::default();
+    loop {
+        let entries =
+            records.range(Table::DeliveryListing, &keys.start..&keys.end, ScanOrder::Descending, limit + 1)?;
+        let exhausted = entries.len() <= limit;
+        for (listed, id) in entries {
+            if page.deliveries.len() == limit {
+                page.next = Some(key::delivery_cursor(scope, &keys.end));
+                return Ok(page);
+            }
+            keys.end.clone_from(&listed);
+            let Some(id) = key::delivery_id(&id) else { continue };
+            let Some(delivery) = delivery(records, &id)? else { continue };
+            // It may have moved on since it was listed, and another's key may begin alike.
+            let is_of = delivery.recipient.as_ref().is_some_and(|recipient| scope.has(&recipient.owner));
+            if delivery.state == state && is_of {
+                page.deliveries.push(delivery.shown(id));
+            }
+        }
+        if exhausted {
+            return Ok(page);
+        }
+    }
+}
+
+/// Calls `visit` for the callback of every live job and for every one that is owed; with `Kept`, for every other that may be
+/// asked for again, too.
 pub(super) fn each_callback<S: RecordStore>(
     records: &S,
+    which: CallbacksOf,
     mut visit: impl FnMut(&JobId, &CallbackTarget),
 ) -> Result<(), QueueError> {
-    for table in [Table::Jobs, Table::Outbox] {
+    let tables: &[Table] = match which {
+        CallbacksOf::Owed => &[Table::Jobs, Table::Outbox],
+        CallbacksOf::Kept => &Table::OF_JOBS,
+    };
+    for table in tables {
         let mut from = Vec::new();
         loop {
-            let entries = records.range(table, &from..key::AFTER_IDS, ScanOrder::Ascending, PAGE_MAX)?;
+            let entries = records.range(*table, &from..key::AFTER_IDS, ScanOrder::Ascending, PAGE_MAX)?;
             let Some((last, _)) = entries.last() else { break };
             from = [last.as_slice(), &[0]].concat();
-            for id in entries.iter().filter_map(|(id, _)| key::id(id)) {
-                if let Some(target) = job(records, &id)?.and_then(|job| job.record.callback) {
-                    visit(&id, &target);
+            for id in entries.iter().filter_map(|(key, _)| key::delivery_id(key)) {
+                if let Some(target) = job(records, &id.job)?.and_then(|job| job.record.callback) {
+                    visit(&id.job, &target);
                 }
             }
         }

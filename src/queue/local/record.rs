@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::job::{CallbackTarget, Owner, UnreadableRecord};
-use crate::queue::Job;
+use crate::job::{CallbackTarget, DeliveryId, Owner, UnreadableRecord};
+use crate::queue::{DeliveryRecord, DeliveryState, DeliveryTry, FileStored, Job};
 
 const VERSION: u8 = 1;
 
@@ -30,19 +30,60 @@ pub(super) struct StoredJob {
 /// Where in a [`StoredJob`] the job's record is, as a JSON Pointer.
 const RECORD_OF_JOB: &str = "/job/record";
 
-/// A callback that is owed.
+/// A callback, and what has become of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct StoredDelivery {
     pub(super) due: Timestamp,
     /// As in [`StoredJob::wait_ms`].
     pub(super) wait_ms: u64,
     pub(super) attempts: u32,
-    /// When its job ended. None in what was written before 0.3.0.
+    /// When what it tells of happened. None in what was written before 0.3.0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) since: Option<Timestamp>,
     /// Whose job it tells about, and which host is to be called. None in what was written before 0.3.0: then the job says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) recipient: Option<StoredRecipient>,
+    /// The place of its job, by which it is listed. None in what was written before 0.3.0, which is listed nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) seq: Option<u64>,
+    #[serde(default)]
+    pub(super) state: DeliveryState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last: Option<DeliveryTry>,
+    /// What it tells of, if that is a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) file: Option<FileStored>,
+}
+
+impl StoredDelivery {
+    /// One about `job` that is owed from now on.
+    pub(super) fn new(job: &Job, now: Timestamp, file: Option<FileStored>) -> Self {
+        Self {
+            due: now,
+            wait_ms: 0,
+            attempts: 0,
+            since: Some(now),
+            recipient: Some(StoredRecipient::of(job)),
+            seq: Some(job.seq),
+            state: DeliveryState::Pending,
+            last: None,
+            file,
+        }
+    }
+
+    /// What others are told of it.
+    pub(super) fn shown(self, id: DeliveryId) -> DeliveryRecord {
+        let is_pending = self.state == DeliveryState::Pending;
+        DeliveryRecord {
+            id,
+            state: self.state,
+            host: self.recipient.map(|recipient| recipient.host).unwrap_or_default(),
+            attempts: self.attempts,
+            since: self.since.unwrap_or(self.due),
+            next_attempt_at: is_pending.then_some(self.due),
+            last: self.last,
+        }
+    }
 }
 
 /// What says whose turn a callback is, without its job.
@@ -99,8 +140,8 @@ mod tests {
 
     #[test]
     fn a_record_of_an_unknown_version_is_refused() {
-        let delivery =
-            StoredDelivery { due: Timestamp::from_millis(7), wait_ms: 3, attempts: 1, since: None, recipient: None };
+        let golden = br#"{"due":7,"wait_ms":3,"attempts":1}"#;
+        let delivery: StoredDelivery = serde_json::from_slice(golden).expect("0.1.0 wrote no more");
         let mut bytes = encode(&delivery).expect("it serializes");
         assert_eq!(decode::<StoredDelivery>(&bytes).expect("it is of this version"), delivery);
         bytes[0] = 2;

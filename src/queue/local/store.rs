@@ -22,8 +22,12 @@ pub(super) enum Table {
     ByHash,
     /// When it ended, id -> nothing.
     ByDone,
-    /// Id -> when its callback is due.
+    /// Callback -> when it is due, of those that are owed.
     Outbox,
+    /// Callback -> what became of it, of the others.
+    Deliveries,
+    /// Every callback under three keys, by whose they are -> callback.
+    DeliveryListing,
     /// Schema and high-water marks.
     Meta,
     /// Key -> record that could not be read, kept for a person to look at.
@@ -31,7 +35,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Jobs,
         Self::Success,
         Self::Failures,
@@ -39,12 +43,17 @@ impl Table {
         Self::ByHash,
         Self::ByDone,
         Self::Outbox,
+        Self::Deliveries,
+        Self::DeliveryListing,
         Self::Meta,
         Self::Unreadable,
     ];
 
     /// The tables that hold jobs' records, in the order in which a job moves through them.
     pub(super) const OF_JOBS: [Self; 3] = [Self::Jobs, Self::Success, Self::Failures];
+
+    /// The tables that hold callbacks.
+    pub(super) const OF_DELIVERIES: [Self; 2] = [Self::Outbox, Self::Deliveries];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -55,6 +64,8 @@ impl Table {
             Self::ByHash => "by_hash",
             Self::ByDone => "by_done",
             Self::Outbox => "outbox",
+            Self::Deliveries => "deliveries",
+            Self::DeliveryListing => "delivery_listing",
             Self::Meta => "meta",
             Self::Unreadable => "unreadable",
         }

@@ -7,12 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::status::status_of;
+use crate::auth::Scope;
 use crate::job::ErrorCode;
 use crate::routes::access::current_request_id;
-
-/// What a token lacks that is good for less (RFC 6750).
-const INSUFFICIENT_SCOPE: HeaderValue =
-    HeaderValue::from_static("Bearer realm=\"pixerve\", error=\"insufficient_scope\", scope=\"admin\"");
 
 /// What a client is told about a refusal.
 pub(super) struct Document {
@@ -21,6 +18,8 @@ pub(super) struct Document {
     title: &'static str,
     detail: String,
     retry_after_secs: Option<u64>,
+    /// What a token lacks that is good for less (RFC 6750).
+    scope: Option<Scope>,
     extensions: Map<String, Value>,
 }
 
@@ -28,12 +27,17 @@ impl Document {
     pub(super) fn new(code: ErrorCode, title: &'static str, detail: impl Into<String>) -> Self {
         // A refusal with a code that only jobs end with would be our own mistake.
         let status = status_of(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, code, title, detail: detail.into(), retry_after_secs: None, extensions: Map::new() }
+        Self { status, code, title, detail: detail.into(), retry_after_secs: None, scope: None, extensions: Map::new() }
     }
 
     /// The same with the time after which the client may try again.
     pub(super) fn retry_after(self, secs: u64) -> Self {
         Self { retry_after_secs: Some(secs), ..self }
+    }
+
+    /// The same with the scope that the token lacks.
+    pub(super) fn needing(self, scope: Scope) -> Self {
+        Self { scope: Some(scope), ..self }
     }
 
     /// The same with a field beside the standard ones.
@@ -59,7 +63,7 @@ impl Document {
 
 impl IntoResponse for Document {
     fn into_response(self) -> Response {
-        let (status, code, retry_after_secs) = (self.status, self.code, self.retry_after_secs);
+        let Self { status, code, retry_after_secs, scope, .. } = self;
         let mut response = (status, Json(self.body())).into_response();
         // For the access log.
         response.extensions_mut().insert(code);
@@ -70,8 +74,10 @@ impl IntoResponse for Document {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pixerve\""));
         }
-        if code == ErrorCode::Forbidden {
-            headers.insert(WWW_AUTHENTICATE, INSUFFICIENT_SCOPE);
+        if let Some(scope) = scope {
+            let challenge = format!("Bearer realm=\"pixerve\", error=\"insufficient_scope\", scope=\"{scope}\"");
+            let challenge = HeaderValue::try_from(challenge).expect("INVARIANT: a scope is a plain word");
+            headers.insert(WWW_AUTHENTICATE, challenge);
         }
         if let Some(secs) = retry_after_secs {
             headers.insert(RETRY_AFTER, HeaderValue::from(secs));

@@ -10,7 +10,7 @@ pub fn status_of(code: ErrorCode) -> Option<StatusCode> {
     use ErrorCode as C;
     use StatusCode as S;
     Some(match code {
-        C::BadRequest | C::BadJson | C::BadMultipart => S::BAD_REQUEST,
+        C::BadRequest | C::BadParameter | C::BadJson | C::BadMultipart => S::BAD_REQUEST,
         C::Unauthorized => S::UNAUTHORIZED,
         C::Forbidden | C::OriginNotAllowed => S::FORBIDDEN,
         C::NotFound => S::NOT_FOUND,

@@ -129,10 +129,11 @@ impl Attempt<'_> {
         let signals = WriteSignals { stop: self.active.stop().clone(), no_waiting: self.no_waiting.clone() };
         let stores = stores.of_job(self.record, &give_up, &signals);
         self.active.set_stores(stores.iter().map(|store| Arc::clone(store) as Arc<dyn StoreState>).collect());
-        let uploader = match FileUploader::new(self.record, self.active, &stores, self.context, &journal).await {
-            Ok(uploader) => uploader,
-            Err(error) => return self.failed(AttemptError::Spool(error), Vec::new()).await,
-        };
+        let uploader =
+            match FileUploader::new(self.record, self.active, self.lease, &stores, self.context, &journal).await {
+                Ok(uploader) => uploader,
+                Err(error) => return self.failed(AttemptError::Spool(error), Vec::new()).await,
+            };
         let (uploads, queues) = upload_queues(&stores);
         let making = async {
             uploader.queue_existing(&uploads);

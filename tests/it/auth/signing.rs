@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pixerve::auth::{AuthSettings, SignError};
-use pixerve::auth::{Authenticator, NewToken};
+use pixerve::auth::{Authenticator, NewToken, Scope};
 use serde_json::{Value, json};
 
 use super::forge::*;
@@ -14,7 +14,7 @@ const RSA_PRIVATE: &str = include_str!("keys/rfc7515_a2_private.pem");
 const EC_PRIVATE: &str = include_str!("keys/rfc7515_a3_private.pem");
 
 fn asked() -> NewToken {
-    NewToken { sub: "ops".into(), admin: false, ttl: Duration::from_hours(1), job: None }
+    NewToken { sub: "ops".into(), scope: None, ttl: Duration::from_hours(1), job: None }
 }
 
 fn header_of(token: &str) -> Value {
@@ -29,10 +29,10 @@ fn a_token_says_what_was_asked_and_no_more() {
     let token = authenticator.sign(&NewToken { job: Some(job.clone()), ..asked() }, now()).expect("signed");
     let verified = authenticator.verify(&token, &(), now()).expect("good");
     assert_eq!(Value::Object(verified.claims), json!({"sub": "ops", "iat": NOW_S, "exp": NOW_S + 3600, "job": job}));
-    assert!(!verified.admin);
+    assert_eq!(verified.scope, None);
     assert_eq!(header_of(&token), json!({"alg": "HS256", "typ": "JWT"}));
-    let admin = authenticator.sign(&NewToken { admin: true, ..asked() }, now()).expect("signed");
-    assert!(authenticator.verify(&admin, &(), now()).expect("good").admin);
+    let admin = authenticator.sign(&NewToken { scope: Some(Scope::Admin), ..asked() }, now()).expect("signed");
+    assert!(authenticator.verify(&admin, &(), now()).expect("good").is_admin());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pixerve::auth::{AuthError, AuthSettings};
+use pixerve::auth::{AuthError, AuthSettings, Scope};
 use pixerve::clock::Timestamp;
 use serde_json::json;
 
@@ -35,7 +35,7 @@ fn tokens_of_another_implementation_are_taken_as_they_are() {
         assert_eq!(verified.owner.sub, "user-123");
         assert_eq!(verified.owner.user, None);
         assert_eq!(verified.claims["job"], json!({"directHost": true, "keepOriginal": true}));
-        assert!(!verified.admin);
+        assert!(!verified.is_admin());
     }
 }
 
@@ -52,9 +52,9 @@ fn admin_is_one_word_of_the_scope() {
         (json!(true), false),
     ] {
         let verified = verify(&saying(&claims_with(json!({"scope": scope})))).expect("a good token");
-        assert_eq!(verified.admin, admin, "{scope}");
-        let missing = Err(AuthError::MissingScope { scope: "admin" });
-        assert_eq!(verified.require_admin(), if admin { Ok(()) } else { missing });
+        assert_eq!(verified.is_admin(), admin, "{scope}");
+        let missing = Err(AuthError::MissingScope { scope: Scope::Admin });
+        assert_eq!(verified.require(Scope::Admin).map(drop), if admin { Ok(()) } else { missing });
     }
 }
 
@@ -144,7 +144,7 @@ fn a_users_token_stands_for_the_user_and_is_never_admin() {
     let verified = by("pxu_shop", "the secret of the shop, long enough").expect("a good token");
     assert_eq!(verified.owner.user.as_deref(), Some("shop"));
     assert_eq!(verified.owner.sub, "user-123");
-    assert!(!verified.admin && verified.require_admin().is_err());
+    assert!(!verified.is_admin() && verified.require(Scope::Manage).is_err());
     assert_eq!(by("pxu_b", "the secret of the shop, long enough"), Err(AuthError::BadSignature), "another's kid");
     assert_eq!(by("main", "the secret of the shop, long enough"), Err(AuthError::BadSignature), "the operator's kid");
     assert_eq!(by("pxu_gone", "the secret of the shop, long enough"), Err(AuthError::UnknownKid));

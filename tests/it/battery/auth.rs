@@ -43,6 +43,8 @@ fn routes() -> Vec<Row> {
         (Method::DELETE, "/cancel?hash={job}", [401, 401, 204, 404, 204]),
         (Method::DELETE, "/cancel?hash=none", [401, 401, 404, 404, 404]),
         (Method::DELETE, "/cancel", [401, 401, 400, 400, 400]),
+        (Method::GET, "/deliveries?state=pending", admin(200)),
+        (Method::POST, "/deliveries/redeliver", admin(400)),
         (Method::GET, "/limits", [200, 401, 200, 200, 200]),
         (Method::POST, "/register/webhook-secret", admin(400)),
         (Method::GET, "/success/list", admin(200)),

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pixerve::clock::{Clock, Manual};
-use pixerve::job::JobId;
-use pixerve::queue::{Delivery, DeliveryOutbox, DeliveryOutcome, Job, QueueError};
+use pixerve::job::{DeliveryId, JobId};
+use pixerve::queue::{Delivery, DeliveryContent, DeliveryOutbox, DeliveryOutcome, DeliveryTry, Job, QueueError};
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
 
 use super::harness::soon;
+use crate::harness::deliveries::end_of;
 
 /// The outbox of a queue, and nothing else of it.
 pub(super) struct FakeQueue {
@@ -32,7 +33,8 @@ impl Owed {
     fn delivery(&self) -> Delivery {
         let target = self.job.record.callback.as_ref().expect("a job that owes a callback");
         let host = target.url.host_str().expect("a host").to_owned();
-        Delivery { id: self.job.record.id, owner: self.job.record.owner.clone(), host, attempts: self.attempts }
+        let id = DeliveryId::of_end(self.job.record.id, self.job.state).unwrap_or(end_of(self.job.record.id));
+        Delivery { id, owner: self.job.record.owner.clone(), host, attempts: self.attempts }
     }
 }
 
@@ -90,12 +92,18 @@ impl DeliveryOutbox for FakeQueue {
             .collect())
     }
 
-    async fn delivery_job(&self, id: &JobId) -> Result<Option<Job>, QueueError> {
+    async fn delivery_content(&self, id: &DeliveryId) -> Result<Option<DeliveryContent>, QueueError> {
         let owed = self.owed.lock().expect("no poison");
-        Ok(owed.iter().find(|owed| owed.job.record.id == *id).map(|owed| owed.job.clone()))
+        let job = owed.iter().find(|owed| owed.job.record.id == id.job).map(|owed| owed.job.clone());
+        Ok(job.map(|job| DeliveryContent { job, file: None }))
     }
 
-    async fn settle_delivery(&self, id: &JobId, outcome: DeliveryOutcome) -> Result<(), QueueError> {
+    async fn settle_delivery(
+        &self,
+        id: &DeliveryId,
+        _: DeliveryTry,
+        outcome: DeliveryOutcome,
+    ) -> Result<(), QueueError> {
         {
             let mut failures = self.settle_failures.lock().expect("no poison");
             if let Some(left) = failures.checked_sub(1) {
@@ -106,20 +114,20 @@ impl DeliveryOutbox for FakeQueue {
         let mut owed = self.owed.lock().expect("no poison");
         match outcome {
             DeliveryOutcome::Held => {
-                for owed in owed.iter_mut().filter(|owed| owed.job.record.id == *id) {
+                for owed in owed.iter_mut().filter(|owed| owed.job.record.id == id.job) {
                     owed.due = Duration::MAX;
                 }
             }
-            DeliveryOutcome::Done => owed.retain(|owed| owed.job.record.id != *id),
+            DeliveryOutcome::Delivered | DeliveryOutcome::GivenUp => owed.retain(|owed| owed.job.record.id != id.job),
             DeliveryOutcome::Retry(wait) => {
-                for owed in owed.iter_mut().filter(|owed| owed.job.record.id == *id) {
+                for owed in owed.iter_mut().filter(|owed| owed.job.record.id == id.job) {
                     owed.attempts += 1;
                     owed.due = self.clock.elapsed() + wait;
                 }
             }
         }
         drop(owed);
-        self.settled.send((*id, outcome)).expect("the test listens");
+        self.settled.send((id.job, outcome)).expect("the test listens");
         Ok(())
     }
 

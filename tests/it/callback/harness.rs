@@ -81,7 +81,7 @@ impl RunningOutbox {
             WebhookClient::new(settings, resolver, Arc::new(PlainCallbacks), Arc::new(NoSecrets), clock.clone())
                 .expect("a webhook client");
         let shutdown = CancellationToken::new();
-        let outbox = Outbox::new(queue.clone(), client, settings);
+        let outbox = Outbox::new(queue.clone(), client, settings, clock.clone());
         let outbox = tokio::spawn(outbox.run(shutdown.clone()));
         Self { queue, clock, outbox, _stop: shutdown.clone().drop_guard(), shutdown }
     }

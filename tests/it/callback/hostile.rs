@@ -66,7 +66,7 @@ async fn loopback_and_its_spellings_are_refused_without_a_connect() {
     let running = RunningOutbox::start(&CallbackSettings::default());
     for host in ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "0177.0.0.1", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]"] {
         let id = running.queue.owe(completed(&format!("http://{host}:{}/", canary.port())));
-        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done), "{host} is not retried");
+        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::GivenUp), "{host} is not retried");
     }
     canary.assert_untouched();
 }
@@ -96,7 +96,7 @@ async fn no_spelling_of_a_refused_address_leads_to_a_connect() {
     let running = RunningOutbox::start(&CallbackSettings::default());
     for host in REFUSED {
         let id = running.queue.owe(completed(&format!("http://{host}:{}/", canary.2)));
-        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done), "{host} is not retried");
+        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::GivenUp), "{host} is not retried");
     }
     assert_nobody_came(&canary);
 }
@@ -165,7 +165,7 @@ async fn a_name_that_is_rebound_between_tries_reaches_nothing() {
     canary.assert_untouched();
     running.advance(wait);
     receiver.request().await;
-    assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done), "and it recovers");
+    assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Delivered), "and it recovers");
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn a_body_that_trickles_is_cut_off_and_the_status_counts() {
     read_head(&mut stream).await;
     // A byte, and then nothing for as long as the connection is open.
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nz").await.expect("answering");
-    assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done));
+    assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Delivered));
     let mut rest = Vec::new();
     let _ = soon("a hang-up", stream.read_to_end(&mut rest)).await;
 }
@@ -237,7 +237,7 @@ async fn an_endless_body_is_not_read() {
     };
     soon("a hang-up", endless).await;
     assert!(sent < 64 * 1024 * 1024, "{sent} bytes went out before the caller hung up");
-    assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done));
+    assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Delivered));
 }
 
 #[tokio::test]
@@ -247,7 +247,7 @@ async fn a_line_break_can_not_get_into_a_header() {
     let url = format!("http://127.0.0.1:{}/", canary.port());
     for value in ["a\r\nx-injected: 1", "a\nx-injected: 1", "a\rb", "a\0b"] {
         let id = running.queue.owe(with_headers(completed(&url), &format!("x-note: {value}")));
-        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::Done), "{value:?} is not retried");
+        assert_eq!(running.queue.settlement().await, (id, DeliveryOutcome::GivenUp), "{value:?} is not retried");
     }
     canary.assert_untouched();
 

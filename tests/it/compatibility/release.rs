@@ -27,6 +27,7 @@ use super::{
     CANCELLED, COMPLETED_AND_TOLD, COMPLETED_UNTOLD, CRASHED, Checked, DataDir, FAILED_AND_TRIED, FRESH, PROCESSING,
     START, TO_BE_RETRIED, job, versions,
 };
+use crate::harness::deliveries;
 
 /// The tables of the queue's database, but for what sled and [`Database`] keep there for themselves.
 fn is_ours(table: &str) -> bool {
@@ -100,13 +101,13 @@ async fn live_through(queue: &Arc<dyn JobQueue>, spool: &Spool, record: JobRecor
         COMPLETED_UNTOLD | COMPLETED_AND_TOLD => {
             settle(Settlement::Completed { files: files() }).await?;
             if n == COMPLETED_AND_TOLD {
-                queue.settle_delivery(&id, DeliveryOutcome::Done).await?;
+                deliveries::settle(&**queue, id, DeliveryOutcome::Delivered).await?;
             }
         }
         FAILED_AND_TRIED => {
             let error = JobError::new(ErrorCode::StoreRefused, "putting Photo.jpg into s3://bucket: it answered 403");
             settle(Settlement::Failed { error, files: files()[..1].to_vec(), retry: Retry::Never }).await?;
-            queue.settle_delivery(&id, DeliveryOutcome::Retry(Duration::from_mins(5))).await?;
+            deliveries::settle(&**queue, id, DeliveryOutcome::Retry(Duration::from_mins(5))).await?;
         }
         CANCELLED => {
             queue.cancel(&id, Vec::new()).await?;

@@ -19,6 +19,7 @@ use super::fixture::{
     LEASE, QueueFixture, SECOND, TestResult, calling_back, claim, claim_order, claim_up_to, complete, completion,
     enqueue, enqueue_all, failure, nothing_to_claim, queued, realtime,
 };
+use crate::harness::deliveries::settle;
 
 const GOLDEN: &str = include_str!("job-v1.json");
 const GOLDEN_ID: &str = "0197a3c5-0000-7000-8000-000000000001";
@@ -168,14 +169,14 @@ async fn owed_callbacks_survive_a_crash() -> TestResult {
         complete(&queue, &claim(&queue).await?).await?;
     }
     let due = queue.due_deliveries(10, LEASE).await?;
-    queue.settle_delivery(&due[0].id, DeliveryOutcome::Done).await?;
-    queue.settle_delivery(&due[1].id, DeliveryOutcome::Retry(300 * SECOND)).await?;
+    settle(&*queue, due[0].id.job, DeliveryOutcome::Delivered).await?;
+    settle(&*queue, due[1].id.job, DeliveryOutcome::Retry(300 * SECOND)).await?;
     fixture.crash(queue)?;
 
     let queue = fixture.open()?;
     let untold = queue.due_deliveries(10, LEASE).await?;
     assert_eq!(untold.iter().map(|d| (d.id, d.attempts)).collect::<Vec<_>>(), [(due[2].id, 0)]);
-    queue.settle_delivery(&due[2].id, DeliveryOutcome::Done).await?;
+    settle(&*queue, due[2].id.job, DeliveryOutcome::Delivered).await?;
     fixture.clock.advance(300 * SECOND);
     let retried = queue.due_deliveries(10, LEASE).await?;
     assert_eq!(retried.iter().map(|d| (d.id, d.attempts)).collect::<Vec<_>>(), [(due[1].id, 1)]);
@@ -189,7 +190,7 @@ async fn a_clock_set_back_delays_nobody_longer_than_meant() -> TestResult {
     let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
     enqueue(&queue, &queued("a", 2)).await?;
     complete(&queue, &claim(&queue).await?).await?;
-    queue.settle_delivery(&id, DeliveryOutcome::Retry(10 * SECOND)).await?;
+    settle(&*queue, id, DeliveryOutcome::Retry(10 * SECOND)).await?;
     queue.settle(&claim(&queue).await?.lease, failure(Retry::After(10 * SECOND))).await?;
     fixture.crash(queue)?;
     fixture.clock.set_wall(fixture.now().before(3600 * SECOND));

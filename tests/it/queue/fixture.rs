@@ -9,7 +9,7 @@ use std::time::Duration;
 use pixerve::clock::{Clock, Manual, SharedClock, Timestamp};
 use pixerve::job::{
     CallbackEvents, CallbackTarget, ContentHash, ErrorCode, HashKey, JobError, JobId, JobRecord, JobSpec, Original,
-    Owner, Priority, RecordVersion, SourceFormat, State, Stem, SubDir,
+    Owner, Priority, RecordVersion, SealedText, SourceFormat, State, Stem, SubDir,
 };
 use pixerve::queue::{
     Claim, ClaimRequest, CrashAttribution, Enqueued, JobQueue, MemoryQueue, Place, QueueSettings, Retry, Settled,
@@ -101,8 +101,8 @@ pub(crate) fn realtime(sub: &str, n: u32) -> JobRecord {
 /// The same job, owing a callback.
 pub(crate) fn calling_back(mut record: JobRecord) -> JobRecord {
     let url = "https://app.example/hook".parse().expect("a URL");
-    record.callback =
-        Some(CallbackTarget { url, sealed_url: None, sealed_headers: None, events: CallbackEvents::default() });
+    let sealed_url = Some(SealedText("sealed".to_owned()));
+    record.callback = Some(CallbackTarget { url, sealed_url, sealed_headers: None, events: CallbackEvents::default() });
     record
 }
 

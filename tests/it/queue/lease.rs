@@ -8,6 +8,7 @@ use super::fixture::{
     crash, enqueue, enqueue_all, failure, nothing_to_claim, queued, reap_expired,
 };
 use super::settle::file;
+use crate::harness::deliveries::end_of;
 
 every_queue! {
     each_claim_counts_an_attempt,
@@ -113,8 +114,9 @@ async fn reaping_names_what_is_stored_in_the_same_moment(fixture: QueueFixture) 
         assert_eq!(queue.get(&id).await?.map(|job| job.files), Some(stored.clone()), "what is known is kept");
     }
     let due = queue.due_deliveries(1, LEASE).await?;
-    assert_eq!(due.first().map(|delivery| delivery.id), Some(id));
-    assert_eq!(queue.delivery_job(&id).await?.map(|job| job.files), Some(stored));
+    assert_eq!(due.first().map(|delivery| delivery.id), Some(end_of(id)));
+    let content = queue.delivery_content(&end_of(id)).await?;
+    assert_eq!(content.map(|content| content.job.files), Some(stored));
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use super::fixture::{
     LEASE, Queue, QueueFixture, SECOND, TestResult, calling_back, claim_up_to, completion, crash, failure, queued,
     realtime, reap_expired,
 };
+use crate::harness::deliveries::tried;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -107,8 +108,8 @@ async fn take(
         Step::Purge => drop(queue.purge(fixture.now(), 3).await?),
         Step::Deliver { done } => {
             for delivery in queue.due_deliveries(2, LEASE).await? {
-                let outcome = if done { DeliveryOutcome::Done } else { DeliveryOutcome::Retry(SECOND) };
-                queue.settle_delivery(&delivery.id, outcome).await?;
+                let outcome = if done { DeliveryOutcome::Delivered } else { DeliveryOutcome::Retry(SECOND) };
+                queue.settle_delivery(&delivery.id, tried(None, None), outcome).await?;
             }
         }
         Step::Advance { seconds } => fixture.clock.advance(u32::from(seconds) * SECOND),

@@ -41,7 +41,7 @@ async fn a_users_tokens_are_taken_until_the_user_is_deregistered() {
     assert!(shop.access_key.starts_with("pxu_") && shop.secret.expose_secret().len() >= 32);
     let authenticator = authenticator();
     let verified = authenticator.verify(&token(&shop), &register, now()).expect("a good token");
-    assert_eq!((verified.owner.user.as_deref(), verified.admin), (Some("shop"), false));
+    assert_eq!((verified.owner.user.as_deref(), verified.is_admin()), (Some("shop"), false));
     let stolen_kid = NewUser {
         access_key: other.access_key.clone(),
         secret: shop.secret.clone(),

@@ -1,15 +1,15 @@
-//! The callbacks that ended jobs owe.
+//! The callbacks that jobs owe, and what became of them.
 
 use std::time::Duration;
 
 use super::{Machine, encode, millis};
 use crate::failpoint::{Step, reached};
-use crate::job::JobId;
+use crate::job::{DeliveryId, DeliverySubject, JobId, JobRecord, StoredFile};
 use crate::queue::local::deliveries::ScheduledDelivery;
 use crate::queue::local::record::{StoredDelivery, StoredJob, StoredRecipient};
 use crate::queue::local::store::{Batch, RecordStore, ScanOrder, Table};
 use crate::queue::local::{key, read, record};
-use crate::queue::{Delivery, DeliveryOutcome, QueueError};
+use crate::queue::{Delivery, DeliveryOutcome, DeliveryState, DeliveryTry, FileStored, Job, Lease, QueueError};
 
 /// Records looked at in one batch: batches are kept small, since each holds up all others.
 const FORGOTTEN_AT_ONCE: usize = 64;
@@ -30,45 +30,168 @@ impl<S: RecordStore> Machine<S> {
 
     pub(in crate::queue::local) fn settle_delivery(
         &mut self,
-        id: &JobId,
+        id: &DeliveryId,
+        tried: DeliveryTry,
         outcome: DeliveryOutcome,
     ) -> Result<(), QueueError> {
-        let Some(owed) = self.deliveries.get(id).cloned() else { return Ok(()) };
+        let (Some(owed), Some(mut delivery)) =
+            (self.deliveries.get(id).cloned(), read::delivery_in(&*self.records, Table::Outbox, id)?)
+        else {
+            return Ok(());
+        };
+        delivery.last = Some(tried);
         let mut batch = Batch::default();
         match outcome {
-            DeliveryOutcome::Done => {
-                batch.remove(Table::Outbox, *id.as_bytes());
-                if let Some(mut stored) = read::stored(&*self.records, id)? {
-                    forget_callback(&mut batch, &mut stored)?;
+            DeliveryOutcome::Delivered | DeliveryOutcome::GivenUp => {
+                delivery.attempts = delivery.attempts.saturating_add(1);
+                let is_delivered = outcome == DeliveryOutcome::Delivered;
+                let state = if is_delivered { DeliveryState::Delivered } else { DeliveryState::GivenUp };
+                move_delivery(&mut batch, *id, delivery, state)?;
+                // Whoever knows how the job ended knows of its files.
+                let told = is_delivered && !matches!(id.subject, DeliverySubject::File(_));
+                let dropped: Vec<_> = self.deliveries.of_job(id.job).filter(|other| told && other != id).collect();
+                for other in &dropped {
+                    if let Some(delivery) = read::delivery_in(&*self.records, Table::Outbox, other)? {
+                        remove_delivery(&mut batch, *other, &delivery);
+                    }
+                }
+                // One that versions before 0.3.0 took in: nothing that was told is kept in clear.
+                if let Some(mut stored) = read::stored(&*self.records, &id.job)? {
+                    forget_if_clear(&mut batch, &mut stored)?;
                 }
                 self.apply(&batch)?;
                 reached(Step::CallbackSettleApplied);
-                self.deliveries.remove(id);
+                for settled in dropped.iter().chain([id]) {
+                    self.deliveries.remove(settled);
+                }
             }
-            DeliveryOutcome::Held => self.deliveries.set(*id, ScheduledDelivery { due: Duration::MAX, ..owed }),
+            DeliveryOutcome::Held => {
+                batch.put(Table::Outbox, key::delivery(*id), encode(&delivery)?);
+                self.apply(&batch)?;
+                self.deliveries.set(*id, ScheduledDelivery { due: Duration::MAX, ..owed });
+            }
             DeliveryOutcome::Retry(wait) => {
-                let attempts = owed.attempts.saturating_add(1);
-                let due = self.clock.now().after(wait);
-                let recipient = StoredRecipient { owner: owed.owner.clone(), host: owed.host.clone() };
-                let delivery = StoredDelivery {
-                    due,
-                    wait_ms: millis(wait),
-                    attempts,
-                    since: Some(owed.since),
-                    recipient: Some(recipient),
-                };
-                batch.put(Table::Outbox, *id.as_bytes(), encode(&delivery)?);
+                delivery.attempts = delivery.attempts.saturating_add(1);
+                delivery.due = self.clock.now().after(wait);
+                delivery.wait_ms = millis(wait);
+                batch.put(Table::Outbox, key::delivery(*id), encode(&delivery)?);
                 self.apply(&batch)?;
                 let due = self.clock.elapsed().saturating_add(wait);
-                self.deliveries.set(*id, ScheduledDelivery { due, attempts, ..owed });
+                self.deliveries.set(*id, ScheduledDelivery { due, attempts: delivery.attempts, ..owed });
             }
         }
         Ok(())
     }
 
-    /// Forgets where the callbacks of ended jobs went that are owed no more: versions before 0.3.0 kept their URLs, in clear.
+    pub(in crate::queue::local) fn file_stored(
+        &mut self,
+        lease: &Lease,
+        index: u16,
+        file: StoredFile,
+    ) -> Result<(), QueueError> {
+        let Some(stored) = self.held(lease)? else { return Ok(()) };
+        let mut batch = Batch::default();
+        let told = self.owe_file(&mut batch, &stored.job, index, file)?;
+        self.apply(&batch)?;
+        self.schedule_owed(&stored.job, told);
+        Ok(())
+    }
+
+    /// Adds the callbacks to `batch` that `job`, which has just ended, owes and that are not there yet. Answers which.
+    pub(super) fn owe_callbacks(&self, batch: &mut Batch, job: &Job) -> Result<Vec<DeliveryId>, QueueError> {
+        let mut owed = Vec::new();
+        let Some(target) = &job.record.callback else { return Ok(owed) };
+        let end = DeliveryId::of_end(job.record.id, job.state).filter(|_| target.event(job.state).is_some());
+        if let Some(id) = end {
+            let delivery = StoredDelivery::new(job, job.finished_at.unwrap_or_else(|| self.clock.now()), None);
+            put_delivery(batch, id, &delivery)?;
+            owed.push(id);
+        }
+        if target.tells_files() {
+            let names = job.record.expected_files();
+            let whole = job.files.iter().filter(|file| is_everywhere(file, &job.record));
+            for file in whole {
+                let index = names.iter().position(|name| *name == file.name).and_then(|at| u16::try_from(at).ok());
+                if let Some(index) = index {
+                    owed.extend(self.owe_file(batch, job, index, file.clone())?);
+                }
+            }
+        }
+        Ok(owed)
+    }
+
+    /// Adds the callback to `batch` that tells of a file, unless it is there.
+    fn owe_file(
+        &self,
+        batch: &mut Batch,
+        job: &Job,
+        index: u16,
+        file: StoredFile,
+    ) -> Result<Option<DeliveryId>, QueueError> {
+        let id = DeliveryId::of_file(job.record.id, index);
+        if read::delivery(&*self.records, &id)?.is_some() {
+            return Ok(None);
+        }
+        let sequence = job.changes + self.observers.events.unrecorded(job.record.id);
+        put_delivery(batch, id, &StoredDelivery::new(job, self.clock.now(), Some(FileStored { file, sequence })))?;
+        Ok(Some(id))
+    }
+
+    /// Lets callbacks that are in the store be due at once.
+    pub(super) fn schedule_owed(&mut self, job: &Job, owed: impl IntoIterator<Item = DeliveryId>) {
+        let StoredRecipient { owner, host } = StoredRecipient::of(job);
+        let (due, since) = (self.clock.elapsed(), self.clock.now());
+        for id in owed {
+            let (owner, host) = (owner.clone(), host.clone());
+            self.deliveries.set(id, ScheduledDelivery { due, attempts: 0, owner, host, since });
+        }
+    }
+
+    pub(in crate::queue::local) fn redeliver(&mut self, ids: &[DeliveryId]) -> Result<usize, QueueError> {
+        let mut due_again = 0;
+        for id in ids {
+            let Some(mut delivery) = read::delivery(&*self.records, id)? else { continue };
+            if read::job(&*self.records, &id.job)?.is_none_or(|job| job.record.callback.is_none()) {
+                continue;
+            }
+            let Some(recipient) = delivery.recipient.clone() else { continue };
+            let now = self.clock.now();
+            let before = delivery.state;
+            delivery.due = now;
+            delivery.wait_ms = 0;
+            delivery.attempts = 0;
+            let since = delivery.since.unwrap_or(now);
+            let mut batch = Batch::default();
+            if before == DeliveryState::Pending {
+                batch.put(Table::Outbox, key::delivery(*id), encode(&delivery)?);
+            } else {
+                move_delivery(&mut batch, *id, delivery, DeliveryState::Pending)?;
+            }
+            self.apply(&batch)?;
+            let StoredRecipient { owner, host } = recipient;
+            let due = self.clock.elapsed();
+            self.deliveries.set(*id, ScheduledDelivery { due, attempts: 0, owner, host, since });
+            due_again += 1;
+        }
+        Ok(due_again)
+    }
+
+    /// Takes what is known of a job's callbacks out of the store. None of them is owed.
+    pub(super) fn remove_deliveries(&self, batch: &mut Batch, job: JobId) -> Result<(), QueueError> {
+        for (id, delivery) in read::deliveries_of(&*self.records, job)? {
+            remove_delivery(batch, id, &delivery);
+        }
+        Ok(())
+    }
+
+    /// Whether a job owes a callback still.
+    pub(super) fn owes_callbacks(&self, job: JobId) -> bool {
+        self.deliveries.of_job(job).next().is_some()
+    }
+
+    /// Forgets, in ended jobs that owe no callback any more, URLs that are there in clear: versions before 0.3.0 kept them so.
     /// Once for a store.
-    pub(super) fn forget_settled_callbacks(&mut self) -> Result<(), QueueError> {
+    pub(super) fn forget_clear_callbacks(&mut self) -> Result<(), QueueError> {
         if self.records.get(Table::Meta, key::CALLBACKS_FORGOTTEN)?.is_some() {
             return Ok(());
         }
@@ -82,8 +205,8 @@ impl<S: RecordStore> Machine<S> {
                 from = [last.as_slice(), &[0]].concat();
                 // One that can't be read is set aside by whoever looks it up.
                 for mut stored in entries.iter().filter_map(|(_, bytes)| record::decode::<StoredJob>(bytes).ok()) {
-                    if self.deliveries.get(&stored.job.record.id).is_none() {
-                        forget_callback(&mut batch, &mut stored)?;
+                    if !self.owes_callbacks(stored.job.record.id) {
+                        forget_if_clear(&mut batch, &mut stored)?;
                     }
                 }
                 self.apply(&std::mem::take(&mut batch))?;
@@ -94,10 +217,57 @@ impl<S: RecordStore> Machine<S> {
     }
 }
 
-/// Forgets, in an ended job that owes no callback any more, where its callback went.
-fn forget_callback(batch: &mut Batch, stored: &mut StoredJob) -> Result<(), QueueError> {
-    if stored.job.record.callback.take().is_some() {
+/// Forgets where the callback of an ended job goes, if its URL is there in clear.
+fn forget_if_clear(batch: &mut Batch, stored: &mut StoredJob) -> Result<(), QueueError> {
+    if stored.job.record.callback.take_if(|target| target.sealed_url.is_none()).is_some() {
         batch.put(key::home(stored.job.state), *stored.job.record.id.as_bytes(), encode(stored)?);
     }
     Ok(())
+}
+
+/// Whether a file is in every store of its job.
+fn is_everywhere(file: &StoredFile, record: &JobRecord) -> bool {
+    file.stored.len() >= record.spec.places()
+}
+
+/// Writes a callback, and lists it.
+pub(super) fn put_delivery(batch: &mut Batch, id: DeliveryId, delivery: &StoredDelivery) -> Result<(), QueueError> {
+    batch.put(home(delivery.state), key::delivery(id), encode(delivery)?);
+    for listed in listed(id, delivery) {
+        batch.put(Table::DeliveryListing, listed, key::delivery(id));
+    }
+    Ok(())
+}
+
+/// Moves a callback to `state`.
+fn move_delivery(
+    batch: &mut Batch,
+    id: DeliveryId,
+    mut delivery: StoredDelivery,
+    state: DeliveryState,
+) -> Result<(), QueueError> {
+    remove_delivery(batch, id, &delivery);
+    delivery.state = state;
+    put_delivery(batch, id, &delivery)
+}
+
+fn remove_delivery(batch: &mut Batch, id: DeliveryId, delivery: &StoredDelivery) {
+    for listed in listed(id, delivery) {
+        batch.remove(Table::DeliveryListing, listed);
+    }
+    batch.remove(home(delivery.state), key::delivery(id));
+}
+
+fn home(state: DeliveryState) -> Table {
+    match state {
+        DeliveryState::Pending => Table::Outbox,
+        DeliveryState::Delivered | DeliveryState::GivenUp => Table::Deliveries,
+    }
+}
+
+fn listed(id: DeliveryId, delivery: &StoredDelivery) -> Vec<Vec<u8>> {
+    match (&delivery.recipient, delivery.seq) {
+        (Some(recipient), Some(seq)) => key::listed_delivery(id, &recipient.owner, delivery.state, seq).into(),
+        _ => Vec::new(),
+    }
 }

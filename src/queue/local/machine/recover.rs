@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use super::delivery::put_delivery;
 use super::settle::poison;
 use super::{Machine, Sequence, ended_count, live};
 use crate::clock::{SharedClock, Timestamp};
@@ -86,7 +87,7 @@ impl<S: RecordStore> Machine<S> {
         };
         machine.recover_jobs(&known, blamed)?;
         machine.recover_deliveries()?;
-        machine.forget_settled_callbacks()?;
+        machine.forget_clear_callbacks()?;
         if drained {
             // Only now: a start that is cut short must find it again.
             let mut batch = Batch::default();
@@ -166,14 +167,18 @@ impl<S: RecordStore> Machine<S> {
     }
 
     fn recover_deliveries(&mut self) -> Result<(), QueueError> {
-        for (key, delivery) in self.read_all::<StoredDelivery>(Table::Outbox)? {
-            let Some(id) = key::id(&key) else { continue };
-            let recipient = match delivery.recipient {
-                Some(recipient) => Some(recipient),
-                None => read::job(&*self.records, &id)?.map(|job| StoredRecipient::of(&job)),
-            };
-            let Some(StoredRecipient { owner, host }) = recipient else {
-                tracing::error!(job_id = %id, "callback dropped: its job has no readable record");
+        for (key, mut delivery) in self.read_all::<StoredDelivery>(Table::Outbox)? {
+            let Some(id) = key::delivery_id(&key) else { continue };
+            if delivery.recipient.is_none() || delivery.seq.is_none() {
+                let job = read::job(&*self.records, &id.job)?;
+                delivery.recipient = job.as_ref().map(StoredRecipient::of).or(delivery.recipient);
+                delivery.seq = job.as_ref().map(|job| job.seq);
+                let mut batch = Batch::default();
+                put_delivery(&mut batch, id, &delivery)?;
+                self.apply(&batch)?;
+            }
+            let Some(StoredRecipient { owner, host }) = delivery.recipient else {
+                tracing::error!(job_id = %id.job, "callback dropped: its job has no readable record");
                 let mut batch = Batch::default();
                 batch.remove(Table::Outbox, key);
                 self.apply(&batch)?;

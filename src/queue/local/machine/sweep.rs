@@ -71,8 +71,12 @@ impl<S: RecordStore> Machine<S> {
         let Some(stored) = read::stored_in(&*self.records, Table::Jobs, id)? else { return Ok(false) };
         let mut batch = Batch::default();
         key::remove(&mut batch, &stored.job);
+        self.remove_deliveries(&mut batch, *id)?;
         self.apply(&batch)?;
         self.schedule.remove(id);
+        for owed in self.deliveries.of_job(*id).collect::<Vec<_>>() {
+            self.deliveries.remove(&owed);
+        }
         Ok(true)
     }
 
@@ -81,12 +85,13 @@ impl<S: RecordStore> Machine<S> {
         let mut jobs: Vec<Job> = Vec::new();
         for (done, _) in entries {
             let Some(id) = key::id_of_done(done) else { continue };
-            if self.deliveries.get(&id).is_some() {
+            if self.owes_callbacks(id) {
                 continue;
             }
             match read::job(&*self.records, &id)? {
                 Some(job) if job.finished_at.is_some_and(|finished| key::done(finished, &id) == *done) => {
                     key::remove(&mut batch, &job);
+                    self.remove_deliveries(&mut batch, id)?;
                     jobs.push(job);
                 }
                 // Its record was set aside as unreadable; if the spool had it still, it lives again, or has ended again.

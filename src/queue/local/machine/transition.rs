@@ -5,9 +5,8 @@ use std::time::Duration;
 use super::{Machine, encode, ended_count, live, millis};
 use crate::failpoint::{Step, reached};
 use crate::job::State;
-use crate::queue::local::deliveries::ScheduledDelivery;
 use crate::queue::local::key;
-use crate::queue::local::record::{StoredDelivery, StoredJob, StoredRecipient};
+use crate::queue::local::record::StoredJob;
 use crate::queue::local::store::{Batch, RecordStore, Table};
 use crate::queue::{Job, QueueError};
 
@@ -15,7 +14,7 @@ use crate::queue::{Job, QueueError};
 mod tests;
 
 impl<S: RecordStore> Machine<S> {
-    /// Moves a job to `next`: its record, its place in the lists and, if it ends, the callback it owes go into `batch`.
+    /// Moves a job to `next`: its record and its place in the lists go into `batch`.
     /// Refuses what the table of transitions ([`State::may_become`]) doesn't have.
     pub(super) fn transition(&self, batch: &mut Batch, stored: &mut StoredJob, next: State) -> Result<(), QueueError> {
         let before = stored.job.state;
@@ -31,7 +30,7 @@ impl<S: RecordStore> Machine<S> {
         if next.is_terminal() {
             stored.job.not_before = None;
             stored.job.finished_at = Some(self.clock.now());
-            if !owes_callback(&stored.job) {
+            if !has_callbacks(&stored.job) {
                 stored.job.record.callback = None;
             }
         }
@@ -42,21 +41,16 @@ impl<S: RecordStore> Machine<S> {
         batch.put(key::home(next), *id.as_bytes(), encode(stored)?);
         if let Some(finished) = stored.job.finished_at {
             batch.put(Table::ByDone, key::done(finished, &id), Vec::new());
-            if owes_callback(&stored.job) {
-                let recipient = Some(StoredRecipient::of(&stored.job));
-                let delivery =
-                    StoredDelivery { due: finished, wait_ms: 0, attempts: 0, since: Some(finished), recipient };
-                batch.put(Table::Outbox, *id.as_bytes(), encode(&delivery)?);
-            }
         }
         Ok(())
     }
 
-    /// Ends a job: its record, its place in the lists and the callback it owes, in one batch. The caller has set aside
+    /// Ends a job: its record, its place in the lists and the callbacks it owes, in one batch. The caller has set aside
     /// what can't be read under its id.
     pub(super) fn end(&mut self, mut stored: StoredJob, ended: State) -> Result<(), QueueError> {
         let mut batch = Batch::default();
         self.transition(&mut batch, &mut stored, ended)?;
+        let owed = self.owe_callbacks(&mut batch, &stored.job)?;
         self.apply(&batch)?;
         reached(Step::SettleApplied);
         self.changed.push(stored.job.record.id);
@@ -64,12 +58,7 @@ impl<S: RecordStore> Machine<S> {
         if let Some(count) = ended_count(&mut self.ended, ended) {
             *count += 1;
         }
-        if owes_callback(&stored.job) {
-            let StoredRecipient { owner, host } = StoredRecipient::of(&stored.job);
-            let since = stored.job.finished_at.unwrap_or_else(|| self.clock.now());
-            let delivery = ScheduledDelivery { due: self.clock.elapsed(), attempts: 0, owner, host, since };
-            self.deliveries.set(stored.job.record.id, delivery);
-        }
+        self.schedule_owed(&stored.job, owed);
         self.observers.metrics.ended(&stored.job);
         Ok(())
     }
@@ -88,6 +77,7 @@ impl<S: RecordStore> Machine<S> {
     }
 }
 
-fn owes_callback(job: &Job) -> bool {
-    job.record.callback.as_ref().is_some_and(|target| target.event(job.state).is_some())
+/// Whether anything of an ended job is told, or was.
+fn has_callbacks(job: &Job) -> bool {
+    job.record.callback.as_ref().is_some_and(|target| target.event(job.state).is_some() || target.tells_files())
 }

@@ -22,7 +22,7 @@ use super::{Driver, LocalQueue, Observers, read};
 use crate::clock::SharedClock;
 use crate::database::{Database, SetAside};
 use crate::job::{CallbackTarget, JobId};
-use crate::queue::{Counts, CrashAttribution, QueueError, QueueSettings};
+use crate::queue::{CallbacksOf, Counts, CrashAttribution, QueueError, QueueSettings};
 
 /// Calls that may wait for the writer.
 const WAITING_MAX: usize = 1024;
@@ -68,13 +68,17 @@ impl SledQueue {
         self.directory.set_aside()
     }
 
-    /// Calls `visit` for the callback of every job that has not ended and for every one that is owed. Blocking.
+    /// Calls `visit` for the callback of each of `which` jobs, live ones among them. Blocking.
     ///
     /// # Errors
     /// If the records can't be read, or the queue is shut down.
-    pub fn visit_callbacks(&self, visit: impl FnMut(&JobId, &CallbackTarget)) -> Result<(), QueueError> {
+    pub fn visit_callbacks(
+        &self,
+        which: CallbacksOf,
+        visit: impl FnMut(&JobId, &CallbackTarget),
+    ) -> Result<(), QueueError> {
         let records = self.driver.published.records.read();
-        read::each_callback(&**records.as_ref().ok_or_else(QueueError::closed)?, visit)
+        read::each_callback(&**records.as_ref().ok_or_else(QueueError::closed)?, which, visit)
     }
 }
 

@@ -224,7 +224,8 @@ async fn what_the_last_attempt_stores_after_its_lease_lapsed_is_on_record_before
     fixture.assert_on_record(&failed);
     let told = fixture.context.queue.due_deliveries(1, LEASE).await.expect("a queue");
     let told = told.first().expect("a delivery").id;
-    assert_eq!(fixture.context.queue.delivery_job(&told).await.expect("a queue"), Some(failed));
+    let content = fixture.context.queue.delivery_content(&told).await.expect("a queue");
+    assert_eq!(content.map(|content| content.job), Some(failed));
     fixture
         .until("it to leave the spool", async |_| !fixture.context.spool.holds(fixture.id).await.expect("a spool"))
         .await;
