@@ -14,14 +14,19 @@ use crate::pipeline::container::jpeg::{Frame, Jpeg, Part};
 use crate::pipeline::raster::{Raster, Samples};
 
 /// Whether zune-jpeg 0.5.15 is right for such a file, if it is whole: measured, as the tests in
-/// `tests/it/pixels/jpeg_matrix.rs` hold it against libjpeg.
+/// `jpeg/tests/matrix.rs` hold it against libjpeg.
 pub(super) fn is_for(jpeg: &Jpeg) -> bool {
     let Some(frame) = &jpeg.frame else { return false };
     let huffman = jpeg.parts.iter().any(|part| matches!(part, Part::Huffman(_)));
     // What never comes is smoothed over, which it doesn't do.
     let shape = if frame.progressive { can_show_beyond(frame) && jpeg.has_given_all() } else { jpeg.is_in_one_scan() };
     // Markers that nobody announced it passes over, and what they are between comes out as another picture.
-    jpeg.end.is_some() && !jpeg.restarts_left_over && huffman && is_ordinary(frame) && shape
+    jpeg.end.is_some() && !jpeg.restarts_left_over && huffman && is_ordinary(frame) && shape && !repeats_colour(frame)
+}
+
+/// Whether chroma has half of the columns, and no more than two: libjpeg repeats them then, instead of interpolating.
+fn repeats_colour(frame: &Frame) -> bool {
+    frame.sampling_max().0 == 2 && frame.width <= 4
 }
 
 /// Whether the components are as encoders write them: chroma with as many samples as luma, or with half as many across,

@@ -261,6 +261,17 @@ fn bytes_and_segments_between_scans_are_harmless() {
     report(&wrong, count);
 }
 
+#[test]
+fn a_picture_so_narrow_that_libjpeg_repeats_its_colour_is_as_that_shows_it() {
+    for (width, height) in (1..=6).flat_map(|width| [(width, 16), (width, 33)]) {
+        for (chroma, progressive) in [((2, 1), false), ((2, 2), false), ((2, 1), true), ((2, 2), true)] {
+            let file = encoded(width, height, chroma, progressive);
+            assert_eq!(check(&file), Ok(()), "{chroma:?}, {width} x {height}, {progressive}");
+            assert!(width > 4 || !goes_the_fast_way(&file), "{chroma:?}, {width} x {height}");
+        }
+    }
+}
+
 /// A file as libjpeg writes it, with so many pixels, across and down, a sample of chroma.
 fn encoded(width: usize, height: usize, chroma: (u8, u8), progressive: bool) -> Vec<u8> {
     let mut compress = mozjpeg::Compress::new(mozjpeg::ColorSpace::JCS_RGB);
