@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::job::{CallbackEvent, HashKey, JobId, PublicUrl, ShownFile, State, shown_files};
+use crate::job::{CallbackEvent, HashKey, JobId, JobRef, PublicUrl, ShownFile, State, shown_files};
 use crate::queue::Job;
 
 /// The body of a callback. The same job gives the same bytes at every try.
@@ -12,6 +12,8 @@ use crate::queue::Job;
 struct Payload<'a> {
     hash: &'a HashKey,
     job_id: JobId,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a JobRef>,
     #[serde(rename = "type")]
     event: CallbackEvent,
     status: State,
@@ -49,6 +51,7 @@ pub fn body(job: &Job, public_url: &PublicUrl) -> Result<Bytes, PayloadError> {
     let payload = Payload {
         hash: &job.record.hash,
         job_id: job.record.id,
+        reference: job.record.reference.as_ref(),
         event,
         status: job.state,
         file_count: job.files.len(),

@@ -12,6 +12,7 @@ mod pointer;
 mod properties;
 mod public_url;
 mod record;
+mod reference;
 mod shown_file;
 mod source;
 mod spec;
@@ -31,6 +32,7 @@ pub use record::{
     CallbackTarget, JobError, JobRecord, Original, RecordVersion, SealedText, Stored, StoredFile, UnknownRecordVersion,
     UnreadableRecord,
 };
+pub use reference::JobRef;
 pub use shown_file::{FileKind, ShownFile, shown_files};
 pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};
 pub(crate) use spec::Fields;

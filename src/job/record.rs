@@ -5,8 +5,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobSpec, Owner, SourceFormat,
-    State, Stem, original_name, variant_name,
+    CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobRef, JobSpec, Owner,
+    SourceFormat, State, Stem, original_name, variant_name,
 };
 use crate::clock::Timestamp;
 
@@ -33,6 +33,9 @@ pub struct JobRecord {
     /// The `job` claim as it came, but for what is secret: without callback headers, with `[redacted]` in place of access
     /// keys, and of the callback's URL no more than its origin.
     pub job_data: serde_json::Value,
+    /// The job's `ref`.
+    #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<JobRef>,
     /// When the upload was accepted.
     pub created_at: Timestamp,
     /// Bytes of memory that making its variants takes, estimated from the header at upload. None if there are none to make.

@@ -33,7 +33,7 @@ pub use self::metrics::QueueMetrics;
 pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
-use crate::job::{HashKey, JobId, JobRecord, Owner, State, StoredFile};
+use crate::job::{HashKey, JobId, JobRecord, JobRef, Owner, State, StoredFile};
 
 /// What a job's owner asks for: to take it in, or to call it off.
 #[async_trait]
@@ -97,6 +97,9 @@ pub trait JobRecords: Send + Sync + 'static {
     /// The newest job, live or ended, of this owner with this hash, which the owner shares with whoever had its user's name
     /// before.
     async fn newest_of(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError>;
+
+    /// The newest job, live or ended, of this owner with this `ref`.
+    async fn newest_of_reference(&self, owner: &Owner, reference: &JobRef) -> Result<Option<Job>, QueueError>;
 
     /// A part of the list, newest upload first (by `seq`).
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError>;

@@ -84,7 +84,7 @@ fn record(state: &AppState, job: Job) -> Value {
     let job_data = job.record.job_data.to_string();
     let timestamp = job.finished_at.unwrap_or(job.record.created_at).rfc3339();
     let (hash, job_id) = (&job.record.hash, job.record.id);
-    match job.state {
+    let mut record = match job.state {
         JobState::Completed => json!({
             "hash": hash,
             "job_id": job_id,
@@ -111,5 +111,9 @@ fn record(state: &AppState, job: Job) -> Value {
             "timestamp": timestamp,
             "job_data": job_data,
         }),
+    };
+    if let Some(reference) = &job.record.reference {
+        record["ref"] = json!(reference);
     }
+    record
 }

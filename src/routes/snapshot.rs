@@ -9,7 +9,7 @@ use super::{AppState, Refusal};
 use crate::active_jobs::{Progress, StoreOutage};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
-use crate::job::{HashKey, JobId, ShownFile, State, StoredFile, shown_files};
+use crate::job::{HashKey, JobId, JobRef, ShownFile, State, StoredFile, shown_files};
 use crate::queue::Job;
 
 /// What `/status` and `/events` say of a job.
@@ -30,6 +30,8 @@ pub(super) struct Snapshot {
 struct Status {
     hash: HashKey,
     job_id: JobId,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<JobRef>,
     state: &'static str,
     priority: u8,
     attempt: u32,
@@ -71,6 +73,7 @@ impl Snapshot {
         let status = Status {
             hash: job.record.hash,
             job_id: id,
+            reference: job.record.reference,
             state: job.state.as_str(),
             priority: job.record.spec.priority.as_number(),
             attempt: job.attempts,

@@ -26,7 +26,7 @@ use super::{AppState, Refusal};
 use crate::disks::RootKind;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{HashKey, Inspection, JobId, JobRecord, Original, ParsedJob};
+use crate::job::{HashKey, Inspection, JobId, JobRecord, JobRef, Original, ParsedJob};
 use crate::pipeline::{InspectError, SOURCE_SIDE_MAX, check_outputs, inspect};
 use crate::queue::{Enqueued, Job, QueueError};
 use crate::spool::Received;
@@ -41,6 +41,8 @@ struct AcceptedUpload {
     job_id: JobId,
     expected_files: Vec<String>,
     status_url: String,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<JobRef>,
 }
 
 /// The route.
@@ -165,6 +167,7 @@ async fn commit_upload(state: &AppState, received: Received, record: JobRecord) 
         job_id: record.id,
         expected_files: record.expected_files(),
         status_url: state.status_url(record.id),
+        reference: record.reference.clone(),
     };
     let (id, bytes) = (record.id, record.original.bytes);
     // Whose it is without naming a person: the first bytes of what stands for the owner everywhere else.

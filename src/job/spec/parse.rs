@@ -11,8 +11,8 @@ use super::{
     BackendKind, Background, CallbackHeader, Fit, Format, JobSpec, Position, Priority, StorageKey, SubDir, VariantSpec,
     callback,
 };
-use crate::job::CallbackEvents;
 use crate::job::pointer::{ClaimErrors, escape};
+use crate::job::{CallbackEvents, JobRef};
 use crate::setting;
 
 /// Pixels a side of a box may have.
@@ -38,6 +38,8 @@ pub struct ParsedJob {
     pub callback_headers: Vec<CallbackHeader>,
     /// Of what.
     pub callback_events: CallbackEvents,
+    /// What the caller calls it.
+    pub reference: Option<JobRef>,
     /// The claim as it came, without callback headers and access keys.
     pub job_data: Value,
 }
@@ -58,6 +60,7 @@ impl ParsedJob {
         let callback_url = callback::url(&mut fields, &mut errors);
         let callback_headers = callback::headers(&mut fields, &mut errors);
         let callback_events = callback::events(&mut fields, &mut errors);
+        let reference = fields.word("ref", &mut errors, JobRef::RULE, JobRef::parse);
         let priority = fields.number("priority", &mut errors, 0..=1);
         let keep_original = fields.bool("keepOriginal", &mut errors).unwrap_or(false);
         let direct_host = fields.bool("directHost", &mut errors).unwrap_or(false);
@@ -78,7 +81,8 @@ impl ParsedJob {
         let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants };
         // Before the claim is copied: what is refused may be large.
         errors.or(())?;
-        Ok(Self { spec, callback_url, callback_headers, callback_events, job_data: without_secrets(job) })
+        let job_data = without_secrets(job);
+        Ok(Self { spec, callback_url, callback_headers, callback_events, reference, job_data })
     }
 }
 

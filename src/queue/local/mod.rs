@@ -32,7 +32,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
-use crate::job::{HashKey, JobId, JobRecord, Owner, State, StoredFile};
+use crate::job::{HashKey, JobId, JobRecord, JobRef, Owner, State, StoredFile};
 
 /// A queue whose calls are those below.
 trait LocalQueue: Send + Sync + 'static {
@@ -153,6 +153,11 @@ impl<Q: LocalQueue> JobRecords for Q {
     async fn newest_of(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {
         let (hash, owner) = (hash.clone(), owner.clone());
         self.driver().read(move |records| read::newest_of(records, &hash, &owner)).await
+    }
+
+    async fn newest_of_reference(&self, owner: &Owner, reference: &JobRef) -> Result<Option<Job>, QueueError> {
+        let (owner, reference) = (owner.clone(), reference.clone());
+        self.driver().read(move |records| read::newest_of_reference(records, &owner, &reference)).await
     }
 
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError> {

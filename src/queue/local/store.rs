@@ -22,6 +22,8 @@ pub(super) enum Table {
     ByHash,
     /// When it ended, id -> nothing.
     ByDone,
+    /// Owner and `ref` (digests), seq -> id: the newest is the last.
+    ByRef,
     /// Id -> when its callback is due.
     Outbox,
     /// Schema and high-water marks.
@@ -31,13 +33,14 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Jobs,
         Self::Success,
         Self::Failures,
         Self::Listing,
         Self::ByHash,
         Self::ByDone,
+        Self::ByRef,
         Self::Outbox,
         Self::Meta,
         Self::Unreadable,
@@ -54,6 +57,7 @@ impl Table {
             Self::Listing => "listing",
             Self::ByHash => "by_hash",
             Self::ByDone => "by_done",
+            Self::ByRef => "by_ref",
             Self::Outbox => "outbox",
             Self::Meta => "meta",
             Self::Unreadable => "unreadable",

@@ -40,7 +40,7 @@ impl UploadGrant {
         stem: Stem,
         inspected: InspectedUpload,
     ) -> Result<JobRecord, Refusal> {
-        let ParsedJob { spec, callback_url, callback_headers, callback_events, job_data } = self.job;
+        let ParsedJob { spec, callback_url, callback_headers, callback_events, reference, job_data } = self.job;
         let InspectedUpload { original, inspection, memory } = inspected;
         let callback = callback_url
             .map(|url| state.sealer.seal_callback(&id, &url, &callback_headers))
@@ -57,6 +57,7 @@ impl UploadGrant {
             spec,
             callback,
             job_data,
+            reference,
             created_at: state.clock.now(),
             memory,
             inspection: Some(inspection),

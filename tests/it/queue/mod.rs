@@ -29,4 +29,5 @@ mod list;
 mod order;
 mod places;
 mod random;
+mod reference;
 mod settle;
