@@ -4,7 +4,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::job::{CallbackEvent, HashKey, JobId, JobRef, PublicUrl, ShownFile, State, shown_files};
+use crate::job::{
+    CallbackEvent, HashKey, JobId, JobRef, PublicUrl, ShownFile, State, Warnings, shown_files, warnings_of,
+};
 use crate::queue::Job;
 
 /// The body of a callback. The same job gives the same bytes at every try.
@@ -27,6 +29,8 @@ struct Payload<'a> {
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Warnings::is_empty")]
+    warnings: Warnings,
     job_data: &'a Value,
 }
 
@@ -60,6 +64,7 @@ pub fn body(job: &Job, public_url: &PublicUrl) -> Result<Bytes, PayloadError> {
         files: shown_files(&job.record, job.files.clone(), public_url),
         error: error.map(|error| error.detail.as_str()),
         error_code: error.map(|error| error.code.as_str()),
+        warnings: warnings_of(&job.files),
         job_data: &job.record.job_data,
     };
     Ok(serde_json::to_vec(&payload)?.into())

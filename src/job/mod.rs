@@ -18,6 +18,7 @@ mod source;
 mod spec;
 mod state;
 mod table;
+mod warning;
 mod webhook_secret;
 
 pub use callback_event::{CallbackEvent, CallbackEvents};
@@ -42,4 +43,5 @@ pub use spec::{
 };
 pub use state::State;
 pub(crate) use table::enumerate;
+pub use warning::{Warning, Warnings, warnings_of};
 pub use webhook_secret::WebhookSecret;

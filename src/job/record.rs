@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{
     CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobRef, JobSpec, Owner,
-    SourceFormat, State, Stem, original_name, variant_name,
+    SourceFormat, State, Stem, Warnings, original_name, variant_name,
 };
 use crate::clock::Timestamp;
 
@@ -207,6 +207,9 @@ pub struct StoredFile {
     pub bytes: u64,
     /// Its SHA-256.
     pub sha256: ContentHash,
+    /// What is to be said of it.
+    #[serde(default, skip_serializing_if = "Warnings::is_empty")]
+    pub warnings: Warnings,
     /// Every place that holds it.
     pub stored: Vec<Stored>,
 }

@@ -22,7 +22,7 @@ use super::step_times::{RenderStep, StepTimer};
 use super::verify::verify;
 use super::{CodecStep, Layout, PipelineError, PixelLimits, SourceInfo, animation, compose, inspect};
 use crate::encoder::{EncodeError, EncodeSettings, Picture, Registry};
-use crate::job::VariantSpec;
+use crate::job::{VariantSpec, Warning, Warnings};
 
 /// A finished variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Rendered {
     pub height: u32,
     /// The file.
     pub bytes: Vec<u8>,
+    /// What is to be said of it.
+    pub warnings: Warnings,
 }
 
 /// Makes variants. One for the whole process, shared by all jobs.
@@ -128,6 +130,7 @@ impl Engine {
             exif,
             variants,
             steps,
+            is_whole: opened.as_ref().is_none_or(|opened| opened.is_whole),
             wanted,
             cancelled,
             deliver,
@@ -166,6 +169,8 @@ struct Rendering<'a> {
     variants: &'a [VariantSpec],
     /// The sizes of the variants that don't move.
     steps: Vec<ResizeStep>,
+    /// Whether nothing of the picture that doesn't move is missing.
+    is_whole: bool,
     wanted: &'a (dyn Fn(usize) -> bool + Sync),
     cancelled: &'a (dyn Fn() -> bool + Sync),
     deliver: &'a (dyn Fn(usize, Rendered) + Sync),
@@ -211,16 +216,16 @@ impl Rendering<'_> {
         let encoder = self.engine.registry.encoder(variant.format);
         let bytes = self.engine.time(RenderStep::Encode(variant.format), || encoder.encode(&picture, &settings))?;
         drop(picture);
-        self.finish(index, bytes)
+        self.finish(index, bytes, self.is_whole)
     }
 
     fn animate(&self, index: usize) -> Result<(), PipelineError> {
         let stopped = || self.check_stopped().is_err();
-        let bytes = animation::render(self.source, &self.info, &self.variants[index], &stopped)?;
-        self.finish(index, bytes)
+        let (bytes, is_whole) = animation::render(self.source, &self.info, &self.variants[index], &stopped)?;
+        self.finish(index, bytes, is_whole)
     }
 
-    fn finish(&self, index: usize, bytes: Vec<u8>) -> Result<(), PipelineError> {
+    fn finish(&self, index: usize, bytes: Vec<u8>, is_whole: bool) -> Result<(), PipelineError> {
         let variant = &self.variants[index];
         let format = variant.format;
         let (width, height) = Layout::of(self.info.width, self.info.height, variant).output_size();
@@ -232,7 +237,8 @@ impl Rendering<'_> {
             .time(RenderStep::Verify(format), || verify(&bytes, format, width, height))
             .map_err(|detail| PipelineError::Encode(EncodeError { format, width, height, detail }))?;
         self.check_stopped()?;
-        (self.deliver)(index, Rendered { width, height, bytes });
+        let warnings = (!is_whole).then_some(Warning::Truncated).into_iter().collect();
+        (self.deliver)(index, Rendered { width, height, bytes, warnings });
         Ok(())
     }
 

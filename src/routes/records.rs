@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::extract::{Admin, JobQuery, Parameters, find};
 use super::{AppState, Refusal};
-use crate::job::{State as JobState, shown_files};
+use crate::job::{State as JobState, shown_files, warnings_of};
 use crate::queue::{Cursor, Filter, Job, Page, PageRequest};
 
 #[derive(Deserialize)]
@@ -80,6 +80,7 @@ async fn list(state: &AppState, of: JobState, query: ListQuery, name: &str) -> R
 
 /// A record in the classic shape. `job_data` is JSON in a string here, and an object in callbacks.
 fn record(state: &AppState, job: Job) -> Value {
+    let warnings = warnings_of(&job.files);
     let files = shown_files(&job.record, job.files, &state.http.public_url);
     let job_data = job.record.job_data.to_string();
     let timestamp = job.finished_at.unwrap_or(job.record.created_at).rfc3339();
@@ -112,6 +113,9 @@ fn record(state: &AppState, job: Job) -> Value {
             "job_data": job_data,
         }),
     };
+    if !warnings.is_empty() {
+        record["warnings"] = json!(warnings);
+    }
     if let Some(reference) = &job.record.reference {
         record["ref"] = json!(reference);
     }

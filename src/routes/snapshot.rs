@@ -9,7 +9,7 @@ use super::{AppState, Refusal};
 use crate::active_jobs::{Progress, StoreOutage};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
-use crate::job::{HashKey, JobId, JobRef, ShownFile, State, StoredFile, shown_files};
+use crate::job::{HashKey, JobId, JobRef, ShownFile, State, StoredFile, Warnings, shown_files, warnings_of};
 use crate::queue::Job;
 
 /// What `/status` and `/events` say of a job.
@@ -42,6 +42,9 @@ struct Status {
     files: Vec<ShownFile>,
     error: Option<String>,
     error_code: Option<String>,
+    /// Of its files.
+    #[serde(skip_serializing_if = "Warnings::is_empty")]
+    warnings: Warnings,
     /// The stores that the job waits for, none of them most of the time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waiting_for: Vec<StoreOutage>,
@@ -68,6 +71,7 @@ impl Snapshot {
             let done = job.files.iter().filter(|file| is_done(file)).count();
             Progress { files: job.files, done }
         });
+        let warnings = warnings_of(&progress.files);
         let files = shown_files(&job.record, progress.files, &state.http.public_url);
         let (error, error_code) = job.error.map(|error| (error.detail, error.code)).unzip();
         let status = Status {
@@ -84,6 +88,7 @@ impl Snapshot {
             files,
             error,
             error_code,
+            warnings,
             waiting_for: state.active_jobs.outages(id),
         };
         let written =

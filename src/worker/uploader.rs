@@ -17,7 +17,7 @@ use super::stores::JobStore;
 use crate::active_jobs::ActiveAttempt;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{ContentHash, Format, JobRecord, Stored, StoredFile, VariantSpec, variant_name};
+use crate::job::{ContentHash, Format, JobRecord, Stored, StoredFile, VariantSpec, Warnings, variant_name};
 use crate::pipeline::Rendered;
 use crate::spool::{Journal, MadeFile, SpoolError, StoredFiles, StoredLine};
 use crate::writer::{Body, Object, WriteError, WriteErrorKind};
@@ -120,6 +120,7 @@ impl<'a> FileUploader<'a> {
                 height: original.height,
                 bytes: original.bytes,
                 sha256: original.sha256,
+                warnings: Warnings::new(),
             };
             self.queue(uploads, Pending { file, media_type: original.format.media_type(), format: None });
         }
@@ -141,7 +142,7 @@ impl<'a> FileUploader<'a> {
         variant: &VariantSpec,
         rendered: Rendered,
     ) -> Result<(), AttemptError> {
-        let Rendered { width, height, bytes } = rendered;
+        let Rendered { width, height, bytes, warnings } = rendered;
         let bytes = Bytes::from(bytes);
         let hashed = bytes.clone();
         let sha256 = spawn_blocking(move || ContentHash::of(&hashed))
@@ -154,6 +155,7 @@ impl<'a> FileUploader<'a> {
             height,
             bytes: bytes.len() as u64,
             sha256,
+            warnings,
         };
         self.context.metrics.made(variant.format, file.bytes);
         let pending = Pending { file, media_type: variant.format.media_type(), format: Some(variant.format) };
