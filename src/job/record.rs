@@ -210,6 +210,9 @@ pub struct StoredFile {
     /// What is to be said of it.
     #[serde(default, skip_serializing_if = "Warnings::is_empty")]
     pub warnings: Warnings,
+    /// The name of the file that has the same pixels in the same format: the original is smaller than both boxes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<String>,
     /// Every place that holds it.
     pub stored: Vec<Stored>,
 }

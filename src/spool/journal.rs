@@ -32,6 +32,9 @@ pub struct MadeFile {
     /// What is to be said of it.
     #[serde(default, skip_serializing_if = "Warnings::is_empty")]
     pub warnings: Warnings,
+    /// The name of an earlier file of the job that it comes out as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<String>,
 }
 
 /// One file in one store, as this very job wrote it.

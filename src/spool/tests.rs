@@ -156,7 +156,16 @@ async fn a_journal_drops_a_torn_line_and_continues() {
 fn made_file(name: &str, bytes: &[u8]) -> MadeFile {
     let sha256 = ContentHash::of(bytes);
     let (bytes, warnings) = (bytes.len() as u64, Warnings::from([Warning::Truncated]));
-    MadeFile { name: name.into(), format: "jpg".into(), width: 1, height: 2, bytes, sha256, warnings }
+    MadeFile {
+        name: name.into(),
+        format: "jpg".into(),
+        width: 1,
+        height: 2,
+        bytes,
+        sha256,
+        warnings,
+        same_as: Some("other".into()),
+    }
 }
 
 #[tokio::test]

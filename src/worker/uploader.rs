@@ -121,6 +121,7 @@ impl<'a> FileUploader<'a> {
                 bytes: original.bytes,
                 sha256: original.sha256,
                 warnings: Warnings::new(),
+                same_as: None,
             };
             self.queue(uploads, Pending { file, media_type: original.format.media_type(), format: None });
         }
@@ -135,11 +136,13 @@ impl<'a> FileUploader<'a> {
     }
 
     /// Takes a variant that was just made. The serve directory gets it at once, from memory, if it can; whatever else
-    /// wants it finds it in the spool. When this returns, nothing of it is in memory.
+    /// wants it finds it in the spool. When this returns, nothing of it is in memory. `same_as` is the variant that it comes
+    /// out as.
     pub(super) async fn take_variant(
         &self,
         uploads: &PendingUploads,
         variant: &VariantSpec,
+        same_as: Option<&VariantSpec>,
         rendered: Rendered,
     ) -> Result<(), AttemptError> {
         let Rendered { width, height, bytes, warnings } = rendered;
@@ -156,6 +159,7 @@ impl<'a> FileUploader<'a> {
             bytes: bytes.len() as u64,
             sha256,
             warnings,
+            same_as: same_as.map(|earlier| self.variant_name(earlier)),
         };
         self.context.metrics.made(variant.format, file.bytes);
         let pending = Pending { file, media_type: variant.format.media_type(), format: Some(variant.format) };

@@ -170,6 +170,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         bytes: 12,
         sha256,
         warnings: Warnings::new(),
+        same_as: None,
         stored: vec![stored],
     };
     Job {

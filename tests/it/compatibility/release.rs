@@ -117,7 +117,8 @@ async fn live_through(queue: &Arc<dyn JobQueue>, spool: &Spool, record: JobRecor
             let file = files().remove(0);
             for stored in file.stored {
                 let StoredFile { name, format, width, height, bytes, sha256, .. } = files().remove(0);
-                let file = MadeFile { name, format, width, height, bytes, sha256, warnings: Warnings::new() };
+                let file =
+                    MadeFile { name, format, width, height, bytes, sha256, warnings: Warnings::new(), same_as: None };
                 journal.append_stored(StoredLine { file, stored }).await?;
             }
         }
@@ -160,6 +161,7 @@ fn files() -> Vec<StoredFile> {
         bytes: 12_345,
         sha256: ContentHash::of(name.as_bytes()),
         warnings: Warnings::new(),
+        same_as: None,
         stored,
     };
     vec![file("one.jpg", stored), file("two.jpg", vec![served])]

@@ -43,3 +43,27 @@ async fn a_whole_picture_has_no_warnings_however_tolerant_its_job() {
     let failed = app.done("me", small_job(), "a.jpg", cut(jpeg(120, 80, 3))).await;
     assert_eq!((&failed["error_code"], failed.get("warnings")), (&json!("image_truncated"), None::<&Value>));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_that_come_out_alike_are_one_picture_under_names_of_their_own() {
+    let (app, receiver) = (TestApp::start().await, Receiver::start().await);
+    let job = json!({
+        "directHost": true, "completionCallback": receiver.url, "sizes": [[800], [20], [400, 0], [0, 0]],
+        "formats": { "jpg": {}, "webp": {} }
+    });
+    let status = app.done("me", job, "a.jpg", jpeg(120, 80, 1)).await;
+    assert_eq!(status["state"], "completed", "{status}");
+    let files = status["files"].as_array().expect("files");
+    assert_eq!(files.len(), 8);
+    for of_format in files.chunks(4) {
+        let [first, small, second, third] = of_format else { panic!("four sizes: {of_format:?}") };
+        for (file, expected) in [(first, None), (small, None), (second, Some(first)), (third, Some(first))] {
+            assert_eq!(file.get("same_as"), expected.map(|first| &first["name"]), "{file}");
+            let bytes = app.file(file["stored"][0]["location"].as_str().expect("a location")).await;
+            assert_eq!(file["bytes"], bytes.len(), "each is there");
+        }
+        assert_eq!((&second["sha256"], &third["sha256"]), (&first["sha256"], &first["sha256"]));
+        assert_ne!(first["name"], second["name"]);
+    }
+    assert_eq!(receiver.call().await.body["files"], status["files"]);
+}

@@ -35,6 +35,7 @@ pub(crate) fn file(name: &str) -> StoredFile {
         bytes: 3,
         sha256: ContentHash::of(name.as_bytes()),
         warnings: Warnings::new(),
+        same_as: None,
         stored: vec![Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") }],
     }
 }
