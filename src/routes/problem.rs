@@ -55,6 +55,11 @@ pub enum Refusal {
         /// As many as are.
         bytes_max: u64,
     },
+    /// More bytes than the token takes.
+    LargerThanToken {
+        /// As many as it does.
+        bytes_max: u64,
+    },
     /// Not an image, not a supported one, or one that is refused.
     BadImage(InspectError),
     /// A conditional request for a file whose condition doesn't hold.
@@ -151,6 +156,10 @@ impl Refusal {
             }
             Self::BodyTooLarge { bytes_max } => {
                 let detail = format!("at most {bytes_max} bytes are taken; nothing was kept");
+                Document::new(ErrorCode::TooLarge, "The upload is too large", detail)
+            }
+            Self::LargerThanToken { bytes_max } => {
+                let detail = format!("this token takes at most {bytes_max} bytes (`maxBytes`); nothing was kept");
                 Document::new(ErrorCode::TooLarge, "The upload is too large", detail)
             }
             Self::BadImage(error) => image(error),

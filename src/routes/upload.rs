@@ -19,7 +19,7 @@ use tracing::{Instrument, info};
 #[cfg(fuzzing)]
 pub(super) use self::form::{PartName, boundary, header_bytes};
 use self::form::{UploadForm, UploadedFile};
-use self::grant::UploadGrant;
+use self::grant::{FileLimit, UploadGrant};
 use super::body::{BodyLimits, PacedBody};
 use super::extract::bearer_of;
 use super::{AppState, Refusal};
@@ -57,13 +57,18 @@ pub(super) async fn upload(State(state): State<AppState>, request: Request) -> R
 
 fn body_limits(state: &AppState) -> BodyLimits {
     let http = &state.http;
-    let overhead_max = http.part_header_bytes_max * http.parts_max as u64;
+    let overhead_max = overhead_max(state);
     BodyLimits {
         bytes_max: http.body_bytes_max.saturating_add(overhead_max),
         grace: http.body_grace,
         bytes_per_sec_min: http.body_rate_min,
         overhead_max,
     }
+}
+
+/// Bytes that a form may have besides its file.
+fn overhead_max(state: &AppState) -> u64 {
+    state.http.part_header_bytes_max * state.http.parts_max as u64
 }
 
 /// Everything that can be refused is refused as early as it can be known.
@@ -73,13 +78,15 @@ async fn accept(state: &AppState, headers: &HeaderMap, body: &PacedBody) -> Resu
         None => None,
     };
     check_room(state).await?;
-    check_length(state, headers)?;
+    check_length(state, headers, FileLimit::of(state, None))?;
     let mut form = UploadForm::open(state, headers, body)?;
     let grant = match grant {
         Some(grant) => grant,
         None => UploadGrant::check(state, &form.token().await?)?,
     };
-    let UploadedFile { id, stem, received } = form.file().await?;
+    let limit = grant.file_limit(state);
+    check_length(state, headers, limit)?;
+    let UploadedFile { id, stem, received } = form.file(limit).await?;
     let inspected = inspect_upload(state, &received, &grant.job).await?;
     let record = grant.into_record(state, id, stem, inspected)?;
     if let Some(job) = state.intake.find_live(&record.hash, &record.owner).await? {
@@ -118,12 +125,10 @@ async fn check_room(state: &AppState) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_length(state: &AppState, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_length(state: &AppState, headers: &HeaderMap, limit: FileLimit) -> Result<(), Refusal> {
     let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
-    if length.is_some_and(|length| length > body_limits(state).bytes_max) {
-        return Err(Refusal::BodyTooLarge { bytes_max: state.http.body_bytes_max });
-    }
-    Ok(())
+    let bytes_max = limit.bytes_max.saturating_add(overhead_max(state));
+    if length.is_some_and(|length| length > bytes_max) { Err(limit.refusal()) } else { Ok(()) }
 }
 
 /// What the bytes of an upload are, judged by themselves.

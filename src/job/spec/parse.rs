@@ -38,6 +38,8 @@ pub struct ParsedJob {
     pub callback_headers: Vec<CallbackHeader>,
     /// Of what.
     pub callback_events: CallbackEvents,
+    /// Bytes that the upload may have, if the token says so; the server's own limit holds besides.
+    pub bytes_max: Option<u64>,
     /// What the caller calls it.
     pub reference: Option<JobRef>,
     /// The claim as it came, without callback headers and access keys.
@@ -61,6 +63,7 @@ impl ParsedJob {
         let callback_headers = callback::headers(&mut fields, &mut errors);
         let callback_events = callback::events(&mut fields, &mut errors);
         let reference = fields.word("ref", &mut errors, JobRef::RULE, JobRef::parse);
+        let bytes_max = fields.bytes("maxBytes", &mut errors);
         let priority = fields.number("priority", &mut errors, 0..=1);
         let keep_original = fields.bool("keepOriginal", &mut errors).unwrap_or(false);
         let direct_host = fields.bool("directHost", &mut errors).unwrap_or(false);
@@ -82,7 +85,7 @@ impl ParsedJob {
         // Before the claim is copied: what is refused may be large.
         errors.or(())?;
         let job_data = without_secrets(job);
-        Ok(Self { spec, callback_url, callback_headers, callback_events, reference, job_data })
+        Ok(Self { spec, callback_url, callback_headers, callback_events, bytes_max, reference, job_data })
     }
 }
 

@@ -32,6 +32,11 @@ impl UploadGrant {
         errors.or(Self { owner, job }).map_err(Refusal::from)
     }
 
+    /// How much the file may be.
+    pub(super) fn file_limit(&self, state: &AppState) -> FileLimit {
+        FileLimit::of(state, self.job.bytes_max)
+    }
+
     /// The record of the granted job, with what the upload turned out to be.
     pub(super) fn into_record(
         self,
@@ -40,7 +45,7 @@ impl UploadGrant {
         stem: Stem,
         inspected: InspectedUpload,
     ) -> Result<JobRecord, Refusal> {
-        let ParsedJob { spec, callback_url, callback_headers, callback_events, reference, job_data } = self.job;
+        let ParsedJob { spec, callback_url, callback_headers, callback_events, reference, job_data, .. } = self.job;
         let InspectedUpload { original, inspection, memory } = inspected;
         let callback = callback_url
             .map(|url| state.sealer.seal_callback(&id, &url, &callback_headers))
@@ -62,5 +67,29 @@ impl UploadGrant {
             memory,
             inspection: Some(inspection),
         })
+    }
+}
+
+/// How much the file of an upload may be, and whose limit that is.
+#[derive(Clone, Copy)]
+pub(super) struct FileLimit {
+    pub(super) bytes_max: u64,
+    is_tokens: bool,
+}
+
+impl FileLimit {
+    /// The server's limit, or the token's if that is lower.
+    pub(super) fn of(state: &AppState, token_max: Option<u64>) -> Self {
+        let server_max = state.http.body_bytes_max;
+        match token_max.filter(|token_max| *token_max < server_max) {
+            Some(bytes_max) => Self { bytes_max, is_tokens: true },
+            None => Self { bytes_max: server_max, is_tokens: false },
+        }
+    }
+
+    /// What a file is told that is larger.
+    pub(super) fn refusal(self) -> Refusal {
+        let Self { bytes_max, is_tokens } = self;
+        if is_tokens { Refusal::LargerThanToken { bytes_max } } else { Refusal::BodyTooLarge { bytes_max } }
     }
 }
