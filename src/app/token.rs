@@ -8,9 +8,10 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::auth::{Authenticator, KeyRing, NewToken};
+use crate::callback::AddressPolicy;
 use crate::clock::{Clock, System};
 use crate::config::Config;
-use crate::job::ParsedJob;
+use crate::job::{ClaimErrors, ParsedJob};
 
 /// What token to make.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct TokenOptions {
 pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
     let job = options.job.as_deref().map(read_job).transpose()?;
     if let Some(job) = &job
-        && let Err(errors) = ParsedJob::from_claim(Some(job), config.spec)
+        && let Err(errors) = check_job(config, job)
     {
         bail!("the job would be refused: {errors}");
     }
@@ -44,6 +45,14 @@ pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
     let authenticator = Authenticator::new(keys, config.auth.clone());
     let token = NewToken { sub: options.sub, admin: options.admin, ttl: options.ttl, job };
     Ok(authenticator.sign(&token, System::new().now())?)
+}
+
+/// As far as the server can tell without the register.
+fn check_job(config: &Config, job: &Value) -> Result<ParsedJob, ClaimErrors> {
+    let job = ParsedJob::from_claim(Some(job), config.spec)?;
+    let mut errors = ClaimErrors::default();
+    job.check_callback(&AddressPolicy::new(config.callback.allow.clone()), &mut errors);
+    errors.or(job)
 }
 
 fn read_job(path: &Path) -> anyhow::Result<Value> {

@@ -73,7 +73,7 @@ impl Authenticator {
         let keys = self.keys();
         let signer = signer(&keys, &header, users)?;
         if !signer.signed(parts.signed.as_bytes(), parts.signature) {
-            return Err(AuthError::BadSignature);
+            return Err(if header.kid.is_some() { AuthError::BadSignature } else { AuthError::UnknownSigner });
         }
         let claims = json_part(parts.claims, "claims")?;
         let sub = claims::check(&claims, &self.settings, now)?;

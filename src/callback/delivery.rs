@@ -10,13 +10,13 @@ use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::address::{self, AddressPolicy};
+use super::address::AddressPolicy;
 use super::payload::{self, PayloadError};
 use super::resolve::{ForbiddenAddress, PolicyResolver, Resolver};
 use super::settings::CallbackSettings;
 use super::signature::{SigningSecrets, signature};
 use crate::clock::{SharedClock, Timestamp};
-use crate::job::{CallbackEvent, CallbackHeader, CallbackTarget, JobId, PublicUrl};
+use crate::job::{CallbackAddresses, CallbackEvent, CallbackHeader, CallbackTarget, JobId, PublicUrl};
 use crate::queue::Job;
 use crate::tls;
 
@@ -171,7 +171,7 @@ impl WebhookClient {
     pub async fn deliver(&self, job: &Job) -> Result<StatusCode, DeliveryError> {
         let target = job.record.callback.as_ref().ok_or(DeliveryError::NoTarget)?;
         let (url, headers) = self.sealed.open(&job.record.id, target).map_err(DeliveryError::Sealed)?;
-        if let Some(refused) = address::literal(&url).filter(|address| !self.policy.permits(*address)) {
+        if let Some(refused) = self.policy.refused(&url) {
             return Err(DeliveryError::ForbiddenLiteral(ForbiddenAddress(refused)));
         }
         if url.scheme() == "https" && !tls::has_certificates() {

@@ -38,8 +38,8 @@ pub use shown_file::{FileKind, ShownFile, shown_files};
 pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};
 pub(crate) use spec::Fields;
 pub use spec::{
-    BOX_SIDE_MAX, BackendInfo, BackendKind, Background, CallbackHeader, Fit, Format, FormatInfo, JobSpec, ParsedJob,
-    Position, Priority, SpecLimits, StorageKey, SubDir, VariantSpec,
+    BOX_SIDE_MAX, BackendInfo, BackendKind, Background, CallbackAddresses, CallbackHeader, Fit, Format, FormatInfo,
+    JobSpec, ParsedJob, Position, Priority, SpecLimits, StorageKey, SubDir, VariantSpec,
 };
 pub use state::State;
 pub(crate) use table::enumerate;

@@ -20,6 +20,7 @@ impl UploadGrant {
         state.rates.count_upload(&owner)?;
         let job = ParsedJob::from_claim(claims.get("job"), state.spec_limits)?;
         let mut errors = ClaimErrors::default();
+        job.check_callback(&*state.callback_addresses, &mut errors);
         for key in &job.spec.storage {
             if !state.register.may_use(&key.access_key, key.backend, owner.user.as_deref()) {
                 let backend = key.backend.as_str();

@@ -180,6 +180,42 @@ async fn too_many_bytes_are_a_413_announced_or_not() {
     assert_nothing_is_left(&app).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_literal_address_that_may_not_be_called_is_a_422_that_names_the_setting() {
+    let app = TestApp::start_with(&[("PIXERVE_CALLBACK_ALLOW", "10.1.0.0/16")]).await;
+    let calling = |url: &str| {
+        let mut job = small_job();
+        job["completionCallback"] = json!(url);
+        job
+    };
+    for forbidden in [
+        "http://127.0.0.1:9/hook",
+        "http://10.2.0.1/",
+        "https://[::1]/",
+        "http://169.254.169.254/latest",
+        "http://2130706433/",
+        "http://[::ffff:10.2.0.1]/",
+    ] {
+        let answer = refused(&app, calling(forbidden), jpeg(8, 8, 1)).await;
+        let problem = assert_problem(answer, 422, "invalid_fields").await;
+        let [error] = problem["errors"].as_array().expect("errors").as_slice() else { panic!("one: {problem}") };
+        assert_eq!(error["pointer"], "/job/completionCallback", "{forbidden}");
+        assert!(error["detail"].as_str().expect("a detail").contains("PIXERVE_CALLBACK_ALLOW"), "{error}");
+    }
+    for (seed, allowed) in [(2, "http://10.1.2.3/"), (3, "https://hook.example/")] {
+        app.accepted("me", calling(allowed), "a.jpg", jpeg(8, 8, seed)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_of_nobody_without_a_kid_is_told_where_a_registered_users_key_goes() {
+    let app = TestApp::start().await;
+    let nobodys = Claims::of("me").job(small_job()).secret("the secret of a user who forgot the kid").sign();
+    let problem = assert_problem(app.upload(&nobodys, "a.jpg", jpeg(8, 8, 1)).await, 401, "unauthorized").await;
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("access key") && detail.contains("`kid`"), "{detail}");
+}
+
 fn at_most(bytes: usize) -> Value {
     let mut job = small_job();
     job["maxBytes"] = json!(bytes);
