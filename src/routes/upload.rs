@@ -1,17 +1,17 @@
 //! `POST /upload`: takes an image and a signed job, and answers once both are safe.
 
 mod form;
+mod form_redirect;
 mod grant;
 mod parameters;
 
 use std::fs::File;
 use std::io::BufReader;
 
-use axum::Json;
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 use tracing::{Instrument, info};
@@ -19,6 +19,7 @@ use tracing::{Instrument, info};
 #[cfg(fuzzing)]
 pub(super) use self::form::{PartName, boundary, header_bytes};
 use self::form::{UploadForm, UploadedFile};
+use self::form_redirect::FormRedirect;
 use self::grant::{FileLimit, UploadGrant};
 use super::body::{BodyLimits, PacedBody};
 use super::extract::bearer_of;
@@ -49,10 +50,9 @@ struct AcceptedUpload {
 pub(super) async fn upload(State(state): State<AppState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = PacedBody::new(body, body_limits(&state));
-    match accept(&state, &parts.headers, &body).await {
-        Ok(accepted) => (StatusCode::OK, Json(accepted)).into_response(),
-        Err(refusal) => refusal.into_response(),
-    }
+    let mut redirect = FormRedirect::of(&parts.headers);
+    let outcome = accept(&state, &parts.headers, &body, &mut redirect).await;
+    redirect.answer(outcome)
 }
 
 fn body_limits(state: &AppState) -> BodyLimits {
@@ -72,9 +72,14 @@ fn overhead_max(state: &AppState) -> u64 {
 }
 
 /// Everything that can be refused is refused as early as it can be known.
-async fn accept(state: &AppState, headers: &HeaderMap, body: &PacedBody) -> Result<AcceptedUpload, Refusal> {
+async fn accept(
+    state: &AppState,
+    headers: &HeaderMap,
+    body: &PacedBody,
+    redirect: &mut FormRedirect,
+) -> Result<AcceptedUpload, Refusal> {
     let grant = match bearer_of(headers)? {
-        Some(token) => Some(UploadGrant::check(state, token)?),
+        Some(token) => Some(UploadGrant::check(state, token, redirect)?),
         None => None,
     };
     check_room(state).await?;
@@ -82,7 +87,7 @@ async fn accept(state: &AppState, headers: &HeaderMap, body: &PacedBody) -> Resu
     let mut form = UploadForm::open(state, headers, body)?;
     let grant = match grant {
         Some(grant) => grant,
-        None => UploadGrant::check(state, &form.token().await?)?,
+        None => UploadGrant::check(state, &form.token().await?, redirect)?,
     };
     let limit = grant.file_limit(state);
     check_length(state, headers, limit)?;

@@ -5,6 +5,7 @@ mod callback;
 mod fields;
 mod format;
 mod parse;
+mod redirect;
 mod sub_dir;
 
 pub use backend::{BackendInfo, BackendKind};

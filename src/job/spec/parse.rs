@@ -9,7 +9,7 @@ use url::Url;
 use super::fields::{Fields, is_empty, show, whole};
 use super::{
     BackendKind, Background, CallbackHeader, Fit, Format, JobSpec, Position, Priority, StorageKey, SubDir, VariantSpec,
-    callback,
+    callback, redirect,
 };
 use crate::job::pointer::{ClaimErrors, escape};
 use crate::job::{CallbackEvents, JobRef};
@@ -62,6 +62,8 @@ impl ParsedJob {
         let callback_url = callback::url(&mut fields, &mut errors);
         let callback_headers = callback::headers(&mut fields, &mut errors);
         let callback_events = callback::events(&mut fields, &mut errors);
+        // Whoever sends a form finds it in the claims: `redirect_of`.
+        redirect::redirect(&mut fields, &mut errors);
         let reference = fields.word("ref", &mut errors, JobRef::RULE, JobRef::parse);
         let bytes_max = fields.bytes("maxBytes", &mut errors);
         let priority = fields.number("priority", &mut errors, 0..=1);
@@ -308,11 +310,13 @@ fn without_secrets(job: &Value) -> Value {
                 *key = json!("[redacted]");
             }
         }
-        if let Some(callback) = fields.get_mut("completionCallback")
-            && let Some(url) = callback.as_str().and_then(|text| Url::parse(text).ok())
-        {
-            // User, path and query may each be the secret that lets a caller in.
-            *callback = json!(format!("{}/[redacted]", url.origin().ascii_serialization()));
+        for field in ["completionCallback", "redirect"] {
+            if let Some(address) = fields.get_mut(field)
+                && let Some(url) = address.as_str().and_then(|text| Url::parse(text).ok())
+            {
+                // User, path and query may each be the secret that lets a caller in.
+                *address = json!(format!("{}/[redacted]", url.origin().ascii_serialization()));
+            }
         }
     }
     job

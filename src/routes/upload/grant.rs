@@ -1,6 +1,7 @@
 //! Whether a token allows an upload, known before the body is read.
 
 use super::InspectedUpload;
+use super::form_redirect::FormRedirect;
 use crate::auth::Verified;
 use crate::job::{CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Owner, ParsedJob, RecordVersion, Stem};
 use crate::register::RegisterError;
@@ -14,9 +15,11 @@ pub(super) struct UploadGrant {
 }
 
 impl UploadGrant {
-    /// Verifies `token` and its job, and that the job's stores may be used. Counts as an upload of its owner's.
-    pub(super) fn check(state: &AppState, token: &str) -> Result<Self, Refusal> {
+    /// Verifies `token` and its job, and that the job's stores may be used. Once the token is good, `redirect` knows where it
+    /// says. Counts as an upload of its owner's.
+    pub(super) fn check(state: &AppState, token: &str, redirect: &mut FormRedirect) -> Result<Self, Refusal> {
         let Verified { owner, claims, .. } = verify(state, token)?;
+        redirect.follow(&claims);
         state.rates.count_upload(&owner)?;
         let job = ParsedJob::from_claim(claims.get("job"), state.spec_limits)?;
         let mut errors = ClaimErrors::default();

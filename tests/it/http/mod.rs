@@ -14,6 +14,7 @@ mod places;
 mod public_url;
 mod rate;
 mod records;
+mod redirect;
 mod reference;
 mod register;
 mod routes;
