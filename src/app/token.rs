@@ -11,7 +11,7 @@ use crate::auth::{Authenticator, KeyRing, NewToken};
 use crate::callback::AddressPolicy;
 use crate::clock::{Clock, System};
 use crate::config::Config;
-use crate::job::{ClaimErrors, ParsedJob};
+use crate::job::{ClaimErrors, JobId, ParsedJob};
 
 /// What token to make.
 #[derive(Clone, Debug)]
@@ -29,10 +29,14 @@ pub struct TokenOptions {
 /// A signed token. A job that the server would refuse is refused here, with the same words.
 pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
     let job = options.job.as_deref().map(read_job).transpose()?;
-    if let Some(job) = &job
-        && let Err(errors) = check_job(config, job)
-    {
-        bail!("the job would be refused: {errors}");
+    let now = System::new().now();
+    let mut jti = None;
+    if let Some(job) = &job {
+        match check_job(config, job) {
+            // One that is good for one upload has to be told from every other.
+            Ok(job) => jti = job.once.then(|| JobId::new(now).to_string()),
+            Err(errors) => bail!("the job would be refused: {errors}"),
+        }
     }
     let file = &config.auth.jwt_file;
     let Some(keys) = KeyRing::load(file, config.auth.jwt_secret.as_ref())? else {
@@ -43,8 +47,8 @@ pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
         );
     };
     let authenticator = Authenticator::new(keys, config.auth.clone());
-    let token = NewToken { sub: options.sub, admin: options.admin, ttl: options.ttl, job };
-    Ok(authenticator.sign(&token, System::new().now())?)
+    let token = NewToken { sub: options.sub, admin: options.admin, ttl: options.ttl, jti, job };
+    Ok(authenticator.sign(&token, now)?)
 }
 
 /// As far as the server can tell without the register.

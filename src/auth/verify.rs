@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
+use super::claims::Checked;
 use super::key::{Algorithm, Key};
 use super::settings::TOKEN_BYTES_MAX;
 use super::{AuthError, AuthSettings, KeyRing, UserKeys, claims, strict_json};
@@ -32,6 +33,8 @@ pub struct Verified {
     pub owner: Owner,
     /// Whether it may do admin work: a key of `jwt.json` signed it, and its `scope` has the word `admin`.
     pub admin: bool,
+    /// When it is taken no more.
+    pub good_until: Timestamp,
     /// All its claims, the `job` among them.
     pub claims: Map<String, Value>,
 }
@@ -76,9 +79,9 @@ impl Authenticator {
             return Err(if header.kid.is_some() { AuthError::BadSignature } else { AuthError::UnknownSigner });
         }
         let claims = json_part(parts.claims, "claims")?;
-        let sub = claims::check(&claims, &self.settings, now)?;
+        let Checked { sub, good_until } = claims::check(&claims, &self.settings, now)?;
         let admin = signer.may_be_admin() && claims::has_scope(&claims, claims::ADMIN);
-        Ok(Verified { owner: signer.into_owner(sub), admin, claims })
+        Ok(Verified { owner: signer.into_owner(sub), admin, good_until, claims })
     }
 }
 

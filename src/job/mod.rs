@@ -6,6 +6,7 @@ mod error_code;
 mod hash;
 mod id;
 mod name;
+mod once;
 mod owner;
 mod pointer;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use error_code::ErrorCode;
 pub use hash::{ContentHash, ContentHasher, HashKey};
 pub use id::JobId;
 pub use name::{Stem, original_name, variant_name};
+pub use once::OnceToken;
 pub use owner::{Owner, OwnerKey, TenantKey, UserKey};
 pub use pointer::{ClaimErrors, FieldError};
 pub use public_url::PublicUrl;

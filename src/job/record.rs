@@ -5,8 +5,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobRef, JobSpec, Owner,
-    SourceFormat, State, Stem, Warnings, original_name, variant_name,
+    CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobRef, JobSpec, OnceToken,
+    Owner, SourceFormat, State, Stem, Warnings, original_name, variant_name,
 };
 use crate::clock::Timestamp;
 
@@ -36,6 +36,9 @@ pub struct JobRecord {
     /// The job's `ref`.
     #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<JobRef>,
+    /// Its token, if that is good for this one upload only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<OnceToken>,
     /// When the upload was accepted.
     pub created_at: Timestamp,
     /// Bytes of memory that making its variants takes, estimated from the header at upload. None if there are none to make.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::job::{JobError, JobRecord, State, StoredFile};
+use crate::job::{JobError, JobId, JobRecord, State, StoredFile};
 
 /// A job as the queue knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub enum Enqueued {
     Known,
     /// The same bytes of the same owner are pending or processing: that job.
     Duplicate(Box<Job>),
+    /// Its token is good for one upload, and this other job was that.
+    TokenUsed(JobId),
 }
 
 /// What a cancellation did.

@@ -11,7 +11,7 @@ use self::document::Document;
 pub use self::status::status_of;
 use crate::auth::AuthError;
 use crate::error_chain::ErrorChain;
-use crate::job::{ClaimErrors, ErrorCode, State};
+use crate::job::{ClaimErrors, ErrorCode, JobId, State};
 use crate::pipeline::InspectError;
 use crate::queue::{Job, QueueError};
 use crate::register::RegisterError;
@@ -45,6 +45,13 @@ pub enum Refusal {
     DuplicateJob {
         /// The job that they are.
         job: Box<Job>,
+        /// Where to ask about it.
+        status_url: String,
+    },
+    /// The token is good for one upload, and that has been accepted.
+    TokenUsed {
+        /// The job that it is.
+        job_id: JobId,
         /// Where to ask about it.
         status_url: String,
     },
@@ -148,6 +155,12 @@ impl Refusal {
                 Document::new(ErrorCode::DuplicateJob, "This image is being worked on", detail)
                     .with("hash", job.record.hash.as_str())
                     .with("job_id", job.record.id.to_string())
+                    .with("status_url", status_url.as_str())
+            }
+            Self::TokenUsed { job_id, status_url } => {
+                let detail = format!("this token was good for one upload (`once`), which is job {job_id}");
+                Document::new(ErrorCode::TokenUsed, "The token has been used", detail)
+                    .with("job_id", job_id.to_string())
                     .with("status_url", status_url.as_str())
             }
             Self::JobEnded(state) => {

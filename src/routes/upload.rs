@@ -89,6 +89,11 @@ async fn accept(
         Some(grant) => grant,
         None => UploadGrant::check(state, &form.token().await?, redirect)?,
     };
+    if let Some(token) = &grant.once
+        && let Some(job_id) = state.intake.user_of_token(&token.digest).await?
+    {
+        return Err(token_used(state, job_id));
+    }
     let limit = grant.file_limit(state);
     check_length(state, headers, limit)?;
     let UploadedFile { id, stem, received } = form.file(limit).await?;
@@ -102,6 +107,10 @@ async fn accept(
     tokio::spawn(async move { commit_upload(&state, received, record).await }.in_current_span())
         .await
         .map_err(|error| Refusal::Internal(format!("accepting an upload: {error}")))?
+}
+
+fn token_used(state: &AppState, job_id: JobId) -> Refusal {
+    Refusal::TokenUsed { job_id, status_url: state.status_url(job_id) }
 }
 
 fn duplicate(state: &AppState, job: Box<Job>) -> Refusal {
@@ -191,6 +200,7 @@ async fn commit_upload(state: &AppState, received: Received, record: JobRecord) 
             return Ok(accepted);
         }
         Ok(Enqueued::Duplicate(job)) => duplicate(state, job),
+        Ok(Enqueued::TokenUsed(job_id)) => token_used(state, job_id),
         Err(error @ (QueueError::Full { .. } | QueueError::OwnerFull { .. } | QueueError::TooLarge { .. })) => {
             Refusal::Queue(error)
         }

@@ -34,6 +34,7 @@ fn record(id: JobId, received: &Received) -> JobRecord {
         memory: None,
         inspection: None,
         reference: None,
+        once: None,
     }
 }
 

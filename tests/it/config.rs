@@ -361,6 +361,18 @@ fn a_job_that_calls_a_forbidden_address_gets_no_token_and_is_told_the_setting() 
 }
 
 #[test]
+fn a_token_for_one_upload_gets_an_id_of_its_own() {
+    let job = r#"{"directHost": true, "formats": {"jpg": {}}, "once": true}"#;
+    let jti = || {
+        let output = token_for(job, &[]);
+        let token = String::from_utf8(output.stdout).expect("a token");
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("claims")).expect("base64");
+        serde_json::from_slice::<Value>(&claims).expect("JSON")["jti"].as_str().expect("an id").to_owned()
+    };
+    assert_ne!(jti(), jti());
+}
+
+#[test]
 fn a_missing_settings_file_is_an_error_together_with_the_others() {
     let dir = tempdir().expect("a directory");
     let output = pixerve(dir.path(), &["--config", "missing.toml"], &[("PIXERVE_ADDR", "nowhere")]);

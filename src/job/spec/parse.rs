@@ -40,6 +40,8 @@ pub struct ParsedJob {
     pub callback_events: CallbackEvents,
     /// Bytes that the upload may have, if the token says so; the server's own limit holds besides.
     pub bytes_max: Option<u64>,
+    /// Whether the token is good for one upload only.
+    pub once: bool,
     /// What the caller calls it.
     pub reference: Option<JobRef>,
     /// The claim as it came, without callback headers and access keys.
@@ -65,6 +67,7 @@ impl ParsedJob {
         // Whoever sends a form finds it in the claims: `redirect_of`.
         redirect::redirect(&mut fields, &mut errors);
         let reference = fields.word("ref", &mut errors, JobRef::RULE, JobRef::parse);
+        let once = fields.bool("once", &mut errors).unwrap_or(false);
         let bytes_max = fields.bytes("maxBytes", &mut errors);
         let priority = fields.number("priority", &mut errors, 0..=1);
         let keep_original = fields.bool("keepOriginal", &mut errors).unwrap_or(false);
@@ -87,7 +90,7 @@ impl ParsedJob {
         // Before the claim is copied: what is refused may be large.
         errors.or(())?;
         let job_data = without_secrets(job);
-        Ok(Self { spec, callback_url, callback_headers, callback_events, bytes_max, reference, job_data })
+        Ok(Self { spec, callback_url, callback_headers, callback_events, bytes_max, once, reference, job_data })
     }
 }
 

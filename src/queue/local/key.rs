@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::store::{Batch, Table};
 use crate::clock::Timestamp;
-use crate::job::{ContentHash, HashKey, JobId, JobRef, Owner, State};
+use crate::job::{ContentHash, HashKey, JobId, JobRef, OnceToken, Owner, State};
 use crate::queue::{Cursor, Filter, Job, QueueError};
 
 const OWNER_BYTES: usize = 16;
@@ -109,6 +109,16 @@ pub(super) fn done(finished: Timestamp, id: &JobId) -> Vec<u8> {
 /// What ended before then.
 pub(super) fn done_before(finished: Timestamp) -> Range<Vec<u8>> {
     Vec::new()..finished.as_millis().to_be_bytes().to_vec()
+}
+
+/// A used token that is taken no more from then on.
+pub(super) fn used_token_end(token: &OnceToken) -> Vec<u8> {
+    [token.good_until.as_millis().to_be_bytes().as_slice(), token.digest.as_bytes()].concat()
+}
+
+/// The digest at the end of a [`used_token_end`] key.
+pub(super) fn digest_of_used_token_end(key: &[u8]) -> Option<&[u8]> {
+    key.get(8..)
 }
 
 /// The id at the end of a [`done`] key.

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
-use crate::job::{HashKey, JobId, JobRecord, JobRef, Owner, State, StoredFile};
+use crate::job::{ContentHash, HashKey, JobId, JobRecord, JobRef, Owner, State, StoredFile};
 
 /// A queue whose calls are those below.
 trait LocalQueue: Send + Sync + 'static {
@@ -96,6 +96,11 @@ impl<Q: LocalQueue> JobIntake for Q {
     async fn find_live(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {
         let (hash, owner) = (hash.clone(), owner.clone());
         self.driver().read(move |records| read::live(records, &hash, &owner)).await
+    }
+
+    async fn user_of_token(&self, token: &ContentHash) -> Result<Option<JobId>, QueueError> {
+        let token = *token;
+        self.driver().read(move |records| read::user_of_token(records, &token)).await
     }
 
     async fn cancel(&self, id: &JobId, files: Vec<StoredFile>) -> Result<CancelOutcome, QueueError> {
@@ -220,6 +225,10 @@ impl<Q: LocalQueue> JobMaintenance for Q {
 
     async fn purge(&self, finished_before: Timestamp, limit: usize) -> Result<usize, QueueError> {
         self.driver().run(move |machine| machine.purge(finished_before, limit)).await
+    }
+
+    async fn forget_used_tokens(&self, limit: usize) -> Result<usize, QueueError> {
+        self.driver().run(move |machine| machine.forget_used_tokens(limit)).await
     }
 
     async fn drop_live(&self, id: &JobId) -> Result<bool, QueueError> {

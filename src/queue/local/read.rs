@@ -7,7 +7,7 @@ use super::key;
 use super::record::{self, StoredJob};
 use super::store::{RecordStore, ScanOrder, Table};
 use crate::error_chain::ErrorChain;
-use crate::job::{CallbackTarget, HashKey, JobId, JobRef, Owner};
+use crate::job::{CallbackTarget, ContentHash, HashKey, JobId, JobRef, Owner};
 use crate::queue::{Filter, Job, Page, PageRequest, QueueError};
 
 const PAGE_MAX: usize = 200;
@@ -44,6 +44,11 @@ pub(super) fn stored_in<S: RecordStore>(
 /// The job with this id.
 pub(super) fn job<S: RecordStore>(records: &S, id: &JobId) -> Result<Option<Job>, QueueError> {
     Ok(stored(records, id)?.map(|stored| stored.job))
+}
+
+/// The job that has used this token.
+pub(super) fn user_of_token<S: RecordStore>(records: &S, token: &ContentHash) -> Result<Option<JobId>, QueueError> {
+    Ok(records.get(Table::UsedTokens, token.as_bytes())?.and_then(|id| key::id(&id)))
 }
 
 /// The newest job with this hash.

@@ -24,6 +24,10 @@ pub(super) enum Table {
     ByDone,
     /// Owner and `ref` (digests), seq -> id: the newest is the last.
     ByRef,
+    /// Digest of a token that is good for one upload -> the job that has used it.
+    UsedTokens,
+    /// When a used token is taken no more, its digest -> nothing.
+    UsedTokensByEnd,
     /// Id -> when its callback is due.
     Outbox,
     /// Schema and high-water marks.
@@ -33,7 +37,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Jobs,
         Self::Success,
         Self::Failures,
@@ -41,6 +45,8 @@ impl Table {
         Self::ByHash,
         Self::ByDone,
         Self::ByRef,
+        Self::UsedTokens,
+        Self::UsedTokensByEnd,
         Self::Outbox,
         Self::Meta,
         Self::Unreadable,
@@ -58,6 +64,8 @@ impl Table {
             Self::ByHash => "by_hash",
             Self::ByDone => "by_done",
             Self::ByRef => "by_ref",
+            Self::UsedTokens => "used_tokens",
+            Self::UsedTokensByEnd => "used_tokens_by_end",
             Self::Outbox => "outbox",
             Self::Meta => "meta",
             Self::Unreadable => "unreadable",

@@ -31,5 +31,6 @@ pub(super) fn job_record(n: u8) -> JobRecord {
         memory: None,
         inspection: None,
         reference: None,
+        once: None,
     }
 }

@@ -1,9 +1,13 @@
 //! Whether a token allows an upload, known before the body is read.
 
+use serde_json::{Map, Value};
+
 use super::InspectedUpload;
 use super::form_redirect::FormRedirect;
 use crate::auth::Verified;
-use crate::job::{CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Owner, ParsedJob, RecordVersion, Stem};
+use crate::job::{
+    CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, OnceToken, Owner, ParsedJob, RecordVersion, Stem,
+};
 use crate::register::RegisterError;
 use crate::routes::extract::verify;
 use crate::routes::{AppState, Refusal};
@@ -11,6 +15,8 @@ use crate::routes::{AppState, Refusal};
 /// What a verified token allows: an upload of this owner's, for this valid job.
 pub(super) struct UploadGrant {
     owner: Owner,
+    /// The token itself, if it is good for one upload.
+    pub(super) once: Option<OnceToken>,
     pub(super) job: ParsedJob,
 }
 
@@ -18,7 +24,7 @@ impl UploadGrant {
     /// Verifies `token` and its job, and that the job's stores may be used. Once the token is good, `redirect` knows where it
     /// says. Counts as an upload of its owner's.
     pub(super) fn check(state: &AppState, token: &str, redirect: &mut FormRedirect) -> Result<Self, Refusal> {
-        let Verified { owner, claims, .. } = verify(state, token)?;
+        let Verified { owner, claims, good_until, .. } = verify(state, token)?;
         redirect.follow(&claims);
         state.rates.count_upload(&owner)?;
         let job = ParsedJob::from_claim(claims.get("job"), state.spec_limits)?;
@@ -33,7 +39,9 @@ impl UploadGrant {
                 );
             }
         }
-        errors.or(Self { owner, job }).map_err(Refusal::from)
+        let jti = if job.once { jti(&claims, &mut errors) } else { None };
+        let once = jti.map(|jti| OnceToken::new(&owner, jti, good_until));
+        errors.or(Self { owner, once, job }).map_err(Refusal::from)
     }
 
     /// How much the file may be.
@@ -67,11 +75,26 @@ impl UploadGrant {
             callback,
             job_data,
             reference,
+            once: self.once,
             created_at: state.clock.now(),
             memory,
             inspection: Some(inspection),
         })
     }
+}
+
+/// What tells a token from every other.
+fn jti<'a>(claims: &'a Map<String, Value>, errors: &mut ClaimErrors) -> Option<&'a str> {
+    let jti = claims.get("jti").and_then(Value::as_str);
+    let jti = jti.filter(|jti| (1..=OnceToken::JTI_BYTES_MAX).contains(&jti.len()));
+    if jti.is_none() {
+        let max = OnceToken::JTI_BYTES_MAX;
+        errors.push(
+            "/jti",
+            format!("must be a string of 1 to {max} bytes that no other token has, since the job says `once`"),
+        );
+    }
+    jti
 }
 
 /// How much the file of an upload may be, and whose limit that is.

@@ -159,6 +159,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         memory: None,
         inspection: None,
         reference: None,
+        once: None,
     };
     let name = record.original_name();
     let stored = Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") };

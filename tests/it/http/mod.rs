@@ -9,6 +9,7 @@ pub(crate) mod events;
 mod form;
 mod health;
 mod metrics;
+pub(crate) mod once;
 mod pages;
 mod places;
 mod public_url;

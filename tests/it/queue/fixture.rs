@@ -129,6 +129,7 @@ pub(crate) fn record(owner: &Owner, n: u32, priority: Priority) -> JobRecord {
         memory: None,
         inspection: None,
         reference: None,
+        once: None,
     }
 }
 

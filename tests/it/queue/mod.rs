@@ -26,6 +26,7 @@ mod durable;
 mod fixture;
 mod lease;
 mod list;
+mod once;
 mod order;
 mod places;
 mod random;

@@ -4,6 +4,7 @@ mod crashed;
 mod database;
 mod graceful;
 mod inspected;
+mod once;
 mod paused;
 mod private;
 mod process;

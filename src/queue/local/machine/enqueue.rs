@@ -19,6 +19,11 @@ impl<S: RecordStore> Machine<S> {
         if read::stored(&*self.records, &record.id)?.is_some() {
             return Ok(Enqueued::Known);
         }
+        if let Some(token) = &record.once
+            && let Some(id) = read::user_of_token(&*self.records, &token.digest)?
+        {
+            return Ok(Enqueued::TokenUsed(id));
+        }
         if let Some(job) = read::live(&*self.records, &record.hash, &record.owner)? {
             return Ok(Enqueued::Duplicate(Box::new(job)));
         }
@@ -29,6 +34,10 @@ impl<S: RecordStore> Machine<S> {
         let stored = StoredJob { job: fresh(record, seq), token: 0, wait_ms: 0, is_made: false };
         batch.put(Table::Jobs, *stored.job.record.id.as_bytes(), encode(&stored)?);
         key::add(&mut batch, &stored.job);
+        if let Some(token) = &stored.job.record.once {
+            batch.put(Table::UsedTokens, *token.digest.as_bytes(), *stored.job.record.id.as_bytes());
+            batch.put(Table::UsedTokensByEnd, key::used_token_end(token), Vec::new());
+        }
         self.apply(&batch)?;
         reached(Step::EnqueueApplied);
         self.schedule.wait(live(&stored), None);

@@ -185,6 +185,7 @@ async fn accepted(spool: &Spool) -> JobRecord {
         memory: None,
         inspection: None,
         reference: None,
+        once: None,
     };
     received.accept(&record).await.expect("accepted");
     record
