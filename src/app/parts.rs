@@ -15,7 +15,7 @@ use super::start_error::StartError;
 use super::usage_monitor::Usage;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
-use crate::callback::{Outbox, SystemResolver, WebhookClient};
+use crate::callback::{AddressPolicy, Outbox, SystemResolver, WebhookClient};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
@@ -200,6 +200,7 @@ fn app_state(
         spec_limits: config.spec,
         pixel_limits: config.pixels,
         memory_limit,
+        callback_addresses: Arc::new(AddressPolicy::new(config.callback.allow.clone())),
         store_timeouts: config.stores.timeouts,
         readiness: Readiness::new(config.paused),
         started_at: clock.now(),

@@ -8,9 +8,10 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::auth::{Authenticator, KeyRing, NewToken, Scope};
+use crate::callback::AddressPolicy;
 use crate::clock::{Clock, System};
 use crate::config::Config;
-use crate::job::ParsedJob;
+use crate::job::{ClaimErrors, JobId, ParsedJob};
 
 /// What token to make.
 #[derive(Clone, Debug)]
@@ -28,10 +29,14 @@ pub struct TokenOptions {
 /// A signed token. A job that the server would refuse is refused here, with the same words.
 pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
     let job = options.job.as_deref().map(read_job).transpose()?;
-    if let Some(job) = &job
-        && let Err(errors) = ParsedJob::from_claim(Some(job), config.spec)
-    {
-        bail!("the job would be refused: {errors}");
+    let now = System::new().now();
+    let mut jti = None;
+    if let Some(job) = &job {
+        match check_job(config, job) {
+            // One that is good for one upload has to be told from every other.
+            Ok(job) => jti = job.once.then(|| JobId::new(now).to_string()),
+            Err(errors) => bail!("the job would be refused: {errors}"),
+        }
     }
     let file = &config.auth.jwt_file;
     let Some(keys) = KeyRing::load(file, config.auth.jwt_secret.as_ref())? else {
@@ -42,8 +47,16 @@ pub fn token(config: &Config, options: TokenOptions) -> anyhow::Result<String> {
         );
     };
     let authenticator = Authenticator::new(keys, config.auth.clone());
-    let token = NewToken { sub: options.sub, scope: options.scope, ttl: options.ttl, job };
-    Ok(authenticator.sign(&token, System::new().now())?)
+    let token = NewToken { sub: options.sub, scope: options.scope, ttl: options.ttl, jti, job };
+    Ok(authenticator.sign(&token, now)?)
+}
+
+/// As far as the server can tell without the register.
+fn check_job(config: &Config, job: &Value) -> Result<ParsedJob, ClaimErrors> {
+    let job = ParsedJob::from_claim(Some(job), config.spec)?;
+    let mut errors = ClaimErrors::default();
+    job.check_callback(&AddressPolicy::new(config.callback.allow.clone()), &mut errors);
+    errors.or(job)
 }
 
 fn read_job(path: &Path) -> anyhow::Result<Value> {

@@ -11,13 +11,24 @@ const SUB_BYTES_MAX: usize = 256;
 /// The end of the year 9999, the last that RFC 3339 can write.
 const DATE_MAX_S: u64 = 253_402_300_799;
 
-/// Checks the registered claims, and gives the subject.
-pub(super) fn check(claims: &Map<String, Value>, settings: &AuthSettings, now: Timestamp) -> Result<String, AuthError> {
-    let sub = subject(claims)?;
-    check_times(claims, settings, now)?;
+/// What the registered claims say.
+pub(super) struct Checked {
+    pub(super) sub: String,
+    /// When no server takes the token any more.
+    pub(super) good_until: Timestamp,
+}
+
+/// Checks the registered claims.
+pub(super) fn check(
+    claims: &Map<String, Value>,
+    settings: &AuthSettings,
+    now: Timestamp,
+) -> Result<Checked, AuthError> {
+    let sub = subject(claims)?.to_owned();
+    let good_until = check_times(claims, settings, now)?;
     check_issuer(claims, settings)?;
     check_audience(claims, settings)?;
-    Ok(sub.to_owned())
+    Ok(Checked { sub, good_until })
 }
 
 fn subject(claims: &Map<String, Value>) -> Result<&str, AuthError> {
@@ -34,7 +45,7 @@ pub(super) fn is_subject(sub: &str) -> bool {
     (1..=SUB_BYTES_MAX).contains(&sub.len()) && !sub.chars().any(char::is_control)
 }
 
-fn check_times(claims: &Map<String, Value>, settings: &AuthSettings, now: Timestamp) -> Result<(), AuthError> {
+fn check_times(claims: &Map<String, Value>, settings: &AuthSettings, now: Timestamp) -> Result<Timestamp, AuthError> {
     let exp = date(claims, "exp")?.ok_or(AuthError::MissingClaim { claim: "exp" })?;
     let iat = date(claims, "iat")?.ok_or(AuthError::MissingClaim { claim: "iat" })?;
     let nbf = date(claims, "nbf")?;
@@ -44,7 +55,8 @@ fn check_times(claims: &Map<String, Value>, settings: &AuthSettings, now: Timest
     if exp.since(iat) > settings.lifetime_max {
         return Err(AuthError::LivesTooLong { max: settings.lifetime_max });
     }
-    if exp.after(settings.leeway) <= now {
+    let good_until = exp.after(settings.leeway);
+    if good_until <= now {
         return Err(AuthError::Expired { since: exp });
     }
     for (claim, at) in [("iat", Some(iat)), ("nbf", nbf)] {
@@ -52,7 +64,7 @@ fn check_times(claims: &Map<String, Value>, settings: &AuthSettings, now: Timest
             return Err(AuthError::NotYet { claim, at });
         }
     }
-    Ok(())
+    Ok(good_until)
 }
 
 /// A date: seconds since the epoch, with or without a fraction, as RFC 7519 has it.

@@ -18,7 +18,8 @@ pub enum AuthError {
     Missing,
     /// There is none in the header, and none before the file.
     #[error(
-        "a token is missing: send `Authorization: Bearer <token>`, or a part named `token` before the part named `file`"
+        "no token came before the file: send `Authorization: Bearer <token>`, or the part named `token` before the part named \
+         `file`; behind it, it is not looked for"
     )]
     MissingBeforeFile,
     /// The header carries something else.
@@ -55,11 +56,21 @@ pub enum AuthError {
         registered: Algorithm,
     },
     /// It names no key, and there is none for its `alg`.
-    #[error("the token has no `kid`, and no key is registered for {}", .algorithm.as_str())]
+    #[error(
+        "the token has no `kid`, and no key of jwt.json is for {}; the token of a registered user carries the user's access \
+         key as the `kid` of its header",
+        .algorithm.as_str()
+    )]
     NoKeyFor {
         /// Its `alg`.
         algorithm: Algorithm,
     },
+    /// It names no key, and no key of `jwt.json` signed it.
+    #[error(
+        "the token's signature is that of no key of jwt.json; the token of a registered user carries the user's access key \
+         as the `kid` of its header"
+    )]
+    UnknownSigner,
     /// It was not signed by the key it should be, or was changed since.
     #[error("the token's signature is not valid")]
     BadSignature,

@@ -19,6 +19,8 @@ pub struct NewToken {
     pub scope: Option<Scope>,
     /// How long it is valid, in whole seconds.
     pub ttl: Duration,
+    /// Its `jti`, which tells it from every other.
+    pub jti: Option<String>,
     /// The `job` claim.
     pub job: Option<Value>,
 }
@@ -92,6 +94,9 @@ impl Authenticator {
         claims.insert("exp".to_owned(), json!(now.as_secs().saturating_add(token.ttl.as_secs())));
         if let Some(scope) = token.scope {
             claims.insert("scope".to_owned(), json!(scope.word()));
+        }
+        if let Some(jti) = &token.jti {
+            claims.insert("jti".to_owned(), json!(jti));
         }
         if let Some(job) = &token.job {
             claims.insert("job".to_owned(), job.clone());

@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
+use super::claims::Checked;
 use super::key::{Algorithm, Key};
 use super::settings::TOKEN_BYTES_MAX;
 use super::{AuthError, AuthSettings, KeyRing, Scope, UserKeys, claims, strict_json};
@@ -32,6 +33,8 @@ pub struct Verified {
     pub owner: Owner,
     /// What it may do besides uploading and cancelling.
     pub scope: Option<Scope>,
+    /// When it is taken no more.
+    pub good_until: Timestamp,
     /// All its claims, the `job` among them.
     pub claims: Map<String, Value>,
 }
@@ -79,12 +82,12 @@ impl Authenticator {
         let keys = self.keys();
         let signer = signer(&keys, &header, users)?;
         if !signer.signed(parts.signed.as_bytes(), parts.signature) {
-            return Err(AuthError::BadSignature);
+            return Err(if header.kid.is_some() { AuthError::BadSignature } else { AuthError::UnknownSigner });
         }
         let claims = json_part(parts.claims, "claims")?;
-        let sub = claims::check(&claims, &self.settings, now)?;
+        let Checked { sub, good_until } = claims::check(&claims, &self.settings, now)?;
         let scope = Scope::of_claims(&claims, signer.may_be_admin());
-        Ok(Verified { owner: signer.into_owner(sub), scope, claims })
+        Ok(Verified { owner: signer.into_owner(sub), scope, good_until, claims })
     }
 }
 

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::{Host, Url};
 
+use crate::job::CallbackAddresses;
+
 /// IPv4 that is not a public host: the IANA special-purpose registry, multicast, and the reserved top.
 const REFUSED_V4: [Ipv4Net; 15] = [
     v4([0, 0, 0, 0], 8),
@@ -62,6 +64,12 @@ impl AddressPolicy {
     pub fn permits(&self, address: IpAddr) -> bool {
         let address = canonical(address);
         is_public(address) || self.allow.iter().any(|net| net.contains(&address))
+    }
+}
+
+impl CallbackAddresses for AddressPolicy {
+    fn refused(&self, url: &Url) -> Option<IpAddr> {
+        literal(url).filter(|address| !self.permits(*address))
     }
 }
 

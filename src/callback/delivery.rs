@@ -10,15 +10,17 @@ use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::address::{self, AddressPolicy};
+use super::address::AddressPolicy;
 use super::payload::{self, PayloadError};
 use super::resolve::{ForbiddenAddress, PolicyResolver, Resolver};
 use super::settings::CallbackSettings;
 use super::signature::{SigningSecrets, signature};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
-use crate::job::{CallbackHeader, CallbackTarget, DeliveryId, JobId, JobRecord, PublicUrl};
-use crate::queue::DeliveryContent;
+use crate::job::{
+    CallbackAddresses, CallbackEvent, CallbackHeader, CallbackTarget, DeliveryId, JobId, JobRecord, PublicUrl,
+};
+use crate::queue::{DeliveryContent, Job};
 use crate::tls;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -183,7 +185,7 @@ impl WebhookClient {
         let record = &content.job.record;
         let target = record.callback.as_ref().ok_or(DeliveryError::NoTarget)?;
         let (url, headers) = self.sealed.open(&record.id, target).map_err(DeliveryError::Sealed)?;
-        if let Some(refused) = address::literal(&url).filter(|address| !self.policy.permits(*address)) {
+        if let Some(refused) = self.policy.refused(&url) {
             return Err(DeliveryError::ForbiddenLiteral(ForbiddenAddress(refused)));
         }
         if url.scheme() == "https" && !tls::has_certificates() {

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::job::{CallbackEvent, DeliveryId, HashKey, JobId, PublicUrl, ShownFile, State, shown_files};
+use crate::job::{
+    CallbackEvent, DeliveryId, HashKey, JobId, JobRef, PublicUrl, ShownFile, State, Warnings, shown_files, warnings_of,
+};
 use crate::queue::{DeliveryContent, FileStored, Job};
 
 /// The body of a callback that tells how a job ended. The same job gives the same bytes at every try.
@@ -12,6 +14,8 @@ use crate::queue::{DeliveryContent, FileStored, Job};
 struct EndPayload<'a> {
     hash: &'a HashKey,
     job_id: JobId,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a JobRef>,
     #[serde(rename = "type")]
     event: CallbackEvent,
     status: State,
@@ -25,6 +29,8 @@ struct EndPayload<'a> {
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Warnings::is_empty")]
+    warnings: Warnings,
     job_data: &'a Value,
 }
 
@@ -85,6 +91,7 @@ fn end<'a>(job: &'a Job, event: CallbackEvent, public_url: &PublicUrl) -> EndPay
     EndPayload {
         hash: &job.record.hash,
         job_id: job.record.id,
+        reference: job.record.reference.as_ref(),
         event,
         status: job.state,
         file_count: job.files.len(),
@@ -93,6 +100,7 @@ fn end<'a>(job: &'a Job, event: CallbackEvent, public_url: &PublicUrl) -> EndPay
         files: shown_files(&job.record, job.files.clone(), public_url),
         error: error.map(|error| error.detail.as_str()),
         error_code: error.map(|error| error.code.as_str()),
+        warnings: warnings_of(&job.files),
         job_data: &job.record.job_data,
     }
 }

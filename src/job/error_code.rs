@@ -51,6 +51,7 @@ error_codes! {
     TooManyStreams "too_many_streams" "As many streams of `/events` are open as may be, in all or to one address."
     // The job and what it meets.
     DuplicateJob "duplicate_job" "The same bytes of the same owner are pending or processing; the body names that job."
+    TokenUsed "token_used" "The token is good for one upload, which has been accepted; the body names its job."
     JobEnded "job_ended" "The job has ended and can't be cancelled."
     JobTooLarge "job_too_large" "The job is larger than the queue stores."
     TooManyJobs "too_many_jobs" "The owner has as many live jobs as are allowed."

@@ -7,17 +7,21 @@ mod error_code;
 mod hash;
 mod id;
 mod name;
+mod on_duplicate;
+mod once;
 mod owner;
 mod pointer;
 #[cfg(test)]
 mod properties;
 mod public_url;
 mod record;
+mod reference;
 mod shown_file;
 mod source;
 mod spec;
 mod state;
 mod table;
+mod warning;
 mod webhook_secret;
 
 pub use callback_event::{CallbackEvent, CallbackEvents};
@@ -26,6 +30,8 @@ pub use error_code::ErrorCode;
 pub use hash::{ContentHash, ContentHasher, HashKey};
 pub use id::JobId;
 pub use name::{Stem, original_name, variant_name};
+pub use on_duplicate::{JobFingerprint, OnDuplicate};
+pub use once::OnceToken;
 pub use owner::{Owner, OwnerKey, TenantKey, UserKey};
 pub use pointer::{ClaimErrors, FieldError};
 pub use public_url::PublicUrl;
@@ -33,13 +39,15 @@ pub use record::{
     CallbackTarget, JobError, JobRecord, Original, RecordVersion, SealedText, Stored, StoredFile, UnknownRecordVersion,
     UnreadableRecord,
 };
+pub use reference::JobRef;
 pub use shown_file::{FileKind, ShownFile, shown_files};
 pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};
 pub(crate) use spec::Fields;
 pub use spec::{
-    BOX_SIDE_MAX, BackendInfo, BackendKind, Background, CallbackHeader, Fit, Format, FormatInfo, JobSpec, ParsedJob,
-    Position, Priority, SpecLimits, StorageKey, SubDir, VariantSpec,
+    BOX_SIDE_MAX, BackendInfo, BackendKind, Background, CallbackAddresses, CallbackHeader, Fit, Format, FormatInfo,
+    JobSpec, ParsedJob, Position, Priority, SpecLimits, StorageKey, SubDir, VariantSpec,
 };
 pub use state::State;
 pub(crate) use table::enumerate;
+pub use warning::{Warning, Warnings, warnings_of};
 pub use webhook_secret::WebhookSecret;

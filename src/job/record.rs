@@ -5,8 +5,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobSpec, Owner, SourceFormat,
-    State, Stem, original_name, variant_name,
+    CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobRef, JobSpec, OnDuplicate,
+    OnceToken, Owner, SourceFormat, State, Stem, Warnings, original_name, variant_name,
 };
 use crate::clock::Timestamp;
 
@@ -33,6 +33,15 @@ pub struct JobRecord {
     /// The `job` claim as it came, but for what is secret: without callback headers, with `[redacted]` in place of access
     /// keys, and of the callback's URL no more than its origin.
     pub job_data: serde_json::Value,
+    /// The job's `ref`.
+    #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<JobRef>,
+    /// Its token, if that is good for this one upload only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<OnceToken>,
+    /// What becomes of it if the same bytes of the same owner are live.
+    #[serde(default, skip_serializing_if = "OnDuplicate::refuses")]
+    pub on_duplicate: OnDuplicate,
     /// When the upload was accepted.
     pub created_at: Timestamp,
     /// Bytes of memory that making its variants takes, estimated from the header at upload. None if there are none to make.
@@ -210,6 +219,12 @@ pub struct StoredFile {
     pub bytes: u64,
     /// Its SHA-256.
     pub sha256: ContentHash,
+    /// What is to be said of it.
+    #[serde(default, skip_serializing_if = "Warnings::is_empty")]
+    pub warnings: Warnings,
+    /// The name of the file that has the same pixels in the same format: the original is smaller than both boxes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<String>,
     /// Every place that holds it.
     pub stored: Vec<Stored>,
 }

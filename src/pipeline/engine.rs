@@ -15,14 +15,14 @@ use rayon::{Scope, ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::credits::credits;
 use super::decode::{DecodedSource, open};
-use super::outputs::is_animated;
+use super::outputs::{alike, is_animated};
 use super::plan::{ResizeStep, plan, reduction};
 use super::sizes::Sizes;
 use super::step_times::{RenderStep, StepTimer};
 use super::verify::verify;
 use super::{CodecStep, Layout, PipelineError, PixelLimits, SourceInfo, animation, compose, inspect};
 use crate::encoder::{EncodeError, EncodeSettings, Picture, Registry};
-use crate::job::VariantSpec;
+use crate::job::{VariantSpec, Warning, Warnings};
 
 /// A finished variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Rendered {
     pub height: u32,
     /// The file.
     pub bytes: Vec<u8>,
+    /// What is to be said of it.
+    pub warnings: Warnings,
 }
 
 /// Makes variants. One for the whole process, shared by all jobs.
@@ -128,6 +130,7 @@ impl Engine {
             exif,
             variants,
             steps,
+            is_whole: opened.as_ref().is_none_or(|opened| opened.is_whole),
             wanted,
             cancelled,
             deliver,
@@ -166,6 +169,8 @@ struct Rendering<'a> {
     variants: &'a [VariantSpec],
     /// The sizes of the variants that don't move.
     steps: Vec<ResizeStep>,
+    /// Whether nothing of the picture that doesn't move is missing.
+    is_whole: bool,
     wanted: &'a (dyn Fn(usize) -> bool + Sync),
     cancelled: &'a (dyn Fn() -> bool + Sync),
     deliver: &'a (dyn Fn(usize, Rendered) + Sync),
@@ -181,24 +186,30 @@ impl Rendering<'_> {
         moving: Vec<usize>,
         opened: Option<DecodedSource>,
     ) -> Result<(), PipelineError> {
-        for index in moving.into_iter().filter(|index| (self.wanted)(*index)) {
-            scope.spawn(move |_| self.run_task(CodecStep::Decoding, || self.animate(index)));
+        for group in self.wanted_groups(moving) {
+            scope.spawn(move |_| self.run_task(CodecStep::Decoding, || self.animate(&group)));
         }
         let Some(opened) = opened else { return Ok(()) };
         let mut sizes = Sizes::new(&self.info, &self.steps, opened.stored, opened.icc.as_deref())?;
         for step in &self.steps {
             self.check_stopped()?;
             let picture = self.engine.time(RenderStep::Resize, || sizes.next())?;
-            for index in slowest_first(step, self.variants).into_iter().filter(|index| (self.wanted)(*index)) {
+            for group in self.wanted_groups(slowest_first(step, self.variants)) {
                 let picture = Arc::clone(&picture);
-                scope.spawn(move |_| self.run_task(CodecStep::Encoding, || self.encode(index, picture)));
+                scope.spawn(move |_| self.run_task(CodecStep::Encoding, || self.encode(&group, picture)));
             }
         }
         Ok(())
     }
 
-    fn encode(&self, index: usize, picture: Arc<Picture>) -> Result<(), PipelineError> {
-        let variant = &self.variants[index];
+    /// Those of `indices` that are wanted; what comes out alike is made once.
+    fn wanted_groups(&self, mut indices: Vec<usize>) -> Vec<Vec<usize>> {
+        indices.retain(|index| (self.wanted)(*index));
+        alike(indices, self.variants, &self.info)
+    }
+
+    fn encode(&self, group: &[usize], picture: Arc<Picture>) -> Result<(), PipelineError> {
+        let variant = &self.variants[group[0]];
         let layout = Layout::of(self.info.width, self.info.height, variant);
         let picture = if compose::is_needed(&picture, &layout, variant) {
             Arc::new(compose::compose(&picture, &layout, variant))
@@ -211,17 +222,18 @@ impl Rendering<'_> {
         let encoder = self.engine.registry.encoder(variant.format);
         let bytes = self.engine.time(RenderStep::Encode(variant.format), || encoder.encode(&picture, &settings))?;
         drop(picture);
-        self.finish(index, bytes)
+        self.finish(group, bytes, self.is_whole)
     }
 
-    fn animate(&self, index: usize) -> Result<(), PipelineError> {
+    fn animate(&self, group: &[usize]) -> Result<(), PipelineError> {
         let stopped = || self.check_stopped().is_err();
-        let bytes = animation::render(self.source, &self.info, &self.variants[index], &stopped)?;
-        self.finish(index, bytes)
+        let (bytes, is_whole) = animation::render(self.source, &self.info, &self.variants[group[0]], &stopped)?;
+        self.finish(group, bytes, is_whole)
     }
 
-    fn finish(&self, index: usize, bytes: Vec<u8>) -> Result<(), PipelineError> {
-        let variant = &self.variants[index];
+    /// Hands a file out as each variant of `group`.
+    fn finish(&self, group: &[usize], bytes: Vec<u8>, is_whole: bool) -> Result<(), PipelineError> {
+        let variant = &self.variants[group[0]];
         let format = variant.format;
         let (width, height) = Layout::of(self.info.width, self.info.height, variant).output_size();
         let bytes = match &self.exif {
@@ -231,8 +243,16 @@ impl Rendering<'_> {
         self.engine
             .time(RenderStep::Verify(format), || verify(&bytes, format, width, height))
             .map_err(|detail| PipelineError::Encode(EncodeError { format, width, height, detail }))?;
-        self.check_stopped()?;
-        (self.deliver)(index, Rendered { width, height, bytes });
+        let warnings: Warnings = (!is_whole).then_some(Warning::Truncated).into_iter().collect();
+        let mut rendered = Some(Rendered { width, height, bytes, warnings });
+        for (nth, index) in group.iter().enumerate() {
+            self.check_stopped()?;
+            let is_last = nth + 1 == group.len();
+            let file = if is_last { rendered.take() } else { rendered.clone() };
+            if let Some(file) = file {
+                (self.deliver)(*index, file);
+            }
+        }
         Ok(())
     }
 

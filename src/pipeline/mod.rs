@@ -34,7 +34,7 @@ pub use geometry::{Canvas, Layout, Region};
 pub use inspect::{InspectError, inspect};
 pub use limits::{PixelLimits, SOURCE_SIDE_MAX};
 pub use memory::{Admission, JOB_BYTES_MIN, MemoryLimit, memory_estimate};
-pub use outputs::{Output, check_outputs};
+pub use outputs::{Output, check_outputs, same_as};
 pub use request::RenderRequest;
 pub use step_times::{RenderStep, StepMetrics, StepTimer};
 pub(crate) use verify::check_header;

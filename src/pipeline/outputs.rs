@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Layout, PixelLimits, SourceInfo};
-use crate::job::{ClaimErrors, Format, JobSpec, VariantSpec};
+use crate::job::{ClaimErrors, Fit, Format, JobSpec, Position, VariantSpec};
 
 /// What a variant comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,40 @@ pub fn check_outputs(spec: &JobSpec, source: &SourceInfo, limits: &PixelLimits) 
         );
     }
     errors.or(())
+}
+
+/// The first of a job's variants that comes out as the one at `index` does: with the same pixels, in the same format, encoded
+/// in the same way. So do the sizes that are larger than the source; only their names tell their boxes apart.
+#[must_use]
+pub fn same_as(index: usize, variants: &[VariantSpec], source: &SourceInfo) -> Option<usize> {
+    let variant = &variants[index];
+    variants[..index].iter().position(|earlier| comes_out_as(earlier, variant, source))
+}
+
+fn comes_out_as(one: &VariantSpec, other: &VariantSpec, source: &SourceInfo) -> bool {
+    let layout = |variant| Layout::of(source.width, source.height, variant);
+    // Box and fit, where they make no difference to the layout, make none at all.
+    let encoding = |variant: &VariantSpec| VariantSpec {
+        width: 0,
+        height: 0,
+        fit: Fit::default(),
+        position: Position::default(),
+        enlarge: false,
+        ..variant.clone()
+    };
+    layout(one) == layout(other) && encoding(one) == encoding(other)
+}
+
+/// Those of `indices` that come out alike together, in the order of the first of each.
+pub(super) fn alike(indices: Vec<usize>, variants: &[VariantSpec], source: &SourceInfo) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for index in indices {
+        match groups.iter_mut().find(|group| comes_out_as(&variants[group[0]], &variants[index], source)) {
+            Some(group) => group.push(index),
+            None => groups.push(vec![index]),
+        }
+    }
+    groups
 }
 
 /// Whether this variant of this source moves.

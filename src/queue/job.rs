@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::job::{JobError, JobRecord, State, StoredFile};
+use crate::job::{JobError, JobId, JobRecord, State, StoredFile};
 
 /// A job as the queue knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,8 +40,10 @@ pub enum Enqueued {
     Created,
     /// It was queued already, under this very id.
     Known,
-    /// The same bytes of the same owner are pending or processing: that job.
+    /// The same bytes of the same owner are pending or processing: the newest such job.
     Duplicate(Box<Job>),
+    /// Its token is good for one upload, and this other job was that.
+    TokenUsed(JobId),
 }
 
 /// What a cancellation did.

@@ -36,16 +36,22 @@ pub use self::metrics::QueueMetrics;
 pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
-use crate::job::{DeliveryId, HashKey, JobId, JobRecord, Owner, State, StoredFile};
+use crate::job::{ContentHash, DeliveryId, HashKey, JobId, JobRecord, JobRef, Owner, State, StoredFile};
 
 /// What a job's owner asks for: to take it in, or to call it off.
 #[async_trait]
 pub trait JobIntake: Send + Sync + 'static {
-    /// Takes a job in, unless the same bytes of the same owner are live. Idempotent by id.
+    /// Takes a job in, unless its token is used, or the same bytes of the same owner are live and it is not to wait for those
+    /// ([`JobRecord::waits_for`]). Of such jobs only the oldest is ever given out. Idempotent by id. That it has
+    /// used its token is durable in the same moment.
     async fn enqueue(&self, record: JobRecord) -> Result<Enqueued, QueueError>;
 
-    /// The live job of this owner with this hash, if there is one: a cheap look before the disk is written to.
+    /// The newest live job of this owner with this hash, if there is one: a cheap look before the disk is written to, which may
+    /// miss one.
     async fn find_live(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError>;
+
+    /// The job that has used this token ([`OnceToken::digest`](crate::job::OnceToken)): a cheap look, like the one before.
+    async fn user_of_token(&self, token: &ContentHash) -> Result<Option<JobId>, QueueError>;
 
     /// Cancels a job that has not ended. `files` is what is stored of it so far. No callback, unless the job
     /// asks to be told of this.
@@ -105,6 +111,9 @@ pub trait JobRecords: Send + Sync + 'static {
     /// The newest job, live or ended, of this owner with this hash, which the owner shares with whoever had its user's name
     /// before.
     async fn newest_of(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError>;
+
+    /// The newest job, live or ended, of this owner with this `ref`.
+    async fn newest_of_reference(&self, owner: &Owner, reference: &JobRef) -> Result<Option<Job>, QueueError>;
 
     /// A part of the list, newest upload first (by `seq`).
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError>;
@@ -181,6 +190,9 @@ pub trait JobMaintenance: Send + Sync + 'static {
 
     /// Removes ended jobs that finished before this and owe no callback any more, at most `limit`; answers how many.
     async fn purge(&self, finished_before: Timestamp, limit: usize) -> Result<usize, QueueError>;
+
+    /// Forgets used tokens that nobody takes any more, at most `limit`; answers how many.
+    async fn forget_used_tokens(&self, limit: usize) -> Result<usize, QueueError>;
 
     /// Removes a live job that had ended according to the spool: its terminal record was in a part of the database that
     /// is lost. Answers whether there was one.

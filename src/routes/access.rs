@@ -17,7 +17,7 @@ use tracing::{Instrument, Span, debug, info};
 
 use super::http_metrics::{HttpMetrics, RequestKind};
 use super::request_body::RequestBody;
-use super::{AppState, Peer};
+use super::{AppState, Peer, status_of};
 use crate::job::ErrorCode;
 use crate::telemetry::{cut, request_id, request_span};
 
@@ -52,7 +52,9 @@ pub(super) async fn access_log(State(state): State<AppState>, request: Request, 
     let request = Request::from_parts(parts, Body::new(body.clone()));
     let answer = async {
         let response = next.run(request).await;
-        body.drain_if_refused(response.status(), waits_for_continue).await;
+        // That of a refusal which is told by a redirect is hidden behind that.
+        let refused = response.extensions().get::<ErrorCode>().copied().and_then(status_of);
+        body.drain_if_refused(refused.unwrap_or(response.status()), waits_for_continue).await;
         response
     };
     let mut response = REQUEST_ID.scope(id.clone(), answer).instrument(span).await;

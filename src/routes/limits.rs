@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::extract::{bearer_of, verify};
 use super::{AppState, Refusal};
-use crate::job::{BOX_SIDE_MAX, Format, SourceFormat};
+use crate::job::{BOX_SIDE_MAX, Format, ParsedJob, SourceFormat};
 
 /// What changes with a restart only.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
@@ -44,12 +44,14 @@ struct JobLimits {
 /// The route. A token is not asked for; a bad one is told.
 pub(super) async fn limits(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, Refusal> {
     let token = bearer_of(&headers)?;
+    let mut token_max = None;
     if let Some(token) = token {
-        verify(&state, token)?;
+        let claims = verify(&state, token)?.claims;
+        token_max = ParsedJob::from_claim(claims.get("job"), state.spec_limits).ok().and_then(|job| job.bytes_max);
     }
     let limits = Limits {
         upload: UploadLimits {
-            bytes_max: state.http.body_bytes_max,
+            bytes_max: state.http.body_bytes_max.min(token_max.unwrap_or(u64::MAX)),
             source_pixels_max: state.pixel_limits.source_max,
             inputs: read_formats(),
             parts_max: state.http.parts_max,

@@ -11,7 +11,7 @@ use self::document::Document;
 pub use self::status::status_of;
 use crate::auth::{AuthError, Scope};
 use crate::error_chain::ErrorChain;
-use crate::job::{ClaimErrors, ErrorCode, State};
+use crate::job::{ClaimErrors, ErrorCode, JobId, State};
 use crate::pipeline::InspectError;
 use crate::queue::{Job, QueueError};
 use crate::register::RegisterError;
@@ -53,11 +53,23 @@ pub enum Refusal {
         /// Where to ask about it.
         status_url: String,
     },
+    /// The token is good for one upload, and that has been accepted.
+    TokenUsed {
+        /// The job that it is.
+        job_id: JobId,
+        /// Where to ask about it.
+        status_url: String,
+    },
     /// The job has ended already.
     JobEnded(State),
     /// More bytes than are taken.
     BodyTooLarge {
         /// As many as are.
+        bytes_max: u64,
+    },
+    /// More bytes than the token takes.
+    LargerThanToken {
+        /// As many as it does.
         bytes_max: u64,
     },
     /// Not an image, not a supported one, or one that is refused.
@@ -153,12 +165,22 @@ impl Refusal {
                     .with("job_id", job.record.id.to_string())
                     .with("status_url", status_url.as_str())
             }
+            Self::TokenUsed { job_id, status_url } => {
+                let detail = format!("this token was good for one upload (`once`), which is job {job_id}");
+                Document::new(ErrorCode::TokenUsed, "The token has been used", detail)
+                    .with("job_id", job_id.to_string())
+                    .with("status_url", status_url.as_str())
+            }
             Self::JobEnded(state) => {
                 let detail = format!("the job is {state}; only pending and processing jobs can be cancelled");
                 Document::new(ErrorCode::JobEnded, "The job has ended", detail)
             }
             Self::BodyTooLarge { bytes_max } => {
                 let detail = format!("at most {bytes_max} bytes are taken; nothing was kept");
+                Document::new(ErrorCode::TooLarge, "The upload is too large", detail)
+            }
+            Self::LargerThanToken { bytes_max } => {
+                let detail = format!("this token takes at most {bytes_max} bytes (`maxBytes`); nothing was kept");
                 Document::new(ErrorCode::TooLarge, "The upload is too large", detail)
             }
             Self::BadImage(error) => image(error),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::callback_fate::CallbackFate;
 use super::extract::{Admin, JobQuery, Parameters, find};
 use super::{AppState, Refusal};
-use crate::job::{State as JobState, shown_files};
+use crate::job::{State as JobState, shown_files, warnings_of};
 use crate::queue::{Cursor, Filter, Job, Page, PageRequest};
 
 #[derive(Deserialize)]
@@ -85,11 +85,12 @@ async fn list(state: &AppState, of: JobState, query: ListQuery, name: &str) -> R
 /// A record in the classic shape. `job_data` is JSON in a string here, and an object in callbacks.
 async fn record(state: &AppState, job: Job) -> Result<Value, Refusal> {
     let callback = CallbackFate::of(state, &job).await?;
+    let warnings = warnings_of(&job.files);
     let files = shown_files(&job.record, job.files, &state.http.public_url);
     let job_data = job.record.job_data.to_string();
     let timestamp = job.finished_at.unwrap_or(job.record.created_at).rfc3339();
     let (hash, job_id) = (&job.record.hash, job.record.id);
-    Ok(match job.state {
+    let mut record = match job.state {
         JobState::Completed => json!({
             "hash": hash,
             "job_id": job_id,
@@ -119,5 +120,12 @@ async fn record(state: &AppState, job: Job) -> Result<Value, Refusal> {
             "job_data": job_data,
             "callback": callback,
         }),
-    })
+    };
+    if !warnings.is_empty() {
+        record["warnings"] = json!(warnings);
+    }
+    if let Some(reference) = &job.record.reference {
+        record["ref"] = json!(reference);
+    }
+    Ok(record)
 }

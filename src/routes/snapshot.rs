@@ -10,7 +10,7 @@ use super::{AppState, Refusal};
 use crate::active_jobs::{Progress, StoreOutage};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
-use crate::job::{HashKey, JobId, ShownFile, State, StoredFile, shown_files};
+use crate::job::{HashKey, JobId, JobRef, ShownFile, State, StoredFile, Warnings, shown_files, warnings_of};
 use crate::queue::Job;
 
 /// What `/status` and `/events` say of a job.
@@ -31,6 +31,8 @@ pub(super) struct Snapshot {
 struct Status {
     hash: HashKey,
     job_id: JobId,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<JobRef>,
     state: &'static str,
     priority: u8,
     attempt: u32,
@@ -41,6 +43,9 @@ struct Status {
     files: Vec<ShownFile>,
     error: Option<String>,
     error_code: Option<String>,
+    /// Of its files.
+    #[serde(skip_serializing_if = "Warnings::is_empty")]
+    warnings: Warnings,
     callback: CallbackFate,
     /// The stores that the job waits for, none of them most of the time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -69,11 +74,13 @@ impl Snapshot {
             let done = job.files.iter().filter(|file| is_done(file)).count();
             Progress { files: job.files, done }
         });
+        let warnings = warnings_of(&progress.files);
         let files = shown_files(&job.record, progress.files, &state.http.public_url);
         let (error, error_code) = job.error.map(|error| (error.detail, error.code)).unzip();
         let status = Status {
             hash: job.record.hash,
             job_id: id,
+            reference: job.record.reference,
             state: job.state.as_str(),
             priority: job.record.spec.priority.as_number(),
             attempt: job.attempts,
@@ -84,6 +91,7 @@ impl Snapshot {
             files,
             error,
             error_code,
+            warnings,
             callback,
             waiting_for: state.active_jobs.outages(id),
         };

@@ -16,7 +16,7 @@ use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
 use crate::clock::{SharedClock, Timestamp};
 use crate::disks::DiskHealth;
-use crate::job::{JobId, PublicUrl, SpecLimits};
+use crate::job::{CallbackAddresses, JobId, PublicUrl, SpecLimits};
 use crate::metrics::Metrics;
 use crate::pipeline::{MemoryLimit, PixelLimits};
 use crate::queue::{DeliveryRecords, JobIntake, JobRecords};
@@ -152,6 +152,7 @@ pub struct AppParts {
     pub spec_limits: SpecLimits,
     pub pixel_limits: PixelLimits,
     pub memory_limit: MemoryLimit,
+    pub callback_addresses: Arc<dyn CallbackAddresses>,
     pub store_timeouts: StoreTimeouts,
     pub readiness: Readiness,
     pub started_at: Timestamp,

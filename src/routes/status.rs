@@ -11,10 +11,12 @@ use headers::{HeaderMapExt, IfNoneMatch};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::extract::{ClientAddress, JobQuery, Parameters, find_known};
+use super::extract::{ClientAddress, JobQuery, Parameters, bearer_of, find_known, verify};
 use super::snapshot::Snapshot;
 use super::{AppState, Refusal};
-use crate::job::JobId;
+use crate::auth::AuthError;
+use crate::job::{JobId, JobRef};
+use crate::queue::Job;
 use crate::telemetry::cut;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -30,6 +32,9 @@ const WAIT_SECS_MAX: u64 = 60;
 pub(super) struct StatusQuery {
     hash: Option<String>,
     job_id: Option<String>,
+    /// Of the token's owner.
+    #[serde(rename = "ref")]
+    reference: Option<String>,
     wait: Option<String>,
 }
 
@@ -55,7 +60,12 @@ pub(super) async fn status(
     if let Some(ids) = query.job_id.as_deref().filter(|ids| ids.contains(',')) {
         return several(&state, ids, wait.is_some()).await;
     }
-    let job = find_known(&state, &JobQuery { hash: query.hash, job_id: query.job_id }).await?;
+    let StatusQuery { hash, job_id, reference, .. } = query;
+    let is_given = |parameter: &Option<String>| parameter.as_ref().is_some_and(|text| !text.is_empty());
+    let job = match reference.filter(|text| !text.is_empty() && !is_given(&hash) && !is_given(&job_id)) {
+        Some(reference) => find_by_reference(&state, &headers, &reference).await?,
+        None => find_known(&state, &JobQuery { hash, job_id }).await?,
+    };
     let id = job.record.id;
     let mut snapshot = Arc::new(Snapshot::of(&state, job).await?);
     let known: Option<IfNoneMatch> = headers.typed_get();
@@ -70,6 +80,17 @@ pub(super) async fn status(
         snapshot = wait_for(&state, id, wait, is_awaited).await.unwrap_or(snapshot);
     }
     Ok(answer(&snapshot, is_known(&snapshot)))
+}
+
+/// The newest job with this `ref` of whoever's token came along. Another's looks like one that doesn't exist.
+async fn find_by_reference(state: &AppState, headers: &HeaderMap, reference: &str) -> Result<Job, Refusal> {
+    let token = bearer_of(headers)?.ok_or(AuthError::Missing)?;
+    let owner = verify(state, token)?.owner;
+    let job = match JobRef::parse(reference) {
+        Some(reference) => state.records.newest_of_reference(&owner, &reference).await?,
+        None => None,
+    };
+    job.ok_or_else(|| Refusal::NotFound("no job of this token's owner with this `ref` is known".into()))
 }
 
 /// Those of these jobs, comma between comma, that are known: in this order, each once.

@@ -1,17 +1,18 @@
 //! `POST /upload`: takes an image and a signed job, and answers once both are safe.
 
 mod form;
+mod form_redirect;
 mod grant;
 mod parameters;
 
 use std::fs::File;
 use std::io::BufReader;
+use std::ops::Not;
 
-use axum::Json;
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 use tracing::{Instrument, info};
@@ -19,14 +20,15 @@ use tracing::{Instrument, info};
 #[cfg(fuzzing)]
 pub(super) use self::form::{PartName, boundary, header_bytes};
 use self::form::{UploadForm, UploadedFile};
-use self::grant::UploadGrant;
+use self::form_redirect::FormRedirect;
+use self::grant::{FileLimit, UploadGrant};
 use super::body::{BodyLimits, PacedBody};
 use super::extract::bearer_of;
 use super::{AppState, Refusal};
 use crate::disks::RootKind;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{HashKey, Inspection, JobId, JobRecord, Original, ParsedJob};
+use crate::job::{HashKey, Inspection, JobId, JobRecord, JobRef, OnDuplicate, Original, ParsedJob};
 use crate::pipeline::{InspectError, SOURCE_SIDE_MAX, check_outputs, inspect};
 use crate::queue::{Enqueued, Job, QueueError};
 use crate::spool::Received;
@@ -41,21 +43,38 @@ struct AcceptedUpload {
     job_id: JobId,
     expected_files: Vec<String>,
     status_url: String,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<JobRef>,
+    /// It was accepted before, and is being worked on.
+    #[serde(skip_serializing_if = "Not::not")]
+    duplicate: bool,
+}
+
+impl AcceptedUpload {
+    fn of(state: &AppState, record: &JobRecord) -> Self {
+        Self {
+            hash: record.hash.clone(),
+            job_id: record.id,
+            expected_files: record.expected_files(),
+            status_url: state.status_url(record.id),
+            reference: record.reference.clone(),
+            duplicate: false,
+        }
+    }
 }
 
 /// The route.
 pub(super) async fn upload(State(state): State<AppState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = PacedBody::new(body, body_limits(&state));
-    match accept(&state, &parts.headers, &body).await {
-        Ok(accepted) => (StatusCode::OK, Json(accepted)).into_response(),
-        Err(refusal) => refusal.into_response(),
-    }
+    let mut redirect = FormRedirect::of(&parts.headers);
+    let outcome = accept(&state, &parts.headers, &body, &mut redirect).await;
+    redirect.answer(outcome)
 }
 
 fn body_limits(state: &AppState) -> BodyLimits {
     let http = &state.http;
-    let overhead_max = http.part_header_bytes_max * http.parts_max as u64;
+    let overhead_max = overhead_max(state);
     BodyLimits {
         bytes_max: http.body_bytes_max.saturating_add(overhead_max),
         grace: http.body_grace,
@@ -64,24 +83,43 @@ fn body_limits(state: &AppState) -> BodyLimits {
     }
 }
 
+/// Bytes that a form may have besides its file.
+fn overhead_max(state: &AppState) -> u64 {
+    state.http.part_header_bytes_max * state.http.parts_max as u64
+}
+
 /// Everything that can be refused is refused as early as it can be known.
-async fn accept(state: &AppState, headers: &HeaderMap, body: &PacedBody) -> Result<AcceptedUpload, Refusal> {
+async fn accept(
+    state: &AppState,
+    headers: &HeaderMap,
+    body: &PacedBody,
+    redirect: &mut FormRedirect,
+) -> Result<AcceptedUpload, Refusal> {
     let grant = match bearer_of(headers)? {
-        Some(token) => Some(UploadGrant::check(state, token)?),
+        Some(token) => Some(UploadGrant::check(state, token, redirect)?),
         None => None,
     };
     check_room(state).await?;
-    check_length(state, headers)?;
+    check_length(state, headers, FileLimit::of(state, None))?;
     let mut form = UploadForm::open(state, headers, body)?;
     let grant = match grant {
         Some(grant) => grant,
-        None => UploadGrant::check(state, &form.token().await?)?,
+        None => UploadGrant::check(state, &form.token().await?, redirect)?,
     };
-    let UploadedFile { id, stem, received } = form.file().await?;
+    if let Some(token) = &grant.once
+        && let Some(job_id) = state.intake.user_of_token(&token.digest).await?
+    {
+        return Err(token_used(state, job_id));
+    }
+    let limit = grant.file_limit(state);
+    check_length(state, headers, limit)?;
+    let UploadedFile { id, stem, received } = form.file(limit).await?;
     let inspected = inspect_upload(state, &received, &grant.job).await?;
     let record = grant.into_record(state, id, stem, inspected)?;
-    if let Some(job) = state.intake.find_live(&record.hash, &record.owner).await? {
-        return Err(duplicate(state, Box::new(job)));
+    if let Some(live) = state.intake.find_live(&record.hash, &record.owner).await?
+        && !record.waits_for(&live.record)
+    {
+        return duplicate(state, record.on_duplicate, Box::new(live));
     }
     // In a task of its own: a client that hangs up now must not leave an accepted upload that nobody queued.
     let state = state.clone();
@@ -90,8 +128,16 @@ async fn accept(state: &AppState, headers: &HeaderMap, body: &PacedBody) -> Resu
         .map_err(|error| Refusal::Internal(format!("accepting an upload: {error}")))?
 }
 
-fn duplicate(state: &AppState, job: Box<Job>) -> Refusal {
-    Refusal::DuplicateJob { status_url: state.status_url(job.record.id), job }
+fn token_used(state: &AppState, job_id: JobId) -> Refusal {
+    Refusal::TokenUsed { job_id, status_url: state.status_url(job_id) }
+}
+
+/// The answer to an upload that is `live` already.
+fn duplicate(state: &AppState, on_duplicate: OnDuplicate, live: Box<Job>) -> Result<AcceptedUpload, Refusal> {
+    match on_duplicate {
+        OnDuplicate::Refuse => Err(Refusal::DuplicateJob { status_url: state.status_url(live.record.id), job: live }),
+        OnDuplicate::Queue(_) => Ok(AcceptedUpload { duplicate: true, ..AcceptedUpload::of(state, &live.record) }),
+    }
 }
 
 /// Whether there is a point in reading the body at all.
@@ -116,12 +162,10 @@ async fn check_room(state: &AppState) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_length(state: &AppState, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_length(state: &AppState, headers: &HeaderMap, limit: FileLimit) -> Result<(), Refusal> {
     let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
-    if length.is_some_and(|length| length > body_limits(state).bytes_max) {
-        return Err(Refusal::BodyTooLarge { bytes_max: state.http.body_bytes_max });
-    }
-    Ok(())
+    let bytes_max = limit.bytes_max.saturating_add(overhead_max(state));
+    if length.is_some_and(|length| length > bytes_max) { Err(limit.refusal()) } else { Ok(()) }
 }
 
 /// What the bytes of an upload are, judged by themselves.
@@ -160,26 +204,22 @@ async fn inspect_upload(state: &AppState, received: &Received, job: &ParsedJob) 
 
 /// Spool first, then queue: from the moment the spool has it, a restart would find it.
 async fn commit_upload(state: &AppState, received: Received, record: JobRecord) -> Result<AcceptedUpload, Refusal> {
-    let accepted = AcceptedUpload {
-        hash: record.hash.clone(),
-        job_id: record.id,
-        expected_files: record.expected_files(),
-        status_url: state.status_url(record.id),
-    };
+    let (accepted, on_duplicate) = (AcceptedUpload::of(state, &record), record.on_duplicate);
     let (id, bytes) = (record.id, record.original.bytes);
     // Whose it is without naming a person: the first bytes of what stands for the owner everywhere else.
     let (user, owner) = (record.owner.user.clone(), hex::encode(&record.owner.digest()[..OWNER_DIGEST_BYTES]));
     received.accept(&record).await?;
     reached(Step::UploadBeforeEnqueue);
-    let refusal = match state.intake.enqueue(record).await {
+    let answer = match state.intake.enqueue(record).await {
         Ok(Enqueued::Created | Enqueued::Known) => {
             reached(Step::UploadAfterEnqueue);
             info!(job_id = %id, hash = %accepted.hash, bytes, user, owner, "upload accepted");
             return Ok(accepted);
         }
-        Ok(Enqueued::Duplicate(job)) => duplicate(state, job),
+        Ok(Enqueued::Duplicate(live)) => duplicate(state, on_duplicate, live),
+        Ok(Enqueued::TokenUsed(job_id)) => Err(token_used(state, job_id)),
         Err(error @ (QueueError::Full { .. } | QueueError::OwnerFull { .. } | QueueError::TooLarge { .. })) => {
-            Refusal::Queue(error)
+            Err(Refusal::Queue(error))
         }
         // Nobody knows whether the queue kept it before it failed. The spool keeps it too, so that what may be a job
         // has its image; if it is none, the spool makes it one. A client that retries gets that job.
@@ -188,8 +228,8 @@ async fn commit_upload(state: &AppState, received: Received, record: JobRecord) 
     if let Err(error) = state.spool.remove(id).await {
         tracing::warn!(
             job_id = %id, error = %ErrorChain(&error),
-            "refused upload could not be removed from the spool; the next start queues it"
+            "upload that is no job could not be removed from the spool; the next start queues it"
         );
     }
-    Err(refusal)
+    answer
 }

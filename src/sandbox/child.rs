@@ -88,8 +88,8 @@ fn render(
     };
     let decoded = || exit_if_failed(send(&Report::Decoded, &[], output));
     let deliver = |index, file: Rendered| {
-        let Rendered { width, height, bytes } = file;
-        let report = Report::Variant { index, width, height, bytes: bytes.len() as u64 };
+        let Rendered { width, height, bytes, warnings } = file;
+        let report = Report::Variant { index, width, height, bytes: bytes.len() as u64, warnings };
         exit_if_failed(send(&report, &bytes, output));
     };
     let wanted = |index| request.is_wanted(index);

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::job::Warnings;
 use crate::pipeline::{PipelineError, RenderStep};
 
 /// Bytes of JSON. The largest request (64 variants) has some 20 KiB.
@@ -25,6 +26,7 @@ pub(super) enum Report {
         width: u32,
         height: u32,
         bytes: u64,
+        warnings: Warnings,
     },
     /// The original is decoded.
     Decoded,

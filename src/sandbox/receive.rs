@@ -62,7 +62,7 @@ pub(super) async fn receive_variants(
                 }
             }
             Report::Steps(_) => return Err(ProtocolError::Violation("it told its times twice".to_owned())),
-            Report::Variant { index, width, height, bytes } => {
+            Report::Variant { index, width, height, bytes, warnings } => {
                 expected.check_off(index, (width, height), bytes)?;
                 let bytes = read_file(output, bytes).await?;
                 check_header(&bytes, request.variants[index].format, request.outputs[index]).map_err(|what| {
@@ -70,7 +70,7 @@ pub(super) async fn receive_variants(
                 })?;
                 delivered.push(index);
                 // Nobody receives once the job is stopped.
-                let _ = deliver.send((index, Rendered { width, height, bytes })).await;
+                let _ = deliver.send((index, Rendered { width, height, bytes, warnings })).await;
             }
             Report::Done if expected.is_complete() => return Ok(Ok(())),
             Report::Done => return Err(ProtocolError::Violation("it ended before all variants were there".to_owned())),

@@ -12,7 +12,7 @@ use super::{SpoolError, blocking};
 use crate::clock::Timestamp;
 use crate::durable::{FileError, IoContext};
 use crate::failpoint::{Step, reached};
-use crate::job::{ContentHash, Stored};
+use crate::job::{ContentHash, Stored, Warnings};
 
 /// One file, as this very job made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,12 @@ pub struct MadeFile {
     pub bytes: u64,
     /// SHA-256 of its bytes.
     pub sha256: ContentHash,
+    /// What is to be said of it.
+    #[serde(default, skip_serializing_if = "Warnings::is_empty")]
+    pub warnings: Warnings,
+    /// The name of an earlier file of the job that it comes out as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<String>,
 }
 
 /// One file in one store, as this very job wrote it.

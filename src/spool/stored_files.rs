@@ -51,9 +51,9 @@ impl StoredFiles {
         let files = self.expected.iter().filter_map(|name| {
             let mut of_name = lines.iter().filter(|line| line.file.name == *name);
             let first = of_name.next()?;
-            let MadeFile { name, format, width, height, bytes, sha256 } = first.file.clone();
-            let mut file =
-                StoredFile { name, format, width, height, bytes, sha256, stored: vec![first.stored.clone()] };
+            let MadeFile { name, format, width, height, bytes, sha256, warnings, same_as } = first.file.clone();
+            let stored = vec![first.stored.clone()];
+            let mut file = StoredFile { name, format, width, height, bytes, sha256, warnings, same_as, stored };
             file.stored.extend(of_name.map(|line| line.stored.clone()));
             file.stored.sort_by(|a, b| a.backend.cmp(&b.backend));
             Some(file)
@@ -70,7 +70,7 @@ impl StoredFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Stored;
+    use crate::job::{Stored, Warnings};
 
     fn line(backend: &str, bytes: &[u8]) -> StoredLine {
         let file = MadeFile {
@@ -80,6 +80,8 @@ mod tests {
             height: 1,
             bytes: bytes.len() as u64,
             sha256: ContentHash::of(bytes),
+            warnings: Warnings::new(),
+            same_as: None,
         };
         StoredLine { file, stored: Stored { backend: backend.to_owned(), location: format!("{backend}/a") } }
     }

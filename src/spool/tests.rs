@@ -6,7 +6,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::{
-    ContentHash, HashKey, Original, Owner, ParsedJob, RecordVersion, SourceFormat, SpecLimits, Stem, Stored,
+    ContentHash, HashKey, OnDuplicate, Original, Owner, ParsedJob, RecordVersion, SourceFormat, SpecLimits, Stem,
+    Stored, Warning, Warnings,
 };
 
 fn record(id: JobId, received: &Received) -> JobRecord {
@@ -32,6 +33,9 @@ fn record(id: JobId, received: &Received) -> JobRecord {
         created_at: Timestamp::from_millis(1),
         memory: None,
         inspection: None,
+        reference: None,
+        once: None,
+        on_duplicate: OnDuplicate::Refuse,
     }
 }
 
@@ -153,7 +157,17 @@ async fn a_journal_drops_a_torn_line_and_continues() {
 
 fn made_file(name: &str, bytes: &[u8]) -> MadeFile {
     let sha256 = ContentHash::of(bytes);
-    MadeFile { name: name.into(), format: "jpg".into(), width: 1, height: 2, bytes: bytes.len() as u64, sha256 }
+    let (bytes, warnings) = (bytes.len() as u64, Warnings::from([Warning::Truncated]));
+    MadeFile {
+        name: name.into(),
+        format: "jpg".into(),
+        width: 1,
+        height: 2,
+        bytes,
+        sha256,
+        warnings,
+        same_as: Some("other".into()),
+    }
 }
 
 #[tokio::test]

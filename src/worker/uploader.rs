@@ -17,7 +17,9 @@ use super::stores::JobStore;
 use crate::active_jobs::ActiveAttempt;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{CallbackTarget, ContentHash, Format, JobRecord, Stored, StoredFile, VariantSpec, variant_name};
+use crate::job::{
+    CallbackTarget, ContentHash, Format, JobRecord, Stored, StoredFile, VariantSpec, Warnings, variant_name,
+};
 use crate::pipeline::Rendered;
 use crate::queue::Lease;
 use crate::spool::{Journal, MadeFile, SpoolError, StoredFiles, StoredLine};
@@ -123,6 +125,8 @@ impl<'a> FileUploader<'a> {
                 height: original.height,
                 bytes: original.bytes,
                 sha256: original.sha256,
+                warnings: Warnings::new(),
+                same_as: None,
             };
             self.queue(uploads, Pending { file, media_type: original.format.media_type(), format: None });
         }
@@ -137,14 +141,16 @@ impl<'a> FileUploader<'a> {
     }
 
     /// Takes a variant that was just made. The serve directory gets it at once, from memory, if it can; whatever else
-    /// wants it finds it in the spool. When this returns, nothing of it is in memory.
+    /// wants it finds it in the spool. When this returns, nothing of it is in memory. `same_as` is the variant that it comes
+    /// out as.
     pub(super) async fn take_variant(
         &self,
         uploads: &PendingUploads,
         variant: &VariantSpec,
+        same_as: Option<&VariantSpec>,
         rendered: Rendered,
     ) -> Result<(), AttemptError> {
-        let Rendered { width, height, bytes } = rendered;
+        let Rendered { width, height, bytes, warnings } = rendered;
         let bytes = Bytes::from(bytes);
         let hashed = bytes.clone();
         let sha256 = spawn_blocking(move || ContentHash::of(&hashed))
@@ -157,6 +163,8 @@ impl<'a> FileUploader<'a> {
             height,
             bytes: bytes.len() as u64,
             sha256,
+            warnings,
+            same_as: same_as.map(|earlier| self.variant_name(earlier)),
         };
         self.context.metrics.made(variant.format, file.bytes);
         let pending = Pending { file, media_type: variant.format.media_type(), format: Some(variant.format) };

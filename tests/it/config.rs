@@ -340,6 +340,37 @@ fn a_job_for_a_token_may_come_from_the_standard_input_or_a_file_with_or_without_
     assert!(stderr(&output).contains("the standard input"), "{}", stderr(&output));
 }
 
+/// `pixerve token` for this job, in a directory of its own.
+fn token_for(job: &str, env: &[(&str, &str)]) -> Output {
+    let dir = tempdir().expect("a directory");
+    write(dir.path(), "job.json", job);
+    let secret = ("PIXERVE_JWT_SECRET", "a secret of the tests, long enough");
+    pixerve(dir.path(), &["token", "--job", "job.json"], &[&[secret], env].concat())
+}
+
+#[test]
+fn a_job_that_calls_a_forbidden_address_gets_no_token_and_is_told_the_setting() {
+    let job = r#"{"directHost": true, "formats": {"jpg": {}}, "completionCallback": "http://127.0.0.1:9/hook"}"#;
+    let refused = token_for(job, &[]);
+    let text = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("/job/completionCallback") && text.contains("PIXERVE_CALLBACK_ALLOW"), "{text}");
+    let allowed = token_for(job, &[("PIXERVE_CALLBACK_ALLOW", "127.0.0.0/8")]);
+    assert!(allowed.status.success(), "{}", stderr(&allowed));
+}
+
+#[test]
+fn a_token_for_one_upload_gets_an_id_of_its_own() {
+    let job = r#"{"directHost": true, "formats": {"jpg": {}}, "once": true}"#;
+    let jti = || {
+        let output = token_for(job, &[]);
+        let token = String::from_utf8(output.stdout).expect("a token");
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("claims")).expect("base64");
+        serde_json::from_slice::<Value>(&claims).expect("JSON")["jti"].as_str().expect("an id").to_owned()
+    };
+    assert_ne!(jti(), jti());
+}
+
 #[test]
 fn a_missing_settings_file_is_an_error_together_with_the_others() {
     let dir = tempdir().expect("a directory");

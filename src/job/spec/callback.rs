@@ -1,10 +1,13 @@
 //! The callback of a job: its URL, its headers, and what it tells of.
 
+use std::net::IpAddr;
+
 use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
+use super::ParsedJob;
 use super::fields::{Fields, show};
 use crate::job::pointer::ClaimErrors;
 use crate::job::{CallbackEvent, CallbackEvents};
@@ -42,6 +45,25 @@ pub struct CallbackHeader {
 impl PartialEq for CallbackHeader {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && self.value.expose_secret() == other.value.expose_secret()
+    }
+}
+
+/// Where callbacks may go, as far as that is known before one is made.
+pub trait CallbackAddresses: Send + Sync {
+    /// The address that `url` names itself, without a name to be resolved, if it may not be called.
+    fn refused(&self, url: &Url) -> Option<IpAddr>;
+}
+
+impl ParsedJob {
+    /// Notes that the callback's URL names an address that may not be called.
+    pub fn check_callback(&self, addresses: &dyn CallbackAddresses, errors: &mut ClaimErrors) {
+        if let Some(address) = self.callback_url.as_ref().and_then(|url| addresses.refused(url)) {
+            let detail = format!(
+                "{address} is no public address, and only those are called; PIXERVE_CALLBACK_ALLOW lists networks that \
+                 may be called besides"
+            );
+            errors.push("/job/completionCallback", detail);
+        }
     }
 }
 

@@ -64,6 +64,11 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// A number of bytes, at least one.
+    pub(super) fn bytes(&mut self, name: &'static str, errors: &mut ClaimErrors) -> Option<u64> {
+        self.parsed(name, errors, "a whole number of bytes, at least 1", |v| whole(v).filter(|bytes| *bytes > 0))
+    }
+
     /// Notes every field that was never taken.
     pub(crate) fn refuse_unknown(self, errors: &mut ClaimErrors) {
         for name in self.object.keys().filter(|name| !self.known.contains(&name.as_str())) {

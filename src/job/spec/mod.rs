@@ -5,10 +5,11 @@ mod callback;
 mod fields;
 mod format;
 mod parse;
+mod redirect;
 mod sub_dir;
 
 pub use backend::{BackendInfo, BackendKind};
-pub use callback::CallbackHeader;
+pub use callback::{CallbackAddresses, CallbackHeader};
 pub(crate) use fields::Fields;
 pub use format::{Background, Fit, Format, FormatInfo, Position};
 pub use parse::{BOX_SIDE_MAX, ParsedJob, SpecLimits};

@@ -9,10 +9,10 @@ use url::Url;
 use super::fields::{Fields, is_empty, show, whole};
 use super::{
     BackendKind, Background, CallbackHeader, Fit, Format, JobSpec, Position, Priority, StorageKey, SubDir, VariantSpec,
-    callback,
+    callback, redirect,
 };
-use crate::job::CallbackEvents;
 use crate::job::pointer::{ClaimErrors, escape};
+use crate::job::{CallbackEvents, JobRef};
 use crate::setting;
 
 /// Pixels a side of a box may have.
@@ -38,6 +38,14 @@ pub struct ParsedJob {
     pub callback_headers: Vec<CallbackHeader>,
     /// Of what.
     pub callback_events: CallbackEvents,
+    /// Bytes that the upload may have, if the token says so; the server's own limit holds besides.
+    pub bytes_max: Option<u64>,
+    /// Whether the upload waits, instead of being refused, while the same bytes are worked on.
+    pub queues_duplicate: bool,
+    /// Whether the token is good for one upload only.
+    pub once: bool,
+    /// What the caller calls it.
+    pub reference: Option<JobRef>,
     /// The claim as it came, without callback headers and access keys.
     pub job_data: Value,
 }
@@ -58,6 +66,16 @@ impl ParsedJob {
         let callback_url = callback::url(&mut fields, &mut errors);
         let callback_headers = callback::headers(&mut fields, &mut errors);
         let callback_events = callback::events(&mut fields, &mut errors);
+        // Whoever sends a form finds it in the claims: `redirect_of`.
+        redirect::redirect(&mut fields, &mut errors);
+        let reference = fields.word("ref", &mut errors, JobRef::RULE, JobRef::parse);
+        let queues_duplicate = fields.word("onDuplicate", &mut errors, "refuse or queue", |word| match word {
+            "refuse" => Some(false),
+            "queue" => Some(true),
+            _ => None,
+        });
+        let once = fields.bool("once", &mut errors).unwrap_or(false);
+        let bytes_max = fields.bytes("maxBytes", &mut errors);
         let priority = fields.number("priority", &mut errors, 0..=1);
         let keep_original = fields.bool("keepOriginal", &mut errors).unwrap_or(false);
         let direct_host = fields.bool("directHost", &mut errors).unwrap_or(false);
@@ -78,7 +96,18 @@ impl ParsedJob {
         let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants };
         // Before the claim is copied: what is refused may be large.
         errors.or(())?;
-        Ok(Self { spec, callback_url, callback_headers, callback_events, job_data: without_secrets(job) })
+        let (queues_duplicate, job_data) = (queues_duplicate.unwrap_or(false), without_secrets(job));
+        Ok(Self {
+            spec,
+            callback_url,
+            callback_headers,
+            callback_events,
+            bytes_max,
+            queues_duplicate,
+            once,
+            reference,
+            job_data,
+        })
     }
 }
 
@@ -301,11 +330,13 @@ fn without_secrets(job: &Value) -> Value {
                 *key = json!("[redacted]");
             }
         }
-        if let Some(callback) = fields.get_mut("completionCallback")
-            && let Some(url) = callback.as_str().and_then(|text| Url::parse(text).ok())
-        {
-            // User, path and query may each be the secret that lets a caller in.
-            *callback = json!(format!("{}/[redacted]", url.origin().ascii_serialization()));
+        for field in ["completionCallback", "redirect"] {
+            if let Some(address) = fields.get_mut(field)
+                && let Some(url) = address.as_str().and_then(|text| Url::parse(text).ok())
+            {
+                // User, path and query may each be the secret that lets a caller in.
+                *address = json!(format!("{}/[redacted]", url.origin().ascii_serialization()));
+            }
         }
     }
     job

@@ -55,13 +55,13 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Makes one animated variant. `stopped` is asked before every batch.
+/// Makes one animated variant, and says whether it has every frame whole. `stopped` is asked before every batch.
 pub(super) fn render(
     source: &[u8],
     info: &SourceInfo,
     variant: &VariantSpec,
     stopped: &(dyn Fn() -> bool + Sync),
-) -> Result<Vec<u8>, PipelineError> {
+) -> Result<(Vec<u8>, bool), PipelineError> {
     let layout = Layout::of(info.width, info.height, variant);
     let (width, height) = layout.output_size();
     let settings = EncodeSettings { quality: variant.quality, speed: variant.speed, ..EncodeSettings::default() };
@@ -75,6 +75,7 @@ pub(super) fn render(
     let mut canvas = AnimationCanvas { info, variant, layout, converter: None, resizer: Resizer::new(), before: None };
     let batch = rayon::current_num_threads().max(1) * 2;
     let mut frames_left = info.frames as usize;
+    let mut is_whole = may_be_whole(info.format, source, true);
     loop {
         if stopped() {
             return Err(PipelineError::Cancelled);
@@ -83,7 +84,10 @@ pub(super) fn render(
         while frames.len() < batch.min(frames_left) {
             match animation.next() {
                 Some(Ok(frame)) => frames.push(canvas.next(frame, animation.icc.as_deref())?),
-                Some(Err(_)) if variant.tolerant && canvas.before.is_some() => break,
+                Some(Err(_)) if variant.tolerant && canvas.before.is_some() => {
+                    is_whole = false;
+                    break;
+                }
                 Some(Err(error)) => return Err(cut(error)),
                 None => break,
             }
@@ -95,7 +99,7 @@ pub(super) fn render(
             file.push(frame, &encoded?);
         }
         if last {
-            return Ok(file.finish()?);
+            return Ok((file.finish()?, is_whole));
         }
     }
 }

@@ -51,9 +51,12 @@ struct DecodedRaster {
 pub(super) struct DecodedSource {
     pub(super) stored: SourceRaster,
     pub(super) icc: Option<Vec<u8>>,
+    /// Whether nothing of it is missing.
+    pub(super) is_whole: bool,
 }
 
-/// Decodes the first frame. With `tolerant`, what a truncated file still gives. Where the format makes it possible, a
+/// Decodes the first frame. With `tolerant`, what a truncated file still gives: only a file that is refused otherwise is
+/// decoded once more, so that it is known what tolerance let through. Where the format makes it possible, a
 /// picture comes reduced by `reduction` (1, 2, 4 or 8) on both sides, without ever being in memory as a whole.
 pub(super) fn open(
     source: &[u8],
@@ -61,6 +64,15 @@ pub(super) fn open(
     tolerant: bool,
     reduction: u32,
 ) -> Result<DecodedSource, PipelineError> {
+    match open_as(source, info, false, reduction) {
+        Err(PipelineError::Truncated | PipelineError::BadImage { .. }) if tolerant => {
+            open_as(source, info, true, reduction).map(|decoded| DecodedSource { is_whole: false, ..decoded })
+        }
+        outcome => outcome,
+    }
+}
+
+fn open_as(source: &[u8], info: &SourceInfo, tolerant: bool, reduction: u32) -> Result<DecodedSource, PipelineError> {
     // A JPEG's decoder says it better.
     let complete = info.format == SourceFormat::Jpeg || is_complete(info.format, source);
     if !tolerant && !complete && !may_be_whole(info.format, source, false) {
@@ -86,7 +98,7 @@ fn decode(source: &[u8], info: &SourceInfo, tolerant: bool, reduction: u32) -> R
         return Err(PipelineError::bad_image(format!("its header and its data disagree: {width} x {height} pixels")));
     }
     let icc = icc.filter(|icc| icc.len() <= ICC_BYTES_MAX);
-    Ok(DecodedSource { stored: SourceRaster::new(raster.without_opaque_alpha(), reduction), icc })
+    Ok(DecodedSource { stored: SourceRaster::new(raster.without_opaque_alpha(), reduction), icc, is_whole: true })
 }
 
 /// The picture, each side divided by `reduction` and rounded up; none if it has to be decoded as a whole.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::store::{Batch, Table};
 use crate::clock::Timestamp;
-use crate::job::{DeliveryId, DeliverySubject, HashKey, JobId, Owner, State};
+use crate::job::{ContentHash, DeliveryId, DeliverySubject, HashKey, JobId, JobRef, OnceToken, Owner, State};
 use crate::queue::{Cursor, DeliveryScope, DeliveryState, Filter, Job, QueueError};
 
 const OWNER_BYTES: usize = 16;
@@ -35,6 +35,9 @@ pub(super) fn add(batch: &mut Batch, job: &Job) {
         batch.put(Table::Listing, listed(&filter, job.seq), *job.record.id.as_bytes());
     }
     batch.put(Table::ByHash, of_hash(&job.record.hash, job.seq), *job.record.id.as_bytes());
+    if let Some(reference) = &job.record.reference {
+        batch.put(Table::ByRef, of_reference(&job.record.owner, reference, job.seq), *job.record.id.as_bytes());
+    }
     for filter in with_state(job, job.state) {
         batch.put(Table::Listing, listed(&filter, job.seq), *job.record.id.as_bytes());
     }
@@ -58,6 +61,9 @@ pub(super) fn remove(batch: &mut Batch, job: &Job) {
         batch.remove(Table::Listing, listed(&filter, job.seq));
     }
     batch.remove(Table::ByHash, of_hash(&job.record.hash, job.seq));
+    if let Some(reference) = &job.record.reference {
+        batch.remove(Table::ByRef, of_reference(&job.record.owner, reference, job.seq));
+    }
     if let Some(finished) = job.finished_at {
         batch.remove(Table::ByDone, done(finished, &job.record.id));
     }
@@ -91,6 +97,11 @@ pub(super) fn hash(hash: &HashKey) -> Range<Vec<u8>> {
     of_hash(hash, 0)..of_hash(hash, u64::MAX)
 }
 
+/// Every job of this owner with this `ref`, oldest first.
+pub(super) fn reference(owner: &Owner, reference: &JobRef) -> Range<Vec<u8>> {
+    of_reference(owner, reference, 0)..of_reference(owner, reference, u64::MAX)
+}
+
 /// A job that ended then.
 pub(super) fn done(finished: Timestamp, id: &JobId) -> Vec<u8> {
     [finished.as_millis().to_be_bytes().as_slice(), id.as_bytes()].concat()
@@ -99,6 +110,16 @@ pub(super) fn done(finished: Timestamp, id: &JobId) -> Vec<u8> {
 /// What ended before then.
 pub(super) fn done_before(finished: Timestamp) -> Range<Vec<u8>> {
     Vec::new()..finished.as_millis().to_be_bytes().to_vec()
+}
+
+/// A used token that is taken no more from then on.
+pub(super) fn used_token_end(token: &OnceToken) -> Vec<u8> {
+    [token.good_until.as_millis().to_be_bytes().as_slice(), token.digest.as_bytes()].concat()
+}
+
+/// The digest at the end of a [`used_token_end`] key.
+pub(super) fn digest_of_used_token_end(key: &[u8]) -> Option<&[u8]> {
+    key.get(8..)
 }
 
 /// The id at the end of a [`done`] key.
@@ -203,6 +224,12 @@ fn listed(filter: &Filter, seq: u64) -> Vec<u8> {
 
 fn of_hash(hash: &HashKey, seq: u64) -> Vec<u8> {
     [hash.as_str().as_bytes(), &[0], &seq.to_be_bytes()].concat()
+}
+
+fn of_reference(owner: &Owner, reference: &JobRef, seq: u64) -> Vec<u8> {
+    // Of one length, whatever the caller's text is: no key is the beginning of another's.
+    let reference = ContentHash::of(reference.as_str().as_bytes());
+    [owner.digest().as_slice(), reference.as_bytes(), &seq.to_be_bytes()].concat()
 }
 
 /// Enough of the digest to tell owners apart in a key. Whoever reads compares the owner itself.

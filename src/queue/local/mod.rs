@@ -33,7 +33,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
-use crate::job::{DeliveryId, HashKey, JobId, JobRecord, Owner, State, StoredFile};
+use crate::job::{ContentHash, DeliveryId, HashKey, JobId, JobRecord, JobRef, Owner, State, StoredFile};
 
 /// A queue whose calls are those below.
 trait LocalQueue: Send + Sync + 'static {
@@ -99,6 +99,11 @@ impl<Q: LocalQueue> JobIntake for Q {
         self.driver().read(move |records| read::live(records, &hash, &owner)).await
     }
 
+    async fn user_of_token(&self, token: &ContentHash) -> Result<Option<JobId>, QueueError> {
+        let token = *token;
+        self.driver().read(move |records| read::user_of_token(records, &token)).await
+    }
+
     async fn cancel(&self, id: &JobId, files: Vec<StoredFile>) -> Result<CancelOutcome, QueueError> {
         let id = *id;
         self.driver().run(move |machine| machine.cancel(&id, files)).await
@@ -159,6 +164,11 @@ impl<Q: LocalQueue> JobRecords for Q {
     async fn newest_of(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {
         let (hash, owner) = (hash.clone(), owner.clone());
         self.driver().read(move |records| read::newest_of(records, &hash, &owner)).await
+    }
+
+    async fn newest_of_reference(&self, owner: &Owner, reference: &JobRef) -> Result<Option<Job>, QueueError> {
+        let (owner, reference) = (owner.clone(), reference.clone());
+        self.driver().read(move |records| read::newest_of_reference(records, &owner, &reference)).await
     }
 
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError> {
@@ -254,6 +264,10 @@ impl<Q: LocalQueue> JobMaintenance for Q {
 
     async fn purge(&self, finished_before: Timestamp, limit: usize) -> Result<usize, QueueError> {
         self.driver().run(move |machine| machine.purge(finished_before, limit)).await
+    }
+
+    async fn forget_used_tokens(&self, limit: usize) -> Result<usize, QueueError> {
+        self.driver().run(move |machine| machine.forget_used_tokens(limit)).await
     }
 
     async fn drop_live(&self, id: &JobId) -> Result<bool, QueueError> {

@@ -1,18 +1,20 @@
 //! Looking jobs up. A job moves from live to ended in one batch and never back, so a look that goes the same way
 //! doesn't miss it.
 
+use std::ops::Range;
+
 use super::key;
 use super::record::{self, StoredDelivery, StoredJob};
 use super::store::{RecordStore, ScanOrder, Table};
 use crate::error_chain::ErrorChain;
-use crate::job::{CallbackTarget, DeliveryId, HashKey, JobId, Owner};
+use crate::job::{CallbackTarget, ContentHash, DeliveryId, HashKey, JobId, JobRef, Owner};
 use crate::queue::{
     CallbacksOf, DeliveryPage, DeliveryScope, DeliveryState, Filter, Job, Page, PageRequest, QueueError,
 };
 
 const PAGE_MAX: usize = 200;
-/// Jobs of one hash that are looked up at once.
-const OF_HASH_AT_ONCE: usize = 4;
+/// Jobs of one hash, or of one `ref`, that are looked up at once.
+const INDEXED_AT_ONCE: usize = 4;
 
 /// A job with what only the queue knows of it.
 pub(super) fn stored<S: RecordStore>(records: &S, id: &JobId) -> Result<Option<StoredJob>, QueueError> {
@@ -46,6 +48,11 @@ pub(super) fn job<S: RecordStore>(records: &S, id: &JobId) -> Result<Option<Job>
     Ok(stored(records, id)?.map(|stored| stored.job))
 }
 
+/// The job that has used this token.
+pub(super) fn user_of_token<S: RecordStore>(records: &S, token: &ContentHash) -> Result<Option<JobId>, QueueError> {
+    Ok(records.get(Table::UsedTokens, token.as_bytes())?.and_then(|id| key::id(&id)))
+}
+
 /// The newest job with this hash.
 pub(super) fn newest<S: RecordStore>(records: &S, hash: &HashKey) -> Result<Option<Job>, QueueError> {
     let keys = key::hash(hash);
@@ -59,20 +66,40 @@ pub(super) fn newest<S: RecordStore>(records: &S, hash: &HashKey) -> Result<Opti
 /// The newest job of this owner with this hash. Most often the newest of all: only another holder of the user's name has
 /// the same hash.
 pub(super) fn newest_of<S: RecordStore>(records: &S, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {
-    let mut keys = key::hash(hash);
+    newest_in(records, Table::ByHash, key::hash(hash), |job| job.record.owner == *owner)
+}
+
+/// The newest job of this owner with this `ref`.
+pub(super) fn newest_of_reference<S: RecordStore>(
+    records: &S,
+    owner: &Owner,
+    reference: &JobRef,
+) -> Result<Option<Job>, QueueError> {
+    let is_it = |job: &Job| job.record.owner == *owner && job.record.reference.as_ref() == Some(reference);
+    newest_in(records, Table::ByRef, key::reference(owner, reference), is_it)
+}
+
+/// The newest job that an index has under these keys and that `is_it`.
+fn newest_in<S: RecordStore>(
+    records: &S,
+    index: Table,
+    mut keys: Range<Vec<u8>>,
+    is_it: impl Fn(&Job) -> bool,
+) -> Result<Option<Job>, QueueError> {
     loop {
-        let entries = records.range(Table::ByHash, &keys.start..&keys.end, ScanOrder::Descending, OF_HASH_AT_ONCE)?;
+        let entries = records.range(index, &keys.start..&keys.end, ScanOrder::Descending, INDEXED_AT_ONCE)?;
         let Some((last, _)) = entries.last() else { return Ok(None) };
         keys.end.clone_from(last);
         for id in entries.iter().filter_map(|(_, id)| key::id(id)) {
-            if let Some(job) = job(records, &id)?.filter(|job| job.record.owner == *owner) {
+            if let Some(job) = job(records, &id)?.filter(&is_it) {
                 return Ok(Some(job));
             }
         }
     }
 }
 
-/// The live job of this owner with this hash: while it lives there can be no newer one.
+/// The live job of this owner with this hash: the newest, since those that wait for it live too. One that lives behind a
+/// newer one that has been cancelled is missed.
 pub(super) fn live<S: RecordStore>(records: &S, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {
     Ok(newest_of(records, hash, owner)?.filter(|job| !job.state.is_terminal()))
 }

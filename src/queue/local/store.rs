@@ -22,6 +22,12 @@ pub(super) enum Table {
     ByHash,
     /// When it ended, id -> nothing.
     ByDone,
+    /// Owner and `ref` (digests), seq -> id: the newest is the last.
+    ByRef,
+    /// Digest of a token that is good for one upload -> the job that has used it.
+    UsedTokens,
+    /// When a used token is taken no more, its digest -> nothing.
+    UsedTokensByEnd,
     /// Callback -> when it is due, of those that are owed.
     Outbox,
     /// Callback -> what became of it, of the others.
@@ -35,13 +41,16 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Jobs,
         Self::Success,
         Self::Failures,
         Self::Listing,
         Self::ByHash,
         Self::ByDone,
+        Self::ByRef,
+        Self::UsedTokens,
+        Self::UsedTokensByEnd,
         Self::Outbox,
         Self::Deliveries,
         Self::DeliveryListing,
@@ -63,6 +72,9 @@ impl Table {
             Self::Listing => "listing",
             Self::ByHash => "by_hash",
             Self::ByDone => "by_done",
+            Self::ByRef => "by_ref",
+            Self::UsedTokens => "used_tokens",
+            Self::UsedTokensByEnd => "used_tokens_by_end",
             Self::Outbox => "outbox",
             Self::Deliveries => "deliveries",
             Self::DeliveryListing => "delivery_listing",

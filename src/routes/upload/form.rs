@@ -4,6 +4,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use multer::{Field, Multipart};
 
+use super::grant::FileLimit;
 use super::parameters::{file_name, kind, parameter};
 use crate::auth::{AuthError, TOKEN_BYTES_MAX};
 use crate::job::{JobId, Stem};
@@ -49,7 +50,7 @@ impl<'a> UploadForm<'a> {
     /// had a text field of that name beside it.
     ///
     /// Reads to the end of the body, since one without its end was cut off.
-    pub(super) async fn file(&mut self) -> Result<UploadedFile, Refusal> {
+    pub(super) async fn file(&mut self, limit: FileLimit) -> Result<UploadedFile, Refusal> {
         let mut found: Option<(bool, UploadedFile)> = None;
         while let Some(part) = self.next_part().await? {
             let PartName { name, file_name } = PartName::of(&part);
@@ -58,7 +59,8 @@ impl<'a> UploadForm<'a> {
                 ("file", None | Some(false)) if is_named || found_named.is_none() => {
                     // What a part without a name left is gone before the next is received.
                     drop(found.take());
-                    found = Some((is_named, self.receive(part, Stem::of(&file_name.unwrap_or_default())).await?));
+                    let stem = Stem::of(&file_name.unwrap_or_default());
+                    found = Some((is_named, self.receive(part, stem, limit).await?));
                 }
                 ("file", Some(found_named)) if found_named == is_named => {
                     return Err(Refusal::BadMultipart("there is more than one part named `file`".into()));
@@ -70,14 +72,14 @@ impl<'a> UploadForm<'a> {
         Ok(file)
     }
 
-    async fn receive(&self, mut part: Field<'static>, stem: Stem) -> Result<UploadedFile, Refusal> {
+    async fn receive(&self, mut part: Field<'static>, stem: Stem, limit: FileLimit) -> Result<UploadedFile, Refusal> {
         let id = JobId::new(self.state.clock.now());
         let mut upload: IncomingUpload = self.state.spool.receive(id).await?;
         let mut bytes = 0;
         while let Some(chunk) = self.chunk(&mut part).await? {
             bytes += chunk.len() as u64;
-            if bytes > self.state.http.body_bytes_max {
-                return Err(Refusal::BodyTooLarge { bytes_max: self.state.http.body_bytes_max });
+            if bytes > limit.bytes_max {
+                return Err(limit.refusal());
             }
             upload.write(chunk).await?;
         }

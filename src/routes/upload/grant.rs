@@ -1,8 +1,16 @@
 //! Whether a token allows an upload, known before the body is read.
 
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
 use super::InspectedUpload;
+use super::form_redirect::FormRedirect;
 use crate::auth::Verified;
-use crate::job::{CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Owner, ParsedJob, RecordVersion, Stem};
+use crate::job::{
+    CallbackTarget, ClaimErrors, HashKey, JobFingerprint, JobId, JobRecord, OnDuplicate, OnceToken, Owner, ParsedJob,
+    RecordVersion, Stem,
+};
 use crate::register::RegisterError;
 use crate::routes::extract::verify;
 use crate::routes::{AppState, Refusal};
@@ -10,16 +18,23 @@ use crate::routes::{AppState, Refusal};
 /// What a verified token allows: an upload of this owner's, for this valid job.
 pub(super) struct UploadGrant {
     owner: Owner,
+    /// The token itself, if it is good for one upload.
+    pub(super) once: Option<OnceToken>,
     pub(super) job: ParsedJob,
+    /// All of the job's claim, in one way of writing it, if that is to be compared with another's.
+    compared: Option<String>,
 }
 
 impl UploadGrant {
-    /// Verifies `token` and its job, and that the job's stores may be used. Counts as an upload of its owner's.
-    pub(super) fn check(state: &AppState, token: &str) -> Result<Self, Refusal> {
-        let Verified { owner, claims, .. } = verify(state, token)?;
+    /// Verifies `token` and its job, and that the job's stores may be used. Once the token is good, `redirect` knows where it
+    /// says. Counts as an upload of its owner's.
+    pub(super) fn check(state: &AppState, token: &str, redirect: &mut FormRedirect) -> Result<Self, Refusal> {
+        let Verified { owner, claims, good_until, .. } = verify(state, token)?;
+        redirect.follow(&claims);
         state.rates.count_upload(&owner)?;
         let job = ParsedJob::from_claim(claims.get("job"), state.spec_limits)?;
         let mut errors = ClaimErrors::default();
+        job.check_callback(&*state.callback_addresses, &mut errors);
         for key in &job.spec.storage {
             if !state.register.may_use(&key.access_key, key.backend, owner.user.as_deref()) {
                 let backend = key.backend.as_str();
@@ -29,7 +44,15 @@ impl UploadGrant {
                 );
             }
         }
-        errors.or(Self { owner, job }).map_err(Refusal::from)
+        let jti = if job.once { jti(&claims, &mut errors) } else { None };
+        let once = jti.map(|jti| OnceToken::new(&owner, jti, good_until));
+        let compared = job.queues_duplicate.then(|| canonical(&claims["job"]).to_string());
+        errors.or(Self { owner, once, job, compared }).map_err(Refusal::from)
+    }
+
+    /// How much the file may be.
+    pub(super) fn file_limit(&self, state: &AppState) -> FileLimit {
+        FileLimit::of(state, self.job.bytes_max)
     }
 
     /// The record of the granted job, with what the upload turned out to be.
@@ -40,13 +63,18 @@ impl UploadGrant {
         stem: Stem,
         inspected: InspectedUpload,
     ) -> Result<JobRecord, Refusal> {
-        let ParsedJob { spec, callback_url, callback_headers, callback_events, job_data } = self.job;
+        let ParsedJob { spec, callback_url, callback_headers, callback_events, reference, job_data, .. } = self.job;
         let InspectedUpload { original, inspection, memory } = inspected;
         let callback = callback_url
             .map(|url| state.sealer.seal_callback(&id, &url, &callback_headers))
             .transpose()
             .map_err(RegisterError::from)?
             .map(|target| CallbackTarget { events: callback_events, ..target });
+        let on_duplicate = match self.compared {
+            // Under another name its files are others.
+            Some(claim) => OnDuplicate::Queue(JobFingerprint(state.sealer.fingerprint(&format!("{stem} {claim}")))),
+            None => OnDuplicate::Refuse,
+        };
         Ok(JobRecord {
             version: RecordVersion,
             id,
@@ -57,9 +85,62 @@ impl UploadGrant {
             spec,
             callback,
             job_data,
+            reference,
+            once: self.once,
+            on_duplicate,
             created_at: state.clock.now(),
             memory,
             inspection: Some(inspection),
         })
+    }
+}
+
+/// `value` with the fields of every object in one order, whatever the one was in which they came.
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let sorted: BTreeMap<_, _> = fields.iter().map(|(name, value)| (name.clone(), canonical(value))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
+        other => other.clone(),
+    }
+}
+
+/// What tells a token from every other.
+fn jti<'a>(claims: &'a Map<String, Value>, errors: &mut ClaimErrors) -> Option<&'a str> {
+    let jti = claims.get("jti").and_then(Value::as_str);
+    let jti = jti.filter(|jti| (1..=OnceToken::JTI_BYTES_MAX).contains(&jti.len()));
+    if jti.is_none() {
+        let max = OnceToken::JTI_BYTES_MAX;
+        errors.push(
+            "/jti",
+            format!("must be a string of 1 to {max} bytes that no other token has, since the job says `once`"),
+        );
+    }
+    jti
+}
+
+/// How much the file of an upload may be, and whose limit that is.
+#[derive(Clone, Copy)]
+pub(super) struct FileLimit {
+    pub(super) bytes_max: u64,
+    is_tokens: bool,
+}
+
+impl FileLimit {
+    /// The server's limit, or the token's if that is lower.
+    pub(super) fn of(state: &AppState, token_max: Option<u64>) -> Self {
+        let server_max = state.http.body_bytes_max;
+        match token_max.filter(|token_max| *token_max < server_max) {
+            Some(bytes_max) => Self { bytes_max, is_tokens: true },
+            None => Self { bytes_max: server_max, is_tokens: false },
+        }
+    }
+
+    /// What a file is told that is larger.
+    pub(super) fn refusal(self) -> Refusal {
+        let Self { bytes_max, is_tokens } = self;
+        if is_tokens { Refusal::LargerThanToken { bytes_max } } else { Refusal::BodyTooLarge { bytes_max } }
     }
 }

@@ -10,7 +10,7 @@ use super::admission::admit;
 use super::{Attempt, AttemptError};
 use crate::failpoint::{Step, reached};
 use crate::job::SourceInfo;
-use crate::pipeline::{Admission, Output, RenderRequest};
+use crate::pipeline::{Admission, Output, RenderRequest, same_as};
 use crate::worker::place::PlaceGuard;
 use crate::worker::renderer::{RenderJob, RenderedVariants};
 use crate::worker::uploader::{FileUploader, PendingUploads};
@@ -48,7 +48,7 @@ impl Attempt<'_> {
             timeout: self.context.settings.job_timeout,
             place: Arc::clone(&place),
         });
-        let result = self.take_as_rendered(uploader, &uploads, rendered).await;
+        let result = self.take_as_rendered(uploader, &uploads, &source, rendered).await;
         if self.is_stopped() {
             return Ok(());
         }
@@ -83,8 +83,10 @@ impl Attempt<'_> {
         &self,
         uploader: &FileUploader<'_>,
         uploads: &PendingUploads,
+        source: &SourceInfo,
         mut rendered: RenderedVariants,
     ) -> Result<(), AttemptError> {
+        let variants = &self.record.spec.variants;
         let mut takes = FuturesUnordered::new();
         let mut result = Ok(());
         let mut is_rendering = true;
@@ -102,7 +104,8 @@ impl Attempt<'_> {
                 }
                 next = rendered.recv(), if is_rendering && takes.len() < CONCURRENT_TAKES => match next {
                     Some((index, file)) => {
-                        takes.push(uploader.take_variant(uploads, &self.record.spec.variants[index], file));
+                        let earlier = same_as(index, variants, source).map(|earlier| &variants[earlier]);
+                        takes.push(uploader.take_variant(uploads, &variants[index], earlier, file));
                     }
                     None => is_rendering = false,
                 },

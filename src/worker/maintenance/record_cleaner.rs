@@ -1,4 +1,4 @@
-//! Removes the records of jobs that ended longer ago than the retention.
+//! Removes the records of jobs that ended longer ago than the retention, and forgets used tokens that are taken no more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +53,16 @@ impl RecordCleaner {
         }
         if removed > 0 {
             info!(records = removed, "records older than the retention removed");
+        }
+        loop {
+            match self.context.queue.forget_used_tokens(BATCH).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    warn!(error = %ErrorChain(&error), "used tokens can't be forgotten; will be retried");
+                    break;
+                }
+            }
         }
     }
 }

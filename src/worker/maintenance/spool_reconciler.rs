@@ -152,6 +152,12 @@ impl SpoolReconciler {
                 // Its client may have been told of it, so it is a job of its own, to be queued once its duplicate has
                 // ended.
                 Ok(Enqueued::Duplicate(_)) | Err(QueueError::Full { .. } | QueueError::OwnerFull { .. }) => Ok(false),
+                // Its client was answered that much, or nothing: two uploads with one token were under way when the server died.
+                Ok(Enqueued::TokenUsed(used_by)) => {
+                    self.spool.remove(id).await?;
+                    info!(job_id = %id, %used_by, "upload removed from the spool; its token was good for another one");
+                    Ok(false)
+                }
                 Err(error) => Err(error.into()),
             },
         }

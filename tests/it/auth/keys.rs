@@ -85,8 +85,13 @@ fn the_first_start_makes_keys_that_are_the_owners_alone_and_work_after_a_restart
     let first = Authenticator::new(KeyRing::generate(&path).expect("made"), AuthSettings::default());
     assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
 
-    let token =
-        NewToken { sub: "me".into(), scope: Some(Scope::Admin), ttl: std::time::Duration::from_mins(1), job: None };
+    let token = NewToken {
+        sub: "me".into(),
+        scope: Some(Scope::Admin),
+        ttl: std::time::Duration::from_mins(1),
+        jti: None,
+        job: None,
+    };
     let token = first.sign(&token, now()).expect("signed");
     let ring = KeyRing::load(&path, None).expect("good").expect("there");
     let second = Authenticator::new(ring, AuthSettings::default());

@@ -17,8 +17,9 @@ use pixerve::callback::{
 };
 use pixerve::clock::{Manual, Timestamp};
 use pixerve::job::{
-    CallbackEvents, CallbackHeader, CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner,
-    Priority, RecordVersion, SealedText, SourceFormat, State, Stem, Stored, StoredFile, SubDir, WebhookSecret,
+    CallbackEvents, CallbackHeader, CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, OnDuplicate,
+    Original, Owner, Priority, RecordVersion, SealedText, SourceFormat, State, Stem, Stored, StoredFile, SubDir,
+    Warnings, WebhookSecret,
 };
 use pixerve::queue::Job;
 use secrecy::SecretString;
@@ -157,11 +158,23 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         created_at,
         memory: None,
         inspection: None,
+        reference: None,
+        once: None,
+        on_duplicate: OnDuplicate::Refuse,
     };
     let name = record.original_name();
     let stored = Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") };
-    let file =
-        StoredFile { name, format: "png".to_owned(), width: 3, height: 2, bytes: 12, sha256, stored: vec![stored] };
+    let file = StoredFile {
+        name,
+        format: "png".to_owned(),
+        width: 3,
+        height: 2,
+        bytes: 12,
+        sha256,
+        warnings: Warnings::new(),
+        same_as: None,
+        stored: vec![stored],
+    };
     Job {
         record,
         state: State::Completed,

@@ -14,7 +14,7 @@ use pixerve::clock::Manual;
 use pixerve::database::Database;
 use pixerve::job::{
     ContentHash, ErrorCode, Inspection, JobError, JobId, JobRecord, Original, RecordVersion, SourceInfo, Stored,
-    StoredFile,
+    StoredFile, Warnings,
 };
 use pixerve::queue::{
     ClaimRequest, CrashAttribution, DeliveryOutcome, JobQueue, Lease, Place, QueueSettings, Retry, Settlement,
@@ -118,7 +118,8 @@ async fn live_through(queue: &Arc<dyn JobQueue>, spool: &Spool, record: JobRecor
             let file = files().remove(0);
             for stored in file.stored {
                 let StoredFile { name, format, width, height, bytes, sha256, .. } = files().remove(0);
-                let file = MadeFile { name, format, width, height, bytes, sha256 };
+                let file =
+                    MadeFile { name, format, width, height, bytes, sha256, warnings: Warnings::new(), same_as: None };
                 journal.append_stored(StoredLine { file, stored }).await?;
             }
         }
@@ -160,6 +161,8 @@ fn files() -> Vec<StoredFile> {
         height: 600,
         bytes: 12_345,
         sha256: ContentHash::of(name.as_bytes()),
+        warnings: Warnings::new(),
+        same_as: None,
         stored,
     };
     vec![file("one.jpg", stored), file("two.jpg", vec![served])]

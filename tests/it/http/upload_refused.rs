@@ -16,7 +16,7 @@ async fn refused(app: &TestApp, job: Value, bytes: Vec<u8>) -> Response {
 }
 
 /// Refused uploads are deleted behind the answer.
-async fn assert_nothing_is_left(app: &TestApp) {
+pub(super) async fn assert_nothing_is_left(app: &TestApp) {
     for _ in 0..6_000 {
         if files_below(&app.data_dir().join("spool")).is_empty() {
             assert_eq!(files_below(&app.serve_dir()), Vec::<String>::new());
@@ -178,6 +178,101 @@ async fn too_many_bytes_are_a_413_announced_or_not() {
     let response = app.request(Method::POST, "/upload").bearer_auth(token).multipart(form).send().await;
     assert_problem(response.expect("an answer"), 413, "too_large").await;
     assert_nothing_is_left(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_literal_address_that_may_not_be_called_is_a_422_that_names_the_setting() {
+    let app = TestApp::start_with(&[("PIXERVE_CALLBACK_ALLOW", "10.1.0.0/16")]).await;
+    let calling = |url: &str| {
+        let mut job = small_job();
+        job["completionCallback"] = json!(url);
+        job
+    };
+    for forbidden in [
+        "http://127.0.0.1:9/hook",
+        "http://10.2.0.1/",
+        "https://[::1]/",
+        "http://169.254.169.254/latest",
+        "http://2130706433/",
+        "http://[::ffff:10.2.0.1]/",
+    ] {
+        let answer = refused(&app, calling(forbidden), jpeg(8, 8, 1)).await;
+        let problem = assert_problem(answer, 422, "invalid_fields").await;
+        let [error] = problem["errors"].as_array().expect("errors").as_slice() else { panic!("one: {problem}") };
+        assert_eq!(error["pointer"], "/job/completionCallback", "{forbidden}");
+        assert!(error["detail"].as_str().expect("a detail").contains("PIXERVE_CALLBACK_ALLOW"), "{error}");
+    }
+    for (seed, allowed) in [(2, "http://10.1.2.3/"), (3, "https://hook.example/")] {
+        app.accepted("me", calling(allowed), "a.jpg", jpeg(8, 8, seed)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_of_nobody_without_a_kid_is_told_where_a_registered_users_key_goes() {
+    let app = TestApp::start().await;
+    let nobodys = Claims::of("me").job(small_job()).secret("the secret of a user who forgot the kid").sign();
+    let problem = assert_problem(app.upload(&nobodys, "a.jpg", jpeg(8, 8, 1)).await, 401, "unauthorized").await;
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("access key") && detail.contains("`kid`"), "{detail}");
+}
+
+fn at_most(bytes: usize) -> Value {
+    let mut job = small_job();
+    job["maxBytes"] = json!(bytes);
+    job
+}
+
+/// A body whose length nobody announces.
+fn unannounced(bytes: &[u8]) -> Form {
+    let chunks: Vec<Result<Vec<u8>, std::io::Error>> = bytes.chunks(8192).map(|chunk| Ok(chunk.to_vec())).collect();
+    let part = Part::stream(reqwest::Body::wrap_stream(futures_util::stream::iter(chunks))).file_name("a.jpg");
+    Form::new().part("file", part)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_bytes_than_the_token_takes_are_a_413_announced_or_not() {
+    let app = TestApp::start().await;
+    let picture = jpeg(400, 300, 1);
+    let token = Claims::of("me").job(at_most(picture.len() - 1)).sign();
+    let announced = app.upload(&token, "a.jpg", vec![7; 300 * 1024]).await;
+    let little_more = app.upload(&token, "a.jpg", picture.clone()).await;
+    let request = |form: Form| app.request(Method::POST, "/upload").bearer_auth(&token).multipart(form).send();
+    let streamed = request(unannounced(&picture)).await.expect("an answer");
+    let form = Form::new().text("token", token.clone()).part("file", Part::bytes(picture.clone()).file_name("a.jpg"));
+    let in_form = app.request(Method::POST, "/upload").multipart(form).send().await.expect("an answer");
+    for answer in [announced, little_more, streamed, in_form] {
+        let problem = assert_problem(answer, 413, "too_large").await;
+        let detail = problem["detail"].as_str().expect("a detail");
+        assert!(detail.contains("maxBytes") && detail.contains(&(picture.len() - 1).to_string()), "{detail}");
+    }
+    assert_nothing_is_left(&app).await;
+    app.accepted("me", at_most(picture.len()), "a.jpg", picture).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tokens_limit_of_bytes_is_never_above_the_servers() {
+    let app = TestApp::start_with(&[("PIXERVE_SERVER_BODY_BYTES_MAX", "100 KiB")]).await;
+    let token = Claims::of("me").job(at_most(10_000_000)).sign();
+    let problem = assert_problem(app.upload(&token, "a.jpg", vec![7; 110 * 1024]).await, 413, "too_large").await;
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("102400") && !detail.contains("maxBytes"), "{detail}");
+    for (max, told) in [(10_000_000, 102_400), (5000, 5000)] {
+        let token = Claims::of("me").job(at_most(max)).sign();
+        let limits = app.request(Method::GET, "/limits").bearer_auth(token).send().await.expect("an answer");
+        assert_eq!(limits.json::<Value>().await.expect("JSON")["upload"]["bytes_max"], told);
+    }
+    assert_nothing_is_left(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_bytes_that_is_no_number_of_bytes_is_a_422() {
+    let app = TestApp::start().await;
+    for bad in [json!(0), json!(-1), json!(1.5), json!("1MB"), json!(true)] {
+        let mut job = small_job();
+        job["maxBytes"] = bad;
+        let problem = assert_problem(refused(&app, job, jpeg(8, 8, 1)).await, 422, "invalid_fields").await;
+        assert_eq!(problem["errors"][0]["pointer"], "/job/maxBytes");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

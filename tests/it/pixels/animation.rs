@@ -8,7 +8,7 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::LoopCount;
 use image::{AnimationDecoder, Delay, Frame, Rgba, RgbaImage};
 use pixerve::encoder::Registry;
-use pixerve::job::{Format, JobSpec, VariantSpec};
+use pixerve::job::{Format, JobSpec, VariantSpec, Warning, Warnings};
 use pixerve::pipeline::{Engine, PipelineError, PixelLimits, check_outputs, inspect};
 
 use super::picture::{assert_like, render, show, variant};
@@ -142,9 +142,12 @@ fn frames_count_against_the_limits() {
 #[test]
 fn a_cut_animation_is_refused_or_ends_early() {
     let source = gif(Repeat::Infinite);
+    let whole = render(&source, &[VariantSpec { tolerant: true, ..moving(0) }]).expect("every frame").remove(0);
+    assert_eq!(whole.warnings, Warnings::new());
     let cut = &source[..source.len() * 2 / 3];
     assert!(matches!(render(cut, &[moving(0)]), Err(PipelineError::Truncated)));
     let rendered = render(cut, &[VariantSpec { tolerant: true, ..moving(0) }]).expect("some frames").remove(0);
+    assert_eq!(rendered.warnings, Warnings::from([Warning::Truncated]));
     let (_, frames) = frames(&rendered.bytes);
     assert!((1..5).contains(&frames.len()), "{} frames", frames.len());
 }

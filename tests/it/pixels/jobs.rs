@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pixerve::encoder::{EncodeError, EncodeSettings, Encoder, Picture, Png, Registry, WorkingMemory};
-use pixerve::job::Format;
-use pixerve::pipeline::{Engine, PipelineError, PixelLimits, inspect, memory_estimate};
+use pixerve::job::{Fit, Format};
+use pixerve::pipeline::{Engine, PipelineError, PixelLimits, inspect, memory_estimate, same_as};
 
 use super::picture::{photo, png, render, variant};
 
@@ -55,6 +55,28 @@ impl Encoder for TruncatingEncoder {
     }
 }
 
+/// Counts the pictures it is given.
+struct CountingEncoder(Arc<AtomicUsize>);
+
+impl Encoder for CountingEncoder {
+    fn format(&self) -> Format {
+        Format::Png
+    }
+
+    fn encode(&self, picture: &Picture, settings: &EncodeSettings) -> Result<Vec<u8>, EncodeError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Png.encode(picture, settings)
+    }
+
+    fn with_exif(&self, file: Vec<u8>, _: &[u8], _: (u32, u32)) -> Vec<u8> {
+        file
+    }
+
+    fn working_memory(&self, settings: &EncodeSettings) -> WorkingMemory {
+        Png.working_memory(settings)
+    }
+}
+
 fn engine_with(encoder: impl Encoder + 'static) -> Engine {
     let registry = Registry::built_in().with(Arc::new(encoder));
     Engine::new(2, PixelLimits::default(), registry).expect("threads")
@@ -89,6 +111,44 @@ fn a_file_that_is_not_what_was_asked_for_is_not_handed_out() {
         &|_, _| panic!("it was handed out"),
     );
     assert!(matches!(&outcome, Err(PipelineError::Encode(_))), "{outcome:?}");
+}
+
+#[test]
+fn what_comes_out_alike_is_encoded_once_and_delivered_under_each_number() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let engine = engine_with(CountingEncoder(Arc::clone(&count)));
+    let source = png(&photo(40, 30));
+    let png_of = |width, height| variant(Format::Png, width, height);
+    let mut larger = png_of(80, 80);
+    larger.enlarge = true;
+    let mut on_canvas = png_of(60, 60);
+    on_canvas.fit = Fit::Contain;
+    let mut fastest = png_of(90, 90);
+    fastest.speed = Some(1);
+    let variants = [png_of(80, 80), png_of(10, 10), png_of(0, 60), png_of(0, 0), larger, on_canvas, fastest];
+    let source_info = inspect(std::io::Cursor::new(&source), &PixelLimits::default()).expect("a PNG");
+    let same: Vec<_> = (0..variants.len()).map(|index| same_as(index, &variants, &source_info)).collect();
+    assert_eq!(same, [None, None, Some(0), Some(0), None, None, None]);
+
+    for (wanted, encoded) in [(vec![0, 1, 2, 3, 4, 5, 6], 5), (vec![2, 3], 1), (vec![3], 1)] {
+        count.store(0, Ordering::SeqCst);
+        let files = Mutex::new(vec![None; variants.len()]);
+        let is_wanted = |index: usize| wanted.contains(&index);
+        engine
+            .render(&source, &variants, &is_wanted, &|| false, &|| (), &|index, file| {
+                let before = files.lock().expect("no panic")[index].replace(file.bytes);
+                assert_eq!(before, None, "{index} came twice");
+            })
+            .expect("a good source");
+        let files = files.into_inner().expect("no panic");
+        let delivered: Vec<usize> = (0..variants.len()).filter(|index| files[*index].is_some()).collect();
+        assert_eq!((delivered, count.load(Ordering::SeqCst)), (wanted.clone(), encoded));
+        for (index, first) in same.iter().enumerate().filter_map(|(index, first)| Some((index, (*first)?))) {
+            if is_wanted(index) && is_wanted(first) {
+                assert_eq!(files[index], files[first], "{index} is {first}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use image::ImageFormat;
-use pixerve::job::{Fit, Format, JobSpec, Priority, SubDir, VariantSpec};
+use pixerve::job::{Fit, Format, JobSpec, Priority, SubDir, VariantSpec, Warning, Warnings};
 use pixerve::pipeline::{InspectError, PipelineError, PixelLimits, SourceInfo, check_outputs, inspect};
 
 use super::orientation::with_exif;
@@ -133,6 +133,8 @@ fn a_tolerant_job_gets_what_is_there_of_every_format() {
         assert!(matches!(render(cut, std::slice::from_ref(&strict)), Err(PipelineError::Truncated)), "{what}");
         let shown = show(cut, &tolerant);
         assert_eq!(shown.dimensions(), (96, 96), "{what}");
+        let rendered = render(cut, std::slice::from_ref(&tolerant)).expect("a tolerant job").remove(0);
+        assert_eq!(rendered.warnings, Warnings::from([Warning::Truncated]), "{what}");
         let top = |shown: &image::RgbImage| {
             let top = image::imageops::crop_imm(shown, 0, 0, 96, 24).to_image();
             image::DynamicImage::from(top).into_rgba8()

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use pixerve::job::{ContentHash, ErrorCode, JobError, State, Stored, StoredFile};
+use pixerve::job::{ContentHash, ErrorCode, JobError, State, Stored, StoredFile, Warnings};
 use pixerve::queue::{ClaimRequest, CrashAttribution, Place, QueueSettings, Retry, Settled, Settlement};
 
 use super::fixture::{
@@ -34,6 +34,8 @@ pub(crate) fn file(name: &str) -> StoredFile {
         height: 1,
         bytes: 3,
         sha256: ContentHash::of(name.as_bytes()),
+        warnings: Warnings::new(),
+        same_as: None,
         stored: vec![Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") }],
     }
 }

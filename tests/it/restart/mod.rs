@@ -4,12 +4,14 @@ mod crashed;
 mod database;
 mod graceful;
 mod inspected;
+mod once;
 mod paused;
 mod private;
 mod process;
 mod sealing_keys;
 mod service_manager;
 mod signals;
+mod waiting;
 
 use serde_json::{Value, json};
 

@@ -19,8 +19,15 @@ impl<S: RecordStore> Machine<S> {
         if read::stored(&*self.records, &record.id)?.is_some() {
             return Ok(Enqueued::Known);
         }
-        if let Some(job) = read::live(&*self.records, &record.hash, &record.owner)? {
-            return Ok(Enqueued::Duplicate(Box::new(job)));
+        if let Some(token) = &record.once
+            && let Some(id) = read::user_of_token(&*self.records, &token.digest)?
+        {
+            return Ok(Enqueued::TokenUsed(id));
+        }
+        if let Some(live) = self.newest_duplicate(&record)?
+            && !record.waits_for(&live.record)
+        {
+            return Ok(Enqueued::Duplicate(Box::new(live)));
         }
         self.check_depth(&record)?;
 
@@ -29,10 +36,23 @@ impl<S: RecordStore> Machine<S> {
         let stored = StoredJob { job: fresh(record, seq), token: 0, wait_ms: 0, is_made: false };
         batch.put(Table::Jobs, *stored.job.record.id.as_bytes(), encode(&stored)?);
         key::add(&mut batch, &stored.job);
+        if let Some(token) = &stored.job.record.once {
+            batch.put(Table::UsedTokens, *token.digest.as_bytes(), *stored.job.record.id.as_bytes());
+            batch.put(Table::UsedTokensByEnd, key::used_token_end(token), Vec::new());
+        }
         self.apply(&batch)?;
         reached(Step::EnqueueApplied);
         self.schedule.wait(live(&stored), None);
         Ok(Enqueued::Created)
+    }
+
+    /// The newest live job of the same bytes and owner. One that waits for another may have been cancelled since, so the
+    /// newest of all says nothing.
+    fn newest_duplicate(&self, record: &JobRecord) -> Result<Option<Job>, QueueError> {
+        match self.schedule.newest_duplicate(&record.owner.digest(), &record.original.sha256) {
+            Some(id) => read::job(&*self.records, &id),
+            None => Ok(None),
+        }
     }
 
     fn check_depth(&self, record: &JobRecord) -> Result<(), QueueError> {

@@ -67,6 +67,24 @@ impl<S: RecordStore> Machine<S> {
         Ok(purged)
     }
 
+    pub(in crate::queue::local) fn forget_used_tokens(&mut self, limit: usize) -> Result<usize, QueueError> {
+        let keys = key::done_before(self.clock.now());
+        let limit = limit.min(PURGED_AT_ONCE);
+        let ended = self.records.range(Table::UsedTokensByEnd, &keys.start..&keys.end, ScanOrder::Ascending, limit)?;
+        if ended.is_empty() {
+            return Ok(0);
+        }
+        let mut batch = Batch::default();
+        for (end, _) in &ended {
+            batch.remove(Table::UsedTokensByEnd, end.as_slice());
+            if let Some(digest) = key::digest_of_used_token_end(end) {
+                batch.remove(Table::UsedTokens, digest);
+            }
+        }
+        self.apply(&batch)?;
+        Ok(ended.len())
+    }
+
     pub(in crate::queue::local) fn drop_live(&mut self, id: &JobId) -> Result<bool, QueueError> {
         let Some(stored) = read::stored_in(&*self.records, Table::Jobs, id)? else { return Ok(false) };
         let mut batch = Batch::default();
