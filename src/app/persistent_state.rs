@@ -135,7 +135,7 @@ fn open_sealer(config: &Config, queue: &SledQueue) -> Result<Sealer, StartError>
         // A queue that lost records may have lost what it owes; the spool has it still.
         let mut sealed = !queue.set_aside().is_empty() || Register::has_records(&config.data_dir)?;
         queue.visit_callbacks(CallbacksOf::Owed, |_, target| {
-            sealed |= target.sealed_url.is_some() || target.sealed_headers.is_some()
+            sealed |= target.sealed_url.is_some() || target.sealed_headers.is_some();
         })?;
         if sealed {
             return Err(StartError::SealingKeysMissing { path });
