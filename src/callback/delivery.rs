@@ -17,10 +17,8 @@ use super::settings::CallbackSettings;
 use super::signature::{SigningSecrets, signature};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
-use crate::job::{
-    CallbackAddresses, CallbackEvent, CallbackHeader, CallbackTarget, DeliveryId, JobId, JobRecord, PublicUrl,
-};
-use crate::queue::{DeliveryContent, Job};
+use crate::job::{CallbackAddresses, CallbackHeader, CallbackTarget, DeliveryId, JobId, JobRecord, PublicUrl};
+use crate::queue::DeliveryContent;
 use crate::tls;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");

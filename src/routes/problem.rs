@@ -126,6 +126,7 @@ const RETRY_AT_ONCE_SECS: u64 = 1;
 const RETRY_SOON_SECS: u64 = 5;
 
 impl Refusal {
+    #[expect(clippy::too_many_lines, reason = "a few words for each refusal, one below the other")]
     fn document(&self) -> Document {
         match self {
             Self::Unauthorized(error) => {

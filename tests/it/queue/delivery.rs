@@ -14,6 +14,7 @@ use super::fixture::{
     LEASE, QueueFixture, SECOND, TestResult, calling_back, claim, claim_up_to, complete, enqueue, failure, queued,
     record,
 };
+use super::settle::file;
 use crate::harness::deliveries::{end_of, settle, tried};
 
 every_queue! {
@@ -296,7 +297,7 @@ fn telling_files(n: u32) -> JobRecord {
 fn stored_original(record: &JobRecord) -> StoredFile {
     let name = record.original_name();
     let stored = vec![Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") }];
-    StoredFile { name, format: "jpg".to_owned(), width: 2, height: 1, bytes: 4, sha256: record.original.sha256, stored }
+    StoredFile { name, sha256: record.original.sha256, stored, ..file("") }
 }
 
 async fn each_stored_file_is_told_of_once(fixture: QueueFixture) -> TestResult {
