@@ -5,8 +5,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobRef, JobSpec, OnceToken,
-    Owner, SourceFormat, State, Stem, Warnings, original_name, variant_name,
+    CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobRef, JobSpec, OnDuplicate,
+    OnceToken, Owner, SourceFormat, State, Stem, Warnings, original_name, variant_name,
 };
 use crate::clock::Timestamp;
 
@@ -39,6 +39,9 @@ pub struct JobRecord {
     /// Its token, if that is good for this one upload only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub once: Option<OnceToken>,
+    /// What becomes of it if the same bytes of the same owner are live.
+    #[serde(default, skip_serializing_if = "OnDuplicate::refuses")]
+    pub on_duplicate: OnDuplicate,
     /// When the upload was accepted.
     pub created_at: Timestamp,
     /// Bytes of memory that making its variants takes, estimated from the header at upload. None if there are none to make.

@@ -40,7 +40,7 @@ pub enum Enqueued {
     Created,
     /// It was queued already, under this very id.
     Known,
-    /// The same bytes of the same owner are pending or processing: that job.
+    /// The same bytes of the same owner are pending or processing: the newest such job.
     Duplicate(Box<Job>),
     /// Its token is good for one upload, and this other job was that.
     TokenUsed(JobId),

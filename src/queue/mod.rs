@@ -38,11 +38,13 @@ use crate::job::{ContentHash, HashKey, JobId, JobRecord, JobRef, Owner, State, S
 /// What a job's owner asks for: to take it in, or to call it off.
 #[async_trait]
 pub trait JobIntake: Send + Sync + 'static {
-    /// Takes a job in, unless the same bytes of the same owner are live, or its token is used. Idempotent by id. That it has
+    /// Takes a job in, unless its token is used, or the same bytes of the same owner are live and it is not to wait for those
+    /// ([`JobRecord::waits_for`]). Of such jobs only the oldest is ever given out. Idempotent by id. That it has
     /// used its token is durable in the same moment.
     async fn enqueue(&self, record: JobRecord) -> Result<Enqueued, QueueError>;
 
-    /// The live job of this owner with this hash, if there is one: a cheap look before the disk is written to.
+    /// The newest live job of this owner with this hash, if there is one: a cheap look before the disk is written to, which may
+    /// miss one.
     async fn find_live(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError>;
 
     /// The job that has used this token ([`OnceToken::digest`](crate::job::OnceToken)): a cheap look, like the one before.

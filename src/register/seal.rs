@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::Path;
 
+use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, Payload};
@@ -13,15 +14,20 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use secrecy::zeroize::Zeroizing;
 
 use super::sealing_keys::{self, SealingKeysError};
-use crate::job::SealedText;
+use crate::job::{ContentHash, SealedText};
 
 /// Random nonces of this size can be drawn for ever without one coming twice.
 const NONCE_BYTES: usize = 24;
+
+/// What a key for fingerprints is derived for.
+const FINGERPRINTS: &[u8] = b"pixerve job fingerprints";
 
 /// Seals small secrets, and unseals them.
 pub struct Sealer {
     /// Oldest first; never empty.
     keys: Vec<XChaCha20Poly1305>,
+    /// Of the newest key.
+    fingerprint_key: hmac::Key,
 }
 
 /// Why nothing was sealed.
@@ -71,7 +77,12 @@ impl Sealer {
     /// If anyone but its owner may read the file, or it can't be read, made, or understood.
     pub fn open(path: &Path) -> Result<Self, SealingKeysError> {
         let keys = sealing_keys::read_or_make(path)?;
-        Ok(Self { keys: keys.iter().map(|key| XChaCha20Poly1305::new((&**key).into())).collect() })
+        let newest = keys.last().expect("INVARIANT: there is at least one key");
+        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, newest.as_slice()), FINGERPRINTS);
+        Ok(Self {
+            fingerprint_key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
+            keys: keys.iter().map(|key| XChaCha20Poly1305::new((&**key).into())).collect(),
+        })
     }
 
     /// Seals `plain` under the newest key, bound to `context`.
@@ -85,6 +96,13 @@ impl Sealer {
         let payload = Payload { msg: plain, aad: context.as_bytes() };
         let sealed = key.encrypt(&XNonce::from(nonce), payload).map_err(|_| SealError::TooLarge)?;
         Ok(SealedText(STANDARD.encode([nonce.as_slice(), &sealed].concat())))
+    }
+
+    /// What is the same for the same `text` as long as the newest key is, and tells nothing of it without that key.
+    #[must_use]
+    pub fn fingerprint(&self, text: &str) -> ContentHash {
+        // A digest of a digest: of the length that a hash has, whatever the library gives.
+        ContentHash::of(hmac::sign(&self.fingerprint_key, text.as_bytes()).as_ref())
     }
 
     /// How many keys there are; at least one.

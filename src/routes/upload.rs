@@ -7,6 +7,7 @@ mod parameters;
 
 use std::fs::File;
 use std::io::BufReader;
+use std::ops::Not;
 
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -27,7 +28,7 @@ use super::{AppState, Refusal};
 use crate::disks::RootKind;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{HashKey, Inspection, JobId, JobRecord, JobRef, Original, ParsedJob};
+use crate::job::{HashKey, Inspection, JobId, JobRecord, JobRef, OnDuplicate, Original, ParsedJob};
 use crate::pipeline::{InspectError, SOURCE_SIDE_MAX, check_outputs, inspect};
 use crate::queue::{Enqueued, Job, QueueError};
 use crate::spool::Received;
@@ -44,6 +45,22 @@ struct AcceptedUpload {
     status_url: String,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     reference: Option<JobRef>,
+    /// It was accepted before, and is being worked on.
+    #[serde(skip_serializing_if = "Not::not")]
+    duplicate: bool,
+}
+
+impl AcceptedUpload {
+    fn of(state: &AppState, record: &JobRecord) -> Self {
+        Self {
+            hash: record.hash.clone(),
+            job_id: record.id,
+            expected_files: record.expected_files(),
+            status_url: state.status_url(record.id),
+            reference: record.reference.clone(),
+            duplicate: false,
+        }
+    }
 }
 
 /// The route.
@@ -99,8 +116,10 @@ async fn accept(
     let UploadedFile { id, stem, received } = form.file(limit).await?;
     let inspected = inspect_upload(state, &received, &grant.job).await?;
     let record = grant.into_record(state, id, stem, inspected)?;
-    if let Some(job) = state.intake.find_live(&record.hash, &record.owner).await? {
-        return Err(duplicate(state, Box::new(job)));
+    if let Some(live) = state.intake.find_live(&record.hash, &record.owner).await?
+        && !record.waits_for(&live.record)
+    {
+        return duplicate(state, record.on_duplicate, Box::new(live));
     }
     // In a task of its own: a client that hangs up now must not leave an accepted upload that nobody queued.
     let state = state.clone();
@@ -113,8 +132,12 @@ fn token_used(state: &AppState, job_id: JobId) -> Refusal {
     Refusal::TokenUsed { job_id, status_url: state.status_url(job_id) }
 }
 
-fn duplicate(state: &AppState, job: Box<Job>) -> Refusal {
-    Refusal::DuplicateJob { status_url: state.status_url(job.record.id), job }
+/// The answer to an upload that is `live` already.
+fn duplicate(state: &AppState, on_duplicate: OnDuplicate, live: Box<Job>) -> Result<AcceptedUpload, Refusal> {
+    match on_duplicate {
+        OnDuplicate::Refuse => Err(Refusal::DuplicateJob { status_url: state.status_url(live.record.id), job: live }),
+        OnDuplicate::Queue(_) => Ok(AcceptedUpload { duplicate: true, ..AcceptedUpload::of(state, &live.record) }),
+    }
 }
 
 /// Whether there is a point in reading the body at all.
@@ -181,28 +204,22 @@ async fn inspect_upload(state: &AppState, received: &Received, job: &ParsedJob) 
 
 /// Spool first, then queue: from the moment the spool has it, a restart would find it.
 async fn commit_upload(state: &AppState, received: Received, record: JobRecord) -> Result<AcceptedUpload, Refusal> {
-    let accepted = AcceptedUpload {
-        hash: record.hash.clone(),
-        job_id: record.id,
-        expected_files: record.expected_files(),
-        status_url: state.status_url(record.id),
-        reference: record.reference.clone(),
-    };
+    let (accepted, on_duplicate) = (AcceptedUpload::of(state, &record), record.on_duplicate);
     let (id, bytes) = (record.id, record.original.bytes);
     // Whose it is without naming a person: the first bytes of what stands for the owner everywhere else.
     let (user, owner) = (record.owner.user.clone(), hex::encode(&record.owner.digest()[..OWNER_DIGEST_BYTES]));
     received.accept(&record).await?;
     reached(Step::UploadBeforeEnqueue);
-    let refusal = match state.intake.enqueue(record).await {
+    let answer = match state.intake.enqueue(record).await {
         Ok(Enqueued::Created | Enqueued::Known) => {
             reached(Step::UploadAfterEnqueue);
             info!(job_id = %id, hash = %accepted.hash, bytes, user, owner, "upload accepted");
             return Ok(accepted);
         }
-        Ok(Enqueued::Duplicate(job)) => duplicate(state, job),
-        Ok(Enqueued::TokenUsed(job_id)) => token_used(state, job_id),
+        Ok(Enqueued::Duplicate(live)) => duplicate(state, on_duplicate, live),
+        Ok(Enqueued::TokenUsed(job_id)) => Err(token_used(state, job_id)),
         Err(error @ (QueueError::Full { .. } | QueueError::OwnerFull { .. } | QueueError::TooLarge { .. })) => {
-            Refusal::Queue(error)
+            Err(Refusal::Queue(error))
         }
         // Nobody knows whether the queue kept it before it failed. The spool keeps it too, so that what may be a job
         // has its image; if it is none, the spool makes it one. A client that retries gets that job.
@@ -211,8 +228,8 @@ async fn commit_upload(state: &AppState, received: Received, record: JobRecord) 
     if let Err(error) = state.spool.remove(id).await {
         tracing::warn!(
             job_id = %id, error = %ErrorChain(&error),
-            "refused upload could not be removed from the spool; the next start queues it"
+            "upload that is no job could not be removed from the spool; the next start queues it"
         );
     }
-    Err(refusal)
+    answer
 }

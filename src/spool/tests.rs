@@ -6,8 +6,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::{
-    ContentHash, HashKey, Original, Owner, ParsedJob, RecordVersion, SourceFormat, SpecLimits, Stem, Stored, Warning,
-    Warnings,
+    ContentHash, HashKey, OnDuplicate, Original, Owner, ParsedJob, RecordVersion, SourceFormat, SpecLimits, Stem,
+    Stored, Warning, Warnings,
 };
 
 fn record(id: JobId, received: &Received) -> JobRecord {
@@ -35,6 +35,7 @@ fn record(id: JobId, received: &Received) -> JobRecord {
         inspection: None,
         reference: None,
         once: None,
+        on_duplicate: OnDuplicate::Refuse,
     }
 }
 

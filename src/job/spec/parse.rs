@@ -40,6 +40,8 @@ pub struct ParsedJob {
     pub callback_events: CallbackEvents,
     /// Bytes that the upload may have, if the token says so; the server's own limit holds besides.
     pub bytes_max: Option<u64>,
+    /// Whether the upload waits, instead of being refused, while the same bytes are worked on.
+    pub queues_duplicate: bool,
     /// Whether the token is good for one upload only.
     pub once: bool,
     /// What the caller calls it.
@@ -67,6 +69,11 @@ impl ParsedJob {
         // Whoever sends a form finds it in the claims: `redirect_of`.
         redirect::redirect(&mut fields, &mut errors);
         let reference = fields.word("ref", &mut errors, JobRef::RULE, JobRef::parse);
+        let queues_duplicate = fields.word("onDuplicate", &mut errors, "refuse or queue", |word| match word {
+            "refuse" => Some(false),
+            "queue" => Some(true),
+            _ => None,
+        });
         let once = fields.bool("once", &mut errors).unwrap_or(false);
         let bytes_max = fields.bytes("maxBytes", &mut errors);
         let priority = fields.number("priority", &mut errors, 0..=1);
@@ -89,8 +96,18 @@ impl ParsedJob {
         let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants };
         // Before the claim is copied: what is refused may be large.
         errors.or(())?;
-        let job_data = without_secrets(job);
-        Ok(Self { spec, callback_url, callback_headers, callback_events, bytes_max, once, reference, job_data })
+        let (queues_duplicate, job_data) = (queues_duplicate.unwrap_or(false), without_secrets(job));
+        Ok(Self {
+            spec,
+            callback_url,
+            callback_headers,
+            callback_events,
+            bytes_max,
+            queues_duplicate,
+            once,
+            reference,
+            job_data,
+        })
     }
 }
 

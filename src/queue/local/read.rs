@@ -96,7 +96,8 @@ fn newest_in<S: RecordStore>(
     }
 }
 
-/// The live job of this owner with this hash: while it lives there can be no newer one.
+/// The live job of this owner with this hash: the newest, since those that wait for it live too. One that lives behind a
+/// newer one that has been cancelled is missed.
 pub(super) fn live<S: RecordStore>(records: &S, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {
     Ok(newest_of(records, hash, owner)?.filter(|job| !job.state.is_terminal()))
 }

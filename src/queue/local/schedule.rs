@@ -14,7 +14,7 @@ pub(super) use choice::Choice;
 use lane::PriorityLane;
 
 use crate::clock::Timestamp;
-use crate::job::{JobId, OwnerKey, Priority, TenantKey, UserKey};
+use crate::job::{ContentHash, JobId, OwnerKey, Priority, TenantKey, UserKey};
 use crate::queue::LaneCounts;
 
 /// What the schedule has to know of a live job.
@@ -28,6 +28,8 @@ pub(super) struct LiveJob {
     pub(super) user: UserKey,
     /// Who takes turns with the user's other owners.
     pub(super) owner: OwnerKey,
+    /// The SHA-256 of its original.
+    pub(super) bytes: ContentHash,
     /// Whom limits count for.
     pub(super) tenant: TenantKey,
     /// It took its worker down before.
@@ -141,6 +143,8 @@ pub(super) struct Schedule {
     making: HashMap<JobId, LiveJob>,
     /// Since when a job has been the first and waited for memory.
     short_since: HashMap<JobId, Duration>,
+    /// By owner and bytes. Only the oldest of each may be worked on; the others wait for its end.
+    duplicates: HashMap<(OwnerKey, ContentHash), BTreeSet<(u64, JobId)>>,
     depth_of: HashMap<TenantKey, usize>,
     /// By priority.
     tallies: [LaneTally; 2],
@@ -162,6 +166,7 @@ impl Schedule {
             leases: BTreeSet::new(),
             making: HashMap::new(),
             short_since: HashMap::new(),
+            duplicates: HashMap::new(),
             depth_of: HashMap::new(),
             tallies: Default::default(),
             isolation,
@@ -172,14 +177,37 @@ impl Schedule {
 
     /// Takes a job in, or lets one wait in its old place: ready from then on, or at once.
     pub(super) fn wait(&mut self, live: LiveJob, not_before: Option<Duration>) {
-        self.remove(&live.id);
+        self.take_out(&live.id);
         let availability = not_before.map_or(Availability::Ready, Availability::Delayed);
         self.insert(live, availability);
     }
 
-    /// Removes a job.
+    /// Removes a job that lives no more. The next of the same bytes and owner may be worked on from then on.
     pub(super) fn remove(&mut self, id: &JobId) {
-        let Some((live, availability)) = self.jobs.remove(id) else { return };
+        let Some(live) = self.take_out(id) else { return };
+        let of = (live.owner, live.bytes);
+        let Some(duplicates) = self.duplicates.get_mut(&of) else { return };
+        let was_first = duplicates.first() == Some(&(live.seq, live.id));
+        duplicates.remove(&(live.seq, live.id));
+        match duplicates.first().copied() {
+            None => drop(self.duplicates.remove(&of)),
+            Some((_, next)) if was_first => {
+                if let Some((live, Availability::Ready)) = self.jobs.get(&next).copied() {
+                    self.make_ready(&live);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The newest live job of this owner with these bytes.
+    pub(super) fn newest_duplicate(&self, owner: &OwnerKey, bytes: &ContentHash) -> Option<JobId> {
+        self.duplicates.get(&(*owner, *bytes))?.last().map(|(_, id)| *id)
+    }
+
+    /// Takes a job out, which comes in again somewhere else.
+    fn take_out(&mut self, id: &JobId) -> Option<LiveJob> {
+        let (live, availability) = self.jobs.remove(id)?;
         self.short_since.remove(id);
         self.tallies[live.priority as usize].remove(&live, availability);
         match availability {
@@ -198,6 +226,7 @@ impl Schedule {
                 self.depth_of.remove(&live.tenant);
             }
         }
+        Some(live)
     }
 
     /// Gives a waiting job, or one whose lease was lost with a store, to whoever holds it from now on.
@@ -210,7 +239,7 @@ impl Schedule {
             }
             self.lane(live.priority).end_turn(&live);
         }
-        self.remove(id);
+        self.take_out(id);
         self.insert(live, Availability::Leased(held));
     }
 
@@ -235,7 +264,7 @@ impl Schedule {
 
     fn change_lease(&mut self, id: &JobId, change: impl FnOnce(HeldLease) -> HeldLease) {
         if let Some((live, Availability::Leased(held))) = self.jobs.get(id).copied() {
-            self.remove(id);
+            self.take_out(id);
             self.insert(live, Availability::Leased(change(held)));
         }
     }
@@ -315,14 +344,9 @@ impl Schedule {
     }
 
     fn insert(&mut self, live: LiveJob, availability: Availability) {
+        self.duplicates.entry((live.owner, live.bytes)).or_default().insert((live.seq, live.id));
         match availability {
-            Availability::Ready if live.is_made => {
-                self.made.insert((live.seq, live.id));
-            }
-            Availability::Ready if self.runs_alone(&live) => {
-                self.exclusive.insert((live.seq, live.id));
-            }
-            Availability::Ready => self.lane(live.priority).insert(&live),
+            Availability::Ready => self.make_ready(&live),
             Availability::Delayed(until) => {
                 self.delayed.insert((until, live.seq, live.id));
             }
@@ -338,7 +362,29 @@ impl Schedule {
         self.jobs.insert(live.id, (live, availability));
     }
 
+    /// Puts a job where claims find it, unless it waits for an older one of the same bytes and owner.
+    fn make_ready(&mut self, live: &LiveJob) {
+        if self.is_held(live) {
+            return;
+        }
+        if live.is_made {
+            self.made.insert((live.seq, live.id));
+        } else if self.runs_alone(live) {
+            self.exclusive.insert((live.seq, live.id));
+        } else {
+            self.lane(live.priority).insert(live);
+        }
+    }
+
+    fn is_held(&self, live: &LiveJob) -> bool {
+        let duplicates = self.duplicates.get(&(live.owner, live.bytes));
+        duplicates.and_then(BTreeSet::first).is_some_and(|first| *first != (live.seq, live.id))
+    }
+
     fn unready(&mut self, live: &LiveJob) {
+        if self.is_held(live) {
+            return;
+        }
         if live.is_made {
             self.made.remove(&(live.seq, live.id));
         } else if self.runs_alone(live) {

@@ -2,8 +2,8 @@
 
 use crate::clock::Timestamp;
 use crate::job::{
-    ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority, RecordVersion, SourceFormat, Stem,
-    SubDir,
+    ContentHash, HashKey, JobId, JobRecord, JobSpec, OnDuplicate, Original, Owner, Priority, RecordVersion,
+    SourceFormat, Stem, SubDir,
 };
 
 /// The `n`-th job of one owner. It owes no callback.
@@ -32,5 +32,6 @@ pub(super) fn job_record(n: u8) -> JobRecord {
         inspection: None,
         reference: None,
         once: None,
+        on_duplicate: OnDuplicate::Refuse,
     }
 }

@@ -1,12 +1,15 @@
 //! Whether a token allows an upload, known before the body is read.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::InspectedUpload;
 use super::form_redirect::FormRedirect;
 use crate::auth::Verified;
 use crate::job::{
-    CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, OnceToken, Owner, ParsedJob, RecordVersion, Stem,
+    CallbackTarget, ClaimErrors, HashKey, JobFingerprint, JobId, JobRecord, OnDuplicate, OnceToken, Owner, ParsedJob,
+    RecordVersion, Stem,
 };
 use crate::register::RegisterError;
 use crate::routes::extract::verify;
@@ -18,6 +21,8 @@ pub(super) struct UploadGrant {
     /// The token itself, if it is good for one upload.
     pub(super) once: Option<OnceToken>,
     pub(super) job: ParsedJob,
+    /// All of the job's claim, in one way of writing it, if that is to be compared with another's.
+    compared: Option<String>,
 }
 
 impl UploadGrant {
@@ -41,7 +46,8 @@ impl UploadGrant {
         }
         let jti = if job.once { jti(&claims, &mut errors) } else { None };
         let once = jti.map(|jti| OnceToken::new(&owner, jti, good_until));
-        errors.or(Self { owner, once, job }).map_err(Refusal::from)
+        let compared = job.queues_duplicate.then(|| canonical(&claims["job"]).to_string());
+        errors.or(Self { owner, once, job, compared }).map_err(Refusal::from)
     }
 
     /// How much the file may be.
@@ -64,6 +70,11 @@ impl UploadGrant {
             .transpose()
             .map_err(RegisterError::from)?
             .map(|target| CallbackTarget { events: callback_events, ..target });
+        let on_duplicate = match self.compared {
+            // Under another name its files are others.
+            Some(claim) => OnDuplicate::Queue(JobFingerprint(state.sealer.fingerprint(&format!("{stem} {claim}")))),
+            None => OnDuplicate::Refuse,
+        };
         Ok(JobRecord {
             version: RecordVersion,
             id,
@@ -76,10 +87,23 @@ impl UploadGrant {
             job_data,
             reference,
             once: self.once,
+            on_duplicate,
             created_at: state.clock.now(),
             memory,
             inspection: Some(inspection),
         })
+    }
+}
+
+/// `value` with the fields of every object in one order, whatever the one was in which they came.
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let sorted: BTreeMap<_, _> = fields.iter().map(|(name, value)| (name.clone(), canonical(value))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
+        other => other.clone(),
     }
 }
 

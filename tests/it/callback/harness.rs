@@ -17,9 +17,9 @@ use pixerve::callback::{
 };
 use pixerve::clock::{Manual, Timestamp};
 use pixerve::job::{
-    CallbackEvents, CallbackHeader, CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, Original, Owner,
-    Priority, RecordVersion, SealedText, SourceFormat, State, Stem, Stored, StoredFile, SubDir, Warnings,
-    WebhookSecret,
+    CallbackEvents, CallbackHeader, CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, OnDuplicate,
+    Original, Owner, Priority, RecordVersion, SealedText, SourceFormat, State, Stem, Stored, StoredFile, SubDir,
+    Warnings, WebhookSecret,
 };
 use pixerve::queue::Job;
 use secrecy::SecretString;
@@ -160,6 +160,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         inspection: None,
         reference: None,
         once: None,
+        on_duplicate: OnDuplicate::Refuse,
     };
     let name = record.original_name();
     let stored = Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") };

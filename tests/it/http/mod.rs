@@ -22,3 +22,4 @@ mod routes;
 mod slow;
 mod upload;
 mod upload_refused;
+mod waiting;

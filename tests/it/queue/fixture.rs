@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use pixerve::clock::{Clock, Manual, SharedClock, Timestamp};
 use pixerve::job::{
-    CallbackEvents, CallbackTarget, ContentHash, ErrorCode, HashKey, JobError, JobId, JobRecord, JobSpec, Original,
-    Owner, Priority, RecordVersion, SourceFormat, State, Stem, SubDir,
+    CallbackEvents, CallbackTarget, ContentHash, ErrorCode, HashKey, JobError, JobId, JobRecord, JobSpec, OnDuplicate,
+    Original, Owner, Priority, RecordVersion, SourceFormat, State, Stem, SubDir,
 };
 use pixerve::queue::{
     Claim, ClaimRequest, CrashAttribution, Enqueued, JobQueue, MemoryQueue, Place, QueueSettings, Retry, Settled,
@@ -130,6 +130,7 @@ pub(crate) fn record(owner: &Owner, n: u32, priority: Priority) -> JobRecord {
         inspection: None,
         reference: None,
         once: None,
+        on_duplicate: OnDuplicate::Refuse,
     }
 }
 

@@ -32,3 +32,4 @@ mod places;
 mod random;
 mod reference;
 mod settle;
+mod waiting;

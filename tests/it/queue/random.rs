@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::error::Error;
 
-use pixerve::job::State;
-use pixerve::queue::{Claim, Counts, DeliveryOutcome, Filter, PageRequest, Retry, Settlement};
+use pixerve::job::{ContentHash, JobFingerprint, OnDuplicate, State};
+use pixerve::queue::{Claim, Counts, DeliveryOutcome, Filter, Job, PageRequest, Retry, Settlement};
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -16,7 +17,7 @@ use super::fixture::{
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Enqueue { owner: u8, n: u8, realtime: bool },
+    Enqueue { owner: u8, n: u8, realtime: bool, waits: Option<u8> },
     Claim { max: u8 },
     Made { nth: u8 },
     ClaimMade { max: u8 },
@@ -34,7 +35,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..3_u8, 0..12_u8, any::<bool>()).prop_map(|(owner, n, realtime)| Step::Enqueue { owner, n, realtime }),
+        6 => (0..3_u8, 0..12_u8, any::<bool>(), option::of(0..3_u8))
+            .prop_map(|(owner, n, realtime, waits)| Step::Enqueue { owner, n, realtime, waits }),
         4 => (1..4_u8).prop_map(|max| Step::Claim { max }),
         2 => any::<u8>().prop_map(|nth| Step::Made { nth }),
         2 => (1..4_u8).prop_map(|max| Step::ClaimMade { max }),
@@ -60,9 +62,12 @@ async fn take(
 ) -> Result<(), Box<dyn Error>> {
     let nth = |n: u8| claims.get(usize::from(n) % claims.len().max(1)).map(|claim| claim.lease.clone());
     match step {
-        Step::Enqueue { owner, n, realtime: urgent } => {
+        Step::Enqueue { owner, n, realtime: urgent, waits } => {
             let sub = format!("owner-{owner}");
-            let record = if urgent { realtime(&sub, n.into()) } else { queued(&sub, n.into()) };
+            let mut record = if urgent { realtime(&sub, n.into()) } else { queued(&sub, n.into()) };
+            if let Some(what) = waits {
+                record.on_duplicate = OnDuplicate::Queue(JobFingerprint(ContentHash::of(&[what])));
+            }
             queue.enqueue(if n % 2 == 0 { calling_back(record) } else { record }).await?;
         }
         Step::Claim { max } => claims.extend(claim_up_to(queue, max.into()).await?),
@@ -138,12 +143,34 @@ async fn listed(queue: &Queue) -> Result<Counts, Box<dyn Error>> {
     })
 }
 
-/// Once nothing has to wait, each job that waits can be claimed, in one way or the other.
+fn is_duplicate(one: &Job, other: &Job) -> bool {
+    one.record.owner == other.record.owner && one.record.original.sha256 == other.record.original.sha256
+}
+
+async fn live_jobs(queue: &Queue) -> Result<Vec<Job>, Box<dyn Error>> {
+    let all = queue.list(&Filter::default(), PageRequest { limit: 200, cursor: None }).await?.jobs;
+    Ok(all.into_iter().filter(|job| !job.state.is_terminal()).collect())
+}
+
+/// Of jobs of the same bytes and owner the oldest alone is worked on.
+async fn no_two_at_once(queue: &Queue) -> TestResult {
+    let live = live_jobs(queue).await?;
+    for job in live.iter().filter(|job| job.state == State::Processing) {
+        let older = live.iter().find(|other| other.seq < job.seq && is_duplicate(other, job));
+        assert!(older.is_none(), "{job:?} runs, and {older:?} lives");
+    }
+    Ok(())
+}
+
+/// Once nothing has to wait but for another, each job that waits can be claimed, in one way or the other.
 async fn nobody_is_lost(fixture: &QueueFixture, queue: &Queue, pending: u64) -> TestResult {
     fixture.clock.advance(100 * SECOND);
     let placed = claim_up_to(queue, 200).await?.len();
     let made = queue.claim_made(200, LEASE).await?.len();
-    assert_eq!((placed + made) as u64, pending);
+    let live = live_jobs(queue).await?;
+    let is_older = |one: &Job, other: &Job| one.seq < other.seq && is_duplicate(one, other);
+    let held = |job: &&Job| job.state == State::Pending && live.iter().any(|other| is_older(other, job));
+    assert_eq!((placed + made + live.iter().filter(held).count()) as u64, pending);
     Ok(())
 }
 
@@ -152,6 +179,7 @@ async fn balance(fixture: &QueueFixture, steps: &[Step], reopens: bool) -> TestR
     let mut claims = Vec::new();
     for step in steps {
         take(*step, fixture, &queue, &mut claims).await?;
+        no_two_at_once(&queue).await?;
     }
     let counts = queue.counts().await?;
     assert!(counts.storing <= counts.processing, "{counts:?}");

@@ -11,6 +11,7 @@ mod process;
 mod sealing_keys;
 mod service_manager;
 mod signals;
+mod waiting;
 
 use serde_json::{Value, json};
 

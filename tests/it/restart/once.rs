@@ -5,8 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use pixerve::clock::{Clock, System};
 use pixerve::failpoint::Step;
 use pixerve::job::{
-    ContentHash, HashKey, JobId, JobRecord, JobSpec, OnceToken, Original, Owner, Priority, RecordVersion, SourceFormat,
-    Stem, SubDir,
+    ContentHash, HashKey, JobId, JobRecord, JobSpec, OnDuplicate, OnceToken, Original, Owner, Priority, RecordVersion,
+    SourceFormat, Stem, SubDir,
 };
 use pixerve::spool::Spool;
 use reqwest::{Method, StatusCode};
@@ -105,6 +105,7 @@ async fn spooled(spool: &Spool, token: OnceToken, seed: u32) -> JobRecord {
         inspection: None,
         reference: None,
         once: Some(token),
+        on_duplicate: OnDuplicate::Refuse,
     };
     received.accept(&record).await.expect("accepted");
     record

@@ -24,8 +24,10 @@ impl<S: RecordStore> Machine<S> {
         {
             return Ok(Enqueued::TokenUsed(id));
         }
-        if let Some(job) = read::live(&*self.records, &record.hash, &record.owner)? {
-            return Ok(Enqueued::Duplicate(Box::new(job)));
+        if let Some(live) = self.newest_duplicate(&record)?
+            && !record.waits_for(&live.record)
+        {
+            return Ok(Enqueued::Duplicate(Box::new(live)));
         }
         self.check_depth(&record)?;
 
@@ -42,6 +44,15 @@ impl<S: RecordStore> Machine<S> {
         reached(Step::EnqueueApplied);
         self.schedule.wait(live(&stored), None);
         Ok(Enqueued::Created)
+    }
+
+    /// The newest live job of the same bytes and owner. One that waits for another may have been cancelled since, so the
+    /// newest of all says nothing.
+    fn newest_duplicate(&self, record: &JobRecord) -> Result<Option<Job>, QueueError> {
+        match self.schedule.newest_duplicate(&record.owner.digest(), &record.original.sha256) {
+            Some(id) => read::job(&*self.records, &id),
+            None => Ok(None),
+        }
     }
 
     fn check_depth(&self, record: &JobRecord) -> Result<(), QueueError> {

@@ -169,6 +169,7 @@ fn live(stored: &StoredJob) -> LiveJob {
         priority: job.record.spec.priority,
         user: job.record.owner.user_key(),
         owner: job.record.owner.digest(),
+        bytes: job.record.original.sha256,
         tenant: job.record.owner.tenant_key(),
         crashed: job.crashes > 0,
         created_at: job.record.created_at,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{Choice, CrashIsolation, HeldLease, LiveJob, Schedule, Stage};
 use crate::clock::Timestamp;
-use crate::job::{JobId, Owner, Priority};
+use crate::job::{ContentHash, JobId, Owner, Priority};
 use crate::queue::{PASS_MAX, Place};
 
 /// Bytes of memory that all jobs together may take.
@@ -88,6 +88,7 @@ impl Model {
             created_at: Timestamp::from_millis(self.seq),
             user: owner.user_key(),
             owner: owner.digest(),
+            bytes: ContentHash::of(&self.seq.to_be_bytes()),
             tenant: owner.tenant_key(),
             crashed: false,
             memory,

@@ -11,8 +11,8 @@ use pixerve::disks::DiskHealth;
 use pixerve::encoder::Registry;
 use pixerve::events::JobEvents;
 use pixerve::job::{
-    CallbackEvents, CallbackTarget, ContentHash, Format, HashKey, JobId, JobRecord, JobSpec, Original, Owner, Priority,
-    RecordVersion, SourceFormat, State, Stem, Stored, SubDir,
+    CallbackEvents, CallbackTarget, ContentHash, Format, HashKey, JobId, JobRecord, JobSpec, OnDuplicate, Original,
+    Owner, Priority, RecordVersion, SourceFormat, State, Stem, Stored, SubDir,
 };
 use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
 use pixerve::queue::{CrashAttribution, Job, JobIntake, MemoryQueue, QueueSettings};
@@ -186,6 +186,7 @@ async fn accepted(spool: &Spool) -> JobRecord {
         inspection: None,
         reference: None,
         once: None,
+        on_duplicate: OnDuplicate::Refuse,
     };
     received.accept(&record).await.expect("accepted");
     record
