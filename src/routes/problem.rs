@@ -166,23 +166,16 @@ impl Refusal {
                     .with("job_id", job.record.id.to_string())
                     .with("status_url", status_url.as_str())
             }
-            Self::TokenUsed { job_id, status_url } => {
-                let detail = format!("this token was good for one upload (`once`), which is job {job_id}");
-                Document::new(ErrorCode::TokenUsed, "The token has been used", detail)
-                    .with("job_id", job_id.to_string())
-                    .with("status_url", status_url.as_str())
-            }
+            Self::TokenUsed { job_id, status_url } => token_used(job_id, status_url),
             Self::JobEnded(state) => {
                 let detail = format!("the job is {state}; only pending and processing jobs can be cancelled");
                 Document::new(ErrorCode::JobEnded, "The job has ended", detail)
             }
             Self::BodyTooLarge { bytes_max } => {
-                let detail = format!("at most {bytes_max} bytes are taken; nothing was kept");
-                Document::new(ErrorCode::TooLarge, "The upload is too large", detail)
+                too_large(format!("at most {bytes_max} bytes are taken; nothing was kept"))
             }
             Self::LargerThanToken { bytes_max } => {
-                let detail = format!("this token takes at most {bytes_max} bytes (`maxBytes`); nothing was kept");
-                Document::new(ErrorCode::TooLarge, "The upload is too large", detail)
+                too_large(format!("this token takes at most {bytes_max} bytes (`maxBytes`); nothing was kept"))
             }
             Self::BadImage(error) => image(error),
             Self::PreconditionFailed => {
@@ -254,6 +247,17 @@ impl Refusal {
             _ => None,
         }
     }
+}
+
+fn token_used(job_id: &JobId, status_url: &str) -> Document {
+    let detail = format!("this token was good for one upload (`once`), which is job {job_id}");
+    Document::new(ErrorCode::TokenUsed, "The token has been used", detail)
+        .with("job_id", job_id.to_string())
+        .with("status_url", status_url)
+}
+
+fn too_large(detail: String) -> Document {
+    Document::new(ErrorCode::TooLarge, "The upload is too large", detail)
 }
 
 fn image(error: &InspectError) -> Document {

@@ -45,14 +45,9 @@ async fn a_job_that_asks_for_something_else_waits_for_the_live_one_and_then_runs
         let attempt = claim(&queue).await?;
         assert_eq!(attempt.job.record.id, job.id);
         nothing_to_claim(&queue).await?;
-        let states: Vec<_> = {
-            let mut states = Vec::new();
-            for other in &jobs[nth + 1..] {
-                states.push(queue.get(&other.id).await?.ok_or("it is known")?.state);
-            }
-            states
-        };
-        assert!(states.iter().all(|state| *state == State::Pending), "{states:?}");
+        for other in &jobs[nth + 1..] {
+            assert_eq!(queue.get(&other.id).await?.ok_or("it is known")?.state, State::Pending);
+        }
         assert_eq!(queue.newest(&job.hash).await?.map(|job| job.record.id), Some(jobs[2].id));
         complete(&queue, &attempt).await?;
     }
@@ -174,7 +169,8 @@ async fn a_waiting_job_holds_up_no_other(fixture: QueueFixture) -> TestResult {
     }
     let mut claimed: Vec<_> = claim_up_to(&queue, 10).await?.iter().map(|claim| claim.job.record.id).collect();
     let mut expected = [live.id, other_bytes.id, other_owner.id];
-    (claimed.sort_unstable(), expected.sort_unstable());
+    claimed.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(claimed, expected);
     Ok(())
 }
