@@ -202,6 +202,9 @@ impl WebhookClient {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
+        if let Some(trace) = &job.record.trace {
+            trace.add_to(&mut headers);
+        }
         let ascii = |text: &str| HeaderValue::from_str(text).expect("INVARIANT: ids, numbers and base64 are ASCII");
         let suffix = CallbackEvent::of(job.state).map_or("", CallbackEvent::id_suffix);
         let (id, now) = (format!("{}{suffix}", job.record.id), self.clock.now());

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument, debug, error, info, warn};
 
 use self::delivery_queues::{DeliveryQueues, PendingDelivery};
 use super::delivery::{DeliveryError, NextTry, WebhookClient};
@@ -23,6 +23,7 @@ use crate::failpoint::{Step, reached};
 use crate::job::{CallbackTarget, JobId};
 use crate::queue::{Delivery, DeliveryOutbox, DeliveryOutcome, Job, QueueError};
 use crate::retry::RetryPolicy;
+use crate::telemetry::{SpanKind, TraceSpan, trace_span};
 
 /// Deliveries asked of the queue at a time.
 const BATCH: usize = 64;
@@ -157,7 +158,13 @@ impl Dispatcher {
     /// One try, from looking the job up to settling what came of it.
     async fn attempt(&self, id: JobId, attempts: u32, shutdown: &CancellationToken) {
         let outcome = match self.queue.delivery_job(&id).await {
-            Ok(Some(job)) => self.deliver(&job, attempts).await,
+            Ok(Some(mut job)) => {
+                let mut trace = trace_of(&job, attempts.saturating_add(1));
+                // The receiver's part of the trace belongs below this try.
+                job.record.trace = trace.context().cloned();
+                let span = trace_span(job.record.trace.as_ref());
+                self.deliver(&job, attempts, &mut trace).instrument(span).await
+            }
             Ok(None) => {
                 error!(job_id = %id, "callback of an unknown job dropped");
                 DeliveryOutcome::Done
@@ -170,13 +177,14 @@ impl Dispatcher {
         self.settle(&id, outcome, shutdown).await;
     }
 
-    async fn deliver(&self, job: &Job, attempts: u32) -> DeliveryOutcome {
+    async fn deliver(&self, job: &Job, attempts: u32, trace: &mut TraceSpan) -> DeliveryOutcome {
         let (id, host, attempt) = (job.record.id, host_of(job), attempts.saturating_add(1));
         reached(Step::CallbackBeforeSend);
         let error = match self.client.deliver(job).await {
             Ok(status) => {
                 reached(Step::CallbackAfterReply);
                 self.metrics.attempted(AttemptResult::Delivered);
+                trace.set_number("http.response.status_code", status.as_u16().into());
                 info!(job_id = %id, host, status = status.as_u16(), attempt, "callback delivered");
                 return DeliveryOutcome::Done;
             }
@@ -185,6 +193,10 @@ impl Dispatcher {
         let (status, cause) = (error.status().map(|status| status.as_u16()), ErrorChain(&error).to_string());
         let next = error.next_try();
         let result = AttemptResult::of(&error);
+        trace.fail(result.word());
+        if let Some(status) = status {
+            trace.set_number("http.response.status_code", status.into());
+        }
         if next == NextTry::AtNextStart {
             self.metrics.attempted(result);
             self.tell_of_sealed(id, &cause);
@@ -239,6 +251,17 @@ impl Dispatcher {
         }
         reached(Step::CallbackSettled);
     }
+}
+
+/// The span of a try, by OpenTelemetry's conventions for clients; of the URL no more than the host is told.
+fn trace_of(job: &Job, attempt: u32) -> TraceSpan {
+    let mut trace = TraceSpan::start(SpanKind::Client, format_args!("callback"), job.record.trace.as_ref());
+    trace.set("http.request.method", "POST");
+    trace.set("server.address", host_of(job));
+    trace.set("pixerve.job_id", job.record.id);
+    trace.set("pixerve.hash", &job.record.hash);
+    trace.set_number("pixerve.attempt", attempt.into());
+    trace
 }
 
 /// The host alone: a URL's user name, path and query may hold secrets.

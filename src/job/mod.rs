@@ -17,6 +17,7 @@ mod source;
 mod spec;
 mod state;
 mod table;
+mod trace_context;
 mod webhook_secret;
 
 pub use callback_event::{CallbackEvent, CallbackEvents};
@@ -40,4 +41,5 @@ pub use spec::{
 };
 pub use state::State;
 pub(crate) use table::enumerate;
+pub use trace_context::TraceContext;
 pub use webhook_secret::WebhookSecret;

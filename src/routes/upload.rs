@@ -20,13 +20,14 @@ use tracing::{Instrument, info};
 pub(super) use self::form::{PartName, boundary, header_bytes};
 use self::form::{UploadForm, UploadedFile};
 use self::grant::UploadGrant;
+use super::access::RequestTrace;
 use super::body::{BodyLimits, PacedBody};
 use super::extract::bearer_of;
 use super::{AppState, Refusal};
 use crate::disks::RootKind;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{HashKey, Inspection, JobId, JobRecord, Original, ParsedJob};
+use crate::job::{HashKey, Inspection, JobId, JobRecord, Original, ParsedJob, TraceContext};
 use crate::pipeline::{InspectError, SOURCE_SIDE_MAX, check_outputs, inspect};
 use crate::queue::{Enqueued, Job, QueueError};
 use crate::spool::Received;
@@ -47,7 +48,8 @@ struct AcceptedUpload {
 pub(super) async fn upload(State(state): State<AppState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = PacedBody::new(body, body_limits(&state));
-    match accept(&state, &parts.headers, &body).await {
+    let trace = parts.extensions.get().and_then(|RequestTrace(trace)| trace.clone());
+    match accept(&state, &parts.headers, &body, trace).await {
         Ok(accepted) => (StatusCode::OK, Json(accepted)).into_response(),
         Err(refusal) => refusal.into_response(),
     }
@@ -65,7 +67,12 @@ fn body_limits(state: &AppState) -> BodyLimits {
 }
 
 /// Everything that can be refused is refused as early as it can be known.
-async fn accept(state: &AppState, headers: &HeaderMap, body: &PacedBody) -> Result<AcceptedUpload, Refusal> {
+async fn accept(
+    state: &AppState,
+    headers: &HeaderMap,
+    body: &PacedBody,
+    trace: Option<TraceContext>,
+) -> Result<AcceptedUpload, Refusal> {
     let grant = match bearer_of(headers)? {
         Some(token) => Some(UploadGrant::check(state, token)?),
         None => None,
@@ -79,7 +86,7 @@ async fn accept(state: &AppState, headers: &HeaderMap, body: &PacedBody) -> Resu
     };
     let UploadedFile { id, stem, received } = form.file().await?;
     let inspected = inspect_upload(state, &received, &grant.job).await?;
-    let record = grant.into_record(state, id, stem, inspected)?;
+    let record = JobRecord { trace, ..grant.into_record(state, id, stem, inspected)? };
     if let Some(job) = state.intake.find_live(&record.hash, &record.owner).await? {
         return Err(duplicate(state, Box::new(job)));
     }

@@ -32,6 +32,7 @@ fn record(id: JobId, received: &Received) -> JobRecord {
         created_at: Timestamp::from_millis(1),
         memory: None,
         inspection: None,
+        trace: None,
     }
 }
 

@@ -17,7 +17,7 @@ use super::stores::JobStore;
 use crate::active_jobs::ActiveAttempt;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{ContentHash, Format, JobRecord, Stored, StoredFile, VariantSpec, variant_name};
+use crate::job::{ContentHash, Format, JobRecord, Stored, StoredFile, TraceContext, VariantSpec, variant_name};
 use crate::pipeline::Rendered;
 use crate::spool::{Journal, MadeFile, SpoolError, StoredFiles, StoredLine};
 use crate::writer::{Body, Object, WriteError, WriteErrorKind};
@@ -37,6 +37,8 @@ struct Pending {
 /// Gets the files of one attempt into their stores.
 pub(super) struct FileUploader<'a> {
     record: &'a JobRecord,
+    /// What storing is a part of.
+    trace: Option<&'a TraceContext>,
     attempt: &'a ActiveAttempt,
     stores: &'a [Arc<JobStore>],
     context: &'a WorkerContext,
@@ -70,6 +72,7 @@ impl<'a> FileUploader<'a> {
     /// If the spool can't be looked at.
     pub(super) async fn new(
         record: &'a JobRecord,
+        trace: Option<&'a TraceContext>,
         attempt: &'a ActiveAttempt,
         stores: &'a [Arc<JobStore>],
         context: &'a WorkerContext,
@@ -83,7 +86,7 @@ impl<'a> FileUploader<'a> {
             latest.push(file.clone());
         }
         let made = context.spool.whole_made(record.id, latest).await?;
-        let uploader = Self { record, attempt, stores, context, journal, stored_files, made };
+        let uploader = Self { record, trace, attempt, stores, context, journal, stored_files, made };
         uploader.publish_progress();
         Ok(uploader)
     }
@@ -273,6 +276,7 @@ impl<'a> FileUploader<'a> {
             media_type: pending.media_type,
             sha256: pending.file.sha256,
             body,
+            trace: self.trace.cloned(),
         }
     }
 

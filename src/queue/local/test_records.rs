@@ -30,5 +30,6 @@ pub(super) fn job_record(n: u8) -> JobRecord {
         created_at: Timestamp::from_millis(0),
         memory: None,
         inspection: None,
+        trace: None,
     }
 }

@@ -60,6 +60,7 @@ impl UploadGrant {
             created_at: state.clock.now(),
             memory,
             inspection: Some(inspection),
+            trace: None,
         })
     }
 }

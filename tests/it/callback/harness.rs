@@ -157,6 +157,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         created_at,
         memory: None,
         inspection: None,
+        trace: None,
     };
     let name = record.original_name();
     let stored = Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") };

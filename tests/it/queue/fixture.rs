@@ -128,6 +128,7 @@ pub(crate) fn record(owner: &Owner, n: u32, priority: Priority) -> JobRecord {
         created_at: START,
         memory: None,
         inspection: None,
+        trace: None,
     }
 }
 

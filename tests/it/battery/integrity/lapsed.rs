@@ -184,6 +184,7 @@ async fn accepted(spool: &Spool) -> JobRecord {
         created_at: START,
         memory: None,
         inspection: None,
+        trace: None,
     };
     received.accept(&record).await.expect("accepted");
     record
