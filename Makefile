@@ -16,7 +16,7 @@ QUICK := --skip battery:: --skip kill:: --skip restart:: \
 TOOLS := target/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run build setup test-servers test test-quick postman bench bench-avif bench-quality bench-steps corpus battery soak fuzz deny check check-features fmt lint clean
+.PHONY: help run build setup test-servers test test-otel test-quick postman bench bench-avif bench-quality bench-steps bench-metrics corpus battery soak fuzz deny check check-features fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,12 @@ test: ## Run all tests, the Postman collection included
 	@$(MAKE) --no-print-directory test-servers
 	@sh .ci/browser.sh $(TEST_SERVERS)
 	$(CARGO) test --locked
+	@$(MAKE) --no-print-directory test-otel
 	@$(MAKE) --no-print-directory postman
+
+test-otel: ## Run the tests of what the feature `otel` adds
+	@# All of it shares its dependencies with the other tests; only Pixerve itself is compiled once more.
+	$(CARGO) test --locked --features otel --test it -- traces::
 
 test-quick: ## Run most tests, within a minute once built: no apt, no npm, no outside servers
 	$(CARGO) test --locked --lib --bins --test it -- $(QUICK)
@@ -67,6 +72,11 @@ bench-steps: ## Time single steps: decoding, resizing, colour, each encoder
 
 bench-quality: ## Time, bytes and SSIMULACRA2 of every format at every speed and several qualities
 	$(CARGO) bench --locked --bench quality
+
+bench-metrics: ## Count the instructions that metrics, scraped each second, add to a job (takes valgrind)
+	@sh .ci/setup.sh build test
+	@$(MAKE) --no-print-directory build
+	@sh .ci/metrics-cost.sh target/release/pixerve
 
 corpus: ## Show every file of PIXERVE_CORPUS or ../shared/corpus, beside what sharp makes of it
 	@sh .ci/bench.sh $(BENCH)

@@ -13,7 +13,7 @@ use pixerve::config::{Config, ConfigErrors, Warning};
 use pixerve::error_chain::ErrorChain;
 use pixerve::failpoint;
 use pixerve::sandbox;
-use pixerve::telemetry::{self, TelemetryError};
+use pixerve::telemetry::{self, TelemetryError, TraceExport};
 use pixerve::version::VERSION_LINE;
 use rustix::fs::Mode;
 use secrecy::ExposeSecret;
@@ -136,10 +136,12 @@ fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Resu
     for warning in warnings {
         tracing::warn!(warning = warning.to_string(), "setting ignored or changed");
     }
+    let traces = TraceExport::start();
     let options = ServeOptions { demo: args.demo };
     let runtime = runtime()?;
     runtime.spawn(log.dropped_lines().log());
     let served = runtime.block_on(app::serve(config, options));
+    traces.end();
     // An encoder in the middle of a picture can't be stopped; nobody waits for what it makes.
     runtime.shutdown_timeout(EXIT_TIMEOUT);
     match served {

@@ -22,5 +22,10 @@ pub fn has_certificates() -> bool {
 /// # Errors
 /// If TLS can't be set up.
 pub fn client(builder: ClientBuilder) -> Result<Client, Error> {
-    if has_certificates() { builder } else { builder.tls_certs_only([]) }.build()
+    without_missing(builder).build()
+}
+
+/// The same, not built yet.
+pub fn without_missing(builder: ClientBuilder) -> ClientBuilder {
+    if has_certificates() { builder } else { builder.tls_certs_only([]) }
 }

@@ -33,7 +33,7 @@ use crate::version::VERSION;
 use crate::worker::{ClockKeeper, LeaseReaper, Pool, RecordCleaner, SpoolReconciler, StartedPool, WorkerContext};
 
 // A stop takes at most `server.drain_timeout` and the following together, some 45 s: what workers take to give their jobs
-// back (14 s, `worker::pool`), these, and a second for the log. The time-out of the unit in `deploy` is above that.
+// back (14 s, `worker::pool`), these, two seconds for traces and one for the log. The time-out of the unit in `deploy` is above that.
 
 /// For the queue to note that the server stops. On a disk that hangs it can't.
 const NOTE_TIMEOUT: Duration = Duration::from_secs(5);

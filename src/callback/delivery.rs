@@ -220,6 +220,9 @@ impl WebhookClient {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
+        if let Some(trace) = &record.trace {
+            trace.add_to(&mut headers);
+        }
         let ascii = |text: &str| HeaderValue::from_str(text).expect("INVARIANT: ids, numbers and base64 are ASCII");
         let (id, now) = (id.to_string(), self.clock.now());
         headers.insert(WEBHOOK_ID, ascii(&id));

@@ -30,7 +30,7 @@ impl AttemptResult {
     const ALL: [Self; 7] =
         [Self::Delivered, Self::Refused, Self::Timeout, Self::Forbidden, Self::Gone, Self::Failed, Self::GivenUp];
 
-    const fn word(self) -> &'static str {
+    pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::Refused => "refused",

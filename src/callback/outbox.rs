@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument, debug, error, info, warn};
 
 use self::delivery_queues::{DeliveryQueues, PendingDelivery};
 use super::delivery::{DeliveryError, NextTry, WebhookClient};
@@ -24,6 +24,7 @@ use crate::failpoint::{Step, reached};
 use crate::job::{CallbackTarget, DeliveryId};
 use crate::queue::{Delivery, DeliveryContent, DeliveryOutbox, DeliveryOutcome, DeliveryTry, Job, QueueError};
 use crate::retry::RetrySchedule;
+use crate::telemetry::{SpanKind, TraceSpan, trace_span};
 
 /// Deliveries asked of the queue at a time.
 const BATCH: usize = 64;
@@ -166,7 +167,13 @@ impl Dispatcher {
     async fn attempt(&self, id: DeliveryId, attempts: u32, shutdown: &CancellationToken) {
         let (at, began) = (self.clock.now(), self.clock.elapsed());
         let (outcome, status, error) = match self.queue.delivery_content(&id).await {
-            Ok(Some(content)) => self.deliver(&id, &content, attempts).await,
+            Ok(Some(mut content)) => {
+                let mut trace = trace_of(&content.job, attempts.saturating_add(1));
+                // The receiver's part of the trace belongs below this try.
+                content.job.record.trace = trace.context().cloned();
+                let span = trace_span(content.job.record.trace.as_ref());
+                self.deliver(&id, &content, attempts, &mut trace).instrument(span).await
+            }
             Ok(None) => {
                 error!(%id, "callback of an unknown job dropped");
                 (DeliveryOutcome::GivenUp, None, Some("the job is unknown".to_owned()))
@@ -187,6 +194,7 @@ impl Dispatcher {
         id: &DeliveryId,
         content: &DeliveryContent,
         attempts: u32,
+        trace: &mut TraceSpan,
     ) -> (DeliveryOutcome, Option<u16>, Option<String>) {
         let (host, attempt) = (host_of(&content.job), attempts.saturating_add(1));
         reached(Step::CallbackBeforeSend);
@@ -194,6 +202,7 @@ impl Dispatcher {
             Ok(status) => {
                 reached(Step::CallbackAfterReply);
                 self.metrics.attempted(AttemptResult::Delivered);
+                trace.set_number("http.response.status_code", status.as_u16().into());
                 info!(job_id = %id.job, %id, host, status = status.as_u16(), attempt, "callback delivered");
                 return (DeliveryOutcome::Delivered, Some(status.as_u16()), None);
             }
@@ -202,6 +211,10 @@ impl Dispatcher {
         let (status, cause) = (error.status().map(|status| status.as_u16()), ErrorChain(&error).to_string());
         let next = error.next_try();
         let result = AttemptResult::of(&error);
+        trace.fail(result.word());
+        if let Some(status) = status {
+            trace.set_number("http.response.status_code", status.into());
+        }
         let outcome = if next == NextTry::AtNextStart {
             self.metrics.attempted(result);
             self.tell_of_sealed(id, &cause);
@@ -266,6 +279,17 @@ impl Dispatcher {
         }
         reached(Step::CallbackSettled);
     }
+}
+
+/// The span of a try, by OpenTelemetry's conventions for clients; of the URL no more than the host is told.
+fn trace_of(job: &Job, attempt: u32) -> TraceSpan {
+    let mut trace = TraceSpan::start(SpanKind::Client, format_args!("callback"), job.record.trace.as_ref());
+    trace.set("http.request.method", "POST");
+    trace.set("server.address", host_of(job));
+    trace.set("pixerve.job_id", job.record.id);
+    trace.set("pixerve.hash", &job.record.hash);
+    trace.set_number("pixerve.attempt", attempt.into());
+    trace
 }
 
 /// The host alone: a URL's user name, path and query may hold secrets.

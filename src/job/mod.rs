@@ -21,6 +21,7 @@ mod source;
 mod spec;
 mod state;
 mod table;
+mod trace_context;
 mod warning;
 mod webhook_secret;
 
@@ -49,5 +50,6 @@ pub use spec::{
 };
 pub use state::State;
 pub(crate) use table::enumerate;
+pub use trace_context::TraceContext;
 pub use warning::{Warning, Warnings, warnings_of};
 pub use webhook_secret::WebhookSecret;

@@ -1,12 +1,13 @@
 //! What is written down about a job: in the spool beside its original, and in the queue.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use url::Url;
 
 use super::{
     CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobRef, JobSpec, OnDuplicate,
-    OnceToken, Owner, SourceFormat, State, Stem, Warnings, original_name, variant_name,
+    OnceToken, Owner, SourceFormat, State, Stem, TraceContext, Warnings, original_name, variant_name,
 };
 use crate::clock::Timestamp;
 
@@ -51,9 +52,12 @@ pub struct JobRecord {
     /// an attempt inspects the original.
     #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
     pub inspection: Option<Inspection>,
+    /// The trace that its upload is a part of. None in records of 0.2.0, and where the upload is a part of none.
+    #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
-fn if_readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Inspection>, D::Error> {
+fn if_readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
     let value = Option::<serde_json::Value>::deserialize(deserializer)?;
     Ok(value.and_then(|value| serde_json::from_value(value).ok()))
 }

@@ -50,11 +50,13 @@ impl Default for StepMetrics {
 
 /// What stands for the format of an original, as a file to be stored.
 const ORIGINAL: &str = "original";
+/// Of a step that has to do with none.
+const NO_FORMAT: &str = "none";
 
 fn labels(step: RenderStep) -> Labels<2> {
     let (step, format) = match step {
         RenderStep::Decode(format) => ("decode", format.extension()),
-        RenderStep::Resize => ("resize", "none"),
+        RenderStep::Resize => ("resize", NO_FORMAT),
         RenderStep::Encode(format) => ("encode", format.extension()),
         RenderStep::Verify(format) => ("verify", format.extension()),
     };
@@ -63,6 +65,15 @@ fn labels(step: RenderStep) -> Labels<2> {
 
 fn stored(format: &'static str) -> Labels<2> {
     [("step", "store"), ("format", format)]
+}
+
+/// As in `encode webp`.
+impl fmt::Display for RenderStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [(_, step), (_, format)] = labels(*self);
+        f.write_str(step)?;
+        if format == NO_FORMAT { Ok(()) } else { write!(f, " {format}") }
+    }
 }
 
 impl StepMetrics {

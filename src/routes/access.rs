@@ -18,10 +18,13 @@ use tracing::{Instrument, Span, debug, info};
 use super::http_metrics::{HttpMetrics, RequestKind};
 use super::request_body::RequestBody;
 use super::{AppState, Peer, status_of};
-use crate::job::ErrorCode;
-use crate::telemetry::{cut, request_id, request_span};
+use crate::job::{ErrorCode, TraceContext};
+use crate::telemetry::{SpanKind, TraceSpan, cut, request_id, request_span};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Routes that load balancers and scrapers ask, and that no trace is about.
+const PROBED: [&str; 3] = ["/health", "/health/live", "/metrics"];
 
 /// Bytes of a path that are logged.
 const PATH_BYTES_MAX: usize = 512;
@@ -43,11 +46,14 @@ pub(super) async fn access_log(State(state): State<AppState>, request: Request, 
     let given = request.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
     let id = request_id(given, state.clock.now());
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
-    let span = request_span(&id, request.method(), &route);
+    let trace = trace_of(&request, &route);
+    let context = trace.context().cloned();
+    let span = request_span(&id, request.method(), &route, context.as_ref());
     let kind = RequestKind::of(request.method(), Some(route.as_str()));
-    let mut line = Line::of(&state, &request, kind, route == "/health", span.clone());
+    let mut line = Line::of(&state, &request, kind, route == "/health", span.clone(), trace);
     let waits_for_continue = request.headers().contains_key(EXPECT);
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    parts.extensions.insert(RequestTrace(context));
     let mut body = RequestBody::new(body);
     let request = Request::from_parts(parts, Body::new(body.clone()));
     let answer = async {
@@ -70,9 +76,39 @@ pub(super) async fn access_log(State(state): State<AppState>, request: Request, 
     response.map(|body| Body::new(LoggedBody { body, line }))
 }
 
+/// The trace that a request is a part of, among its extensions.
+#[derive(Clone, Debug)]
+pub(super) struct RequestTrace(pub(super) Option<TraceContext>);
+
+/// The request's span, by OpenTelemetry's conventions for servers. Its path is told where that is the route's, and can hold
+/// nothing else. Whoever asks every few seconds how the server is has none.
+fn trace_of(request: &Request, route: &str) -> TraceSpan {
+    let parent = TraceContext::from_headers(request.headers());
+    if PROBED.contains(&route) {
+        return TraceSpan::untold(parent);
+    }
+    // The conventions' words for methods that are none of HTTP's.
+    let (method, named) = match RequestKind::of(request.method(), None).method {
+        "other" => ("_OTHER", "HTTP"),
+        method => (method, method),
+    };
+    let name = format_args!("{named}{}{route}", if route.is_empty() { "" } else { " " });
+    let mut trace = TraceSpan::start(SpanKind::Server, name, parent.as_ref());
+    trace.set("http.request.method", method);
+    trace.set("url.scheme", "http");
+    if !route.is_empty() {
+        trace.set("http.route", route);
+    }
+    if !route.is_empty() && !route.contains('{') {
+        trace.set("url.path", route);
+    }
+    trace
+}
+
 /// What is logged of a request, when it is dropped.
 struct Line {
     span: Span,
+    trace: TraceSpan,
     kind: RequestKind,
     metrics: HttpMetrics,
     path: String,
@@ -89,12 +125,20 @@ struct Line {
 
 impl Line {
     #[expect(clippy::disallowed_methods, reason = "how long an answer took is read by people, not by logic")]
-    fn of(state: &AppState, request: &Request, kind: RequestKind, is_health: bool, span: Span) -> Self {
+    fn of(
+        state: &AppState,
+        request: &Request,
+        kind: RequestKind,
+        is_health: bool,
+        span: Span,
+        trace: TraceSpan,
+    ) -> Self {
         let peer = request.extensions().get::<Peer>().copied();
         let client = peer.and_then(|peer| state.rates.client(peer, request.headers()));
         let peer = peer.map(|peer| peer.0.ip().to_canonical());
         Self {
             span,
+            trace,
             kind,
             metrics: state.http_metrics.clone(),
             path: cut(request.uri().path(), PATH_BYTES_MAX),
@@ -106,6 +150,16 @@ impl Line {
             code: None,
             bytes_in: 0,
             bytes_out: 0,
+        }
+    }
+
+    fn tell_trace(&mut self) {
+        self.trace.set_number("http.response.status_code", self.status.into());
+        if let Some(code) = self.code {
+            self.trace.set("pixerve.code", code.as_str());
+        }
+        if self.status >= 500 {
+            self.trace.fail(self.code.map_or("_OTHER", ErrorCode::as_str));
         }
     }
 
@@ -133,6 +187,7 @@ struct LoggedBody {
 
 impl Drop for LoggedBody {
     fn drop(&mut self) {
+        self.line.tell_trace();
         self.line.span.in_scope(|| self.line.log());
     }
 }

@@ -97,7 +97,8 @@ fn upload(refused: Option<ErrorCode>) -> Labels<2> {
 /// What is counted of one request, told when its answer has been sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestKind {
-    method: &'static str,
+    /// `other` if it is none of HTTP's usual ones.
+    pub(super) method: &'static str,
     route: &'static str,
 }
 

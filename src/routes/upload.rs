@@ -22,13 +22,14 @@ pub(super) use self::form::{PartName, boundary, header_bytes};
 use self::form::{UploadForm, UploadedFile};
 use self::form_redirect::FormRedirect;
 use self::grant::{FileLimit, UploadGrant};
+use super::access::RequestTrace;
 use super::body::{BodyLimits, PacedBody};
 use super::extract::bearer_of;
 use super::{AppState, Refusal};
 use crate::disks::RootKind;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{HashKey, Inspection, JobId, JobRecord, JobRef, OnDuplicate, Original, ParsedJob};
+use crate::job::{HashKey, Inspection, JobId, JobRecord, JobRef, OnDuplicate, Original, ParsedJob, TraceContext};
 use crate::pipeline::{InspectError, SOURCE_SIDE_MAX, check_outputs, inspect};
 use crate::queue::{Enqueued, Job, QueueError};
 use crate::spool::Received;
@@ -67,8 +68,9 @@ impl AcceptedUpload {
 pub(super) async fn upload(State(state): State<AppState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = PacedBody::new(body, body_limits(&state));
+    let trace = parts.extensions.get().and_then(|RequestTrace(trace)| trace.clone());
     let mut redirect = FormRedirect::of(&parts.headers);
-    let outcome = accept(&state, &parts.headers, &body, &mut redirect).await;
+    let outcome = accept(&state, &parts.headers, &body, trace, &mut redirect).await;
     redirect.answer(outcome)
 }
 
@@ -93,6 +95,7 @@ async fn accept(
     state: &AppState,
     headers: &HeaderMap,
     body: &PacedBody,
+    trace: Option<TraceContext>,
     redirect: &mut FormRedirect,
 ) -> Result<AcceptedUpload, Refusal> {
     let grant = match bearer_of(headers)? {
@@ -115,7 +118,7 @@ async fn accept(
     check_length(state, headers, limit)?;
     let UploadedFile { id, stem, received } = form.file(limit).await?;
     let inspected = inspect_upload(state, &received, &grant.job).await?;
-    let record = grant.into_record(state, id, stem, inspected)?;
+    let record = JobRecord { trace, ..grant.into_record(state, id, stem, inspected)? };
     if let Some(live) = state.intake.find_live(&record.hash, &record.owner).await?
         && !record.waits_for(&live.record)
     {

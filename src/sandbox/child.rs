@@ -109,12 +109,16 @@ const STEPS_MAX: usize = 256;
 #[derive(Debug, Default)]
 struct StepTimes {
     clock: System,
-    took: Mutex<Vec<(RenderStep, u32)>>,
+    /// With the times at which they ended.
+    took: Mutex<Vec<(RenderStep, Duration, Duration)>>,
 }
 
 impl StepTimes {
-    fn take(&self) -> Vec<(RenderStep, u32)> {
-        std::mem::take(&mut *self.took.lock())
+    /// Each step with what it took and how long ago it ended, in microseconds.
+    fn take(&self) -> Vec<(RenderStep, u32, u32)> {
+        let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        let (now, took) = (self.now(), std::mem::take(&mut *self.took.lock()));
+        took.into_iter().map(|(step, time, ended)| (step, micros(time), micros(now.saturating_sub(ended)))).collect()
     }
 }
 
@@ -126,7 +130,7 @@ impl StepTimer for StepTimes {
     fn took(&self, step: RenderStep, time: Duration) {
         let mut took = self.took.lock();
         if took.len() < STEPS_MAX {
-            took.push((step, u32::try_from(time.as_micros()).unwrap_or(u32::MAX)));
+            took.push((step, time, self.now()));
         }
     }
 }

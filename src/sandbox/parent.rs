@@ -20,10 +20,10 @@ use super::error::exit_error;
 use super::idle_children::{ChildProcess, IdleChildren};
 use super::metrics::{DeathCause, SandboxMetrics};
 use super::protocol;
-use super::receive::{ProtocolError, receive_variants};
+use super::receive::{ProtocolError, StepsTold, receive_variants};
 use super::{Confinement, SandboxError, SandboxMode};
 use crate::error_chain::ErrorChain;
-use crate::job::OwnerKey;
+use crate::job::{OwnerKey, TraceContext};
 use crate::pipeline::{PipelineError, RenderRequest, Rendered, StepMetrics};
 use crate::setting;
 
@@ -93,7 +93,7 @@ impl Sandbox {
 
     /// Has the wanted variants of `original`, which is read from its start, made by a child that has worked for this
     /// `owner` only. Each is sent to `deliver` with its index as soon as it is made; while that has no room, the child waits.
-    /// Dropping the future kills the child.
+    /// Its steps are told as parts of `trace`. Dropping the future kills the child.
     ///
     /// # Errors
     /// What stopped the request. What was delivered before stays delivered.
@@ -102,12 +102,13 @@ impl Sandbox {
         original: File,
         mut request: RenderRequest,
         owner: OwnerKey,
+        trace: Option<&TraceContext>,
         deliver: Sender<(usize, Rendered)>,
     ) -> Result<(), SandboxError> {
-        let original = Arc::new(original);
+        let (original, steps) = (Arc::new(original), StepsTold { metrics: &self.steps, trace });
         if let Some(child) = self.idle.take(owner, request.admission.bytes) {
             let mut delivered = Vec::new();
-            match self.run(child, &request, &original, &deliver, &mut delivered).await {
+            match self.run(child, &request, &original, steps, &deliver, &mut delivered).await {
                 Ok(child) => {
                     self.idle.put(owner, child);
                     return Ok(());
@@ -123,7 +124,7 @@ impl Sandbox {
             (&*original).rewind().map_err(SandboxError::unreadable)?;
         }
         let child = self.start(request.admission.bytes)?;
-        let child = self.run(child, &request, &original, &deliver, &mut Vec::new()).await?;
+        let child = self.run(child, &request, &original, steps, &deliver, &mut Vec::new()).await?;
         self.idle.put(owner, child);
         Ok(())
     }
@@ -149,13 +150,14 @@ impl Sandbox {
         process: ChildProcess,
         request: &RenderRequest,
         original: &Arc<File>,
+        steps: StepsTold<'_>,
         deliver: &Sender<(usize, Rendered)>,
         delivered: &mut Vec<usize>,
     ) -> Result<ChildProcess, SandboxError> {
         let ChildProcess { mut child, input, mut output, memory_max, jobs, count } = process;
         let sending = send(input, request, Arc::clone(original), self.idle.is_enabled());
         let timeout = self.settings.decode_timeout;
-        let error = match receive_variants(&mut output, request, timeout, &self.steps, deliver, delivered).await {
+        let error = match receive_variants(&mut output, request, timeout, steps, deliver, delivered).await {
             Ok(Ok(())) => {
                 // A child that didn't read its original to the end can't be sent another request.
                 let input =

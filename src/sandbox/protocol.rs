@@ -30,8 +30,8 @@ pub(super) enum Report {
     },
     /// The original is decoded.
     Decoded,
-    /// What single steps took, in microseconds.
-    Steps(Vec<(RenderStep, u32)>),
+    /// What single steps took, and how long ago they ended, in microseconds.
+    Steps(Vec<(RenderStep, u32, u32)>),
     /// All wanted variants are made.
     Done,
     /// They can't be made.

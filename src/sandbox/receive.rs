@@ -10,7 +10,9 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, timeout_at};
 
 use super::protocol::{self, Report};
+use crate::job::TraceContext;
 use crate::pipeline::{PipelineError, RenderRequest, Rendered, StepMetrics, check_header};
+use crate::telemetry::trace_past;
 
 /// How a child fails its protocol.
 #[derive(Debug)]
@@ -30,13 +32,21 @@ impl From<io::Error> for ProtocolError {
     }
 }
 
+/// To whom the times of steps are told.
+#[derive(Clone, Copy)]
+pub(super) struct StepsTold<'a> {
+    pub(super) metrics: &'a StepMetrics,
+    /// The span that they are parts of.
+    pub(super) trace: Option<&'a TraceContext>,
+}
+
 /// Sends each variant to `deliver` as it comes, and notes its index in `delivered`, until the child reports its end: that
 /// all are made, or why they can't be.
 pub(super) async fn receive_variants(
     output: &mut BufReader<ChildStdout>,
     request: &RenderRequest,
     decode_timeout: Duration,
-    steps: &StepMetrics,
+    steps: StepsTold<'_>,
     deliver: &Sender<(usize, Rendered)>,
     delivered: &mut Vec<usize>,
 ) -> Result<Result<(), PipelineError>, ProtocolError> {
@@ -57,8 +67,10 @@ pub(super) async fn receive_variants(
             // Seconds that it invents do no harm but to a graph; once is enough to tell them.
             Report::Steps(took) if !are_steps_told => {
                 are_steps_told = true;
-                for (step, micros) in took {
-                    steps.observe(step, Duration::from_micros(micros.into()));
+                for (step, took, ended_ago) in took {
+                    let [took, ended_ago] = [took, ended_ago].map(|micros| Duration::from_micros(micros.into()));
+                    steps.metrics.observe(step, took);
+                    trace_past(format_args!("{step}"), steps.trace, took, ended_ago);
                 }
             }
             Report::Steps(_) => return Err(ProtocolError::Violation("it told its times twice".to_owned())),

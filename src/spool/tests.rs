@@ -36,6 +36,7 @@ fn record(id: JobId, received: &Received) -> JobRecord {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        trace: None,
     }
 }
 

@@ -77,7 +77,7 @@ mod tests {
     fn an_event_carries_the_request_it_belongs_to() {
         let capture = Capture::new();
         tracing::dispatcher::with_default(&capture.dispatch(), || {
-            let _entered = request_span("r-1", &http::Method::GET, "/health").entered();
+            let _entered = request_span("r-1", &http::Method::GET, "/health", None).entered();
             tracing::debug!(answer = 42, "asked");
         });
         let line: Value = serde_json::from_str(capture.text().trim()).expect("one JSON line");

@@ -144,6 +144,9 @@ impl Drop for Guard {
 /// If the filter is wrong, the file can't be opened, or it has been done before.
 pub fn init(settings: &LogSettings) -> Result<Guard, TelemetryError> {
     let filter = parse_filter(&settings.log)?;
+    // That spans can't be exported is said once, by us; the exporter says it again and again.
+    #[cfg(feature = "otel")]
+    let filter = filter.add_directive("opentelemetry-otlp=off".parse().map_err(FilterError::from)?);
     let (terminal, guard) = non_blocking("log-terminal", io::stderr());
     let (mut counters, mut writers) = (vec![("terminal", terminal.error_counter())], vec![guard]);
     let mut outputs = vec![lines(settings.log_format, terminal, io::stderr().is_terminal())];

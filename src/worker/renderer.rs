@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::place::PlaceGuard;
 use crate::clock::SharedClock;
-use crate::job::OwnerKey;
+use crate::job::{OwnerKey, TraceContext};
 use crate::pipeline::{Engine, PipelineError, RenderRequest, Rendered};
 use crate::sandbox::{Sandbox, SandboxError};
 
@@ -32,6 +32,8 @@ pub(super) struct RenderJob {
     pub(super) original: File,
     /// See [`Owner::digest`](crate::job::Owner::digest).
     pub(super) owner: OwnerKey,
+    /// What the steps of a child are parts of.
+    pub(super) trace: Option<TraceContext>,
     pub(super) stop: CancellationToken,
     pub(super) timeout: Duration,
     /// Kept until nothing of the job is worked on any more.
@@ -64,8 +66,8 @@ async fn render_sandboxed(
     job: RenderJob,
     deliver: Sender<(usize, Rendered)>,
 ) -> Result<(), SandboxError> {
-    let RenderJob { request, original, owner, stop, timeout, place: _place } = job;
-    let rendering = sandbox.render(original, request, owner, deliver);
+    let RenderJob { request, original, owner, trace, stop, timeout, place: _place } = job;
+    let rendering = sandbox.render(original, request, owner, trace.as_ref(), deliver);
     // Dropping `rendering` kills the child.
     tokio::select! {
         outcome = rendering => outcome,

@@ -18,7 +18,8 @@ use crate::active_jobs::ActiveAttempt;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{
-    CallbackTarget, ContentHash, Format, JobRecord, Stored, StoredFile, VariantSpec, Warnings, variant_name,
+    CallbackTarget, ContentHash, Format, JobRecord, Stored, StoredFile, TraceContext, VariantSpec, Warnings,
+    variant_name,
 };
 use crate::pipeline::Rendered;
 use crate::queue::Lease;
@@ -40,6 +41,8 @@ struct Pending {
 /// Gets the files of one attempt into their stores.
 pub(super) struct FileUploader<'a> {
     record: &'a JobRecord,
+    /// What storing is a part of.
+    trace: Option<&'a TraceContext>,
     attempt: &'a ActiveAttempt,
     lease: &'a Lease,
     stores: &'a [Arc<JobStore>],
@@ -74,6 +77,7 @@ impl<'a> FileUploader<'a> {
     /// If the spool can't be looked at.
     pub(super) async fn new(
         record: &'a JobRecord,
+        trace: Option<&'a TraceContext>,
         attempt: &'a ActiveAttempt,
         lease: &'a Lease,
         stores: &'a [Arc<JobStore>],
@@ -88,7 +92,7 @@ impl<'a> FileUploader<'a> {
             latest.push(file.clone());
         }
         let made = context.spool.whole_made(record.id, latest).await?;
-        let uploader = Self { record, attempt, lease, stores, context, journal, stored_files, made };
+        let uploader = Self { record, trace, attempt, lease, stores, context, journal, stored_files, made };
         uploader.publish_progress();
         Ok(uploader)
     }
@@ -284,6 +288,7 @@ impl<'a> FileUploader<'a> {
             media_type: pending.media_type,
             sha256: pending.file.sha256,
             body,
+            trace: self.trace.cloned(),
         }
     }
 

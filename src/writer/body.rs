@@ -120,6 +120,7 @@ pub(super) fn object(body: Body, of: &[u8]) -> Object {
         media_type: "image/jpeg",
         sha256: ContentHash::of(of),
         body,
+        trace: None,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::job::{BackendKind, Stored};
 use crate::metrics::{CounterBy, HistogramBy, Registry, answer_seconds, begin_at_zero};
 
 /// The directory that this server serves itself.
-const DIRECT_HOST: &str = "directHost";
+pub(super) const DIRECT_HOST: &str = "directHost";
 
 /// Every kind of store, as `stored` calls it.
 pub const BACKENDS: [&str; 3] = [DIRECT_HOST, BackendKind::S3.as_str(), BackendKind::Gcs.as_str()];

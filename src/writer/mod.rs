@@ -35,7 +35,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::job::{BackendKind, ContentHash, Stored, SubDir};
+use crate::job::{BackendKind, ContentHash, Stored, SubDir, TraceContext};
 
 /// One file to store.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ pub struct Object {
     pub sha256: ContentHash,
     /// Its bytes.
     pub body: Body,
+    /// What storing it is a part of; told to stores that are called.
+    pub trace: Option<TraceContext>,
 }
 
 /// Where an object's bytes are.
@@ -110,6 +112,20 @@ pub enum WriteErrorKind {
     SourceDamaged,
     /// The write was given up from our side; nothing is known of the store.
     Cancelled,
+}
+
+impl WriteErrorKind {
+    /// What a trace calls it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Shortage => "shortage",
+            Self::Refused => "refused",
+            Self::Invalid => "invalid",
+            Self::SourceDamaged => "source_damaged",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 impl WriteError {

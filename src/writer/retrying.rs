@@ -10,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::gate::Pass;
+use super::metrics::DIRECT_HOST;
 use super::{Object, ProbeOutcome, StoreGate, StoreMetrics, StoreSettings, WriteError, WriteErrorKind, WriterBackend};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
 use crate::job::{OwnerKey, Stored};
+use crate::telemetry::{SpanKind, TraceSpan};
 
 /// A store whose writes are tried until they succeed, can't, or are no longer worth it.
 ///
@@ -122,6 +124,8 @@ impl<W: WriterBackend> Retrying<W> {
 
     async fn one_try(&self, pass: Pass, object: &Object) -> Result<Stored, WriteError> {
         let (give_up, began) = (CancellationToken::new(), self.clock.elapsed());
+        let mut trace = self.trace_of(object);
+        let object = &Object { trace: trace.context().cloned(), ..object.clone() };
         let mut put = pin!(self.inner.put_until(object, &give_up));
         let grace_over = async {
             self.signals.stop.cancelled().await;
@@ -134,9 +138,21 @@ impl<W: WriterBackend> Retrying<W> {
                 put.await
             }
         };
+        if let Err(error) = &result {
+            trace.fail(error.kind.word());
+        }
         pass.settle(&result);
         self.metrics.put(self.name(), &result, self.clock.elapsed().saturating_sub(began));
         result
+    }
+
+    fn trace_of(&self, object: &Object) -> TraceSpan {
+        let backend = self.name();
+        let kind = if backend == DIRECT_HOST { SpanKind::Internal } else { SpanKind::Client };
+        let mut trace = TraceSpan::start(kind, format_args!("store {backend}"), object.trace.as_ref());
+        trace.set("pixerve.backend", backend);
+        trace.set_number("pixerve.bytes", object.body.len());
+        trace
     }
 
     /// A place at the store; why there is none any more, otherwise.

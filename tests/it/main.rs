@@ -27,5 +27,7 @@ mod register;
 mod restart;
 mod sandbox;
 mod tour;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod traces;
 #[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod writer;

@@ -33,5 +33,6 @@ pub(super) fn job_record(n: u8) -> JobRecord {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        trace: None,
     }
 }

@@ -91,6 +91,7 @@ impl UploadGrant {
             created_at: state.clock.now(),
             memory,
             inspection: Some(inspection),
+            trace: None,
         })
     }
 }

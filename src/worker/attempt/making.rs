@@ -44,6 +44,7 @@ impl Attempt<'_> {
             request: self.render_request(wanted, &source, admission),
             original,
             owner: self.record.owner.digest(),
+            trace: self.trace.cloned(),
             stop: self.active.stop().clone(),
             timeout: self.context.settings.job_timeout,
             place: Arc::clone(&place),

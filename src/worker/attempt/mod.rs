@@ -23,12 +23,12 @@ use super::uploader::{FileUploader, upload_queues};
 use crate::active_jobs::{ActiveAttempt, StoreState};
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{JobRecord, StoredFile};
+use crate::job::{JobRecord, StoredFile, TraceContext};
 use crate::pipeline::PipelineError;
 use crate::queue::{Claim, Lease, LeaseState, Retry, Settlement};
 use crate::retry::Backoff;
 use crate::spool::Journal;
-use crate::telemetry::attempt_span;
+use crate::telemetry::{SpanKind, TraceSpan, attempt_span};
 use crate::writer::{GiveUpTime, WriteErrorKind, WriteSignals};
 
 /// For an attempt to end by itself when the server stops: longer than writes to stores take to be cancelled.
@@ -54,11 +54,21 @@ pub(super) struct StopSignals {
 /// a job that was claimed as made has none.
 pub(super) async fn run(context: Arc<WorkerContext>, claim: Claim, place: Option<PlaceGuard>, signals: StopSignals) {
     let record = &claim.job.record;
-    let span = attempt_span(&record.id, &record.hash, claim.job.attempts);
-    run_claim(&context, &claim, place, &signals).instrument(span).await;
+    let mut trace = TraceSpan::start(SpanKind::Internal, format_args!("attempt"), record.trace.as_ref());
+    trace.set("pixerve.job_id", record.id);
+    trace.set("pixerve.hash", &record.hash);
+    trace.set_number("pixerve.attempt", claim.job.attempts.into());
+    let span = attempt_span(&record.id, &record.hash, claim.job.attempts, trace.context());
+    run_claim(&context, &claim, place, &signals, &mut trace).instrument(span).await;
 }
 
-async fn run_claim(context: &Arc<WorkerContext>, claim: &Claim, place: Option<PlaceGuard>, signals: &StopSignals) {
+async fn run_claim(
+    context: &Arc<WorkerContext>,
+    claim: &Claim,
+    place: Option<PlaceGuard>,
+    signals: &StopSignals,
+    trace: &mut TraceSpan,
+) {
     let record = &claim.job.record;
     info!(files = record.spec.file_count(), "attempt started");
     reached(Step::ClaimAfter);
@@ -72,6 +82,7 @@ async fn run_claim(context: &Arc<WorkerContext>, claim: &Claim, place: Option<Pl
     let attempt = Attempt {
         context,
         record,
+        trace: trace.context(),
         active: guard.attempt(),
         lease: &claim.lease,
         attempts: claim.job.attempts,
@@ -90,15 +101,33 @@ async fn run_claim(context: &Arc<WorkerContext>, claim: &Claim, place: Option<Pl
         // same names. One that takes too long for that is abandoned, half-written objects and all.
         () = sleep_after(&signals.release, STOP_TIMEOUT) => Settlement::Released,
     };
+    let timings = attempt.timings;
+    tell_outcome(trace, &outcome);
     match outcome {
         // Whoever cancelled the job settles it, or whoever has its lease now.
         Settlement::Released if guard.attempt().stop().is_cancelled() && !signals.release.is_cancelled() => {
             info!("attempt stopped");
         }
-        outcome => settle(context, &claim.lease, record, outcome, &signals.release, &attempt.timings).await,
+        outcome => settle(context, &claim.lease, record, outcome, &signals.release, &timings).await,
     }
     drop(renewal);
     drop(guard);
+}
+
+fn tell_outcome(trace: &mut TraceSpan, outcome: &Settlement) {
+    let word = match outcome {
+        Settlement::Completed { .. } => "completed",
+        Settlement::Failed { error, .. } | Settlement::Crashed { error, .. } => {
+            trace.fail(&error.code);
+            "failed"
+        }
+        Settlement::Postponed { error, .. } => {
+            trace.fail(&error.code);
+            "postponed"
+        }
+        Settlement::Unmade { .. } | Settlement::Outgrown { .. } | Settlement::Released => "requeued",
+    };
+    trace.set("pixerve.outcome", word);
 }
 
 async fn sleep_after(stop: &CancellationToken, duration: Duration) {
@@ -109,6 +138,8 @@ async fn sleep_after(stop: &CancellationToken, duration: Duration) {
 struct Attempt<'a> {
     context: &'a WorkerContext,
     record: &'a JobRecord,
+    /// Its span.
+    trace: Option<&'a TraceContext>,
     active: &'a ActiveAttempt,
     lease: &'a Lease,
     /// This one included.
@@ -130,7 +161,9 @@ impl Attempt<'_> {
         let stores = stores.of_job(self.record, &give_up, &signals);
         self.active.set_stores(stores.iter().map(|store| Arc::clone(store) as Arc<dyn StoreState>).collect());
         let uploader =
-            match FileUploader::new(self.record, self.active, self.lease, &stores, self.context, &journal).await {
+            match FileUploader::new(self.record, self.trace, self.active, self.lease, &stores, self.context, &journal)
+                .await
+            {
                 Ok(uploader) => uploader,
                 Err(error) => return self.failed(AttemptError::Spool(error), Vec::new()).await,
             };

@@ -203,6 +203,7 @@ fn probe_object() -> Object {
         media_type: "text/plain",
         sha256: ContentHash::of(bytes),
         body: Body::Bytes(bytes.as_slice().into()),
+        trace: None,
     }
 }
 

@@ -4,6 +4,7 @@ mod multipart;
 mod payload;
 mod request;
 mod signing;
+mod trace;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -24,8 +25,9 @@ use uuid::Uuid;
 use self::payload::{Payload, PayloadReader};
 use self::request::within;
 use self::signing::SignWith;
+use self::trace::TellTrace;
 use super::S3Settings;
-use crate::job::{ContentHash, Stored};
+use crate::job::{ContentHash, Stored, TraceContext};
 use crate::tls;
 use crate::writer::{Failure, KeyPrefix, Object, ProbeOutcome, StoreTimeouts, WriteError, WriterBackend, probe};
 
@@ -71,15 +73,21 @@ impl S3 {
             return self.put_in_parts(key, object, reader, stop).await;
         }
         let (_, payload) = reader.next(WHOLE_BYTES_MAX).await?;
-        let put = self.put_whole(key, object.media_type, payload);
+        let put = self.put_whole(key, object.media_type, payload, object.trace.clone());
         stop.run_until_cancelled(put).await.unwrap_or_else(|| Err(Failure::cancelled()))
     }
 
-    async fn put_whole(&self, key: &str, media_type: &str, payload: Payload) -> Result<(), Failure> {
+    async fn put_whole(
+        &self,
+        key: &str,
+        media_type: &str,
+        payload: Payload,
+        trace: Option<TraceContext>,
+    ) -> Result<(), Failure> {
         let Payload { bytes, md5, sha256, .. } = payload;
         let body = payload.stream().await?;
         let request = self.client.put_object().bucket(&self.bucket).key(key).content_type(media_type).body(body);
-        let request = request.customize().interceptor(SignWith(sha256));
+        let request = request.customize().interceptor(SignWith(sha256)).interceptor(TellTrace(trace));
         let answer = within(self.timeouts.exchange(bytes), request.send()).await?;
         let is_opaque = self.has_opaque_etags(answer.ssekms_key_id(), answer.sse_customer_algorithm());
         confirm(answer.e_tag(), &md5, is_opaque)
@@ -122,7 +130,7 @@ impl WriterBackend for S3 {
         let key = self.prefix.join(&format!("pixerve-probe-{}", Uuid::new_v4().simple()));
         let bytes = Bytes::from_static(b"Written by Pixerve to test a registration.\n");
         let sha256 = ContentHash::of(&bytes);
-        let write = self.put_whole(&key, "text/plain", Payload::in_memory(bytes, sha256));
+        let write = self.put_whole(&key, "text/plain", Payload::in_memory(bytes, sha256), None);
         probe::write_and_delete(write, || self.delete(&key).boxed(), |verb| self.what(verb, &key)).await
     }
 }

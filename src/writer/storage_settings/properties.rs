@@ -49,6 +49,7 @@ fn objects(claim: &Value, owner: &Owner, file_name: &str) -> Vec<Object> {
         media_type: "image/jpeg",
         sha256,
         body: Body::Bytes(Vec::new().into()),
+        trace: None,
     };
     variants.chain([original]).map(object).collect()
 }

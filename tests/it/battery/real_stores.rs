@@ -42,6 +42,7 @@ fn small_object(name: &str) -> Object {
         media_type: "image/jpeg",
         sha256: ContentHash::of(bytes),
         body: Body::Bytes(bytes.as_slice().into()),
+        trace: None,
     }
 }
 

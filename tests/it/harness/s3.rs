@@ -4,13 +4,16 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Config, Credentials, Region};
 use aws_sdk_s3::operation::get_object::GetObjectError;
+use http::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
@@ -32,6 +35,7 @@ pub(crate) struct StoredObject {
 /// An S3 server on a loopback port, with its buckets in a temporary directory. It ends when it is dropped.
 pub(crate) struct S3Server {
     client: S3Client,
+    asked: Asked,
     root: TempDir,
     serving: JoinHandle<()>,
 }
@@ -43,6 +47,9 @@ impl Deref for S3Server {
         &self.client
     }
 }
+
+/// The headers of what was asked with a good signature.
+type Asked = Arc<Mutex<Vec<HeaderMap>>>;
 
 /// A user of a store that speaks S3's protocol.
 #[derive(Clone)]
@@ -65,10 +72,11 @@ pub(crate) async fn s3_at(address: SocketAddr, buckets: &[&str]) -> S3Server {
     for bucket in buckets {
         std::fs::create_dir(root.path().join(bucket)).expect("bucket");
     }
+    let asked = Asked::default();
     let service = {
         let mut builder = S3ServiceBuilder::new(FileSystem::new(root.path()).expect("file system"));
         builder.set_auth(SimpleAuth::from_single(access_key, secret));
-        builder.set_access(BucketsMustExist(root.path().to_owned()));
+        builder.set_access(BucketsMustExist { root: root.path().to_owned(), asked: Arc::clone(&asked) });
         builder.build()
     };
     let listener = TcpListener::bind(address).await.expect("loopback port");
@@ -84,11 +92,14 @@ pub(crate) async fn s3_at(address: SocketAddr, buckets: &[&str]) -> S3Server {
         }
     });
     let endpoint = Url::parse(&format!("http://{address}")).expect("URL");
-    S3Server { client: S3Client::new(endpoint, access_key, secret), root, serving }
+    S3Server { client: S3Client::new(endpoint, access_key, secret), asked, root, serving }
 }
 
 /// The server itself would make a bucket of the first key written to it; S3 never does.
-struct BucketsMustExist(PathBuf);
+struct BucketsMustExist {
+    root: PathBuf,
+    asked: Asked,
+}
 
 #[async_trait]
 impl S3Access for BucketsMustExist {
@@ -96,8 +107,9 @@ impl S3Access for BucketsMustExist {
         if cx.credentials().is_none() {
             return Err(s3_error!(AccessDenied, "Signature is required"));
         }
+        self.asked.lock().push(cx.headers().clone());
         match cx.s3_path().get_bucket_name() {
-            Some(bucket) if !self.0.join(bucket).is_dir() => {
+            Some(bucket) if !self.root.join(bucket).is_dir() => {
                 Err(s3_error!(NoSuchBucket, "The specified bucket does not exist"))
             }
             _ => Ok(()),
@@ -108,6 +120,14 @@ impl S3Access for BucketsMustExist {
 impl S3Server {
     pub(crate) fn create_bucket(&self, bucket: &str) {
         std::fs::create_dir(self.root.path().join(bucket)).expect("bucket");
+    }
+
+    /// The values of this header in what was asked of it, of each of one connection in order.
+    #[allow(dead_code, reason = "the benchmarks don't ask")]
+    pub(crate) fn asked_with(&self, header: &str) -> Vec<String> {
+        let asked = self.asked.lock();
+        let values = asked.iter().filter_map(|headers| headers.get(header)?.to_str().ok());
+        values.map(str::to_owned).collect()
     }
 
     /// Ends it; when this returns, nobody listens there any more.

@@ -131,6 +131,7 @@ pub(crate) fn record(owner: &Owner, n: u32, priority: Priority) -> JobRecord {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        trace: None,
     }
 }
 

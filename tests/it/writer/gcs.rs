@@ -15,7 +15,7 @@ use pixerve::writer::{ProbeOutcome, StorageSettings, StoreTimeouts, WriterBacken
 use serde_json::{Value, json};
 
 use super::scripted::{Request, Scripted};
-use super::{noise, object, object_in_file};
+use super::{TRACEPARENT, noise, object, object_in_file, traced};
 
 const ADDRESS: &str = "pixerve@test.iam.gserviceaccount.com";
 
@@ -139,6 +139,19 @@ async fn the_store_is_told_name_type_and_hash_before_the_bytes() {
     let metadata: Value = serde_json::from_slice(&parts[0]).expect("JSON");
     assert_eq!(metadata, json!({"contentType": "image/jpeg", "crc32c": "qTxfkw=="}));
     assert_eq!(parts[1], "x");
+}
+
+#[tokio::test]
+async fn an_upload_tells_its_trace_and_the_next_one_has_none_of_it() {
+    let server = Scripted::start(|_, _| json!({}).to_string().into_response()).await;
+    let writer = writer_at(&server.endpoint, &Value::Null);
+    for object in [traced(object("t", "a.jpg", "x")), object("t", "b.jpg", "x")] {
+        writer.put(&object).await.expect("stored");
+    }
+    let asked = server.asked();
+    assert_eq!(asked[0].header("traceparent"), Some(TRACEPARENT));
+    assert_eq!(asked[0].header("tracestate"), Some("shop=17"));
+    assert_eq!(asked[1].header("traceparent"), None);
 }
 
 #[tokio::test]

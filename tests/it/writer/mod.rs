@@ -26,8 +26,21 @@ fn object(sub_dir: &str, name: &str, bytes: impl Into<Vec<u8>>) -> Object {
         media_type: "image/jpeg",
         sha256: ContentHash::of(&bytes),
         body: Body::Bytes(bytes.into()),
+        trace: None,
     }
 }
+
+/// The same as a part of a trace.
+#[cfg_attr(not(any(feature = "s3", feature = "gcs")), allow(dead_code))]
+fn traced(object: Object) -> Object {
+    let headers = http::HeaderMap::from_iter([
+        (http::HeaderName::from_static("traceparent"), http::HeaderValue::from_static(TRACEPARENT)),
+        (http::HeaderName::from_static("tracestate"), http::HeaderValue::from_static("shop=17")),
+    ]);
+    Object { trace: pixerve::job::TraceContext::from_headers(&headers), ..object }
+}
+
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// The same, but its bytes in a file at `path`.
 fn object_in_file(path: &Path, sub_dir: &str, name: &str, bytes: &[u8]) -> Object {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::scripted::{Request, Scripted, s3_error, s3_yes};
-use super::{noise, object, object_in_file};
+use super::{TRACEPARENT, noise, object, object_in_file, traced};
 use crate::harness::fault_proxy::{Asked, Fault, FaultProxy};
 use crate::harness::stores;
 
@@ -296,6 +296,25 @@ async fn a_large_object_goes_in_parts_that_add_up() {
     assert!(parts.iter().all(|r| r.header("x-amz-content-sha256") == Some(&*ContentHash::of(&r.body).to_string())));
     let completed = String::from_utf8(asked.last().expect("asked").body.to_vec()).expect("XML");
     assert!(parts.iter().all(|r| completed.contains(&md5_of(r))), "{completed}");
+}
+
+#[tokio::test]
+async fn every_request_of_an_upload_tells_its_trace_beside_what_is_signed() {
+    let (dir, server) = (tempfile::tempdir().expect("temporary directory"), multipart(3).await);
+    let large = object_in_file(&dir.path().join("original"), "", "a.jpg", &noise(20 * 1024 * 1024));
+    for object in [object("", "a.jpg", "x"), large] {
+        // Of the large one, the third part is refused: it is begun, sent and aborted.
+        let _ = writer_at(&server.endpoint).put(&traced(object)).await;
+    }
+    let asked = server.asked();
+    let methods: Vec<_> = asked.iter().map(|request| request.method.as_str()).collect();
+    assert_eq!(methods, ["PUT", "POST", "PUT", "PUT", "PUT", "DELETE"]);
+    for request in asked {
+        assert_eq!(request.header("traceparent"), Some(TRACEPARENT), "{request:?}");
+        assert_eq!(request.header("tracestate"), Some("shop=17"), "{request:?}");
+        let signed = request.header("authorization").expect("signed");
+        assert!(signed.contains("SignedHeaders=") && !signed.contains("trace"), "{signed}");
+    }
 }
 
 #[tokio::test]

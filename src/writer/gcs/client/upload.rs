@@ -4,9 +4,11 @@ use bytes::Bytes;
 use google_cloud_auth::errors::CredentialsError;
 use google_cloud_storage::error::WriteError as ChecksumError;
 use google_cloud_storage::streaming_source::{Seek, SizeHint, StreamingSource};
+use opentelemetry::trace::FutureExt;
 
 use super::{Gcs, Session};
 use crate::error_chain::{ErrorChain, beneath};
+use crate::telemetry::opentelemetry_context;
 use crate::writer::body::{self, BodyReader, next_chunk};
 use crate::writer::failure::off_the_runtime;
 use crate::writer::{Failure, Object};
@@ -33,7 +35,8 @@ impl Gcs {
             .set_content_type(object.media_type)
             .with_known_crc32c(crc32c);
         // Boxed, since the library's future is some 38 KiB and would make every caller's as large.
-        let answer = Box::pin(request.send_unbuffered());
+        // The library tells the store of the trace that is OpenTelemetry's current one.
+        let answer = Box::pin(request.send_unbuffered()).with_context(opentelemetry_context(object.trace.as_ref()));
         self.within(object.body.len(), async { answer.await.map_err(|error| failure(&error)) }).await?;
         Ok(())
     }

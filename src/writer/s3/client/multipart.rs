@@ -8,8 +8,10 @@ use tokio_util::sync::CancellationToken;
 use super::payload::PayloadReader;
 use super::request::within;
 use super::signing::SignWith;
+use super::trace::TellTrace;
 use super::{S3, confirm, named};
 use crate::error_chain::ErrorChain;
+use crate::job::TraceContext;
 use crate::writer::{Failure, Object};
 
 /// S3 wants at least 5 MiB a part, and at most 10,000 of them.
@@ -22,7 +24,14 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// An upload that the store has begun and will charge for until it is completed or aborted.
 struct MultipartUpload<'a> {
     key: &'a str,
+    trace: Option<&'a TraceContext>,
     id: String,
+}
+
+impl MultipartUpload<'_> {
+    fn tell_trace(&self) -> TellTrace {
+        TellTrace(self.trace.cloned())
+    }
 }
 
 impl S3 {
@@ -35,7 +44,7 @@ impl S3 {
     ) -> Result<(), Failure> {
         // Aborting takes the id, so the beginning is not cancelled at once.
         let upload = tokio::select! {
-            begun = self.begin(key, object.media_type) => begun?,
+            begun = self.begin(key, object) => begun?,
             () = after(stop, CLEANUP_TIMEOUT) => return Err(Failure::cancelled()),
         };
         let sending = async {
@@ -55,11 +64,13 @@ impl S3 {
         result
     }
 
-    async fn begin<'a>(&self, key: &'a str, media_type: &str) -> Result<MultipartUpload<'a>, Failure> {
-        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key).content_type(media_type);
+    async fn begin<'a>(&self, key: &'a str, object: &'a Object) -> Result<MultipartUpload<'a>, Failure> {
+        let trace = object.trace.as_ref();
+        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
+        let request = request.content_type(object.media_type).customize().interceptor(TellTrace(trace.cloned()));
         let answer = within(self.timeouts.exchange(0), request.send()).await?;
         let id = answer.upload_id().ok_or_else(|| Failure::transient("the store began an upload without an id"))?;
-        Ok(MultipartUpload { key, id: id.to_owned() })
+        Ok(MultipartUpload { key, trace, id: id.to_owned() })
     }
 
     /// Nothing is visible before the upload is completed, so a body that turns out wrong at its end does no harm.
@@ -78,7 +89,7 @@ impl S3 {
             let (size, md5, sha256) = (payload.bytes, payload.md5, payload.sha256);
             let request = self.client.upload_part().bucket(&self.bucket).key(upload.key).upload_id(&upload.id);
             let request = request.part_number(number).body(payload.stream().await?);
-            let request = request.customize().interceptor(SignWith(sha256));
+            let request = request.customize().interceptor(SignWith(sha256)).interceptor(upload.tell_trace());
             let answer = within(self.timeouts.exchange(size), request.send()).await?;
             let is_opaque = self.has_opaque_etags(answer.ssekms_key_id(), answer.sse_customer_algorithm());
             confirm(answer.e_tag(), &md5, is_opaque)?;
@@ -98,6 +109,7 @@ impl S3 {
         let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(upload.key);
         // The store may copy the parts together before it answers, hence time for all of it.
         let request = request.upload_id(&upload.id).multipart_upload(parts);
+        let request = request.customize().interceptor(upload.tell_trace());
         let answer = within(self.timeouts.exchange(size), request.send()).await?;
         // Ceph leaves the ETag empty here, but says of which key it is.
         named(answer.e_tag().filter(|etag| !etag.is_empty()).or(answer.key())).map(drop)
@@ -105,6 +117,7 @@ impl S3 {
 
     async fn abort(&self, upload: &MultipartUpload<'_>) {
         let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(upload.key).upload_id(&upload.id);
+        let request = request.customize().interceptor(upload.tell_trace());
         if let Err(failure) = within(self.timeouts.exchange(0), request.send()).await {
             let what = self.what("abort the upload of", upload.key);
             tracing::warn!(

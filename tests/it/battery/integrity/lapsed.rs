@@ -187,6 +187,7 @@ async fn accepted(spool: &Spool) -> JobRecord {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        trace: None,
     };
     received.accept(&record).await.expect("accepted");
     record
