@@ -149,7 +149,7 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 24] = [
+    const WITHOUT: [&str; 25] = [
         "addr",
         "data_dir",
         "serve_dir",
@@ -174,6 +174,7 @@ mod tests {
         "server.http2",
         "server.public_url",
         "server.cors_origins",
+        "server.page",
     ];
 
     #[test]

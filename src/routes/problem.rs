@@ -27,6 +27,8 @@ pub enum Refusal {
     Forbidden,
     /// A page uploads whose origin is not among those that may read the answer.
     OriginNotAllowed,
+    /// A token of the demo is asked for from another machine, through a proxy or by another page.
+    NotLocal,
     /// A parameter is missing or bad.
     BadRequest(String),
     /// The body is no usable multipart form.
@@ -109,6 +111,11 @@ const RETRY_AT_ONCE_SECS: u64 = 1;
 const RETRY_SOON_SECS: u64 = 5;
 
 impl Refusal {
+    /// No route has this address.
+    pub(super) fn nothing_here() -> Self {
+        Self::NotFound("there is nothing at this address".into())
+    }
+
     fn document(&self) -> Document {
         match self {
             Self::Unauthorized(error) => {
@@ -122,6 +129,11 @@ impl Refusal {
                 let detail =
                     "pages of this origin may not upload here; PIXERVE_SERVER_CORS_ORIGINS lists those that may";
                 Document::new(ErrorCode::OriginNotAllowed, "The page is of another origin", detail)
+            }
+            Self::NotLocal => {
+                let detail = "the demo gives tokens to pages and programs of its own machine only: open this page there, as http://localhost, \
+                              without a proxy between; elsewhere paste a token that `pixerve token` made";
+                Document::new(ErrorCode::NotLocal, "This is for the server's own machine", detail)
             }
             Self::BadRequest(detail) => bad_request(detail),
             Self::BadMultipart(detail) => {

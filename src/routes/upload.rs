@@ -20,6 +20,7 @@ use tracing::{Instrument, info};
 pub(super) use self::form::{PartName, boundary, header_bytes};
 use self::form::{UploadForm, UploadedFile};
 use self::grant::UploadGrant;
+pub(super) use self::grant::allowed_job;
 use super::body::{BodyLimits, PacedBody};
 use super::extract::bearer_of;
 use super::{AppState, Refusal};

@@ -1,11 +1,33 @@
 //! Whether a token allows an upload, known before the body is read.
 
+use serde_json::Value;
+
 use super::InspectedUpload;
 use crate::auth::Verified;
 use crate::job::{CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Owner, ParsedJob, RecordVersion, Stem};
 use crate::register::RegisterError;
 use crate::routes::extract::verify;
 use crate::routes::{AppState, Refusal};
+
+/// The job of a `job` claim, if this registered user, or none, may ask for it.
+pub(in crate::routes) fn allowed_job(
+    state: &AppState,
+    claim: Option<&Value>,
+    user: Option<&str>,
+) -> Result<ParsedJob, ClaimErrors> {
+    let job = ParsedJob::from_claim(claim, state.spec_limits)?;
+    let mut errors = ClaimErrors::default();
+    for key in &job.spec.storage {
+        if !state.register.may_use(&key.access_key, key.backend, user) {
+            let backend = key.backend.as_str();
+            errors.push(
+                format!("/job/storageKeys/{backend}"),
+                format!("no {backend} store is registered under this access_key, for this user"),
+            );
+        }
+    }
+    errors.or(job)
+}
 
 /// What a verified token allows: an upload of this owner's, for this valid job.
 pub(super) struct UploadGrant {
@@ -18,18 +40,8 @@ impl UploadGrant {
     pub(super) fn check(state: &AppState, token: &str) -> Result<Self, Refusal> {
         let Verified { owner, claims, .. } = verify(state, token)?;
         state.rates.count_upload(&owner)?;
-        let job = ParsedJob::from_claim(claims.get("job"), state.spec_limits)?;
-        let mut errors = ClaimErrors::default();
-        for key in &job.spec.storage {
-            if !state.register.may_use(&key.access_key, key.backend, owner.user.as_deref()) {
-                let backend = key.backend.as_str();
-                errors.push(
-                    format!("/job/storageKeys/{backend}"),
-                    format!("no {backend} store is registered under this access_key, for this user"),
-                );
-            }
-        }
-        errors.or(Self { owner, job }).map_err(Refusal::from)
+        let job = allowed_job(state, claims.get("job"), owner.user.as_deref())?;
+        Ok(Self { owner, job })
     }
 
     /// The record of the granted job, with what the upload turned out to be.

@@ -17,5 +17,6 @@ mod records;
 mod register;
 mod routes;
 mod slow;
+mod try_page;
 mod upload;
 mod upload_refused;
