@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::{FORWARDED, HOST, VIA};
+use axum::http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::{Host, Url};
@@ -65,7 +65,7 @@ pub(super) async fn demo_token(
     allowed_job(&state, Some(&job), None)?;
     let (now, ttl) = (state.clock.now(), TTL.min(state.auth.lifetime_max()));
     let token = NewToken { sub: SUBJECT.to_owned(), admin: false, ttl, job: Some(job.clone()) };
-    let token = state.auth.sign(&token, now).map_err(refusal)?;
+    let token = state.auth.sign(&token, now).map_err(|error| refusal(&error))?;
     Ok(Json(DemoToken { token, expires_at: now.after(ttl).rfc3339(), job }))
 }
 
@@ -78,7 +78,7 @@ fn default_job() -> Value {
     })
 }
 
-fn refusal(error: SignError) -> Refusal {
+fn refusal(error: &SignError) -> Refusal {
     if let SignError::TooLong { .. } = error {
         let mut errors = ClaimErrors::default();
         errors.push("/job", error.to_string());
@@ -108,7 +108,7 @@ fn is_forwarded(headers: &HeaderMap) -> bool {
 /// Whether the request says that it is for this machine, wherever it says for whom it is.
 fn names_loopback(request: &Request) -> bool {
     let in_target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let mut named = in_target.into_iter().chain(request.headers().get_all(HOST).iter().map(|host| host.as_bytes()));
+    let mut named = in_target.into_iter().chain(request.headers().get_all(HOST).iter().map(HeaderValue::as_bytes));
     // One at least: nobody means nothing.
     let mut is_named = false;
     named.all(|host| {

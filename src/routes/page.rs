@@ -46,7 +46,7 @@ fn accepts_html(headers: &HeaderMap) -> bool {
         headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
     ranges.map(|range| range.split(';').map(str::trim)).any(|mut parts| {
         let is_html = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(HTML));
-        is_html && !parts.any(|parameter| is_zero_weight(parameter))
+        is_html && !parts.any(is_zero_weight)
     })
 }
 

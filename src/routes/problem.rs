@@ -130,11 +130,7 @@ impl Refusal {
                     "pages of this origin may not upload here; PIXERVE_SERVER_CORS_ORIGINS lists those that may";
                 Document::new(ErrorCode::OriginNotAllowed, "The page is of another origin", detail)
             }
-            Self::NotLocal => {
-                let detail = "the demo gives tokens to pages and programs of its own machine only: open this page there, as http://localhost, \
-                              without a proxy between; elsewhere paste a token that `pixerve token` made";
-                Document::new(ErrorCode::NotLocal, "This is for the server's own machine", detail)
-            }
+            Self::NotLocal => not_local(),
             Self::BadRequest(detail) => bad_request(detail),
             Self::BadMultipart(detail) => {
                 Document::new(ErrorCode::BadMultipart, "The body is not a usable multipart form", detail)
@@ -283,6 +279,12 @@ fn register(error: &RegisterError) -> Document {
             internal("the register could not be read or written")
         }
     }
+}
+
+fn not_local() -> Document {
+    let detail = "the demo gives tokens to pages and programs of its own machine only: open this page there, as http://localhost, without \
+                  a proxy between; elsewhere paste a token that `pixerve token` made";
+    Document::new(ErrorCode::NotLocal, "This is for the server's own machine", detail)
 }
 
 fn bad_request(detail: &str) -> Document {

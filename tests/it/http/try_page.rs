@@ -203,9 +203,9 @@ async fn a_person_drops_pastes_chooses_mends_retries_and_compares() {
     contains(&seen["cancelled"]["job"], &["Cancelled, with"]);
 
     if let Some(path) = picture {
-        let taken = STANDARD.decode(drop["picture"].as_str().expect("a picture")).expect("base64");
+        let screenshot = STANDARD.decode(drop["picture"].as_str().expect("a picture")).expect("base64");
         let job = json!({ "directHost": true, "formats": { "webp": { "settings": { "quality": 84 } } } });
-        let made = app.done("readme", job, "page.png", taken).await;
+        let made = app.done("readme", job, "page.png", screenshot).await;
         let bytes = app.file(made["files"][0]["stored"][0]["location"].as_str().expect("a location")).await;
         assert!(bytes.len() <= PICTURE_BYTES_MAX, "{} bytes", bytes.len());
         write(Path::new(&path), &bytes);
