@@ -103,6 +103,8 @@ const scenes = {
     await page.locator('#copy-curl', { hasText: 'Copied' }).waitFor();
     const line = await page.evaluate(() => navigator.clipboard.readText());
     result.curl = JSON.parse(execFileSync('sh', ['-c', `${line} -sS`], { cwd: dirname(order.photo), encoding: 'utf8' }));
+    // Until it has ended, the next upload of this picture would be its duplicate.
+    await fetch(`${order.base}${result.curl.status_url}&wait=60`);
     if (order.picture) result.picture = await picture();
     await page.close();
     return result;
