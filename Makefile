@@ -21,7 +21,7 @@ TOOLS := target/tools
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Install what is missing, build, start the server, and print a token and a command to try it with
+run: ## Install what is missing, build, start the server, and print a page, a token and a command to try it with
 	@sh .ci/setup.sh build
 	@$(MAKE) --no-print-directory build
 	@./target/release/pixerve serve --demo

@@ -34,7 +34,7 @@ base_url=http://127.0.0.1:$port
 with_settings() {
     exec env -i PATH="$PATH" HOME="$work" TMPDIR="$work" \
         PIXERVE_ADDR="127.0.0.1:$port" PIXERVE_DATA_DIR="$work/data" PIXERVE_SERVE_DIR="$work/serve" \
-        PIXERVE_JWT_FILE="$work/jwt.json" PIXERVE_CALLBACK_ALLOW=127.0.0.0/8 "$@"
+        PIXERVE_JWT_FILE="$work/jwt.json" PIXERVE_CALLBACK_ALLOW=127.0.0.0/8 PIXERVE_SERVER_PAGE=true "$@"
 }
 
 with_settings "$pixerve" serve >"$work/server.log" 2>&1 &

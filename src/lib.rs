@@ -6,6 +6,7 @@ pub(crate) mod durable;
 pub mod error_chain;
 pub mod failpoint;
 pub mod job;
+pub(crate) mod page;
 pub mod retry;
 pub mod setting;
 pub mod tls;

@@ -44,7 +44,7 @@ enum Command {
 
 #[derive(Args, Default)]
 struct ServeArgs {
-    /// Once the server is up, print a token and a command to try it with
+    /// Show a page to try the server on, sign tokens for it, and print where it is, and a command that does the same
     #[arg(long, hide = true)]
     demo: bool,
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::ServeOptions;
 use super::background::{BackgroundTasks, TaskFailure};
 use super::descriptors::connections_within_limit;
 use super::listener::{ListenerStop, listen};
@@ -67,13 +68,13 @@ pub struct App {
 
 impl App {
     /// Starts everything. The port is bound last, when everything that was accepted before is accounted for.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(config: Config, options: ServeOptions) -> Result<Self, StartError> {
         // Not by name: the file there may be another version's by now.
-        Self::start_with(config, Path::new("/proc/self/exe")).await
+        Self::start_with(config, options, Path::new("/proc/self/exe")).await
     }
 
     /// Starts everything, with this binary for the children that work on pixels.
-    pub async fn start_with(config: Config, program: &Path) -> Result<Self, StartError> {
+    pub async fn start_with(config: Config, options: ServeOptions, program: &Path) -> Result<Self, StartError> {
         let clock: SharedClock = Arc::new(System::new());
         let (persistent, disk_monitor) = PersistentState::open(&config, &clock).await?;
         reached(Step::StartRecovered);
@@ -82,7 +83,7 @@ impl App {
         let queue = Arc::clone(&persistent.queue);
         let keys_secret = persistent.keys_secret.clone();
         let ServerParts { state, router, worker, outbox, usage } =
-            ServerParts::build(&config, persistent, &clock, program).await?;
+            ServerParts::build(&config, options, persistent, &clock, program).await?;
         warn_of_jobs_over_limits(&*queue, worker.memory_limit).await?;
         let lent = lent_socket(config.addr)?;
         let is_lent = lent.is_some();

@@ -1,4 +1,4 @@
-//! What `make run` ends with: a token and a line to try it with.
+//! What `make run` ends with: the page's address, and a token and a line to try it with.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,7 +13,7 @@ use crate::auth::NewToken;
 /// How long the printed token is valid.
 const TTL: Duration = Duration::from_hours(12);
 
-/// Prints a token for a small job, and the curl lines that use it.
+/// Prints where the page is, a token for a small job, and the curl line that uses it.
 pub(super) fn print(app: &App) -> anyhow::Result<()> {
     let job = json!({
         "formats": {
@@ -34,7 +34,9 @@ pub(super) fn print(app: &App) -> anyhow::Result<()> {
     let token = format!("TOKEN={token}");
     writeln!(
         std::io::stdout(),
-        "\nPixerve is running. In another terminal, from a directory with a photo.jpg in it:\n\n\
+        "\nPixerve is running. Try it in a browser on this machine:\n\n\
+         http://{addr}/\n\n\
+         or in another terminal, from a directory with a photo.jpg in it:\n\n\
          {token}\n\n\
          curl -F file=@photo.jpg -H \"Authorization: Bearer $TOKEN\" http://{addr}/upload\n\n\
          The answer names the files it makes. A moment later a browser shows them under http://{addr}/files/<name>,\n\

@@ -35,7 +35,7 @@ use crate::error_chain::ErrorChain;
 /// What `pixerve serve` may be asked beside its settings.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServeOptions {
-    /// Print a token and a curl line once the server listens.
+    /// Show the page, hand it tokens, and print where it is, and a curl line, once the server listens.
     pub demo: bool,
 }
 
@@ -44,7 +44,7 @@ pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> 
     let mut signals = Signals::listen().context("listening for signals")?;
     let drain_timeout = config.server.drain_timeout;
     let mut app = tokio::select! {
-        app = App::start(config) => app?,
+        app = App::start(config, options) => app?,
         // What a start does can be done again, as after a kill.
         signal = signals.stop() => {
             info!(signal, "stopped while it started");

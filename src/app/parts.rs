@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use tracing::warn;
 
+use super::ServeOptions;
 use super::metrics::{Sources, metrics};
 use super::persistent_state::PersistentState;
 use super::sealed_callbacks::{CallbackSecrets, SealedCallbacks};
@@ -54,6 +55,7 @@ impl ServerParts {
     /// `program` is the binary that a job's child process runs.
     pub(super) async fn build(
         config: &Config,
+        options: ServeOptions,
         persistent: PersistentState,
         clock: &SharedClock,
         program: &Path,
@@ -66,7 +68,7 @@ impl ServerParts {
         let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
         let sources = Sources { worker: &worker, http: &http_metrics, callbacks: outbox.metrics(), usage: &usage };
         let told = Told { metrics: metrics(&sources), http_metrics };
-        let state = app_state(config, persistent, clock, worker.memory_limit, active_jobs, told);
+        let state = app_state(config, options, persistent, clock, worker.memory_limit, active_jobs, told);
         let files = files::router(&config.serve_dir)
             .map_err(|source| StartError::Directory { path: config.serve_dir.clone(), source })?;
         let router = router(state.clone(), files);
@@ -171,6 +173,7 @@ fn worker_context(
 
 fn app_state(
     config: &Config,
+    options: ServeOptions,
     persistent: PersistentState,
     clock: &SharedClock,
     memory_limit: MemoryLimit,
@@ -203,6 +206,7 @@ fn app_state(
         callback_addresses: Arc::new(AddressPolicy::new(config.callback.allow.clone())),
         store_timeouts: config.stores.timeouts,
         readiness: Readiness::new(config.paused),
+        is_demo: options.demo,
         started_at: clock.now(),
     })
 }

@@ -52,6 +52,12 @@ pub enum SignError {
 }
 
 impl Authenticator {
+    /// How long a token may live.
+    #[must_use]
+    pub fn lifetime_max(&self) -> Duration {
+        self.settings.lifetime_max
+    }
+
     /// A token that [`Authenticator::verify`] takes from `now` on, signed by the first key that can sign.
     ///
     /// # Errors

@@ -171,6 +171,7 @@ mod tests {
         "server.http2",
         "server.public_url",
         "server.cors_origins",
+        "server.page",
     ];
 
     #[test]

@@ -41,6 +41,7 @@ error_codes! {
     Unauthorized "unauthorized" "The token is missing, malformed, expired or not signed by a known key."
     Forbidden "forbidden" "The token is good, but without the scope that the route needs."
     OriginNotAllowed "origin_not_allowed" "A page of an origin that is not in `server.cors_origins` uploads."
+    NotLocal "not_local" "A token of the demo is asked for from another machine, through a proxy or by another page."
     NotFound "not_found" "No such route, job, file or registration, or another owner's."
     MethodNotAllowed "method_not_allowed" "The route has no such method; the `Allow` header names those it has."
     TooSlow "too_slow" "The body came below the least rate."

@@ -114,6 +114,11 @@ impl RequestOrigin {
             is_own,
         }
     }
+
+    /// Whether a page of another origin asks.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.origin.is_some() && !self.is_own
+    }
 }
 
 /// Whether an origin is that of a server which is reached as `host`, whatever the scheme: a proxy may have spoken TLS.

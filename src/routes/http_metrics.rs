@@ -28,6 +28,9 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/version", &["GET"]),
     ("/metrics", &["GET"]),
     ("/files/{*path}", &["GET"]),
+    ("/", &["GET"]),
+    ("/page/{file}", &["GET"]),
+    ("/demo-token", &["GET"]),
 ];
 /// Of requests to addresses at which there is nothing.
 const NO_ROUTE: &str = "none";

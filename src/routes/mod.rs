@@ -6,6 +6,7 @@ mod callback_fate;
 mod cancel;
 mod cross_origin;
 mod deliveries;
+mod demo_token;
 mod events;
 mod extract;
 pub mod files;
@@ -16,6 +17,7 @@ mod health;
 mod http_metrics;
 mod limits;
 mod metrics;
+mod page;
 mod problem;
 mod rate;
 mod records;
@@ -65,6 +67,7 @@ pub fn router(state: AppState, files: Router) -> Router {
         .route("/limits", get(limits::limits))
         .route("/register/webhook-secret", post(register::renew_webhook_secret))
         .route("/register", post(register::register).get(register::list).delete(register::deregister))
+        .merge(page_routes(&state))
         .route_layer(from_fn_with_state(Arc::clone(&state.rates), rate::limit_address))
         .route("/metrics", get(metrics::metrics))
         .route("/health", get(health::health))
@@ -80,6 +83,18 @@ pub fn router(state: AppState, files: Router) -> Router {
         .layer(from_fn_with_state(state, access::access_log))
 }
 
+/// The page, where it is shown, and tokens for it in the demo.
+fn page_routes(state: &AppState) -> Router<AppState> {
+    let mut routes = Router::new();
+    if state.http.page || state.is_demo {
+        routes = routes.route("/", get(page::index)).route("/page/{file}", get(page::file));
+    }
+    if state.is_demo {
+        routes = routes.route("/demo-token", get(demo_token::demo_token));
+    }
+    routes
+}
+
 /// Answers in JSON are of a moment, unless their route says otherwise.
 async fn not_stored(mut response: Response) -> Response {
     let headers = response.headers_mut();
@@ -90,7 +105,7 @@ async fn not_stored(mut response: Response) -> Response {
 }
 
 async fn not_found() -> Refusal {
-    Refusal::NotFound("there is nothing at this address".into())
+    Refusal::nothing_here()
 }
 
 /// The router adds `Allow`, which is all that `OPTIONS` asks for.

@@ -30,6 +30,8 @@ pub enum Refusal {
     },
     /// A page uploads whose origin is not among those that may read the answer.
     OriginNotAllowed,
+    /// A token of the demo is asked for from another machine, through a proxy or by another page.
+    NotLocal,
     /// A parameter is missing or bad.
     BadRequest(String),
     /// A parameter is missing, bad or unknown, where the route takes no others than its own.
@@ -126,6 +128,11 @@ const RETRY_AT_ONCE_SECS: u64 = 1;
 const RETRY_SOON_SECS: u64 = 5;
 
 impl Refusal {
+    /// No route has this address.
+    pub(super) fn nothing_here() -> Self {
+        Self::NotFound("there is nothing at this address".into())
+    }
+
     #[expect(clippy::too_many_lines, reason = "a few words for each refusal, one below the other")]
     fn document(&self) -> Document {
         match self {
@@ -143,6 +150,7 @@ impl Refusal {
                     "pages of this origin may not upload here; PIXERVE_SERVER_CORS_ORIGINS lists those that may";
                 Document::new(ErrorCode::OriginNotAllowed, "The page is of another origin", detail)
             }
+            Self::NotLocal => not_local(),
             Self::BadRequest(detail) => bad_request(detail),
             Self::BadParameter(detail) => Document::new(ErrorCode::BadParameter, "A parameter is unusable", detail),
             Self::BadMultipart(detail) => {
@@ -306,6 +314,12 @@ fn register(error: &RegisterError) -> Document {
             internal("the register could not be read or written")
         }
     }
+}
+
+fn not_local() -> Document {
+    let detail = "the demo gives tokens to pages and programs of its own machine only: open this page there, as http://localhost, without \
+                  a proxy between; elsewhere paste a token that `pixerve token` made";
+    Document::new(ErrorCode::NotLocal, "This is for the server's own machine", detail)
 }
 
 fn bad_request(detail: &str) -> Document {

@@ -41,6 +41,9 @@ pub struct HttpSettings {
     pub cors_origins: AllowedOrigins,
     /// Where clients reach the server.
     pub public_url: PublicUrl,
+    /// Whether the page is shown.
+    #[serde(deserialize_with = "setting::flag")]
+    pub page: bool,
     /// Parts of a multipart body.
     #[serde(deserialize_with = "setting::count")]
     pub parts_max: usize,
@@ -155,6 +158,8 @@ pub struct AppParts {
     pub callback_addresses: Arc<dyn CallbackAddresses>,
     pub store_timeouts: StoreTimeouts,
     pub readiness: Readiness,
+    /// The page is shown, and given tokens.
+    pub is_demo: bool,
     pub started_at: Timestamp,
 }
 

@@ -21,6 +21,7 @@ use tracing::{Instrument, info};
 pub(super) use self::form::{PartName, boundary, header_bytes};
 use self::form::{UploadForm, UploadedFile};
 use self::form_redirect::FormRedirect;
+pub(super) use self::grant::allowed_job;
 use self::grant::{FileLimit, UploadGrant};
 use super::access::RequestTrace;
 use super::body::{BodyLimits, PacedBody};

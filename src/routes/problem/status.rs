@@ -12,7 +12,7 @@ pub fn status_of(code: ErrorCode) -> Option<StatusCode> {
     Some(match code {
         C::BadRequest | C::BadParameter | C::BadJson | C::BadMultipart => S::BAD_REQUEST,
         C::Unauthorized => S::UNAUTHORIZED,
-        C::Forbidden | C::OriginNotAllowed => S::FORBIDDEN,
+        C::Forbidden | C::OriginNotAllowed | C::NotLocal => S::FORBIDDEN,
         C::NotFound => S::NOT_FOUND,
         C::MethodNotAllowed => S::METHOD_NOT_ALLOWED,
         C::TooSlow => S::REQUEST_TIMEOUT,

@@ -15,6 +15,27 @@ use crate::register::RegisterError;
 use crate::routes::extract::verify;
 use crate::routes::{AppState, Refusal};
 
+/// The job of a `job` claim, if this registered user, or none, may ask for it.
+pub(in crate::routes) fn allowed_job(
+    state: &AppState,
+    claim: Option<&Value>,
+    user: Option<&str>,
+) -> Result<ParsedJob, ClaimErrors> {
+    let job = ParsedJob::from_claim(claim, state.spec_limits)?;
+    let mut errors = ClaimErrors::default();
+    job.check_callback(&*state.callback_addresses, &mut errors);
+    for key in &job.spec.storage {
+        if !state.register.may_use(&key.access_key, key.backend, user) {
+            let backend = key.backend.as_str();
+            errors.push(
+                format!("/job/storageKeys/{backend}"),
+                format!("no {backend} store is registered under this access_key, for this user"),
+            );
+        }
+    }
+    errors.or(job)
+}
+
 /// What a verified token allows: an upload of this owner's, for this valid job.
 pub(super) struct UploadGrant {
     owner: Owner,
@@ -32,18 +53,8 @@ impl UploadGrant {
         let Verified { owner, claims, good_until, .. } = verify(state, token)?;
         redirect.follow(&claims);
         state.rates.count_upload(&owner)?;
-        let job = ParsedJob::from_claim(claims.get("job"), state.spec_limits)?;
+        let job = allowed_job(state, claims.get("job"), owner.user.as_deref())?;
         let mut errors = ClaimErrors::default();
-        job.check_callback(&*state.callback_addresses, &mut errors);
-        for key in &job.spec.storage {
-            if !state.register.may_use(&key.access_key, key.backend, owner.user.as_deref()) {
-                let backend = key.backend.as_str();
-                errors.push(
-                    format!("/job/storageKeys/{backend}"),
-                    format!("no {backend} store is registered under this access_key, for this user"),
-                );
-            }
-        }
         let jti = if job.once { jti(&claims, &mut errors) } else { None };
         let once = jti.map(|jti| OnceToken::new(&owner, jti, good_until));
         let compared = job.queues_duplicate.then(|| canonical(&claims["job"]).to_string());

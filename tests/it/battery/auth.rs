@@ -63,6 +63,9 @@ fn routes() -> Vec<Row> {
         // What isn't there is there for nobody, and what can't be done isn't done for anybody.
         (Method::GET, "/metrics", admin(200)),
         (Method::GET, "/register/list", [404; 5]),
+        (Method::GET, "/", [404; 5]),
+        (Method::GET, "/page/try.js", [404; 5]),
+        (Method::GET, "/demo-token", [404; 5]),
         (Method::GET, "/files/", [404; 5]),
         (Method::GET, "/files/none.jpg", [404; 5]),
         (Method::GET, "/upload", [405; 5]),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pixerve::app::App;
+use pixerve::app::{App, ServeOptions};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -128,7 +128,7 @@ async fn without_the_keys_that_sealed_a_callback_no_new_ones_are_made() {
     let (mut app, receiver, job, status, keys) = stopped_and_owing().await;
     let lost = keys.with_extension("lost");
     std::fs::rename(&keys, &lost).expect("moved");
-    let refused = App::start_with(app.config(), env!("CARGO_BIN_EXE_pixerve").as_ref()).await;
+    let refused = App::start_with(app.config(), ServeOptions::default(), env!("CARGO_BIN_EXE_pixerve").as_ref()).await;
     let refused = refused.map(drop).expect_err("it must not start").to_string();
     assert!(refused.contains("vault.key") && refused.contains("restore it"), "{refused}");
     assert!(!keys.exists());

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pixerve::app::App;
+use pixerve::app::{App, ServeOptions};
 use pixerve::config::{Config, Sources};
 use reqwest::Response;
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ pub(crate) struct TestApp {
     app: Option<App>,
     api: Api,
     settings: Vec<(String, String)>,
+    options: ServeOptions,
     /// What works on pixels.
     program: PathBuf,
     dirs: TempDir,
@@ -38,8 +39,17 @@ impl TestApp {
         Self::start_on(env!("CARGO_BIN_EXE_pixerve").into(), settings).await
     }
 
+    /// The same as `pixerve serve --demo`.
+    pub(crate) async fn start_demo(settings: &[(&str, &str)]) -> Self {
+        Self::start_as(ServeOptions { demo: true }, env!("CARGO_BIN_EXE_pixerve").into(), settings).await
+    }
+
     /// The same with another program for the children that work on pixels.
     pub(crate) async fn start_on(program: PathBuf, settings: &[(&str, &str)]) -> Self {
+        Self::start_as(ServeOptions::default(), program, settings).await
+    }
+
+    async fn start_as(options: ServeOptions, program: PathBuf, settings: &[(&str, &str)]) -> Self {
         let dirs = tempfile::tempdir().expect("a temporary directory");
         // Some other program does one job and ends.
         let idle_timeout = if program.as_os_str() == env!("CARGO_BIN_EXE_pixerve") { "5s" } else { "0s" };
@@ -57,13 +67,13 @@ impl TestApp {
         for (name, dir) in [("PIXERVE_DATA_DIR", "data"), ("PIXERVE_SERVE_DIR", "serve")] {
             all.push((name.to_owned(), dirs.path().join(dir).display().to_string()));
         }
-        let mut test = Self { app: None, api: Api::default(), settings: all, program, dirs };
+        let mut test = Self { app: None, api: Api::default(), settings: all, options, program, dirs };
         test.boot().await;
         test
     }
 
     async fn boot(&mut self) {
-        let app = App::start_with(self.config(), &self.program).await.expect("the server starts");
+        let app = App::start_with(self.config(), self.options, &self.program).await.expect("the server starts");
         self.api.at(app.addr());
         self.app = Some(app);
     }

@@ -21,6 +21,7 @@ mod reference;
 mod register;
 mod routes;
 mod slow;
+mod try_page;
 mod upload;
 mod upload_refused;
 mod waiting;

@@ -1,0 +1,135 @@
+// The list of files: those to come, those that are there, which of them is compared.
+
+import { bytes, copy, dimensions, element, formatName, saving } from './text.js';
+
+/** What is known of a file by its name: `<hash>_<stem>_<height>_<width>_.<ext>`, or `<hash>_<stem>.<ext>` of the original. */
+function expected(name) {
+  const [, height, width, format] = /_(\d+)_(\d+)_\.(\w+)$/.exec(name) ?? [];
+  if (format === undefined) return { format: name.split('.').pop(), title: 'Original' };
+  const sides = [width, height].map(Number);
+  const box = sides.every((side) => side === 0) ? 'full size' : sides[0] === sides[1] ? `up to ${sides[0]}` : dimensions(...sides.map((side) => side || 'any'));
+  return { format, title: formatName(format), box };
+}
+
+/** The address at which a browser gets a file; none if it is in stores alone. */
+function locationOf(file) {
+  const place = file.stored.find(({ location }) => location.startsWith('/'));
+  return place ? new URL(place.location, location.origin).href : null;
+}
+
+export class Variants {
+  /** `choose(file)` is told which file to compare. */
+  constructor(list, choose, announce) {
+    Object.assign(this, { list, choose, announce, rows: new Map(), chosen: null, originalBytes: 0 });
+  }
+
+  /** Begins with the names of files to come. */
+  begin(names, originalBytes) {
+    this.rows.clear();
+    this.chosen = null;
+    this.originalBytes = originalBytes;
+    for (const name of names) this.rows.set(name, { ...expected(name), file: null, item: element('li') });
+    for (const row of this.rows.values()) this.waiting(row);
+    this.list.replaceChildren(...[...this.rows.values()].map(({ item }) => item));
+  }
+
+  waiting(row) {
+    row.item.className = 'variant waiting';
+    row.item.replaceChildren(
+      element('span', { className: 'what' }, element('b', { textContent: row.title }), element('span', { textContent: row.box ?? '' })),
+      element('span', { className: 'size', textContent: 'to come' }),
+      element('span', { className: 'meter' }),
+    );
+  }
+
+  /** Files that are stored. Those that are shown already are passed over. */
+  add(files) {
+    for (const file of files) {
+      const known = this.rows.get(file.name);
+      const row = known ?? { ...expected(file.name), file: null, item: element('li') };
+      if (!known) {
+        this.rows.set(file.name, row);
+        this.list.append(row.item);
+      }
+      if (row.file) continue;
+      row.file = file;
+      this.fill(row);
+    }
+  }
+
+  /** The job has ended: what is not there does not come. */
+  close() {
+    for (const row of this.rows.values()) {
+      if (row.file) continue;
+      row.item.className = 'variant missing';
+      row.item.querySelector('.size').textContent = 'not made';
+    }
+  }
+
+  fill(row) {
+    const { file, item } = row;
+    const url = locationOf(file);
+    const isVariant = file.kind !== 'original';
+    const what = element(isVariant && url ? 'button' : 'span', { className: 'what' },
+      element('b', { textContent: isVariant ? row.title : `Original, ${formatName(file.format)}` }), element('span', { textContent: dimensions(file.width, file.height) }));
+    if (isVariant && url) {
+      what.type = 'button';
+      what.setAttribute('aria-pressed', 'false');
+      what.title = 'Compare with the original';
+      what.addEventListener('click', () => this.select(file.name));
+    }
+    const share = Math.min(1, file.bytes / this.originalBytes);
+    const meter = element('span', { className: 'meter' }, element('i'));
+    meter.firstChild.style.setProperty('--share', share.toFixed(4));
+    item.className = 'variant';
+    item.replaceChildren(
+      what,
+      element('span', { className: 'size', textContent: bytes(file.bytes) }),
+      element('span', { className: 'saving', textContent: isVariant ? saving(file.bytes, this.originalBytes) : '' }),
+      meter,
+      this.acts(row, url),
+    );
+    if (url === null) item.append(element('span', { className: 'elsewhere', textContent: file.stored.map((place) => place.location).join(', ') }));
+    row.pick = what;
+  }
+
+  acts({ file, title }, url) {
+    if (url === null) return null;
+    const name = `${title}, ${file.width} by ${file.height}`;
+    const button = element('button', { type: 'button', className: 'link', textContent: 'Copy URL' });
+    button.setAttribute('aria-label', `Copy URL of ${name}`);
+    button.addEventListener('click', () => this.copied(button, url));
+    const open = element('a', { className: 'link', href: url, target: '_blank', rel: 'noopener', textContent: 'Open' });
+    open.setAttribute('aria-label', `Open ${name}`);
+    return element('span', { className: 'acts' }, button, open);
+  }
+
+  async copied(button, url) {
+    const said = await copy(url).then(() => 'Copied', (error) => `Not copied: ${error.message}`);
+    this.announce(said);
+    const before = 'Copy URL';
+    button.textContent = said;
+    setTimeout(() => { button.textContent = before; }, 2000);
+  }
+
+  /** Compares this one. */
+  select(name) {
+    this.chosen = name;
+    for (const [other, row] of this.rows) {
+      if (row.pick?.hasAttribute('aria-pressed')) row.pick.setAttribute('aria-pressed', String(other === name));
+      row.item.classList.toggle('chosen', other === name);
+    }
+    this.choose(this.rows.get(name).file);
+  }
+
+  /** Variants that a browser can load, the largest first; of those of one size in the order of the list. */
+  shown() {
+    const files = [...this.rows.values()].map(({ file }) => file).filter((file) => file && file.kind !== 'original' && locationOf(file));
+    return files.sort((a, b) => b.width * b.height - a.width * a.height);
+  }
+
+  /** Where to load a file's picture from. A later job may write the same name with other bytes: caches must tell them apart. */
+  static pictureOf(file) {
+    return `${locationOf(file)}?sha256=${file.sha256.slice(0, 16)}`;
+  }
+}

@@ -1,0 +1,102 @@
+//! `GET /` and `GET /page/{file}`: the page on which a person tries the server. It holds no secret, and can do only what the
+//! token can that it is given.
+
+use axum::extract::Path;
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use sha2::{Digest, Sha256};
+
+use super::Refusal;
+use crate::page::{self, PageFile};
+
+/// Nothing from elsewhere, nothing inline; `blob:` is the picture that was chosen.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'",
+);
+/// Asked for again each time, and sent only when another version runs.
+const CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+const CROSS_ORIGIN_OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
+
+const HTML: &str = "text/html";
+
+/// The page, for browsers. For whoever names no `text/html` there is nothing at this address.
+pub(super) async fn index(headers: HeaderMap) -> Response {
+    let mut response =
+        if accepts_html(&headers) { answer(page::INDEX, &headers) } else { Refusal::nothing_here().into_response() };
+    response.headers_mut().insert(VARY, HeaderValue::from_name(ACCEPT));
+    response
+}
+
+/// What the page loads.
+pub(super) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Refusal> {
+    page::loaded(&name).map(|file| answer(file, &headers)).ok_or_else(Refusal::nothing_here)
+}
+
+/// Whether HTML is asked for by its name: every tool says `*/*`.
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let ranges =
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    ranges.map(|range| range.split(';').map(str::trim)).any(|mut parts| {
+        let is_html = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(HTML));
+        is_html && !parts.any(is_zero_weight)
+    })
+}
+
+/// `q=0`, in any of its spellings.
+fn is_zero_weight(parameter: &str) -> bool {
+    let Some((name, weight)) = parameter.split_once('=') else { return false };
+    name.trim().eq_ignore_ascii_case("q") && weight.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0)
+}
+
+fn answer(file: PageFile, headers: &HeaderMap) -> Response {
+    let etag = etag(file);
+    let known: Option<IfNoneMatch> = headers.typed_get();
+    let mut response = if known.is_some_and(|known| !known.precondition_passes(&etag)) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(CONTENT_TYPE, file.media_type)], file.content).into_response()
+    };
+    let headers = response.headers_mut();
+    headers.typed_insert(etag);
+    for (name, value) in [
+        (CACHE_CONTROL, CACHE),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, NOSNIFF),
+        (REFERRER_POLICY, NO_REFERRER),
+        (CROSS_ORIGIN_OPENER_POLICY, SAME_ORIGIN),
+    ] {
+        headers.insert(name, value);
+    }
+    response
+}
+
+fn etag(file: PageFile) -> ETag {
+    let tag = format!("\"{}\"", hex::encode(&Sha256::digest(file.content.as_bytes())[..12]));
+    tag.parse().expect("INVARIANT: hex digits in quotes are an entity tag")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts(lines: &[&'static str]) -> bool {
+        accepts_html(&lines.iter().map(|line| (ACCEPT, HeaderValue::from_static(line))).collect())
+    }
+
+    #[test]
+    fn a_browser_asks_for_html_by_name_and_a_tool_does_not() {
+        assert!(accepts(&["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"]));
+        assert!(accepts(&["application/json", "Text/HTML ; charset=utf-8; q=0.5"]));
+        for lines in [&[][..], &["*/*"], &["text/*"], &["text/html;q=0"], &["text/html; Q=0.000"], &["text/htmlx"]] {
+            assert!(!accepts(lines), "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,364 @@
+// Drives a browser for `try_page.rs`: a person at the page of `GET /`. `scene.mjs` stands before it, for its `paint`.
+//
+// in:  { playwright, chromium, profile, base, photo, large, tiff, text: paths, token, expired, picture: whether to show it for the README }
+// out: what the person saw, by what they did
+import { createRequire } from 'node:module';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+
+const order = JSON.parse(readFileSync(0, 'utf8'));
+const require = createRequire(order.playwright + '/');
+const { chromium } = require('playwright-core');
+
+const WAIT = 120_000;
+const context = await chromium.launchPersistentContext(order.profile, {
+  executablePath: order.chromium,
+  headless: true,
+  timeout: WAIT,
+  viewport: { width: 1440, height: 900 },
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync', '--no-proxy-server'],
+});
+context.setDefaultTimeout(WAIT);
+await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: order.base });
+
+const seen = { errors: [], foreign: [], violations: [] };
+context.on('request', (request) => {
+  const url = request.url();
+  if (!url.startsWith('data:') && !url.startsWith('blob:') && !url.startsWith(`${order.base}/`)) seen.foreign.push(url);
+});
+await context.exposeFunction('tellViolation', (told) => seen.violations.push(told));
+await context.addInitScript(() => {
+  document.addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) => window.tellViolation(`${violatedDirective}: ${blockedURI}`));
+});
+
+/** What the proxy before the server is to lose from now on. */
+const lose = (what) => fetch(`${order.base}/test/lose/${what}`);
+
+async function open() {
+  const page = await context.newPage();
+  page.on('pageerror', (error) => seen.errors.push(String(error)));
+  await page.goto(order.base);
+  await page.waitForSelector('body.ready');
+  return page;
+}
+
+const text = (page, selector) => page.locator(selector).evaluate((found) => (found.hidden ? null : found.textContent.replace(/\s+/g, ' ').trim()));
+const focused = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.className);
+const title = (page, pattern) => page.waitForFunction((source) => new RegExp(source).test(document.querySelector('#course-title').textContent), pattern.source);
+const finished = (page) => title(page, / in [\d.]+\s*s$/);
+const rows = (page) => page.locator('.variant').evaluateAll((all) => all.map((row) => row.innerText.replace(/\s+/g, ' ').trim()));
+
+/** Shows every variant, one after the other: what is seen of each. */
+async function shownVariants(page) {
+  const shown = [];
+  for (const pick of await page.locator('.variant button.what').all()) {
+    await pick.click();
+    await page.waitForFunction(() => { const after = document.querySelector('#after'); return after.complete && after.naturalWidth > 0; });
+    shown.push(await page.evaluate(() => {
+      const [before, after] = ['before', 'after'].map((id) => document.getElementById(id));
+      return { name: after.alt, width: after.naturalWidth, height: after.naturalHeight, beside: before.alt, besideIsShown: before.naturalWidth > 0 };
+    }));
+  }
+  return shown;
+}
+
+const scenes = {
+  /** Drags a file from a file manager onto the page. */
+  async drop() {
+    const page = await open();
+    const devtools = await context.newCDPSession(page);
+    const data = { items: [], files: [order.photo], dragOperationsMask: 1 };
+    for (const type of ['dragEnter', 'dragOver', 'drop']) await devtools.send('Input.dispatchDragEvent', { type, x: 400, y: 400, data });
+    await page.waitForFunction((name) => document.querySelector('#facts').textContent.includes(name), basename(order.photo));
+    const chosen = await text(page, '#facts');
+    await page.click('#make');
+    await finished(page);
+    const result = { chosen, rows: await rows(page), shown: await shownVariants(page) };
+
+    const at = () => page.locator('.divider').evaluate((divider) => new DOMMatrix(getComputedStyle(divider).transform).e / divider.parentElement.clientWidth);
+    await page.locator('#viewport').scrollIntoViewIfNeeded();
+    const box = await page.locator('#viewport').boundingBox();
+    await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width / 4, box.y + box.height / 2, { steps: 4 });
+    await page.mouse.up();
+    result.dragged = await at();
+    await page.click('[data-zoom="4"]');
+    const scale = () => page.locator('#after').evaluate((image) => new DOMMatrix(getComputedStyle(image).transform));
+    const placed = await scale();
+    await page.locator('#viewport').focus();
+    await page.keyboard.press('ArrowRight');
+    const moved = await scale();
+    result.zoomed = { scale: placed.a, movedBy: moved.e - placed.e };
+
+    await page.locator('.variant >> text=Copy URL').first().click();
+    const url = await page.evaluate(() => navigator.clipboard.readText());
+    const stored = Buffer.from(await (await fetch(url)).arrayBuffer());
+    result.copied = { url, sha256: createHash('sha256').update(stored).digest('hex') };
+    await page.click('#curl summary');
+    await page.click('#copy-curl');
+    await page.locator('#copy-curl', { hasText: 'Copied' }).waitFor();
+    const line = await page.evaluate(() => navigator.clipboard.readText());
+    result.curl = JSON.parse(execFileSync('sh', ['-c', `${line} -sS`], { cwd: dirname(order.photo), encoding: 'utf8' }));
+    // Until it has ended, the next upload of this picture would be its duplicate.
+    await fetch(`${order.base}${result.curl.status_url}&wait=60`);
+    if (order.picture) result.picture = await picture();
+    await page.close();
+    return result;
+  },
+
+  /** Pastes a picture from the clipboard. */
+  async paste() {
+    const page = await open();
+    await page.evaluate(async () => {
+      const canvas = Object.assign(document.createElement('canvas'), { width: 60, height: 40 });
+      canvas.getContext('2d').fillRect(10, 10, 20, 20);
+      const blob = await new Promise((resolve) => { canvas.toBlob(resolve); });
+      await navigator.clipboard.write([new ClipboardItem({ 'image/png': blob })]);
+    });
+    await page.keyboard.press('Control+V');
+    await page.waitForFunction(() => document.querySelector('#facts').textContent.includes('60'));
+    const chosen = await text(page, '#facts');
+    await page.fill('#sizes', '20');
+    await page.click('#make');
+    await finished(page);
+    const result = { chosen, shown: await shownVariants(page) };
+    await page.close();
+    return result;
+  },
+
+  /** Touches no mouse. */
+  async keyboard() {
+    const page = await open();
+    // Before the first key: the browser has to be told that nobody sits there to answer.
+    const chooser = page.waitForEvent('filechooser');
+    const visited = [];
+    const tabTo = async (id, key = 'Tab') => {
+      for (let i = 0; i < 60; i += 1) {
+        if ((await focused(page)) === id) return;
+        await page.keyboard.press(key);
+        visited.push(await focused(page));
+      }
+      throw new Error(`#${id} can't be reached: ${visited}`);
+    };
+    await tabTo('file');
+    await page.keyboard.press('Enter');
+    await (await chooser).setFiles(order.photo);
+    await page.waitForFunction(() => document.querySelector('#facts').textContent.includes('×'));
+    await tabTo('format-avif');
+    await page.keyboard.press('Space');
+    await tabTo('quality-webp');
+    await page.keyboard.type('70');
+    await tabTo('sizes');
+    await page.keyboard.press('Control+A');
+    await page.keyboard.type('48, 24 x 24');
+    await tabTo('make');
+    await page.keyboard.press('Enter');
+    const afterStart = await focused(page);
+    await finished(page);
+    const announced = await text(page, '#announce');
+    const job = JSON.parse(await page.inputValue('#json'));
+    await tabTo('split', 'Shift+Tab');
+    for (let i = 0; i < 5; i += 1) await page.keyboard.press('ArrowRight');
+    const split = await page.locator('#split').getAttribute('aria-valuetext');
+    const unlabelled = await page.evaluate(() => [...document.querySelectorAll('input, select, textarea, button')]
+      .filter((control) => control.checkVisibility() && !control.labels?.length && !control.getAttribute('aria-label') && !control.textContent.trim()).map((control) => control.id));
+    const result = { visited, afterStart, announced, job, split, unlabelled, rows: await rows(page) };
+    await page.close();
+    return result;
+  },
+
+  /** Asks for what can't be, and mends it. */
+  async refused() {
+    const page = await open();
+    let uploads = 0;
+    page.on('request', (request) => { if (request.method() === 'POST') uploads += 1; });
+    await page.setInputFiles('#file', order.photo);
+    await page.fill('#json', JSON.stringify({ directHost: true, colour: 'red', sizes: [[70000]], formats: { webp: { settings: { quality: 101 } } } }, null, 2));
+    await page.click('#make');
+    await page.locator('#refusal').waitFor();
+    const result = {
+      title: await text(page, '#refusal-title'),
+      said: await text(page, '#refusal-said'),
+      quality: await text(page, '#error-webp'),
+      sizes: await text(page, '#sizes-error'),
+      json: await text(page, '#json-error'),
+      focused: await focused(page),
+      invalid: await page.locator('[aria-invalid=true]').evaluateAll((all) => all.map(({ id }) => id)),
+      uploads,
+    };
+    await page.locator('#json-error button').click();
+    result.selected = await page.locator('#json').evaluate((json) => json.value.slice(json.selectionStart, json.selectionEnd));
+    await page.fill('#json', JSON.stringify({ directHost: true, formats: { webp: {} }, sizes: [[32]] }));
+    result.marksLeft = await page.locator('[aria-invalid=true]').count();
+    await page.click('#make');
+    await finished(page);
+    result.mended = await rows(page);
+
+    await page.setInputFiles('#file', order.text);
+    await page.click('#make');
+    await page.locator('#refusal').waitFor();
+    result.noPicture = { title: await text(page, '#refusal-title'), detail: await text(page, '#refusal-detail') };
+    await page.close();
+    return result;
+  },
+
+  /** Loses the connection: in the middle of the upload, then while the job is made. */
+  async lost() {
+    const page = await open();
+    let choices = 0;
+    page.on('filechooser', () => { choices += 1; });
+    await page.setInputFiles('#file', order.large);
+    await page.fill('#sizes', '64');
+    await lose('uploads');
+    await page.click('#make');
+    await page.locator('#again').waitFor();
+    const result = { upload: { title: await text(page, '#course-title'), note: await text(page, '#course-note'), focused: await focused(page) } };
+    await lose('jobs');
+    await page.click('#again');
+    await title(page, /lost/);
+    await page.locator('#again', { hasText: 'Try now' }).waitFor();
+    result.job = { title: await text(page, '#course-title'), note: await text(page, '#course-note') };
+    await lose('nothing');
+    await page.click('#again');
+    await finished(page);
+    Object.assign(result, { choices, shown: await shownVariants(page) });
+    await page.close();
+    return result;
+  },
+
+  /** Is refused the stream of events. */
+  async polled() {
+    const page = await open();
+    await page.setInputFiles('#file', order.photo);
+    await page.fill('#sizes', '56');
+    await lose('streams');
+    await page.click('#make');
+    await finished(page);
+    await lose('nothing');
+    const result = { rows: await rows(page) };
+    await page.close();
+    return result;
+  },
+
+  /** Edits the form and the JSON by turns. */
+  async followed() {
+    const page = await open();
+    const json = async () => JSON.parse(await page.inputValue('#json'));
+    const form = () => page.evaluate(() => Object.fromEntries(['format-avif', 'format-webp', 'format-jpg', 'format-png', 'quality-avif', 'quality-webp', 'quality-jpg', 'sizes', 'fit', 'keep']
+      .map((id) => [id, document.getElementById(id)]).map(([id, field]) => [id, field.type === 'checkbox' ? field.checked : field.value.replace(/\s/g, '')])));
+    const result = { begin: await json() };
+    await page.uncheck('#format-avif');
+    await page.check('#format-png');
+    await page.fill('#quality-jpg', '55');
+    await page.fill('#sizes', '300 x 200, 100');
+    await page.selectOption('#fit', 'cover');
+    await page.check('#keep');
+    result.fromForm = await json();
+    const written = { directHost: true, subDir: 'kept/as-it-is', formats: { jpeg: { settings: { quality: 61, speed: 3 }, sizes: [[10]] }, avif: {} }, sizes: [[640, 0]], fit: 'contain', background: 'black' };
+    await page.fill('#json', JSON.stringify(written));
+    result.fromJson = await form();
+    await page.fill('#quality-jpg', '62');
+    result.both = await json();
+    await page.fill('#json', '{"formats": ');
+    result.broken = { error: await text(page, '#json-error'), form: await form() };
+    await page.setInputFiles('#file', order.photo);
+    await page.click('#make');
+    result.refused = await text(page, '#refusal-title');
+    await page.fill('#sizes', 'wide');
+    result.badSizes = await text(page, '#sizes-error');
+    await page.close();
+    return result;
+  },
+
+  /** Brings a token of their own. */
+  async token() {
+    const page = await open();
+    await page.setInputFiles('#file', order.photo);
+    await page.click('#token-own');
+    await page.fill('#token', order.expired);
+    const result = { expired: await text(page, '#token-error') };
+    await page.fill('#token', 'no token');
+    result.noToken = await text(page, '#token-error');
+    await page.click('#make');
+    result.notSent = await text(page, '#refusal-title');
+    await page.fill('#token', order.token);
+    result.state = await text(page, '#token-state');
+    result.job = JSON.parse(await page.inputValue('#json'));
+    result.isFixed = await page.evaluate(() => document.querySelector('#json').readOnly && document.querySelector('#form').disabled);
+    await page.click('#make');
+    await finished(page);
+    result.shown = await shownVariants(page);
+    await page.close();
+    return result;
+  },
+
+  /** Chooses what no browser shows. */
+  async unseen() {
+    const page = await open();
+    await page.setInputFiles('#file', order.tiff);
+    await page.locator('#unseen').waitFor();
+    const result = { before: await text(page, '#unseen') };
+    await page.fill('#sizes', '60, 30');
+    await page.click('#make');
+    await finished(page);
+    Object.assign(result, { shown: await shownVariants(page), note: await text(page, '#compared-note') });
+    await page.close();
+    return result;
+  },
+
+  /** Stops an upload, and a job that a second window shows too. */
+  async cancelled() {
+    const page = await open();
+    await page.setInputFiles('#file', order.photo);
+    await lose('pace');
+    await page.click('#make');
+    await page.locator('#cancel').click();
+    await title(page, /cancelled/);
+    const result = { upload: await text(page, '#course-title') };
+    await lose('nothing');
+    await page.fill('#json', JSON.stringify({ directHost: true, formats: { avif: { settings: { speed: 1 }, sizes: [[1500], [1490], [1480], [1470]], enlarge: true } } }));
+    await page.click('#again');
+    await title(page, /Waiting|files/);
+    // The same picture from a second window meanwhile.
+    const other = await open();
+    await other.setInputFiles('#file', order.photo);
+    await other.click('#make');
+    await other.locator('#course-note', { hasText: 'this very picture' }).waitFor();
+    await page.locator('#cancel').click();
+    await title(page, /Cancelled/);
+    result.job = await text(page, '#course-title');
+    await title(other, /Cancelled/);
+    await other.close();
+    await page.close();
+    return result;
+  },
+};
+
+/** A picture of the page at its best. */
+async function picture() {
+  const page = await open();
+  const data = await page.evaluate(paint, { width: 2400, height: 1600 });
+  const scene = `${dirname(order.photo)}/lake.jpg`;
+  writeFileSync(scene, Buffer.from(data, 'base64'));
+  await page.setInputFiles('#file', scene);
+  await page.click('#make');
+  await finished(page);
+  await page.waitForFunction(() => { const after = document.querySelector('#after'); return after.complete && after.naturalWidth > 0; });
+  // Away from every control, so that none looks touched.
+  await page.mouse.move(1, 1);
+  await page.evaluate(() => { document.activeElement.blur(); scrollTo(0, 0); });
+  const taken = await page.screenshot({ fullPage: true });
+  await page.close();
+  return taken.toString('base64');
+}
+
+for (const [name, play] of Object.entries(scenes)) {
+  if (order.only && order.only !== name) continue;
+  seen[name] = await play();
+}
+await context.close();
+process.stdout.write(JSON.stringify(seen), () => process.exit(0));
