@@ -16,7 +16,7 @@ QUICK := --skip battery:: --skip kill:: --skip restart:: \
 TOOLS := target/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run build setup test-servers test test-otel test-quick postman bench bench-avif bench-quality bench-steps bench-metrics corpus battery soak fuzz deny check check-features fmt lint clean
+.PHONY: help run build image deb setup test-servers test test-otel test-quick postman bench bench-avif bench-quality bench-steps bench-metrics corpus battery soak fuzz deny check check-features fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,15 @@ run: ## Install what is missing, build, start the server, and print a page, a to
 build: ## Build target/release/pixerve; pixerve.debug beside it lets panics name their lines
 	$(CARGO) build --release --locked
 	@sh .ci/split-debug.sh target/release/pixerve
+
+image: ## Build an image of this tree by docker or podman, as pixerve:VERSION; FEATURES=input-heic for more than the default
+	@FEATURES="$(FEATURES)" sh .ci/image.sh pixerve
+
+deb: ## Build a Debian package of this tree, in target/debian
+	@sh .ci/setup.sh build
+	@$(MAKE) --no-print-directory build
+	@sh .ci/cargo-deb.sh $(TOOLS)
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) deb --locked --no-build --no-strip
 
 setup: ## Install what building and testing need and is missing
 	@sh .ci/setup.sh build test
@@ -86,6 +95,7 @@ battery: setup test-servers ## Everything hostile and unlucky, the long part too
 	@sh .ci/browser.sh $(TEST_SERVERS)
 	@sh .ci/real-stores.sh $(TEST_SERVERS)
 	@sh .ci/tiff-writer.sh $(TEST_SERVERS)
+	@sh .ci/packaging.sh $(TEST_SERVERS) $(TOOLS)
 	@sh .ci/battery.sh
 
 soak: setup test-servers ## Mixed load with kills and faults for PIXERVE_SOAK_SECONDS (1200)

@@ -12,13 +12,13 @@ use std::io;
 use std::ptr;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
-    Scope as LandlockScope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr,
+    RulesetStatus, Scope as LandlockScope,
 };
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets, SecureComputingMode, secure_computing_mode, set_capabilities};
 
-use super::system_calls;
+use super::{Landlock, system_calls};
 
 /// Descriptors: the three pipes, and some for what libraries open by themselves.
 const DESCRIPTORS_MAX: u64 = 32;
@@ -35,6 +35,7 @@ const ADDRESS_SPACE_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 
 /// Confines this process, for good, by every layer that the kernel has.
 pub(super) fn enter() -> io::Result<EnforcedLayers> {
+    let was_filtered = secure_computing_mode().is_ok_and(|mode| mode == SecureComputingMode::Filter);
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // While every core encodes, the server still answers at once. Without it, it merely answers later.
     let _ = nice(NICE_INCREMENT);
@@ -43,20 +44,23 @@ pub(super) fn enter() -> io::Result<EnforcedLayers> {
     limit(Resource::Nofile, DESCRIPTORS_MAX)?;
     limit(Resource::Stack, STACK_BYTES_MAX)?;
     let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+        .map_err(|error| io::Error::other(format!("capabilities can't be given up: {error}")))?;
     // Whether to go without a layer that the kernel lacks is decided at the server's start, by what the probe says.
-    let landlock = files_and_network().is_ok_and(|status| status == RulesetStatus::FullyEnforced);
+    let landlock = files_and_network().map_or(Landlock::Missing, |status| state(&status));
     // This runs on the main thread, whose stack grows down from somewhere above this.
     let on_stack = 0_u8;
     let stack_begin = (ptr::from_ref(&on_stack).addr() as u64).saturating_sub(STACK_BYTES_MAX);
     let seccomp = system_calls::allow_few(stack_begin).is_ok();
-    Ok(EnforcedLayers { landlock, seccomp })
+    Ok(EnforcedLayers { was_filtered, landlock, seccomp })
 }
 
 /// Which layers the kernel enforces.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EnforcedLayers {
-    pub(super) landlock: bool,
+    /// Somebody else's filter of system calls was there before.
+    pub(super) was_filtered: bool,
+    pub(super) landlock: Landlock,
     pub(super) seccomp: bool,
 }
 
@@ -69,17 +73,26 @@ pub(super) fn cap_memory(bytes: u64) -> io::Result<()> {
 /// Lowers a limit for good; one that is lower already stays.
 fn limit(resource: Resource, max: u64) -> io::Result<()> {
     let max = getrlimit(resource).maximum.map_or(max, |inherited| inherited.min(max));
-    Ok(setrlimit(resource, Rlimit { current: Some(max), maximum: Some(max) })?)
+    setrlimit(resource, Rlimit { current: Some(max), maximum: Some(max) })
+        .map_err(|error| io::Error::other(format!("the limit {resource:?} can't be lowered: {error}")))
 }
 
-fn files_and_network() -> Result<RulesetStatus, landlock::RulesetError> {
+fn files_and_network() -> Result<RestrictionStatus, landlock::RulesetError> {
     // Every kind of access is handled, and no rule allows any.
-    let status = Ruleset::default()
+    Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI::V5))?
         .handle_access(AccessNet::from_all(ABI::V5))?
         .scope(LandlockScope::from_all(ABI::V6))?
         .create()?
-        .restrict_self()?;
-    Ok(status.ruleset)
+        .restrict_self()
+}
+
+fn state(status: &RestrictionStatus) -> Landlock {
+    match (&status.ruleset, status.landlock) {
+        (RulesetStatus::FullyEnforced, _) => Landlock::Full,
+        (_, LandlockStatus::Available { .. }) => Landlock::Partial,
+        (_, LandlockStatus::NotEnabled) => Landlock::SwitchedOff,
+        (_, LandlockStatus::NotImplemented) => Landlock::Missing,
+    }
 }

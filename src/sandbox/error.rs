@@ -70,13 +70,9 @@ impl SandboxError {
 
 /// Waits for a child that has closed its output, and says how it ended.
 pub(super) async fn exit_error(child: &mut Child, memory_max: u64) -> SandboxError {
-    let mut bytes = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        let _ = stderr.take(STDERR_BYTES_MAX).read_to_end(&mut bytes).await;
-    }
-    let text = String::from_utf8_lossy(&bytes);
+    let text = stderr_of(child).await;
     let ran_out = text.lines().any(|line| line.contains(OUT_OF_MEMORY));
-    let last_line = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+    let last_line = last_line(&text);
     match child.wait().await {
         Ok(status) if ran_out && status.signal() == Some(SIGABRT) => {
             SandboxError::OutOfMemory { mib: memory_max.div_ceil(1024 * 1024) }
@@ -88,6 +84,20 @@ pub(super) async fn exit_error(child: &mut Child, memory_max: u64) -> SandboxErr
         },
         Err(source) => SandboxError::Io { what: "the process that made its variants can't be waited for", source },
     }
+}
+
+/// What a child printed before it closed its output.
+pub(super) async fn stderr_of(child: &mut Child) -> String {
+    let mut bytes = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        let _ = stderr.take(STDERR_BYTES_MAX).read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The last line of it that says anything.
+pub(super) fn last_line(text: &str) -> Option<&str> {
+    text.lines().map(str::trim).rfind(|line| !line.is_empty())
 }
 
 fn describe(status: ExitStatus) -> String {

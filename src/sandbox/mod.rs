@@ -36,12 +36,29 @@ pub enum SandboxMode {
     Off,
 }
 
+/// How far landlock is enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Landlock {
+    /// All that is asked of it.
+    Full,
+    /// What an older kernel has of it.
+    Partial,
+    /// The kernel has it, and was started without.
+    SwitchedOff,
+    /// It can't be reached.
+    Missing,
+}
+
 /// How well a child is confined: the layers that this kernel enforces, and what came of the child's tries to break out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Confinement {
-    /// landlock is enforced in full.
-    pub landlock: bool,
+    /// A filter of system calls was there before the child's own: a container runtime's, most often. What layers are missing
+    /// may be missing in that.
+    pub was_filtered: bool,
+    /// How far landlock is enforced.
+    pub landlock: Landlock,
     /// seccomp is enforced.
     pub seccomp: bool,
     /// No file could be opened or made.
@@ -61,15 +78,61 @@ impl Confinement {
     #[must_use]
     pub fn gaps(&self) -> Option<String> {
         let holds = [
-            (self.landlock, "landlock is missing (it takes Linux 6.12)"),
-            (self.seccomp, "seccomp is missing"),
             (self.files, "it can open files"),
             (self.network, "it can open sockets"),
             (self.programs, "it can start programs"),
             (self.memory, "its memory has no cap"),
         ];
         let missing = holds.iter().filter(|(held, _)| !held).map(|(_, gap)| (*gap).to_owned());
-        let gaps: Vec<String> = missing.chain(self.calls.iter().map(|call| format!("it can use {call}"))).collect();
+        let calls = self.calls.iter().map(|call| format!("it can use {call}"));
+        let gaps: Vec<String> = self.missing_layers().map(str::to_owned).chain(missing).chain(calls).collect();
         (!gaps.is_empty()).then(|| gaps.join(", "))
+    }
+
+    fn missing_layers(&self) -> impl Iterator<Item = &'static str> {
+        let landlock = match (self.landlock, self.was_filtered) {
+            (Landlock::Full, _) => None,
+            (Landlock::Partial, _) => Some("landlock is not complete in this kernel (it takes Linux 6.12)"),
+            (Landlock::SwitchedOff, _) => Some("landlock is switched off in this kernel (lsm= at its start)"),
+            (Landlock::Missing, false) => Some("landlock is missing (it takes Linux 6.12)"),
+            (Landlock::Missing, true) => Some(
+                "landlock can't be reached (it takes Linux 6.12, and the seccomp profile that this server was started under, \
+                 most often a container runtime's, has to allow landlock_create_ruleset and landlock_restrict_self)",
+            ),
+        };
+        let seccomp = match (self.seccomp, self.was_filtered) {
+            (true, _) => None,
+            (false, false) => Some("seccomp is missing"),
+            (false, true) => Some(
+                "seccomp can't be used (the seccomp profile that this server was started under, most often a container \
+                 runtime's, has to allow seccomp)",
+            ),
+        };
+        [landlock, seccomp].into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All is well but for what is said here.
+    fn gaps(was_filtered: bool, landlock: Landlock, seccomp: bool) -> Option<String> {
+        let [files, network, programs, memory] = [true; 4];
+        let calls = Vec::new();
+        Confinement { was_filtered, landlock, seccomp, files, network, programs, memory, calls }.gaps()
+    }
+
+    #[test]
+    fn a_layer_that_is_missing_under_anothers_filter_is_laid_to_both_it_and_the_kernel() {
+        assert_eq!(gaps(true, Landlock::Full, true), None);
+        let missing = |was_filtered| gaps(was_filtered, Landlock::Missing, true).expect("a gap");
+        assert!(missing(true).contains("Linux 6.12") && missing(true).contains("landlock_restrict_self"));
+        assert!(missing(false).contains("Linux 6.12") && !missing(false).contains("profile"));
+        for landlock in [Landlock::Partial, Landlock::SwitchedOff] {
+            let gap = gaps(true, landlock, true).expect("a gap");
+            assert!(gap.contains("kernel") && !gap.contains("profile"), "the kernel has answered: {gap}");
+        }
+        assert!(gaps(true, Landlock::Full, false).expect("a gap").contains("has to allow seccomp"));
     }
 }

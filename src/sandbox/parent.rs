@@ -16,7 +16,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::child::{PROBE, SUBCOMMAND};
-use super::error::exit_error;
+use super::error::{exit_error, last_line, stderr_of};
 use super::idle_children::{ChildProcess, IdleChildren};
 use super::metrics::{DeathCause, SandboxMetrics};
 use super::protocol;
@@ -88,7 +88,15 @@ impl Sandbox {
     pub async fn probe(&self) -> io::Result<Confinement> {
         let mut child = self.command().arg(PROBE).stdin(Stdio::null()).spawn()?;
         let Some(mut output) = child.stdout.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        tokio::time::timeout(PROBE_TIMEOUT, protocol::receive(&mut output)).await?
+        let answer = tokio::time::timeout(PROBE_TIMEOUT, protocol::receive(&mut output)).await?;
+        // A child that can't confine itself says why, and ends.
+        match answer {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let said = tokio::time::timeout(PROBE_TIMEOUT, stderr_of(&mut child)).await?;
+                Err(last_line(&said).map_or(error, io::Error::other))
+            }
+            answer => answer,
+        }
     }
 
     /// Has the wanted variants of `original`, which is read from its start, made by a child that has worked for this

@@ -28,6 +28,7 @@ pub(super) fn probe(layers: EnforcedLayers) -> Confinement {
     let calls =
         calls(ptr::from_ref(&on_stack).addr()).into_iter().filter(|(_, call, arguments)| !is_refused(*call, arguments));
     Confinement {
+        was_filtered: layers.was_filtered,
         landlock: layers.landlock,
         seccomp: layers.seccomp,
         files: !opened,

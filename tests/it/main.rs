@@ -7,6 +7,7 @@ mod battery;
 mod callback;
 mod compatibility;
 mod config;
+mod deploy;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod end_to_end;
 mod files;

@@ -105,7 +105,7 @@ fn alerts(rules: &str) -> BTreeSet<String> {
 fn the_rules_and_the_configuration_are_good() {
     let Some(promtool) = require(Tool::Prometheus, program("promtool")) else { return };
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
-    for (what, file) in [("rules", "pixerve.rules.yml"), ("config", "prometheus.yml")] {
+    for (what, file) in [("rules", "pixerve.rules.yml"), ("config", "prometheus.yml"), ("config", "compose.yml")] {
         let output = Command::new(&promtool).args(["check", what]).arg(deploy.join(file)).output().expect("it runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }

@@ -14,6 +14,7 @@ mod exhaustion;
 mod fairness;
 mod integrity;
 mod load;
+mod packaging;
 mod poison;
 mod real_stores;
 mod soak;

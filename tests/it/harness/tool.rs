@@ -29,6 +29,12 @@ pub(crate) enum Tool {
     FakeGcs,
     /// Python with tifffile, and libtiff to judge.
     TiffWriter,
+    /// podman, a Debian to begin images from, and the right to start containers.
+    Podman,
+    /// What makes the Debian package.
+    CargoDeb,
+    /// The schemas of Kubernetes.
+    KubernetesValidate,
 }
 
 impl Tool {
@@ -48,6 +54,13 @@ impl Tool {
             Self::Ceph => ("there is no Ceph", "`.ci/real-stores.sh target/test-servers`"),
             Self::FakeGcs => ("there is no fake-gcs-server", "`.ci/real-stores.sh target/test-servers`"),
             Self::TiffWriter => ("nothing writes TIFFs", "`.ci/tiff-writer.sh target/test-servers`"),
+            Self::Podman => {
+                ("no container can be started", "`.ci/packaging.sh target/test-servers target/tools`, as root")
+            }
+            Self::CargoDeb => ("there is no cargo-deb", "`.ci/packaging.sh target/test-servers target/tools`"),
+            Self::KubernetesValidate => {
+                ("there is no kubernetes-validate", "`.ci/packaging.sh target/test-servers target/tools`")
+            }
             Self::Playwright => ("nothing drives Chromium", "`.ci/browser.sh target/test-servers`"),
         }
     }

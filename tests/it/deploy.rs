@@ -1,0 +1,54 @@
+//! What `deploy` says of the program is true of it: without any tool. `battery::packaging` makes and runs what is described there.
+
+use std::path::{Path, PathBuf};
+
+use pixerve::config::{Config, Sources};
+
+const DOCKERFILE: &str = include_str!("../../deploy/Dockerfile");
+const COMPOSE: &str = include_str!("../../deploy/compose.yaml");
+const KUBERNETES: &str = include_str!("../../deploy/kubernetes/pixerve.yaml");
+const SERVICE: &str = include_str!("../../deploy/pixerve.service");
+const SETTINGS: &str = include_str!("../../deploy/debian/pixerve.toml");
+const README: &str = include_str!("../../README.md");
+const ENV_EXAMPLE: &str = include_str!("../../.env.example");
+
+#[test]
+fn the_manifests_name_this_version_and_the_oldest_compiler_that_builds_it() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(DOCKERFILE.contains(&format!("ARG VERSION={version}\n")));
+    assert!(COMPOSE.contains(&format!("image: pixerve:{version}\n")));
+    assert!(KUBERNETES.contains(&format!("/pixerve:{version}\n")));
+    for name in ["pixerve:", "pixerve_"] {
+        let named = README.match_indices(name).map(|(at, _)| &README[at + name.len()..]);
+        let versions: Vec<_> = named.filter(|text| text.starts_with(|c: char| c.is_ascii_digit())).collect();
+        assert!(!versions.is_empty() && versions.iter().all(|text| text.starts_with(version)), "{name} in README.md");
+    }
+    assert!(DOCKERFILE.contains(concat!("ARG RUST=", env!("CARGO_PKG_RUST_VERSION"), "\n")));
+}
+
+#[test]
+fn every_variable_that_is_set_in_deploy_is_a_setting() {
+    let mut count = 0;
+    for text in [DOCKERFILE, COMPOSE, KUBERNETES, SERVICE, SETTINGS] {
+        // Comments name some that are none, such as what Kubernetes would set.
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let words = lines.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+        for name in words.filter(|word| word.starts_with("PIXERVE_")) {
+            assert!(ENV_EXAMPLE.contains(&format!("{name}=")), "{name}");
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count}");
+}
+
+#[test]
+fn the_packages_settings_are_right_and_keep_everything_in_one_directory() {
+    let file = Some((PathBuf::from("pixerve.toml"), SETTINGS.to_owned()));
+    let (config, warnings) = Config::load(Sources { file, ..Sources::default() }).expect("they are right");
+    assert!(warnings.is_empty());
+    assert!(config.addr.ip().is_loopback());
+    for path in [&config.data_dir, &config.serve_dir, &config.auth.jwt_file] {
+        assert_eq!(path.parent(), Some(Path::new("/var/lib/pixerve")), "{}", path.display());
+    }
+    assert!(SERVICE.contains("WorkingDirectory=/var/lib/pixerve\n") && SERVICE.contains("StateDirectory=pixerve\n"));
+}
