@@ -145,7 +145,7 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 25] = [
+    const WITHOUT: [&str; 26] = [
         "addr",
         "data_dir",
         "serve_dir",
