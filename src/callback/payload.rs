@@ -3,13 +3,15 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::job::{CallbackEvent, HashKey, JobId, PublicUrl, ShownFile, State, shown_files};
 use crate::queue::Job;
 
 /// The body of a callback. The same job gives the same bytes at every try.
-#[derive(Serialize)]
-struct Payload<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Callback)]
+pub(super) struct Payload<'a> {
     hash: &'a HashKey,
     job_id: JobId,
     #[serde(rename = "type")]
@@ -19,12 +21,19 @@ struct Payload<'a> {
     /// When the job ended, in seconds since the Unix epoch.
     timestamp: u64,
     /// The same as RFC 3339.
+    #[schema(format = "date-time")]
     ended_at: String,
     files: Vec<ShownFile>,
+    /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<&'a str>,
+    /// The same in a word that stays the same.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error_code: Option<&'a str>,
+    /// The `job` claim without its secrets.
+    #[schema(value_type = Object)]
     job_data: &'a Value,
 }
 

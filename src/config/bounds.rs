@@ -149,7 +149,7 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 24] = [
+    const WITHOUT: [&str; 25] = [
         "addr",
         "data_dir",
         "serve_dir",
@@ -171,6 +171,7 @@ mod tests {
         "callback.secret",
         "metrics.addr",
         "metrics.token",
+        "server.docs",
         "server.http2",
         "server.public_url",
         "server.cors_origins",

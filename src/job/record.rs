@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use url::Url;
+use utoipa::ToSchema;
 
 use super::{
     CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobSpec, Owner, SourceFormat,
@@ -190,7 +191,7 @@ impl CallbackTarget {
 pub struct SealedText(pub String);
 
 /// One file of a job and where it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoredFile {
     /// Its name, the same in every store.
     pub name: String,
@@ -209,7 +210,7 @@ pub struct StoredFile {
 }
 
 /// A place that holds a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Stored {
     /// `directHost`, `s3` or `gcs`, as the claims call it.
     pub backend: String,

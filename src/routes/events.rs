@@ -17,6 +17,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
 use super::extract::{ClientAddress, JobQuery, Parameters, find_known};
+use super::problem::refusals;
 use super::snapshot::Snapshot;
 use super::watching::{Snapshots, Watcher};
 use super::{AppState, Refusal};
@@ -31,7 +32,31 @@ const STREAM_MAX: Duration = Duration::from_hours(1);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The route.
+refusals!(EventsRefusals: BadRequest, NotFound, DiskFull, TooManyStreams, Unavailable);
+
+/// A job's changes as they happen, as server-sent events
+///
+/// `status` at once and at each change, `file` for each file that is in all of its stores, `end` once the job has ended. The
+/// data of `status` and `end` is a `Status`, that of `file` a `ShownFile`.
+#[utoipa::path(
+    get, path = "/events", tag = "Jobs",
+    params(
+        JobQuery,
+        ("Last-Event-ID" = Option<String>, Header, nullable = false,
+            description = "The last event that is known, as browsers send it when they come back.")
+    ),
+    responses(
+        (
+            status = 200, description = "The events.", body = String, content_type = "text/event-stream",
+            headers(
+                ("Cache-Control" = String, description = "`no-store`."),
+                ("X-Accel-Buffering" = String, description = "`no`: a proxy passes them on at once.")
+            )
+        ),
+        (status = 204, description = "The end is known already; nothing more will come."),
+        EventsRefusals
+    )
+)]
 pub(super) async fn events(
     State(state): State<AppState>,
     ClientAddress(address): ClientAddress,

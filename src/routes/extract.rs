@@ -9,6 +9,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use super::{AppState, Peer, Refusal};
 use crate::auth::{AuthError, Verified, bearer};
@@ -83,9 +84,14 @@ pub(super) fn verify(state: &AppState, token: &str) -> Result<Verified, Refusal>
 }
 
 /// Which job a request is about: the one with this `job_id`, or the newest with this `hash`.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct JobQuery {
+    /// The newest job of these bytes of this owner. Needed if there is no `job_id`.
+    #[param(nullable = false)]
     pub(super) hash: Option<String>,
+    /// That job; it counts before `hash`.
+    #[param(nullable = false)]
     pub(super) job_id: Option<String>,
 }
 

@@ -4,6 +4,7 @@ use headers::ETag;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tracing::warn;
+use utoipa::ToSchema;
 
 use super::{AppState, Refusal};
 use crate::active_jobs::{Progress, StoreOutage};
@@ -26,19 +27,30 @@ pub(super) struct Snapshot {
 }
 
 /// While a job runs, `files` are those stored so far, each with the stores that have it.
-#[derive(Serialize)]
-struct Status {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Status {
     hash: HashKey,
     job_id: JobId,
+    #[schema(value_type = State)]
     state: &'static str,
+    /// 0 realtime, 1 queued.
+    #[schema(minimum = 0, maximum = 1)]
     priority: u8,
+    /// How often its variants were begun.
     attempt: u32,
     progress: FileCounts,
+    #[schema(format = "date-time")]
     created_at: String,
+    #[schema(required, format = "date-time")]
     started_at: Option<String>,
+    #[schema(required, format = "date-time")]
     finished_at: Option<String>,
     files: Vec<ShownFile>,
+    /// Why it failed, or why its last attempt did.
+    #[schema(required)]
     error: Option<String>,
+    /// The same in a word that stays the same.
+    #[schema(required)]
     error_code: Option<String>,
     /// The stores that the job waits for, none of them most of the time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -46,7 +58,7 @@ struct Status {
 }
 
 /// How many of a job's files are in every store that they are for, and how many there will be.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct FileCounts {
     done: usize,
     total: usize,

@@ -1,11 +1,11 @@
 //! The fields that several kinds of store read from the body of `/register`. No message shows a value, since any of them
 //! may be a secret that ended up in the wrong field.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::KeyPrefix;
-use crate::job::{ClaimErrors, Fields};
+use crate::job::{ClaimErrors, Fields, optional};
 
 const BUCKET_RULE: &str =
     "must be 3 to 222 of [A-Za-z0-9._-], starting and ending with a letter or digit, without `..`";
@@ -77,6 +77,40 @@ pub(in crate::writer) fn prefix(fields: &mut Fields<'_>, errors: &mut ClaimError
         errors.push(fields.pointer("prefix"), KeyPrefix::RULE);
         KeyPrefix::default()
     })
+}
+
+/// The JSON Schemas of the fields above, by their names.
+pub(in crate::writer) fn common_schemas() -> Map<String, Value> {
+    let mut schemas = spellings(
+        &["bucket", "bucket_name"],
+        &json!({
+            "type": "string",
+            "pattern": r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{1,220}[A-Za-z0-9]$",
+            "description": "The bucket's name.",
+        }),
+    );
+    let mut add = |name: &str, description: &str, schema: Value| {
+        let mut optional = optional(schema);
+        optional["description"] = description.into();
+        schemas.insert(name.to_owned(), optional);
+    };
+    let url = json!({ "type": "string", "format": "uri", "pattern": r"^https?://[^/?#@\s]+[^?#@\s]*$", "maxLength": URL_BYTES_MAX });
+    add("endpoint", "Where the store is, if it is not its maker's own.", url);
+    add("prefix", "What every key starts with.", json!({ "type": "string", "pattern": KeyPrefix::PATTERN }));
+    let user = json!({ "type": "string" });
+    add("user", "The registered user, by name or access key, whose tokens alone may name the store.", user);
+    schemas
+}
+
+/// One schema for each spelling of a field; that it is needed in one of them, is for [`either`] to say.
+pub(in crate::writer) fn spellings(names: &[&str], schema: &Value) -> Map<String, Value> {
+    names.iter().map(|name| ((*name).to_owned(), optional(schema.clone()))).collect()
+}
+
+/// That one of these fields has a value.
+pub(in crate::writer) fn either(names: &[&str]) -> Value {
+    let has_value = |name: &&str| json!({ "required": [name], "properties": { *name: { "not": { "$ref": "#/components/schemas/Absent" } } } });
+    json!({ "anyOf": names.iter().map(has_value).collect::<Vec<_>>() })
 }
 
 fn is_bucket(text: &str) -> bool {

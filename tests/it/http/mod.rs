@@ -3,6 +3,7 @@
 mod cancel;
 mod connection;
 mod cross_origin;
+pub(crate) mod description;
 mod drain;
 mod error_codes;
 pub(crate) mod events;
