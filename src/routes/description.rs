@@ -75,7 +75,7 @@ impl Description {
 #[utoipa::path(
     get, path = "/openapi.json", tag = "Server", operation_id = "openapi",
     responses((
-        status = 200, description = "This document.", content_type = "application/json", body = Value,
+        status = 200, description = "This document.", content_type = "application/json", body = Object,
         headers(("Cache-Control" = String, description = "It may be kept for five minutes."))
     ))
 )]
@@ -115,6 +115,7 @@ fn add_components(components: &mut Value) {
     components["headers"] = json!({
         "X-Request-ID": text("The id of the request, which its log lines have too."),
         "Cache-Control": text("Whether the answer may be kept; `no-store` for refusals and for what may change."),
+        "Content-Range": text("How many bytes the file has."),
         "WWW-Authenticate": text("What kind of token is needed, and which scope it lacks (RFC 6750)."),
         "Retry-After": {
             "description": "Seconds after which it is worth another try.",
@@ -138,23 +139,25 @@ fn add_components(components: &mut Value) {
 }
 
 fn describe_path(path: &mut Map<String, Value>) {
-    path.insert("parameters".into(), json!([{ "$ref": "#/components/parameters/X-Request-ID" }]));
-    for operation in
-        METHODS.iter().filter_map(|method| path.get_mut(*method).cloned().map(|_| *method)).collect::<Vec<_>>()
-    {
-        let Some(Value::Object(responses)) = path.get_mut(operation).map(|operation| &mut operation["responses"])
-        else {
-            continue;
-        };
-        describe_refusals(responses);
-        for response in responses.values_mut() {
-            if response.pointer("/content/application~1json").is_some()
-                && response.pointer("/headers/Cache-Control").is_none()
-            {
-                response["headers"]["Cache-Control"] = json!({ "$ref": "#/components/headers/Cache-Control" });
-            }
-            response["headers"]["X-Request-ID"] = json!({ "$ref": "#/components/headers/X-Request-ID" });
+    for (_, operation) in path.iter_mut().filter(|(method, _)| METHODS.contains(&method.as_str())) {
+        if let Some(body) = operation.get_mut("requestBody") {
+            body["required"] = true.into();
         }
+        if let Value::Object(responses) = &mut operation["responses"] {
+            describe_refusals(responses);
+            responses.values_mut().for_each(describe_headers);
+        }
+    }
+    path.insert("parameters".into(), json!([{ "$ref": "#/components/parameters/X-Request-ID" }]));
+}
+
+/// Those that a response has because of what it is.
+fn describe_headers(response: &mut Value) {
+    let header = |name: &str| json!({ "$ref": format!("#/components/headers/{name}") });
+    response["headers"]["X-Request-ID"] = header("X-Request-ID");
+    let is_json = response.pointer("/content/application~1json").is_some();
+    if is_json && response.pointer("/headers/Cache-Control").is_none() {
+        response["headers"]["Cache-Control"] = header("Cache-Control");
     }
 }
 

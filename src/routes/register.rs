@@ -9,7 +9,9 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tracing::info;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::schema::{AnyOfBuilder, Schema};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::extract::{Admin, Parameters};
 use super::problem::refusals;
@@ -38,12 +40,22 @@ pub(super) struct DeregisterQuery {
 }
 
 /// What is answered to a registration.
-#[derive(ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "the handler writes it; here is what clients read")]
-enum RegisteredAnswer {
-    User(NewUser),
-    Store(RegisteredStore),
+enum RegisteredAnswer {}
+
+impl PartialSchema for RegisteredAnswer {
+    fn schema() -> RefOr<Schema> {
+        // Not `oneOf`, as the derive has it: a user's answer has all that a store's needs.
+        let either = AnyOfBuilder::new().item(Ref::from_schema_name(NewUser::name()));
+        either.item(Ref::from_schema_name(RegisteredStore::name())).into()
+    }
+}
+
+impl ToSchema for RegisteredAnswer {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((NewUser::name().into(), NewUser::schema()));
+        schemas.push((RegisteredStore::name().into(), RegisteredStore::schema()));
+        NewUser::schemas(schemas);
+    }
 }
 
 /// A user, with its secrets, which are never shown again.
@@ -173,7 +185,12 @@ refusals!(
     post, path = "/register", tag = "Register", security(("token" = ["admin"])), params(RegisterQuery),
     request_body(content = ref("#/components/schemas/Registration"), content_type = "application/json"),
     responses(
-        (status = 201, description = "It is registered.", body = RegisteredAnswer),
+        (
+            status = 201, description = "It is registered.", body = RegisteredAnswer,
+            links((
+                "deregister" = (operation_id = "deregister", parameters(("access_key" = "$response.body#/access_key")))
+            ))
+        ),
         RegisterRefusals
     )
 )]

@@ -66,7 +66,7 @@ refusals!(
 
 /// Takes a picture and a signed job, and answers once both are safe
 ///
-/// The job is the token's `job` claim. From the answer on, the job ends in exactly one way, whatever happens to the server.
+/// The job is the `job` claim of the token, which is in the `Authorization` header or in the form. From the answer on, the job ends in exactly one way, whatever happens to the server.
 #[utoipa::path(
     post, path = "/upload", tag = "Upload",
     security((), ("token" = [])),
@@ -75,7 +75,18 @@ refusals!(
             ("token" = (content_type = "text/plain")), ("file" = (content_type = "image/*, application/octet-stream"))
         ))
     )),
-    responses((status = 200, description = "The picture is safe.", body = AcceptedUpload), UploadRefusals)
+    responses(
+        (
+            status = 200, description = "The picture is safe.", body = AcceptedUpload,
+            links(
+                ("status" = (operation_id = "status", parameters(("job_id" = "$response.body#/job_id")))),
+                ("events" = (operation_id = "events", parameters(("job_id" = "$response.body#/job_id")))),
+                ("cancel" = (operation_id = "cancel", parameters(("job_id" = "$response.body#/job_id")))),
+                ("success" = (operation_id = "success", parameters(("job_id" = "$response.body#/job_id"))))
+            )
+        ),
+        UploadRefusals
+    )
 )]
 pub(super) async fn upload(State(state): State<AppState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-pub(super) use self::fields::{bucket, common_schemas, either, endpoint, first, prefix, required, spellings};
+pub(super) use self::fields::{any, bucket, common_schemas, endpoint, first, just_one, prefix, required, spellings};
 use super::Object;
 use crate::job::{BackendKind, ClaimErrors, Fields};
 use crate::retry::Backoff;

@@ -82,10 +82,12 @@ function contents(content) {
   ]);
 }
 
-function who(security) {
-  if (!security) return 'anyone';
-  const ways = security.map((way) => Object.entries(way).map(([name, scopes]) => (scopes.length ? `${scopes.join(' ')} ${name}` : name)).join(' and '));
-  return ways.map((way) => way || 'anyone').join(', or ');
+// Which token an operation asks for.
+function token(security) {
+  if (!security) return 'none needed';
+  const scheme = ([name, scopes]) => [code(name), scopes.length ? [' with the scope ', separated(scopes.map(code), ', ')] : ''];
+  const needed = separated(security.map(Object.entries).filter((way) => way.length).map((way) => way.map(scheme)), ' or ');
+  return [needed, security.some((way) => !Object.keys(way).length) ? '; may be left out' : ''];
 }
 
 function parameters(all) {
@@ -108,6 +110,7 @@ function response([status, given]) {
     element('summary', {}, element('strong', {}, status), ` ${STATUS[status] ?? ''} `, element('span', { class: 'quiet' }, said)),
     prose(answer.description),
     contents(answer.content),
+    Object.entries(answer.links ?? {}).map(([name, link]) => element('p', { class: 'quiet' }, 'Leads to ', element('a', { href: `#${link.operationId}` }, name))),
     headers.length ? [element('p', { class: 'quiet' }, 'Headers'), element('ul', { class: 'quiet' }, headers)] : [],
   );
 }
@@ -118,7 +121,7 @@ function operation(path, method, shared, described) {
     element('h3', {}, element('span', { class: `method ${method}` }, method), ' ', path),
     element('p', { class: 'summary' }, inline(described.summary ?? '')),
     prose(described.description),
-    path.startsWith('/') ? element('p', { class: 'quiet' }, 'For ', who(described.security)) : [],
+    path.startsWith('/') ? element('p', { class: 'quiet' }, 'Token: ', token(described.security)) : [],
     parameters([...(described.parameters ?? []), ...shared]),
     body ? [element('h4', {}, 'Body'), prose(body.description), contents(body.content)] : [],
     element('h4', {}, 'Answers'),

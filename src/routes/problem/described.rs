@@ -95,6 +95,7 @@ fn describe_refusal(status: &str, codes: &[ErrorCode], response: &mut Value) {
     let headers = match status {
         "401" | "403" if !codes.contains(&ErrorCode::OriginNotAllowed) => &["Cache-Control", "WWW-Authenticate"][..],
         "429" | "503" | "507" => &["Cache-Control", "Retry-After"],
+        "416" => &["Cache-Control", "Content-Range"],
         _ => &["Cache-Control"],
     };
     for header in headers {

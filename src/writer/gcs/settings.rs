@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::job::{BackendKind, ClaimErrors, Fields};
 use crate::writer::settings::{
-    BackendSettings, KeyPrefix, bucket, common_schemas, either, endpoint, first, prefix, spellings,
+    BackendSettings, KeyPrefix, any, bucket, common_schemas, endpoint, first, just_one, prefix, spellings,
 };
 
 const ACCOUNT_RULE: &str =
@@ -48,7 +48,7 @@ impl BackendSettings for GcsSettings {
 
     fn from_fields(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Option<Self> {
         let bucket = bucket(fields, errors);
-        let (name, account) = first(fields, &["credentials", "credentialsJSON"]);
+        let (name, account) = first(fields, &["credentials", "credentialsJSON"], errors);
         let pointer = fields.pointer(name);
         let credentials = account.and_then(|value| service_account(value, &pointer, errors));
         let endpoint = endpoint(fields, errors);
@@ -80,7 +80,11 @@ impl BackendSettings for GcsSettings {
         json!({
             "description": "A bucket of Google Cloud Storage.",
             "properties": fields,
-            "allOf": [either(&["bucket", "bucket_name"]), either(&["credentials", "credentialsJSON", "endpoint"])],
+            "allOf": [
+                just_one(&["bucket", "bucket_name"]),
+                any(&["credentials", "credentialsJSON", "endpoint"]),
+                { "not": { "allOf": [any(&["credentials"]), any(&["credentialsJSON"])] } },
+            ],
         })
     }
 

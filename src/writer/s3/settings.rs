@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::job::{BackendKind, ClaimErrors, Fields, optional};
 use crate::writer::settings::{
-    BackendSettings, KeyPrefix, bucket, common_schemas, either, endpoint, expose, prefix, required, spellings,
+    BackendSettings, KeyPrefix, bucket, common_schemas, endpoint, expose, just_one, prefix, required, spellings,
 };
 
 /// Bytes of the id, and of the key.
@@ -85,9 +85,9 @@ impl BackendSettings for S3Settings {
             "properties": fields,
             "required": ["region"],
             "allOf": [
-                either(&["bucket", "bucket_name"]),
-                either(&["access_key_id", "accessKey"]),
-                either(&["secret_access_key", "secretKey"]),
+                just_one(&["bucket", "bucket_name"]),
+                just_one(&["access_key_id", "accessKey"]),
+                just_one(&["secret_access_key", "secretKey"]),
             ],
         })
     }

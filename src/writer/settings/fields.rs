@@ -14,16 +14,21 @@ const ENDPOINT_RULE: &str =
 
 const URL_BYTES_MAX: usize = 2 * 1024;
 
-/// The first of `names` that has a value, for a field with more than one spelling; the first spelling if none has.
+/// The one of `names` that has a value, for a field with more than one spelling; the first spelling if none has. A second
+/// one that has a value too is an error: which of them was meant?
 pub(in crate::writer) fn first<'a>(
     fields: &mut Fields<'a>,
     names: &[&'static str],
+    errors: &mut ClaimErrors,
 ) -> (&'static str, Option<&'a Value>) {
     let mut found = (names[0], None);
     for &name in names {
-        let value = fields.take(name);
-        if found.1.is_none() && value.is_some() {
-            found = (name, value);
+        match (found.1, fields.take(name)) {
+            (None, Some(value)) => found = (name, Some(value)),
+            (Some(_), Some(_)) => {
+                errors.push(fields.pointer(name), format!("is another spelling of `{}`, which is there too", found.0));
+            }
+            (_, None) => {}
         }
     }
     found
@@ -37,7 +42,7 @@ pub(in crate::writer) fn required<'a>(
     rule: &str,
     ok: impl FnOnce(&str) -> bool,
 ) -> Option<&'a str> {
-    let (name, value) = first(fields, names);
+    let (name, value) = first(fields, names, errors);
     let Some(value) = value else {
         errors.push(fields.pointer(name), format!("is missing; it {rule}"));
         return None;
@@ -97,20 +102,29 @@ pub(in crate::writer) fn common_schemas() -> Map<String, Value> {
     let url = json!({ "type": "string", "format": "uri", "pattern": r"^https?://[^/?#@\s]+[^?#@\s]*$", "maxLength": URL_BYTES_MAX });
     add("endpoint", "Where the store is, if it is not its maker's own.", url);
     add("prefix", "What every key starts with.", json!({ "type": "string", "pattern": KeyPrefix::PATTERN }));
-    let user = json!({ "type": "string" });
-    add("user", "The registered user, by name or access key, whose tokens alone may name the store.", user);
+    let user = "The registered user, by name or access key, whose tokens alone may name the store.";
+    schemas.insert("user".to_owned(), json!({ "type": ["string", "null"], "description": user }));
     schemas
 }
 
-/// One schema for each spelling of a field; that it is needed in one of them, is for [`either`] to say.
+/// One schema for each spelling of a field; that it is needed in one of them, is for [`just_one`] to say.
 pub(in crate::writer) fn spellings(names: &[&str], schema: &Value) -> Map<String, Value> {
     names.iter().map(|name| ((*name).to_owned(), optional(schema.clone()))).collect()
 }
 
-/// That one of these fields has a value.
-pub(in crate::writer) fn either(names: &[&str]) -> Value {
+/// That one of these fields has a value, and no other has.
+pub(in crate::writer) fn just_one(names: &[&str]) -> Value {
+    json!({ "oneOf": with_values(names) })
+}
+
+/// That any of these fields has a value.
+pub(in crate::writer) fn any(names: &[&str]) -> Value {
+    json!({ "anyOf": with_values(names) })
+}
+
+fn with_values(names: &[&str]) -> Vec<Value> {
     let has_value = |name: &&str| json!({ "required": [name], "properties": { *name: { "not": { "$ref": "#/components/schemas/Absent" } } } });
-    json!({ "anyOf": names.iter().map(has_value).collect::<Vec<_>>() })
+    names.iter().map(has_value).collect()
 }
 
 fn is_bucket(text: &str) -> bool {

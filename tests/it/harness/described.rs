@@ -150,7 +150,9 @@ impl Described {
     /// Whether `value` is as `schema` says, and has nothing that this doesn't mention.
     pub(crate) fn validate(&self, schema: &Value, value: &Value) -> Result<(), String> {
         let mut root = json!({ "components": self.document["components"], "allOf": [schema] });
-        root["unevaluatedProperties"] = json!(false);
+        if !is_any_object(schema) {
+            root["unevaluatedProperties"] = json!(false);
+        }
         refuse_unmentioned(&mut root["components"]["schemas"]);
         let validator = jsonschema::draft202012::new(&root).map_err(|error| format!("the schema is none: {error}"))?;
         let errors: Vec<_> =

@@ -2,7 +2,7 @@
 
 mod client;
 mod postman;
-mod schemathesis;
+pub(crate) mod schemathesis;
 
 use std::collections::BTreeSet;
 
@@ -68,6 +68,26 @@ async fn the_codes_of_the_description_are_those_of_problem_documents() {
 }
 
 #[tokio::test]
+async fn the_schema_that_the_command_prints_is_that_of_the_description() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pixerve"));
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let output = command.args(["token", "--schema"]).current_dir(dir.path()).env_clear().output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let app = TestApp::start().await;
+    let described = Described::of(&app).await.document()["components"]["schemas"]["Job"].clone();
+    assert_eq!(
+        printed["properties"].to_string().replace("#/$defs/", "#/components/schemas/"),
+        described["properties"].to_string()
+    );
+    let schema = jsonschema::draft202012::new(&printed).expect("a schema of its own");
+    assert!(schema.is_valid(&small_job()));
+    let mut typo = small_job();
+    typo["keepOrignal"] = json!(true);
+    assert!(!schema.is_valid(&typo), "unknown fields are refused");
+}
+
+#[tokio::test]
 async fn every_method_of_a_path_is_described_and_no_other_is_there() {
     let app = TestApp::start().await;
     let described = Described::of(&app).await;
@@ -92,8 +112,7 @@ async fn the_description_names_no_address_outside_and_follows_the_public_url() {
         assert_eq!(link, r#"</images/openapi.json>; rel="service-desc"; type="application/json""#, "{path}");
     }
     let text = described.document().to_string();
-    let addresses: Vec<_> = text.split("://").skip(1).map(|rest| &rest[..rest.len().min(40)]).collect();
-    assert!(addresses.iter().all(|rest| rest.starts_with('[')), "patterns only: {addresses:?}");
+    assert!(!text.contains("http://") && !text.contains("https://"), "an address of elsewhere: {text}");
 }
 
 /// A form with a picture.
@@ -295,7 +314,7 @@ async fn assert_events(fixture: &Fixture, response: reqwest::Response) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_about_jobs_that_wait_fail_and_are_cancelled_are_as_described() {
-    let fixture = Fixture::start(&[("PIXERVE_STORES_BACKOFF_MIN", "60s"), ("PIXERVE_STORES_BACKOFF_MAX", "60s")]).await;
+    let fixture = Fixture::start(&[]).await;
     let store = fixture.app.register(dead_store()).await;
     let job = json!({ "storageKeys": { "s3": store }, "formats": { "jpg": { "sizes": [[8]] } } });
     let waits = fixture.upload(200, job.clone(), jpeg(16, 16, 1)).await.json();

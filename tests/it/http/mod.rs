@@ -4,6 +4,7 @@ mod cancel;
 mod connection;
 mod cross_origin;
 pub(crate) mod description;
+mod docs;
 mod drain;
 mod error_codes;
 pub(crate) mod events;

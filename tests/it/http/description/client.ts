@@ -2,6 +2,8 @@
 //
 // in:  process.env.ORDER: { base, token, picture: base64 }
 // out: { state, files, refused, job }
+//
+// An error may have no body: what is refused for its head alone has none.
 import createClient from 'openapi-fetch';
 import type { components, paths } from './pixerve.js';
 
@@ -25,9 +27,9 @@ const upload = (authorization: string) =>
   });
 
 const accepted = await upload(`Bearer ${token}`);
-if (!accepted.data) throw new Error(accepted.error.detail);
+if (!accepted.data) throw new Error(accepted.error?.detail);
 const { data: status, error } = await client.GET('/status', { params: { query: { job_id: accepted.data.job_id, wait: 60 } } });
-if (!status) throw new Error(error.detail);
+if (!status) throw new Error(error?.detail);
 if ('jobs' in status) throw new Error('one job was asked about');
 
 const refused = await upload('Bearer none');
