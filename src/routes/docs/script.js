@@ -48,7 +48,7 @@ function kind(schema) {
   if (schema.enum) return separated(schema.enum.map((value) => code(JSON.stringify(value))), ' | ');
   const alternatives = schema.anyOf ?? schema.oneOf;
   if (alternatives && !schema.properties) return separated(alternatives.filter((one) => !isAbsent(one)).map(kind), ' | ');
-  if (schema.allOf && !schema.properties) return separated(schema.allOf.filter((one) => one.$ref || one.properties).map(kind), ' & ');
+  if (schema.allOf && !schema.properties) return separated(schema.allOf.filter((one) => one.$ref).map(kind), ' & ');
   const types = [schema.type ?? (schema.properties ? 'object' : 'anything')].flat();
   const bounds = [
     schema.format, schema.contentMediaType,
@@ -108,7 +108,7 @@ function response([status, given]) {
   const headers = Object.entries(answer.headers ?? {}).map(([name, header]) => element('li', {}, code(name), ': ', inline(resolve(header).description ?? '')));
   return element('details', {},
     element('summary', {}, element('strong', {}, status), ` ${STATUS[status] ?? ''} `, element('span', { class: 'quiet' }, said)),
-    prose(answer.description),
+    codes.length ? prose(answer.description) : [],
     contents(answer.content),
     Object.entries(answer.links ?? {}).map(([name, link]) => element('p', { class: 'quiet' }, 'Leads to ', element('a', { href: `#${link.operationId}` }, name))),
     headers.length ? [element('p', { class: 'quiet' }, 'Headers'), element('ul', { class: 'quiet' }, headers)] : [],
@@ -121,7 +121,7 @@ function operation(path, method, shared, described) {
     element('h3', {}, element('span', { class: `method ${method}` }, method), ' ', path),
     element('p', { class: 'summary' }, inline(described.summary ?? '')),
     prose(described.description),
-    path.startsWith('/') ? element('p', { class: 'quiet' }, 'Token: ', token(described.security)) : [],
+    path.startsWith('/') ? element('p', { class: 'quiet' }, 'Authorization: ', token(described.security)) : [],
     parameters([...(described.parameters ?? []), ...shared]),
     body ? [element('h4', {}, 'Body'), prose(body.description), contents(body.content)] : [],
     element('h4', {}, 'Answers'),
