@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::job::{CallbackEvent, HashKey, JobId, PublicUrl, ShownFile, State, shown_files};
+use crate::job::{CallbackEvent, ErrorCode, HashKey, JobId, PublicUrl, ShownFile, State, shown_files};
 use crate::queue::Job;
 
 /// The body of a callback. The same job gives the same bytes at every try.
@@ -30,7 +30,7 @@ pub(super) struct Payload<'a> {
     error: Option<&'a str>,
     /// The same in a word that stays the same.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = ErrorCode, required = false)]
     error_code: Option<&'a str>,
     /// The `job` claim without its secrets.
     #[schema(value_type = Object)]

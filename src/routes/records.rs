@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{Admin, JobQuery, Parameters, find};
 use super::problem::refusals;
 use super::{AppState, Refusal};
-use crate::job::{HashKey, JobId, ShownFile, State as JobState, shown_files};
+use crate::job::{ErrorCode, HashKey, JobId, ShownFile, State as JobState, shown_files};
 use crate::queue::{Cursor, Filter, Job, Page, PageRequest};
 
 #[derive(Deserialize, IntoParams)]
@@ -66,7 +66,7 @@ struct FailedRecord {
     error: String,
     /// The same in a word that stays the same.
     #[schema(required)]
-    error_code: Option<String>,
+    error_code: Option<ErrorCode>,
     /// The `job` claim without its secrets, as JSON in a string.
     job_data: String,
     /// What was stored all the same.

@@ -10,7 +10,7 @@ use super::{AppState, Refusal};
 use crate::active_jobs::{Progress, StoreOutage};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
-use crate::job::{HashKey, JobId, ShownFile, State, StoredFile, shown_files};
+use crate::job::{ErrorCode, HashKey, JobId, ShownFile, State, StoredFile, shown_files};
 use crate::queue::Job;
 
 /// What `/status` and `/events` say of a job.
@@ -50,7 +50,7 @@ pub(super) struct Status {
     #[schema(required)]
     error: Option<String>,
     /// The same in a word that stays the same.
-    #[schema(required)]
+    #[schema(required, value_type = Option<ErrorCode>)]
     error_code: Option<String>,
     /// The stores that the job waits for, none of them most of the time.
     #[serde(skip_serializing_if = "Vec::is_empty")]

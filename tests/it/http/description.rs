@@ -37,6 +37,10 @@ async fn the_codes_of_the_description_are_those_of_problem_documents() {
     let schema = &described.document()["components"]["schemas"]["ProblemCode"];
     assert_eq!(words(schema["enum"].as_array().expect("words").iter()), known);
 
+    let of_jobs = ErrorCode::ALL.iter().filter(|code| code.ends_jobs()).map(ToString::to_string).collect();
+    let schema = &described.document()["components"]["schemas"]["JobErrorCode"]["anyOf"][0];
+    assert_eq!(words(schema["enum"].as_array().expect("words").iter()), of_jobs);
+
     // Each with its own status, and each somewhere.
     let mut answered = BTreeSet::new();
     for (path, item) in described.document()["paths"].as_object().expect("paths") {
