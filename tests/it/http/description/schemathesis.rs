@@ -68,7 +68,7 @@ async fn run(app: &TestApp, token: Option<&str>, effort: &Effort) -> Result<Run,
         .args(["--no-color", "run"])
         .arg(format!("http://{}/openapi.json", app.addr()))
         .args(["--checks", "all", "--phases", effort.phases, "--max-examples", &effort.examples.to_string()])
-        .args(["--continue-on-failure", "--generation-database", "none", "--warnings", "off"])
+        .args(["--continue-on-failure", "--warnings", "off"])
         .arg("--report-json-path")
         .arg(&report)
         .env("SCHEMATHESIS_HOOKS", "pictures")
@@ -77,8 +77,11 @@ async fn run(app: &TestApp, token: Option<&str>, effort: &Effort) -> Result<Run,
         .current_dir(reports.path())
         .stdin(Stdio::null())
         .kill_on_drop(true);
+    // Either way nothing is kept from one run for the next.
     if effort.is_repeatable {
         schemathesis.arg("--generation-deterministic");
+    } else {
+        schemathesis.args(["--generation-database", "none"]);
     }
     if let Some(token) = token {
         schemathesis.args(["--header", &format!("Authorization: Bearer {token}")]);
