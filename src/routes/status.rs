@@ -51,7 +51,7 @@ pub(super) struct StatusQuery {
 /// One job, or those of several that are known.
 #[derive(ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "each is written as it is; here is what clients read")]
+#[expect(dead_code, clippy::large_enum_variant, reason = "each is written as it is; here is what clients read")]
 pub(super) enum StatusAnswer {
     One(Status),
     Several { jobs: Vec<Status> },

@@ -223,6 +223,7 @@ fn described(description: &str, schema: Value) -> Value {
 }
 
 /// What may be left out in any of the ways in which clients do that.
+#[expect(clippy::needless_pass_by_value, reason = "it is written where it is passed")]
 pub(crate) fn optional(schema: Value) -> Value {
     json!({ "anyOf": [schema, { "$ref": reference("Absent") }] })
 }
