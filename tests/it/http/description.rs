@@ -348,10 +348,11 @@ async fn callbacks_are_as_their_webhooks_are_described() {
     let fixture = Fixture::start(&[("PIXERVE_STORES_BACKOFF_MIN", "60s"), ("PIXERVE_STORES_BACKOFF_MAX", "60s")]).await;
     let receiver = Receiver::start().await;
     let webhooks = fixture.described.document()["webhooks"].as_object().expect("webhooks").clone();
-    let events: Vec<_> = webhooks.keys().collect();
+    // What is owed of files is dropped once the end is delivered: those are asked for by themselves.
+    let (of_files, ends): (Vec<_>, Vec<_>) = webhooks.keys().partition(|event| *event == "file.stored");
     let mut job = small_job();
     job["completionCallback"] = json!(receiver.url);
-    job["callbackEvents"] = json!(events);
+    job["callbackEvents"] = json!(ends);
     let mut seen = BTreeSet::new();
     let mut assert_call = async || {
         let call = receiver.call().await;
@@ -367,6 +368,10 @@ async fn callbacks_are_as_their_webhooks_are_described() {
     };
     fixture.upload(200, job.clone(), jpeg(16, 16, 1)).await;
     assert_call().await;
+    let mut tells_files = job.clone();
+    tells_files["callbackEvents"] = json!(of_files);
+    fixture.upload(200, tells_files, jpeg(16, 16, 4)).await;
+    assert_call().await;
     let mut cut = jpeg(400, 400, 2);
     cut.truncate(cut.len() / 2);
     fixture.upload(200, job.clone(), cut).await;
@@ -377,7 +382,70 @@ async fn callbacks_are_as_their_webhooks_are_described() {
     let path = format!("/cancel?job_id={}", waits["job_id"].as_str().expect("an id"));
     fixture.answers(204, Method::DELETE, &path, |request| request.bearer_auth(Claims::of("me").sign())).await;
     assert_call().await;
-    assert_eq!(seen, ["job.cancelled", "job.completed", "job.failed"].map(str::to_owned).into());
+    assert_eq!(seen, webhooks.keys().cloned().collect());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_callbacks_are_as_described() {
+    let fixture = Fixture::start(&[("PIXERVE_CALLBACK_RETRY_WAITS", "1ms")]).await;
+    let receiver = Receiver::start().await;
+    let mut job = small_job();
+    job["completionCallback"] = json!(receiver.url);
+    job["ref"] = json!("order 17");
+    receiver.answer(500);
+    let accepted = fixture.upload(200, job.clone(), jpeg(16, 16, 1)).await.json();
+    let given_up = |status: &Value| status["callback"]["state"] == "given_up";
+    fixture.app.wait_for(&accepted, "whose callback is given up", given_up).await;
+    let of = |route: &str| format!("{route}?job_id={}", accepted["job_id"].as_str().expect("an id"));
+    for route in ["/status", "/success"] {
+        fixture.get(200, &of(route)).await;
+    }
+    let own = |request: reqwest::RequestBuilder| request.bearer_auth(Claims::of("me").sign());
+    fixture.answers(200, Method::GET, "/status?ref=order+17", own).await;
+    fixture.answers(401, Method::GET, "/status?ref=order+17", |request| request).await;
+
+    let listed = fixture.admin(200, Method::GET, "/deliveries?state=given_up&limit=1", json!(null)).await.json();
+    assert_eq!(listed["count"], 1, "{listed}");
+    fixture.admin(200, Method::GET, &of("/deliveries"), json!(null)).await;
+    fixture.admin(404, Method::GET, "/deliveries?job_id=01890000-0000-7000-8000-000000000000", json!(null)).await;
+    fixture.admin(400, Method::GET, "/deliveries?state=lost", json!(null)).await;
+    fixture.admin(400, Method::GET, "/deliveries?state=pending&cursor=-", json!(null)).await;
+    fixture.get(401, "/deliveries").await;
+    fixture.answers(403, Method::GET, "/deliveries", own).await;
+    let redeliver = |status, body| fixture.admin(status, Method::POST, "/deliveries/redeliver", body);
+    redeliver(202, json!({ "ids": [accepted["job_id"]] })).await;
+    redeliver(202, json!({ "state": "given_up", "since": "2026-01-01T00:00:00Z" })).await;
+    redeliver(422, json!({ "ids": [], "state": "given_up" })).await;
+    redeliver(400, json!([])).await;
+
+    job["onDuplicate"] = json!("queue");
+    job["once"] = json!(true);
+    let once = Claims::of("me").job(job).with("jti", json!("the only one")).sign();
+    let upload = async |status, bytes| {
+        let token = once.clone();
+        fixture
+            .answers(status, Method::POST, "/upload", |request| request.bearer_auth(token).multipart(form(bytes)))
+            .await
+    };
+    upload(200, jpeg(16, 16, 2)).await;
+    upload(409, jpeg(16, 16, 3)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_and_its_tokens_are_as_described() {
+    let app = TestApp::start_demo(&[]).await;
+    let described = Described::of(&app).await;
+    let fixture = Fixture { app, described };
+    let html = |request: reqwest::RequestBuilder| request.header("accept", "text/html");
+    fixture.answers(200, Method::GET, "/", html).await;
+    fixture.get(404, "/").await;
+    fixture.get(200, "/page/try.css").await;
+    fixture.get(404, "/page/nothing").await;
+    fixture.get(200, "/demo-token").await;
+    fixture.get(400, "/demo-token?job=no").await;
+    fixture.get(422, "/demo-token?job=%7B%22typo%22%3A1%7D").await;
+    let forwarded = |request: reqwest::RequestBuilder| request.header("x-forwarded-for", "192.0.2.1");
+    fixture.answers(403, Method::GET, "/demo-token", forwarded).await;
 }
 
 #[tokio::test]
