@@ -16,7 +16,6 @@ use super::resolve::{ForbiddenAddress, PolicyResolver, Resolver};
 use super::settings::CallbackSettings;
 use super::signature::{SigningSecrets, signature};
 use crate::clock::{SharedClock, Timestamp};
-use crate::error_chain::ErrorChain;
 use crate::job::{CallbackAddresses, CallbackHeader, CallbackTarget, DeliveryId, JobId, JobRecord, PublicUrl};
 use crate::queue::DeliveryContent;
 use crate::tls;
@@ -109,13 +108,14 @@ impl DeliveryError {
         }
     }
 
-    /// Why the try failed, for whoever may ask about the job: names of hosts inside the network and the addresses that they
-    /// stand for are the operator's alone.
+    /// Why the try failed, for whoever knows the job's id. What lies below may name hosts inside the network, and the addresses
+    /// that they stand for: those are the log's alone.
     #[must_use]
     pub fn public_text(&self) -> String {
         match self {
-            Self::ForbiddenHost(_) => self.to_string(),
-            _ => ErrorChain(self).to_string(),
+            Self::Post(error) if error.is_connect() => "no connection could be made".to_owned(),
+            Self::Post(_) => "the connection broke".to_owned(),
+            _ => self.to_string(),
         }
     }
 

@@ -200,8 +200,10 @@ function sending(mine, share, sent) {
 /** Something went wrong before the server had it all, or it said no. */
 function stopped(mine, error) {
   mine.phase = 'broken';
-  if (error instanceof Refused && error.problem.code === 'duplicate_job') {
-    mine.remark = 'The server was at work on this very picture already. This is that job.';
+  if (error instanceof Refused && ['duplicate_job', 'token_used'].includes(error.problem.code)) {
+    mine.remark = error.problem.code === 'token_used'
+      ? 'This token was good for one upload. This is the job that it was used for.'
+      : 'The server was at work on this very picture already. This is that job.';
     return follow(mine, error.problem.job_id, []);
   }
   if (error instanceof Stopped) return course('Upload cancelled', 0, { again: 'Upload again' });
@@ -215,7 +217,7 @@ function stopped(mine, error) {
   const isWhole = sent >= total;
   course('The connection was lost', sent / total, { again: 'Try again', isTrouble: true });
   note(isWhole
-    ? 'The picture was on its way, but no answer came. Trying again does no harm: if the server has it, its job is shown.'
+    ? 'The picture was on its way, but no answer came. Try again: if the server is at work on it, its job is shown.'
     : `${bytes(sent)} of ${bytes(total)} had been sent, and nothing was kept. Your picture and job are still here.`);
   announce('The connection was lost.');
   of('again').focus();

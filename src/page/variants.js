@@ -11,10 +11,13 @@ function expected(name) {
   return { format, title: formatName(format), box };
 }
 
-/** The address at which a browser gets a file; none if it is in stores alone. */
+/**
+ * The address at which a browser gets a file; none if it is in stores alone. Seen from this page: a location begins with the
+ * path of `server.public_url`, which the page need not have been reached by.
+ */
 function locationOf(file) {
   const place = file.stored.find(({ location }) => location.startsWith('/'));
-  return place ? new URL(place.location, location.origin).href : null;
+  return place ? new URL(place.location.slice(place.location.indexOf('/files/') + 1), document.baseURI).href : null;
 }
 
 export class Variants {

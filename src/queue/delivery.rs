@@ -44,6 +44,9 @@ pub struct FileStored {
 pub struct DeliveryTry {
     /// When it began.
     pub at: Timestamp,
+    /// Which one it is since the callback was owed, from 1.
+    #[serde(default)]
+    pub number: u32,
     /// What the receiver answered, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,

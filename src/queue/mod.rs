@@ -157,6 +157,9 @@ pub trait DeliveryOutbox: Send + Sync + 'static {
 /// What became of callbacks. It is kept as long as their jobs' records.
 #[async_trait]
 pub trait DeliveryRecords: Send + Sync + 'static {
+    /// One of them.
+    async fn delivery(&self, id: &DeliveryId) -> Result<Option<DeliveryRecord>, QueueError>;
+
     /// Those of a job: of its end first, then of its files.
     async fn deliveries_of(&self, job: &JobId) -> Result<Vec<DeliveryRecord>, QueueError>;
 

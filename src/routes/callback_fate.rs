@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::{AppState, Refusal};
 use crate::clock::Timestamp;
-use crate::job::DeliveryId;
+use crate::job::{DeliveryId, State};
 use crate::queue::{DeliveryState, Job};
 
 /// The callback that tells how a job ended. No address: whoever knows a job's id may ask for its status.
@@ -45,13 +45,13 @@ impl CallbackFate {
     pub(super) async fn of(state: &AppState, job: &Job) -> Result<Self, Refusal> {
         let Some(target) = &job.record.callback else { return Ok(NONE) };
         let Some(id) = DeliveryId::of_end(job.record.id, job.state) else {
-            return Ok(Self { state: DeliveryState::Pending.as_str(), ..NONE });
+            let tells = [State::Completed, State::Failed].into_iter().any(|end| target.event(end).is_some());
+            return Ok(if tells { Self { state: DeliveryState::Pending.as_str(), ..NONE } } else { NONE });
         };
         if target.event(job.state).is_none() {
             return Ok(NONE);
         }
-        let deliveries = state.deliveries.deliveries_of(&job.record.id).await?;
-        let Some(delivery) = deliveries.into_iter().find(|delivery| delivery.id == id) else { return Ok(NONE) };
+        let Some(delivery) = state.deliveries.delivery(&id).await? else { return Ok(NONE) };
         let (last_status, error) = delivery.last.map(|last| (last.status, last.error)).unwrap_or_default();
         Ok(Self {
             state: delivery.state.as_str(),

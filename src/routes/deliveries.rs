@@ -17,10 +17,12 @@ use crate::queue::{Cursor, DeliveryPage, DeliveryRecord, DeliveryState, PageRequ
 
 /// Callbacks in a page, where the client doesn't say.
 const LIMIT_DEFAULT: usize = 50;
-/// Callbacks that one request may make again.
+/// Callbacks that one request may name.
 const REDELIVERED_MAX: usize = 1_000;
 /// Callbacks looked at in one go.
 const AT_ONCE: usize = 200;
+/// Callbacks made again in one go.
+const MADE_AGAIN_AT_ONCE: usize = 64;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -186,7 +188,7 @@ struct Redelivered {
 
 /// Makes callbacks again
 ///
-/// Under the same ids and with the same bodies, at most 1,000 at a time. Ids that are unknown, or another's, are passed over.
+/// Under the same ids and with the same bodies. Ids that are unknown, or another's, are passed over.
 #[utoipa::path(
     post, path = "/deliveries/redeliver", tag = "Callbacks", security(("token" = ["manage"])),
     request_body = RedeliveryRequest,
@@ -208,7 +210,7 @@ pub(super) async fn redeliver(
                     own.push(id);
                 }
             }
-            state.deliveries.redeliver(own).await?
+            make_again(&state, own).await?
         }
         Redelivery::All { of, since } => {
             let (mut count, mut cursor) = (0, None);
@@ -217,10 +219,9 @@ pub(super) async fn redeliver(
                 let DeliveryPage { deliveries, next } =
                     state.deliveries.list_deliveries(manager.deliveries(), of, page).await?;
                 let these = deliveries.into_iter().filter(|delivery| since.is_none_or(|since| delivery.since >= since));
-                let ids = these.map(|delivery| delivery.id).take(REDELIVERED_MAX - count).collect();
-                count += state.deliveries.redeliver(ids).await?;
+                count += make_again(&state, these.map(|delivery| delivery.id).collect()).await?;
                 cursor = next;
-                if cursor.is_none() || count >= REDELIVERED_MAX {
+                if cursor.is_none() {
                     break count;
                 }
             }
@@ -228,6 +229,15 @@ pub(super) async fn redeliver(
     };
     info!(count, "callbacks are made again");
     Ok((StatusCode::ACCEPTED, Json(json!({ "count": count }))))
+}
+
+/// In small batches, since each holds up all other work of the queue.
+async fn make_again(state: &AppState, ids: Vec<DeliveryId>) -> Result<usize, Refusal> {
+    let mut count = 0;
+    for ids in ids.chunks(MADE_AGAIN_AT_ONCE) {
+        count += state.deliveries.redeliver(ids.to_vec()).await?;
+    }
+    Ok(count)
 }
 
 /// Which callbacks to make again.

@@ -1,8 +1,9 @@
 //! `GET /demo-token`: with `--demo`, a token for the page, so that whoever tries the server needs none of their own.
 //!
-//! Whoever has it may upload. It is for those alone who sit at the server's own machine, and could read `jwt.json` there:
-//! pages of this server's own and programs, on loopback, without a proxy between them and the server. A page elsewhere whose
-//! name was made to mean this machine (DNS rebinding) still says that name in `Host`.
+//! Whoever has it may upload. It is for those who sit at the server's own machine: pages of this server's own and programs, on
+//! loopback, without a proxy between them and the server. A page elsewhere whose name was made to mean this machine (DNS
+//! rebinding) still says that name in `Host`. A proxy on this machine that hides that it is one can't be told from them:
+//! `--demo` is not for servers that others reach.
 
 use std::time::Duration;
 

@@ -226,6 +226,12 @@ impl<Q: LocalQueue> DeliveryOutbox for Q {
 
 #[async_trait]
 impl<Q: LocalQueue> DeliveryRecords for Q {
+    async fn delivery(&self, id: &DeliveryId) -> Result<Option<DeliveryRecord>, QueueError> {
+        let id = *id;
+        let stored = self.driver().read(move |records| read::delivery(records, &id)).await?;
+        Ok(stored.map(|delivery| delivery.shown(id)))
+    }
+
     async fn deliveries_of(&self, job: &JobId) -> Result<Vec<DeliveryRecord>, QueueError> {
         let job = *job;
         let stored = self.driver().read(move |records| read::deliveries_of(records, job)).await?;

@@ -131,9 +131,13 @@ pub(super) fn page<S: RecordStore>(records: &S, filter: &Filter, request: &PageR
     }
 }
 
+/// Where a callback is looked for. It moves from the first table to the second, and back when it is asked for again: looked
+/// for so, it isn't missed.
+const LOOKED_FOR: [Table; 3] = [Table::Outbox, Table::Deliveries, Table::Outbox];
+
 /// What is known of a callback.
 pub(super) fn delivery<S: RecordStore>(records: &S, id: &DeliveryId) -> Result<Option<StoredDelivery>, QueueError> {
-    for table in Table::OF_DELIVERIES {
+    for table in LOOKED_FOR {
         if let Some(delivery) = delivery_in(records, table, id)? {
             return Ok(Some(delivery));
         }
@@ -164,8 +168,7 @@ pub(super) fn deliveries_of<S: RecordStore>(
 ) -> Result<Vec<(DeliveryId, StoredDelivery)>, QueueError> {
     let keys = key::deliveries_of(job);
     let mut deliveries = Vec::new();
-    // As one moves from the first table to the second, it is not missed.
-    for table in Table::OF_DELIVERIES {
+    for table in LOOKED_FOR {
         for (key, bytes) in records.range(table, &keys.start..&keys.end, ScanOrder::Ascending, usize::MAX)? {
             let Some(id) = key::delivery_id(&key) else { continue };
             deliveries.extend(readable_delivery(&id, &bytes).map(|delivery| (id, delivery)));

@@ -53,6 +53,9 @@ pub(super) struct StoredDelivery {
     /// What it tells of, if that is a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<FileStored>,
+    /// Whether somebody asked for it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) asked_again: bool,
 }
 
 impl StoredDelivery {
@@ -68,6 +71,7 @@ impl StoredDelivery {
             state: DeliveryState::Pending,
             last: None,
             file,
+            asked_again: false,
         }
     }
 

@@ -11,7 +11,7 @@ pub(crate) fn end_of(job: JobId) -> DeliveryId {
 
 /// A try that took no time.
 pub(crate) fn tried(status: Option<u16>, error: Option<&str>) -> DeliveryTry {
-    DeliveryTry { at: Timestamp::from_millis(1), status, duration_ms: 0, error: error.map(str::to_owned) }
+    DeliveryTry { at: Timestamp::from_millis(1), number: 0, status, duration_ms: 0, error: error.map(str::to_owned) }
 }
 
 /// Settles the callback about a job's end with a try of which nothing is told.

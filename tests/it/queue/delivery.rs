@@ -7,7 +7,8 @@ use pixerve::job::{
     CallbackEvent, CallbackEvents, DeliveryId, JobId, JobRecord, Owner, Priority, State, Stored, StoredFile,
 };
 use pixerve::queue::{
-    Delivery, DeliveryOutcome, DeliveryRecord, DeliveryScope, DeliveryState, PageRequest, Retry, Settlement,
+    Delivery, DeliveryOutcome, DeliveryRecord, DeliveryScope, DeliveryState, DeliveryTry, PageRequest, Retry,
+    Settlement,
 };
 
 use super::fixture::{
@@ -34,6 +35,8 @@ every_queue! {
     each_stored_file_is_told_of_once,
     files_that_nobody_noted_are_told_of_when_the_job_ends,
     what_is_owed_of_files_is_dropped_once_the_end_is_delivered,
+    files_that_are_asked_for_again_are_not_dropped_with_the_end,
+    what_is_asked_for_again_during_a_try_is_due_however_that_ends,
 }
 
 async fn ended_job_owes_its_callback(fixture: QueueFixture) -> TestResult {
@@ -362,6 +365,41 @@ async fn held_delivery_is_neither_due_nor_forgotten(fixture: QueueFixture) -> Te
     assert_eq!(queue.due_deliveries(1, LEASE).await?, []);
     assert_eq!(queue.purge(fixture.now(), 10).await?, 0, "it is owed");
     assert!(queue.get(&id).await?.is_some_and(|job| job.record.callback.is_some()));
+    Ok(())
+}
+
+async fn files_that_are_asked_for_again_are_not_dropped_with_the_end(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open()?;
+    let record = telling_files(1);
+    let id = enqueue(&queue, &record).await?;
+    queue.settle(&claim(&queue).await?.lease, Settlement::Completed { files: vec![stored_original(&record)] }).await?;
+    let both = [end_of(id), DeliveryId::of_file(id, 0)];
+    for id in both.iter().rev() {
+        queue.settle_delivery(id, tried(Some(200), None), DeliveryOutcome::Delivered).await?;
+    }
+    assert_eq!(queue.redeliver(both.to_vec()).await?, 2);
+    settle(&*queue, id, DeliveryOutcome::Delivered).await?;
+    let due = queue.due_deliveries(10, LEASE).await?;
+    assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [both[1]]);
+    Ok(())
+}
+
+async fn what_is_asked_for_again_during_a_try_is_due_however_that_ends(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open()?;
+    let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
+    complete(&queue, &claim(&queue).await?).await?;
+    for number in 1..=2 {
+        let failed = DeliveryTry { number, ..tried(Some(500), Some("refused")) };
+        queue.due_deliveries(1, LEASE).await?;
+        if number == 2 {
+            assert_eq!(queue.redeliver(vec![end_of(id)]).await?, 1);
+        }
+        let outcome = if number == 2 { DeliveryOutcome::GivenUp } else { DeliveryOutcome::Retry(SECOND) };
+        queue.settle_delivery(&end_of(id), failed, outcome).await?;
+        fixture.clock.advance(SECOND);
+    }
+    let due = queue.due_deliveries(1, LEASE).await?;
+    assert_eq!(due.iter().map(|due| (due.id, due.attempts)).collect::<Vec<_>>(), [(end_of(id), 0)]);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use super::fixture::{QueueFixture, SECOND, TestResult, claim, complete, enqueue,
 every_queue! {
     a_token_is_used_by_the_job_that_was_taken_in_with_it,
     concurrent_uploads_with_one_token_have_one_winner,
+    a_job_that_comes_again_from_the_spool_is_not_refused_by_its_own_token,
     a_duplicate_uses_no_token_up,
     a_used_token_is_forgotten_once_nobody_takes_it_and_not_with_its_job,
 }
@@ -33,6 +34,18 @@ async fn a_token_is_used_by_the_job_that_was_taken_in_with_it(fixture: QueueFixt
     assert_eq!(queue.user_of_token(&digest).await?, Some(first.id));
     enqueue(&queue, &with_token("b", until, queued("me", 1))).await?;
     enqueue(&queue, &with_token("a", until, queued("you", 1))).await?;
+    Ok(())
+}
+
+async fn a_job_that_comes_again_from_the_spool_is_not_refused_by_its_own_token(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open()?;
+    let record = with_token("a", fixture.now().after(60 * SECOND), queued("me", 1));
+    enqueue(&queue, &record).await?;
+    // As if its record had been lost: the token is used still.
+    assert!(queue.drop_live(&record.id).await?);
+    assert_eq!(queue.enqueue(record.clone()).await?, Enqueued::Created);
+    let other = with_token("a", fixture.now().after(60 * SECOND), queued("me", 2));
+    assert_eq!(queue.enqueue(other).await?, Enqueued::TokenUsed(record.id));
     Ok(())
 }
 

@@ -34,12 +34,23 @@ impl<S: RecordStore> Machine<S> {
         tried: DeliveryTry,
         outcome: DeliveryOutcome,
     ) -> Result<(), QueueError> {
-        let (Some(owed), Some(mut delivery)) =
-            (self.deliveries.get(id).cloned(), read::delivery_in(&*self.records, Table::Outbox, id)?)
-        else {
+        let Some(owed) = self.deliveries.get(id).cloned() else { return Ok(()) };
+        let Some(mut delivery) = read::delivery_in(&*self.records, Table::Outbox, id)? else {
+            // Its record is damaged: made again and again, it could never be settled.
+            self.deliveries.remove(id);
             return Ok(());
         };
+        let is_older_than_asked = tried.number > delivery.attempts.saturating_add(1);
         delivery.last = Some(tried);
+        let outcome = match outcome {
+            // It was asked for again during this try, which so is none of those that count from then on.
+            DeliveryOutcome::GivenUp | DeliveryOutcome::Retry(_) if is_older_than_asked => {
+                return self.make_due(*id, &delivery, owed);
+            }
+            // What nobody owed any more must not be owed for ever for want of a key.
+            DeliveryOutcome::Held if delivery.asked_again => DeliveryOutcome::GivenUp,
+            outcome => outcome,
+        };
         let mut batch = Batch::default();
         match outcome {
             DeliveryOutcome::Delivered | DeliveryOutcome::GivenUp => {
@@ -49,10 +60,12 @@ impl<S: RecordStore> Machine<S> {
                 move_delivery(&mut batch, *id, delivery, state)?;
                 // Whoever knows how the job ended knows of its files.
                 let told = is_delivered && !matches!(id.subject, DeliverySubject::File(_));
-                let dropped: Vec<_> = self.deliveries.of_job(id.job).filter(|other| told && other != id).collect();
-                for other in &dropped {
-                    if let Some(delivery) = read::delivery_in(&*self.records, Table::Outbox, other)? {
-                        remove_delivery(&mut batch, *other, &delivery);
+                let mut dropped = Vec::new();
+                for other in self.deliveries.of_job(id.job).filter(|other| told && other != id) {
+                    let delivery = read::delivery_in(&*self.records, Table::Outbox, &other)?;
+                    if let Some(delivery) = delivery.filter(|delivery| !delivery.asked_again) {
+                        remove_delivery(&mut batch, other, &delivery);
+                        dropped.push(other);
                     }
                 }
                 // One that versions before 0.3.0 took in: nothing that was told is kept in clear.
@@ -80,6 +93,20 @@ impl<S: RecordStore> Machine<S> {
                 self.deliveries.set(*id, ScheduledDelivery { due, attempts: delivery.attempts, ..owed });
             }
         }
+        Ok(())
+    }
+
+    /// Lets a callback that is owed be due at once.
+    fn make_due(
+        &mut self,
+        id: DeliveryId,
+        delivery: &StoredDelivery,
+        owed: ScheduledDelivery,
+    ) -> Result<(), QueueError> {
+        let mut batch = Batch::default();
+        batch.put(Table::Outbox, key::delivery(id), encode(delivery)?);
+        self.apply(&batch)?;
+        self.deliveries.set(id, ScheduledDelivery { due: self.clock.elapsed(), attempts: delivery.attempts, ..owed });
         Ok(())
     }
 
@@ -160,6 +187,7 @@ impl<S: RecordStore> Machine<S> {
             delivery.due = now;
             delivery.wait_ms = 0;
             delivery.attempts = 0;
+            delivery.asked_again = true;
             let since = delivery.since.unwrap_or(now);
             let mut batch = Batch::default();
             if before == DeliveryState::Pending {
@@ -176,10 +204,16 @@ impl<S: RecordStore> Machine<S> {
         Ok(due_again)
     }
 
-    /// Takes what is known of a job's callbacks out of the store. None of them is owed.
+    /// Takes what is known of a job's callbacks out of the store, what can't be read of it, too. None of them is owed.
     pub(super) fn remove_deliveries(&self, batch: &mut Batch, job: JobId) -> Result<(), QueueError> {
         for (id, delivery) in read::deliveries_of(&*self.records, job)? {
             remove_delivery(batch, id, &delivery);
+        }
+        let keys = key::deliveries_of(job);
+        for table in Table::OF_DELIVERIES {
+            for (key, _) in self.records.range(table, &keys.start..&keys.end, ScanOrder::Ascending, usize::MAX)? {
+                batch.remove(table, key);
+            }
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ impl<S: RecordStore> Machine<S> {
         }
         if let Some(token) = &record.once
             && let Some(id) = read::user_of_token(&*self.records, &token.digest)?
+            // A job whose record was lost comes again from the spool: it is what the token was used for.
+            && id != record.id
         {
             return Ok(Enqueued::TokenUsed(id));
         }

@@ -113,7 +113,11 @@ impl<S: RecordStore> Machine<S> {
                     jobs.push(job);
                 }
                 // Its record was set aside as unreadable; if the spool had it still, it lives again, or has ended again.
-                Some(_) | None => batch.remove(Table::ByDone, done.as_slice()),
+                Some(_) => batch.remove(Table::ByDone, done.as_slice()),
+                None => {
+                    batch.remove(Table::ByDone, done.as_slice());
+                    self.remove_deliveries(&mut batch, id)?;
+                }
             }
         }
         self.apply(&batch)?;

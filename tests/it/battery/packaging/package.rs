@@ -25,7 +25,7 @@ install -d -o pixerve -m 700 /var/lib/pixerve
 cd /var/lib/pixerve
 export PIXERVE_ADDR=127.0.0.1:$port
 setpriv --reuid pixerve --regid pixerve --clear-groups pixerve --config /etc/pixerve/pixerve.toml serve &
-until pixerve health; do kill -0 $!; done
+timeout 60 sh -c 'until pixerve health; do kill -0 "$1" && sleep 0.2; done' sh $!
 test -s /var/lib/pixerve/jwt.json
 pixerve --config /etc/pixerve/pixerve.toml token --admin | grep -q '^ey'
 kill $!
