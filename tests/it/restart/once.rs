@@ -106,6 +106,7 @@ async fn spooled(spool: &Spool, token: OnceToken, seed: u32) -> JobRecord {
         reference: None,
         once: Some(token),
         on_duplicate: OnDuplicate::Refuse,
+        trace: None,
     };
     received.accept(&record).await.expect("accepted");
     record
