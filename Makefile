@@ -8,9 +8,10 @@ TEST_SERVERS := target/test-servers
 BENCH := target/bench
 # A release as it is built here keeps what panics need to name their lines; `.ci/split-debug.sh` puts it into a file of its own.
 export CARGO_PROFILE_RELEASE_STRIP := none
-# What `make test-quick` leaves out: what takes minutes, and what needs the GCS emulator.
+# What `make test-quick` leaves out: what takes minutes, and what needs something of `make test-servers`.
 QUICK := --skip battery:: --skip kill:: --skip restart:: \
 	--skip pixels::memory:: --skip pixels::avif_engines:: --skip pixels::large:: \
+	--skip description::schemathesis:: --skip description::client:: \
 	--skip conformance::gcs:: --skip gcs_bucket --skip end_to_end::stores:: --skip one_store_is_down
 # Where cargo's own tools are installed that only some targets need.
 TOOLS := target/tools
@@ -42,7 +43,7 @@ deb: ## Build a Debian package of this tree, in target/debian
 setup: ## Install what building and testing need and is missing
 	@sh .ci/setup.sh build test
 
-test-servers: ## Install what tests talk to: a GCS emulator and newman, both under target/
+test-servers: ## Install what tests talk to, all under target/: a GCS emulator, newman, Schemathesis, a maker of clients
 	@sh .ci/test-servers.sh $(TEST_SERVERS)
 
 test: ## Run all tests, the Postman collection included

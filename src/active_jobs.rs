@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
@@ -130,22 +131,24 @@ pub struct Progress {
 }
 
 /// That a job waits for a store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StoreOutage {
     /// `directHost`, `s3` or `gcs`, as the claims call it.
     pub backend: &'static str,
     /// What the claims call the store by; none for the serve directory.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub access_key: Option<String>,
     /// Since when.
     #[serde(serialize_with = "as_rfc3339")]
+    #[schema(value_type = String, format = "date-time")]
     pub since: Timestamp,
     /// Why.
     pub reason: OutageReason,
 }
 
 /// Why a job waits for a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OutageReason {
     /// It can't be reached, or answers that it can't take anything now.

@@ -12,6 +12,7 @@ use pixerve::auth::Scope;
 use pixerve::config::{Config, ConfigErrors, Warning};
 use pixerve::error_chain::ErrorChain;
 use pixerve::failpoint;
+use pixerve::job::job_schema;
 use pixerve::sandbox;
 use pixerve::telemetry::{self, TelemetryError, TraceExport};
 use pixerve::version::VERSION_LINE;
@@ -83,6 +84,9 @@ struct TokenArgs {
     /// JSON file with the job of the token: formats, stores, callback; - reads it from the standard input
     #[arg(long, value_name = "FILE")]
     job: Option<PathBuf>,
+    /// Print the JSON Schema of such a job instead, for editors and other checks
+    #[arg(long, conflicts_with_all = ["sub", "admin", "ttl", "job"])]
+    schema: bool,
 }
 
 /// The exit code of whatever another start may get past.
@@ -157,7 +161,11 @@ fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Resu
 
 fn token(config: &Config, warnings: &[Warning], args: TokenArgs) -> anyhow::Result<ExitCode> {
     tell(warnings);
-    let TokenArgs { sub, admin, scope, ttl, job } = args;
+    let TokenArgs { sub, admin, scope, ttl, job, schema } = args;
+    if schema {
+        print(&format!("{:#}", job_schema())).context("writing the schema to standard output")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let scope = if admin { Some(Scope::Admin) } else { scope };
     let token = app::token(config, TokenOptions { sub, scope, ttl, job })?;
     print(&token).context("writing the token to standard output")?;

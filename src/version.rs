@@ -1,9 +1,10 @@
 //! What this program was built from.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What `/version` answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Version {
     /// The release, such as `0.1.0`.
     pub version: &'static str,

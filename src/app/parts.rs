@@ -16,7 +16,7 @@ use super::start_error::StartError;
 use super::usage_monitor::Usage;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
-use crate::callback::{AddressPolicy, Outbox, SystemResolver, WebhookClient};
+use crate::callback::{self, AddressPolicy, Outbox, SystemResolver, WebhookClient};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
@@ -71,7 +71,7 @@ impl ServerParts {
         let state = app_state(config, options, persistent, clock, worker.memory_limit, active_jobs, told);
         let files = files::router(&config.serve_dir)
             .map_err(|source| StartError::Directory { path: config.serve_dir.clone(), source })?;
-        let router = router(state.clone(), files);
+        let router = router(state.clone(), files, callback::described());
         Ok(Self { state, router, worker: Arc::new(worker), outbox, usage })
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod delivery;
+mod described;
 mod metrics;
 pub mod outbox;
 pub mod payload;
@@ -15,6 +16,7 @@ pub mod signature;
 
 pub use address::AddressPolicy;
 pub use delivery::{OpenCallback, WebhookClient};
+pub use described::described;
 pub use metrics::CallbackMetrics;
 pub use outbox::Outbox;
 pub use resolve::{Resolver, SystemResolver};

@@ -3,18 +3,22 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::job::{
-    CallbackEvent, DeliveryId, HashKey, JobId, JobRef, PublicUrl, ShownFile, State, Warnings, shown_files, warnings_of,
+    CallbackEvent, DeliveryId, ErrorCode, HashKey, JobId, JobRef, PublicUrl, ShownFile, State, Warnings, shown_files,
+    warnings_of,
 };
 use crate::queue::{DeliveryContent, FileStored, Job};
 
 /// The body of a callback that tells how a job ended. The same job gives the same bytes at every try.
-#[derive(Serialize)]
-struct EndPayload<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Callback)]
+pub(super) struct EndPayload<'a> {
     hash: &'a HashKey,
     job_id: JobId,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reference: Option<&'a JobRef>,
     #[serde(rename = "type")]
     event: CallbackEvent,
@@ -23,25 +27,36 @@ struct EndPayload<'a> {
     /// When the job ended, in seconds since the Unix epoch.
     timestamp: u64,
     /// The same as RFC 3339.
+    #[schema(format = "date-time")]
     ended_at: String,
     files: Vec<ShownFile>,
+    /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<&'a str>,
+    /// The same in a word that stays the same.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = ErrorCode, required = false)]
     error_code: Option<&'a str>,
+    /// Of its files.
     #[serde(skip_serializing_if = "Warnings::is_empty")]
+    #[schema(required = false)]
     warnings: Warnings,
+    /// The `job` claim without its secrets.
+    #[schema(value_type = Object)]
     job_data: &'a Value,
 }
 
 /// The body of one that tells of a file.
-#[derive(Serialize)]
-struct FilePayload<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = FileCallback)]
+pub(super) struct FilePayload<'a> {
     #[serde(rename = "type")]
     event: CallbackEvent,
     hash: &'a HashKey,
     job_id: JobId,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reference: Option<&'a JobRef>,
     /// Where among the job's events this is, for a receiver that wants their order.
     sequence: u64,

@@ -1,11 +1,12 @@
 //! Of what a job's callback tells.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::State;
 
 /// What happened to a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum CallbackEvent {
     /// Every file is stored everywhere.
     #[serde(rename = "job.completed")]

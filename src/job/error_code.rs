@@ -1,6 +1,11 @@
 //! The codes of errors: of a request that is refused, and of a job that fails.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Makes the enum, its words and their descriptions out of one list, so that none of them can lack a code.
 macro_rules! error_codes {
@@ -111,6 +116,27 @@ impl ErrorCode {
     #[must_use]
     pub fn of(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == word)
+    }
+}
+
+/// As jobs have it in their answers; what requests are refused with is `routes::problem`'s to describe.
+impl PartialSchema for ErrorCode {
+    fn schema() -> RefOr<Schema> {
+        let codes = || Self::ALL.iter().filter(|code| code.ends_jobs());
+        let meanings: Vec<_> = codes().map(|code| format!("- `{code}`: {}", code.description())).collect();
+        let known = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes().map(|code| code.as_str())));
+        let description = format!(
+            "Why a job failed. One that another version made may have a word of that one.\n\n{}",
+            meanings.join("\n")
+        );
+        let any = ObjectBuilder::new().schema_type(Type::String);
+        AnyOfBuilder::new().item(known).item(any).description(Some(description)).into()
+    }
+}
+
+impl ToSchema for ErrorCode {
+    fn name() -> Cow<'static, str> {
+        "JobErrorCode".into()
     }
 }
 

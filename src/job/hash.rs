@@ -4,11 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use super::Owner;
 
 /// SHA-256 of some bytes, shown as 64 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
+#[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
 pub struct ContentHash([u8; 32]);
 
 impl ContentHash {
@@ -80,8 +82,9 @@ const OWNER_PART_BYTES_MAX: usize = 66;
 
 /// `<sha256>_<owner part>`: what the wire calls `hash`. It names every job of one owner with the same bytes; as a
 /// parameter it means the newest of them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(pattern = "^[0-9a-f]{64}_.{1,66}$")]
 pub struct HashKey(String);
 
 impl HashKey {

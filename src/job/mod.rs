@@ -43,11 +43,11 @@ pub use record::{
 pub use reference::JobRef;
 pub use shown_file::{FileKind, ShownFile, shown_files};
 pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};
-pub(crate) use spec::Fields;
 pub use spec::{
     BOX_SIDE_MAX, BackendInfo, BackendKind, Background, CallbackAddresses, CallbackHeader, Fit, Format, FormatInfo,
-    JobSpec, ParsedJob, Position, Priority, SpecLimits, StorageKey, SubDir, VariantSpec,
+    JobSpec, ParsedJob, Position, Priority, SpecLimits, StorageKey, SubDir, VariantSpec, job_components, job_schema,
 };
+pub(crate) use spec::{Fields, optional};
 pub use state::State;
 pub(crate) use table::enumerate;
 pub use trace_context::TraceContext;

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use url::Url;
+use utoipa::ToSchema;
 
 use super::{
     CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobRef, JobSpec, OnDuplicate,
@@ -209,7 +210,7 @@ impl CallbackTarget {
 pub struct SealedText(pub String);
 
 /// One file of a job and where it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoredFile {
     /// Its name, the same in every store.
     pub name: String,
@@ -225,16 +226,18 @@ pub struct StoredFile {
     pub sha256: ContentHash,
     /// What is to be said of it.
     #[serde(default, skip_serializing_if = "Warnings::is_empty")]
+    #[schema(required = false)]
     pub warnings: Warnings,
     /// The name of the file that has the same pixels in the same format: the original is smaller than both boxes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub same_as: Option<String>,
     /// Every place that holds it.
     pub stored: Vec<Stored>,
 }
 
 /// A place that holds a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Stored {
     /// `directHost`, `s3` or `gcs`, as the claims call it.
     pub backend: String,

@@ -1,10 +1,12 @@
 //! What a caller calls a job in its own words.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The `ref` of a job: the caller's own text, such as the number of an order. Neither unique nor secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(value_type = String, min_length = 1, max_length = 256)]
 pub struct JobRef(String);
 
 impl JobRef {

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{JobRecord, PublicUrl, StoredFile, variant_name};
 
 /// What of a job a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FileKind {
     /// The uploaded bytes.
@@ -17,7 +18,7 @@ pub enum FileKind {
 }
 
 /// A stored file, with what the job asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ShownFile {
     /// What is stored where, as clients reach it.
     #[serde(flatten)]
@@ -26,6 +27,7 @@ pub struct ShownFile {
     pub kind: FileKind,
     /// The box that it was to fit into, width first, 0 for a side that is free; none of the original.
     #[serde(rename = "box", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, min_items = 2, max_items = 2)]
     pub size: Option<[u32; 2]>,
 }
 

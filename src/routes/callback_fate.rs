@@ -1,6 +1,7 @@
 //! What has become of a job's callback, as its status and its record tell.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{AppState, Refusal};
 use crate::clock::Timestamp;
@@ -8,13 +9,31 @@ use crate::job::DeliveryId;
 use crate::queue::{DeliveryState, Job};
 
 /// The callback that tells how a job ended. No address: whoever knows a job's id may ask for its status.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CallbackFate {
+    #[schema(value_type = FateWord)]
     state: &'static str,
+    /// Tries made.
     attempts: u32,
+    /// When it is tried next, while it is owed.
+    #[schema(required, format = "date-time")]
     next_attempt_at: Option<String>,
+    /// What the receiver answered to the last try.
+    #[schema(required)]
     last_status: Option<u16>,
+    /// Why the last try failed.
+    #[schema(required)]
     error: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "each is written as a word; here is which there are")]
+enum FateWord {
+    None,
+    Pending,
+    Delivered,
+    GivenUp,
 }
 
 /// Of a job that names no callback, or has ended in a way that it doesn't ask to be told of.

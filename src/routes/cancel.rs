@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tracing::{Instrument, info, warn};
 
 use super::extract::{Caller, JobQuery, Parameters, find, is_own};
+use super::problem::refusals;
 use super::{AppState, Refusal};
 use crate::auth::Verified;
 use crate::error_chain::ErrorChain;
@@ -23,7 +24,15 @@ const RETRIES_MAX: usize = 10;
 /// For an answer, whatever the disk does. Stopping a job takes no longer than a write to a store takes to be cancelled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The route. Another's job looks like one that doesn't exist.
+refusals!(CancelRefusals: BadRequest, Unauthorized, NotFound, JobEnded, DiskFull, Unavailable);
+
+/// Stops a job for good
+///
+/// After the answer nothing more of it appears; what was stored stays. Another's job looks like one that doesn't exist.
+#[utoipa::path(
+    delete, path = "/cancel", tag = "Jobs", security(("token" = [])), params(JobQuery),
+    responses((status = 204, description = "It is cancelled."), CancelRefusals)
+)]
 pub(super) async fn cancel(
     State(state): State<AppState>,
     Caller(caller): Caller,

@@ -6,11 +6,13 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::info;
+use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Manager, StrictParameters, read_json};
+use super::problem::refusals;
 use super::{AppState, Refusal};
 use crate::clock::Timestamp;
-use crate::job::{ClaimErrors, DeliveryId, JobId, JobRecord};
+use crate::job::{CallbackEvent, ClaimErrors, DeliveryId, JobId, JobRecord};
 use crate::queue::{Cursor, DeliveryPage, DeliveryRecord, DeliveryState, PageRequest};
 
 /// Callbacks in a page, where the client doesn't say.
@@ -20,38 +22,95 @@ const REDELIVERED_MAX: usize = 1_000;
 /// Callbacks looked at in one go.
 const AT_ONCE: usize = 200;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DeliveriesQuery {
+    /// Of this job. Needed if there is no `state`.
+    #[param(nullable = false)]
     job_id: Option<String>,
+    /// In this state.
+    #[param(value_type = DeliveryWord, required = false)]
     state: Option<String>,
+    /// Callbacks at most; what is more than 200 counts as 200.
+    #[param(nullable = false, default = 50)]
     limit: Option<usize>,
+    /// The `next_cursor` of the page before.
+    #[param(nullable = false)]
     cursor: Option<String>,
 }
 
+/// Where a callback is: owed, with its receiver, or not tried again by itself.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "each is written as a word; here is which there are")]
+enum DeliveryWord {
+    Pending,
+    Delivered,
+    GivenUp,
+}
+
+/// A page of callbacks, those of the newest job first.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "`list` writes it; here is what clients read")]
+struct DeliveriesPage {
+    deliveries: Vec<ShownDelivery>,
+    count: usize,
+    /// The `cursor` of the next page; none after the last one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
 /// A callback as its owner sees it. Of its URL the host alone; nothing of its headers and its body.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Delivery)]
 struct ShownDelivery {
+    /// Its `webhook-id`.
     id: String,
     job_id: JobId,
     #[serde(rename = "type")]
+    #[schema(value_type = CallbackEvent)]
     event: Option<&'static str>,
     host: String,
+    #[schema(value_type = DeliveryWord)]
     state: &'static str,
+    /// Tries made since it was owed, or asked for again.
     attempts: u32,
+    /// While it is pending.
+    #[schema(required, format = "date-time")]
     next_attempt_at: Option<String>,
+    /// The last try.
+    #[schema(required)]
     last: Option<ShownTry>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeliveryTry)]
 struct ShownTry {
+    #[schema(format = "date-time")]
     at: String,
+    /// What the receiver answered, if it did.
+    #[schema(required)]
     status: Option<u16>,
     duration_ms: u64,
+    /// Why it failed.
+    #[schema(required)]
     error: Option<String>,
 }
 
-/// `GET /deliveries`: those of a job, or of all jobs that the token reaches, in a state.
+refusals!(DeliveriesRefusals: BadRequest, BadParameter, Unauthorized, Forbidden, NotFound, DiskFull, Unavailable);
+refusals!(
+    RedeliveryRefusals: BadJson, InvalidFields, Unauthorized, Forbidden, TooLarge, Paused, DiskFull, Unavailable
+);
+
+/// What became of callbacks
+///
+/// Those of a job, or in a state those of all jobs that the token reaches.
+#[utoipa::path(
+    get, path = "/deliveries", tag = "Callbacks", operation_id = "deliveries", security(("token" = ["manage"])),
+    params(DeliveriesQuery),
+    responses((status = 200, description = "A page.", body = DeliveriesPage), DeliveriesRefusals)
+)]
 pub(super) async fn list(
     State(state): State<AppState>,
     manager: Manager,
@@ -88,8 +147,51 @@ pub(super) async fn list(
     })))
 }
 
-/// `POST /deliveries/redeliver`: makes callbacks again, under the same ids and with the same bodies. Those in the body that are
-/// unknown, or another's, are passed over.
+/// Which callbacks are to be made again.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "`Redelivery::parse` reads it; here is what clients send")]
+enum RedeliveryRequest {
+    /// These.
+    These(RedeliveryOfThese),
+    /// All in a state.
+    All(RedeliveryOfAll),
+}
+
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "see above")]
+struct RedeliveryOfThese {
+    /// As `/deliveries` shows them.
+    #[schema(max_items = 1000)]
+    ids: Vec<String>,
+}
+
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "see above")]
+struct RedeliveryOfAll {
+    state: DeliveryWord,
+    /// Only of what happened then, or later.
+    #[schema(required = false, format = "date-time")]
+    since: String,
+}
+
+/// How many callbacks are made again.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "`redeliver` writes it; here is what clients read")]
+struct Redelivered {
+    count: usize,
+}
+
+/// Makes callbacks again
+///
+/// Under the same ids and with the same bodies, at most 1,000 at a time. Ids that are unknown, or another's, are passed over.
+#[utoipa::path(
+    post, path = "/deliveries/redeliver", tag = "Callbacks", security(("token" = ["manage"])),
+    request_body = RedeliveryRequest,
+    responses((status = 202, description = "They are due at once.", body = Redelivered), RedeliveryRefusals)
+)]
 pub(super) async fn redeliver(
     State(state): State<AppState>,
     manager: Manager,
@@ -197,7 +299,7 @@ async fn show(state: &AppState, delivery: DeliveryRecord) -> Result<ShownDeliver
     Ok(ShownDelivery {
         id: id.to_string(),
         job_id: id.job,
-        event: job.and_then(|job| id.event(job.state)).map(crate::job::CallbackEvent::word),
+        event: job.and_then(|job| id.event(job.state)).map(CallbackEvent::word),
         host,
         state: of.as_str(),
         attempts,

@@ -13,8 +13,10 @@ use axum::http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::{Host, Url};
+use utoipa::{IntoParams, ToSchema};
 
 use super::extract::Parameters;
+use super::problem::refusals;
 use super::upload::allowed_job;
 use super::{AppState, Peer, Refusal, RequestOrigin};
 use crate::auth::{NewToken, SignError};
@@ -34,25 +36,43 @@ const SEC_FETCH_SITE: &str = "sec-fetch-site";
 const OWN_SITES: [&str; 2] = ["same-origin", "none"];
 
 /// The job that the token is to carry, as JSON.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DemoQuery {
+    /// A `Job`; without it, a small one.
+    #[param(nullable = false)]
     job: Option<String>,
 }
 
 /// A token, and what it says.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct DemoToken {
     token: String,
+    #[schema(format = "date-time")]
     expires_at: String,
+    /// The job that it carries.
+    #[schema(value_type = Object)]
     job: Value,
 }
 
-/// The route. A job that an upload would be refused for is refused here, with the same words.
+refusals!(DemoRefusals: BadRequest, InvalidFields, NotLocal, NotFound);
+
+/// A token for the page, in the demo
+///
+/// There with `pixerve serve --demo` alone, for whoever is on the server's own machine. A job that an upload would be refused
+/// for is refused here, with the same words.
+#[utoipa::path(
+    get, path = "/demo-token", tag = "Server", params(DemoQuery),
+    responses((status = 200, description = "A token of one hour.", body = DemoToken), DemoRefusals)
+)]
 pub(super) async fn demo_token(
     State(state): State<AppState>,
     Parameters(query): Parameters<DemoQuery>,
     request: Request,
 ) -> Result<Json<DemoToken>, Refusal> {
+    if !state.is_demo {
+        return Err(Refusal::nothing_here());
+    }
     if !is_local(&request) {
         return Err(Refusal::NotLocal);
     }

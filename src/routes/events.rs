@@ -15,8 +15,10 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
+use utoipa::ToSchema;
 
 use super::extract::{ClientAddress, JobQuery, Parameters, find_known};
+use super::problem::refusals;
 use super::snapshot::Snapshot;
 use super::watching::{Snapshots, Watcher};
 use super::{AppState, Refusal};
@@ -31,7 +33,54 @@ const STREAM_MAX: Duration = Duration::from_hours(1);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The route.
+/// One event of the stream.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "`EventStream` writes it; here is what clients read")]
+struct JobEvent {
+    /// Never goes back.
+    id: String,
+    event: JobEventKind,
+    /// The JSON of a `Status` (`status`, `end`) or of a `ShownFile` (`file`).
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "see above")]
+enum JobEventKind {
+    /// At once, and at each change.
+    Status,
+    /// For each file that is in all of its stores.
+    File,
+    /// Once the job has ended; nothing follows.
+    End,
+}
+
+refusals!(EventsRefusals: BadRequest, NotFound, DiskFull, TooManyStreams, Unavailable);
+
+/// A job's changes as they happen, as server-sent events
+///
+/// `status` at once and at each change, `file` for each file that is in all of its stores, `end` once the job has ended.
+#[utoipa::path(
+    get, path = "/events", tag = "Jobs",
+    params(
+        JobQuery,
+        ("Last-Event-ID" = Option<String>, Header, nullable = false,
+            description = "The last event that is known, as browsers send it when they come back.")
+    ),
+    responses(
+        (
+            status = 200, description = "The events; the schema is of each.", body = JobEvent, content_type = "text/event-stream",
+            headers(
+                ("Cache-Control" = String, description = "`no-store`."),
+                ("X-Accel-Buffering" = String, description = "`no`: a proxy passes them on at once.")
+            )
+        ),
+        (status = 204, description = "The end is known already; nothing more will come."),
+        EventsRefusals
+    )
+)]
 pub(super) async fn events(
     State(state): State<AppState>,
     ClientAddress(address): ClientAddress,

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use utoipa::IntoParams;
 
 use super::{AppState, Peer, Refusal};
 use crate::auth::{AuthError, Scope, Verified, bearer};
@@ -166,9 +167,14 @@ pub(super) fn verify(state: &AppState, token: &str) -> Result<Verified, Refusal>
 }
 
 /// Which job a request is about: the one with this `job_id`, or the newest with this `hash`.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct JobQuery {
+    /// The newest job of these bytes of this owner. Needed if there is no `job_id`.
+    #[param(nullable = false)]
     pub(super) hash: Option<String>,
+    /// That job; it counts before `hash`.
+    #[param(nullable = false)]
     pub(super) job_id: Option<String>,
 }
 

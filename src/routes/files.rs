@@ -27,14 +27,18 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 use tokio_util::io::ReaderStream;
+use utoipa::{OpenApi, ToSchema};
 
 use self::conditional::{Precondition, Validators};
 use self::media::Media;
 use self::range::RequestedRange;
 use self::tree::{OpenError, OpenedFile, Tree};
 use super::Refusal;
+use super::problem::refusals;
 
 const PREFIX: &str = "/files/";
+/// As it is described: there is no word for a parameter with slashes.
+pub(super) const PATH: &str = "/files/{path}";
 /// Bytes read from disk at a time. Three such chunks are what an answer holds that is taken slowly: one in the file's own
 /// buffer, one that waits to be sent, and over HTTP/2 the next one.
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -49,6 +53,16 @@ const DISARMED: HeaderValue = HeaderValue::from_static("default-src 'none'; sand
 const CROSS_ORIGIN: HeaderValue = HeaderValue::from_static("cross-origin");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
+/// What those routes are described as.
+#[derive(OpenApi)]
+#[openapi(paths(serve))]
+pub(super) struct Described;
+
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "a file is sent as it is; here is what clients read")]
+struct FileBytes(Vec<u8>);
+
 /// The routes that serve what is stored beneath `serve_dir`. Fails if that is no directory that can be opened. What is
 /// there later is looked at anew for each request.
 pub fn router(serve_dir: &Path) -> io::Result<Router> {
@@ -56,6 +70,56 @@ pub fn router(serve_dir: &Path) -> io::Result<Router> {
     Ok(Router::new().route("/files/{*path}", any(serve)).with_state(tree))
 }
 
+refusals!(FileRefusals: NotFound, PreconditionFailed, RangeNotSatisfiable);
+
+/// A stored file
+///
+/// Its `location` in a job's status, as far as it is in the directory that this server serves.
+#[utoipa::path(
+    get, path = "/files/{path}", tag = "Files", operation_id = "file",
+    params(
+        ("path" = String, Path, description = "The job's `subDir` and the file's name. The slashes between are not encoded."),
+        ("Range" = Option<String>, Header, nullable = false, description = "Which bytes are wanted."),
+        ("If-Range" = Option<String>, Header, nullable = false, description = "Of which `ETag` they are wanted."),
+        ("If-None-Match" = Option<String>, Header, nullable = false, description = "An `ETag` that is known."),
+        ("If-Modified-Since" = Option<String>, Header, nullable = false, description = "A `Last-Modified` that is known."),
+        ("If-Match" = Option<String>, Header, nullable = false, description = "The `ETag` that it must have."),
+        ("If-Unmodified-Since" = Option<String>, Header, nullable = false, description = "The `Last-Modified` that it must have.")
+    ),
+    responses(
+        (
+            status = 200, description = "The file.", content_type = "image/*", body = inline(FileBytes),
+            headers(
+                ("ETag" = String, description = "Stands for these bytes."),
+                ("Last-Modified" = String, description = "When they were written."),
+                ("Cache-Control" = String, description = "They may be kept for five minutes: a name may be written again."),
+                ("Accept-Ranges" = String, description = "`bytes`."),
+                ("Content-Disposition" = String, description = "`attachment` of an original that browsers don't show.")
+            )
+        ),
+        (
+            status = 206, description = "A part of the file.", content_type = "image/*", body = inline(FileBytes),
+            headers(
+                ("ETag" = String, description = "Stands for the bytes of the whole file."),
+                ("Last-Modified" = String, description = "When they were written."),
+                ("Cache-Control" = String, description = "They may be kept for five minutes: a name may be written again."),
+                ("Accept-Ranges" = String, description = "`bytes`."),
+                ("Content-Range" = String, description = "Which part."),
+                ("Content-Disposition" = String, description = "`attachment` of an original that browsers don't show.")
+            )
+        ),
+        (
+            status = 304, description = "It is as known.",
+            headers(
+                ("ETag" = String, description = "That."),
+                ("Last-Modified" = String, description = "When it was written."),
+                ("Cache-Control" = String, description = "It may be kept for five minutes more."),
+                ("Accept-Ranges" = String, description = "`bytes`.")
+            )
+        ),
+        FileRefusals
+    )
+)]
 async fn serve(State(tree): State<Arc<Tree>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let answered = match method {
         Method::GET | Method::HEAD => answer(tree, &method, uri.path(), &headers).await,

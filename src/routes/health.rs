@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use time::macros::format_description;
+use utoipa::ToSchema;
 
 use super::AppState;
 use crate::disks::{RootHealth, RootKind};
@@ -16,7 +17,140 @@ use crate::version::VERSION;
 /// Workers beside those that are set, for who has nothing under way.
 const SPARE_WORKERS: usize = 1;
 
-/// The route.
+/// How the server is, and each of its parts.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "`health` writes it; here is what clients read")]
+struct Health {
+    status: HealthWord,
+    #[schema(format = "date-time")]
+    timestamp: String,
+    version: String,
+    /// `Xd Yh Zm Ws`.
+    uptime: String,
+    /// `2006-01-02 15:04:05 UTC`.
+    start_time: String,
+    checks: HealthChecks,
+    /// There while it is, and takes nothing in.
+    #[schema(nullable = false)]
+    paused: Option<bool>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "see above")]
+enum HealthWord {
+    Healthy,
+    Unhealthy,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct HealthChecks {
+    queue: QueueCheck,
+    disk: DiskCheck,
+    workers: WorkersCheck,
+    /// There once a part of the server has ended.
+    #[schema(nullable = false)]
+    background: Option<FailedCheck>,
+    /// There while the server stops.
+    #[schema(nullable = false)]
+    draining: Option<FailedCheck>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "see above")]
+enum CheckWord {
+    Ok,
+    Failing,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct QueueCheck {
+    status: CheckWord,
+    /// Jobs.
+    #[schema(nullable = false)]
+    pending: Option<u64>,
+    /// Jobs.
+    #[schema(nullable = false)]
+    processing: Option<u64>,
+    /// What is wrong.
+    #[schema(nullable = false)]
+    detail: Option<String>,
+}
+
+/// The worse of both directories.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct DiskCheck {
+    status: CheckWord,
+    /// On the disk of the data directory.
+    #[schema(required)]
+    free_bytes: Option<u64>,
+    data: RootCheck,
+    serve: RootCheck,
+    /// What is wrong.
+    #[schema(nullable = false)]
+    detail: Option<String>,
+}
+
+/// A directory.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct RootCheck {
+    status: CheckWord,
+    #[schema(required)]
+    free_bytes: Option<u64>,
+    /// What is wrong.
+    #[schema(nullable = false)]
+    detail: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct WorkersCheck {
+    status: CheckWord,
+    /// Those that run.
+    workers: u64,
+    /// Those that make variants.
+    busy: u64,
+    /// What is wrong, or that the server is paused.
+    #[schema(nullable = false)]
+    detail: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct FailedCheck {
+    status: CheckWord,
+    /// What is wrong.
+    detail: String,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct Liveness {
+    status: LivenessWord,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "see above")]
+enum LivenessWord {
+    Alive,
+}
+
+/// Whether this server should be sent requests
+///
+/// Never waits on a worker or a remote store.
+#[utoipa::path(
+    get, path = "/health", tag = "Server",
+    responses(
+        (status = 200, description = "It should.", body = Health),
+        (status = 503, description = "It should not: a check fails, or the server stops.", body = Health)
+    )
+)]
 pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<Value>) {
     let (queue, disk, workers) = (queue(&state).await, disk(&state), workers(&state));
     let readiness = &state.readiness;
@@ -44,7 +178,13 @@ pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<V
     (if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
 }
 
-/// The route for whoever would start the process again: a full disk must take a server out of rotation, not kill it.
+/// Whether the process answers
+///
+/// For whoever would start it again: a full disk must take a server out of rotation, not kill it.
+#[utoipa::path(
+    get, path = "/health/live", tag = "Server",
+    responses((status = 200, description = "It does.", body = Liveness))
+)]
 pub(super) async fn live() -> Json<Value> {
     Json(json!({ "status": "alive" }))
 }

@@ -6,23 +6,26 @@ use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::extract::{bearer_of, verify};
+use super::problem::refusals;
 use super::{AppState, Refusal};
 use crate::job::{BOX_SIDE_MAX, Format, ParsedJob, SourceFormat};
 
 /// What changes with a restart only.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Limits {
     upload: UploadLimits,
     job: JobLimits,
     /// Resumable uploads: there are none.
+    #[schema(value_type = Option<Object>, required)]
     tus: Option<()>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct UploadLimits {
     bytes_max: u64,
     source_pixels_max: u64,
@@ -31,7 +34,7 @@ struct UploadLimits {
     parts_max: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct JobLimits {
     variants_max: usize,
     output_pixels_max: u64,
@@ -41,7 +44,21 @@ struct JobLimits {
     presets: Vec<String>,
 }
 
-/// The route. A token is not asked for; a bad one is told.
+refusals!(LimitsRefusals: Unauthorized);
+
+/// What an upload and a job may be
+///
+/// So that a client can refuse a file before it sends it. A token is not asked for; a bad one is told.
+#[utoipa::path(
+    get, path = "/limits", tag = "Server", security((), ("token" = [])),
+    responses(
+        (
+            status = 200, description = "The limits.", body = Limits,
+            headers(("Cache-Control" = String, description = "Without a token, they may be kept for five minutes."))
+        ),
+        LimitsRefusals
+    )
+)]
 pub(super) async fn limits(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, Refusal> {
     let token = bearer_of(&headers)?;
     let mut token_max = None;

@@ -11,11 +11,28 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use super::extract::{bearer_of, verify};
+use super::problem::refusals;
 use super::{AppState, Refusal};
 use crate::auth::{AuthError, Scope};
 use crate::metrics::{Exposition, Metrics};
 
-/// The route beside all others.
+refusals!(MetricsRefusals: Unauthorized, Forbidden);
+
+/// Metrics, for Prometheus
+///
+/// On `metrics.addr` they need no token.
+#[utoipa::path(
+    get, path = "/metrics", tag = "Server", security(("token" = ["admin"]), ("scraper" = [])),
+    params(("Accept" = Option<String>, Header, description = "Which of the two formats is wanted.", nullable = false)),
+    responses(
+        (
+            status = 200, description = "Every metric.",
+            content((String = "text/plain; version=0.0.4"), (String = "application/openmetrics-text; version=1.0.0")),
+            headers(("Cache-Control" = String, description = "`no-store`."))
+        ),
+        MetricsRefusals
+    )
+)]
 pub(super) async fn metrics(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, Refusal> {
     let token = bearer_of(&headers)?.ok_or(AuthError::Missing)?;
     if !is_scraper(&state, token) {

@@ -7,6 +7,8 @@ mod cancel;
 mod cross_origin;
 mod deliveries;
 mod demo_token;
+mod description;
+mod docs;
 mod events;
 mod extract;
 pub mod files;
@@ -40,59 +42,70 @@ pub use watching::{WatchedJobs, Watchers};
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::{Extension, Router};
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-/// Every route. `files` serves what direct hosting stored.
+use self::description::Description;
+
+/// Every route, and in their description `callbacks` beside them. `files` serves what direct hosting stored.
 ///
 /// From the outside in: the access log sees everything, what is JSON is stored by no cache, every answer says which pages
 /// may read it, a panic becomes a 500, then the routes, those that cost something behind a limit for each address.
-pub fn router(state: AppState, files: Router) -> Router {
-    Router::new()
-        .route("/upload", post(upload::upload))
-        .route("/status", get(status::status))
-        .route("/events", get(events::events))
-        .route("/cancel", delete(cancel::cancel))
-        .route("/success", get(records::success))
-        .route("/success/list", get(records::success_list))
-        .route("/failures", get(records::failures))
-        .route("/failures/list", get(records::failures_list))
-        .route("/deliveries", get(deliveries::list))
-        .route("/deliveries/redeliver", post(deliveries::redeliver))
-        .route("/limits", get(limits::limits))
-        .route("/register/webhook-secret", post(register::renew_webhook_secret))
-        .route("/register", post(register::register).get(register::list).delete(register::deregister))
-        .merge(page_routes(&state))
-        .route_layer(from_fn_with_state(Arc::clone(&state.rates), rate::limit_address))
-        .route("/metrics", get(metrics::metrics))
-        .route("/health", get(health::health))
-        .route("/health/live", get(health::live))
-        .route("/version", get(version::version))
+pub fn router(state: AppState, files: Router, callbacks: OpenApi) -> Router {
+    let limit = from_fn_with_state(Arc::clone(&state.rates), rate::limit_address);
+    let (routes, described) = limited_routes().route_layer(limit).merge(unlimited_routes()).split_for_parts();
+    let description = Description::of(described, callbacks, &state.http.public_url);
+    routes
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state.clone())
         .merge(files)
         .fallback(not_found)
+        .layer(Extension(description))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(state.clone(), cross_origin::cross_origin))
         .layer(map_response(not_stored))
         .layer(from_fn_with_state(state, access::access_log))
 }
 
-/// The page, where it is shown, and tokens for it in the demo.
-fn page_routes(state: &AppState) -> Router<AppState> {
-    let mut routes = Router::new();
-    if state.http.page || state.is_demo {
-        routes = routes.route("/", get(page::index)).route("/page/{file}", get(page::file));
-    }
-    if state.is_demo {
-        routes = routes.route("/demo-token", get(demo_token::demo_token));
-    }
-    routes
+/// Those that cost something. A route is added by its handler, which says what it is by `#[utoipa::path]`: path, method and
+/// description are in one place.
+fn limited_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(description::common())
+        .routes(routes!(upload::upload))
+        .routes(routes!(status::status))
+        .routes(routes!(events::events))
+        .routes(routes!(cancel::cancel))
+        .routes(routes!(records::success))
+        .routes(routes!(records::success_list))
+        .routes(routes!(records::failures))
+        .routes(routes!(records::failures_list))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::redeliver))
+        .routes(routes!(limits::limits))
+        .routes(routes!(register::renew_webhook_secret))
+        .routes(routes!(register::register, register::list, register::deregister))
+        .routes(routes!(description::openapi))
+        .routes(routes!(docs::page))
+        .routes(routes!(docs::asset))
+        .routes(routes!(page::index))
+        .routes(routes!(page::file))
+        .routes(routes!(demo_token::demo_token))
+}
+
+fn unlimited_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(files::Described::openapi())
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(health::health))
+        .routes(routes!(health::live))
+        .routes(routes!(version::version))
 }
 
 /// Answers in JSON are of a moment, unless their route says otherwise.

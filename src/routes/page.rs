@@ -1,7 +1,8 @@
 //! `GET /` and `GET /page/{file}`: the page on which a person tries the server. It holds no secret, and can do only what the
 //! token can that it is given.
 
-use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
@@ -10,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use sha2::{Digest, Sha256};
 
-use super::Refusal;
+use super::problem::refusals;
+use super::{AppState, Refusal};
 use crate::page::{self, PageFile};
 
 /// Nothing from elsewhere, nothing inline; `blob:` is the picture that was chosen.
@@ -27,17 +29,67 @@ const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 
 const HTML: &str = "text/html";
 
-/// The page, for browsers. For whoever names no `text/html` there is nothing at this address.
-pub(super) async fn index(headers: HeaderMap) -> Response {
-    let mut response =
-        if accepts_html(&headers) { answer(page::INDEX, &headers) } else { Refusal::nothing_here().into_response() };
+refusals!(PageRefusals: NotFound);
+
+/// The page to try the server on, for browsers
+///
+/// There for whoever names `text/html` in `Accept`, with `server.page` or `pixerve serve --demo`.
+#[utoipa::path(
+    get, path = "/", tag = "Server", operation_id = "page",
+    params(("Accept" = Option<String>, Header, description = "Names `text/html`.", nullable = false)),
+    responses(
+        (
+            status = 200, description = "The page.", body = String, content_type = "text/html",
+            headers(
+                ("Cache-Control" = String, description = "`no-cache`."),
+                ("Content-Security-Policy" = String, description = "All that it loads is from this server."),
+                ("Cross-Origin-Opener-Policy" = String, description = "`same-origin`."),
+                ("ETag" = String, description = "Stands for this version of it."),
+                ("Referrer-Policy" = String, description = "`no-referrer`.")
+            )
+        ),
+        (status = 304, description = "It is as known."),
+        PageRefusals
+    )
+)]
+pub(super) async fn index(State(state): State<AppState>, headers: HeaderMap) -> Response {
+    let mut response = if is_shown(&state) && accepts_html(&headers) {
+        answer(page::INDEX, &headers)
+    } else {
+        Refusal::nothing_here().into_response()
+    };
     response.headers_mut().insert(VARY, HeaderValue::from_name(ACCEPT));
     response
 }
 
-/// What the page loads.
-pub(super) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Refusal> {
-    page::loaded(&name).map(|file| answer(file, &headers)).ok_or_else(Refusal::nothing_here)
+/// What the page to try the server on loads
+#[utoipa::path(
+    get, path = "/page/{file}", tag = "Server", operation_id = "page_file",
+    params(("file" = String, Path, description = "Its name.")),
+    responses(
+        (
+            status = 200, description = "The file.",
+            content((String = "text/css"), (String = "text/javascript")),
+            headers(
+                ("Cache-Control" = String, description = "`no-cache`."),
+                ("ETag" = String, description = "Stands for this version of it.")
+            )
+        ),
+        (status = 304, description = "It is as known."),
+        PageRefusals
+    )
+)]
+pub(super) async fn file(
+    State(state): State<AppState>,
+    name: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let file = name.ok().filter(|_| is_shown(&state)).and_then(|Path(name)| page::loaded(&name));
+    file.map(|file| answer(file, &headers)).ok_or_else(Refusal::nothing_here)
+}
+
+fn is_shown(state: &AppState) -> bool {
+    state.http.page || state.is_demo
 }
 
 /// Whether HTML is asked for by its name: every tool says `*/*`.

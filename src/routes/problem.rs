@@ -1,12 +1,14 @@
 //! What clients are told when something is wrong: `application/problem+json` (RFC 9457) with a stable `code`.
 //! Which code an error is and which status a code, is decided here and nowhere else.
 
+mod described;
 mod document;
 mod status;
 
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+pub(super) use self::described::{Problem, describe_refusals, refusals, refused_with};
 use self::document::Document;
 pub use self::status::status_of;
 use crate::auth::{AuthError, Scope};

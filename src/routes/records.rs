@@ -4,23 +4,180 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::callback_fate::CallbackFate;
 use super::extract::{Admin, JobQuery, Parameters, find};
+use super::problem::refusals;
 use super::{AppState, Refusal};
-use crate::job::{State as JobState, shown_files, warnings_of};
+use crate::job::{ErrorCode, HashKey, JobId, ShownFile, State as JobState, shown_files, warnings_of};
 use crate::queue::{Cursor, Filter, Job, Page, PageRequest};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
+    /// Records at most; what is more than 200 counts as 200.
+    #[param(nullable = false, default = 50)]
     limit: Option<usize>,
+    /// The `next_cursor` of the page before.
+    #[param(nullable = false)]
     cursor: Option<String>,
 }
 
 /// Records in a page, where the client doesn't say.
 const LIMIT_DEFAULT: usize = 50;
 
-/// `GET /success`.
+/// What is answered about one job, whichever of the two routes is asked.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "`record` writes it; here is what clients read")]
+enum RecordAnswer {
+    Success(SuccessRecord),
+    Failed(FailedRecord),
+    Other(OtherRecord),
+    NotFound(NoRecord),
+}
+
+/// A job that completed.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct SuccessRecord {
+    hash: HashKey,
+    job_id: JobId,
+    status: SuccessWord,
+    /// When it ended.
+    #[schema(format = "date-time")]
+    timestamp: String,
+    file_count: usize,
+    /// The `job` claim without its secrets, as JSON in a string.
+    job_data: String,
+    files: Vec<ShownFile>,
+    callback: CallbackFate,
+    #[schema(required = false)]
+    warnings: Warnings,
+    #[schema(rename = "ref", required = false)]
+    reference: JobRef,
+}
+
+/// A job that failed.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct FailedRecord {
+    hash: HashKey,
+    job_id: JobId,
+    status: FailedWord,
+    /// When it ended.
+    #[schema(format = "date-time")]
+    timestamp: String,
+    error: String,
+    /// The same in a word that stays the same.
+    #[schema(required)]
+    error_code: Option<ErrorCode>,
+    /// The `job` claim without its secrets, as JSON in a string.
+    job_data: String,
+    /// What was stored all the same.
+    files: Vec<ShownFile>,
+    callback: CallbackFate,
+    #[schema(required = false)]
+    warnings: Warnings,
+    #[schema(rename = "ref", required = false)]
+    reference: JobRef,
+}
+
+/// A job that has not ended, or was cancelled.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct OtherRecord {
+    hash: HashKey,
+    job_id: JobId,
+    status: OtherWord,
+    /// When it was accepted, or cancelled.
+    #[schema(format = "date-time")]
+    timestamp: String,
+    /// The `job` claim without its secrets, as JSON in a string.
+    job_data: String,
+    callback: CallbackFate,
+    #[schema(required = false)]
+    warnings: Warnings,
+    #[schema(rename = "ref", required = false)]
+    reference: JobRef,
+}
+
+/// No job of this hash or id is known.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct NoRecord {
+    /// As it was asked for.
+    hash: String,
+    status: NotFoundWord,
+    message: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "see above")]
+enum SuccessWord {
+    Success,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "see above")]
+enum FailedWord {
+    Failed,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "see above")]
+enum OtherWord {
+    Pending,
+    Processing,
+    Cancelled,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "see above")]
+enum NotFoundWord {
+    NotFound,
+}
+
+/// A page of jobs that completed, the newest first.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct SuccessPage {
+    success_records: Vec<SuccessRecord>,
+    count: usize,
+    /// The `cursor` of the next page; none after the last one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// A page of jobs that failed, the newest first.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct FailurePage {
+    failures: Vec<FailedRecord>,
+    count: usize,
+    /// The `cursor` of the next page; none after the last one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+refusals!(RecordRefusals: BadRequest, DiskFull, Unavailable);
+refusals!(ListRefusals: BadRequest, Unauthorized, Forbidden, DiskFull, Unavailable);
+
+/// What became of a job, in the classic shape
+///
+/// The state that the job is really in: `success` only if it completed.
+#[utoipa::path(
+    get, path = "/success", tag = "Jobs", params(JobQuery),
+    responses(
+        (status = 200, description = "Its record, or that there is none.", body = RecordAnswer),
+        RecordRefusals
+    )
+)]
 pub(super) async fn success(
     State(state): State<AppState>,
     Parameters(query): Parameters<JobQuery>,
@@ -28,7 +185,16 @@ pub(super) async fn success(
     record_of(&state, &query).await
 }
 
-/// `GET /failures`. The answer tells the state that the job is really in, so the two routes differ only in name.
+/// What became of a job: the same as `/success`
+///
+/// The answer tells the state that the job is really in, so the two routes differ only in name.
+#[utoipa::path(
+    get, path = "/failures", tag = "Jobs", params(JobQuery),
+    responses(
+        (status = 200, description = "Its record, or that there is none.", body = RecordAnswer),
+        RecordRefusals
+    )
+)]
 pub(super) async fn failures(
     State(state): State<AppState>,
     Parameters(query): Parameters<JobQuery>,
@@ -48,7 +214,14 @@ async fn record_of(state: &AppState, query: &JobQuery) -> Result<Json<Value>, Re
     }))
 }
 
-/// `GET /success/list`.
+/// All jobs that completed, the newest first
+#[utoipa::path(
+    get, path = "/success/list", tag = "Jobs", security(("token" = ["admin"])), params(ListQuery),
+    responses(
+        (status = 200, description = "A page.", body = SuccessPage),
+        ListRefusals
+    )
+)]
 pub(super) async fn success_list(
     State(state): State<AppState>,
     _: Admin,
@@ -57,7 +230,14 @@ pub(super) async fn success_list(
     list(&state, JobState::Completed, query, "success_records").await
 }
 
-/// `GET /failures/list`.
+/// All jobs that failed, the newest first
+#[utoipa::path(
+    get, path = "/failures/list", tag = "Jobs", security(("token" = ["admin"])), params(ListQuery),
+    responses(
+        (status = 200, description = "A page.", body = FailurePage),
+        ListRefusals
+    )
+)]
 pub(super) async fn failures_list(
     State(state): State<AppState>,
     _: Admin,

@@ -4,13 +4,14 @@ use headers::ETag;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tracing::warn;
+use utoipa::ToSchema;
 
 use super::callback_fate::CallbackFate;
 use super::{AppState, Refusal};
 use crate::active_jobs::{Progress, StoreOutage};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
-use crate::job::{HashKey, JobId, JobRef, ShownFile, State, StoredFile, Warnings, shown_files, warnings_of};
+use crate::job::{ErrorCode, HashKey, JobId, JobRef, ShownFile, State, StoredFile, Warnings, shown_files, warnings_of};
 use crate::queue::Job;
 
 /// What `/status` and `/events` say of a job.
@@ -27,24 +28,37 @@ pub(super) struct Snapshot {
 }
 
 /// While a job runs, `files` are those stored so far, each with the stores that have it.
-#[derive(Serialize)]
-struct Status {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Status {
     hash: HashKey,
     job_id: JobId,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reference: Option<JobRef>,
+    #[schema(value_type = State)]
     state: &'static str,
+    /// 0 realtime, 1 queued.
+    #[schema(minimum = 0, maximum = 1)]
     priority: u8,
+    /// How often its variants were begun.
     attempt: u32,
     progress: FileCounts,
+    #[schema(format = "date-time")]
     created_at: String,
+    #[schema(required, format = "date-time")]
     started_at: Option<String>,
+    #[schema(required, format = "date-time")]
     finished_at: Option<String>,
     files: Vec<ShownFile>,
+    /// Why it failed, or why its last attempt did.
+    #[schema(required)]
     error: Option<String>,
+    /// The same in a word that stays the same.
+    #[schema(required, value_type = Option<ErrorCode>)]
     error_code: Option<String>,
     /// Of its files.
     #[serde(skip_serializing_if = "Warnings::is_empty")]
+    #[schema(required = false)]
     warnings: Warnings,
     callback: CallbackFate,
     /// The stores that the job waits for, none of them most of the time.
@@ -53,7 +67,7 @@ struct Status {
 }
 
 /// How many of a job's files are in every store that they are for, and how many there will be.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct FileCounts {
     done: usize,
     total: usize,

@@ -39,6 +39,9 @@ pub struct HttpSettings {
     pub body_rate_min: u64,
     /// Whose pages may read answers.
     pub cors_origins: AllowedOrigins,
+    /// Whether `/docs` shows the description as a page.
+    #[serde(deserialize_with = "setting::switch")]
+    pub docs: bool,
     /// Where clients reach the server.
     pub public_url: PublicUrl,
     /// Whether the page is shown.

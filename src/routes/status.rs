@@ -10,9 +10,11 @@ use axum::response::{IntoResponse, Response};
 use headers::{HeaderMapExt, IfNoneMatch};
 use serde::Deserialize;
 use tokio::time::timeout;
+use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{ClientAddress, JobQuery, Parameters, bearer_of, find_known, verify};
-use super::snapshot::Snapshot;
+use super::problem::refusals;
+use super::snapshot::{Snapshot, Status};
 use super::{AppState, Refusal};
 use crate::auth::AuthError;
 use crate::job::{JobId, JobRef};
@@ -28,15 +30,34 @@ const ID_BYTES_MAX: usize = 64;
 const WAIT_SECS_MAX: u64 = 60;
 
 /// Which job, and for how long to wait.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct StatusQuery {
+    /// The newest job of these bytes of this owner. Needed if there is no `job_id`.
+    #[param(nullable = false)]
     hash: Option<String>,
+    /// That job; it counts before `hash`. Up to 100 of them, comma between comma, are answered with `jobs`.
+    #[param(nullable = false)]
     job_id: Option<String>,
-    /// Of the token's owner.
+    /// What the caller calls it: the newest such job of the token's owner. It takes a token.
     #[serde(rename = "ref")]
+    #[param(nullable = false)]
     reference: Option<String>,
+    /// Seconds to wait for the job's end; with `If-None-Match`, for any change.
+    #[param(value_type = u64, required = false, minimum = 1, maximum = 60)]
     wait: Option<String>,
 }
+
+/// One job, or those of several that are known.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, clippy::large_enum_variant, reason = "each is written as it is; here is what clients read")]
+pub(super) enum StatusAnswer {
+    One(Status),
+    Several { jobs: Vec<Status> },
+}
+
+refusals!(StatusRefusals: BadRequest, Unauthorized, NotFound, DiskFull, Unavailable);
 
 impl StatusQuery {
     fn wait(&self) -> Result<Option<Duration>, Refusal> {
@@ -49,7 +70,28 @@ impl StatusQuery {
     }
 }
 
-/// The route.
+/// Where a job is
+///
+/// At once, or after up to `wait` seconds, once it has ended. With the `ETag` of an earlier answer in `If-None-Match` it is
+/// answered once the job has changed, or with 304.
+#[utoipa::path(
+    get, path = "/status", tag = "Jobs", security((), ("token" = [])),
+    params(
+        StatusQuery,
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer that is known.", nullable = false)
+    ),
+    responses(
+        (
+            status = 200, description = "The job, or `jobs`.", body = StatusAnswer,
+            headers(("ETag" = String, description = "Stands for this answer. Not of `jobs`."))
+        ),
+        (
+            status = 304, description = "It is as known.",
+            headers(("ETag" = String, description = "That."), ("Cache-Control" = String, description = "`no-store`."))
+        ),
+        StatusRefusals
+    )
+)]
 pub(super) async fn status(
     State(state): State<AppState>,
     ClientAddress(address): ClientAddress,

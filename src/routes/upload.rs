@@ -16,6 +16,7 @@ use axum::response::Response;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 use tracing::{Instrument, info};
+use utoipa::ToSchema;
 
 #[cfg(fuzzing)]
 pub(super) use self::form::{PartName, boundary, header_bytes};
@@ -26,6 +27,7 @@ use self::grant::{FileLimit, UploadGrant};
 use super::access::RequestTrace;
 use super::body::{BodyLimits, PacedBody};
 use super::extract::bearer_of;
+use super::problem::refusals;
 use super::{AppState, Refusal};
 use crate::disks::RootKind;
 use crate::error_chain::ErrorChain;
@@ -39,16 +41,20 @@ use crate::spool::Received;
 const OWNER_DIGEST_BYTES: usize = 6;
 
 /// What an accepted upload is answered with.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct AcceptedUpload {
     hash: HashKey,
     job_id: JobId,
+    /// The names of all files that there will be.
     expected_files: Vec<String>,
+    /// Where to ask about the job, as a path of this server.
     status_url: String,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reference: Option<JobRef>,
     /// It was accepted before, and is being worked on.
     #[serde(skip_serializing_if = "Not::not")]
+    #[schema(required = false)]
     duplicate: bool,
 }
 
@@ -65,7 +71,47 @@ impl AcceptedUpload {
     }
 }
 
-/// The route.
+/// The parts of an upload. Others are passed over, and count among those that may be.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "`UploadForm` reads them one by one; here is what clients send")]
+struct UploadParts {
+    /// The token, if there is no `Authorization` header. Comes before `file`.
+    #[schema(nullable = false)]
+    token: Option<String>,
+    /// The picture. Its format is found in its bytes; of the part's file name the stem goes into the names of the files.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+}
+
+refusals!(
+    UploadRefusals: BadMultipart, InvalidFields, Unauthorized, OriginNotAllowed, TooSlow, TooLarge, DuplicateJob, TokenUsed,
+    JobTooLarge, TooManyJobs, UnsupportedImage, DamagedImage, ImageTooLarge, DiskFull, QueueFull, Draining, Paused, Unavailable
+);
+
+/// Takes a picture and a signed job, and answers once both are safe
+///
+/// The job is the `job` claim of the token, which is in the `Authorization` header or in the form. From the answer on, the job ends in exactly one way, whatever happens to the server.
+#[utoipa::path(
+    post, path = "/upload", tag = "Upload",
+    security((), ("token" = [])),
+    request_body(content(
+        (UploadParts = "multipart/form-data", encoding(
+            ("token" = (content_type = "text/plain")), ("file" = (content_type = "image/*, application/octet-stream"))
+        ))
+    )),
+    responses(
+        (
+            status = 200, description = "The picture is safe.", body = AcceptedUpload,
+            links(
+                ("status" = (operation_id = "status", parameters(("job_id" = "$response.body#/job_id")))),
+                ("events" = (operation_id = "events", parameters(("job_id" = "$response.body#/job_id")))),
+                ("cancel" = (operation_id = "cancel", parameters(("job_id" = "$response.body#/job_id")))),
+                ("success" = (operation_id = "success", parameters(("job_id" = "$response.body#/job_id"))))
+            )
+        ),
+        UploadRefusals
+    )
+)]
 pub(super) async fn upload(State(state): State<AppState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = PacedBody::new(body, body_limits(&state));

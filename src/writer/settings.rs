@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-pub(super) use self::fields::{bucket, endpoint, first, prefix, required};
+pub(super) use self::fields::{any, bucket, common_schemas, endpoint, first, just_one, prefix, required, spellings};
 use super::Object;
 use crate::job::{BackendKind, ClaimErrors, Fields};
 use crate::retry::Backoff;
@@ -22,6 +22,11 @@ pub(super) trait BackendSettings {
 
     /// Reads a registration and notes everything that is wrong with it; none if something needed is missing.
     fn from_fields(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Option<Self>
+    where
+        Self: Sized;
+
+    /// The JSON Schema of what [`from_fields`](Self::from_fields) reads, `type` aside.
+    fn schema() -> Value
     where
         Self: Sized;
 
@@ -90,6 +95,8 @@ impl KeyPrefix {
     const BYTES_MAX: usize = 256;
     /// What was registered with 0.2.0 and before, when a job's `subDir` had fewer segments.
     const BYTES_MAX_REGISTERED: usize = 512;
+    const PATTERN: &'static str =
+        r"^/*(?:(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+)*)?/*$";
     const RULE: &'static str =
         "must be segments of [A-Za-z0-9._-] joined by `/`, none of them `.` or `..`, of at most 256 bytes in all";
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::settings::{BackendSettings, StoreTimeouts};
 use super::{GcsSettings, S3Settings, WriteError, WriterBackend, gcs, s3};
@@ -56,6 +56,27 @@ impl StorageSettings {
             Some(settings) => errors.or(settings),
             None => Err(errors),
         }
+    }
+
+    /// The JSON Schemas of what [`from_request`](Self::from_request) reads in this build, by names for a description.
+    #[must_use]
+    pub fn schemas() -> Vec<(&'static str, Value)> {
+        let known = BackendKind::ALL.into_iter().filter(|kind| kind.info().built_in);
+        let schemas = known.map(|kind| {
+            let (name, mut schema) = match kind {
+                BackendKind::S3 => ("S3Store", S3Settings::schema()),
+                BackendKind::Gcs => ("GcsStore", GcsSettings::schema()),
+            };
+            schema["type"] = "object".into();
+            schema["properties"]["type"] = json!({ "const": kind.as_str() });
+            match &mut schema["required"] {
+                Value::Array(required) => required.push(json!("type")),
+                none => *none = json!(["type"]),
+            }
+            schema["additionalProperties"] = false.into();
+            (name, schema)
+        });
+        schemas.collect()
     }
 
     /// What kind of store it is.

@@ -197,8 +197,18 @@ async fn readmes_public_nginx_passes_what_pages_and_apps_need_and_nothing_else()
         assert_eq!(get(path).await, (status, true), "{path}");
     }
     let routes = ["/register", "/register/webhook-secret", "/deliveries", "/deliveries/redeliver", "/success/list"];
-    let more =
-        ["/failures/list", "/metrics", "/health", "/health/live", "/version", "/", "/page/try.js", "/demo-token"];
+    let more = [
+        "/failures/list",
+        "/metrics",
+        "/health",
+        "/health/live",
+        "/version",
+        "/",
+        "/page/try.js",
+        "/demo-token",
+        "/openapi.json",
+        "/docs",
+    ];
     let tricks = ["/upload/", "/files", "//register", "/files/../register", "/status/../register", "/%72egister"];
     for path in routes.into_iter().chain(more).chain(tricks) {
         assert_eq!(get(path).await, (404, false), "{path}");

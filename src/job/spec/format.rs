@@ -127,6 +127,8 @@ pub enum Fit {
 }
 
 impl Fit {
+    pub(super) const ALL: [Self; 5] = [Self::Inside, Self::Outside, Self::Cover, Self::Contain, Self::Fill];
+
     pub(super) const WORDS: &'static str = "inside, outside, cover, contain or fill";
 
     pub(super) fn from_claim(word: &str) -> Option<Self> {
@@ -153,6 +155,13 @@ pub struct Position {
 impl Position {
     pub(super) const WORDS: &'static str = "center, top, bottom, left, right, or two of them as in `right top`";
 
+    /// The same as a regular expression.
+    pub(super) const PATTERN: &'static str = concat!(
+        r"^\s*(?:(?:left|right)(?:\s+(?:top|bottom|center|centre))?",
+        r"|(?:top|bottom)(?:\s+(?:left|right|center|centre))?",
+        r"|(?:center|centre)(?:\s+(?:left|right|top|bottom|center|centre))?)\s*$"
+    );
+
     /// One or two words in any order, `center` and `centre` alike.
     pub(super) fn from_claim(words: &str) -> Option<Self> {
         let mut position = Self::default();
@@ -178,6 +187,10 @@ impl Background {
     pub const WHITE: Self = Self([255; 4]);
 
     pub(super) const WORDS: &'static str = "white, black, transparent, #rgb, #rgba, #rrggbb or #rrggbbaa";
+
+    /// The same as a regular expression.
+    pub(super) const PATTERN: &'static str =
+        "^(?:white|black|transparent|#(?:[0-9A-Fa-f]{3}|[0-9A-Fa-f]{4}|[0-9A-Fa-f]{6}|[0-9A-Fa-f]{8}))$";
 
     pub(super) fn from_claim(text: &str) -> Option<Self> {
         match text {

@@ -6,6 +6,7 @@ mod fields;
 mod format;
 mod parse;
 mod redirect;
+mod schema;
 mod sub_dir;
 
 pub use backend::{BackendInfo, BackendKind};
@@ -13,6 +14,8 @@ pub use callback::{CallbackAddresses, CallbackHeader};
 pub(crate) use fields::Fields;
 pub use format::{Background, Fit, Format, FormatInfo, Position};
 pub use parse::{BOX_SIDE_MAX, ParsedJob, SpecLimits};
+pub(crate) use schema::optional;
+pub use schema::{job_components, job_schema};
 pub use sub_dir::SubDir;
 
 use serde::{Deserialize, Serialize};

@@ -18,6 +18,10 @@ impl SubDir {
     pub(super) const RULE: &'static str =
         "must be at most 8 segments of [A-Za-z0-9._@+=,~-]{1,64} joined by `/`, none starting with a dot";
 
+    /// The same as a regular expression.
+    pub(super) const PATTERN: &'static str =
+        "^/?(?:[A-Za-z0-9_@+=,~-][A-Za-z0-9._@+=,~-]{0,63}(?:/[A-Za-z0-9_@+=,~-][A-Za-z0-9._@+=,~-]{0,63}){0,7})?/?$";
+
     /// Reads a claim or a request path. A slash at its start, and one at its end, don't count.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::described::PROBLEM_JSON;
 use super::status::status_of;
 use crate::auth::Scope;
 use crate::job::ErrorCode;
@@ -68,7 +69,7 @@ impl IntoResponse for Document {
         // For the access log.
         response.extensions_mut().insert(code);
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         // Here and not in a layer: the earliest refusals pass none.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::UNAUTHORIZED {

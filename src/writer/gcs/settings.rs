@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::job::{BackendKind, ClaimErrors, Fields};
-use crate::writer::settings::{BackendSettings, KeyPrefix, bucket, endpoint, first, prefix};
+use crate::writer::settings::{
+    BackendSettings, KeyPrefix, any, bucket, common_schemas, endpoint, first, just_one, prefix, spellings,
+};
 
 const ACCOUNT_RULE: &str =
     "must be a service account's key: the JSON that Google hands out, as an object, as a string, or as base64 of it";
@@ -46,7 +48,7 @@ impl BackendSettings for GcsSettings {
 
     fn from_fields(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Option<Self> {
         let bucket = bucket(fields, errors);
-        let (name, account) = first(fields, &["credentials", "credentialsJSON"]);
+        let (name, account) = first(fields, &["credentials", "credentialsJSON"], errors);
         let pointer = fields.pointer(name);
         let credentials = account.and_then(|value| service_account(value, &pointer, errors));
         let endpoint = endpoint(fields, errors);
@@ -56,6 +58,34 @@ impl BackendSettings for GcsSettings {
             errors.push(pointer, format!("is missing; it {ACCOUNT_RULE}. {exception}"));
         }
         Some(Self { bucket: bucket?, credentials, endpoint, prefix })
+    }
+
+    fn schema() -> Value {
+        let mut fields = common_schemas();
+        let account = json!({
+            "type": "object",
+            "required": ["type", "client_email", "private_key"],
+            "properties": {
+                "type": { "const": "service_account" },
+                "client_email": { "type": "string", "pattern": "@" },
+                "private_key": { "type": "string", "pattern": "^-----BEGIN " },
+            },
+        });
+        let text = json!({ "type": "string", "description": "The same as JSON in a string, or as base64 of that." });
+        let credentials = json!({
+            "description": "A service account's key, as Google hands it out; only an `endpoint` that is an emulator needs none.",
+            "anyOf": [account, text],
+        });
+        fields.extend(spellings(&["credentials", "credentialsJSON"], &credentials));
+        json!({
+            "description": "A bucket of Google Cloud Storage.",
+            "properties": fields,
+            "allOf": [
+                just_one(&["bucket", "bucket_name"]),
+                any(&["credentials", "credentialsJSON", "endpoint"]),
+                { "not": { "allOf": [any(&["credentials"]), any(&["credentialsJSON"])] } },
+            ],
+        })
     }
 
     fn summary(&self) -> Value {

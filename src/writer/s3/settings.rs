@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::job::{BackendKind, ClaimErrors, Fields};
-use crate::writer::settings::{BackendSettings, KeyPrefix, bucket, endpoint, expose, prefix, required};
+use crate::job::{BackendKind, ClaimErrors, Fields, optional};
+use crate::writer::settings::{
+    BackendSettings, KeyPrefix, bucket, common_schemas, endpoint, expose, just_one, prefix, required, spellings,
+};
 
 /// Bytes of the id, and of the key.
 const CREDENTIAL_BYTES_MAX: usize = 1024;
@@ -62,6 +64,31 @@ impl BackendSettings for S3Settings {
             endpoint,
             prefix,
             path_style,
+        })
+    }
+
+    fn schema() -> Value {
+        let mut fields = common_schemas();
+        let region = json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$", "examples": ["eu-central-1"] });
+        fields.insert("region".to_owned(), region);
+        let id = json!({ "type": "string", "pattern": r"^[\x21-\x2b\x2d\x2e\x30-\x7e]{1,1024}$", "description": "The public half of the credentials." });
+        fields.extend(spellings(&["access_key_id", "accessKey"], &id));
+        let secret =
+            json!({ "type": "string", "pattern": r"^[\x21-\x7e]{1,1024}$", "description": "The secret half." });
+        fields.extend(spellings(&["secret_access_key", "secretKey"], &secret));
+        let mut path_style = optional(json!({ "type": "boolean" }));
+        path_style["description"] =
+            "Whether the bucket goes into the path; without, so if there is an `endpoint`.".into();
+        fields.insert("path_style".to_owned(), path_style);
+        json!({
+            "description": "A bucket of S3, or of what speaks its protocol.",
+            "properties": fields,
+            "required": ["region"],
+            "allOf": [
+                just_one(&["bucket", "bucket_name"]),
+                just_one(&["access_key_id", "accessKey"]),
+                just_one(&["secret_access_key", "secretKey"]),
+            ],
         })
     }
 

@@ -1,11 +1,11 @@
 //! The fields that several kinds of store read from the body of `/register`. No message shows a value, since any of them
 //! may be a secret that ended up in the wrong field.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::KeyPrefix;
-use crate::job::{ClaimErrors, Fields};
+use crate::job::{ClaimErrors, Fields, optional};
 
 const BUCKET_RULE: &str =
     "must be 3 to 222 of [A-Za-z0-9._-], starting and ending with a letter or digit, without `..`";
@@ -14,16 +14,21 @@ const ENDPOINT_RULE: &str =
 
 const URL_BYTES_MAX: usize = 2 * 1024;
 
-/// The first of `names` that has a value, for a field with more than one spelling; the first spelling if none has.
+/// The one of `names` that has a value, for a field with more than one spelling; the first spelling if none has. A second
+/// one that has a value too is an error: which of them was meant?
 pub(in crate::writer) fn first<'a>(
     fields: &mut Fields<'a>,
     names: &[&'static str],
+    errors: &mut ClaimErrors,
 ) -> (&'static str, Option<&'a Value>) {
     let mut found = (names[0], None);
     for &name in names {
-        let value = fields.take(name);
-        if found.1.is_none() && value.is_some() {
-            found = (name, value);
+        match (found.1, fields.take(name)) {
+            (None, Some(value)) => found = (name, Some(value)),
+            (Some(_), Some(_)) => {
+                errors.push(fields.pointer(name), format!("is another spelling of `{}`, which is there too", found.0));
+            }
+            (_, None) => {}
         }
     }
     found
@@ -37,7 +42,7 @@ pub(in crate::writer) fn required<'a>(
     rule: &str,
     ok: impl FnOnce(&str) -> bool,
 ) -> Option<&'a str> {
-    let (name, value) = first(fields, names);
+    let (name, value) = first(fields, names, errors);
     let Some(value) = value else {
         errors.push(fields.pointer(name), format!("is missing; it {rule}"));
         return None;
@@ -77,6 +82,49 @@ pub(in crate::writer) fn prefix(fields: &mut Fields<'_>, errors: &mut ClaimError
         errors.push(fields.pointer("prefix"), KeyPrefix::RULE);
         KeyPrefix::default()
     })
+}
+
+/// The JSON Schemas of the fields above, by their names.
+pub(in crate::writer) fn common_schemas() -> Map<String, Value> {
+    let mut schemas = spellings(
+        &["bucket", "bucket_name"],
+        &json!({
+            "type": "string",
+            "pattern": r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{1,220}[A-Za-z0-9]$",
+            "description": "The bucket's name.",
+        }),
+    );
+    let mut add = |name: &str, description: &str, schema: Value| {
+        let mut optional = optional(schema);
+        optional["description"] = description.into();
+        schemas.insert(name.to_owned(), optional);
+    };
+    let url = json!({ "type": "string", "format": "uri", "pattern": r"^https?://[^/?#@\s]+[^?#@\s]*$", "maxLength": URL_BYTES_MAX });
+    add("endpoint", "Where the store is, if it is not its maker's own.", url);
+    add("prefix", "What every key starts with.", json!({ "type": "string", "pattern": KeyPrefix::PATTERN }));
+    let user = "The registered user, by name or access key, whose tokens alone may name the store.";
+    schemas.insert("user".to_owned(), json!({ "type": ["string", "null"], "description": user }));
+    schemas
+}
+
+/// One schema for each spelling of a field; that it is needed in one of them, is for [`just_one`] to say.
+pub(in crate::writer) fn spellings(names: &[&str], schema: &Value) -> Map<String, Value> {
+    names.iter().map(|name| ((*name).to_owned(), optional(schema.clone()))).collect()
+}
+
+/// That one of these fields has a value, and no other has.
+pub(in crate::writer) fn just_one(names: &[&str]) -> Value {
+    json!({ "oneOf": with_values(names) })
+}
+
+/// That any of these fields has a value.
+pub(in crate::writer) fn any(names: &[&str]) -> Value {
+    json!({ "anyOf": with_values(names) })
+}
+
+fn with_values(names: &[&str]) -> Vec<Value> {
+    let has_value = |name: &&str| json!({ "required": [name], "properties": { *name: { "not": { "$ref": "#/components/schemas/Absent" } } } });
+    names.iter().map(has_value).collect()
 }
 
 fn is_bucket(text: &str) -> bool {

@@ -50,6 +50,75 @@ fn classic_spellings_are_understood() {
 }
 
 #[test]
+fn a_field_in_two_spellings_is_refused_unless_one_is_empty() {
+    for (body, name, value) in [
+        (s3_body(), "bucket_name", json!("pics")),
+        (s3_body(), "secretKey", json!([null])),
+        (json!({"type": "gcs", "bucket": "pics", "credentials": account()}), "credentialsJSON", account()),
+    ] {
+        assert_eq!(pointers(&with(body.clone(), name, value)), [format!("/{name}")]);
+        assert!(StorageSettings::from_request(&with(body, name, json!(""))).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn the_schemas_take_what_is_taken_and_refuse_what_is_refused() {
+    let schemas: serde_json::Map<_, _> =
+        StorageSettings::schemas().into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
+    let absent = json!({ "enum": [null, "", [], {}] });
+    let validators: Vec<_> = schemas
+        .values()
+        .map(|schema| {
+            let mut schema = schema.clone();
+            schema["components"] = json!({ "schemas": { "Absent": absent } });
+            jsonschema::draft202012::new(&schema).expect("a schema")
+        })
+        .collect();
+    let gcs = json!({"type": "gcs", "bucket": "pics", "credentials": account(), "prefix": "a/b"});
+    let emulated = json!({"type": "gcs", "bucket_name": "pics", "endpoint": "http://127.0.0.1:9/gcs/"});
+    let classic =
+        json!({"type": "s3", "bucket_name": "pics", "region": "auto", "accessKey": "id", "secretKey": "secret"});
+    let bodies = [s3_body(), gcs, emulated, classic];
+    let values = [
+        json!(null),
+        json!(""),
+        json!([]),
+        json!({}),
+        json!(true),
+        json!(5),
+        json!("x"),
+        json!("a..b"),
+        json!("../x"),
+        json!("/a//"),
+        json!("https://a.example/b"),
+        json!("https://a.example/?b"),
+        json!("https://me@a.example"),
+        json!("a b"),
+        json!("pics"),
+        account(),
+    ];
+    let names: Vec<_> =
+        schemas.values().flat_map(|schema| schema["properties"].as_object().expect("fields").keys().cloned()).collect();
+    let mut tried = 0;
+    for (body, name) in bodies.iter().flat_map(|body| names.iter().map(move |name| (body, name))) {
+        for value in &values {
+            let changed = with(body.clone(), name, value.clone());
+            let mut taken = StorageSettings::from_request(&changed).is_ok();
+            // Whether a user is registered is asked later, but not what else it might be.
+            taken &= name != "user" || value.is_string() || value.is_null();
+            // What is in a string is looked at by nobody but the parser.
+            if name.starts_with("credentials") && value.is_string() {
+                continue;
+            }
+            let described = validators.iter().filter(|validator| validator.is_valid(&changed)).count();
+            assert_eq!(described, usize::from(taken), "{changed}: {:?}", StorageSettings::from_request(&changed).err());
+            tried += 1;
+        }
+    }
+    assert!(tried > 500, "{tried}");
+}
+
+#[test]
 fn a_service_account_may_come_as_object_string_or_base64() {
     let text = account().to_string();
     let mut lines = BASE64_STANDARD.encode(serde_json::to_string_pretty(&account()).expect("JSON"));

@@ -58,6 +58,9 @@ fn routes() -> Vec<Row> {
         (Method::GET, "/health", everyone),
         (Method::GET, "/health/live", everyone),
         (Method::GET, "/version", everyone),
+        (Method::GET, "/openapi.json", everyone),
+        (Method::GET, "/docs", everyone),
+        (Method::GET, "/docs/script.js", everyone),
         (Method::GET, "{file}", everyone),
         (Method::HEAD, "{file}", everyone),
         // What isn't there is there for nobody, and what can't be done isn't done for anybody.

@@ -9,6 +9,7 @@ mod browser;
 mod connections;
 mod crash;
 mod dependencies;
+mod description;
 mod disk;
 mod exhaustion;
 mod fairness;

@@ -7,6 +7,7 @@ pub(crate) mod browser;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 pub(crate) mod ceph;
 pub(crate) mod deliveries;
+pub(crate) mod described;
 pub(crate) mod fault_proxy;
 pub(crate) mod http2;
 pub(crate) mod mount;

@@ -4,6 +4,8 @@ mod cancel;
 mod connection;
 mod cross_origin;
 mod deliveries;
+pub(crate) mod description;
+mod docs;
 mod drain;
 mod error_codes;
 pub(crate) mod events;

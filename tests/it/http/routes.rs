@@ -1,25 +1,28 @@
-//! Every route is documented, and tried by the Postman collection.
+//! Every route is documented.
 
-const SOURCES: [&str; 2] = [include_str!("../../../src/routes/mod.rs"), include_str!("../../../src/routes/files.rs")];
+use crate::harness::app::TestApp;
+use crate::harness::described::Described;
+
+const ROUTER: &str = include_str!("../../../src/routes/mod.rs");
 const README: &str = include_str!("../../../README.md");
-const POSTMAN: &str = include_str!("../../../Pixerve.postman_collection.json");
 
-/// The path of each route as the sources add it, up to its first parameter.
-fn paths() -> Vec<&'static str> {
-    let added = SOURCES.iter().flat_map(|source| source.split(".route(\"").skip(1));
-    added.filter_map(|rest| rest.split(['"', '{']).next()).collect()
+#[tokio::test]
+async fn every_route_is_in_the_readme() {
+    let (_, documented) = README.split_once("\n## Routes\n").expect("the chapter about routes");
+    let (documented, _) = documented.split_once("\n## ").expect("the next chapter");
+    let app = TestApp::start().await;
+    let routes = Described::of(&app).await.routes();
+    assert!(routes.len() >= 10, "{routes:?}");
+    for path in routes.keys() {
+        // Up to its first parameter.
+        let path = path.split('{').next().unwrap_or_default();
+        let ends = |text: &str| text.starts_with(['`', '?', '"']) || path.ends_with('/');
+        assert!(documented.split(path).skip(1).any(ends), "{path} is not in the README");
+    }
 }
 
 #[test]
-fn every_route_is_in_the_readme_and_in_the_postman_collection() {
-    let (_, documented) = README.split_once("\n## Routes\n").expect("the chapter about routes");
-    let (documented, _) = documented.split_once("\n## ").expect("the next chapter");
-    let paths = paths();
-    assert!(paths.len() >= 10, "are routes added in another way now? {paths:?}");
-    for path in paths {
-        let ends = |text: &str| text.starts_with(['`', '?', '"']) || path.ends_with('/');
-        assert!(documented.split(path).skip(1).any(ends), "{path} is not in the README");
-        let tried = format!("{{{{baseUrl}}}}{path}");
-        assert!(POSTMAN.split(&tried).skip(1).any(ends), "{path} is not in the Postman collection");
-    }
+fn no_route_is_added_past_the_description() {
+    let past = [".route(", ".route_service(", ".nest("].into_iter().find(|way| ROUTER.contains(way));
+    assert_eq!(past, None, "add it by `.routes(routes!(handler))`: then it is described");
 }

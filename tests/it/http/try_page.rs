@@ -3,8 +3,9 @@
 //! `PIXERVE_TEST_PICTURE=src/page/try.webp` has the page's picture written there, which the README shows.
 
 use std::fs::File;
-use std::io::{Cursor, Write};
+use std::io::{BufRead, BufReader, Cursor, Write};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine;
@@ -18,6 +19,7 @@ use crate::harness::app::{TestApp, assert_problem};
 use crate::harness::browser::Browser;
 use crate::harness::fault_proxy::{Asked, Fault, FaultProxy};
 use crate::harness::picture::{jpeg, photo};
+use crate::harness::process::Home;
 use crate::harness::token::{Claims, now};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
@@ -250,6 +252,25 @@ async fn without_the_setting_or_the_demo_there_is_no_page() {
         let asked = app.request(Method::GET, path).header("accept", HTML).send().await.expect("an answer");
         assert_problem(asked, 404, "not_found").await;
     }
+}
+
+#[test]
+fn the_demo_names_the_page_first_and_then_the_curl_line() {
+    let home = Home::new(&[]);
+    let mut command = home.command(&["serve", "--demo"]);
+    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut said = Vec::new();
+    for line in BufReader::new(server.stdout.take().expect("piped")).lines() {
+        said.push(line.expect("text"));
+        if said.last().is_some_and(|line| line.starts_with("curl ")) {
+            break;
+        }
+    }
+    server.kill().expect("it runs");
+    server.wait().expect("it ends");
+    let place = |wanted: &str| said.iter().position(|line| line.starts_with(wanted));
+    let (page, curl) = (place(&format!("http://{}/", home.addr)), place("curl -F file=@photo.jpg"));
+    assert!(page.is_some() && page < curl, "{said:#?}");
 }
 
 #[tokio::test]
