@@ -10,7 +10,7 @@ use super::callback_fate::CallbackFate;
 use super::extract::{Admin, JobQuery, Parameters, find};
 use super::problem::refusals;
 use super::{AppState, Refusal};
-use crate::job::{ErrorCode, HashKey, JobId, ShownFile, State as JobState, shown_files, warnings_of};
+use crate::job::{ErrorCode, HashKey, JobId, JobRef, ShownFile, State as JobState, Warnings, shown_files, warnings_of};
 use crate::queue::{Cursor, Filter, Job, Page, PageRequest};
 
 #[derive(Deserialize, IntoParams)]
