@@ -72,7 +72,10 @@ pub(super) async fn index(State(state): State<AppState>, headers: HeaderMap) -> 
             content((String = "text/css"), (String = "text/javascript")),
             headers(
                 ("Cache-Control" = String, description = "`no-cache`."),
-                ("ETag" = String, description = "Stands for this version of it.")
+                ("Content-Security-Policy" = String, description = "All that the page loads is from this server."),
+                ("Cross-Origin-Opener-Policy" = String, description = "`same-origin`."),
+                ("ETag" = String, description = "Stands for this version of it."),
+                ("Referrer-Policy" = String, description = "`no-referrer`.")
             )
         ),
         (status = 304, description = "It is as known."),
