@@ -27,6 +27,8 @@ for purpose in "$@"; do
         need python3-venv python3 -c 'import ensurepip, venv'
         need nodejs command -v node
         need npm command -v npm
+        # A form without JavaScript is an app in PHP.
+        need php-cli command -v php
         # For tests that kill a server at its n-th system call, cut its power, fill its disk and set its clock. Where these
         # are missing, such tests are skipped, or fail where CI=true.
         need strace command -v strace

@@ -4,13 +4,16 @@
 #   DIRECTORY/venv/bin/schemathesis, DIRECTORY/venv/bin/openapi-spec-validator
 #   DIRECTORY/node/node_modules/.bin/newman
 #   DIRECTORY/node/node_modules/.bin/openapi-typescript, and what its client needs
-#   and the libraries that receivers of callbacks verify signatures with, in both
+#   and the libraries that apps sign tokens, upload and verify signatures of callbacks with, in both
 set -eu
 
 GCP_STORAGE_EMULATOR=2026.7.19
 NEWMAN=6.2.2
 STANDARDWEBHOOKS_PYPI=1.1.0
 STANDARDWEBHOOKS_NPM=1.1.1
+JOSE=6.2.18
+PYJWT=2.15.1
+REQUESTS=2.34.2
 # What reads the description: tests that it invents, a judge, a maker of clients.
 SCHEMATHESIS=4.32.5
 OPENAPI_SPEC_VALIDATOR=0.9.0
@@ -21,9 +24,9 @@ TYPESCRIPT=5.9.3
 
 directory=$1
 python="gcp-storage-emulator==$GCP_STORAGE_EMULATOR standardwebhooks==$STANDARDWEBHOOKS_PYPI schemathesis==$SCHEMATHESIS
-openapi-spec-validator==$OPENAPI_SPEC_VALIDATOR"
+openapi-spec-validator==$OPENAPI_SPEC_VALIDATOR PyJWT==$PYJWT requests==$REQUESTS"
 node="newman@$NEWMAN standardwebhooks@$STANDARDWEBHOOKS_NPM openapi-typescript@$OPENAPI_TYPESCRIPT openapi-fetch@$OPENAPI_FETCH
-typescript@$TYPESCRIPT"
+typescript@$TYPESCRIPT jose@$JOSE"
 # shellcheck disable=SC2086 # one word a package
 wanted=$(printf '%s ' $python $node)
 stamp=$directory/installed

@@ -55,6 +55,9 @@ pub(super) struct FilePayload<'a> {
     event: CallbackEvent,
     hash: &'a HashKey,
     job_id: JobId,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reference: Option<&'a JobRef>,
     /// Where among the job's events this is, for a receiver that wants their order.
     sequence: u64,
     file: ShownFile,
@@ -87,6 +90,7 @@ pub fn body(id: &DeliveryId, content: &DeliveryContent, public_url: &PublicUrl) 
                 event,
                 hash: &job.record.hash,
                 job_id: job.record.id,
+                reference: job.record.reference.as_ref(),
                 sequence: *sequence,
                 file,
             })

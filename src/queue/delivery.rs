@@ -35,7 +35,7 @@ pub struct DeliveryContent {
 pub struct FileStored {
     /// The file.
     pub file: StoredFile,
-    /// How often the job had changed by then, as its events count it.
+    /// How often the job had changed by then, as its events count it; more where that would not be more than another file's.
     pub sequence: u64,
 }
 

@@ -1,6 +1,8 @@
 //! The integration tests: one binary, a module a behaviour. Those whose jobs store at S3 or GCS are left out of a build that
 //! lacks them.
 
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod apps;
 mod auth;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod battery;

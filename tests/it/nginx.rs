@@ -167,6 +167,59 @@ async fn readmes_nginx_passes_uploads_files_and_refusals_and_no_client_can_forge
     }
 }
 
+/// Every address that the README's public proxy passes, with what they answer to a GET without parameters.
+const PUBLIC: [(&str, u16); 8] = [
+    ("/upload", 405),
+    ("/status", 400),
+    ("/events", 400),
+    ("/cancel", 405),
+    ("/limits", 200),
+    ("/success", 400),
+    ("/failures", 400),
+    ("/files/nothing.jpg", 404),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readmes_public_nginx_passes_what_pages_and_apps_need_and_nothing_else() {
+    let home = home(&[]);
+    let _server = home.start().await;
+    let (_, public) = include_str!("../../README.md").split_once("```nginx public.conf\n").expect("README has it");
+    let (public, _) = public.split_once("```").expect("it ends");
+    let configuration = replace(&configuration(), "    location / {", &format!("{public}    location / {{"));
+    let Some(nginx) = Nginx::start(&configuration, home.addr).await else { return };
+    let client = client();
+    let get = async |path: &str| {
+        let answer = client.get(nginx.url(path)).send().await.expect("an answer");
+        // nginx has the id in no answer of its own.
+        (answer.status().as_u16(), answer.headers().contains_key("x-request-id"))
+    };
+    for (path, status) in PUBLIC {
+        assert_eq!(get(path).await, (status, true), "{path}");
+    }
+    let routes = ["/register", "/register/webhook-secret", "/deliveries", "/deliveries/redeliver", "/success/list"];
+    let more = [
+        "/failures/list",
+        "/metrics",
+        "/health",
+        "/health/live",
+        "/version",
+        "/",
+        "/page/try.js",
+        "/demo-token",
+        "/openapi.json",
+        "/docs",
+    ];
+    let tricks = ["/upload/", "/files", "//register", "/files/../register", "/status/../register", "/%72egister"];
+    for path in routes.into_iter().chain(more).chain(tricks) {
+        assert_eq!(get(path).await, (404, false), "{path}");
+    }
+    let accepted = upload(&client, &nginx.url("/upload"), jpeg(120, 80, 3)).await;
+    let accepted: Value = accepted.json().await.expect("JSON");
+    let id = accepted["job_id"].as_str().expect("an id");
+    let events = client.get(nginx.url(&format!("/events?job_id={id}"))).send().await.expect("an answer");
+    assert!(events.text().await.expect("a stream that ends").contains("event: end"), "it is passed as it comes");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn readmes_nginx_shows_it_under_a_path() {
     let home = home(&[("PIXERVE_SERVER_PUBLIC_URL", "https://example.com/images")]);

@@ -21,6 +21,9 @@ pub(crate) enum Tool {
     /// Prometheus and its `promtool`.
     Prometheus,
     Node,
+    Php,
+    /// Servers, and libraries for JavaScript and Python.
+    TestServers,
     Chromium,
     /// What drives Chromium.
     Playwright,
@@ -50,6 +53,8 @@ impl Tool {
             Self::Systemd => ("there is no systemd-analyze", "Debian package systemd"),
             Self::Prometheus => ("there is no Prometheus", "Debian package prometheus"),
             Self::Node => ("there is no node", "Debian package nodejs"),
+            Self::Php => ("there is no php", "Debian package php-cli"),
+            Self::TestServers => ("libraries of apps are missing", "`.ci/test-servers.sh target/test-servers`"),
             Self::Chromium => ("there is no Chromium", "Debian package chromium"),
             Self::Ceph => ("there is no Ceph", "`.ci/real-stores.sh target/test-servers`"),
             Self::FakeGcs => ("there is no fake-gcs-server", "`.ci/real-stores.sh target/test-servers`"),

@@ -259,6 +259,7 @@ async fn every_file_is_told_of_when_it_is_stored_and_the_end_when_that_comes() {
     let mut job = job(&receiver);
     job["formats"] = json!({ "jpg": { "sizes": [[32]] }, "png": { "sizes": [[16]] } });
     job["callbackEvents"] = json!(["file.stored"]);
+    job["ref"] = json!("order 42");
     let accepted = app.accepted("me", job, "a.jpg", jpeg(40, 30, 1)).await;
     let status = app.ended(&accepted).await;
     assert_eq!(status["callback"]["state"], "none", "nobody asked to be told of the end");
@@ -271,7 +272,8 @@ async fn every_file_is_told_of_when_it_is_stored_and_the_end_when_that_comes() {
         let file = files.iter().find(|file| file["name"] == *name).expect("it is stored");
         let sequence = call.body["sequence"].as_u64().expect("a number");
         let expected = json!({
-            "type": "file.stored", "hash": accepted["hash"], "job_id": accepted["job_id"], "sequence": sequence, "file": file
+            "type": "file.stored", "hash": accepted["hash"], "job_id": accepted["job_id"], "ref": "order 42",
+            "sequence": sequence, "file": file
         });
         assert_eq!(call.body, expected);
         assert!(call.headers.contains_key("webhook-signature"), "signed as every other");

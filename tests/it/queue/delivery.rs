@@ -33,6 +33,7 @@ every_queue! {
     callbacks_are_listed_by_whose_they_are_and_where_they_are_newest_first,
     a_callback_is_made_again_whatever_became_of_it,
     each_stored_file_is_told_of_once,
+    files_that_were_stored_at_once_have_an_order_too,
     files_that_nobody_noted_are_told_of_when_the_job_ends,
     what_is_owed_of_files_is_dropped_once_the_end_is_delivered,
     files_that_are_asked_for_again_are_not_dropped_with_the_end,
@@ -320,6 +321,21 @@ async fn each_stored_file_is_told_of_once(fixture: QueueFixture) -> TestResult {
     queue.file_stored(&held.lease, 0, file).await?;
     let due = queue.due_deliveries(10, LEASE).await?;
     assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [end_of(id)]);
+    Ok(())
+}
+
+async fn files_that_were_stored_at_once_have_an_order_too(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open()?;
+    let record = telling_files(1);
+    let (id, file) = (enqueue(&queue, &record).await?, stored_original(&record));
+    let held = claim(&queue).await?;
+    let mut told = Vec::new();
+    for index in [2, 0, 1] {
+        queue.file_stored(&held.lease, index, file.clone()).await?;
+        let content = queue.delivery_content(&DeliveryId::of_file(id, index)).await?.ok_or("it is unknown")?;
+        told.push(content.file.ok_or("it tells of a file")?.sequence);
+    }
+    assert!(told.is_sorted_by(|one, next| one < next), "{told:?}");
     Ok(())
 }
 

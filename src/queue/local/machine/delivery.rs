@@ -118,7 +118,8 @@ impl<S: RecordStore> Machine<S> {
     ) -> Result<(), QueueError> {
         let Some(stored) = self.held(lease)? else { return Ok(()) };
         let mut batch = Batch::default();
-        let told = self.owe_file(&mut batch, &stored.job, index, file)?;
+        let mut last = self.last_sequence(&stored.job)?;
+        let told = self.owe_file(&mut batch, &stored.job, index, file, &mut last)?;
         self.apply(&batch)?;
         self.schedule_owed(&stored.job, told);
         Ok(())
@@ -136,30 +137,40 @@ impl<S: RecordStore> Machine<S> {
         }
         if target.tells_files() {
             let names = job.record.expected_files();
+            let mut last = self.last_sequence(job)?;
             let whole = job.files.iter().filter(|file| is_everywhere(file, &job.record));
             for file in whole {
                 let index = names.iter().position(|name| *name == file.name).and_then(|at| u16::try_from(at).ok());
                 if let Some(index) = index {
-                    owed.extend(self.owe_file(batch, job, index, file.clone())?);
+                    owed.extend(self.owe_file(batch, job, index, file.clone(), &mut last)?);
                 }
             }
         }
         Ok(owed)
     }
 
-    /// Adds the callback to `batch` that tells of a file, unless it is there.
+    /// The `sequence` of the file of `job` that was told of last, 0 before the first.
+    fn last_sequence(&self, job: &Job) -> Result<u64, QueueError> {
+        let told = read::deliveries_of(&*self.records, job.record.id)?.into_iter();
+        Ok(told.filter_map(|(_, delivery)| Some(delivery.file?.sequence)).max().unwrap_or(0))
+    }
+
+    /// Adds the callback to `batch` that tells of a file, unless it is there. Files that were stored at once, or before a
+    /// restart, are told of in an order too: each has a greater `sequence` than the `last` one.
     fn owe_file(
         &self,
         batch: &mut Batch,
         job: &Job,
         index: u16,
         file: StoredFile,
+        last: &mut u64,
     ) -> Result<Option<DeliveryId>, QueueError> {
         let id = DeliveryId::of_file(job.record.id, index);
         if read::delivery(&*self.records, &id)?.is_some() {
             return Ok(None);
         }
-        let sequence = job.changes + self.observers.events.unrecorded(job.record.id);
+        let sequence = (job.changes + self.observers.events.unrecorded(job.record.id)).max(*last + 1);
+        *last = sequence;
         put_delivery(batch, id, &StoredDelivery::new(job, self.clock.now(), Some(FileStored { file, sequence })))?;
         Ok(Some(id))
     }
