@@ -185,7 +185,13 @@ impl Dispatcher {
         };
         let took = self.clock.elapsed().saturating_sub(began);
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        self.settle(&id, DeliveryTry { at, number: attempts.saturating_add(1), status, duration_ms, error }, outcome, shutdown).await;
+        self.settle(
+            &id,
+            DeliveryTry { at, number: attempts.saturating_add(1), status, duration_ms, error },
+            outcome,
+            shutdown,
+        )
+        .await;
     }
 
     /// Answers what came of it, and the receiver's status or what went wrong.

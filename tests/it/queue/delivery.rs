@@ -203,13 +203,13 @@ async fn what_became_of_a_callback_is_on_record_as_long_as_its_job(fixture: Queu
         next_attempt_at: Some(ended),
         last: None,
     };
-    assert_eq!(queue.deliveries_of(&id).await?, [pending.clone()]);
+    assert_eq!(queue.deliveries_of(&id).await?, std::slice::from_ref(&pending));
 
     let refused = tried(Some(503), Some("the receiver answered 503"));
     queue.settle_delivery(&end_of(id), refused.clone(), DeliveryOutcome::Retry(10 * SECOND)).await?;
     let next_attempt_at = Some(ended.after(10 * SECOND));
     let retried = DeliveryRecord { attempts: 1, next_attempt_at, last: Some(refused), ..pending };
-    assert_eq!(queue.deliveries_of(&id).await?, [retried.clone()]);
+    assert_eq!(queue.deliveries_of(&id).await?, std::slice::from_ref(&retried));
 
     let delivered = tried(Some(204), None);
     queue.settle_delivery(&end_of(id), delivered.clone(), DeliveryOutcome::Delivered).await?;

@@ -69,6 +69,8 @@ async fn run(app: &TestApp, token: Option<&str>, effort: &Effort) -> Result<Run,
         .arg(format!("http://{}/openapi.json", app.addr()))
         .args(["--checks", "all", "--phases", effort.phases, "--max-examples", &effort.examples.to_string()])
         .args(["--continue-on-failure", "--warnings", "off"])
+        // How long an answer takes on a busy machine says nothing about the description.
+        .args(["--max-response-time", "600"])
         .arg("--report-json-path")
         .arg(&report)
         .env("SCHEMATHESIS_HOOKS", "pictures")
