@@ -33,6 +33,9 @@ if ! command -v chromium >/dev/null; then
         skip "chromium can't be installed"
 fi
 
+node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)' ||
+    skip "what drives the browser needs Node.js 20 or newer, as Debian 13 has it"
+
 wanted="playwright-core@$PLAYWRIGHT_CORE uppy@$UPPY filepond@$FILEPOND dropzone@$DROPZONE"
 if [ "$(cat "$directory/installed" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing into $directory: $wanted"
