@@ -86,8 +86,8 @@ impl Collector {
                 assert_eq!(named.len(), count, "{name}");
                 return named;
             }
-            let names: Vec<_> = self.spans().into_iter().map(|span| span.name).collect();
-            assert!(started.elapsed() < WAIT_MAX, "{count} spans `{name}` are awaited, there are {names:?}");
+            let there: Vec<_> = self.spans().into_iter().map(|span| span.name).collect();
+            assert!(started.elapsed() < WAIT_MAX, "{count} spans `{name}` are awaited, there are {there:?}");
             poll_delay().await;
         }
     }
