@@ -85,13 +85,13 @@ pub(super) async fn asset(
     match file.as_ref().map(|Path(file)| file.as_str()) {
         Ok("style.css") => text(&state, "text/css; charset=utf-8", STYLE),
         Ok("script.js") => text(&state, "text/javascript; charset=utf-8", SCRIPT),
-        _ => Err(no_such_page()),
+        _ => Err(Refusal::nothing_here()),
     }
 }
 
 fn text(state: &AppState, media_type: &'static str, text: &'static str) -> Result<Response, Refusal> {
     if !state.http.docs {
-        return Err(no_such_page());
+        return Err(Refusal::nothing_here());
     }
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static(media_type)),
@@ -99,8 +99,4 @@ fn text(state: &AppState, media_type: &'static str, text: &'static str) -> Resul
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
     Ok((headers, text).into_response())
-}
-
-fn no_such_page() -> Refusal {
-    Refusal::NotFound("there is nothing at this address".into())
 }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use sha2::{Digest, Sha256};
 
+use super::extract::asks_for_html;
 use super::problem::refusals;
 use super::{AppState, Refusal};
 use crate::page::{self, PageFile};
@@ -26,8 +27,6 @@ const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 const CROSS_ORIGIN_OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
-
-const HTML: &str = "text/html";
 
 refusals!(PageRefusals: NotFound);
 
@@ -53,7 +52,7 @@ refusals!(PageRefusals: NotFound);
     )
 )]
 pub(super) async fn index(State(state): State<AppState>, headers: HeaderMap) -> Response {
-    let mut response = if is_shown(&state) && accepts_html(&headers) {
+    let mut response = if is_shown(&state) && asks_for_html(&headers) {
         answer(page::INDEX, &headers)
     } else {
         Refusal::nothing_here().into_response()
@@ -95,22 +94,6 @@ fn is_shown(state: &AppState) -> bool {
     state.http.page || state.is_demo
 }
 
-/// Whether HTML is asked for by its name: every tool says `*/*`.
-fn accepts_html(headers: &HeaderMap) -> bool {
-    let ranges =
-        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
-    ranges.map(|range| range.split(';').map(str::trim)).any(|mut parts| {
-        let is_html = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case(HTML));
-        is_html && !parts.any(is_zero_weight)
-    })
-}
-
-/// `q=0`, in any of its spellings.
-fn is_zero_weight(parameter: &str) -> bool {
-    let Some((name, weight)) = parameter.split_once('=') else { return false };
-    name.trim().eq_ignore_ascii_case("q") && weight.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0)
-}
-
 fn answer(file: PageFile, headers: &HeaderMap) -> Response {
     let etag = etag(file);
     let known: Option<IfNoneMatch> = headers.typed_get();
@@ -136,22 +119,4 @@ fn answer(file: PageFile, headers: &HeaderMap) -> Response {
 fn etag(file: PageFile) -> ETag {
     let tag = format!("\"{}\"", hex::encode(&Sha256::digest(file.content.as_bytes())[..12]));
     tag.parse().expect("INVARIANT: hex digits in quotes are an entity tag")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn accepts(lines: &[&'static str]) -> bool {
-        accepts_html(&lines.iter().map(|line| (ACCEPT, HeaderValue::from_static(line))).collect())
-    }
-
-    #[test]
-    fn a_browser_asks_for_html_by_name_and_a_tool_does_not() {
-        assert!(accepts(&["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"]));
-        assert!(accepts(&["application/json", "Text/HTML ; charset=utf-8; q=0.5"]));
-        for lines in [&[][..], &["*/*"], &["text/*"], &["text/html;q=0"], &["text/html; Q=0.000"], &["text/htmlx"]] {
-            assert!(!accepts(lines), "{lines:?}");
-        }
-    }
 }

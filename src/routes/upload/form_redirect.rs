@@ -1,7 +1,7 @@
 //! Where a form without JavaScript is sent: its browser shows whatever comes, and people don't read JSON.
 
 use axum::Json;
-use axum::http::header::{ACCEPT, CACHE_CONTROL};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::{Map, Value};
@@ -10,6 +10,7 @@ use url::Url;
 use super::AcceptedUpload;
 use crate::job::{ErrorCode, ParsedJob};
 use crate::routes::Refusal;
+use crate::routes::extract::asks_for_html;
 
 /// How an upload is answered: by a 303 to the job's `redirect`, if its token turns out to be good and to name one, and the
 /// request asks for a page.
@@ -21,7 +22,7 @@ pub(super) struct FormRedirect {
 impl FormRedirect {
     /// Nowhere yet: the token isn't known.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        Self { asks_for_page: asks_for_page(headers), to: None }
+        Self { asks_for_page: asks_for_html(headers), to: None }
     }
 
     /// From now on where the good token with these claims says.
@@ -49,42 +50,5 @@ impl FormRedirect {
         // For the access log, and so that the rest of a refused body is read.
         redirect.extensions_mut().extend(response.extensions().clone());
         redirect
-    }
-}
-
-/// Whether `Accept` names `text/html`, as browsers do when they go to a page and scripts don't.
-fn asks_for_page(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let is_html = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("text/html"));
-        // A weight of 0 says: anything but this.
-        let is_refused = parts.any(|parameter| {
-            let weight = parameter.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
-            weight.is_some_and(|(_, weight)| weight.trim().parse::<f32>() == Ok(0.0))
-        });
-        is_html && !is_refused
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_is_asked_for_by_name_alone() {
-        for (accept, asks) in [
-            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
-            ("application/json, TEXT/HTML; q=0.1", true),
-            ("*/*", false),
-            ("text/*", false),
-            ("application/json", false),
-            ("text/html;q=0", false),
-            ("text/html-like", false),
-        ] {
-            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
-            assert_eq!(asks_for_page(&headers), asks, "{accept}");
-        }
-        assert!(!asks_for_page(&HeaderMap::new()));
     }
 }
