@@ -18,6 +18,7 @@ pub mod database;
 pub mod disks;
 pub mod events;
 pub mod metrics;
+pub mod redis_client;
 pub mod telemetry;
 
 // Floor 2: the rooms that hold things.

@@ -1,0 +1,142 @@
+//! Redis, or Valkey, as many nodes share it: connections, time-outs, and scripts that may run twice.
+//!
+//! Every change is one Lua script, so that it happens wholly or not at all. A call that is given up may be carried out
+//! later, so callers write scripts that do no harm when they run twice.
+
+mod error;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, ScriptInvocation};
+
+pub use error::RedisError;
+
+use crate::clock::SharedClock;
+
+/// How long a call is waited for. A Redis that is paused for longer makes calls fail, and leases are longer than that.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// What a blocking read waits for beyond the time that Redis was told.
+const BLOCKING_GRACE: Duration = Duration::from_secs(2);
+/// Tries to connect before the calls that wait for it fail; the next call begins anew.
+const CONNECT_RETRIES: usize = 1;
+
+/// A connection to Redis that is made anew when it is lost. Clones are one.
+#[derive(Clone)]
+pub struct RedisClient(Arc<Inner>);
+
+struct Inner {
+    client: redis::Client,
+    manager: RwLock<ConnectionManager>,
+    clock: SharedClock,
+    /// When the last answer came, in milliseconds of [`crate::clock::Clock::elapsed`]; [`NEVER`] before the first.
+    answered_ms: AtomicU64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl RedisClient {
+    /// A client of the Redis at `url`, which is connected to when it is needed. Belongs on a runtime.
+    ///
+    /// # Errors
+    /// [`RedisError::BadUrl`].
+    pub fn new(url: &str, clock: SharedClock) -> Result<Self, RedisError> {
+        let client = redis::Client::open(url).map_err(RedisError::BadUrl)?;
+        let manager = RwLock::new(manager(&client).map_err(RedisError::BadUrl)?);
+        Ok(Self(Arc::new(Inner { client, manager, clock, answered_ms: AtomicU64::new(NEVER) })))
+    }
+
+    /// Runs a script. It may run twice, or later than this returns.
+    ///
+    /// # Errors
+    /// Redis', with `what` was attempted.
+    pub async fn run<T: FromRedisValue>(
+        &self,
+        what: &'static str,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, RedisError> {
+        let mut connection = self.0.manager.read().clone();
+        let answer = script.invoke_async(&mut connection).await;
+        self.noted(what, answer)
+    }
+
+    /// Runs a command.
+    ///
+    /// # Errors
+    /// Redis', with `what` was attempted.
+    pub async fn query<T: FromRedisValue>(&self, what: &'static str, command: &Cmd) -> Result<T, RedisError> {
+        let mut connection = self.0.manager.read().clone();
+        let answer = command.query_async(&mut connection).await;
+        self.noted(what, answer)
+    }
+
+    /// A connection of its own for reads that block for at most `longest`: behind them everything else would wait.
+    ///
+    /// # Errors
+    /// Redis'.
+    pub async fn blocking_connection(&self, longest: Duration) -> Result<MultiplexedConnection, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(longest + BLOCKING_GRACE));
+        let connection = self.0.client.get_multiplexed_async_connection_with_config(&config).await;
+        self.noted("connecting", connection)
+    }
+
+    /// A connection that listens to channels.
+    ///
+    /// # Errors
+    /// Redis'.
+    pub async fn listener(&self) -> Result<PubSub, RedisError> {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.0.client.get_async_pubsub()).await;
+        match connected {
+            Ok(connection) => self.noted("connecting", connection),
+            Err(_) => Err(RedisError::TimedOut { what: "connecting", seconds: CONNECT_TIMEOUT.as_secs() }),
+        }
+    }
+
+    /// How long ago the last answer came; none before the first.
+    #[must_use]
+    pub fn last_answer(&self) -> Option<Duration> {
+        let at = self.0.answered_ms.load(Ordering::Relaxed);
+        (at != NEVER).then(|| self.0.clock.elapsed().saturating_sub(Duration::from_millis(at)))
+    }
+
+    fn noted<T>(&self, what: &'static str, answer: redis::RedisResult<T>) -> Result<T, RedisError> {
+        let answer = answer.map_err(|error| RedisError::of(what, ANSWER_TIMEOUT.as_secs(), error));
+        match &answer {
+            Ok(_) => {
+                let now = u64::try_from(self.0.clock.elapsed().as_millis()).unwrap_or(NEVER - 1);
+                self.0.answered_ms.store(now, Ordering::Relaxed);
+            }
+            // Its name may lead to another by now, which is the primary.
+            Err(RedisError::ReadOnly { .. }) => {
+                if let Ok(anew) = manager(&self.0.client) {
+                    *self.0.manager.write() = anew;
+                }
+            }
+            Err(_) => {}
+        }
+        answer
+    }
+}
+
+fn manager(client: &redis::Client) -> redis::RedisResult<ConnectionManager> {
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(ANSWER_TIMEOUT))
+        .set_number_of_retries(CONNECT_RETRIES)
+        .set_max_delay(Duration::from_millis(500));
+    ConnectionManager::new_lazy_with_config(client.clone(), config)
+}
+
+/// By hand, since the address may hold a password.
+impl fmt::Debug for RedisClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisClient").field("last_answer", &self.last_answer()).finish_non_exhaustive()
+    }
+}
