@@ -17,6 +17,9 @@ mod lease;
 mod listing;
 mod local;
 mod metrics;
+mod record;
+mod redis;
+mod rules;
 mod settings;
 
 use std::time::Duration;
@@ -33,6 +36,7 @@ pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, PASS_MAX,
 pub use self::listing::{Backlog, Counts, Cursor, Filter, LaneCounts, OwedCallbacks, Page, PageRequest};
 pub use self::local::{MemoryQueue, SledQueue};
 pub use self::metrics::QueueMetrics;
+pub use self::redis::{RedisQueue, RedisQueueOptions, TimeSource};
 pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};
 use crate::clock::Timestamp;
 use crate::events::JobEvents;

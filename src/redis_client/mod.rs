@@ -75,6 +75,20 @@ impl RedisClient {
         self.noted(what, answer)
     }
 
+    /// Runs a command on a connection of its own ([`RedisClient::blocking_connection`]).
+    ///
+    /// # Errors
+    /// Redis', with `what` was attempted.
+    pub async fn query_on<T: FromRedisValue>(
+        &self,
+        what: &'static str,
+        connection: &mut MultiplexedConnection,
+        command: &Cmd,
+    ) -> Result<T, RedisError> {
+        let answer = command.query_async(connection).await;
+        self.noted(what, answer)
+    }
+
     /// A connection of its own for reads that block for at most `longest`: behind them everything else would wait.
     ///
     /// # Errors

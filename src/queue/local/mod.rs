@@ -8,7 +8,6 @@ mod key;
 mod machine;
 mod memory;
 mod read;
-mod record;
 mod schedule;
 mod sled;
 mod status;

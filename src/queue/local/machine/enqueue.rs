@@ -3,7 +3,7 @@
 use super::{Machine, encode, live};
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, State};
-use crate::queue::local::record::StoredJob;
+use crate::queue::record::StoredJob;
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, Table};
 use crate::queue::local::{key, read};
 use crate::queue::{Enqueued, Job, QueueError, RECORD_BYTES_MAX};

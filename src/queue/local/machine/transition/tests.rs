@@ -13,7 +13,7 @@ use crate::job::{CallbackEvents, CallbackTarget, ErrorCode, JobError, JobId, Job
 use crate::queue::local::Observers;
 use crate::queue::local::machine::{Machine, RecoveryCause};
 use crate::queue::local::memory::MemoryRecords;
-use crate::queue::local::record::{self, StoredJob};
+use crate::queue::record::{self, StoredJob};
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table, TableEntry};
 use crate::queue::local::test_records::job_record;
 use crate::queue::local::{key, read};

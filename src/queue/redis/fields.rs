@@ -1,0 +1,168 @@
+//! How a job lies in Redis: the fields of a hash. Those that scripts change or look at are plain numbers and words; the rest
+//! is JSON, which no script reads.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::unreadable;
+use crate::clock::Timestamp;
+use crate::job::{ContentHash, JobRecord, OnDuplicate, Owner, Priority, State, TenantKey, UnreadableRecord, UserKey};
+use crate::queue::record::StoredJob;
+use crate::queue::{Job, QueueError};
+
+/// A hash as Redis answers it.
+pub(super) type Fields = HashMap<String, Vec<u8>>;
+
+/// Enough of a digest to tell owners and originals apart: in hexadecimal.
+const DIGEST_BYTES: usize = 16;
+
+/// The fields of what may be none, which then are not there.
+const OPTIONAL: [&str; 6] = ["nb", "sa", "fa", "er", "fi", "md"];
+
+/// What stands for an owner in keys.
+pub(super) fn owner_key(owner: &Owner) -> String {
+    hex::encode(&owner.digest()[..DIGEST_BYTES])
+}
+
+/// What stands for a user in keys.
+pub(super) fn user_key(user: &UserKey) -> String {
+    hex::encode(&user.as_bytes()[..DIGEST_BYTES])
+}
+
+/// What stands for a text of a caller's in keys.
+pub(super) fn text_key(text: &str) -> String {
+    hex::encode(&ContentHash::of(text.as_bytes()).as_bytes()[..DIGEST_BYTES])
+}
+
+/// What stands for an original in keys.
+fn bytes_key(bytes: &ContentHash) -> String {
+    hex::encode(&bytes.as_bytes()[..DIGEST_BYTES])
+}
+
+/// What scripts have to know of a job and what never changes: one field.
+pub(super) fn constants(record: &JobRecord) -> String {
+    let (user, owner) = (user_key(&record.owner.user_key()), owner_key(&record.owner));
+    let tenant = match record.owner.tenant_key() {
+        TenantKey::User(_) => format!("u{user}"),
+        TenantKey::Owner(_) => format!("o{owner}"),
+    };
+    let lane = lane(record.spec.priority);
+    let reference = record.reference.as_ref().map(|reference| text_key(reference.as_str())).unwrap_or_default();
+    let fingerprint = match &record.on_duplicate {
+        OnDuplicate::Refuse => String::new(),
+        OnDuplicate::Queue(fingerprint) => fingerprint.0.to_string(),
+    };
+    let (bytes, created, hash) = (bytes_key(&record.original.sha256), record.created_at.as_millis(), &record.hash);
+    [lane, &user, &owner, &tenant, &bytes, &created.to_string(), hash.as_str(), &reference, &fingerprint].join("|")
+}
+
+/// What a lane is called.
+pub(super) fn lane(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Realtime => "0",
+        Priority::Queued => "1",
+    }
+}
+
+/// What a state is called.
+pub(super) fn state_word(state: State) -> &'static str {
+    match state {
+        State::Pending => "0",
+        State::Processing => "1",
+        State::Completed => "2",
+        State::Failed => "3",
+        State::Cancelled => "4",
+    }
+}
+
+/// A change of a job's fields.
+#[derive(Debug, Default)]
+pub(super) struct FieldChanges {
+    /// Fields to set.
+    pub(super) set: Vec<(&'static str, Vec<u8>)>,
+    /// Fields to remove.
+    pub(super) removed: Vec<&'static str>,
+}
+
+impl FieldChanges {
+    /// From `before` to `after`.
+    pub(super) fn between(before: &Fields, after: &StoredJob) -> Result<Self, QueueError> {
+        let job = &after.job;
+        let mut fields: Vec<(&'static str, Vec<u8>)> = vec![
+            ("r", json(&job.record)?),
+            ("st", state_word(job.state).into()),
+            ("at", job.attempts.to_string().into()),
+            ("cr", job.crashes.to_string().into()),
+            ("ch", job.changes.to_string().into()),
+            ("me", job.record.memory.unwrap_or(0).to_string().into()),
+            ("wt", after.wait_ms.to_string().into()),
+        ];
+        let times = [("nb", job.not_before), ("sa", job.started_at), ("fa", job.finished_at)];
+        for (name, time) in times {
+            fields.extend(time.map(|time| (name, time.as_millis().to_string().into())));
+        }
+        if let Some(error) = &job.error {
+            fields.push(("er", json(error)?));
+        }
+        if !job.files.is_empty() {
+            fields.push(("fi", json(&job.files)?));
+        }
+        if after.is_made {
+            fields.push(("md", b"1".into()));
+        }
+        let removed = OPTIONAL.into_iter().filter(|name| {
+            before.contains_key(*name) && !fields.iter().any(|(field, _)| field == name)
+        });
+        let removed = removed.collect();
+        fields.retain(|(name, value)| before.get(*name) != Some(value));
+        Ok(Self { set: fields, removed })
+    }
+}
+
+/// JSON of what has one.
+pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
+    serde_json::to_vec(value).map_err(|error| unreadable("writing a record", error))
+}
+
+/// A job of these fields; none if there are none.
+pub(super) fn job(fields: &Fields) -> Result<Option<StoredJob>, QueueError> {
+    let Some(record) = fields.get("r") else { return Ok(None) };
+    let record: JobRecord = serde_json::from_slice(record)
+        .map_err(|error| unreadable("reading a job's record", UnreadableRecord::of(record, "", &error)))?;
+    let state = match fields.get("st").map(Vec::as_slice) {
+        Some(b"0") => State::Pending,
+        Some(b"1") => State::Processing,
+        Some(b"2") => State::Completed,
+        Some(b"3") => State::Failed,
+        _ => State::Cancelled,
+    };
+    let time = |name| fields.get(name).map(|_| Timestamp::from_millis(number(fields, name)));
+    let small = |name| u32::try_from(number(fields, name)).unwrap_or(u32::MAX);
+    let job = Job {
+        record,
+        state,
+        seq: number(fields, "sq"),
+        attempts: small("at"),
+        crashes: small("cr"),
+        not_before: time("nb"),
+        started_at: time("sa"),
+        finished_at: time("fa"),
+        error: parsed(fields, "er")?,
+        files: parsed(fields, "fi")?.unwrap_or_default(),
+        changes: number(fields, "ch"),
+    };
+    let (token, wait_ms) = (number(fields, "tk"), number(fields, "wt"));
+    Ok(Some(StoredJob { job, token, wait_ms, is_made: fields.contains_key("md") }))
+}
+
+/// The number in a field, 0 if it isn't there.
+pub(super) fn number(fields: &Fields, name: &str) -> u64 {
+    fields.get(name).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0)
+}
+
+fn parsed<T: DeserializeOwned>(fields: &Fields, name: &str) -> Result<Option<T>, QueueError> {
+    let value = fields.get(name).map(|json| serde_json::from_slice(json)).transpose();
+    value.map_err(|error| unreadable("reading a job's record", error))
+}
