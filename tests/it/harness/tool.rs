@@ -20,6 +20,8 @@ pub(crate) enum Tool {
     Systemd,
     /// Prometheus and its `promtool`.
     Prometheus,
+    Redis,
+    Valkey,
     Node,
     Php,
     /// Servers, and libraries for JavaScript and Python.
@@ -52,6 +54,8 @@ impl Tool {
             Self::Nginx => ("there is no nginx", "Debian package nginx-light"),
             Self::Systemd => ("there is no systemd-analyze", "Debian package systemd"),
             Self::Prometheus => ("there is no Prometheus", "Debian package prometheus"),
+            Self::Redis => ("there is no Redis", "Debian package redis-server"),
+            Self::Valkey => ("there is no Valkey", "`.ci/test-servers.sh target/test-servers`"),
             Self::Node => ("there is no node", "Debian package nodejs"),
             Self::Php => ("there is no php", "Debian package php-cli"),
             Self::TestServers => ("libraries of apps are missing", "`.ci/test-servers.sh target/test-servers`"),

