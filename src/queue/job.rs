@@ -53,6 +53,8 @@ pub enum CancelOutcome {
     CancelledPending,
     /// It was processing; its lease is void.
     CancelledProcessing,
+    /// Another node works on it, and has been asked to stop: it ends cancelled once that has, unless it ends first.
+    Stopping,
     /// It had ended already, in this state.
     Ended(State),
     /// There is no such job.

@@ -58,7 +58,7 @@ pub trait JobIntake: Send + Sync + 'static {
     async fn user_of_token(&self, token: &ContentHash) -> Result<Option<JobId>, QueueError>;
 
     /// Cancels a job that has not ended. `files` is what is stored of it so far. No callback, unless the job
-    /// asks to be told of this.
+    /// asks to be told of this. One that another node works on is only [`CancelOutcome::Stopping`] from then on.
     async fn cancel(&self, id: &JobId, files: Vec<StoredFile>) -> Result<CancelOutcome, QueueError>;
 }
 
@@ -98,6 +98,13 @@ pub trait JobWork: Send + Sync + 'static {
     /// that was told before is not told again, and an old lease changes nothing. What is not noted is told of when the job
     /// ends.
     async fn file_stored(&self, lease: &Lease, index: u16, file: StoredFile) -> Result<(), QueueError>;
+
+    /// Waits for a job that this node works on and that another was asked to cancel ([`CancelOutcome::Stopping`]). Never returns
+    /// where there is one node.
+    async fn next_stop(&self) -> JobId;
+
+    /// Whether other nodes may be given this node's jobs when it can't renew their leases.
+    fn is_shared(&self) -> bool;
 
     /// Ends an attempt. Whoever holds an old lease changes nothing.
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<Settled, QueueError>;

@@ -4,9 +4,9 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::{DeliveryRecord, DeliveryState, DeliveryTry, FileStored, Job};
 use crate::clock::Timestamp;
 use crate::job::{CallbackTarget, DeliveryId, Owner, UnreadableRecord};
-use super::{DeliveryRecord, DeliveryState, DeliveryTry, FileStored, Job};
 
 const VERSION: u8 = 1;
 
@@ -22,6 +22,9 @@ pub(in crate::queue) struct StoredJob {
     /// How long it was told to wait when `not_before` was set: after a restart it waits no longer than that,
     /// whatever the wall clock has done.
     pub(in crate::queue) wait_ms: u64,
+    /// Whether another node was asked to cancel it while it was worked on: it never waits again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::queue) is_called_off: bool,
     /// Whether all of its variants were made: what is left to do takes no place and no memory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::queue) is_made: bool,

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::record::{StoredDelivery, StoredJob};
-use super::{DeliveryOutcome, DeliveryState, DeliveryTry, FileStored, Job, QueueError, QueueSettings, Retry, Settlement};
+use super::{
+    DeliveryOutcome, DeliveryState, DeliveryTry, FileStored, Job, QueueError, QueueSettings, Retry, Settlement,
+};
 use crate::clock::Timestamp;
 use crate::job::{DeliveryId, ErrorCode, JobError, JobRecord, State, StoredFile};
 
@@ -19,7 +21,7 @@ pub(super) enum Next {
 
 /// Ends an attempt.
 pub(super) fn settle(stored: &mut StoredJob, settlement: Settlement, settings: &QueueSettings) -> Next {
-    match settlement {
+    let next = match settlement {
         Settlement::Completed { files } => {
             stored.job.error = None;
             stored.job.files = files;
@@ -39,9 +41,14 @@ pub(super) fn settle(stored: &mut StoredJob, settlement: Settlement, settings: &
             stored.job.error = Some(error);
             stored.is_made = false;
             if count_crash(stored, settings) || stored.job.attempts >= settings.attempts_max {
-                return Next::Ends(State::Failed);
+                Next::Ends(State::Failed)
+            } else {
+                Next::Waits(None)
             }
-            Next::Waits(None)
+        }
+        Settlement::Stopped { files } => {
+            add_files(stored, files);
+            Next::Ends(State::Cancelled)
         }
         Settlement::Released => release(stored),
         Settlement::Postponed { error, files, wait } => {
@@ -59,7 +66,14 @@ pub(super) fn settle(stored: &mut StoredJob, settlement: Settlement, settings: &
             stored.job.record.memory = Some(memory);
             release(stored)
         }
-    }
+    };
+    unless_called_off(stored, next)
+}
+
+/// What was called off doesn't wait for another attempt.
+fn unless_called_off(stored: &mut StoredJob, next: Next) -> Next {
+    let is_called_off = std::mem::take(&mut stored.is_called_off);
+    if is_called_off && matches!(next, Next::Waits(_)) { Next::Ends(State::Cancelled) } else { next }
 }
 
 /// Takes an attempt back that ended through no fault of the job.
@@ -77,10 +91,11 @@ pub(super) fn reap(
 ) -> Next {
     add_files(stored, files);
     if is_refunded {
-        return release(stored);
+        let next = release(stored);
+        return unless_called_off(stored, next);
     }
-    if stored.job.attempts < settings.attempts_max {
-        return Next::Waits(None);
+    if stored.is_called_off || stored.job.attempts < settings.attempts_max {
+        return unless_called_off(stored, Next::Waits(None));
     }
     let detail = format!("the worker of attempt {} did not renew its lease", stored.job.attempts);
     stored.job.error = Some(JobError::new(ErrorCode::LeaseExpired, detail));
@@ -257,6 +272,12 @@ pub(super) fn tried(
             AfterTry::Waits(wait)
         }
     }
+}
+
+/// Forgets where the callback of an ended job goes, if its URL is there in clear, as versions before 0.3.0 kept it. Answers
+/// whether it was.
+pub(super) fn forget_if_clear(job: &mut Job) -> bool {
+    job.record.callback.take_if(|target| target.sealed_url.is_none()).is_some()
 }
 
 /// Lets a callback be owed again, whatever became of it.

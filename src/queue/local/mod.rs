@@ -142,6 +142,14 @@ impl<Q: LocalQueue> JobWork for Q {
         self.driver().run(move |machine| machine.file_stored(&lease, index, file)).await
     }
 
+    async fn next_stop(&self) -> JobId {
+        std::future::pending().await
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<Settled, QueueError> {
         let lease = lease.clone();
         self.driver().run(move |machine| machine.settle(&lease, settlement)).await

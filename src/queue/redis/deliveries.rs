@@ -5,9 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::RedisQueue;
-use super::change::{
-    Change, Decision, DeliveryChange, Due, With, delivery_state_word, readable_delivery, wait_of,
-};
+use super::change::{Change, Decision, DeliveryChange, Due, With, delivery_state_word, readable_delivery, wait_of};
 use super::fields::{owner_key, user_key};
 use super::scripts::{DELIVERIES, DUE};
 use super::waiting::{MemoryAtHand, WorkKind};
@@ -72,12 +70,10 @@ impl DeliveryOutbox for RedisQueue {
                 AfterTry::Settled { drops_files } => {
                     deliveries.push(DeliveryChange::put(*id, delivery));
                     let dropped = found.deliveries.iter().filter(|(other, delivery)| {
-                        drops_files
-                            && *other != id
-                            && delivery.state == DeliveryState::Pending
-                            && !delivery.asked_again
+                        drops_files && *other != id && delivery.state == DeliveryState::Pending && !delivery.asked_again
                     });
                     deliveries.extend(dropped.map(|(other, _)| DeliveryChange::remove(*other)));
+                    rules::forget_if_clear(&mut found.stored.job);
                 }
             }
             Ok(Decision::Apply(Change { deliveries, ..Change::default() }, wait))

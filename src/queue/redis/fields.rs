@@ -19,7 +19,7 @@ pub(super) type Fields = HashMap<String, Vec<u8>>;
 const DIGEST_BYTES: usize = 16;
 
 /// The fields of what may be none, which then are not there.
-const OPTIONAL: [&str; 6] = ["nb", "sa", "fa", "er", "fi", "md"];
+const OPTIONAL: [&str; 7] = ["nb", "sa", "fa", "er", "fi", "md", "so"];
 
 /// What stands for an owner in keys.
 pub(super) fn owner_key(owner: &Owner) -> String {
@@ -109,12 +109,11 @@ impl FieldChanges {
         if !job.files.is_empty() {
             fields.push(("fi", json(&job.files)?));
         }
-        if after.is_made {
-            fields.push(("md", b"1".into()));
-        }
-        let removed = OPTIONAL.into_iter().filter(|name| {
-            before.contains_key(*name) && !fields.iter().any(|(field, _)| field == name)
-        });
+        let marks = [("md", after.is_made), ("so", after.is_called_off)];
+        fields.extend(marks.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, b"1".into())));
+        let removed = OPTIONAL
+            .into_iter()
+            .filter(|name| before.contains_key(*name) && !fields.iter().any(|(field, _)| field == name));
         let removed = removed.collect();
         fields.retain(|(name, value)| before.get(*name) != Some(value));
         Ok(Self { set: fields, removed })
@@ -154,7 +153,8 @@ pub(super) fn job(fields: &Fields) -> Result<Option<StoredJob>, QueueError> {
         changes: number(fields, "ch"),
     };
     let (token, wait_ms) = (number(fields, "tk"), number(fields, "wt"));
-    Ok(Some(StoredJob { job, token, wait_ms, is_made: fields.contains_key("md") }))
+    let [is_made, is_called_off] = ["md", "so"].map(|mark| fields.contains_key(mark));
+    Ok(Some(StoredJob { job, token, wait_ms, is_called_off, is_made }))
 }
 
 /// The number in a field, 0 if it isn't there.

@@ -3,7 +3,7 @@
 //! What is decided by the order of jobs (who is next, who waits for whom) is decided in Lua, in one step; what is decided on
 //! a job's record alone is decided by the same rules as on one machine (`rules`), and applied if nobody has changed the job
 //! meanwhile. Every job has a revision for that, and every change a name, so that one whose answer was lost does no harm when it
-//! comes again. [`keys.md`](https://github.com/pixerve/pixerve/blob/main/src/queue/redis/keys.md) lists the keys.
+//! comes again. `keys.md` beside this file lists the keys.
 
 mod change;
 mod deliveries;
@@ -21,14 +21,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tracing::warn;
 
 pub use self::scripts::TimeSource;
 use self::scripts::{RELEASE_HELD, Scripts};
 use self::waiting::{Waiting, WorkKind};
-use super::{
-    Backlog, Counts, JobQueue, Lease, QueueError, QueueMetrics, QueueSettings, Settlement,
-};
+use super::{Backlog, Counts, JobQueue, Lease, QueueError, QueueMetrics, QueueSettings, Settlement};
 use crate::clock::SharedClock;
+use crate::error_chain::ErrorChain;
 use crate::events::JobEvents;
 use crate::job::JobId;
 use crate::queue::JobWork;
@@ -57,9 +58,11 @@ pub struct RedisQueue {
     metrics: QueueMetrics,
     waiting: [Waiting; 4],
     /// The leases that this node holds, which it gives back when it stops.
-    held: Mutex<HashMap<JobId, Lease>>,
+    held: Arc<Mutex<HashMap<JobId, Lease>>>,
     sampled: Mutex<Option<Sampled>>,
     is_closed: AtomicBool,
+    /// Jobs that other nodes were asked to cancel.
+    stops: tokio::sync::Mutex<mpsc::UnboundedReceiver<JobId>>,
     listener: tokio::task::JoinHandle<()>,
 }
 
@@ -84,7 +87,18 @@ impl RedisQueue {
     ) -> Result<Self, QueueError> {
         let scripts = Scripts::new(client, options.prefix.clone(), Arc::clone(&clock), options.time);
         let events = JobEvents::default();
-        let listener = tokio::spawn(waiting::tell_changes(scripts.clone(), events.clone()));
+        let held: Arc<Mutex<HashMap<JobId, Lease>>> = Arc::default();
+        let (stop, stops) = mpsc::unbounded_channel();
+        let stop_held = {
+            let held = Arc::clone(&held);
+            move |id| {
+                if held.lock().contains_key(&id) {
+                    // Nobody stops what a closed queue holds.
+                    let _ = stop.send(id);
+                }
+            }
+        };
+        let listener = tokio::spawn(waiting::listen(scripts.clone(), events.clone(), stop_held));
         let waiting = WorkKind::ALL.map(|kind| Waiting::new(scripts.clone(), kind, Arc::clone(&clock)));
         let queue = Self {
             scripts,
@@ -94,9 +108,10 @@ impl RedisQueue {
             events,
             metrics: QueueMetrics::default(),
             waiting,
-            held: Mutex::default(),
+            held,
             sampled: Mutex::default(),
             is_closed: AtomicBool::new(false),
+            stops: tokio::sync::Mutex::new(stops),
             listener,
         };
         let _: u64 = queue.scripts.run(&RELEASE_HELD, &[""; 0]).await.map_err(QueueError::from)?;
@@ -126,10 +141,12 @@ impl JobQueue for RedisQueue {
     }
 
     async fn shutdown(&self) -> Result<(), QueueError> {
-        self.usable()?;
-        let held: Vec<Lease> = self.held.lock().values().cloned().collect();
+        // This node's alone: the others go on.
+        let held: Vec<Lease> = self.held.lock().drain().map(|(_, lease)| lease).collect();
         for lease in held {
-            self.settle(&lease, Settlement::Released).await?;
+            if let Err(error) = self.settle(&lease, Settlement::Released).await {
+                warn!(job_id = %lease.id, error = %ErrorChain(&error), "job not given back; it is once its lease lapses");
+            }
         }
         self.is_closed.store(true, Ordering::Release);
         Ok(())

@@ -101,8 +101,7 @@ impl RedisQueue {
         let [pending, processing, completed, failed, cancelled] = [0, 1, 2, 3, 4].map(|nth| count(nth).unwrap_or(0));
         let storing = lanes.iter().map(|lane| lane.storing).sum();
         let counts = Counts { pending, processing, storing, completed, failed, cancelled };
-        let callbacks =
-            OwedCallbacks { count: count(13).unwrap_or(0), oldest: count(14).map(Timestamp::from_millis) };
+        let callbacks = OwedCallbacks { count: count(13).unwrap_or(0), oldest: count(14).map(Timestamp::from_millis) };
         *self.sampled.lock() = Some(Sampled { at, counts, backlog: Backlog { lanes, callbacks } });
         Ok(counts)
     }

@@ -15,6 +15,7 @@ use super::scripts::{CLAIMABLE, Scripts};
 use crate::clock::SharedClock;
 use crate::error_chain::ErrorChain;
 use crate::events::JobEvents;
+use crate::job::JobId;
 use crate::queue::{PASS_MAX, Place};
 use crate::redis_client::RedisError;
 
@@ -245,19 +246,22 @@ async fn next_token(
     Ok(token.is_some())
 }
 
-/// Passes on what any node changes of a job, as long as it runs.
-pub(super) async fn tell_changes(scripts: Scripts, events: JobEvents) {
-    let channel = format!("{}changed", scripts.prefix);
+/// Passes on, as long as it runs, what any node changes of a job, and which jobs this node is to stop.
+pub(super) async fn listen(scripts: Scripts, events: JobEvents, stop: impl Fn(JobId) + Send) {
+    let [changed, stopped] = ["changed", "stop"].map(|channel| format!("{}{channel}", scripts.prefix));
     loop {
         match scripts.client.listener().await {
             Ok(mut listener) => {
-                if listener.subscribe(&channel).await.is_ok() {
+                if listener.subscribe(&[&changed, &stopped]).await.is_ok() {
                     // What was changed before it listened.
                     events.all_recorded();
-                    let mut changes = listener.on_message();
-                    while let Some(change) = changes.next().await {
-                        if let Some(id) = change.get_payload::<String>().ok().and_then(|id| id.parse().ok()) {
-                            events.recorded(id);
+                    let mut messages = listener.on_message();
+                    while let Some(message) = messages.next().await {
+                        let id = message.get_payload::<String>().ok().and_then(|id| id.parse().ok());
+                        match id {
+                            Some(id) if message.get_channel_name() == stopped => stop(id),
+                            Some(id) => events.recorded(id),
+                            None => {}
                         }
                     }
                 }

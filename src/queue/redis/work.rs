@@ -23,6 +23,8 @@ use crate::queue::{
 
 /// Leases have random numbers below this: Lua counts no further.
 const TOKENS: u64 = 1 << 53;
+/// Nobody's lease is ended before Redis has answered for so long.
+const CALM_BEFORE_REAPING: Duration = Duration::from_secs(20);
 /// Jobs that a script removes at once: each script holds up all others.
 const PURGED_AT_ONCE: usize = 32;
 
@@ -80,6 +82,11 @@ impl JobIntake for RedisQueue {
             let before = found.stored.job.state;
             if before.is_terminal() {
                 return Ok(Decision::Leave((CancelOutcome::Ended(before), None)));
+            }
+            if before == State::Processing && !self.held.lock().contains_key(id) {
+                let is_asked = std::mem::replace(&mut found.stored.is_called_off, true);
+                let answer = (CancelOutcome::Stopping, None);
+                return Ok(if is_asked { Decision::Leave(answer) } else { Decision::Apply(Change::default(), answer) });
             }
             rules::add_files(&mut found.stored, files.clone());
             let (change, _) = self.go_on(found, Next::Ends(State::Cancelled))?;
@@ -160,9 +167,21 @@ impl JobWork for RedisQueue {
         let states: Vec<String> = self.scripts.run(&EXTEND, &args).await?;
         Ok(match states.first().map(String::as_str) {
             Some("held") => LeaseState::Held(began.saturating_add(by)),
-            Some("cancelled" | "stop") => LeaseState::Cancelled,
+            Some("stop") => LeaseState::CalledOff,
+            Some("cancelled") => LeaseState::Cancelled,
             _ => LeaseState::Lost,
         })
+    }
+
+    async fn next_stop(&self) -> JobId {
+        match self.stops.lock().await.recv().await {
+            Some(id) => id,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     async fn file_stored(&self, lease: &Lease, index: u16, file: StoredFile) -> Result<(), QueueError> {
@@ -213,6 +232,10 @@ impl JobWork for RedisQueue {
 impl JobMaintenance for RedisQueue {
     async fn expired_leases(&self, limit: usize) -> Result<Vec<JobId>, QueueError> {
         self.usable()?;
+        // Whoever holds them couldn't renew them either: they go first.
+        if self.scripts.client.last_failure().is_some_and(|ago| ago < CALM_BEFORE_REAPING) {
+            return Ok(Vec::new());
+        }
         let ids: Vec<String> = self.scripts.run(&EXPIRED, &[limit.to_string()]).await?;
         Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
@@ -311,7 +334,8 @@ impl RedisQueue {
         }
         let states: Vec<String> = self.scripts.run(&EXTEND, &args).await?;
         let mut states = states.into_iter();
-        claims.retain(|_| states.next().is_some_and(|state| state == "held"));
+        // One that was called off meanwhile ends so with its first renewal.
+        claims.retain(|_| states.next().is_some_and(|state| state == "held" || state == "stop"));
         let mut held = self.held.lock();
         for Claim { lease, job } in &claims {
             held.insert(lease.id, lease.clone());

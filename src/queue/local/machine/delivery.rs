@@ -207,7 +207,7 @@ impl<S: RecordStore> Machine<S> {
 
 /// Forgets where the callback of an ended job goes, if its URL is there in clear.
 fn forget_if_clear(batch: &mut Batch, stored: &mut StoredJob) -> Result<(), QueueError> {
-    if stored.job.record.callback.take_if(|target| target.sealed_url.is_none()).is_some() {
+    if rules::forget_if_clear(&mut stored.job) {
         batch.put(key::home(stored.job.state), *stored.job.record.id.as_bytes(), encode(stored)?);
     }
     Ok(())

@@ -13,11 +13,11 @@ use crate::error_chain::ErrorChain;
 use crate::job::{ErrorCode, JobError, JobId, State};
 use crate::queue::local::Observers;
 use crate::queue::local::deliveries::{DeliverySchedule, ScheduledDelivery};
-use crate::queue::record::{self, RecordError, SCHEMA, StoredDelivery, StoredJob, StoredRecipient};
 use crate::queue::local::schedule::{CrashIsolation, HeldLease, Schedule};
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table};
 use crate::queue::local::{key, read};
 use crate::queue::metrics::AttemptOutcome;
+use crate::queue::record::{self, RecordError, SCHEMA, StoredDelivery, StoredJob, StoredRecipient};
 use crate::queue::{Counts, CrashAttribution, Filter, Lease, QueueError, QueueSettings, Settlement, rules};
 
 /// Counted for an attempt that died with its server: more than any attempt tells of.

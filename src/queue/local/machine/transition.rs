@@ -6,8 +6,8 @@ use super::{Machine, encode, ended_count, live};
 use crate::failpoint::{Step, reached};
 use crate::job::State;
 use crate::queue::local::key;
-use crate::queue::record::StoredJob;
 use crate::queue::local::store::{Batch, RecordStore, Table};
+use crate::queue::record::StoredJob;
 use crate::queue::{QueueError, rules};
 
 #[cfg(test)]

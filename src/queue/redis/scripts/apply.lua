@@ -26,9 +26,9 @@ for nth = at + 1, at + 2 * sets do
 end
 at = at + 2 * sets + 1
 local removed = { unpack(ARGV, at + 1, at + tonumber(ARGV[at])) }
-at = at + tonumber(ARGV[at]) + 1
+at = at + tonumber(ARGV[at])
 
-local before, target = job.st, ARGV[5]
+local before, target, was_called_off = job.st, ARGV[5], job.so
 if target == 'e' then
   remove_live(job)
 elseif target ~= '-' then
@@ -45,7 +45,7 @@ if job.st ~= before then
 end
 if target == 'e' then
   call('ZADD', key('done'), call('HGET', hash, 'fa'), job.id)
-  call('HDEL', hash, 'av', 'uc', 'lp', 'so')
+  call('HDEL', hash, 'av', 'uc', 'lp')
 elseif target ~= '-' then
   put_in(job, target, tonumber(ARGV[6]))
 end
@@ -58,4 +58,7 @@ while at < #ARGV do
   at = at + 6
 end
 tell(job.id)
+if job.so and not was_called_off then
+  call('PUBLISH', key('stop'), job.id)
+end
 return 'applied'

@@ -26,13 +26,13 @@ local PENDING, PROCESSING, CANCELLED = '0', '1', '4'
 
 -- What schedules a job. Its constants are one field: a hash costs memory for each.
 local function load_job(id)
-  local v = call('HMGET', key('job', id), 'k', 'st', 'sq', 'av', 'md', 'me', 'tk', 'rv', 'op', 'pc', 'at')
+  local v = call('HMGET', key('job', id), 'k', 'st', 'sq', 'av', 'md', 'me', 'tk', 'rv', 'op', 'pc', 'so')
   if not v[1] then
     return nil
   end
   local job = {
     id = id, st = v[2], sq = v[3], av = v[4], md = v[5] == '1', me = tonumber(v[6]) or 0, tk = v[7], rv = v[8],
-    op = v[9], pc = tonumber(v[10]) or 0, at = tonumber(v[11]) or 0,
+    op = v[9], pc = tonumber(v[10]) or 0, so = v[11],
   }
   job.ln, job.us, job.ow, job.tn, job.by, job.ca, job.h, job.rf, job.fp =
     string.match(v[1], '^(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)$')

@@ -102,7 +102,10 @@ local function choose(is_spare, memory, total, run_max, pass_max, notes_short)
   else
     each_first(lanes, total, anyone, consider)
   end
-  return chosen, least
+  if chosen then
+    return chosen, nil
+  end
+  return nil, least
 end
 
 -- Milliseconds until a delayed job is due, empty if none is delayed.
