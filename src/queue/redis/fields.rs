@@ -77,6 +77,11 @@ pub(super) fn state_word(state: State) -> &'static str {
     }
 }
 
+/// The state that is called so.
+pub(super) fn state_of(word: &str) -> Option<State> {
+    State::ALL.into_iter().find(|state| state_word(*state) == word)
+}
+
 /// A change of a job's fields.
 #[derive(Debug, Default)]
 pub(super) struct FieldChanges {
@@ -130,13 +135,11 @@ pub(super) fn job(fields: &Fields) -> Result<Option<StoredJob>, QueueError> {
     let Some(record) = fields.get("r") else { return Ok(None) };
     let record: JobRecord = serde_json::from_slice(record)
         .map_err(|error| unreadable("reading a job's record", UnreadableRecord::of(record, "", &error)))?;
-    let state = match fields.get("st").map(Vec::as_slice) {
-        Some(b"0") => State::Pending,
-        Some(b"1") => State::Processing,
-        Some(b"2") => State::Completed,
-        Some(b"3") => State::Failed,
-        _ => State::Cancelled,
-    };
+    let word = fields.get("st").and_then(|word| std::str::from_utf8(word).ok()).unwrap_or_default();
+    let state = state_of(word).ok_or_else(|| QueueError::Unavailable {
+        what: format!("reading a job's record failed: it is in state {word:?}"),
+        source: None,
+    })?;
     let time = |name| fields.get(name).map(|_| Timestamp::from_millis(number(fields, name)));
     let small = |name| u32::try_from(number(fields, name)).unwrap_or(u32::MAX);
     let job = Job {

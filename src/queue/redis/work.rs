@@ -7,7 +7,7 @@ use redis::Value;
 
 use super::change::{Change, Decision, DeliveryChange, Found, With, fields_of, wait_of};
 use super::fields::{self, constants, json};
-use super::scripts::{CLAIM, CLAIM_MADE, DROP_LIVE, ENQUEUE, EXPIRED, EXTEND, FORGET_TOKENS, MADE, PURGE};
+use super::scripts::{CLAIM, CLAIM_MADE, DROP_LIVE, ENQUEUE, EXPIRED, EXTEND, FORGET_TOKENS, KNOWN, MADE, PURGE};
 use super::waiting::{MemoryAtHand, WorkKind};
 use super::{RedisQueue, random, unreadable};
 use crate::clock::Timestamp;
@@ -17,14 +17,16 @@ use crate::queue::metrics::AttemptOutcome;
 use crate::queue::record::StoredJob;
 use crate::queue::rules::{self, Next, ToldCallbacks};
 use crate::queue::{
-    CancelOutcome, Claim, ClaimRequest, Claimed, Enqueued, Job, JobIntake, JobMaintenance, JobWork, Lease, LeaseState,
-    PASS_MAX, Place, QueueError, RECORD_BYTES_MAX, Settled, Settlement,
+    CancelOutcome, Claim, ClaimRequest, Claimed, EndedJob, Enqueued, Job, JobIntake, JobMaintenance, JobWork, KnownJob,
+    Lease, LeaseState, PASS_MAX, Place, QueueError, RECORD_BYTES_MAX, Settled, Settlement,
 };
 
 /// Leases have random numbers below this: Lua counts no further.
 const TOKENS: u64 = 1 << 53;
 /// Nobody's lease is ended before Redis has answered for so long.
 const CALM_BEFORE_REAPING: Duration = Duration::from_secs(20);
+/// Jobs that a script looks up at once.
+const KNOWN_AT_ONCE: usize = 500;
 /// Jobs that a script removes at once: each script holds up all others.
 const PURGED_AT_ONCE: usize = 32;
 
@@ -258,6 +260,24 @@ impl JobMaintenance for RedisQueue {
             self.metrics.ended(&job);
         }
         Ok(Some(state))
+    }
+
+    async fn known(&self, ids: &[JobId]) -> Result<Vec<KnownJob>, QueueError> {
+        self.usable()?;
+        let mut known = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(KNOWN_AT_ONCE) {
+            let ids: Vec<String> = ids.iter().map(JobId::to_string).collect();
+            let answer: Vec<(String, u64, u64)> = self.scripts.run(&KNOWN, &ids).await?;
+            known.extend(answer.iter().map(|(word, ago_ms, owed)| match fields::state_of(word) {
+                None => KnownJob::Unknown,
+                Some(state) if state.is_terminal() => {
+                    let ago = Duration::from_millis(*ago_ms);
+                    KnownJob::Ended(EndedJob { state, ago, owes_callback: *owed > 0 })
+                }
+                Some(_) => KnownJob::Live,
+            }));
+        }
+        Ok(known)
     }
 
     async fn record_files(&self, id: &JobId, files: Vec<StoredFile>) -> Result<(), QueueError> {

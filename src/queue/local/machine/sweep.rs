@@ -6,7 +6,7 @@ use crate::job::{JobId, State, StoredFile};
 use crate::queue::local::store::{Batch, RecordStore, ScanOrder, Table};
 use crate::queue::local::{key, read};
 use crate::queue::metrics::AttemptOutcome;
-use crate::queue::{Job, QueueError, rules};
+use crate::queue::{EndedJob, Job, KnownJob, QueueError, rules};
 
 /// Jobs removed in one batch: batches are kept small, since each holds up all others.
 const PURGED_AT_ONCE: usize = 32;
@@ -34,6 +34,19 @@ impl<S: RecordStore> Machine<S> {
         // Waiting for a store is no attempt, and no reason to fail.
         let next = rules::reap(&mut stored, files, self.schedule.is_storing(id), &self.settings);
         self.go_on(stored, next).map(Some)
+    }
+
+    pub(in crate::queue::local) fn known(&self, ids: &[JobId]) -> Result<Vec<KnownJob>, QueueError> {
+        let now = self.clock.now();
+        let known = |id: &JobId| {
+            let Some(job) = read::job(&*self.records, id)? else { return Ok(KnownJob::Unknown) };
+            if !job.state.is_terminal() {
+                return Ok(KnownJob::Live);
+            }
+            let ago = now.since(job.finished_at.unwrap_or(now));
+            Ok(KnownJob::Ended(EndedJob { state: job.state, ago, owes_callback: self.owes_callbacks(*id) }))
+        };
+        ids.iter().map(known).collect()
     }
 
     pub(in crate::queue::local) fn purge(
