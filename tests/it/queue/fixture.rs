@@ -63,7 +63,7 @@ impl QueueFixture {
 
     fn on(flavour: Flavour, appendfsync: Appendfsync) -> Result<Option<Self>, Box<dyn Error>> {
         let Some(server) = wait_for(shared(flavour, appendfsync)) else { return Ok(None) };
-        Self::of(Kind::Redis(server.url(), key_prefix())).map(Some)
+        Self::redis_at(server.url()).map(Some)
     }
 
     fn of(kind: Kind) -> Result<Self, Box<dyn Error>> {
@@ -83,18 +83,48 @@ impl QueueFixture {
         Ok(match &self.kind {
             Kind::Memory => Arc::new(MemoryQueue::open(settings, clock, attribution)?),
             Kind::Sled => Arc::new(SledQueue::open(&self.dir(), settings, clock, attribution)?),
-            Kind::Redis(url, prefix) => {
+            Kind::Redis(url, _) => {
                 assert_eq!(attribution, CrashAttribution::NoJob, "jobs of many nodes are worked on in children");
-                let options = RedisQueueOptions {
-                    prefix: prefix.clone(),
-                    memory_total: u64::MAX,
-                    counts_max_age: Duration::ZERO,
-                    time: TimeSource::Clock,
-                };
-                let client = RedisClient::new(url, clock.clone())?;
-                Arc::new(wait_for(RedisQueue::open(client, settings, options, clock))?)
+                self.node(url, u64::MAX, settings)?
             }
         })
+    }
+
+    /// A node with so much memory, which reaches Redis at this address.
+    fn node(&self, url: &str, memory_total: u64, settings: QueueSettings) -> Result<Queue, Box<dyn Error>> {
+        let Kind::Redis(_, prefix) = &self.kind else { return Err("it is no queue that nodes share".into()) };
+        let clock: SharedClock = self.clock.clone();
+        let options = RedisQueueOptions {
+            prefix: prefix.clone(),
+            memory_total,
+            counts_max_age: Duration::ZERO,
+            time: TimeSource::Clock,
+        };
+        let client = RedisClient::new(url, clock.clone())?;
+        Ok(Arc::new(wait_for(RedisQueue::open(client, settings, options, clock))?))
+    }
+
+    /// A node that has so much memory.
+    pub(crate) fn open_with_memory(&self, memory_total: u64) -> Result<Queue, Box<dyn Error>> {
+        self.node(&self.url()?, memory_total, QueueSettings::default())
+    }
+
+    /// A node that reaches Redis through another address.
+    pub(crate) fn open_through(&self, url: &str) -> Result<Queue, Box<dyn Error>> {
+        self.node(url, u64::MAX, QueueSettings::default())
+    }
+
+    /// Where Redis is.
+    pub(crate) fn url(&self) -> Result<String, Box<dyn Error>> {
+        match &self.kind {
+            Kind::Redis(url, _) => Ok(url.clone()),
+            _ => Err("it is no queue that nodes share".into()),
+        }
+    }
+
+    /// On the Redis at this address.
+    pub(crate) fn redis_at(url: String) -> Result<Self, Box<dyn Error>> {
+        Self::of(Kind::Redis(url, key_prefix()))
     }
 
     /// Where the durable queue is.

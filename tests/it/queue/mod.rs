@@ -58,4 +58,5 @@ mod places;
 mod random;
 mod reference;
 mod settle;
+mod shared;
 mod waiting;
