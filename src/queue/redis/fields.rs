@@ -2,13 +2,20 @@
 //! is JSON, which no script reads.
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
 
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::unreadable;
 use crate::clock::Timestamp;
-use crate::job::{ContentHash, JobRecord, OnDuplicate, Owner, Priority, State, TenantKey, UnreadableRecord, UserKey};
+use crate::job::{
+    ContentHash, JobError, JobRecord, OnDuplicate, Owner, Priority, State, StoredFile, TenantKey, UnreadableRecord,
+    UserKey,
+};
 use crate::queue::record::StoredJob;
 use crate::queue::{Job, QueueError};
 
@@ -18,8 +25,11 @@ pub(super) type Fields = HashMap<String, Vec<u8>>;
 /// Enough of a digest to tell owners and originals apart: in hexadecimal.
 const DIGEST_BYTES: usize = 16;
 
-/// The fields of what may be none, which then are not there.
-const OPTIONAL: [&str; 7] = ["nb", "sa", "fa", "er", "fi", "md", "so"];
+/// More than any record and its files come to.
+const UNPACKED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// All fields that are written here; those of what is none are not there.
+const WRITTEN: [&str; 15] = ["r", "er", "fi", "z", "st", "at", "cr", "ch", "me", "wt", "nb", "sa", "fa", "md", "so"];
 
 /// What stands for an owner in keys.
 pub(super) fn owner_key(owner: &Owner) -> String {
@@ -94,35 +104,68 @@ pub(super) struct FieldChanges {
 impl FieldChanges {
     /// From `before` to `after`.
     pub(super) fn between(before: &Fields, after: &StoredJob) -> Result<Self, QueueError> {
-        let job = &after.job;
-        let mut fields: Vec<(&'static str, Vec<u8>)> = vec![
-            ("r", json(&job.record)?),
-            ("st", state_word(job.state).into()),
-            ("at", job.attempts.to_string().into()),
-            ("cr", job.crashes.to_string().into()),
-            ("ch", job.changes.to_string().into()),
-            ("me", job.record.memory.unwrap_or(0).to_string().into()),
-            ("wt", after.wait_ms.to_string().into()),
-        ];
-        let times = [("nb", job.not_before), ("sa", job.started_at), ("fa", job.finished_at)];
-        for (name, time) in times {
-            fields.extend(time.map(|time| (name, time.as_millis().to_string().into())));
-        }
+        let fields = fields_of(after)?;
+        let is_gone = |name: &&str| before.contains_key(*name) && !fields.iter().any(|(field, _)| field == name);
+        let removed = WRITTEN.into_iter().filter(is_gone).collect();
+        let set = fields.into_iter().filter(|(name, value)| before.get(*name) != Some(value)).collect();
+        Ok(Self { set, removed })
+    }
+}
+
+/// The fields of a job.
+fn fields_of(stored: &StoredJob) -> Result<Vec<(&'static str, Vec<u8>)>, QueueError> {
+    let job = &stored.job;
+    let mut fields: Vec<(&'static str, Vec<u8>)> = vec![
+        ("st", state_word(job.state).into()),
+        ("at", job.attempts.to_string().into()),
+        ("cr", job.crashes.to_string().into()),
+        ("ch", job.changes.to_string().into()),
+        ("me", job.record.memory.unwrap_or(0).to_string().into()),
+    ];
+    if job.state.is_terminal() {
+        // It is kept for long, and looked at seldom.
+        fields.push(("z", packed(&(&job.record, &job.error, &job.files))?));
+    } else {
+        fields.push(("r", json(&job.record)?));
         if let Some(error) = &job.error {
             fields.push(("er", json(error)?));
         }
         if !job.files.is_empty() {
             fields.push(("fi", json(&job.files)?));
         }
-        let marks = [("md", after.is_made), ("so", after.is_called_off)];
-        fields.extend(marks.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, b"1".into())));
-        let removed = OPTIONAL
-            .into_iter()
-            .filter(|name| before.contains_key(*name) && !fields.iter().any(|(field, _)| field == name));
-        let removed = removed.collect();
-        fields.retain(|(name, value)| before.get(*name) != Some(value));
-        Ok(Self { set: fields, removed })
     }
+    let times = [("nb", job.not_before), ("sa", job.started_at), ("fa", job.finished_at)];
+    for (name, time) in times {
+        fields.extend(time.map(|time| (name, time.as_millis().to_string().into())));
+    }
+    if stored.wait_ms > 0 {
+        fields.push(("wt", stored.wait_ms.to_string().into()));
+    }
+    let marks = [("md", stored.is_made), ("so", stored.is_called_off)];
+    fields.extend(marks.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, b"1".into())));
+    Ok(fields)
+}
+
+/// JSON, deflated.
+fn packed(value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
+    let mut packer = DeflateEncoder::new(Vec::new(), Compression::default());
+    packer
+        .write_all(&json(value)?)
+        .and_then(|()| packer.finish())
+        .map_err(|error| unreadable("writing a record", error))
+}
+
+fn unpacked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, QueueError> {
+    let mut text = Vec::new();
+    let unpacked = DeflateDecoder::new(bytes).take(UNPACKED_BYTES_MAX).read_to_end(&mut text);
+    unpacked.map_err(|error| unreadable("reading a job's record", error))?;
+    parsed_record(&text, "/0")
+}
+
+/// JSON that holds a job's record at this pointer.
+fn parsed_record<T: DeserializeOwned>(text: &[u8], record_at: &str) -> Result<T, QueueError> {
+    serde_json::from_slice(text)
+        .map_err(|error| unreadable("reading a job's record", UnreadableRecord::of(text, record_at, &error)))
 }
 
 /// JSON of what has one.
@@ -132,9 +175,14 @@ pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
 
 /// A job of these fields; none if there are none.
 pub(super) fn job(fields: &Fields) -> Result<Option<StoredJob>, QueueError> {
-    let Some(record) = fields.get("r") else { return Ok(None) };
-    let record: JobRecord = serde_json::from_slice(record)
-        .map_err(|error| unreadable("reading a job's record", UnreadableRecord::of(record, "", &error)))?;
+    let (record, error, files): (JobRecord, Option<JobError>, Vec<StoredFile>) =
+        match (fields.get("r"), fields.get("z")) {
+            (Some(record), _) => {
+                (parsed_record(record, "")?, parsed(fields, "er")?, parsed(fields, "fi")?.unwrap_or_default())
+            }
+            (None, Some(ended)) => unpacked(ended)?,
+            (None, None) => return Ok(None),
+        };
     let word = fields.get("st").and_then(|word| std::str::from_utf8(word).ok()).unwrap_or_default();
     let state = state_of(word).ok_or_else(|| QueueError::Unavailable {
         what: format!("reading a job's record failed: it is in state {word:?}"),
@@ -151,8 +199,8 @@ pub(super) fn job(fields: &Fields) -> Result<Option<StoredJob>, QueueError> {
         not_before: time("nb"),
         started_at: time("sa"),
         finished_at: time("fa"),
-        error: parsed(fields, "er")?,
-        files: parsed(fields, "fi")?.unwrap_or_default(),
+        error,
+        files,
         changes: number(fields, "ch"),
     };
     let (token, wait_ms) = (number(fields, "tk"), number(fields, "wt"));

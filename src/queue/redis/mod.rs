@@ -8,6 +8,7 @@
 mod change;
 mod deliveries;
 mod fields;
+mod journal;
 mod records;
 mod scripts;
 mod waiting;

@@ -36,6 +36,7 @@ scripts! {
     DUE = " flags=allow-oom", ["due"], "looking for callbacks that are due";
     RELEASE_HELD = " flags=allow-oom", ["release_held"], "releasing held callbacks";
     EXPIRED = " flags=allow-oom", ["expired"], "looking for lapsed leases";
+    JOURNAL = " flags=allow-oom", ["journal"], "writing a job's journal";
     KNOWN = " flags=allow-oom", ["known"], "looking jobs up";
     PURGE = " flags=allow-oom", ["purge"], "removing old records";
     FORGET_TOKENS = " flags=allow-oom", ["forget_tokens"], "forgetting used tokens";

@@ -91,7 +91,7 @@ impl QueueFixture {
     }
 
     /// A node with so much memory, which reaches Redis at this address.
-    fn node(&self, url: &str, memory_total: u64, settings: QueueSettings) -> Result<Queue, Box<dyn Error>> {
+    fn node(&self, url: &str, memory_total: u64, settings: QueueSettings) -> Result<Arc<RedisQueue>, Box<dyn Error>> {
         let Kind::Redis(_, prefix) = &self.kind else { return Err("it is no queue that nodes share".into()) };
         let clock: SharedClock = self.clock.clone();
         let options = RedisQueueOptions {
@@ -104,14 +104,19 @@ impl QueueFixture {
         Ok(Arc::new(wait_for(RedisQueue::open(client, settings, options, clock))?))
     }
 
+    /// A node, with what only those can that share a queue.
+    pub(crate) fn open_shared(&self) -> Result<Arc<RedisQueue>, Box<dyn Error>> {
+        self.node(&self.url()?, u64::MAX, QueueSettings::default())
+    }
+
     /// A node that has so much memory.
     pub(crate) fn open_with_memory(&self, memory_total: u64) -> Result<Queue, Box<dyn Error>> {
-        self.node(&self.url()?, memory_total, QueueSettings::default())
+        Ok(self.node(&self.url()?, memory_total, QueueSettings::default())?)
     }
 
     /// A node that reaches Redis through another address.
     pub(crate) fn open_through(&self, url: &str) -> Result<Queue, Box<dyn Error>> {
-        self.node(url, u64::MAX, QueueSettings::default())
+        Ok(self.node(url, u64::MAX, QueueSettings::default())?)
     }
 
     /// Where Redis is.

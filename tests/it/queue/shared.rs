@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pixerve::job::{State, StoredFile};
 use pixerve::queue::{
-    CancelOutcome, DeliveryOutcome, Enqueued, LeaseState, Place, QueueError, Retry, Settled, Settlement,
+    CancelOutcome, DeliveryOutcome, Enqueued, JobIntake, JobMaintenance, JobRecords, LeaseState, Place, QueueError,
+    Retry, Settled, Settlement,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -409,5 +410,59 @@ async fn a_redis_that_is_away_fails_calls_soon_and_is_used_again_when_it_is_back
     // Nobody's lease is ended before everybody could have renewed.
     fixture.clock.advance(LEASE);
     assert_eq!(queue.expired_leases(10).await?, [id], "the last failure is that long ago");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jobs_journal_is_read_by_every_node_and_counts_as_a_change() -> TestResult {
+    let Some(fixture) = QueueFixture::redis()? else { return Ok(()) };
+    let [holder, other] = [fixture.open_shared()?, fixture.open_shared()?];
+    let record = queued("a", 1);
+    let id = record.id;
+    assert_eq!(holder.enqueue(record).await?, Enqueued::Created);
+    let lines = ["one", "two", "three"].map(str::to_owned);
+    holder.append_journal(&id, &lines[..2]).await?;
+    let before = other.get(&id).await?.ok_or("known")?.changes;
+    holder.append_journal(&id, &lines[2..]).await?;
+    assert_eq!(other.journal(&id).await?, lines);
+    assert!(other.get(&id).await?.ok_or("known")?.changes > before);
+    // It goes with its job.
+    assert!(other.drop_live(&id).await?);
+    holder.append_journal(&id, &lines).await?;
+    assert_eq!(holder.journal(&id).await?, [""; 0]);
+    Ok(())
+}
+
+/// As `INFO commandstats` counts them: those that nodes send, without what scripts do.
+async fn commands(server: &RedisServer) -> usize {
+    let stats: String = server.command(&["INFO", "commandstats"]).await;
+    let sent = ["cmdstat_evalsha:", "cmdstat_blpop:"];
+    let calls = stats.lines().filter(|line| sent.iter().any(|name| line.starts_with(name)));
+    calls.filter_map(|line| line.split_once("calls=")?.1.split(',').next()?.parse::<usize>().ok()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_takes_at_most_twelve_commands() -> TestResult {
+    let Some(server) = RedisServer::start(Flavour::Redis, Appendfsync::Everysec).await else { return Ok(()) };
+    let fixture = QueueFixture::redis_at(server.url())?;
+    let queue = fixture.open()?;
+    for n in 0..2 {
+        let job = calling_back(queued("a", n));
+        let before = commands(&server).await;
+        // An upload looks for a duplicate first.
+        assert!(queue.find_live(&job.hash, &job.owner).await?.is_none());
+        let id = enqueue(&queue, &job).await?;
+        let held = claim(&queue).await?;
+        queue.extend(&held.lease, LEASE).await?;
+        queue.made(&held.lease).await?;
+        complete(&queue, &held).await?;
+        let due = queue.due_deliveries(10, LEASE).await?;
+        queue.delivery_content(&due[0].id).await?;
+        queue.settle_delivery(&end_of(id), tried(None, None), DeliveryOutcome::Delivered).await?;
+        let sent = commands(&server).await - before;
+        println!("commands of a job: {sent}");
+        // The first sends scripts twice: Redis doesn't know them.
+        assert!(n == 0 || sent <= 12, "{sent}");
+    }
     Ok(())
 }
