@@ -374,9 +374,9 @@ mod tests {
     #[test]
     fn a_burst_passes_and_a_flood_does_not() {
         let buckets = Buckets::new(1).expect("a limit");
-        let outcomes: Vec<bool> = (0..BURST_SECS + 5).map(|_| buckets.take(&"me").is_ok()).collect();
+        let outcomes: Vec<bool> = (0..BURST_SECS + 5).map(|_| buckets.take(&"me", 1).is_ok()).collect();
         assert!(outcomes[..BURST_SECS as usize].iter().all(|ok| *ok));
         assert!(outcomes[BURST_SECS as usize..].iter().any(|ok| !*ok), "{outcomes:?}");
-        assert!(buckets.take(&"you").is_ok(), "others are not concerned");
+        assert!(buckets.take(&"you", 1).is_ok(), "others are not concerned");
     }
 }
