@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
@@ -37,6 +37,7 @@ impl ActiveJobs {
     pub fn start(&self, id: JobId, files_total: usize) -> AttemptGuard {
         let attempt = Arc::new(ActiveAttempt {
             stop: CancellationToken::new(),
+            stopped_for: OnceLock::new(),
             ended: CancellationToken::new(),
             id,
             events: self.events.clone(),
@@ -55,6 +56,13 @@ impl ActiveJobs {
         let attempts = self.attempts.lock().get(&id).cloned()?;
         stop_all(&attempts).await;
         attempts.last()?.stored()
+    }
+
+    /// Tells the attempts at `id` that the job was called off. They settle it themselves.
+    pub fn call_off(&self, id: JobId) {
+        for attempt in self.attempts.lock().get(&id).into_iter().flatten() {
+            attempt.stop_for(StopReason::CalledOff);
+        }
     }
 
     /// What is stored of a job so far, if this process works on it: none until the newest attempt has read what earlier
@@ -171,9 +179,19 @@ pub trait StoreState: Send + Sync {
     fn outage(&self) -> Option<StoreOutage>;
 }
 
+/// Why an attempt is stopped that settles its job all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The job was called off through another node.
+    CalledOff,
+    /// Its lease could not be renewed for so long that another node may be given the job.
+    LeaseInDoubt,
+}
+
 /// One attempt at a job.
 pub struct ActiveAttempt {
     stop: CancellationToken,
+    stopped_for: OnceLock<StopReason>,
     ended: CancellationToken,
     id: JobId,
     events: JobEvents,
@@ -197,6 +215,19 @@ impl ActiveAttempt {
         &self.stop
     }
 
+    /// Stops the attempt, which settles its job itself.
+    pub fn stop_for(&self, reason: StopReason) {
+        // The first reason stays: the attempt may have gone by it already.
+        let _ = self.stopped_for.set(reason);
+        self.stop.cancel();
+    }
+
+    /// Why it is to settle its job itself, if it was stopped for that.
+    #[must_use]
+    pub fn stopped_for(&self) -> Option<StopReason> {
+        self.stopped_for.get().copied()
+    }
+
     /// Publishes what is stored of the job so far; `files_done` of the files are in all of its stores.
     pub fn set_stored(&self, files: Vec<StoredFile>, files_done: usize) {
         *self.progress.lock() = Some(Progress { files, done: files_done.min(self.files_total) });
@@ -216,7 +247,9 @@ impl ActiveAttempt {
         *self.stores.lock() = stores;
     }
 
-    fn stored(&self) -> Option<Vec<StoredFile>> {
+    /// What is stored of the job so far, if the attempt got so far as to know.
+    #[must_use]
+    pub fn stored(&self) -> Option<Vec<StoredFile>> {
         self.progress.lock().as_ref().map(|progress| progress.files.clone())
     }
 }

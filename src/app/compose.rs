@@ -31,7 +31,9 @@ use crate::pipeline::MemoryLimit;
 use crate::queue::{Filter, JobQueue, Page, PageRequest};
 use crate::routes::{AppState, metrics_router};
 use crate::version::VERSION;
-use crate::worker::{ClockKeeper, LeaseReaper, Pool, RecordCleaner, SpoolReconciler, StartedPool, WorkerContext};
+use crate::worker::{
+    CancellationListener, ClockKeeper, LeaseReaper, Pool, RecordCleaner, SpoolReconciler, StartedPool, WorkerContext,
+};
 
 // A stop takes at most `server.drain_timeout` and the following together, some 45 s: what workers take to give their jobs
 // back (14 s, `worker::pool`), these, two seconds for traces and one for the log. The time-out of the unit in `deploy` is above that.
@@ -292,6 +294,7 @@ fn start_work(
     outbox: Outbox,
 ) {
     background.spawn("lease reaper", |stop| LeaseReaper::new(Arc::clone(worker)).run(stop));
+    background.spawn("cancellation listener", |stop| CancellationListener::new(Arc::clone(worker)).run(stop));
     background.spawn("record cleaner", |stop| RecordCleaner::new(Arc::clone(worker)).run(stop));
     background.spawn("spool reconciler", |stop| reconciler.run(stop));
     background.spawn("outbox", |stop| outbox.run(stop));

@@ -46,6 +46,12 @@ impl DeliveryId {
         Self { job, subject: DeliverySubject::File(index) }
     }
 
+    /// Whether it tells of a file.
+    #[must_use]
+    pub fn is_of_file(&self) -> bool {
+        matches!(self.subject, DeliverySubject::File(_))
+    }
+
     /// The id that `text` is: what [`fmt::Display`] writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

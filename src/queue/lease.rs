@@ -10,7 +10,7 @@ use crate::job::{JobError, JobId, State, StoredFile};
 pub struct Lease {
     /// The job.
     pub id: JobId,
-    /// Larger for every later claim of any job.
+    /// No other claim of any job has it.
     pub token: u64,
     /// When it lapses, by [`crate::clock::Clock::elapsed`].
     pub expires: Duration,
@@ -73,6 +73,8 @@ pub enum LeaseState {
     Held(Duration),
     /// The job was cancelled: stop.
     Cancelled,
+    /// Held, but another node was asked to cancel the job: stop, and settle it as [`Settlement::Stopped`].
+    CalledOff,
     /// Someone else has the job, or it ended: stop, and discard.
     Lost,
 }
@@ -101,6 +103,11 @@ pub enum Settlement {
         /// How it died.
         error: JobError,
         /// What was stored all the same.
+        files: Vec<StoredFile>,
+    },
+    /// The job was called off while it was worked on ([`JobWork::next_stop`](super::JobWork::next_stop)): it ends cancelled.
+    Stopped {
+        /// What was stored until then.
         files: Vec<StoredFile>,
     },
     /// The worker gives the job back unharmed; the attempt doesn't count.

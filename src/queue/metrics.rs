@@ -56,7 +56,7 @@ impl AttemptOutcome {
     pub(super) fn of(settlement: &Settlement) -> impl FnOnce(State) -> Self + use<> {
         let (is_crash, is_failure) = match settlement {
             Settlement::Crashed { .. } => (true, true),
-            Settlement::Completed { .. } | Settlement::Failed { .. } => (false, true),
+            Settlement::Completed { .. } | Settlement::Failed { .. } | Settlement::Stopped { .. } => (false, true),
             Settlement::Released
             | Settlement::Postponed { .. }
             | Settlement::Unmade { .. }

@@ -17,6 +17,9 @@ mod lease;
 mod listing;
 mod local;
 mod metrics;
+mod record;
+mod redis;
+mod rules;
 mod settings;
 
 use std::time::Duration;
@@ -28,11 +31,12 @@ pub use self::delivery::{
     DeliveryState, DeliveryTry, FileStored,
 };
 pub use self::error::QueueError;
-pub use self::job::{CancelOutcome, Enqueued, Job};
+pub use self::job::{CancelOutcome, EndedJob, Enqueued, Job, KnownJob};
 pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, PASS_MAX, Place, Retry, Settled, Settlement};
 pub use self::listing::{Backlog, Counts, Cursor, Filter, LaneCounts, OwedCallbacks, Page, PageRequest};
 pub use self::local::{MemoryQueue, SledQueue};
 pub use self::metrics::QueueMetrics;
+pub use self::redis::{RedisQueue, RedisQueueOptions, TimeSource};
 pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
@@ -54,7 +58,7 @@ pub trait JobIntake: Send + Sync + 'static {
     async fn user_of_token(&self, token: &ContentHash) -> Result<Option<JobId>, QueueError>;
 
     /// Cancels a job that has not ended. `files` is what is stored of it so far. No callback, unless the job
-    /// asks to be told of this.
+    /// asks to be told of this. One that another node works on is only [`CancelOutcome::Stopping`] from then on.
     async fn cancel(&self, id: &JobId, files: Vec<StoredFile>) -> Result<CancelOutcome, QueueError>;
 }
 
@@ -94,6 +98,13 @@ pub trait JobWork: Send + Sync + 'static {
     /// that was told before is not told again, and an old lease changes nothing. What is not noted is told of when the job
     /// ends.
     async fn file_stored(&self, lease: &Lease, index: u16, file: StoredFile) -> Result<(), QueueError>;
+
+    /// Waits for a job that this node works on and that another was asked to cancel ([`CancelOutcome::Stopping`]). Never returns
+    /// where there is one node.
+    async fn next_stop(&self) -> JobId;
+
+    /// Whether other nodes may be given this node's jobs when it can't renew their leases.
+    fn is_shared(&self) -> bool;
 
     /// Ends an attempt. Whoever holds an old lease changes nothing.
     async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<Settled, QueueError>;
@@ -186,6 +197,9 @@ pub trait JobMaintenance: Send + Sync + 'static {
     /// with the callback it owes in the outbox in the same moment. `files` is what is stored of it, whoever did that.
     /// Answers where it is now; nothing, and nothing is changed, if its lease holds or nobody had it.
     async fn reap(&self, id: &JobId, files: Vec<StoredFile>) -> Result<Option<State>, QueueError>;
+
+    /// What is known of each of `ids`, in their order. Reads no more than that takes: there may be as many as the spool has.
+    async fn known(&self, ids: &[JobId]) -> Result<Vec<KnownJob>, QueueError>;
 
     /// Records what a failed or cancelled job has stored, if it ended without a worker that could say so. Of any other
     /// job nothing changes.

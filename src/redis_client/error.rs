@@ -64,9 +64,8 @@ impl RedisError {
         }
         match (source.kind(), source.code()) {
             (_, Some(OUT_OF_MEMORY)) => Self::Full { what },
-            (ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown), _) | (_, Some(NO_REPLICAS)) => {
-                Self::ReadOnly { what, source }
-            }
+            (ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown), _)
+            | (_, Some(NO_REPLICAS)) => Self::ReadOnly { what, source },
             (ErrorKind::Io | ErrorKind::Server(ServerErrorKind::BusyLoading), _) => Self::Unreachable { what, source },
             _ if source.is_connection_dropped() || source.is_unrecoverable_error() => {
                 Self::Unreachable { what, source }

@@ -36,6 +36,8 @@ struct Inner {
     clock: SharedClock,
     /// When the last answer came, in milliseconds of [`crate::clock::Clock::elapsed`]; [`NEVER`] before the first.
     answered_ms: AtomicU64,
+    /// The same of the last call that failed for want of an answer.
+    failed_ms: AtomicU64,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -48,7 +50,13 @@ impl RedisClient {
     pub fn new(url: &str, clock: SharedClock) -> Result<Self, RedisError> {
         let client = redis::Client::open(url).map_err(RedisError::BadUrl)?;
         let manager = RwLock::new(manager(&client).map_err(RedisError::BadUrl)?);
-        Ok(Self(Arc::new(Inner { client, manager, clock, answered_ms: AtomicU64::new(NEVER) })))
+        Ok(Self(Arc::new(Inner {
+            client,
+            manager,
+            clock,
+            answered_ms: AtomicU64::new(NEVER),
+            failed_ms: AtomicU64::new(NEVER),
+        })))
     }
 
     /// Runs a script. It may run twice, or later than this returns.
@@ -72,6 +80,20 @@ impl RedisClient {
     pub async fn query<T: FromRedisValue>(&self, what: &'static str, command: &Cmd) -> Result<T, RedisError> {
         let mut connection = self.0.manager.read().clone();
         let answer = command.query_async(&mut connection).await;
+        self.noted(what, answer)
+    }
+
+    /// Runs a command on a connection of its own ([`RedisClient::blocking_connection`]).
+    ///
+    /// # Errors
+    /// Redis', with `what` was attempted.
+    pub async fn query_on<T: FromRedisValue>(
+        &self,
+        what: &'static str,
+        connection: &mut MultiplexedConnection,
+        command: &Cmd,
+    ) -> Result<T, RedisError> {
+        let answer = command.query_async(connection).await;
         self.noted(what, answer)
     }
 
@@ -102,17 +124,26 @@ impl RedisClient {
     /// How long ago the last answer came; none before the first.
     #[must_use]
     pub fn last_answer(&self) -> Option<Duration> {
-        let at = self.0.answered_ms.load(Ordering::Relaxed);
+        self.since(&self.0.answered_ms)
+    }
+
+    /// How long ago the last call failed for want of an answer; none if none ever did.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<Duration> {
+        self.since(&self.0.failed_ms)
+    }
+
+    fn since(&self, moment_ms: &AtomicU64) -> Option<Duration> {
+        let at = moment_ms.load(Ordering::Relaxed);
         (at != NEVER).then(|| self.0.clock.elapsed().saturating_sub(Duration::from_millis(at)))
     }
 
     fn noted<T>(&self, what: &'static str, answer: redis::RedisResult<T>) -> Result<T, RedisError> {
         let answer = answer.map_err(|error| RedisError::of(what, ANSWER_TIMEOUT.as_secs(), error));
+        let now = u64::try_from(self.0.clock.elapsed().as_millis()).unwrap_or(NEVER - 1);
         match &answer {
-            Ok(_) => {
-                let now = u64::try_from(self.0.clock.elapsed().as_millis()).unwrap_or(NEVER - 1);
-                self.0.answered_ms.store(now, Ordering::Relaxed);
-            }
+            Ok(_) => self.0.answered_ms.store(now, Ordering::Relaxed),
+            Err(error) if error.is_unknown() => self.0.failed_ms.store(now, Ordering::Relaxed),
             // Its name may lead to another by now, which is the primary.
             Err(RedisError::ReadOnly { .. }) => {
                 if let Ok(anew) = manager(&self.0.client) {

@@ -14,13 +14,15 @@ use super::{AppState, Refusal};
 use crate::auth::Verified;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{JobId, StoredFile};
+use crate::job::{JobId, State as JobState, StoredFile};
 use crate::queue::{CancelOutcome, Job, QueueError};
 
 /// Between two tries to record a cancellation.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Tries after the first.
 const RETRIES_MAX: usize = 10;
+/// For another node to stop a job.
+const STOP_TIMEOUT: Duration = Duration::from_secs(7);
 /// For an answer, whatever the disk does. Stopping a job takes no longer than a write to a store takes to be cancelled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -78,6 +80,7 @@ async fn stop_and_cancel(state: &AppState, job: Job) -> Result<StatusCode, Refus
     reached(Step::CancelBefore);
     match record_cancellation(state, id, stored).await? {
         CancelOutcome::CancelledPending | CancelOutcome::CancelledProcessing => {}
+        CancelOutcome::Stopping => return wait_for_stop(state, id).await,
         CancelOutcome::Ended(ended) => return Err(Refusal::JobEnded(ended)),
         CancelOutcome::Unknown => return Err(no_such_job()),
     }
@@ -91,6 +94,28 @@ async fn stop_and_cancel(state: &AppState, job: Job) -> Result<StatusCode, Refus
     }
     info!(job_id = %id, "job cancelled");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Another node works on the job, and has been asked to stop. Its attempt ends the job.
+async fn wait_for_stop(state: &AppState, id: JobId) -> Result<StatusCode, Refusal> {
+    let mut watch = state.records.events().watch(id);
+    let ended = async {
+        loop {
+            let job = state.records.get(&id).await?.ok_or_else(no_such_job)?;
+            match job.state {
+                JobState::Cancelled => return Ok(StatusCode::NO_CONTENT),
+                ended if ended.is_terminal() => return Err(Refusal::JobEnded(ended)),
+                _ => {}
+            }
+            // Whichever comes first: an event may be lost.
+            let _ = timeout(RETRY_DELAY, watch.changed()).await;
+        }
+    };
+    let answer = timeout(STOP_TIMEOUT, ended).await.unwrap_or(Err(Refusal::NotStoppedYet));
+    if answer.is_ok() {
+        info!(job_id = %id, "job cancelled");
+    }
+    answer
 }
 
 /// The work has stopped already, so a queue that fails is retried before the client gets an error.

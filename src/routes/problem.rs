@@ -110,6 +110,8 @@ pub enum Refusal {
     DiskFull,
     /// The queue or the spool doesn't answer in time, most likely since its disk hangs.
     DiskNotAnswering,
+    /// A job that is to be cancelled has not stopped yet.
+    NotStoppedYet,
     /// Nothing can be written to the data directory, or its disk doesn't answer.
     DiskUnusable,
     /// The queue can't take it, or can't be asked.
@@ -230,6 +232,9 @@ impl Refusal {
             }
             Self::DiskNotAnswering => unavailable(
                 "the server's disk takes long to answer; what was asked for may still happen, try again in a moment",
+            ),
+            Self::NotStoppedYet => unavailable(
+                "another node works on the job and takes long to stop; it is cancelled once that has, and /status says when",
             ),
             Self::DiskFull => disk_full("less space is free than is kept for jobs under way"),
             Self::DiskUnusable => unavailable(

@@ -60,6 +60,8 @@ pub struct Rates {
     addresses: Option<Buckets<IpAddr>>,
     users: Option<Buckets<TenantKey>>,
     trusted_proxies: Vec<IpNet>,
+    /// Servers that take requests beside each other: each lets through its share.
+    servers: AtomicU32,
     refused: Tally,
     /// A peer that isn't trusted said whom it speaks for, and the log has it.
     is_forwarder_known: AtomicBool,
@@ -75,9 +77,16 @@ impl Rates {
             addresses: Buckets::new(rate_per_address),
             users: Buckets::new(rate_per_user),
             trusted_proxies,
+            servers: AtomicU32::new(1),
             refused,
             is_forwarder_known: AtomicBool::new(false),
         }
+    }
+
+    /// Says how many servers take requests beside each other, this one included: the limits are those of all together, and each
+    /// lets through its share of them.
+    pub fn share_among(&self, servers: u32) {
+        self.servers.store(servers.max(1), Ordering::Relaxed);
     }
 
     /// What is counted as the address of a peer; none for a trusted proxy, which is not limited.
@@ -94,12 +103,14 @@ impl Rates {
 
     /// Counts an upload of this owner's tenant.
     pub(super) fn count_upload(&self, owner: &Owner) -> Result<(), Refusal> {
-        self.users.as_ref().map_or(Ok(()), |users| users.take(&owner.tenant_key()))
+        self.users
+            .as_ref()
+            .map_or(Ok(()), |users| users.take(&owner.tenant_key(), self.servers.load(Ordering::Relaxed)))
     }
 
     fn count_request(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
         match (&self.addresses, self.counted_address(peer, headers)) {
-            (Some(addresses), Some(address)) => addresses.take(&address),
+            (Some(addresses), Some(address)) => addresses.take(&address, self.servers.load(Ordering::Relaxed)),
             _ => Ok(()),
         }
     }
@@ -221,6 +232,7 @@ impl Drop for AddressCount {
 /// A bucket for each key.
 struct Buckets<K: Clone + Eq + Hash> {
     limiter: DefaultKeyedRateLimiter<K>,
+    burst: NonZeroU32,
     taken: AtomicU32,
 }
 
@@ -230,15 +242,19 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
         let rate = NonZeroU32::new(per_second)?;
         let burst = NonZeroU32::new(per_second.saturating_mul(BURST_SECS)).unwrap_or(rate);
         let limiter = RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst));
-        Some(Self { limiter, taken: AtomicU32::new(0) })
+        Some(Self { limiter, burst, taken: AtomicU32::new(0) })
     }
 
-    fn take(&self, key: &K) -> Result<(), Refusal> {
+    /// One of so many servers' requests counts as that many: what all let through together is the limit.
+    fn take(&self, key: &K, servers: u32) -> Result<(), Refusal> {
         if self.taken.fetch_add(1, Ordering::Relaxed) % CLEANUP_EVERY == CLEANUP_EVERY - 1 {
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
         }
-        self.limiter.check_key(key).map_err(|not_until| {
+        // With more servers than a burst has requests, each lets one through a burst.
+        let weight = NonZeroU32::new(servers).map_or(NonZeroU32::MIN, |servers| servers.min(self.burst));
+        let taken = self.limiter.check_key_n(key, weight).expect("INVARIANT: it weighs no more than a burst");
+        taken.map_err(|not_until| {
             let wait = not_until.wait_time_from(DefaultClock::default().now());
             Refusal::TooManyRequests { retry_after_secs: whole_seconds(wait) }
         })
@@ -296,6 +312,19 @@ mod tests {
         headers.append("x-forwarded-for", HeaderValue::from_bytes(b"\xff").expect("a header"));
         let peer = Peer(([10, 1, 1, 1], 1).into());
         assert_eq!(rates().client(peer, &headers), Some(IpAddr::from([10, 1, 1, 1])));
+    }
+
+    #[test]
+    fn servers_beside_each_other_let_through_together_what_one_alone_would() {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let let_through = |servers: u32| {
+            let rates = rates();
+            rates.share_among(servers);
+            let addresses = rates.addresses.as_ref().expect("they are limited");
+            // A burst is ten; no time passes that matters.
+            (0..20).filter(|_| addresses.take(&address, rates.servers.load(Ordering::Relaxed)).is_ok()).count()
+        };
+        assert_eq!([0, 1, 2, 5, 10, 50].map(let_through), [10, 10, 5, 2, 1, 1]);
     }
 
     #[test]

@@ -13,7 +13,9 @@ mod stores;
 mod uploader;
 
 pub use budget::{MemoryBudget, half_of_memory};
-pub use maintenance::{ClockKeeper, LeaseReaper, ReconcileError, ReconcileScope, RecordCleaner, SpoolReconciler};
+pub use maintenance::{
+    CancellationListener, ClockKeeper, LeaseReaper, ReconcileError, ReconcileScope, RecordCleaner, SpoolReconciler,
+};
 pub use metrics::WorkerMetrics;
 pub use pool::{Pool, StartedPool};
 pub use renderer::Renderer;

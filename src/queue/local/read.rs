@@ -4,10 +4,10 @@
 use std::ops::Range;
 
 use super::key;
-use super::record::{self, StoredDelivery, StoredJob};
 use super::store::{RecordStore, ScanOrder, Table};
 use crate::error_chain::ErrorChain;
 use crate::job::{CallbackTarget, ContentHash, DeliveryId, HashKey, JobId, JobRef, Owner};
+use crate::queue::record::{self, StoredDelivery, StoredJob};
 use crate::queue::{
     CallbacksOf, DeliveryPage, DeliveryScope, DeliveryState, Filter, Job, Page, PageRequest, QueueError,
 };

@@ -20,7 +20,7 @@ use self::settlement::{Timings, settle};
 use super::WorkerContext;
 use super::place::PlaceGuard;
 use super::uploader::{FileUploader, upload_queues};
-use crate::active_jobs::{ActiveAttempt, StoreState};
+use crate::active_jobs::{ActiveAttempt, StopReason, StoreState};
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, StoredFile, TraceContext};
@@ -75,8 +75,11 @@ async fn run_claim(
     let guard = context.active_jobs.start(record.id, record.spec.file_count());
     // A cancellation from here on finds the attempt and waits for its end; one before has voided the lease.
     let lease = context.queue.extend(&claim.lease, context.settings.lease).await;
-    if matches!(lease, Ok(LeaseState::Cancelled | LeaseState::Lost)) {
-        return info!("job cancelled before its attempt began");
+    match lease {
+        Ok(LeaseState::Cancelled | LeaseState::Lost) => return info!("job cancelled before its attempt began"),
+        Ok(LeaseState::CalledOff) => guard.attempt().stop_for(StopReason::CalledOff),
+        // The renewal says so if it stays so.
+        Ok(LeaseState::Held(_)) | Err(_) => {}
     }
     let renewal = LeaseRenewal::start(context, &claim.lease, guard.attempt(), signals.release.clone());
     let attempt = Attempt {
@@ -103,15 +106,31 @@ async fn run_claim(
     };
     let timings = attempt.timings;
     tell_outcome(trace, &outcome);
+    let outcome = match guard.attempt().stopped_for() {
+        Some(StopReason::CalledOff) if outcome == Settlement::Released => {
+            Settlement::Stopped { files: stored(context, record, guard.attempt()).await }
+        }
+        _ => outcome,
+    };
+    let is_stopped = guard.attempt().stop().is_cancelled() && !signals.release.is_cancelled();
     match outcome {
         // Whoever cancelled the job settles it, or whoever has its lease now.
-        Settlement::Released if guard.attempt().stop().is_cancelled() && !signals.release.is_cancelled() => {
-            info!("attempt stopped");
-        }
+        Settlement::Released if is_stopped && guard.attempt().stopped_for().is_none() => info!("attempt stopped"),
         outcome => settle(context, &claim.lease, record, outcome, &signals.release, &timings).await,
     }
     drop(renewal);
     drop(guard);
+}
+
+/// What is stored of a job whose attempt was stopped, maybe before it knew that.
+async fn stored(context: &WorkerContext, record: &JobRecord, attempt: &ActiveAttempt) -> Vec<StoredFile> {
+    if let Some(stored) = attempt.stored() {
+        return stored;
+    }
+    context.spool.stored_files(record).await.unwrap_or_else(|error| {
+        warn!(error = %ErrorChain(&error), "journal can't be read");
+        Vec::new()
+    })
 }
 
 fn tell_outcome(trace: &mut TraceSpan, outcome: &Settlement) {
@@ -125,6 +144,7 @@ fn tell_outcome(trace: &mut TraceSpan, outcome: &Settlement) {
             trace.fail(&error.code);
             "postponed"
         }
+        Settlement::Stopped { .. } => "cancelled",
         Settlement::Unmade { .. } | Settlement::Outgrown { .. } | Settlement::Released => "requeued",
     };
     trace.set("pixerve.outcome", word);

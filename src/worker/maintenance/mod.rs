@@ -1,10 +1,12 @@
 //! What is done beside the jobs, one file a duty.
 
+mod cancellation_listener;
 mod clock_keeper;
 mod lease_reaper;
 mod record_cleaner;
 mod spool_reconciler;
 
+pub use cancellation_listener::CancellationListener;
 pub use clock_keeper::ClockKeeper;
 pub use lease_reaper::LeaseReaper;
 pub use record_cleaner::RecordCleaner;

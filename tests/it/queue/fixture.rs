@@ -12,9 +12,12 @@ use pixerve::job::{
     Original, Owner, Priority, RecordVersion, SealedText, SourceFormat, State, Stem, SubDir,
 };
 use pixerve::queue::{
-    Claim, ClaimRequest, CrashAttribution, Enqueued, JobQueue, MemoryQueue, Place, QueueSettings, Retry, Settled,
-    Settlement, SledQueue,
+    Claim, ClaimRequest, CrashAttribution, Enqueued, JobQueue, MemoryQueue, Place, QueueSettings, RedisQueue,
+    RedisQueueOptions, Retry, Settled, Settlement, SledQueue, TimeSource,
 };
+use pixerve::redis_client::RedisClient;
+
+use crate::harness::redis::{Appendfsync, Flavour, key_prefix, shared};
 
 pub(crate) type TestResult = Result<(), Box<dyn Error>>;
 pub(crate) type Queue = Arc<dyn JobQueue>;
@@ -25,10 +28,12 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Kind {
     Memory,
     Sled,
+    /// On the Redis at this address, with keys that begin so.
+    Redis(String, String),
 }
 
 pub(crate) struct QueueFixture {
@@ -46,6 +51,21 @@ impl QueueFixture {
         Self::of(Kind::Sled)
     }
 
+    /// On Redis, whose every write is on the disk before it answers; none where it isn't installed.
+    pub(crate) fn redis() -> Result<Option<Self>, Box<dyn Error>> {
+        Self::on(Flavour::Redis, Appendfsync::Always)
+    }
+
+    /// On Valkey, which writes to the disk each second; none where it isn't installed.
+    pub(crate) fn valkey() -> Result<Option<Self>, Box<dyn Error>> {
+        Self::on(Flavour::Valkey, Appendfsync::Everysec)
+    }
+
+    fn on(flavour: Flavour, appendfsync: Appendfsync) -> Result<Option<Self>, Box<dyn Error>> {
+        let Some(server) = wait_for(shared(flavour, appendfsync)) else { return Ok(None) };
+        Self::redis_at(server.url()).map(Some)
+    }
+
     fn of(kind: Kind) -> Result<Self, Box<dyn Error>> {
         Ok(Self { clock: Arc::new(Manual::at(START)), kind, temp: tempfile::tempdir()? })
     }
@@ -60,10 +80,56 @@ impl QueueFixture {
         attribution: CrashAttribution,
     ) -> Result<Queue, Box<dyn Error>> {
         let clock: SharedClock = self.clock.clone();
-        Ok(match self.kind {
+        Ok(match &self.kind {
             Kind::Memory => Arc::new(MemoryQueue::open(settings, clock, attribution)?),
             Kind::Sled => Arc::new(SledQueue::open(&self.dir(), settings, clock, attribution)?),
+            Kind::Redis(url, _) => {
+                assert_eq!(attribution, CrashAttribution::NoJob, "jobs of many nodes are worked on in children");
+                self.node(url, u64::MAX, settings)?
+            }
         })
+    }
+
+    /// A node with so much memory, which reaches Redis at this address.
+    fn node(&self, url: &str, memory_total: u64, settings: QueueSettings) -> Result<Arc<RedisQueue>, Box<dyn Error>> {
+        let Kind::Redis(_, prefix) = &self.kind else { return Err("it is no queue that nodes share".into()) };
+        let clock: SharedClock = self.clock.clone();
+        let options = RedisQueueOptions {
+            prefix: prefix.clone(),
+            memory_total,
+            counts_max_age: Duration::ZERO,
+            time: TimeSource::Clock,
+        };
+        let client = RedisClient::new(url, clock.clone())?;
+        Ok(Arc::new(wait_for(RedisQueue::open(client, settings, options, clock))?))
+    }
+
+    /// A node, with what only those can that share a queue.
+    pub(crate) fn open_shared(&self) -> Result<Arc<RedisQueue>, Box<dyn Error>> {
+        self.node(&self.url()?, u64::MAX, QueueSettings::default())
+    }
+
+    /// A node that has so much memory.
+    pub(crate) fn open_with_memory(&self, memory_total: u64) -> Result<Queue, Box<dyn Error>> {
+        Ok(self.node(&self.url()?, memory_total, QueueSettings::default())?)
+    }
+
+    /// A node that reaches Redis through another address.
+    pub(crate) fn open_through(&self, url: &str) -> Result<Queue, Box<dyn Error>> {
+        Ok(self.node(url, u64::MAX, QueueSettings::default())?)
+    }
+
+    /// Where Redis is.
+    pub(crate) fn url(&self) -> Result<String, Box<dyn Error>> {
+        match &self.kind {
+            Kind::Redis(url, _) => Ok(url.clone()),
+            _ => Err("it is no queue that nodes share".into()),
+        }
+    }
+
+    /// On the Redis at this address.
+    pub(crate) fn redis_at(url: String) -> Result<Self, Box<dyn Error>> {
+        Self::of(Kind::Redis(url, key_prefix()))
     }
 
     /// Where the durable queue is.
@@ -83,6 +149,11 @@ impl QueueFixture {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// Waits for `future` where nothing else can be.
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
 }
 
 pub(crate) fn owner(sub: &str) -> Owner {

@@ -23,15 +23,25 @@ every_queue! {
     spare_place_goes_to_another_user_before_another_sub,
     a_job_that_is_made_has_no_place_and_keeps_its_lease,
     a_lease_that_lapses_while_a_job_is_being_stored_costs_no_attempt,
-    a_made_job_that_waits_again_needs_no_place_and_holds_nobody,
     a_job_whose_made_files_are_gone_waits_for_a_place_again,
     a_job_that_takes_more_than_was_known_waits_for_that,
     an_old_lease_can_not_say_that_a_job_is_made,
-    a_job_that_is_being_stored_does_not_hold_one_that_crashed,
     smaller_jobs_of_others_pass_one_that_waits_for_memory_then_it_holds_them,
     a_tenant_who_is_served_does_not_hold_one_who_is_not,
     spare_place_waits_for_no_flood,
     waiting_for_work_ends_when_a_job_comes_that_fits_what_was_left,
+}
+
+mod one_machine {
+    use super::{
+        a_job_that_is_being_stored_does_not_hold_one_that_crashed,
+        a_made_job_that_waits_again_needs_no_place_and_holds_nobody,
+    };
+
+    every_local_queue! {
+        a_made_job_that_waits_again_needs_no_place_and_holds_nobody,
+        a_job_that_is_being_stored_does_not_hold_one_that_crashed,
+    }
 }
 
 fn shop(sub: &str) -> Owner {

@@ -175,13 +175,15 @@ async fn nobody_is_lost(fixture: &QueueFixture, queue: &Queue, pending: u64) -> 
     Ok(())
 }
 
-async fn balance(fixture: &QueueFixture, steps: &[Step], reopens: bool) -> TestResult {
-    let queue = fixture.open()?;
+async fn balance(fixture: &QueueFixture, steps: &[Step], nodes: usize, reopens: bool) -> TestResult {
+    let queues = (0..nodes).map(|_| fixture.open()).collect::<Result<Vec<_>, _>>()?;
     let mut claims = Vec::new();
-    for step in steps {
-        take(*step, fixture, &queue, &mut claims).await?;
-        no_two_at_once(&queue).await?;
+    for (step, queue) in steps.iter().zip(queues.iter().cycle()) {
+        take(*step, fixture, queue, &mut claims).await?;
+        no_two_at_once(queue).await?;
     }
+    let mut queues = queues;
+    let queue = queues.swap_remove(0);
     let counts = queue.counts().await?;
     assert!(counts.storing <= counts.processing, "{counts:?}");
     nobody_is_lost(fixture, &queue, counts.pending).await?;
@@ -198,11 +200,21 @@ async fn balance(fixture: &QueueFixture, steps: &[Step], reopens: bool) -> TestR
     Ok(())
 }
 
-fn check(cases: u32, fixture: fn() -> Result<QueueFixture, Box<dyn Error>>, reopens: bool) -> TestResult {
+fn check(
+    cases: u32,
+    fixture: fn() -> Result<Option<QueueFixture>, Box<dyn Error>>,
+    nodes: usize,
+    reopens: bool,
+) -> TestResult {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
     runner.run(&vec(step(), 1..80), |steps| {
-        let balanced = fixture().and_then(|fixture| runtime.block_on(balance(&fixture, &steps, reopens)));
+        let balanced = runtime.block_on(async {
+            match fixture()? {
+                Some(fixture) => balance(&fixture, &steps, nodes, reopens).await,
+                None => Ok(()),
+            }
+        });
         balanced.map_err(|error| TestCaseError::fail(error.to_string()))
     })?;
     Ok(())
@@ -210,10 +222,20 @@ fn check(cases: u32, fixture: fn() -> Result<QueueFixture, Box<dyn Error>>, reop
 
 #[test]
 fn counts_are_what_is_listed_in_memory() -> TestResult {
-    check(64, QueueFixture::memory, false)
+    check(64, || QueueFixture::memory().map(Some), 1, false)
 }
 
 #[test]
 fn counts_are_what_is_listed_in_sled_and_after_a_crash() -> TestResult {
-    check(12, QueueFixture::sled, true)
+    check(12, || QueueFixture::sled().map(Some), 1, true)
+}
+
+#[test]
+fn counts_are_what_is_listed_in_redis_by_two_nodes() -> TestResult {
+    check(24, QueueFixture::redis, 2, false)
+}
+
+#[test]
+fn counts_are_what_is_listed_in_valkey_by_two_nodes() -> TestResult {
+    check(24, QueueFixture::valkey, 2, false)
 }

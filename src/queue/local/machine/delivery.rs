@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Machine, encode, millis};
+use super::{Machine, encode};
 use crate::failpoint::{Step, reached};
-use crate::job::{DeliveryId, DeliverySubject, JobId, JobRecord, StoredFile};
+use crate::job::{DeliveryId, JobId, StoredFile};
 use crate::queue::local::deliveries::ScheduledDelivery;
-use crate::queue::local::record::{StoredDelivery, StoredJob, StoredRecipient};
 use crate::queue::local::store::{Batch, RecordStore, ScanOrder, Table};
-use crate::queue::local::{key, read, record};
-use crate::queue::{Delivery, DeliveryOutcome, DeliveryState, DeliveryTry, FileStored, Job, Lease, QueueError};
+use crate::queue::local::{key, read};
+use crate::queue::record::{self, StoredDelivery, StoredJob, StoredRecipient};
+use crate::queue::rules::{self, AfterTry, ToldCallbacks};
+use crate::queue::{Delivery, DeliveryOutcome, DeliveryState, DeliveryTry, Job, Lease, QueueError};
 
 /// Records looked at in one batch: batches are kept small, since each holds up all others.
 const FORGOTTEN_AT_ONCE: usize = 64;
@@ -40,31 +41,23 @@ impl<S: RecordStore> Machine<S> {
             self.deliveries.remove(id);
             return Ok(());
         };
-        let is_older_than_asked = tried.number > delivery.attempts.saturating_add(1);
-        delivery.last = Some(tried);
-        let outcome = match outcome {
-            // It was asked for again during this try, which so is none of those that count from then on.
-            DeliveryOutcome::GivenUp | DeliveryOutcome::Retry(_) if is_older_than_asked => {
-                return self.make_due(*id, &delivery, owed);
+        let state = delivery.state;
+        match rules::tried(id, &mut delivery, tried, outcome, self.clock.now()) {
+            AfterTry::Nothing => {}
+            AfterTry::Due => self.put_owed(*id, &delivery, owed, self.clock.elapsed())?,
+            AfterTry::Waits(wait) => {
+                let due = self.clock.elapsed().saturating_add(wait);
+                self.put_owed(*id, &delivery, owed, due)?;
             }
-            // What nobody owed any more must not be owed for ever for want of a key.
-            DeliveryOutcome::Held if delivery.asked_again => DeliveryOutcome::GivenUp,
-            outcome => outcome,
-        };
-        let mut batch = Batch::default();
-        match outcome {
-            DeliveryOutcome::Delivered | DeliveryOutcome::GivenUp => {
-                delivery.attempts = delivery.attempts.saturating_add(1);
-                let is_delivered = outcome == DeliveryOutcome::Delivered;
-                let state = if is_delivered { DeliveryState::Delivered } else { DeliveryState::GivenUp };
-                move_delivery(&mut batch, *id, delivery, state)?;
-                // Whoever knows how the job ended knows of its files.
-                let told = is_delivered && !matches!(id.subject, DeliverySubject::File(_));
+            AfterTry::Held => self.put_owed(*id, &delivery, owed, Duration::MAX)?,
+            AfterTry::Settled { drops_files } => {
+                let mut batch = Batch::default();
+                move_delivery(&mut batch, *id, &delivery, state)?;
                 let mut dropped = Vec::new();
-                for other in self.deliveries.of_job(id.job).filter(|other| told && other != id) {
+                for other in self.deliveries.of_job(id.job).filter(|other| drops_files && other != id) {
                     let delivery = read::delivery_in(&*self.records, Table::Outbox, &other)?;
                     if let Some(delivery) = delivery.filter(|delivery| !delivery.asked_again) {
-                        remove_delivery(&mut batch, other, &delivery);
+                        remove_delivery(&mut batch, other, &delivery, delivery.state);
                         dropped.push(other);
                     }
                 }
@@ -78,35 +71,22 @@ impl<S: RecordStore> Machine<S> {
                     self.deliveries.remove(settled);
                 }
             }
-            DeliveryOutcome::Held => {
-                batch.put(Table::Outbox, key::delivery(*id), encode(&delivery)?);
-                self.apply(&batch)?;
-                self.deliveries.set(*id, ScheduledDelivery { due: Duration::MAX, ..owed });
-            }
-            DeliveryOutcome::Retry(wait) => {
-                delivery.attempts = delivery.attempts.saturating_add(1);
-                delivery.due = self.clock.now().after(wait);
-                delivery.wait_ms = millis(wait);
-                batch.put(Table::Outbox, key::delivery(*id), encode(&delivery)?);
-                self.apply(&batch)?;
-                let due = self.clock.elapsed().saturating_add(wait);
-                self.deliveries.set(*id, ScheduledDelivery { due, attempts: delivery.attempts, ..owed });
-            }
         }
         Ok(())
     }
 
-    /// Lets a callback that is owed be due at once.
-    fn make_due(
+    /// Writes a callback that is owed, and lets it be due then.
+    fn put_owed(
         &mut self,
         id: DeliveryId,
         delivery: &StoredDelivery,
         owed: ScheduledDelivery,
+        due: Duration,
     ) -> Result<(), QueueError> {
         let mut batch = Batch::default();
         batch.put(Table::Outbox, key::delivery(id), encode(delivery)?);
         self.apply(&batch)?;
-        self.deliveries.set(id, ScheduledDelivery { due: self.clock.elapsed(), attempts: delivery.attempts, ..owed });
+        self.deliveries.set(id, ScheduledDelivery { due, attempts: delivery.attempts, ..owed });
         Ok(())
     }
 
@@ -117,62 +97,32 @@ impl<S: RecordStore> Machine<S> {
         file: StoredFile,
     ) -> Result<(), QueueError> {
         let Some(stored) = self.held(lease)? else { return Ok(()) };
+        let (now, changes) = (self.clock.now(), self.changes(&stored.job));
+        let told = TableOfCallbacks { records: &*self.records, job: lease.id };
+        let mut last = told.last_sequence()?;
+        let owed = rules::owed_of_file(&stored.job, index, file, &told, &mut last, now, changes)?;
         let mut batch = Batch::default();
-        let mut last = self.last_sequence(&stored.job)?;
-        let told = self.owe_file(&mut batch, &stored.job, index, file, &mut last)?;
+        if let Some((id, delivery)) = &owed {
+            put_delivery(&mut batch, *id, delivery)?;
+        }
         self.apply(&batch)?;
-        self.schedule_owed(&stored.job, told);
+        self.schedule_owed(&stored.job, owed.map(|(id, _)| id));
         Ok(())
     }
 
     /// Adds the callbacks to `batch` that `job`, which has just ended, owes and that are not there yet. Answers which.
     pub(super) fn owe_callbacks(&self, batch: &mut Batch, job: &Job) -> Result<Vec<DeliveryId>, QueueError> {
-        let mut owed = Vec::new();
-        let Some(target) = &job.record.callback else { return Ok(owed) };
-        let end = DeliveryId::of_end(job.record.id, job.state).filter(|_| target.event(job.state).is_some());
-        if let Some(id) = end {
-            let delivery = StoredDelivery::new(job, job.finished_at.unwrap_or_else(|| self.clock.now()), None);
-            put_delivery(batch, id, &delivery)?;
-            owed.push(id);
+        let told = TableOfCallbacks { records: &*self.records, job: job.record.id };
+        let owed = rules::owed_at_end(job, &told, self.clock.now(), self.changes(job))?;
+        for (id, delivery) in &owed {
+            put_delivery(batch, *id, delivery)?;
         }
-        if target.tells_files() {
-            let names = job.record.expected_files();
-            let mut last = self.last_sequence(job)?;
-            let whole = job.files.iter().filter(|file| is_everywhere(file, &job.record));
-            for file in whole {
-                let index = names.iter().position(|name| *name == file.name).and_then(|at| u16::try_from(at).ok());
-                if let Some(index) = index {
-                    owed.extend(self.owe_file(batch, job, index, file.clone(), &mut last)?);
-                }
-            }
-        }
-        Ok(owed)
+        Ok(owed.into_iter().map(|(id, _)| id).collect())
     }
 
-    /// The `sequence` of the file of `job` that was told of last, 0 before the first.
-    fn last_sequence(&self, job: &Job) -> Result<u64, QueueError> {
-        let told = read::deliveries_of(&*self.records, job.record.id)?.into_iter();
-        Ok(told.filter_map(|(_, delivery)| Some(delivery.file?.sequence)).max().unwrap_or(0))
-    }
-
-    /// Adds the callback to `batch` that tells of a file, unless it is there. Files that were stored at once, or before a
-    /// restart, are told of in an order too: each has a greater `sequence` than the `last` one.
-    fn owe_file(
-        &self,
-        batch: &mut Batch,
-        job: &Job,
-        index: u16,
-        file: StoredFile,
-        last: &mut u64,
-    ) -> Result<Option<DeliveryId>, QueueError> {
-        let id = DeliveryId::of_file(job.record.id, index);
-        if read::delivery(&*self.records, &id)?.is_some() {
-            return Ok(None);
-        }
-        let sequence = (job.changes + self.observers.events.unrecorded(job.record.id)).max(*last + 1);
-        *last = sequence;
-        put_delivery(batch, id, &StoredDelivery::new(job, self.clock.now(), Some(FileStored { file, sequence })))?;
-        Ok(Some(id))
+    /// How often a job has changed.
+    fn changes(&self, job: &Job) -> u64 {
+        job.changes + self.observers.events.unrecorded(job.record.id)
     }
 
     /// Lets callbacks that are in the store be due at once.
@@ -195,17 +145,10 @@ impl<S: RecordStore> Machine<S> {
             let Some(recipient) = delivery.recipient.clone() else { continue };
             let now = self.clock.now();
             let before = delivery.state;
-            delivery.due = now;
-            delivery.wait_ms = 0;
-            delivery.attempts = 0;
-            delivery.asked_again = true;
             let since = delivery.since.unwrap_or(now);
+            rules::ask_again(&mut delivery, now);
             let mut batch = Batch::default();
-            if before == DeliveryState::Pending {
-                batch.put(Table::Outbox, key::delivery(*id), encode(&delivery)?);
-            } else {
-                move_delivery(&mut batch, *id, delivery, DeliveryState::Pending)?;
-            }
+            move_delivery(&mut batch, *id, &delivery, before)?;
             self.apply(&batch)?;
             let StoredRecipient { owner, host } = recipient;
             let due = self.clock.elapsed();
@@ -218,7 +161,7 @@ impl<S: RecordStore> Machine<S> {
     /// Takes what is known of a job's callbacks out of the store, what can't be read of it, too. None of them is owed.
     pub(super) fn remove_deliveries(&self, batch: &mut Batch, job: JobId) -> Result<(), QueueError> {
         for (id, delivery) in read::deliveries_of(&*self.records, job)? {
-            remove_delivery(batch, id, &delivery);
+            remove_delivery(batch, id, &delivery, delivery.state);
         }
         let keys = key::deliveries_of(job);
         for table in Table::OF_DELIVERIES {
@@ -264,43 +207,54 @@ impl<S: RecordStore> Machine<S> {
 
 /// Forgets where the callback of an ended job goes, if its URL is there in clear.
 fn forget_if_clear(batch: &mut Batch, stored: &mut StoredJob) -> Result<(), QueueError> {
-    if stored.job.record.callback.take_if(|target| target.sealed_url.is_none()).is_some() {
+    if rules::forget_if_clear(&mut stored.job) {
         batch.put(key::home(stored.job.state), *stored.job.record.id.as_bytes(), encode(stored)?);
     }
     Ok(())
 }
 
-/// Whether a file is in every store of its job.
-fn is_everywhere(file: &StoredFile, record: &JobRecord) -> bool {
-    file.stored.len() >= record.spec.places()
+/// A job's callbacks as the tables have them.
+struct TableOfCallbacks<'a, S> {
+    records: &'a S,
+    job: JobId,
+}
+
+impl<S: RecordStore> ToldCallbacks for TableOfCallbacks<'_, S> {
+    fn has(&self, id: &DeliveryId) -> Result<bool, QueueError> {
+        Ok(read::delivery(self.records, id)?.is_some())
+    }
+
+    fn last_sequence(&self) -> Result<u64, QueueError> {
+        let told = read::deliveries_of(self.records, self.job)?.into_iter();
+        Ok(told.filter_map(|(_, delivery)| Some(delivery.file?.sequence)).max().unwrap_or(0))
+    }
 }
 
 /// Writes a callback, and lists it.
 pub(super) fn put_delivery(batch: &mut Batch, id: DeliveryId, delivery: &StoredDelivery) -> Result<(), QueueError> {
     batch.put(home(delivery.state), key::delivery(id), encode(delivery)?);
-    for listed in listed(id, delivery) {
+    for listed in listed(id, delivery, delivery.state) {
         batch.put(Table::DeliveryListing, listed, key::delivery(id));
     }
     Ok(())
 }
 
-/// Moves a callback to `state`.
+/// Moves a callback that was in the state `before`.
 fn move_delivery(
     batch: &mut Batch,
     id: DeliveryId,
-    mut delivery: StoredDelivery,
-    state: DeliveryState,
+    delivery: &StoredDelivery,
+    before: DeliveryState,
 ) -> Result<(), QueueError> {
-    remove_delivery(batch, id, &delivery);
-    delivery.state = state;
-    put_delivery(batch, id, &delivery)
+    remove_delivery(batch, id, delivery, before);
+    put_delivery(batch, id, delivery)
 }
 
-fn remove_delivery(batch: &mut Batch, id: DeliveryId, delivery: &StoredDelivery) {
-    for listed in listed(id, delivery) {
+fn remove_delivery(batch: &mut Batch, id: DeliveryId, delivery: &StoredDelivery, state: DeliveryState) {
+    for listed in listed(id, delivery, state) {
         batch.remove(Table::DeliveryListing, listed);
     }
-    batch.remove(home(delivery.state), key::delivery(id));
+    batch.remove(home(state), key::delivery(id));
 }
 
 fn home(state: DeliveryState) -> Table {
@@ -310,9 +264,9 @@ fn home(state: DeliveryState) -> Table {
     }
 }
 
-fn listed(id: DeliveryId, delivery: &StoredDelivery) -> Vec<Vec<u8>> {
+fn listed(id: DeliveryId, delivery: &StoredDelivery, state: DeliveryState) -> Vec<Vec<u8>> {
     match (&delivery.recipient, delivery.seq) {
-        (Some(recipient), Some(seq)) => key::listed_delivery(id, &recipient.owner, delivery.state, seq).into(),
+        (Some(recipient), Some(seq)) => key::listed_delivery(id, &recipient.owner, state, seq).into(),
         _ => Vec::new(),
     }
 }

@@ -3,9 +3,9 @@
 use super::{Machine, encode, live};
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, State};
-use crate::queue::local::record::StoredJob;
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, Table};
 use crate::queue::local::{key, read};
+use crate::queue::record::StoredJob;
 use crate::queue::{Enqueued, Job, QueueError, RECORD_BYTES_MAX};
 
 impl<S: RecordStore> Machine<S> {
@@ -35,7 +35,7 @@ impl<S: RecordStore> Machine<S> {
 
         let mut batch = Batch::default();
         let seq = self.seq.take(&mut batch);
-        let stored = StoredJob { job: fresh(record, seq), token: 0, wait_ms: 0, is_made: false };
+        let stored = StoredJob { job: fresh(record, seq), token: 0, wait_ms: 0, is_called_off: false, is_made: false };
         batch.put(Table::Jobs, *stored.job.record.id.as_bytes(), encode(&stored)?);
         key::add(&mut batch, &stored.job);
         if let Some(token) = &stored.job.record.once {

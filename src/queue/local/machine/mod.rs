@@ -12,19 +12,18 @@ mod tests;
 mod transition;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 pub(super) use recover::{RecoveryCause, RecoveryState};
 
 use super::Observers;
 use super::deliveries::DeliverySchedule;
-use super::record::{self, StoredJob};
 use super::schedule::{Choice, LiveJob, Schedule};
 use super::status::QueueStatus;
 use super::store::{Batch, RecordStore, RecordStoreError, Table};
 use crate::clock::SharedClock;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, State};
+use crate::queue::record::{self, StoredJob};
 use crate::queue::{Counts, Place, QueueError, QueueSettings};
 
 /// Numbers are reserved so many at a time.
@@ -180,8 +179,4 @@ fn live(stored: &StoredJob) -> LiveJob {
 
 fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, QueueError> {
     Ok(record::encode(value).map_err(|e| RecordStoreError::failed("writing a record", e))?)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,19 +7,18 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::delivery::put_delivery;
-use super::settle::poison;
 use super::{Machine, Sequence, ended_count, live};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
 use crate::job::{ErrorCode, JobError, JobId, State};
 use crate::queue::local::Observers;
 use crate::queue::local::deliveries::{DeliverySchedule, ScheduledDelivery};
-use crate::queue::local::record::{self, RecordError, SCHEMA, StoredDelivery, StoredJob, StoredRecipient};
 use crate::queue::local::schedule::{CrashIsolation, HeldLease, Schedule};
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table};
 use crate::queue::local::{key, read};
 use crate::queue::metrics::AttemptOutcome;
-use crate::queue::{Counts, CrashAttribution, Filter, Lease, QueueError, QueueSettings, Settlement};
+use crate::queue::record::{self, RecordError, SCHEMA, StoredDelivery, StoredJob, StoredRecipient};
+use crate::queue::{Counts, CrashAttribution, Filter, Lease, QueueError, QueueSettings, Settlement, rules};
 
 /// Counted for an attempt that died with its server: more than any attempt tells of.
 const CHANGES_OF_A_LOST_ATTEMPT: u64 = 100_000;
@@ -155,15 +154,14 @@ impl<S: RecordStore> Machine<S> {
         let outcome = if is_blamed { AttemptOutcome::Crashed } else { AttemptOutcome::Lost };
         self.observers.metrics.attempt_ended(outcome);
         if is_blamed {
-            stored.job.crashes += 1;
             stored.job.error = Some(JobError::new(ErrorCode::Crashed, "the server died while it worked on this job"));
-            if stored.job.crashes >= self.settings.crashes_max {
-                poison(&mut stored);
+            if rules::count_crash(&mut stored, &self.settings) {
                 self.set_aside_if_unreadable(&stored.job.record.id)?;
-                return self.end_failed(stored).map(drop);
+                return self.end(stored, State::Failed);
             }
         }
-        self.release(stored).map(drop)
+        let next = rules::release(&mut stored);
+        self.go_on(stored, next).map(drop)
     }
 
     fn recover_deliveries(&mut self) -> Result<(), QueueError> {

@@ -1,13 +1,12 @@
 //! What has to be looked for: lapsed leases, and ended jobs that are old enough to be removed.
 
-use super::settle::{add_files, refund};
 use super::{Machine, ended_count};
 use crate::clock::Timestamp;
-use crate::job::{ErrorCode, JobError, JobId, State, StoredFile};
+use crate::job::{JobId, State, StoredFile};
 use crate::queue::local::store::{Batch, RecordStore, ScanOrder, Table};
 use crate::queue::local::{key, read};
 use crate::queue::metrics::AttemptOutcome;
-use crate::queue::{Job, QueueError};
+use crate::queue::{EndedJob, Job, KnownJob, QueueError, rules};
 
 /// Jobs removed in one batch: batches are kept small, since each holds up all others.
 const PURGED_AT_ONCE: usize = 32;
@@ -31,21 +30,23 @@ impl<S: RecordStore> Machine<S> {
             self.schedule.remove(id);
             return Ok(None);
         };
-        add_files(&mut stored, files);
         self.observers.metrics.attempt_ended(AttemptOutcome::Lost);
-        if self.schedule.is_storing(id) {
-            // Waiting for a store is no attempt, and no reason to fail.
-            refund(&mut stored);
-            self.requeue(stored, None)?;
-            return Ok(Some(State::Pending));
-        }
-        if stored.job.attempts < self.settings.attempts_max {
-            self.requeue(stored, None)?;
-            return Ok(Some(State::Pending));
-        }
-        let detail = format!("the worker of attempt {} did not renew its lease", stored.job.attempts);
-        stored.job.error = Some(JobError::new(ErrorCode::LeaseExpired, detail));
-        self.end_failed(stored).map(Some)
+        // Waiting for a store is no attempt, and no reason to fail.
+        let next = rules::reap(&mut stored, files, self.schedule.is_storing(id), &self.settings);
+        self.go_on(stored, next).map(Some)
+    }
+
+    pub(in crate::queue::local) fn known(&self, ids: &[JobId]) -> Result<Vec<KnownJob>, QueueError> {
+        let now = self.clock.now();
+        let known = |id: &JobId| {
+            let Some(job) = read::job(&*self.records, id)? else { return Ok(KnownJob::Unknown) };
+            if !job.state.is_terminal() {
+                return Ok(KnownJob::Live);
+            }
+            let ago = now.since(job.finished_at.unwrap_or(now));
+            Ok(KnownJob::Ended(EndedJob { state: job.state, ago, owes_callback: self.owes_callbacks(*id) }))
+        };
+        ids.iter().map(known).collect()
     }
 
     pub(in crate::queue::local) fn purge(

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Machine, encode, ended_count, live, millis};
+use super::{Machine, encode, ended_count, live};
 use crate::failpoint::{Step, reached};
 use crate::job::State;
 use crate::queue::local::key;
-use crate::queue::local::record::StoredJob;
 use crate::queue::local::store::{Batch, RecordStore, Table};
-use crate::queue::{Job, QueueError};
+use crate::queue::record::StoredJob;
+use crate::queue::{QueueError, rules};
 
 #[cfg(test)]
 mod tests;
@@ -18,22 +18,12 @@ impl<S: RecordStore> Machine<S> {
     /// Refuses what the table of transitions ([`State::may_become`]) doesn't have.
     pub(super) fn transition(&self, batch: &mut Batch, stored: &mut StoredJob, next: State) -> Result<(), QueueError> {
         let before = stored.job.state;
-        if !before.may_become(next) {
-            let what = format!("a job can't go from {before} to {next}; this is a bug in Pixerve");
-            return Err(QueueError::Unavailable { what, source: None });
-        }
         let id = stored.job.record.id;
+        let changes = self.observers.events.unrecorded(id) + 1;
+        rules::enter(stored, next, self.clock.now(), changes)?;
+        let _ = self.observers.events.take_unrecorded(id);
         #[cfg(test)]
         tests::note_granted(id, before, next);
-        stored.job.state = next;
-        stored.job.changes += self.observers.events.take_unrecorded(id) + 1;
-        if next.is_terminal() {
-            stored.job.not_before = None;
-            stored.job.finished_at = Some(self.clock.now());
-            if !has_callbacks(&stored.job) {
-                stored.job.record.callback = None;
-            }
-        }
         key::move_on(batch, &stored.job, before);
         if key::home(before) != key::home(next) {
             batch.remove(key::home(before), *id.as_bytes());
@@ -66,7 +56,7 @@ impl<S: RecordStore> Machine<S> {
     /// Lets a job wait in its old place: ready at once, or after `wait`.
     pub(super) fn requeue(&mut self, mut stored: StoredJob, wait: Option<Duration>) -> Result<(), QueueError> {
         stored.job.not_before = wait.map(|wait| self.clock.now().after(wait));
-        stored.wait_ms = wait.map_or(0, millis);
+        stored.wait_ms = wait.map_or(0, rules::millis);
         let mut batch = Batch::default();
         self.transition(&mut batch, &mut stored, State::Pending)?;
         self.apply(&batch)?;
@@ -75,9 +65,4 @@ impl<S: RecordStore> Machine<S> {
         self.schedule.wait(live(&stored), not_before);
         Ok(())
     }
-}
-
-/// Whether anything of an ended job is told, or was.
-fn has_callbacks(job: &Job) -> bool {
-    job.record.callback.as_ref().is_some_and(|target| target.event(job.state).is_some() || target.tells_files())
 }

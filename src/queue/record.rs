@@ -4,27 +4,30 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::{DeliveryRecord, DeliveryState, DeliveryTry, FileStored, Job};
 use crate::clock::Timestamp;
 use crate::job::{CallbackTarget, DeliveryId, Owner, UnreadableRecord};
-use crate::queue::{DeliveryRecord, DeliveryState, DeliveryTry, FileStored, Job};
 
 const VERSION: u8 = 1;
 
 /// The layout of all tables together; a store with a newer one is refused.
-pub(super) const SCHEMA: u32 = 1;
+pub(in crate::queue) const SCHEMA: u32 = 1;
 
 /// A job and what only the queue needs to know of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct StoredJob {
-    pub(super) job: Job,
+pub(in crate::queue) struct StoredJob {
+    pub(in crate::queue) job: Job,
     /// Of its last claim; 0 before the first.
-    pub(super) token: u64,
+    pub(in crate::queue) token: u64,
     /// How long it was told to wait when `not_before` was set: after a restart it waits no longer than that,
     /// whatever the wall clock has done.
-    pub(super) wait_ms: u64,
+    pub(in crate::queue) wait_ms: u64,
+    /// Whether another node was asked to cancel it while it was worked on: it never waits again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::queue) is_called_off: bool,
     /// Whether all of its variants were made: what is left to do takes no place and no memory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) is_made: bool,
+    pub(in crate::queue) is_made: bool,
 }
 
 /// Where in a [`StoredJob`] the job's record is, as a JSON Pointer.
@@ -32,35 +35,35 @@ const RECORD_OF_JOB: &str = "/job/record";
 
 /// A callback, and what has become of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct StoredDelivery {
-    pub(super) due: Timestamp,
+pub(in crate::queue) struct StoredDelivery {
+    pub(in crate::queue) due: Timestamp,
     /// As in [`StoredJob::wait_ms`].
-    pub(super) wait_ms: u64,
-    pub(super) attempts: u32,
+    pub(in crate::queue) wait_ms: u64,
+    pub(in crate::queue) attempts: u32,
     /// When what it tells of happened. None in what was written before 0.3.0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) since: Option<Timestamp>,
+    pub(in crate::queue) since: Option<Timestamp>,
     /// Whose job it tells about, and which host is to be called. None in what was written before 0.3.0: then the job says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) recipient: Option<StoredRecipient>,
+    pub(in crate::queue) recipient: Option<StoredRecipient>,
     /// The place of its job, by which it is listed. None in what was written before 0.3.0, which is listed nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) seq: Option<u64>,
+    pub(in crate::queue) seq: Option<u64>,
     #[serde(default)]
-    pub(super) state: DeliveryState,
+    pub(in crate::queue) state: DeliveryState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) last: Option<DeliveryTry>,
+    pub(in crate::queue) last: Option<DeliveryTry>,
     /// What it tells of, if that is a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) file: Option<FileStored>,
+    pub(in crate::queue) file: Option<FileStored>,
     /// Whether somebody asked for it again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) asked_again: bool,
+    pub(in crate::queue) asked_again: bool,
 }
 
 impl StoredDelivery {
     /// One about `job` that is owed from now on.
-    pub(super) fn new(job: &Job, now: Timestamp, file: Option<FileStored>) -> Self {
+    pub(in crate::queue) fn new(job: &Job, now: Timestamp, file: Option<FileStored>) -> Self {
         Self {
             due: now,
             wait_ms: 0,
@@ -76,7 +79,7 @@ impl StoredDelivery {
     }
 
     /// What others are told of it.
-    pub(super) fn shown(self, id: DeliveryId) -> DeliveryRecord {
+    pub(in crate::queue) fn shown(self, id: DeliveryId) -> DeliveryRecord {
         let is_pending = self.state == DeliveryState::Pending;
         DeliveryRecord {
             id,
@@ -92,14 +95,14 @@ impl StoredDelivery {
 
 /// What says whose turn a callback is, without its job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct StoredRecipient {
-    pub(super) owner: Owner,
+pub(in crate::queue) struct StoredRecipient {
+    pub(in crate::queue) owner: Owner,
     /// The host alone: a URL's user name, path and query may hold secrets.
-    pub(super) host: String,
+    pub(in crate::queue) host: String,
 }
 
 impl StoredRecipient {
-    pub(super) fn of(job: &Job) -> Self {
+    pub(in crate::queue) fn of(job: &Job) -> Self {
         let host = job.record.callback.as_ref().map(CallbackTarget::host);
         Self { owner: job.record.owner.clone(), host: host.unwrap_or_default().to_owned() }
     }
@@ -107,7 +110,7 @@ impl StoredRecipient {
 
 /// Why a record can't be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RecordError {
+pub(in crate::queue) enum RecordError {
     #[error("the record is empty")]
     Empty,
     #[error("the record has version {0}; this Pixerve reads version {VERSION}")]
@@ -116,13 +119,13 @@ pub(super) enum RecordError {
     Unreadable(UnreadableRecord),
 }
 
-pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, serde_json::Error> {
+pub(in crate::queue) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut bytes = vec![VERSION];
     serde_json::to_writer(&mut bytes, record)?;
     Ok(bytes)
 }
 
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
+pub(in crate::queue) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
     match bytes.split_first() {
         Some((&VERSION, json)) => serde_json::from_slice(json)
             .map_err(|error| RecordError::Unreadable(UnreadableRecord::of(json, RECORD_OF_JOB, &error))),
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn version_1_reads_its_golden_record() {
-        let golden = [&[1], include_bytes!("../../../tests/it/queue/job-v1.json").as_slice()].concat();
+        let golden = [&[1], include_bytes!("../../tests/it/queue/job-v1.json").as_slice()].concat();
         let stored: StoredJob = decode(&golden).expect("it stays readable");
         assert_eq!((stored.token, stored.wait_ms, stored.job.seq), (3, 5000, 7));
     }
@@ -155,7 +158,7 @@ mod tests {
 
     #[test]
     fn why_a_record_is_unreadable_quotes_nothing_of_it() {
-        let text = include_str!("../../../tests/it/queue/job-v1.json");
+        let text = include_str!("../../tests/it/queue/job-v1.json");
         let secret = "https://app.example:port/hook?secret=canary";
         let damaged = text.replacen("https://", &format!("{secret} https://"), 1);
         assert_ne!(damaged, text);

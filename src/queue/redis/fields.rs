@@ -1,0 +1,219 @@
+//! How a job lies in Redis: the fields of a hash. Those that scripts change or look at are plain numbers and words; the rest
+//! is JSON, which no script reads.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::unreadable;
+use crate::clock::Timestamp;
+use crate::job::{
+    ContentHash, JobError, JobRecord, OnDuplicate, Owner, Priority, State, StoredFile, TenantKey, UnreadableRecord,
+    UserKey,
+};
+use crate::queue::record::StoredJob;
+use crate::queue::{Job, QueueError};
+
+/// A hash as Redis answers it.
+pub(super) type Fields = HashMap<String, Vec<u8>>;
+
+/// Enough of a digest to tell owners and originals apart: in hexadecimal.
+const DIGEST_BYTES: usize = 16;
+
+/// More than any record and its files come to.
+const UNPACKED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// All fields that are written here; those of what is none are not there.
+const WRITTEN: [&str; 15] = ["r", "er", "fi", "z", "st", "at", "cr", "ch", "me", "wt", "nb", "sa", "fa", "md", "so"];
+
+/// What stands for an owner in keys.
+pub(super) fn owner_key(owner: &Owner) -> String {
+    hex::encode(&owner.digest()[..DIGEST_BYTES])
+}
+
+/// What stands for a user in keys.
+pub(super) fn user_key(user: &UserKey) -> String {
+    hex::encode(&user.as_bytes()[..DIGEST_BYTES])
+}
+
+/// What stands for a text of a caller's in keys.
+pub(super) fn text_key(text: &str) -> String {
+    hex::encode(&ContentHash::of(text.as_bytes()).as_bytes()[..DIGEST_BYTES])
+}
+
+/// What stands for an original in keys.
+fn bytes_key(bytes: &ContentHash) -> String {
+    hex::encode(&bytes.as_bytes()[..DIGEST_BYTES])
+}
+
+/// What scripts have to know of a job and what never changes: one field.
+pub(super) fn constants(record: &JobRecord) -> String {
+    let (user, owner) = (user_key(&record.owner.user_key()), owner_key(&record.owner));
+    let tenant = match record.owner.tenant_key() {
+        TenantKey::User(_) => format!("u{user}"),
+        TenantKey::Owner(_) => format!("o{owner}"),
+    };
+    let lane = lane(record.spec.priority);
+    let reference = record.reference.as_ref().map(|reference| text_key(reference.as_str())).unwrap_or_default();
+    let fingerprint = match &record.on_duplicate {
+        OnDuplicate::Refuse => String::new(),
+        OnDuplicate::Queue(fingerprint) => fingerprint.0.to_string(),
+    };
+    let (bytes, created, hash) = (bytes_key(&record.original.sha256), record.created_at.as_millis(), &record.hash);
+    [lane, &user, &owner, &tenant, &bytes, &created.to_string(), hash.as_str(), &reference, &fingerprint].join("|")
+}
+
+/// What a lane is called.
+pub(super) fn lane(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Realtime => "0",
+        Priority::Queued => "1",
+    }
+}
+
+/// What a state is called.
+pub(super) fn state_word(state: State) -> &'static str {
+    match state {
+        State::Pending => "0",
+        State::Processing => "1",
+        State::Completed => "2",
+        State::Failed => "3",
+        State::Cancelled => "4",
+    }
+}
+
+/// The state that is called so.
+pub(super) fn state_of(word: &str) -> Option<State> {
+    State::ALL.into_iter().find(|state| state_word(*state) == word)
+}
+
+/// A change of a job's fields.
+#[derive(Debug, Default)]
+pub(super) struct FieldChanges {
+    /// Fields to set.
+    pub(super) set: Vec<(&'static str, Vec<u8>)>,
+    /// Fields to remove.
+    pub(super) removed: Vec<&'static str>,
+}
+
+impl FieldChanges {
+    /// From `before` to `after`.
+    pub(super) fn between(before: &Fields, after: &StoredJob) -> Result<Self, QueueError> {
+        let fields = fields_of(after)?;
+        let is_gone = |name: &&str| before.contains_key(*name) && !fields.iter().any(|(field, _)| field == name);
+        let removed = WRITTEN.into_iter().filter(is_gone).collect();
+        let set = fields.into_iter().filter(|(name, value)| before.get(*name) != Some(value)).collect();
+        Ok(Self { set, removed })
+    }
+}
+
+/// The fields of a job.
+fn fields_of(stored: &StoredJob) -> Result<Vec<(&'static str, Vec<u8>)>, QueueError> {
+    let job = &stored.job;
+    let mut fields: Vec<(&'static str, Vec<u8>)> = vec![
+        ("st", state_word(job.state).into()),
+        ("at", job.attempts.to_string().into()),
+        ("cr", job.crashes.to_string().into()),
+        ("ch", job.changes.to_string().into()),
+        ("me", job.record.memory.unwrap_or(0).to_string().into()),
+    ];
+    if job.state.is_terminal() {
+        // It is kept for long, and looked at seldom.
+        fields.push(("z", packed(&(&job.record, &job.error, &job.files))?));
+    } else {
+        fields.push(("r", json(&job.record)?));
+        if let Some(error) = &job.error {
+            fields.push(("er", json(error)?));
+        }
+        if !job.files.is_empty() {
+            fields.push(("fi", json(&job.files)?));
+        }
+    }
+    let times = [("nb", job.not_before), ("sa", job.started_at), ("fa", job.finished_at)];
+    for (name, time) in times {
+        fields.extend(time.map(|time| (name, time.as_millis().to_string().into())));
+    }
+    if stored.wait_ms > 0 {
+        fields.push(("wt", stored.wait_ms.to_string().into()));
+    }
+    let marks = [("md", stored.is_made), ("so", stored.is_called_off)];
+    fields.extend(marks.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name, b"1".into())));
+    Ok(fields)
+}
+
+/// JSON, deflated.
+fn packed(value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
+    let mut packer = DeflateEncoder::new(Vec::new(), Compression::default());
+    packer
+        .write_all(&json(value)?)
+        .and_then(|()| packer.finish())
+        .map_err(|error| unreadable("writing a record", error))
+}
+
+fn unpacked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, QueueError> {
+    let mut text = Vec::new();
+    let unpacked = DeflateDecoder::new(bytes).take(UNPACKED_BYTES_MAX).read_to_end(&mut text);
+    unpacked.map_err(|error| unreadable("reading a job's record", error))?;
+    parsed_record(&text, "/0")
+}
+
+/// JSON that holds a job's record at this pointer.
+fn parsed_record<T: DeserializeOwned>(text: &[u8], record_at: &str) -> Result<T, QueueError> {
+    serde_json::from_slice(text)
+        .map_err(|error| unreadable("reading a job's record", UnreadableRecord::of(text, record_at, &error)))
+}
+
+/// JSON of what has one.
+pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
+    serde_json::to_vec(value).map_err(|error| unreadable("writing a record", error))
+}
+
+/// A job of these fields; none if there are none.
+pub(super) fn job(fields: &Fields) -> Result<Option<StoredJob>, QueueError> {
+    let (record, error, files): (JobRecord, Option<JobError>, Vec<StoredFile>) =
+        match (fields.get("r"), fields.get("z")) {
+            (Some(record), _) => {
+                (parsed_record(record, "")?, parsed(fields, "er")?, parsed(fields, "fi")?.unwrap_or_default())
+            }
+            (None, Some(ended)) => unpacked(ended)?,
+            (None, None) => return Ok(None),
+        };
+    let word = fields.get("st").and_then(|word| std::str::from_utf8(word).ok()).unwrap_or_default();
+    let state = state_of(word).ok_or_else(|| QueueError::Unavailable {
+        what: format!("reading a job's record failed: it is in state {word:?}"),
+        source: None,
+    })?;
+    let time = |name| fields.get(name).map(|_| Timestamp::from_millis(number(fields, name)));
+    let small = |name| u32::try_from(number(fields, name)).unwrap_or(u32::MAX);
+    let job = Job {
+        record,
+        state,
+        seq: number(fields, "sq"),
+        attempts: small("at"),
+        crashes: small("cr"),
+        not_before: time("nb"),
+        started_at: time("sa"),
+        finished_at: time("fa"),
+        error,
+        files,
+        changes: number(fields, "ch"),
+    };
+    let (token, wait_ms) = (number(fields, "tk"), number(fields, "wt"));
+    let [is_made, is_called_off] = ["md", "so"].map(|mark| fields.contains_key(mark));
+    Ok(Some(StoredJob { job, token, wait_ms, is_called_off, is_made }))
+}
+
+/// The number in a field, 0 if it isn't there.
+pub(super) fn number(fields: &Fields, name: &str) -> u64 {
+    fields.get(name).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()).unwrap_or(0)
+}
+
+fn parsed<T: DeserializeOwned>(fields: &Fields, name: &str) -> Result<Option<T>, QueueError> {
+    let value = fields.get(name).map(|json| serde_json::from_slice(json)).transpose();
+    value.map_err(|error| unreadable("reading a job's record", error))
+}

@@ -1,0 +1,66 @@
+-- id, the revision that was decided on, the change's name, where the job goes (`-`: it stays, `r`, `d`, `e`: it has ended),
+-- when it is due, whether only if its lease has lapsed; then as many pairs as said of fields to set, as many fields to remove,
+-- and callbacks: id, record (empty: removed), state, due, since, place in lists
+local job = load_job(ARGV[2])
+if not job then
+  return 'conflict'
+end
+-- An answer was lost, and the call came again.
+if job.op == ARGV[4] then
+  return 'applied'
+end
+if job.rv ~= ARGV[3] then
+  return 'conflict'
+end
+if ARGV[7] == '1' then
+  local expires = call('ZSCORE', key('leases'), job.id)
+  if not expires or tonumber(expires) > now then
+    return 'conflict'
+  end
+end
+local hash, at = key('job', job.id), 8
+local sets = tonumber(ARGV[at])
+local fields = { 'op', ARGV[4], 'rv', int(tonumber(job.rv) + 1) }
+for nth = at + 1, at + 2 * sets do
+  table.insert(fields, ARGV[nth])
+end
+at = at + 2 * sets + 1
+local removed = { unpack(ARGV, at + 1, at + tonumber(ARGV[at])) }
+at = at + tonumber(ARGV[at])
+
+local before, target, was_called_off = job.st, ARGV[5], job.so
+if target == 'e' then
+  remove_live(job)
+elseif target ~= '-' then
+  take_out(job)
+end
+call('HSET', hash, unpack(fields))
+if #removed > 0 then
+  call('HDEL', hash, unpack(removed))
+end
+job = load_job(job.id)
+if job.st ~= before then
+  unlist(job, before)
+  list_in(job, job.st)
+end
+if target == 'e' then
+  -- Read still by whoever names what was stored late.
+  call('PEXPIRE', key('j', job.id), 3600000)
+  call('ZADD', key('done'), call('HGET', hash, 'fa'), job.id)
+  call('HDEL', hash, 'av', 'uc', 'lp')
+elseif target ~= '-' then
+  put_in(job, target, tonumber(ARGV[6]))
+end
+while at < #ARGV do
+  if ARGV[at + 2] == '' then
+    remove_delivery(job, ARGV[at + 1])
+  else
+    put_delivery(job, unpack(ARGV, at + 1, at + 6))
+  end
+  at = at + 6
+end
+tell(job.id)
+if job.so and not was_called_off then
+  call('PUBLISH', key('stop'), job.id)
+end
+return 'applied'

@@ -1,0 +1,51 @@
+-- id, constants, memory, record, digest of its token, when that ends, live jobs at most, those of a tenant at most
+local id, constants, memory, record, token, token_end = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+if call('EXISTS', key('job', id)) == 1 then
+  return { 'known' }
+end
+local lane, user, owner, tenant, bytes, _, hash, reference, fingerprint =
+  string.match(constants, '^(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)$')
+if token ~= '' then
+  local by = call('HGET', key('once'), token)
+  -- A job whose record was lost comes again from the spool: it is what the token was used for.
+  if by and by ~= id then
+    return { 'token', by }
+  end
+end
+local newest = call('ZREVRANGE', key('dup', owner, bytes), 0, 0)[1]
+local live = newest and load_job(newest)
+-- It waits for one that asks for something else.
+if live and (fingerprint == '' or fingerprint == live.fp) then
+  return { 'duplicate', newest, unpack(call('HGETALL', key('job', newest))) }
+end
+local depth = tonumber(call('HGET', key('meta'), 'live')) or 0
+if depth >= tonumber(ARGV[8]) then
+  return { 'full', int(depth) }
+end
+depth = tonumber(call('HGET', key('depth'), tenant)) or 0
+if depth >= tonumber(ARGV[9]) then
+  return { 'owner full', int(depth) }
+end
+
+-- Above the last one, and above all that an emptied Redis gave out.
+local place = math.max((tonumber(call('HGET', key('meta'), 'place')) or 0) + 1, micros)
+call('HSET', key('meta'), 'place', int(place))
+call('HSET', key('job', id), 'k', constants, 'r', record, 'st', PENDING, 'sq', int(place), 'me', memory, 'ch', 1, 'rv', 1)
+local job = load_job(id)
+call('ZADD', key('ls'), job.sq, id)
+call('ZADD', key('lo', owner), job.sq, id)
+list_in(job, PENDING)
+call('ZADD', key('hash', hash), job.sq, id)
+if reference ~= '' then
+  call('ZADD', key('ref', owner, reference), job.sq, id)
+end
+if token ~= '' then
+  call('HSET', key('once'), token, id)
+  call('ZADD', key('once', 'end'), token_end, token)
+end
+call('ZADD', duplicates(job), job.sq, id)
+count('depth', tenant, 1)
+count('meta', 'live', 1)
+put_in(job, 'r')
+tell(id)
+return { 'created' }
