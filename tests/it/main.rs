@@ -23,6 +23,7 @@ mod kill;
 mod layers;
 mod logs;
 mod nginx;
+mod nodes;
 mod pixels;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod prometheus;

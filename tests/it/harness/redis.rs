@@ -119,7 +119,12 @@ impl RedisServer {
     pub(crate) async fn restart(&self) {
         self.say("start");
         let started = Instant::now();
-        while self.try_command::<String>(&["PING"]).await.is_err() {
+        // A replica without its primary says no more than that, and one that has just begun that it is busy.
+        let is_up = |answer: &redis::RedisResult<String>| match answer {
+            Ok(_) => true,
+            Err(error) => error.code().is_some_and(|code| code != "LOADING"),
+        };
+        while !is_up(&self.try_command(&["PING"]).await) {
             assert!(started.elapsed() < WAIT_MAX, "no answer from {}", self.url());
             poll_delay().await;
         }
