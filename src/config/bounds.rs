@@ -145,7 +145,7 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 27] = [
+    const WITHOUT: [&str; 29] = [
         "addr",
         "data_dir",
         "serve_dir",
@@ -168,6 +168,8 @@ mod tests {
         "callback.retry_waits",
         "metrics.addr",
         "metrics.token",
+        "node.roles",
+        "queue.url",
         "server.docs",
         "server.http2",
         "server.public_url",

@@ -11,8 +11,10 @@ use crate::auth::AuthSettings;
 use crate::callback::CallbackSettings;
 use crate::job::SpecLimits;
 use crate::metrics::MetricsSettings;
+use crate::nodes::NodeSettings;
 use crate::pipeline::PixelLimits;
 use crate::queue::QueueSettings;
+use crate::redis_client::RedisSettings;
 use crate::routes::{HttpSettings, RateSettings};
 use crate::sandbox::SandboxSettings;
 use crate::setting;
@@ -46,6 +48,11 @@ pub struct Config {
     pub auth: AuthSettings,
     /// How much the queue takes.
     pub queue: QueueSettings,
+    /// Where it is, if nodes share it.
+    #[serde(rename = ".queue")]
+    pub redis: RedisSettings,
+    /// What this server is among those that share it.
+    pub node: NodeSettings,
     /// How jobs are worked on.
     pub worker: WorkerSettings,
     /// The processes that they are worked on in.

@@ -13,6 +13,7 @@ mod error;
 mod heartbeat;
 mod info;
 mod register;
+mod settings;
 mod status;
 
 use std::fmt;
@@ -28,6 +29,7 @@ pub use check::{Finding, Severity};
 pub use description::{LiveNode, NodeDescription, NodeId, NodeRoles, newest_common_format};
 pub use error::NodesError;
 pub use register::HeldLock;
+pub use settings::NodeSettings;
 pub use status::{ClockState, HeartbeatAnswer, NodesStatus, RedisMemory};
 
 use crate::clock::SharedClock;

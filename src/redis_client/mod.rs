@@ -4,6 +4,7 @@
 //! later, so callers write scripts that do no harm when they run twice.
 
 mod error;
+mod settings;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnecti
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, ScriptInvocation};
 
 pub use error::RedisError;
+pub use settings::RedisSettings;
 
 use crate::clock::SharedClock;
 
