@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
@@ -17,7 +18,7 @@ use crate::config::Config;
 use crate::disks::{self, DiskHealth, DiskMonitor};
 use crate::error_chain::ErrorChain;
 use crate::queue::{CallbacksOf, CrashAttribution, JobQueue, SledQueue};
-use crate::register::{OpenedRegister, Register, Sealer, WebhookFileError, WebhookSecretFile};
+use crate::register::{KeptWebhookSecret, OpenedRegister, Register, Sealer, SecretFiles, WebhookSecretError};
 use crate::sandbox::SandboxMode;
 use crate::spool::Spool;
 use crate::worker::{ClockKeeper, ReconcileScope, SpoolReconciler};
@@ -174,9 +175,12 @@ fn open_keys_secret(config: &Config, sealer: &Arc<Sealer>) -> Result<KeysSecret,
     if let Some(secret) = &config.callback.secret {
         return Ok(KeysSecret::Set(secret.clone()));
     }
-    match WebhookSecretFile::open_or_make(&config.data_dir, Arc::clone(sealer)) {
-        Ok(file) => Ok(KeysSecret::Kept(file)),
-        Err(lost @ WebhookFileError::Unseal { .. }) => {
+    let files = Arc::new(SecretFiles::new(&config.data_dir));
+    // This thread may wait.
+    let opened = Handle::current().block_on(KeptWebhookSecret::open_or_make(files, Arc::clone(sealer), None));
+    match opened {
+        Ok(secret) => Ok(KeysSecret::Kept(secret)),
+        Err(lost @ WebhookSecretError::Unseal { .. }) => {
             error!(error = %ErrorChain(&lost), "callbacks of the keys of jwt.json are not signed");
             Ok(KeysSecret::Lost)
         }

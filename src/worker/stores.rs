@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 
 use crate::active_jobs::{OutageReason, StoreOutage, StoreState};
 use crate::clock::SharedClock;
+use crate::error_chain::ErrorChain;
 use crate::job::{BackendKind, JobRecord, StorageKey, Stored};
-use crate::register::Register;
+use crate::register::{Register, RegisterError};
 use crate::writer::{
     BACKENDS, GiveUpTime, Object, ProbeOutcome, Retrying, StorageSettings, StoreGate, StoreMetrics, StoreSettings,
     WriteError, WriteErrorKind, WriteSignals, WriterBackend,
@@ -128,20 +129,20 @@ impl Inner {
         }
     }
 
-    fn client(&self, key: &StorageKey, user: Option<&str>) -> Result<Arc<dyn WriterBackend>, WriteError> {
+    async fn client(&self, key: &StorageKey, user: Option<&str>) -> Result<Arc<dyn WriterBackend>, WriteError> {
         // Asked every time: a deregistered key must stop working at once, whatever is cached.
-        if !self.register.may_use(&key.access_key, key.backend, user) {
-            self.clients.lock().remove(&key.access_key);
-            return Err(unusable(key.backend, "its access key has been deregistered since the upload"));
-        }
+        let store = match self.register.find_usable(&key.access_key, key.backend, user).await {
+            Ok(Some(store)) => store,
+            Ok(None) => {
+                self.clients.lock().remove(&key.access_key);
+                return Err(unusable(key.backend, "its access key has been deregistered since the upload"));
+            }
+            Err(error) => return Err(unknown(key.backend, &error)),
+        };
         if let Some(client) = self.clients.lock().get(&key.access_key) {
             return Ok(Arc::clone(client));
         }
-        let credential = self
-            .register
-            .store(&key.access_key)
-            .ok_or_else(|| unusable(key.backend, "its access key has been deregistered since the upload"))?;
-        let settings = StorageSettings::from_sealed(&credential.settings)
+        let settings = StorageSettings::from_sealed(&store.settings)
             .ok_or_else(|| unusable(key.backend, "its credentials can't be read; register the store again"))?;
         let client = settings.connect(&self.settings.timeouts)?;
         self.clients.lock().insert(key.access_key.clone(), Arc::clone(&client));
@@ -158,6 +159,12 @@ fn unusable(backend: BackendKind, detail: &str) -> WriteError {
     WriteError { what, detail: detail.to_owned(), kind: WriteErrorKind::Invalid }
 }
 
+/// Whether the store may be used can't be said now.
+fn unknown(backend: BackendKind, error: &RegisterError) -> WriteError {
+    let what = format!("look up the {} store in the register", backend.as_str());
+    WriteError { what, detail: ErrorChain(error).to_string(), kind: WriteErrorKind::Unavailable }
+}
+
 /// Writes with whatever client the register stands for at that moment: a job may wait for days.
 struct Registered {
     stores: Arc<Inner>,
@@ -166,8 +173,8 @@ struct Registered {
 }
 
 impl Registered {
-    fn client(&self) -> Result<Arc<dyn WriterBackend>, WriteError> {
-        self.stores.client(&self.key, self.user.as_deref())
+    async fn client(&self) -> Result<Arc<dyn WriterBackend>, WriteError> {
+        self.stores.client(&self.key, self.user.as_deref()).await
     }
 }
 
@@ -178,7 +185,7 @@ impl WriterBackend for Registered {
     }
 
     async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
-        self.client()?.put(object).await
+        self.client().await?.put(object).await
     }
 
     async fn put_until(
@@ -186,11 +193,11 @@ impl WriterBackend for Registered {
         object: &Object,
         stop: &tokio_util::sync::CancellationToken,
     ) -> Result<Stored, WriteError> {
-        self.client()?.put_until(object, stop).await
+        self.client().await?.put_until(object, stop).await
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
-        self.client()?.probe().await
+        self.client().await?.probe().await
     }
 }
 
