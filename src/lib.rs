@@ -14,6 +14,7 @@ pub mod version;
 
 // Floor 1: what every room stands on.
 pub mod auth;
+pub mod bucket;
 pub mod database;
 pub mod disks;
 pub mod events;

@@ -1,5 +1,7 @@
 //! A job on its way through the queue, and how it comes in and is called off.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -44,6 +46,28 @@ pub enum Enqueued {
     Duplicate(Box<Job>),
     /// Its token is good for one upload, and this other job was that.
     TokenUsed(JobId),
+}
+
+/// What the queue knows of a job that the spool has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownJob {
+    /// Nothing: it never came in, or its record is gone.
+    Unknown,
+    /// It has not ended.
+    Live,
+    /// It has ended.
+    Ended(EndedJob),
+}
+
+/// What counts of a job's end for whoever keeps its original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedJob {
+    /// How it ended.
+    pub state: State,
+    /// How long ago, by the queue's clock.
+    pub ago: Duration,
+    /// Whether a callback is still in the outbox.
+    pub owes_callback: bool,
 }
 
 /// What a cancellation did.

@@ -28,7 +28,7 @@ pub use self::delivery::{
     DeliveryState, DeliveryTry, FileStored,
 };
 pub use self::error::QueueError;
-pub use self::job::{CancelOutcome, Enqueued, Job};
+pub use self::job::{CancelOutcome, EndedJob, Enqueued, Job, KnownJob};
 pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, PASS_MAX, Place, Retry, Settled, Settlement};
 pub use self::listing::{Backlog, Counts, Cursor, Filter, LaneCounts, OwedCallbacks, Page, PageRequest};
 pub use self::local::{MemoryQueue, SledQueue};
@@ -186,6 +186,9 @@ pub trait JobMaintenance: Send + Sync + 'static {
     /// with the callback it owes in the outbox in the same moment. `files` is what is stored of it, whoever did that.
     /// Answers where it is now; nothing, and nothing is changed, if its lease holds or nobody had it.
     async fn reap(&self, id: &JobId, files: Vec<StoredFile>) -> Result<Option<State>, QueueError>;
+
+    /// What is known of each of `ids`, in their order. Reads no more than that takes: there may be as many as the spool has.
+    async fn known(&self, ids: &[JobId]) -> Result<Vec<KnownJob>, QueueError>;
 
     /// Records what a failed or cancelled job has stored, if it ended without a worker that could say so. Of any other
     /// job nothing changes.

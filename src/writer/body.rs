@@ -1,13 +1,14 @@
 //! An object's bytes, read once from front to back; those of a file only if they are the ones that were promised.
 
-use std::fs::File;
 use std::io::{self, Read};
 
 use bytes::Bytes;
 
 use super::failure::off_the_runtime;
 use super::{Body, Failure, Object};
-use crate::job::{ContentHash, ContentHasher};
+use crate::bucket::CheckedFile;
+#[cfg(test)]
+use crate::job::ContentHash;
 
 /// Reads an object's bytes. Blocks.
 pub(super) enum BodyReader {
@@ -21,12 +22,7 @@ impl BodyReader {
     pub(super) fn open(object: &Object) -> io::Result<Self> {
         Ok(match &object.body {
             Body::Bytes(bytes) => Self::Memory(bytes.clone()),
-            Body::File { path, bytes } => Self::File(CheckedFile {
-                file: File::open(path)?,
-                hasher: ContentHasher::default(),
-                sha256: object.sha256,
-                left: *bytes,
-            }),
+            Body::File { path, bytes } => Self::File(CheckedFile::open(path, *bytes, object.sha256)?),
         })
     }
 
@@ -35,7 +31,7 @@ impl BodyReader {
         match self {
             Self::Memory(bytes) => Ok(bytes.split_to(bytes_max.min(bytes.len()))),
             Self::File(file) => {
-                let mut chunk = Vec::with_capacity(bytes_max.min(usize::try_from(file.left).unwrap_or(usize::MAX)));
+                let mut chunk = Vec::with_capacity(bytes_max.min(usize::try_from(file.left()).unwrap_or(usize::MAX)));
                 file.take(bytes_max as u64).read_to_end(&mut chunk)?;
                 Ok(chunk.into())
             }
@@ -53,46 +49,6 @@ impl Read for BodyReader {
             }
             Self::File(file) => file.read(buffer),
         }
-    }
-}
-
-/// Reads exactly as many bytes as a file is to have and checks their SHA-256: one that was cut or changed since it was
-/// hashed fails with [`io::ErrorKind::InvalidData`] instead of being stored under another's hash.
-pub(super) struct CheckedFile {
-    file: File,
-    hasher: ContentHasher,
-    sha256: ContentHash,
-    left: u64,
-}
-
-impl CheckedFile {
-    fn check(&self) -> io::Result<()> {
-        let found = self.hasher.clone().finish();
-        if found == self.sha256 {
-            return Ok(());
-        }
-        let detail = format!("the bytes at hand have the SHA-256 {found}, not {}", self.sha256);
-        Err(io::Error::new(io::ErrorKind::InvalidData, detail))
-    }
-}
-
-impl Read for CheckedFile {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        if wanted == 0 {
-            return Ok(0);
-        }
-        let read = self.file.read(&mut buffer[..wanted])?;
-        if read == 0 {
-            let detail = format!("the bytes at hand end {} too early", self.left);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
-        }
-        self.hasher.update(&buffer[..read]);
-        self.left -= read as u64;
-        if self.left == 0 {
-            self.check()?;
-        }
-        Ok(read)
     }
 }
 

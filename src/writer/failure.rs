@@ -5,10 +5,9 @@ use std::io;
 use rustix::io::Errno;
 
 use super::{WriteError, WriteErrorKind};
+use crate::bucket::answer;
+pub(super) use crate::bucket::answer::unreadable;
 use crate::durable::is_shortage;
-
-/// Bytes of a store's own words that are kept: enough for a person, too few for a page of HTML.
-const WORDS_BYTES_MAX: usize = 500;
 
 /// What came of an attempt, before it is said on what: half a [`WriteError`].
 #[derive(Clone, Debug)]
@@ -42,15 +41,9 @@ impl Failure {
 
     /// An answer with an error status. A 4xx is a refusal, but for those that ask for another try.
     pub(super) fn of_status(status: u16, words: &str) -> Self {
-        let words: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let words = words.trim();
-        let words = &words[..words.floor_char_boundary(WORDS_BYTES_MAX)];
-        let detail = if words.is_empty() { format!("HTTP {status}") } else { format!("{words} (HTTP {status})") };
-        let kind = match status {
-            408 | 429 | 500.. => WriteErrorKind::Unavailable,
-            _ => WriteErrorKind::Refused,
-        };
-        Self { detail, kind, status: Some(status) }
+        let kind =
+            if answer::asks_for_another_try(status) { WriteErrorKind::Unavailable } else { WriteErrorKind::Refused };
+        Self { detail: answer::in_one_line(status, words), kind, status: Some(status) }
     }
 
     /// A file of a job's own, in the spool, that could not be read: what is wrong with it is no fault of the store.
@@ -84,17 +77,6 @@ impl Failure {
     pub(super) fn on(self, what: impl Into<String>) -> WriteError {
         WriteError { what: what.into(), detail: self.detail, kind: self.kind }
     }
-}
-
-/// Characters of an answer that can't be read.
-const BEGINNING_CHARACTERS: usize = 120;
-
-/// What is said of an answer that isn't what a store sends, as a proxy's or a portal's page: what it claims to be, and how
-/// it begins.
-pub(super) fn unreadable(content_type: Option<&str>, body: &[u8]) -> String {
-    let kind = content_type.unwrap_or("of no type");
-    let start: String = String::from_utf8_lossy(body).chars().take(BEGINNING_CHARACTERS).collect();
-    format!("an unreadable answer ({kind}), perhaps from something between here and the store; it begins with: {start}")
 }
 
 /// Runs what blocks where blocking is fine.

@@ -54,6 +54,14 @@ pub struct Object {
     pub trace: Option<TraceContext>,
 }
 
+impl Object {
+    /// Its key below a prefix: `prefix/subDir/name`, empty parts left out.
+    #[must_use]
+    pub fn key(&self, prefix: &KeyPrefix) -> String {
+        prefix.join(&self.sub_dir.join(&self.name))
+    }
+}
+
 /// Where an object's bytes are.
 #[derive(Clone, Debug)]
 pub enum Body {

@@ -6,6 +6,8 @@ mod apps;
 mod auth;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod battery;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod bucket;
 mod callback;
 mod compatibility;
 mod config;

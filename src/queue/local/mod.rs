@@ -28,12 +28,15 @@ use self::store::RecordStore;
 use super::{
     Backlog, CancelOutcome, Claim, ClaimRequest, Claimed, Counts, Delivery, DeliveryContent, DeliveryOutbox,
     DeliveryOutcome, DeliveryPage, DeliveryRecord, DeliveryRecords, DeliveryScope, DeliveryState, DeliveryTry,
-    Enqueued, Filter, Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, Lease, LeaseState, Page,
+    Enqueued, Filter, Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, KnownJob, Lease, LeaseState, Page,
     PageRequest, Place, QueueError, QueueMetrics, Settled, Settlement,
 };
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
 use crate::job::{ContentHash, DeliveryId, HashKey, JobId, JobRecord, JobRef, Owner, State, StoredFile};
+
+/// Jobs that are looked up by one call of the machine: others wait for it.
+const KNOWN_AT_ONCE: usize = 100;
 
 /// A queue whose calls are those below.
 trait LocalQueue: Send + Sync + 'static {
@@ -261,6 +264,15 @@ impl<Q: LocalQueue> JobMaintenance for Q {
     async fn reap(&self, id: &JobId, files: Vec<StoredFile>) -> Result<Option<State>, QueueError> {
         let id = *id;
         self.driver().run(move |machine| machine.reap(&id, files)).await
+    }
+
+    async fn known(&self, ids: &[JobId]) -> Result<Vec<KnownJob>, QueueError> {
+        let mut known = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(KNOWN_AT_ONCE) {
+            let ids = ids.to_vec();
+            known.extend(self.driver().run(move |machine| machine.known(&ids)).await?);
+        }
+        Ok(known)
     }
 
     async fn record_files(&self, id: &JobId, files: Vec<StoredFile>) -> Result<(), QueueError> {

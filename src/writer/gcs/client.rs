@@ -182,14 +182,14 @@ impl WriterBackend for Gcs {
     }
 
     async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
-        let key = self.prefix.key(object);
+        let key = object.key(&self.prefix);
         self.upload(&key, object).await.map_err(|failure| failure.on(self.what("put", &key)))?;
         Ok(Stored { backend: self.name().to_owned(), location: format!("gs://{}/{key}", self.bucket) })
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
         let object = probe_object();
-        let key = self.prefix.key(&object);
+        let key = object.key(&self.prefix);
         let (write, delete) = (self.upload(&key, &object), || self.delete(&key).boxed());
         probe::write_and_delete(write, delete, |verb| self.what(verb, &key)).await
     }

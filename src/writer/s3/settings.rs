@@ -5,13 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::bucket::rules::{is_access_key_id, is_credential, is_region};
 use crate::job::{BackendKind, ClaimErrors, Fields, optional};
 use crate::writer::settings::{
     BackendSettings, KeyPrefix, bucket, common_schemas, endpoint, expose, just_one, prefix, required, spellings,
 };
-
-/// Bytes of the id, and of the key.
-const CREDENTIAL_BYTES_MAX: usize = 1024;
 
 /// A bucket of S3 or of something that speaks its protocol.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -118,17 +116,4 @@ impl S3Settings {
     pub(super) fn is_path_style(&self) -> bool {
         self.path_style.unwrap_or(self.endpoint.is_some())
     }
-}
-
-fn is_region(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-}
-
-fn is_credential(text: &str) -> bool {
-    (1..=CREDENTIAL_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
-}
-
-/// The id goes into the signature's scope, where `/` and `,` separate.
-fn is_access_key_id(text: &str) -> bool {
-    is_credential(text) && !text.contains(['/', ','])
 }

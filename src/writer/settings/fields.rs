@@ -5,14 +5,13 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::KeyPrefix;
+use crate::bucket::rules;
 use crate::job::{ClaimErrors, Fields, optional};
 
 const BUCKET_RULE: &str =
     "must be 3 to 222 of [A-Za-z0-9._-], starting and ending with a letter or digit, without `..`";
 const ENDPOINT_RULE: &str =
     "must be an http:// or https:// URL of at most 2,048 bytes, without credentials, query and fragment";
-
-const URL_BYTES_MAX: usize = 2 * 1024;
 
 /// The one of `names` that has a value, for a field with more than one spelling; the first spelling if none has. A second
 /// one that has a value too is an error: which of them was meant?
@@ -55,21 +54,12 @@ pub(in crate::writer) fn required<'a>(
 }
 
 pub(in crate::writer) fn bucket(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Option<String> {
-    required(fields, &["bucket", "bucket_name"], errors, BUCKET_RULE, is_bucket).map(str::to_owned)
+    required(fields, &["bucket", "bucket_name"], errors, BUCKET_RULE, rules::is_bucket).map(str::to_owned)
 }
 
 pub(in crate::writer) fn endpoint(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Option<Url> {
     let value = fields.take("endpoint")?;
-    let url = value.as_str().filter(|text| text.len() <= URL_BYTES_MAX).and_then(|text| Url::parse(text).ok()).filter(
-        |url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.has_host()
-                && url.username().is_empty()
-                && url.password().is_none()
-                && url.query().is_none()
-                && url.fragment().is_none()
-        },
-    );
+    let url = value.as_str().and_then(rules::endpoint);
     if url.is_none() {
         errors.push(fields.pointer("endpoint"), ENDPOINT_RULE);
     }
@@ -99,7 +89,7 @@ pub(in crate::writer) fn common_schemas() -> Map<String, Value> {
         optional["description"] = description.into();
         schemas.insert(name.to_owned(), optional);
     };
-    let url = json!({ "type": "string", "format": "uri", "pattern": r"^https?://[^/?#@\s]+[^?#@\s]*$", "maxLength": URL_BYTES_MAX });
+    let url = json!({ "type": "string", "format": "uri", "pattern": r"^https?://[^/?#@\s]+[^?#@\s]*$", "maxLength": rules::URL_BYTES_MAX });
     add("endpoint", "Where the store is, if it is not its maker's own.", url);
     add("prefix", "What every key starts with.", json!({ "type": "string", "pattern": KeyPrefix::PATTERN }));
     let user = "The registered user, by name or access key, whose tokens alone may name the store.";
@@ -125,13 +115,4 @@ pub(in crate::writer) fn any(names: &[&str]) -> Value {
 fn with_values(names: &[&str]) -> Vec<Value> {
     let has_value = |name: &&str| json!({ "required": [name], "properties": { *name: { "not": { "$ref": "#/components/schemas/Absent" } } } });
     names.iter().map(has_value).collect()
-}
-
-fn is_bucket(text: &str) -> bool {
-    let ends_ok = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    (3..=222).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-        && ends_ok(text.chars().next())
-        && ends_ok(text.chars().last())
-        && !text.contains("..")
 }

@@ -68,7 +68,7 @@ fn checked(prefix: &str, objects: &[Object]) -> Result<usize, TestCaseError> {
             StorageSettings::Gcs(gcs) => &gcs.prefix,
         };
         for object in objects {
-            let key = prefix.key(object);
+            let key = object.key(prefix);
             prop_assert!(key.len() <= KEY_BYTES_MAX, "{} bytes: {key}", key.len());
             let segments_fine = key.split('/').all(|segment| {
                 !matches!(segment, "" | "." | "..")

@@ -24,6 +24,7 @@ mod dedupe;
 mod delivery;
 mod durable;
 mod fixture;
+mod known;
 mod lease;
 mod list;
 mod once;

@@ -10,7 +10,7 @@ mod retrying;
 #[cfg(feature = "s3")]
 mod s3;
 #[cfg(any(feature = "s3", feature = "gcs"))]
-mod scripted;
+pub(crate) mod scripted;
 
 use std::path::Path;
 
@@ -56,7 +56,7 @@ fn longest_name() -> String {
 }
 
 /// Bytes without a pattern that a part boundary or a line ending could hide behind, the same in every run.
-fn noise(size: usize) -> Vec<u8> {
+pub(crate) fn noise(size: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     std::iter::repeat_with(|| {
         state ^= state << 13;

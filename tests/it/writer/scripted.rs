@@ -11,19 +11,19 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 #[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Request {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("ASCII"))
     }
 
-    pub(super) fn query(&self) -> &str {
+    pub(crate) fn query(&self) -> &str {
         self.uri.query().unwrap_or_default()
     }
 }
@@ -35,15 +35,15 @@ struct Inner {
     asked: Mutex<Vec<Request>>,
 }
 
-pub(super) struct Scripted {
-    pub(super) endpoint: String,
+pub(crate) struct Scripted {
+    pub(crate) endpoint: String,
     inner: Arc<Inner>,
     serving: JoinHandle<()>,
 }
 
 impl Scripted {
     /// Serves what `script` says to each request; it is told how many came before.
-    pub(super) async fn start(script: impl Fn(usize, &Request) -> Response + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(usize, &Request) -> Response + Send + Sync + 'static) -> Self {
         let inner = Arc::new(Inner { script: Box::new(script), asked: Mutex::default() });
         let app = Router::new().fallback(answer).layer(DefaultBodyLimit::disable()).with_state(inner.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback port");
@@ -55,7 +55,7 @@ impl Scripted {
     }
 
     /// Everything asked so far.
-    pub(super) fn asked(&self) -> Vec<Request> {
+    pub(crate) fn asked(&self) -> Vec<Request> {
         self.inner.asked.lock().expect("not poisoned").clone()
     }
 }
@@ -83,7 +83,7 @@ async fn answer(
 }
 
 /// An error as S3 says it.
-pub(super) fn s3_error(status: u16, code: &str, message: &str) -> Response {
+pub(crate) fn s3_error(status: u16, code: &str, message: &str) -> Response {
     let body = format!(
         "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message><RequestId>1</RequestId></Error>"
     );
@@ -91,6 +91,6 @@ pub(super) fn s3_error(status: u16, code: &str, message: &str) -> Response {
 }
 
 /// A yes to an upload to S3, with this `ETag`.
-pub(super) fn s3_yes(etag: &str) -> Response {
+pub(crate) fn s3_yes(etag: &str) -> Response {
     [("etag", format!("\"{etag}\""))].into_response()
 }

@@ -7,7 +7,7 @@ use crate::job::{ErrorCode, JobError, JobId, State, StoredFile};
 use crate::queue::local::store::{Batch, RecordStore, ScanOrder, Table};
 use crate::queue::local::{key, read};
 use crate::queue::metrics::AttemptOutcome;
-use crate::queue::{Job, QueueError};
+use crate::queue::{EndedJob, Job, KnownJob, QueueError};
 
 /// Jobs removed in one batch: batches are kept small, since each holds up all others.
 const PURGED_AT_ONCE: usize = 32;
@@ -46,6 +46,19 @@ impl<S: RecordStore> Machine<S> {
         let detail = format!("the worker of attempt {} did not renew its lease", stored.job.attempts);
         stored.job.error = Some(JobError::new(ErrorCode::LeaseExpired, detail));
         self.end_failed(stored).map(Some)
+    }
+
+    pub(in crate::queue::local) fn known(&self, ids: &[JobId]) -> Result<Vec<KnownJob>, QueueError> {
+        let now = self.clock.now();
+        let known = |id: &JobId| {
+            let Some(job) = read::job(&*self.records, id)? else { return Ok(KnownJob::Unknown) };
+            if !job.state.is_terminal() {
+                return Ok(KnownJob::Live);
+            }
+            let ago = now.since(job.finished_at.unwrap_or(now));
+            Ok(KnownJob::Ended(EndedJob { state: job.state, ago, owes_callback: self.owes_callbacks(*id) }))
+        };
+        ids.iter().map(known).collect()
     }
 
     pub(in crate::queue::local) fn purge(

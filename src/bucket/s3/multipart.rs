@@ -5,14 +5,9 @@ use std::time::Duration;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use tokio_util::sync::CancellationToken;
 
-use super::payload::PayloadReader;
-use super::request::within;
-use super::signing::SignWith;
 use super::trace::TellTrace;
-use super::{S3, confirm, named};
-use crate::error_chain::ErrorChain;
+use super::{PayloadReader, PutContext, RequestFailure, S3Bucket, SignWith, confirm, named, within};
 use crate::job::TraceContext;
-use crate::writer::{Failure, Object};
 
 /// S3 wants at least 5 MiB a part, and at most 10,000 of them.
 const PART_BYTES: u64 = 8 * 1024 * 1024;
@@ -34,24 +29,25 @@ impl MultipartUpload<'_> {
     }
 }
 
-impl S3 {
+impl S3Bucket {
     pub(super) async fn put_in_parts(
         &self,
         key: &str,
-        object: &Object,
+        size: u64,
         reader: PayloadReader,
-        stop: &CancellationToken,
-    ) -> Result<(), Failure> {
+        context: PutContext<'_>,
+    ) -> Result<(), RequestFailure> {
+        let stop = context.stop;
         // Aborting takes the id, so the beginning is not cancelled at once.
         let upload = tokio::select! {
-            begun = self.begin(key, object) => begun?,
-            () = after(stop, CLEANUP_TIMEOUT) => return Err(Failure::cancelled()),
+            begun = self.begin(key, context) => begun?,
+            () = after(stop, CLEANUP_TIMEOUT) => return Err(RequestFailure::Cancelled),
         };
         let sending = async {
             let parts = self.send_parts(&upload, reader).await?;
-            self.complete(&upload, parts, object.body.len()).await
+            self.complete(&upload, parts, size).await
         };
-        let result = stop.run_until_cancelled(sending).await.unwrap_or_else(|| Err(Failure::cancelled()));
+        let result = stop.run_until_cancelled(sending).await.unwrap_or(Err(RequestFailure::Cancelled));
         if result.is_err() {
             tokio::select! {
                 () = self.abort(&upload) => {}
@@ -64,12 +60,13 @@ impl S3 {
         result
     }
 
-    async fn begin<'a>(&self, key: &'a str, object: &'a Object) -> Result<MultipartUpload<'a>, Failure> {
-        let trace = object.trace.as_ref();
+    async fn begin<'a>(&self, key: &'a str, context: PutContext<'a>) -> Result<MultipartUpload<'a>, RequestFailure> {
+        let trace = context.trace;
         let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
-        let request = request.content_type(object.media_type).customize().interceptor(TellTrace(trace.cloned()));
+        let request = request.content_type(context.media_type).customize().interceptor(TellTrace(trace.cloned()));
         let answer = within(self.timeouts.exchange(0), request.send()).await?;
-        let id = answer.upload_id().ok_or_else(|| Failure::transient("the store began an upload without an id"))?;
+        let id =
+            answer.upload_id().ok_or_else(|| RequestFailure::transient("the store began an upload without an id"))?;
         Ok(MultipartUpload { key, trace, id: id.to_owned() })
     }
 
@@ -78,7 +75,7 @@ impl S3 {
         &self,
         upload: &MultipartUpload<'_>,
         mut reader: PayloadReader,
-    ) -> Result<Vec<CompletedPart>, Failure> {
+    ) -> Result<Vec<CompletedPart>, RequestFailure> {
         let mut parts = Vec::new();
         for number in 1.. {
             let (rest, payload) = reader.next(PART_BYTES).await?;
@@ -88,7 +85,8 @@ impl S3 {
             reader = rest;
             let (size, md5, sha256) = (payload.bytes, payload.md5, payload.sha256);
             let request = self.client.upload_part().bucket(&self.bucket).key(upload.key).upload_id(&upload.id);
-            let request = request.part_number(number).body(payload.stream().await?);
+            let request = request.part_number(number);
+            let request = request.content_length(i64::try_from(size).unwrap_or(i64::MAX)).body(payload.stream().await?);
             let request = request.customize().interceptor(SignWith(sha256)).interceptor(upload.tell_trace());
             let answer = within(self.timeouts.exchange(size), request.send()).await?;
             let is_opaque = self.has_opaque_etags(answer.ssekms_key_id(), answer.sse_customer_algorithm());
@@ -104,7 +102,7 @@ impl S3 {
         upload: &MultipartUpload<'_>,
         parts: Vec<CompletedPart>,
         size: u64,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestFailure> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(upload.key);
         // The store may copy the parts together before it answers, hence time for all of it.
@@ -121,7 +119,7 @@ impl S3 {
         if let Err(failure) = within(self.timeouts.exchange(0), request.send()).await {
             let what = self.what("abort the upload of", upload.key);
             tracing::warn!(
-                error = ErrorChain(&failure.on(what)).to_string(),
+                error = format!("{what}: {}", failure.detail()),
                 "multipart upload could not be aborted; the store may keep its parts"
             );
         }

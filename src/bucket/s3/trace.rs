@@ -9,7 +9,7 @@ use crate::job::TraceContext;
 /// Adds its headers once the request is signed: they are no part of what is signed, so that a proxy on the way may put its
 /// own span into them.
 #[derive(Debug)]
-pub(super) struct TellTrace(pub(super) Option<TraceContext>);
+pub(crate) struct TellTrace(pub(crate) Option<TraceContext>);
 
 impl Intercept for TellTrace {
     fn name(&self) -> &'static str {

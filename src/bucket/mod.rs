@@ -1,0 +1,30 @@
+//! Our own bucket, where many nodes keep together what can't be made again: originals with their manifests, and the
+//! register. It is one S3 location with strong read-after-write consistency; every key is below the prefix of its URL.
+//!
+//! Each call is one try, bounded in time: whoever calls knows whether to try again, by what [`BucketError`] says. The only
+//! clock that counts is the bucket's: ages are told by the `Date` of an answer.
+//!
+//! Also what every client of S3 needs, and what is written about buckets, whoever they belong to.
+
+pub(crate) mod answer;
+mod checked_file;
+mod error;
+mod key_prefix;
+#[cfg(feature = "s3")]
+mod location;
+mod probe;
+pub(crate) mod rules;
+#[cfg(feature = "s3")]
+pub(crate) mod s3;
+mod settings;
+mod timeouts;
+
+#[cfg_attr(not(any(feature = "s3", feature = "gcs")), allow(unused_imports, reason = "only stores read files so"))]
+pub(crate) use checked_file::CheckedFile;
+pub use error::BucketError;
+pub use key_prefix::KeyPrefix;
+#[cfg(feature = "s3")]
+pub use location::{Bucket, DELETE_MAX, ListPage, ListedObject, ObjectInfo, ObjectReader};
+pub use probe::LastProbe;
+pub use settings::{BucketSettings, BucketUrl};
+pub use timeouts::StoreTimeouts;

@@ -1,0 +1,12 @@
+//! How the bucket is, as of the last look at it.
+
+use std::time::Duration;
+
+/// What the last probe of the bucket came to.
+#[derive(Clone, Debug)]
+pub struct LastProbe {
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+    /// How long ago it ended, by the monotonic clock.
+    pub age: Duration,
+}

@@ -1,0 +1,32 @@
+//! Our own bucket: what each call promises, against a server that speaks S3, and one that says what it is told to.
+
+mod conformance;
+mod refusals;
+
+use std::sync::Arc;
+
+use pixerve::bucket::{Bucket, BucketSettings, BucketUrl, StoreTimeouts};
+use pixerve::clock::{SharedClock, System};
+use secrecy::SecretString;
+use url::Url;
+
+use crate::harness::stores::S3Client;
+
+/// Settings for this bucket, below a prefix.
+pub(crate) fn settings(endpoint: &Url, id: &str, secret: &str, bucket: &str) -> BucketSettings {
+    BucketSettings {
+        url: BucketUrl::parse(&format!("s3://{bucket}/px/test")),
+        endpoint: Some(endpoint.clone()),
+        region: None,
+        access_key_id: Some(id.to_owned()),
+        secret_access_key: Some(SecretString::from(secret.to_owned())),
+        path_style: None,
+    }
+}
+
+/// A client for a bucket of this store's user.
+pub(crate) fn bucket_of(user: &S3Client, bucket: &str) -> Bucket {
+    let clock: SharedClock = Arc::new(System::new());
+    let settings = settings(&user.endpoint, &user.access_key, &user.secret, bucket);
+    Bucket::connect(&settings, &StoreTimeouts::default(), clock).expect("a client")
+}
