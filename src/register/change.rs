@@ -5,7 +5,6 @@
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::MutexGuard;
 use tokio::time::{Instant, timeout_at};
@@ -16,17 +15,6 @@ use super::record::Record;
 use super::{Kept, Register, RegisterError, RegisterInner, WebhookSecrets};
 use crate::error_chain::ErrorChain;
 use crate::job::WebhookSecret;
-
-/// How long a node may keep others from changing the register, should it die.
-const LOCK_LEASE: Duration = Duration::from_secs(30);
-/// What must be left of it when a new version is published.
-const LOCK_MARGIN: Duration = Duration::from_secs(10);
-/// How long a change waits for that of another node.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
-/// How long a deregistration waits for every node to know.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a registration does. It is good in any case; but whoever has its answer may ask another node next.
-const TELL_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Register {
     /// Registers a client with a name and a signing secret of its own. The secret can't be asked for again.
@@ -106,12 +94,14 @@ struct Change<'a> {
 struct SharedChange<'a> {
     peers: &'a Arc<dyn RegisterPeers>,
     lock: RegisterLock,
+    /// By when it must be done, so that the lock is still good for what must follow.
+    deadline: Instant,
 }
 
 impl Change<'_> {
     /// By when it must be done.
     fn deadline(&self) -> Option<Instant> {
-        self.shared.as_ref().map(|shared| shared.lock.good_until - LOCK_MARGIN)
+        self.shared.as_ref().map(|shared| shared.deadline)
     }
 }
 
@@ -206,7 +196,7 @@ impl RegisterInner {
         if was_there {
             self.kept.lock().await.unconfirmed.insert(access_key.to_owned());
         }
-        let confirmed = peers.shown_by_all(version, CONFIRM_TIMEOUT).await;
+        let confirmed = peers.shown_by_all(version, self.timeouts.confirm).await;
         confirmed.map_err(|source| RegisterError::NotConfirmed { access_key: access_key.to_owned(), source })?;
         Ok(self.kept.lock().await.unconfirmed.remove(access_key))
     }
@@ -257,13 +247,14 @@ impl RegisterInner {
             return Err(RegisterError::Closed);
         }
         let Some(peers) = &self.peers else { return Ok(Change { kept, shared: None }) };
-        let lock = peers.lock(LOCK_LEASE, LOCK_WAIT).await?;
-        let taken_in = within(Some(lock.good_until - LOCK_MARGIN), async {
+        let lock = peers.lock(self.timeouts.lock_lease, self.timeouts.lock_wait).await?;
+        let deadline = lock.good_until - self.timeouts.lock_lease / 3;
+        let taken_in = within(Some(deadline), async {
             self.take_in(&mut kept).await?;
             self.remove_unanswered(&mut kept).await
         });
         match taken_in.await {
-            Ok(()) => Ok(Change { kept, shared: Some(SharedChange { peers, lock }) }),
+            Ok(()) => Ok(Change { kept, shared: Some(SharedChange { peers, lock, deadline }) }),
             Err(error) => {
                 peers.unlock(lock).await;
                 Err(error)
@@ -278,7 +269,7 @@ impl RegisterInner {
         done: Result<T, RegisterError>,
     ) -> Result<(T, Option<Published<'a>>), RegisterError> {
         let Change { mut kept, shared } = change;
-        let Some(SharedChange { peers, lock }) = shared else { return done.map(|done| (done, None)) };
+        let Some(SharedChange { peers, lock, .. }) = shared else { return done.map(|done| (done, None)) };
         let done = match done {
             Ok(done) => peers.publish(&lock).await.map(|version| (done, version)).map_err(RegisterError::from),
             Err(error) => Err(error),
@@ -313,7 +304,7 @@ impl RegisterInner {
     /// Waits a little for the other nodes to know of a change that is good in any case.
     async fn tell(&self, published: Option<Published<'_>>) {
         let Some((peers, version)) = published else { return };
-        if let Err(error) = peers.shown_by_all(version, TELL_TIMEOUT).await {
+        if let Err(error) = peers.shown_by_all(version, self.timeouts.tell).await {
             tracing::info!(error = %ErrorChain(&error), "register changed; not every node knows yet");
         }
     }

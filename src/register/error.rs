@@ -1,6 +1,7 @@
 //! Why the register can't be used.
 
 use super::{InstallationError, PeersError, SealError};
+use crate::bucket::BucketError;
 use crate::database::DatabaseError;
 
 /// Why users or stores can't be read or changed. The messages never contain a secret.
@@ -31,6 +32,9 @@ pub enum RegisterError {
     /// The database can't be read or written.
     #[error("reading or writing the register failed")]
     Engine(#[source] sled::Error),
+    /// The bucket can't be read or written.
+    #[error("the register's bucket failed")]
+    Bucket(#[source] BucketError),
     /// There are records, and not one was sealed with any key of the key file.
     #[error(
         "none of the {records} records of the register in `{place}` was sealed with a key of the sealing key file: restore that \

@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use super::peers::{PeersError, RegisterPeers};
+use super::peers::{PeersError, RegisterPeers, SharedTimeouts};
 use super::seal::{KeyAge, SealError, Sealer, UnsealError};
 use super::secrets::{SealedSecrets, SecretsError};
 use crate::job::SealedText;
@@ -112,10 +112,6 @@ impl Installation {
     }
 }
 
-/// How long a node may keep others from making it, should it die, and how long they wait.
-const LOCK_LEASE: std::time::Duration = std::time::Duration::from_secs(30);
-const LOCK_WAIT: std::time::Duration = std::time::Duration::from_secs(35);
-
 /// Keeps `sealed` under `name` unless there is something. Under the lock, since not every store keeps what is there of two who
 /// write at once.
 pub(super) async fn create_locked<E: From<SecretsError> + From<PeersError>>(
@@ -124,7 +120,9 @@ pub(super) async fn create_locked<E: From<SecretsError> + From<PeersError>>(
     sealed: &SealedText,
     peers: &dyn RegisterPeers,
 ) -> Result<(), E> {
-    let lock = peers.lock(LOCK_LEASE, LOCK_WAIT).await?;
+    let SharedTimeouts { lock_lease, .. } = SharedTimeouts::default();
+    // A node that has died with it is waited out: without this no other starts.
+    let lock = peers.lock(lock_lease, lock_lease).await?;
     let created = async {
         // Whoever had the lock before may have made it.
         if secrets.get(name).await?.is_none() {

@@ -4,6 +4,8 @@
 //! that many nodes share. What those tell each other, so that names stay unique and all of them hear of a change, goes
 //! through [`RegisterPeers`].
 
+#[cfg(feature = "s3")]
+mod bucket;
 mod callback;
 mod change;
 mod entry;
@@ -33,12 +35,14 @@ use crate::auth::{UserKey, UserKeys};
 use crate::clock::{SharedClock, Timestamp};
 use crate::job::{BackendKind, Owner, WebhookSecret};
 
+#[cfg(feature = "s3")]
+pub use bucket::{BucketRecords, BucketSecrets};
 pub use entry::{EntryKind, NewStore, NewUser, RegisterEntry, RegisteredStore, User, UserRef};
 pub use error::RegisterError;
 pub use installation::{Installation, InstallationError};
 pub use memory::{MemoryNode, MemoryPeers, MemoryRecords, MemorySecrets};
 pub use open::{OpenedRegister, OpenedSharedRegister, SharedRegister};
-pub use peers::{PeersError, RegisterLock, RegisterPeers, RegisterVersion};
+pub use peers::{PeersError, RegisterLock, RegisterPeers, RegisterVersion, SharedTimeouts};
 pub use records::{KnownVersions, RecordChanges, SealedRecord, SealedRecords, SealedVersion};
 pub use seal::{SealError, Sealer, UnsealError};
 pub use sealing_keys::SealingKeysError;
@@ -60,6 +64,7 @@ struct RegisterInner {
     records: Arc<dyn SealedRecords>,
     /// None of a register that this process has to itself.
     peers: Option<Arc<dyn RegisterPeers>>,
+    timeouts: SharedTimeouts,
     /// Locked for every change and every reload, so that they come one after the other.
     kept: Mutex<Kept>,
     known: RwLock<Registered>,
@@ -170,8 +175,8 @@ impl RegisterInner {
         sealer: Arc<Sealer>,
         clock: SharedClock,
     ) -> Self {
-        let (kept, known, reloads) = Default::default();
-        Self { records, peers, kept, known, reloads, sealer, clock }
+        let (timeouts, kept, known, reloads) = Default::default();
+        Self { records, peers, timeouts, kept, known, reloads, sealer, clock }
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Registered> {

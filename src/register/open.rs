@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::records::{RecordChanges, SealedRecords, SealedVersion};
 use super::secrets::SealedSecrets;
 use super::sled::{OpenedRecords, SledRecords};
-use super::{Installation, Kept, Register, RegisterError, RegisterInner, RegisterPeers, Sealer};
+use super::{Installation, Kept, Register, RegisterError, RegisterInner, RegisterPeers, Sealer, SharedTimeouts};
 use crate::clock::SharedClock;
 use crate::database::SetAside;
 use crate::error_chain::ErrorChain;
@@ -32,6 +32,8 @@ pub struct SharedRegister {
     pub secrets: Arc<dyn SealedSecrets>,
     /// The other nodes. This one is live among them already: else it might miss what changes while it reads.
     pub peers: Arc<dyn RegisterPeers>,
+    /// How long it waits for them.
+    pub timeouts: SharedTimeouts,
 }
 
 /// The register that many nodes share, and what was wrong with it.
@@ -87,10 +89,11 @@ impl Register {
         clock: SharedClock,
         expected: Option<&str>,
     ) -> Result<OpenedSharedRegister, RegisterError> {
-        let SharedRegister { records, secrets, peers } = shared;
+        let SharedRegister { records, secrets, peers, timeouts } = shared;
         // First, since it tells whose keys are wrong; made last, when what is registered has been unsealed with these.
         let installation = Installation::find(&*secrets, &sealer, expected).await?;
         let inner = RegisterInner::new(records, Some(Arc::clone(&peers)), Arc::clone(&sealer), clock);
+        let inner = RegisterInner { timeouts, ..inner };
         let register = Self { inner: Arc::new(inner) };
         register.reload().await?;
         let unreadable: Vec<_> = register.inner.known().unreadable.iter().cloned().collect();

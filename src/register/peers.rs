@@ -21,6 +21,33 @@ pub struct RegisterLock {
     pub good_until: Instant,
 }
 
+/// How long nodes that share a register wait for each other.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedTimeouts {
+    /// How long a node may keep the others from changing the register, should it die. A change takes two thirds of it at most.
+    pub lock_lease: Duration,
+    /// How long a change waits for that of another node.
+    pub lock_wait: Duration,
+    /// How long a deregistration waits for every node to know.
+    pub confirm: Duration,
+    /// How long a registration does. It is good in any case; but whoever has its answer may ask another node next.
+    pub tell: Duration,
+    /// How often everything is compared, whatever the others say: one may have died before it could say something.
+    pub compare_period: Duration,
+}
+
+impl Default for SharedTimeouts {
+    fn default() -> Self {
+        Self {
+            lock_lease: Duration::from_secs(30),
+            lock_wait: Duration::from_secs(10),
+            confirm: Duration::from_secs(10),
+            tell: Duration::from_secs(3),
+            compare_period: Duration::from_mins(1),
+        }
+    }
+}
+
 /// The nodes that share one register. A node is live while the others hear of it.
 #[async_trait]
 pub trait RegisterPeers: fmt::Debug + Send + Sync {

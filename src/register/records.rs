@@ -6,12 +6,18 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::RegisterError;
+use crate::clock::Timestamp;
 use crate::job::{ContentHash, SealedText};
 
-/// Which text of a record it is: another text has another version. The text's hash, or what the store has instead, such as an
-/// `ETag`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SealedVersion(pub String);
+/// Which text of a record it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealedVersion {
+    /// Of the text: another one has another.
+    pub hash: ContentHash,
+    /// When it was written, for a store that is asked for this more cheaply than for the text; none where that isn't known
+    /// well enough to tell one text from the next.
+    pub written_at: Option<Timestamp>,
+}
 
 /// The versions of records that are known, by access key.
 pub type KnownVersions = HashMap<String, SealedVersion>;
@@ -30,7 +36,7 @@ pub struct SealedRecord {
 /// What a store of records has otherwise than somebody knew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordChanges {
-    /// New ones, and those with another text.
+    /// New ones, those with another text, and those of which only their text says whether they have.
     pub written: Vec<SealedRecord>,
     /// Access keys of those that are gone.
     pub removed: Vec<String>,
@@ -39,7 +45,7 @@ pub struct RecordChanges {
 impl SealedVersion {
     /// By the text's hash.
     pub(super) fn of(text: &SealedText) -> Self {
-        Self(ContentHash::of(text.0.as_bytes()).to_string())
+        Self { hash: ContentHash::of(text.0.as_bytes()), written_at: None }
     }
 }
 
@@ -51,7 +57,10 @@ impl RecordChanges {
             version: SealedVersion::of(text),
             text: text.clone(),
         });
-        let written = all.filter(|record| seen.get(&record.access_key) != Some(&record.version)).collect();
+        let is_seen = |record: &SealedRecord| {
+            seen.get(&record.access_key).is_some_and(|version| version.hash == record.version.hash)
+        };
+        let written = all.filter(|record| !is_seen(record)).collect();
         let removed = seen.keys().filter(|key| !texts.contains_key(*key)).cloned().collect();
         Self { written, removed }
     }
@@ -84,9 +93,9 @@ pub trait SealedRecords: fmt::Debug + Send + Sync {
     /// It can't be removed. Then it may be there or not.
     async fn remove(&self, access_key: &str) -> Result<(), RegisterError>;
 
-    /// Closes it: every later change is [`RegisterError::Closed`].
+    /// Lets go of it. Nothing else is called after this.
     ///
     /// # Errors
-    /// What can't be closed.
+    /// What can't be closed in order.
     async fn close(&self) -> Result<(), RegisterError>;
 }

@@ -16,8 +16,6 @@ use super::{Kept, Register, RegisterError, RegisterInner, Registered, Registered
 use crate::error_chain::ErrorChain;
 use crate::job::BackendKind;
 
-/// How often everything is compared, whatever the others say: a node may have died before it could say something.
-const COMPARE_PERIOD: Duration = Duration::from_secs(60);
 /// How long after a failure the next try is.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 
@@ -85,7 +83,8 @@ impl Register {
     /// Takes in what other nodes change, until `stop`. Of a register that this process has to itself, nothing.
     pub async fn follow(&self, stop: CancellationToken) {
         let Some(peers) = self.inner.peers.clone() else { return stop.cancelled().await };
-        let (mut compare_at, mut is_failing) = (Instant::now() + COMPARE_PERIOD, false);
+        let period = self.inner.timeouts.compare_period;
+        let (mut compare_at, mut is_failing) = (Instant::now() + period, false);
         loop {
             let changed = timeout_at(compare_at, peers.changed(self.version()));
             let Some(changed) = stop.run_until_cancelled(changed).await else { return };
@@ -96,7 +95,7 @@ impl Register {
             };
             match followed {
                 Ok(()) => {
-                    compare_at = Instant::now() + COMPARE_PERIOD;
+                    compare_at = Instant::now() + period;
                     if is_failing {
                         tracing::info!("register is read again");
                     }

@@ -30,8 +30,8 @@ pub trait SealedSecrets: fmt::Debug + Send + Sync {
     /// It can't be written. Then either may be there.
     async fn put(&self, name: &str, sealed: &SealedText) -> Result<(), SecretsError>;
 
-    /// Keeps `sealed` under this name unless there is something already, which stays. What is there then is for
-    /// [`SealedSecrets::get`] to say: of two who call this at once one has its way.
+    /// Keeps `sealed` under this name unless there is something already, which stays: what is there then is for
+    /// [`SealedSecrets::get`] to say. With many nodes the caller has their lock, since not every store can do this in one step.
     ///
     /// # Errors
     /// It can't be written.

@@ -309,6 +309,9 @@ fn register(error: &RegisterError) -> Document {
             bad_fields(&errors)
         }
         error if error.is_full() => disk_full("no space left for the register; nothing was kept"),
+        RegisterError::Bucket(_) => {
+            unavailable("the bucket that the register is in can't be used right now; try again in a moment")
+        }
         RegisterError::Database(_)
         | RegisterError::Engine(_)
         | RegisterError::Closed

@@ -1,7 +1,11 @@
 //! Users, stores, and the sealing that keeps their secrets from the disk.
 
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod in_bucket;
+pub(crate) mod records;
 mod registered;
 mod sealing;
+mod shared;
 mod stolen_disk;
 
 use std::path::Path;
