@@ -12,13 +12,14 @@ use tracing::{error, info, warn};
 use super::private_files::{self, mode_for_others};
 use super::sealed_callbacks::KeysSecret;
 use super::start_error::StartError;
+use super::webhook_secret::sealed_secrets;
 use crate::auth::{KeyRing, KeyRingError};
 use crate::clock::{ClockTrust, SharedClock};
 use crate::config::Config;
 use crate::disks::{self, DiskHealth, DiskMonitor};
 use crate::error_chain::ErrorChain;
 use crate::queue::{CallbacksOf, CrashAttribution, JobQueue, SledQueue};
-use crate::register::{KeptWebhookSecret, OpenedRegister, Register, Sealer, SecretFiles, WebhookSecretError};
+use crate::register::{KeptWebhookSecret, OpenedRegister, Register, Sealer, WebhookSecretError};
 use crate::sandbox::SandboxMode;
 use crate::spool::Spool;
 use crate::worker::{ClockKeeper, ReconcileScope, SpoolReconciler};
@@ -175,10 +176,9 @@ fn open_keys_secret(config: &Config, sealer: &Arc<Sealer>) -> Result<KeysSecret,
     if let Some(secret) = &config.callback.secret {
         return Ok(KeysSecret::Set(secret.clone()));
     }
-    let files = Arc::new(SecretFiles::new(&config.data_dir));
+    let secret = KeptWebhookSecret::open_or_make(sealed_secrets(config), Arc::clone(sealer), None);
     // This thread may wait.
-    let opened = Handle::current().block_on(KeptWebhookSecret::open_or_make(files, Arc::clone(sealer), None));
-    match opened {
+    match Handle::current().block_on(secret) {
         Ok(secret) => Ok(KeysSecret::Kept(secret)),
         Err(lost @ WebhookSecretError::Unseal { .. }) => {
             error!(error = %ErrorChain(&lost), "callbacks of the keys of jwt.json are not signed");

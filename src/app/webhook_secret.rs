@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::persistent_state::key_file;
 use crate::clock::{Clock, System};
 use crate::config::Config;
-use crate::register::{KeptWebhookSecret, Sealer, SecretFiles};
+use crate::register::{KeptWebhookSecret, SealedSecrets, Sealer, SecretFiles};
 
 /// The secret, as receivers are given it; with `rotate` a new one, beside which the one before signs for another day. A
 /// running server takes it up within a minute.
@@ -30,14 +30,18 @@ pub async fn webhook_secret(config: &Config, rotate: bool) -> anyhow::Result<Sec
             keys.display()
         );
     }
-    let files = Arc::new(SecretFiles::new(&config.data_dir));
-    let secret = KeptWebhookSecret::open(files, Arc::new(Sealer::open_existing(&keys)?)).await?;
+    let secret = KeptWebhookSecret::open(sealed_secrets(config), Arc::new(Sealer::open_existing(&keys)?)).await?;
     let now = System::new().now();
     if rotate {
         return Ok(secret.renew(now).await?.text());
     }
     let Some(newest) = secret.good_at(now).into_iter().next() else { bail!("no callback secret is kept there") };
     Ok(newest.text())
+}
+
+/// Where sealed secrets are kept by these settings: what the command changes there, servers take up.
+pub(super) fn sealed_secrets(config: &Config) -> Arc<dyn SealedSecrets> {
+    Arc::new(SecretFiles::new(&config.data_dir))
 }
 
 #[cfg(test)]

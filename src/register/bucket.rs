@@ -111,10 +111,11 @@ impl SealedRecords for BucketRecords {
             let before = seen.get(&access_key).and_then(|version| version.written_at);
             let is_same = before.is_some_and(|before| listed.since(before).max(before.since(listed)) < SAME_TIME);
             let written_at = (object.info.age >= SETTLED).then_some(listed);
-            (!is_same).then(|| async move {
+            let read = async move {
                 let read = self.read(access_key.clone(), object, written_at).await?;
                 Ok((access_key, read))
-            })
+            };
+            (!is_same).then_some(read)
         });
         let read = stream::iter(to_read).buffer_unordered(READS_MAX).try_collect::<Vec<_>>();
         let mut written = Vec::new();

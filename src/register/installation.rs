@@ -95,8 +95,8 @@ impl Installation {
         expected: Option<&str>,
     ) -> Result<Self, InstallationError> {
         let id = expected.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
-        let sealed = sealer.seal(CONTEXT, id.as_bytes())?;
-        create_locked::<InstallationError>(secrets, NAME, &sealed, peers).await?;
+        let text = sealer.seal(CONTEXT, id.as_bytes())?;
+        create_locked::<InstallationError>(secrets, NAME, &text, peers).await?;
         // Whatever is there now is everybody's.
         let made = Self::find(secrets, sealer, expected).await?;
         made.ok_or_else(|| InstallationError::Vanished { place: secrets.place(NAME) })

@@ -66,9 +66,9 @@ impl Register {
         let mut aged = Vec::new();
         for access_key in kept.aged.drain() {
             let Some(record) = inner.known().record(&access_key) else { continue };
-            let sealed = record.seal(&inner.sealer, &access_key)?;
-            kept.versions.insert(access_key.clone(), SealedVersion::of(&sealed));
-            aged.push((access_key, sealed));
+            let text = record.seal(&inner.sealer, &access_key)?;
+            kept.versions.insert(access_key.clone(), SealedVersion::of(&text));
+            aged.push((access_key, text));
         }
         if !aged.is_empty() {
             records.put_all(&aged)?;

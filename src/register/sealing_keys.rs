@@ -106,8 +106,8 @@ fn parse_file(path: &Path, file: File) -> Result<Vec<SealingKey>, SealingKeysErr
     // Asked of the open file, so that it is this one's mode and not that of whatever the path names by then.
     let metadata = file.metadata().map_err(unreadable)?;
     let mode = metadata.permissions().mode() & 0o7777;
-    // What another user owns, who let this one's group read it: so it comes from a secret that a container is lent.
-    let is_lent = metadata.uid() != geteuid().as_raw() && mode & 0o037 == 0;
+    // What another user owns, and this one's group may read: so comes a secret that a container is lent.
+    let is_lent = metadata.uid() != geteuid().as_raw() && matches!(mode, 0o400 | 0o440 | 0o600 | 0o640);
     if mode & 0o077 != 0 && !is_lent {
         return Err(SealingKeysError::Exposed { path: path.to_owned(), mode });
     }

@@ -74,12 +74,12 @@ impl KeptWebhookSecret {
             Some((secrets, KeyAge::Newest)) => secret.set(secrets),
             Some((secrets, KeyAge::Older)) => secret.write(secrets).await?,
             None => {
-                let sealed = secret.seal(&WebhookSecrets::of(new_secret()?))?;
+                let text = secret.seal(&WebhookSecrets::of(new_secret()?))?;
                 match peers {
                     Some(peers) => {
-                        create_locked::<WebhookSecretError>(&*secret.kept, NAME, &sealed, peers).await?;
+                        create_locked::<WebhookSecretError>(&*secret.kept, NAME, &text, peers).await?;
                     }
-                    None => secret.kept.create(NAME, &sealed).await?,
+                    None => secret.kept.create(NAME, &text).await?,
                 }
                 // Whatever is there now is everybody's.
                 secret.reload().await?;

@@ -243,3 +243,99 @@ impl StoreState for JobStore {
         Some(StoreOutage { backend: self.name(), access_key: self.access_key.clone(), since, reason })
     }
 }
+
+#[cfg(all(test, feature = "s3"))]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::System;
+    use crate::job::SealedText;
+    use crate::register::{
+        KnownVersions, MemoryPeers, MemoryRecords, MemorySecrets, NewStore, RecordChanges, RegisterError,
+        SealedRecords, SealedVersion, Sealer, SharedRegister, SharedTimeouts,
+    };
+    use crate::writer::DirectServe;
+
+    /// Records that can't be read while `is_away`.
+    #[derive(Debug, Default)]
+    struct SometimesAway {
+        records: MemoryRecords,
+        is_away: AtomicBool,
+    }
+
+    #[async_trait]
+    impl SealedRecords for SometimesAway {
+        fn place(&self) -> String {
+            self.records.place()
+        }
+
+        async fn changes(&self, seen: &KnownVersions) -> Result<RecordChanges, RegisterError> {
+            if self.is_away.load(Ordering::Relaxed) {
+                return Err(RegisterError::TookTooLong);
+            }
+            self.records.changes(seen).await
+        }
+
+        async fn put(&self, access_key: &str, text: &SealedText) -> Result<SealedVersion, RegisterError> {
+            self.records.put(access_key, text).await
+        }
+
+        async fn remove(&self, access_key: &str) -> Result<(), RegisterError> {
+            self.records.remove(access_key).await
+        }
+
+        async fn close(&self) -> Result<(), RegisterError> {
+            Ok(())
+        }
+    }
+
+    /// A node that hears of nothing by itself.
+    async fn node(name: &str, peers: &MemoryPeers, records: &Arc<SometimesAway>, keys: &Path) -> Arc<Register> {
+        let shared = SharedRegister {
+            records: Arc::clone(records) as Arc<dyn SealedRecords>,
+            secrets: Arc::new(MemorySecrets::default()),
+            peers: peers.node(name),
+            timeouts: SharedTimeouts { tell: Duration::ZERO, ..SharedTimeouts::default() },
+        };
+        let sealer = Arc::new(Sealer::open(keys).expect("keys"));
+        let opened = Register::open_shared(shared, sealer, Arc::new(System::new()), None).await;
+        Arc::new(opened.expect("opened").register)
+    }
+
+    #[tokio::test]
+    async fn a_store_of_which_a_node_has_not_heard_fails_no_job_for_good() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (peers, records, keys) = (MemoryPeers::default(), Arc::default(), dir.path().join("vault.key"));
+        let registering = node("a", &peers, &records, &keys).await;
+        let storing = node("b", &peers, &records, &keys).await;
+        let settings = json!({
+            "type": "s3", "bucket": "pics", "region": "test-1", "access_key_id": "id", "secret_access_key": "secret",
+            "endpoint": "http://127.0.0.1:9"
+        });
+        let settings = StorageSettings::from_request(&settings).expect("valid");
+        let store = NewStore {
+            kind: BackendKind::S3,
+            user: None,
+            settings: settings.expose_for_sealing(),
+            summary: settings.summary(),
+        };
+        let access_key = registering.register_store(store).await.expect("registered");
+        let direct = Arc::new(DirectServe::open(dir.path(), "me").expect("opens"));
+        let clock: SharedClock = Arc::new(System::new());
+        let clients = StoreClients::new(direct, storing, StoreSettings::default(), clock);
+        let key = |access_key: &str| StorageKey { backend: BackendKind::S3, access_key: access_key.to_owned() };
+        let kind = async |access_key: &str| clients.inner.client(&key(access_key), None).await.err().map(|e| e.kind);
+
+        records.is_away.store(true, Ordering::Relaxed);
+        assert_eq!(kind(&access_key).await, Some(WriteErrorKind::Unavailable), "it can't be said");
+        records.is_away.store(false, Ordering::Relaxed);
+        assert_eq!(kind(&access_key).await, None, "it was asked for");
+        records.is_away.store(true, Ordering::Relaxed);
+        assert_eq!(kind(&access_key).await, None, "it is known");
+        records.is_away.store(false, Ordering::Relaxed);
+        assert_eq!(kind("pxs_gone").await, Some(WriteErrorKind::Invalid), "there is none");
+    }
+}

@@ -2,6 +2,7 @@
 
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod in_bucket;
+mod key_files;
 pub(crate) mod records;
 mod registered;
 mod sealing;

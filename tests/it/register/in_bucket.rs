@@ -169,7 +169,7 @@ async fn a_record_is_read_again_only_if_it_may_have_been_written_since() {
             assert_eq!(record.text, SealedText("text".to_owned()));
             seen.insert(record.access_key, record.version);
         }
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         let mut lists = lists.lock().expect("not poisoned");
         if lists.len() > 1 {
             lists.remove(0);
