@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use pixerve::app::{self, HealthOptions, ServeOptions, ServerHealth, StartError, TokenOptions};
+use pixerve::app::{self, HealthOptions, NewKeys, ServeOptions, ServerHealth, StartError, TokenOptions};
 use pixerve::auth::Scope;
 use pixerve::config::{Config, ConfigErrors, Warning};
 use pixerve::error_chain::ErrorChain;
@@ -39,6 +39,8 @@ enum Command {
     Token(TokenArgs),
     /// Print the secret that callbacks of jobs signed with the keys of jwt.json are signed with
     WebhookSecret(WebhookSecretArgs),
+    /// Make the keys that many nodes share: jwt.json, which signs tokens, and vault.key, which seals secrets
+    Keys(KeysArgs),
     /// Ask the running server how it is: exit code 0 if it is ready, 1 if not, 4 if it can't be reached
     Health(HealthArgs),
 }
@@ -55,6 +57,13 @@ struct WebhookSecretArgs {
     /// Make a new one first; the one before signs too for another day
     #[arg(long)]
     rotate: bool,
+}
+
+#[derive(Args)]
+struct KeysArgs {
+    /// Directory to make both files in; what is there already is never overwritten
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
 }
 
 #[derive(Args)]
@@ -129,6 +138,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve(config, &warnings, &args),
         Command::Token(args) => token(&config, &warnings, args),
         Command::WebhookSecret(args) => webhook_secret(&config, &warnings, &args),
+        Command::Keys(args) => keys(&args),
         Command::Health(args) => health(&config, &warnings, args),
     }
 }
@@ -174,8 +184,19 @@ fn token(config: &Config, warnings: &[Warning], args: TokenArgs) -> anyhow::Resu
 
 fn webhook_secret(config: &Config, warnings: &[Warning], args: &WebhookSecretArgs) -> anyhow::Result<ExitCode> {
     tell(warnings);
-    let secret = app::webhook_secret(config, args.rotate)?;
+    let secret = runtime()?.block_on(app::webhook_secret(config, args.rotate))?;
     print(secret.expose_secret()).context("writing the secret to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the settings that take them, as a file of variables has them.
+fn keys(args: &KeysArgs) -> anyhow::Result<ExitCode> {
+    let NewKeys { signing_keys, sealing_keys } = app::keys(&args.dir)?;
+    let (signing_keys, sealing_keys) = (signing_keys.display(), sealing_keys.display());
+    let said = format!(
+        "# Give every node both files, and keep a backup of them.\nPIXERVE_JWT_FILE={signing_keys}\nPIXERVE_VAULT_KEY_FILE={sealing_keys}"
+    );
+    print(&said).context("writing to standard output")?;
     Ok(ExitCode::SUCCESS)
 }
 

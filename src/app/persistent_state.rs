@@ -5,19 +5,21 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::private_files::{self, mode_for_others};
 use super::sealed_callbacks::KeysSecret;
 use super::start_error::StartError;
+use super::webhook_secret::sealed_secrets;
 use crate::auth::{KeyRing, KeyRingError};
 use crate::clock::{ClockTrust, SharedClock};
 use crate::config::Config;
 use crate::disks::{self, DiskHealth, DiskMonitor};
 use crate::error_chain::ErrorChain;
 use crate::queue::{CallbacksOf, CrashAttribution, JobQueue, SledQueue};
-use crate::register::{OpenedRegister, Register, Sealer, WebhookFileError, WebhookSecretFile};
+use crate::register::{KeptWebhookSecret, OpenedRegister, Register, Sealer, WebhookSecretError};
 use crate::sandbox::SandboxMode;
 use crate::spool::Spool;
 use crate::worker::{ClockKeeper, ReconcileScope, SpoolReconciler};
@@ -174,9 +176,11 @@ fn open_keys_secret(config: &Config, sealer: &Arc<Sealer>) -> Result<KeysSecret,
     if let Some(secret) = &config.callback.secret {
         return Ok(KeysSecret::Set(secret.clone()));
     }
-    match WebhookSecretFile::open_or_make(&config.data_dir, Arc::clone(sealer)) {
-        Ok(file) => Ok(KeysSecret::Kept(file)),
-        Err(lost @ WebhookFileError::Unseal { .. }) => {
+    let secret = KeptWebhookSecret::open_or_make(sealed_secrets(config), Arc::clone(sealer), None);
+    // This thread may wait.
+    match Handle::current().block_on(secret) {
+        Ok(secret) => Ok(KeysSecret::Kept(secret)),
+        Err(lost @ WebhookSecretError::Unseal { .. }) => {
             error!(error = %ErrorChain(&lost), "callbacks of the keys of jwt.json are not signed");
             Ok(KeysSecret::Lost)
         }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -13,7 +12,7 @@ use crate::callback::{OpenCallback, SigningSecrets};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
 use crate::job::{CallbackHeader, CallbackTarget, JobId, Owner, WebhookSecret};
-use crate::register::{Register, Sealer, WebhookSecretFile};
+use crate::register::{KeptWebhookSecret, Register, Sealer};
 
 /// How soon a secret that the command line has renewed signs.
 const RELOAD_PERIOD: Duration = Duration::from_secs(30);
@@ -32,26 +31,21 @@ impl OpenCallback for SealedCallbacks {
 pub(super) enum KeysSecret {
     /// A setting.
     Set(WebhookSecret),
-    /// The file that the first start makes.
-    Kept(WebhookSecretFile),
-    /// That file, sealed with a key that is missing: calls are not signed until it is back.
+    /// What the first start makes, and keeps sealed.
+    Kept(KeptWebhookSecret),
+    /// That, sealed with a key that is missing: calls are not signed until it is back.
     Lost,
 }
 
 impl KeysSecret {
     /// Takes up what `pixerve webhook-secret --rotate` writes, until `stop`.
     pub(super) async fn follow(self, stop: CancellationToken) {
-        let Self::Kept(file) = self else { return stop.cancelled().await };
+        let Self::Kept(secret) = self else { return stop.cancelled().await };
         let mut ticks = interval(RELOAD_PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let file = file.clone();
-            match spawn_blocking(move || file.reload()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    warn!(error = %ErrorChain(&error), "callback secret can't be read again; the old one stays in use");
-                }
-                Err(error) => warn!(error = %ErrorChain(&error), "reading the callback secret again failed"),
+            if let Err(error) = secret.reload().await {
+                warn!(error = %ErrorChain(&error), "callback secret can't be read again; the old one stays in use");
             }
         }
     }
@@ -71,7 +65,7 @@ impl SigningSecrets for CallbackSecrets {
         }
         match &self.keys {
             KeysSecret::Set(secret) => vec![secret.clone()],
-            KeysSecret::Kept(file) => file.good_at(self.clock.now()),
+            KeysSecret::Kept(secret) => secret.good_at(self.clock.now()),
             KeysSecret::Lost => Vec::new(),
         }
     }

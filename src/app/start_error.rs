@@ -8,7 +8,7 @@ use tokio::task::JoinError;
 use crate::auth::KeyRingError;
 use crate::disks::DirectoryError;
 use crate::queue::QueueError;
-use crate::register::{RegisterError, SealingKeysError, WebhookFileError};
+use crate::register::{InstallationError, RegisterError, SealingKeysError, WebhookSecretError};
 use crate::spool::SpoolError;
 use crate::worker::ReconcileError;
 use crate::writer::WriteError;
@@ -28,7 +28,7 @@ pub enum StartError {
     #[error(transparent)]
     SealingKeys(#[from] SealingKeysError),
     #[error(transparent)]
-    CallbackSecret(#[from] WebhookFileError),
+    CallbackSecret(#[from] WebhookSecretError),
     #[error(
         "there is no file of sealing keys `{path}`, but there are registrations or callbacks that it sealed: restore it from its \
          backup, or say by PIXERVE_VAULT_KEY_FILE where it is. If there is none, make a new one (umask 077; head -c 32 \
@@ -76,6 +76,9 @@ impl StartError {
         match self {
             Self::Keys(error) => !matches!(error, KeyRingError::Create { .. }),
             Self::SealingKeys(error) => !matches!(error, SealingKeysError::Create { .. }),
+            Self::Register(RegisterError::Installation(error)) => {
+                matches!(error, InstallationError::OtherSealingKey { .. } | InstallationError::Other { .. })
+            }
             Self::Register(error) => matches!(error, RegisterError::WrongKeys { .. }),
             Self::SealingKeysMissing { .. } | Self::MemoryBudget { .. } | Self::Confinement(_) => true,
             _ => false,

@@ -8,14 +8,14 @@ use secrecy::SecretString;
 use super::persistent_state::key_file;
 use crate::clock::{Clock, System};
 use crate::config::Config;
-use crate::register::{Sealer, WebhookSecretFile};
+use crate::register::{KeptWebhookSecret, SealedSecrets, Sealer, SecretFiles};
 
 /// The secret, as receivers are given it; with `rotate` a new one, beside which the one before signs for another day. A
 /// running server takes it up within a minute.
 ///
 /// # Errors
-/// If no server has started with these settings yet, or the disk fails.
-pub fn webhook_secret(config: &Config, rotate: bool) -> anyhow::Result<SecretString> {
+/// If no server has started with these settings yet, or where it is kept can't be used.
+pub async fn webhook_secret(config: &Config, rotate: bool) -> anyhow::Result<SecretString> {
     if let Some(secret) = &config.callback.secret {
         if rotate {
             bail!("the secret is PIXERVE_CALLBACK_SECRET; change it there, and restart the server");
@@ -30,15 +30,18 @@ pub fn webhook_secret(config: &Config, rotate: bool) -> anyhow::Result<SecretStr
             keys.display()
         );
     }
-    let file = WebhookSecretFile::open(&config.data_dir, Arc::new(Sealer::open(&keys)?))?;
+    let secret = KeptWebhookSecret::open(sealed_secrets(config), Arc::new(Sealer::open_existing(&keys)?)).await?;
     let now = System::new().now();
     if rotate {
-        return Ok(file.renew(now)?.text());
+        return Ok(secret.renew(now).await?.text());
     }
-    let Some(newest) = file.good_at(now).into_iter().next() else {
-        bail!("the file of the callback secret holds none")
-    };
+    let Some(newest) = secret.good_at(now).into_iter().next() else { bail!("no callback secret is kept there") };
     Ok(newest.text())
+}
+
+/// Where sealed secrets are kept by these settings: what the command changes there, servers take up.
+pub(super) fn sealed_secrets(config: &Config) -> Arc<dyn SealedSecrets> {
+    Arc::new(SecretFiles::new(&config.data_dir))
 }
 
 #[cfg(test)]
@@ -47,23 +50,23 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn before_the_first_start_it_says_so_and_makes_nothing() {
+    #[tokio::test]
+    async fn before_the_first_start_it_says_so_and_makes_nothing() {
         let dir = tempfile::tempdir().expect("a directory");
         let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
-        let error = webhook_secret(&config, false).expect_err("there is none").to_string();
+        let error = webhook_secret(&config, false).await.expect_err("there is none").to_string();
         assert!(error.contains("first start"), "{error}");
         assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 0);
     }
 
-    #[test]
-    fn a_secret_that_is_set_is_shown_and_changed_where_it_is_set() {
+    #[tokio::test]
+    async fn a_secret_that_is_set_is_shown_and_changed_where_it_is_set() {
         let secret = crate::job::WebhookSecret::generate().expect("random");
         let mut config = Config::default();
         config.callback.secret = Some(secret.clone());
-        let shown = webhook_secret(&config, false).expect("it is set");
+        let shown = webhook_secret(&config, false).await.expect("it is set");
         assert_eq!(shown.expose_secret(), secret.text().expose_secret());
-        let error = webhook_secret(&config, true).expect_err("it is set elsewhere").to_string();
+        let error = webhook_secret(&config, true).await.expect_err("it is set elsewhere").to_string();
         assert!(error.contains("PIXERVE_CALLBACK_SECRET"), "{error}");
     }
 }

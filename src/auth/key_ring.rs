@@ -42,6 +42,15 @@ pub enum KeyRingError {
     /// The secret that stands in for the file can't be used.
     #[error("the secret in PIXERVE_JWT_SECRET can't be used: {0}")]
     Secret(#[source] KeyError),
+    /// There are none, and it is not for this process to make some.
+    #[error(
+        "there are no token keys: `{}` doesn't exist and PIXERVE_JWT_SECRET is not set. With many nodes each is given the same \
+         ones, by that or by a file that PIXERVE_JWT_FILE names; `pixerve keys` makes it, once", .path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// A new file can't be made.
     #[error("can't make new token keys in `{}`", .path.display())]
     Create {
@@ -83,6 +92,14 @@ impl KeyRing {
         };
         let unusable = |detail| KeyRingError::Content { path: path.to_owned(), detail };
         Self::parse(&text).map(Some).map_err(unusable)
+    }
+
+    /// As [`KeyRing::load`], where others have the same keys: with many nodes none of them makes some.
+    ///
+    /// # Errors
+    /// If what there is can't be used, and [`KeyRingError::Missing`] if there is nothing.
+    pub fn load_existing(path: &Path, secret: Option<&SecretString>) -> Result<Self, KeyRingError> {
+        Self::load(path, secret)?.ok_or_else(|| KeyRingError::Missing { path: path.to_owned() })
     }
 
     /// Makes a file at `path` with one random HS256 secret, readable by its owner alone, and gives its keys.

@@ -1,8 +1,7 @@
 //! Why the register can't be used.
 
-use std::path::PathBuf;
-
-use super::SealError;
+use super::{InstallationError, PeersError, SealError};
+use crate::bucket::BucketError;
 use crate::database::DatabaseError;
 
 /// Why users or stores can't be read or changed. The messages never contain a secret.
@@ -33,17 +32,42 @@ pub enum RegisterError {
     /// The database can't be read or written.
     #[error("reading or writing the register failed")]
     Engine(#[source] sled::Error),
+    /// The bucket can't be read or written.
+    #[error("the register's bucket failed")]
+    Bucket(#[source] BucketError),
     /// There are records, and not one was sealed with any key of the key file.
     #[error(
-        "none of the {records} records of the register in `{}` was sealed with a key of the sealing key file: restore that file \
-         from its backup, or move the database away and register everything again",
-        .database.display()
+        "none of the {records} records of the register in `{place}` was sealed with a key of the sealing key file: restore that \
+         file from its backup, or move the records away and register everything again"
     )]
     WrongKeys {
         /// How many there are.
         records: usize,
         /// Where they are.
-        database: PathBuf,
+        place: String,
+    },
+    /// This node's sealing keys or its bucket are not those of the others.
+    #[error(transparent)]
+    Installation(#[from] InstallationError),
+    /// What nodes that share the register tell each other can't be told, or not in time.
+    #[error("the register can't be changed together with the other nodes")]
+    Peers(#[source] PeersError),
+    /// It may have been changed, and nobody was told what to.
+    #[error("changing the register took longer than its lock is good for")]
+    TookTooLong,
+    /// It is removed, and a node may not know.
+    #[error("`{access_key}` is removed from the register, and not every node has confirmed that")]
+    NotConfirmed {
+        /// What was removed.
+        access_key: String,
+        /// Who hasn't.
+        source: PeersError,
+    },
+    /// What is registered under it can't be unsealed, so it isn't known whether it may be used.
+    #[error("the registration of `{access_key}` can't be unsealed: it is damaged, or a sealing key is missing")]
+    Unreadable {
+        /// Its access key.
+        access_key: String,
     },
     /// It was closed before.
     #[error("the register is closed: the server is stopping")]

@@ -1,20 +1,15 @@
-//! Opening the register: from the disk to memory.
+//! Opening the register: from where it is kept to memory.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
-
-use super::record::Record;
-use super::seal::KeyAge;
-use super::{DatabaseState, Records, Register, RegisterError, RegisterInner, Registered, Sealer};
+use super::records::{RecordChanges, SealedRecords, SealedVersion};
+use super::secrets::SealedSecrets;
+use super::sled::{OpenedRecords, SledRecords};
+use super::{Installation, Kept, Register, RegisterError, RegisterInner, RegisterPeers, Sealer, SharedTimeouts};
 use crate::clock::SharedClock;
-use crate::database::{self, Database, DatabaseError, SetAside};
-use crate::job::SealedText;
-
-/// The database's directory inside the data directory.
-pub const REGISTER_DATABASE: &str = "credentials.db";
-const RECORDS: &str = "credentials";
+use crate::database::SetAside;
+use crate::error_chain::ErrorChain;
 
 /// The register, and what was wrong with it.
 #[derive(Debug)]
@@ -28,24 +23,31 @@ pub struct OpenedRegister {
     pub unreadable: Vec<String>,
 }
 
-impl Register {
-    /// Whether the register in the data directory `data` has records, without opening them. Blocks.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn has_records(data: &Path) -> Result<bool, RegisterError> {
-        let path = data.join(REGISTER_DATABASE);
-        if !path.exists() {
-            return Ok(false);
-        }
-        let database = Database::open(&path).map_err(RegisterError::Database)?.database;
-        let records = database.tree(RECORDS).map_err(RegisterError::Database)?;
-        let any = !records.is_empty();
-        drop(records);
-        database.close().map_err(RegisterError::Database)?;
-        Ok(any)
-    }
+/// Where a register is kept that many nodes share.
+#[derive(Clone, Debug)]
+pub struct SharedRegister {
+    /// Users and stores.
+    pub records: Arc<dyn SealedRecords>,
+    /// What has a name instead of an access key.
+    pub secrets: Arc<dyn SealedSecrets>,
+    /// The other nodes. This one is live among them already: else it might miss what changes while it reads.
+    pub peers: Arc<dyn RegisterPeers>,
+    /// How long it waits for them.
+    pub timeouts: SharedTimeouts,
+}
 
+/// The register that many nodes share, and what was wrong with it.
+#[derive(Debug)]
+pub struct OpenedSharedRegister {
+    /// The register, ready for use; [`Register::follow`] keeps it up to date.
+    pub register: Register,
+    /// Whose it is.
+    pub installation: Installation,
+    /// [`OpenedRegister::unreadable`].
+    pub unreadable: Vec<String>,
+}
+
+impl Register {
     /// Opens the register in the data directory `data`, or makes one. What was sealed with an older key is sealed with the
     /// newest, so that the older one can be taken out of the key file.
     ///
@@ -54,97 +56,77 @@ impl Register {
     /// # Errors
     /// [`RegisterError::WrongKeys`] if it has records and none can be unsealed, or the disk.
     pub fn open(data: &Path, sealer: Arc<Sealer>, clock: SharedClock) -> Result<OpenedRegister, RegisterError> {
-        let path = data.join(REGISTER_DATABASE);
-        let opened = Database::open(&path).map_err(RegisterError::Database)?;
-        let records = opened.database.tree(RECORDS).map_err(RegisterError::Database)?;
-        let disk = Records { records, database: opened.database };
-        let Loaded { known, aged, unreadable } = load(&disk.records, &sealer)?;
-        let readable = known.users.len() + known.stores.len();
-        if readable == 0 && !unreadable.is_empty() {
-            return Err(RegisterError::WrongKeys { records: unreadable.len(), database: path });
+        let OpenedRecords { records, set_aside } = SledRecords::open(data)?;
+        let records = Arc::new(records);
+        let mut inner = RegisterInner::new(Arc::clone(&records) as Arc<dyn SealedRecords>, None, sealer, clock);
+        let mut kept = Kept::default();
+        let all = RecordChanges { written: records.all(), removed: Vec::new() };
+        let unreadable = inner.apply(&mut kept, all);
+        inner.check_keys(&unreadable)?;
+        let mut aged = Vec::new();
+        for access_key in kept.aged.drain() {
+            let Some(record) = inner.known().record(&access_key) else { continue };
+            let text = record.seal(&inner.sealer, &access_key)?;
+            kept.versions.insert(access_key.clone(), SealedVersion::of(&text));
+            aged.push((access_key, text));
         }
         if !aged.is_empty() {
-            write_all(&disk, &aged)?;
+            records.put_all(&aged)?;
         }
-        let inner = RegisterInner {
-            path,
-            disk: Mutex::new(DatabaseState::Open(disk)),
-            known: RwLock::new(known),
-            sealer,
-            clock,
-        };
-        Ok(OpenedRegister { register: Register { inner: Arc::new(inner) }, set_aside: opened.set_aside, unreadable })
+        inner.kept = kept.into();
+        Ok(OpenedRegister { register: Self { inner: Arc::new(inner) }, set_aside, unreadable })
     }
-}
 
-impl Register {
-    /// Whether there is a register in the data directory `data`. Blocks.
-    #[must_use]
-    pub fn exists(data: &Path) -> bool {
-        data.join(REGISTER_DATABASE).exists()
-    }
-}
-
-struct Loaded {
-    known: Registered,
-    /// What was sealed with an older key, sealed with the newest.
-    aged: Vec<(String, SealedText)>,
-    unreadable: Vec<String>,
-}
-
-fn load(records: &sled::Tree, sealer: &Sealer) -> Result<Loaded, RegisterError> {
-    let mut loaded = Loaded { known: Registered::default(), aged: Vec::new(), unreadable: Vec::new() };
-    for entry in records {
-        let (key, value) = entry.map_err(RegisterError::Engine)?;
-        let access_key = String::from_utf8_lossy(&key).into_owned();
-        let text = SealedText(String::from_utf8_lossy(&value).into_owned());
-        let Ok((record, age)) = Record::unseal(sealer, &access_key, &text) else {
-            loaded.unreadable.push(access_key);
-            continue;
+    /// Opens the register that many nodes share; the first of them makes what tells their installation from others, which is
+    /// to be `expected` where that is known. What was sealed with an older key is sealed with the newest.
+    ///
+    /// # Errors
+    /// [`RegisterError::Installation`] or [`RegisterError::WrongKeys`] if this node's sealing keys are not those of the
+    /// others, or where it is kept can't be read.
+    pub async fn open_shared(
+        shared: SharedRegister,
+        sealer: Arc<Sealer>,
+        clock: SharedClock,
+        expected: Option<&str>,
+    ) -> Result<OpenedSharedRegister, RegisterError> {
+        let SharedRegister { records, secrets, peers, timeouts } = shared;
+        // First, since it tells whose keys are wrong; made last, when what is registered has been unsealed with these.
+        let installation = Installation::find(&*secrets, &sealer, expected).await?;
+        let inner = RegisterInner::new(records, Some(Arc::clone(&peers)), Arc::clone(&sealer), clock);
+        let inner = RegisterInner { timeouts, ..inner };
+        let register = Self { inner: Arc::new(inner) };
+        register.reload().await?;
+        let unreadable: Vec<_> = register.inner.known().unreadable.iter().cloned().collect();
+        register.inner.check_keys(&unreadable)?;
+        let installation = match installation {
+            Some(found) => found,
+            None => Installation::make(&*secrets, &sealer, &*peers, expected).await?,
         };
-        if age == KeyAge::Older {
-            loaded.aged.push((access_key.clone(), record.seal(sealer, &access_key)?));
+        installation.reseal(&*secrets, &sealer).await?;
+        register.reseal().await;
+        Ok(OpenedSharedRegister { register, installation, unreadable })
+    }
+
+    /// Seals with the newest key what is sealed with an older one.
+    async fn reseal(&self) {
+        if self.inner.kept.lock().await.aged.is_empty() {
+            return;
         }
-        loaded.known.insert(access_key, record);
+        let resealed = self.detached(|inner| async move { inner.reseal().await }).await;
+        if let Err(error) = resealed {
+            tracing::warn!(error = %ErrorChain(&error),
+                "registrations stay sealed with an older key, which must stay in the key file; the next start tries again");
+        }
     }
-    Ok(loaded)
 }
 
 impl RegisterInner {
-    /// Reopens a database that has failed. What is in memory is what was answered, so the disk is made to agree: a
-    /// registration that was never answered is removed, and one that was damaged meanwhile is written again.
-    pub(super) fn reopen(&self) -> Result<Records, RegisterError> {
-        if !Database::has_room(&self.path) {
-            return Err(RegisterError::Database(DatabaseError::StorageFull { path: self.path.clone() }));
+    /// That something could be unsealed, if there is anything.
+    fn check_keys(&self, unreadable: &[String]) -> Result<(), RegisterError> {
+        let known = self.known();
+        if unreadable.is_empty() || !known.users.is_empty() || !known.stores.is_empty() {
+            return Ok(());
         }
-        let database::OpenedDatabase { database, set_aside } =
-            Database::open(&self.path).map_err(RegisterError::Database)?;
-        if let Some(set_aside) = set_aside {
-            tracing::error!(path = %set_aside.path.display(), why = set_aside.why,
-                "register database damaged and set aside; its records are written again");
-        }
-        let records = database.tree(RECORDS).map_err(RegisterError::Database)?;
-        let disk = Records { records, database };
-        let on_disk = load(&disk.records, &self.sealer)?.known;
-        let mut missing = Vec::new();
-        {
-            let known = self.known.read();
-            for (access_key, _) in on_disk.records().filter(|(access_key, _)| !known.has(access_key)) {
-                disk.records.remove(access_key).map_err(RegisterError::Engine)?;
-            }
-            for (access_key, record) in known.records().filter(|(access_key, _)| !on_disk.has(access_key)) {
-                missing.push((access_key.clone(), record.seal(&self.sealer, access_key)?));
-            }
-        }
-        write_all(&disk, &missing)?;
-        tracing::info!(records_written = missing.len(), "register database reopened");
-        Ok(disk)
+        Err(RegisterError::WrongKeys { records: unreadable.len(), place: self.records.place() })
     }
-}
-
-fn write_all(disk: &Records, sealed: &[(String, SealedText)]) -> Result<(), RegisterError> {
-    for (access_key, sealed) in sealed {
-        disk.records.insert(access_key, sealed.0.as_bytes()).map_err(RegisterError::Engine)?;
-    }
-    disk.database.sync().map_err(RegisterError::Database)
 }

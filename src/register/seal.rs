@@ -13,7 +13,7 @@ use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use secrecy::zeroize::Zeroizing;
 
-use super::sealing_keys::{self, SealingKeysError};
+use super::sealing_keys::{self, SealingKey, SealingKeysError};
 use crate::job::{ContentHash, SealedText};
 
 /// Random nonces of this size can be drawn for ever without one coming twice.
@@ -76,13 +76,32 @@ impl Sealer {
     /// # Errors
     /// If anyone but its owner may read the file, or it can't be read, made, or understood.
     pub fn open(path: &Path) -> Result<Self, SealingKeysError> {
-        let keys = sealing_keys::read_or_make(path)?;
+        Ok(Self::with(&sealing_keys::read_or_make(path)?))
+    }
+
+    /// Reads the keys in the file at `path`, which others have too: with many nodes none of them makes one. Blocks.
+    ///
+    /// # Errors
+    /// As for [`Sealer::open`], and [`SealingKeysError::Missing`] if there is no such file.
+    pub fn open_existing(path: &Path) -> Result<Self, SealingKeysError> {
+        Ok(Self::with(&sealing_keys::read(path)?))
+    }
+
+    /// Makes a file at `path` with one random key, readable by its owner alone. Blocks.
+    ///
+    /// # Errors
+    /// If it can't be written, or is there already: it is never overwritten.
+    pub fn make_key_file(path: &Path) -> Result<(), SealingKeysError> {
+        sealing_keys::make(path).map(drop)
+    }
+
+    fn with(keys: &[SealingKey]) -> Self {
         let newest = keys.last().expect("INVARIANT: there is at least one key");
         let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, newest.as_slice()), FINGERPRINTS);
-        Ok(Self {
+        Self {
             fingerprint_key: hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()),
             keys: keys.iter().map(|key| XChaCha20Poly1305::new((&**key).into())).collect(),
-        })
+        }
     }
 
     /// Seals `plain` under the newest key, bound to `context`.

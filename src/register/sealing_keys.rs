@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustix::process::geteuid;
 use secrecy::zeroize::Zeroizing;
 
 use crate::durable::{self, OWNER_ONLY};
@@ -64,6 +65,15 @@ pub enum SealingKeysError {
         /// Which line, from 1.
         line: usize,
     },
+    /// There is no such file, and it is not for this process to make one.
+    #[error(
+        "there is no file of sealing keys `{}`: with many nodes each is given the same one, which PIXERVE_VAULT_KEY_FILE names; \
+         `pixerve keys` makes it, once", .path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// It has no key. Making one now would not open what is sealed.
     #[error("the file of sealing keys `{}` has no key: restore it from its backup", .path.display())]
     Empty {
@@ -74,18 +84,31 @@ pub enum SealingKeysError {
 
 /// The keys in the file at `path`, oldest first and at least one; if there is no file, one is made.
 pub(super) fn read_or_make(path: &Path) -> Result<Vec<SealingKey>, SealingKeysError> {
+    match read(path) {
+        Err(SealingKeysError::Missing { .. }) => make(path).map(|key| vec![key]),
+        read => read,
+    }
+}
+
+/// The keys in the file at `path`, oldest first and at least one.
+pub(super) fn read(path: &Path) -> Result<Vec<SealingKey>, SealingKeysError> {
     match File::open(path) {
-        Ok(file) => read(path, file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path).map(|key| vec![key]),
+        Ok(file) => parse_file(path, file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(SealingKeysError::Missing { path: path.to_owned() })
+        }
         Err(source) => Err(SealingKeysError::Read { path: path.to_owned(), source }),
     }
 }
 
-fn read(path: &Path, file: File) -> Result<Vec<SealingKey>, SealingKeysError> {
+fn parse_file(path: &Path, file: File) -> Result<Vec<SealingKey>, SealingKeysError> {
     let unreadable = |source| SealingKeysError::Read { path: path.to_owned(), source };
     // Asked of the open file, so that it is this one's mode and not that of whatever the path names by then.
-    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    let metadata = file.metadata().map_err(unreadable)?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    // What another user owns, and this one's group may read: so comes a secret that a container is lent.
+    let is_lent = metadata.uid() != geteuid().as_raw() && matches!(mode, 0o400 | 0o440 | 0o600 | 0o640);
+    if mode & 0o077 != 0 && !is_lent {
         return Err(SealingKeysError::Exposed { path: path.to_owned(), mode });
     }
     let mut text = Zeroizing::new(String::new());
@@ -105,7 +128,8 @@ fn parse(line: &str) -> Option<SealingKey> {
     bytes.as_slice().try_into().ok().map(Zeroizing::new)
 }
 
-fn make(path: &Path) -> Result<SealingKey, SealingKeysError> {
+/// Makes the file at `path` with a random key. One that is there is never overwritten.
+pub(super) fn make(path: &Path) -> Result<SealingKey, SealingKeysError> {
     let failed = |source| SealingKeysError::Create { path: path.to_owned(), source };
     let mut key = Zeroizing::new([0; KEY_BYTES]);
     getrandom::fill(key.as_mut_slice()).map_err(|error| failed(error.into()))?;

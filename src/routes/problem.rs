@@ -314,12 +314,26 @@ fn register(error: &RegisterError) -> Document {
             bad_fields(&errors)
         }
         error if error.is_full() => disk_full("no space left for the register; nothing was kept"),
-        RegisterError::Database(_) | RegisterError::Engine(_) | RegisterError::Closed => {
+        RegisterError::Bucket(_) => {
+            unavailable("the bucket that the register is in can't be used right now; try again in a moment")
+        }
+        RegisterError::Database(_)
+        | RegisterError::Engine(_)
+        | RegisterError::Closed
+        | RegisterError::Unreadable { .. } => {
             unavailable("the register can't be used right now; try again in a moment")
         }
-        RegisterError::Seal(_) | RegisterError::Random(_) | RegisterError::WrongKeys { .. } => {
-            internal("the register could not be read or written")
-        }
+        RegisterError::NotConfirmed { access_key, .. } => unavailable(&format!(
+            "{access_key} is removed from the register, but not every node has confirmed that, and one may still take it; \
+             repeat this request: 204 or 404 say that it is gone everywhere"
+        )),
+        RegisterError::Peers(_) | RegisterError::TookTooLong => unavailable(
+            "the register can't be changed right now, or it is not known whether it was; try again in a moment",
+        ),
+        RegisterError::Seal(_)
+        | RegisterError::Random(_)
+        | RegisterError::WrongKeys { .. }
+        | RegisterError::Installation(_) => internal("the register could not be read or written"),
     }
 }
 

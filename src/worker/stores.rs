@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 
 use crate::active_jobs::{OutageReason, StoreOutage, StoreState};
 use crate::clock::SharedClock;
+use crate::error_chain::ErrorChain;
 use crate::job::{BackendKind, JobRecord, StorageKey, Stored};
-use crate::register::Register;
+use crate::register::{Register, RegisterError};
 use crate::writer::{
     BACKENDS, GiveUpTime, Object, ProbeOutcome, Retrying, StorageSettings, StoreGate, StoreMetrics, StoreSettings,
     WriteError, WriteErrorKind, WriteSignals, WriterBackend,
@@ -128,20 +129,20 @@ impl Inner {
         }
     }
 
-    fn client(&self, key: &StorageKey, user: Option<&str>) -> Result<Arc<dyn WriterBackend>, WriteError> {
+    async fn client(&self, key: &StorageKey, user: Option<&str>) -> Result<Arc<dyn WriterBackend>, WriteError> {
         // Asked every time: a deregistered key must stop working at once, whatever is cached.
-        if !self.register.may_use(&key.access_key, key.backend, user) {
-            self.clients.lock().remove(&key.access_key);
-            return Err(unusable(key.backend, "its access key has been deregistered since the upload"));
-        }
+        let store = match self.register.find_usable(&key.access_key, key.backend, user).await {
+            Ok(Some(store)) => store,
+            Ok(None) => {
+                self.clients.lock().remove(&key.access_key);
+                return Err(unusable(key.backend, "its access key has been deregistered since the upload"));
+            }
+            Err(error) => return Err(unknown(key.backend, &error)),
+        };
         if let Some(client) = self.clients.lock().get(&key.access_key) {
             return Ok(Arc::clone(client));
         }
-        let credential = self
-            .register
-            .store(&key.access_key)
-            .ok_or_else(|| unusable(key.backend, "its access key has been deregistered since the upload"))?;
-        let settings = StorageSettings::from_sealed(&credential.settings)
+        let settings = StorageSettings::from_sealed(&store.settings)
             .ok_or_else(|| unusable(key.backend, "its credentials can't be read; register the store again"))?;
         let client = settings.connect(&self.settings.timeouts)?;
         self.clients.lock().insert(key.access_key.clone(), Arc::clone(&client));
@@ -158,6 +159,12 @@ fn unusable(backend: BackendKind, detail: &str) -> WriteError {
     WriteError { what, detail: detail.to_owned(), kind: WriteErrorKind::Invalid }
 }
 
+/// Whether the store may be used can't be said now.
+fn unknown(backend: BackendKind, error: &RegisterError) -> WriteError {
+    let what = format!("look up the {} store in the register", backend.as_str());
+    WriteError { what, detail: ErrorChain(error).to_string(), kind: WriteErrorKind::Unavailable }
+}
+
 /// Writes with whatever client the register stands for at that moment: a job may wait for days.
 struct Registered {
     stores: Arc<Inner>,
@@ -166,8 +173,8 @@ struct Registered {
 }
 
 impl Registered {
-    fn client(&self) -> Result<Arc<dyn WriterBackend>, WriteError> {
-        self.stores.client(&self.key, self.user.as_deref())
+    async fn client(&self) -> Result<Arc<dyn WriterBackend>, WriteError> {
+        self.stores.client(&self.key, self.user.as_deref()).await
     }
 }
 
@@ -178,7 +185,7 @@ impl WriterBackend for Registered {
     }
 
     async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
-        self.client()?.put(object).await
+        self.client().await?.put(object).await
     }
 
     async fn put_until(
@@ -186,11 +193,11 @@ impl WriterBackend for Registered {
         object: &Object,
         stop: &tokio_util::sync::CancellationToken,
     ) -> Result<Stored, WriteError> {
-        self.client()?.put_until(object, stop).await
+        self.client().await?.put_until(object, stop).await
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
-        self.client()?.probe().await
+        self.client().await?.probe().await
     }
 }
 
@@ -234,5 +241,101 @@ impl StoreState for JobStore {
         let (since, reason) =
             unreachable.or_else(|| self.writer.refused_since().map(|since| (since, OutageReason::Refused)))?;
         Some(StoreOutage { backend: self.name(), access_key: self.access_key.clone(), since, reason })
+    }
+}
+
+#[cfg(all(test, feature = "s3"))]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::System;
+    use crate::job::SealedText;
+    use crate::register::{
+        KnownVersions, MemoryPeers, MemoryRecords, MemorySecrets, NewStore, RecordChanges, RegisterError,
+        SealedRecords, SealedVersion, Sealer, SharedRegister, SharedTimeouts,
+    };
+    use crate::writer::DirectServe;
+
+    /// Records that can't be read while `is_away`.
+    #[derive(Debug, Default)]
+    struct SometimesAway {
+        records: MemoryRecords,
+        is_away: AtomicBool,
+    }
+
+    #[async_trait]
+    impl SealedRecords for SometimesAway {
+        fn place(&self) -> String {
+            self.records.place()
+        }
+
+        async fn changes(&self, seen: &KnownVersions) -> Result<RecordChanges, RegisterError> {
+            if self.is_away.load(Ordering::Relaxed) {
+                return Err(RegisterError::TookTooLong);
+            }
+            self.records.changes(seen).await
+        }
+
+        async fn put(&self, access_key: &str, text: &SealedText) -> Result<SealedVersion, RegisterError> {
+            self.records.put(access_key, text).await
+        }
+
+        async fn remove(&self, access_key: &str) -> Result<(), RegisterError> {
+            self.records.remove(access_key).await
+        }
+
+        async fn close(&self) -> Result<(), RegisterError> {
+            Ok(())
+        }
+    }
+
+    /// A node that hears of nothing by itself.
+    async fn node(name: &str, peers: &MemoryPeers, records: &Arc<SometimesAway>, keys: &Path) -> Arc<Register> {
+        let shared = SharedRegister {
+            records: Arc::clone(records) as Arc<dyn SealedRecords>,
+            secrets: Arc::new(MemorySecrets::default()),
+            peers: peers.node(name),
+            timeouts: SharedTimeouts { tell: Duration::ZERO, ..SharedTimeouts::default() },
+        };
+        let sealer = Arc::new(Sealer::open(keys).expect("keys"));
+        let opened = Register::open_shared(shared, sealer, Arc::new(System::new()), None).await;
+        Arc::new(opened.expect("opened").register)
+    }
+
+    #[tokio::test]
+    async fn a_store_of_which_a_node_has_not_heard_fails_no_job_for_good() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (peers, records, keys) = (MemoryPeers::default(), Arc::default(), dir.path().join("vault.key"));
+        let registering = node("a", &peers, &records, &keys).await;
+        let storing = node("b", &peers, &records, &keys).await;
+        let settings = json!({
+            "type": "s3", "bucket": "pics", "region": "test-1", "access_key_id": "id", "secret_access_key": "secret",
+            "endpoint": "http://127.0.0.1:9"
+        });
+        let settings = StorageSettings::from_request(&settings).expect("valid");
+        let store = NewStore {
+            kind: BackendKind::S3,
+            user: None,
+            settings: settings.expose_for_sealing(),
+            summary: settings.summary(),
+        };
+        let access_key = registering.register_store(store).await.expect("registered");
+        let direct = Arc::new(DirectServe::open(dir.path(), "me").expect("opens"));
+        let clock: SharedClock = Arc::new(System::new());
+        let clients = StoreClients::new(direct, storing, StoreSettings::default(), clock);
+        let key = |access_key: &str| StorageKey { backend: BackendKind::S3, access_key: access_key.to_owned() };
+        let kind = async |access_key: &str| clients.inner.client(&key(access_key), None).await.err().map(|e| e.kind);
+
+        records.is_away.store(true, Ordering::Relaxed);
+        assert_eq!(kind(&access_key).await, Some(WriteErrorKind::Unavailable), "it can't be said");
+        records.is_away.store(false, Ordering::Relaxed);
+        assert_eq!(kind(&access_key).await, None, "it was asked for");
+        records.is_away.store(true, Ordering::Relaxed);
+        assert_eq!(kind(&access_key).await, None, "it is known");
+        records.is_away.store(false, Ordering::Relaxed);
+        assert_eq!(kind("pxs_gone").await, Some(WriteErrorKind::Invalid), "there is none");
     }
 }

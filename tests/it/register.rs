@@ -1,7 +1,12 @@
 //! Users, stores, and the sealing that keeps their secrets from the disk.
 
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod in_bucket;
+mod key_files;
+pub(crate) mod records;
 mod registered;
 mod sealing;
+mod shared;
 mod stolen_disk;
 
 use std::path::Path;
