@@ -19,6 +19,7 @@ use super::listener::{ListenerStop, listen};
 use super::parts::ServerParts;
 use super::persistent_state::{PersistentState, key_file};
 use super::service_manager::lent_socket;
+use super::shared_state::{SharedState, sample};
 use super::start_error::StartError;
 use crate::auth::{AuthSettings, KeyRing};
 use crate::callback::Outbox;
@@ -27,6 +28,7 @@ use crate::config::Config;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::State;
+use crate::nodes::{Leadership, Nodes};
 use crate::pipeline::MemoryLimit;
 use crate::queue::{Filter, JobQueue, Page, PageRequest};
 use crate::routes::{AppState, metrics_router};
@@ -56,8 +58,10 @@ const PAGE: usize = 200;
 pub struct App {
     addr: SocketAddr,
     queue: Arc<dyn JobQueue>,
+    /// The others, where nodes share a queue.
+    nodes: Option<Nodes>,
     state: AppState,
-    /// None while the server is paused.
+    /// None while the server is paused, and of a node that takes no jobs.
     pool: Option<StartedPool>,
     background: BackgroundTasks,
     listening: BackgroundTasks,
@@ -78,15 +82,19 @@ impl App {
     /// Starts everything, with this binary for the children that work on pixels.
     pub async fn start_with(config: Config, options: ServeOptions, program: &Path) -> Result<Self, StartError> {
         let clock: SharedClock = Arc::new(System::new());
-        let (persistent, disk_monitor) = PersistentState::open(&config, &clock).await?;
+        let (mut persistent, disk_monitor) = PersistentState::open(&config, &clock).await?;
         reached(Step::StartRecovered);
+        let shared = persistent.shared.take();
         let reconciler = persistent.reconcile(&clock).await?;
         reached(Step::StartReconciled);
         let queue = Arc::clone(&persistent.queue);
         let keys_secret = persistent.keys_secret.clone();
         let ServerParts { state, router, worker, outbox, usage } =
-            ServerParts::build(&config, options, persistent, &clock, program).await?;
-        warn_of_jobs_over_limits(&*queue, worker.memory_limit).await?;
+            ServerParts::build(&config, options, persistent, shared.as_ref(), &clock, program).await?;
+        if shared.is_none() {
+            // Others may have more memory.
+            warn_of_jobs_over_limits(&*queue, worker.memory_limit).await?;
+        }
         let lent = lent_socket(config.addr)?;
         let is_lent = lent.is_some();
         let (listener, addr) = match lent {
@@ -108,14 +116,22 @@ impl App {
             let router = metrics_router(state.metrics.clone());
             background.spawn("metrics listener", |stop| tell_metrics(listener, router, stop));
         }
-        let pool = if config.paused {
-            None
-        } else {
+        let leadership = shared.as_ref().map_or_else(Leadership::alone, |shared| Leadership::of(&shared.nodes));
+        let nodes = shared.as_ref().map(|shared| shared.nodes.clone());
+        if let Some(shared) = shared {
+            start_sharing(&mut background, shared, &state);
+        } else if !config.paused {
             let clock_keeper = ClockKeeper::new(&config.data_dir, Arc::clone(&clock), worker.clock_trust.clone());
             background.spawn("clock keeper", |stop| clock_keeper.run(stop));
-            start_work(&mut background, &worker, reconciler, outbox);
-            Some(Pool::new(Arc::clone(&worker)).start())
-        };
+        }
+        let takes_jobs = !config.paused && (nodes.is_none() || config.node.roles.worker);
+        if !config.paused {
+            start_upkeep(&mut background, &worker, reconciler, &leadership);
+        }
+        let pool = takes_jobs.then(|| {
+            start_work(&mut background, &worker, outbox);
+            Pool::new(Arc::clone(&worker)).start()
+        });
         log_start(&config, addr, &worker);
         let mut listening = BackgroundTasks::new();
         let mut limits = config.server.connections;
@@ -125,7 +141,7 @@ impl App {
             let stop = ListenerStop { close, cut: cut.clone() };
             listen(listener, router, shared, limits, stop)
         });
-        Ok(Self { addr, queue, state, pool, background, listening, is_lent, cut, auth: config.auth })
+        Ok(Self { addr, queue, nodes, state, pool, background, listening, is_lent, cut, auth: config.auth })
     }
 
     /// Where it listens.
@@ -184,6 +200,9 @@ impl App {
             self.state.readiness.drain_taking_uploads();
         } else {
             self.state.readiness.drain();
+        }
+        if let Some(nodes) = &self.nodes {
+            nodes.drain();
         }
         // If the server is killed from here on, that is not attributed to the jobs in flight.
         match timeout(NOTE_TIMEOUT, self.queue.mark_draining()).await {
@@ -286,16 +305,47 @@ async fn tell_metrics(listener: TcpListener, router: Router, stop: CancellationT
     }
 }
 
-/// Starts what is done beside the jobs.
-fn start_work(
+/// Starts what is done beside the jobs by whoever takes them.
+fn start_work(background: &mut BackgroundTasks, worker: &Arc<WorkerContext>, outbox: Outbox) {
+    background.spawn("lease reaper", |stop| LeaseReaper::new(Arc::clone(worker)).run(stop));
+    background.spawn("cancellation listener", |stop| CancellationListener::new(Arc::clone(worker)).run(stop));
+    background.spawn("outbox", |stop| outbox.run(stop));
+}
+
+/// Starts what is done once for everybody: by this server if it is alone, or by the node that leads.
+fn start_upkeep(
     background: &mut BackgroundTasks,
     worker: &Arc<WorkerContext>,
     reconciler: SpoolReconciler,
-    outbox: Outbox,
+    leadership: &Leadership,
 ) {
-    background.spawn("lease reaper", |stop| LeaseReaper::new(Arc::clone(worker)).run(stop));
-    background.spawn("cancellation listener", |stop| CancellationListener::new(Arc::clone(worker)).run(stop));
-    background.spawn("record cleaner", |stop| RecordCleaner::new(Arc::clone(worker)).run(stop));
-    background.spawn("spool reconciler", |stop| reconciler.run(stop));
-    background.spawn("outbox", |stop| outbox.run(stop));
+    let (cleaner, leads) = (RecordCleaner::new(Arc::clone(worker), leadership.clone()), leadership.clone());
+    background.spawn("record cleaner", |stop| cleaner.run(stop));
+    background.spawn("spool reconciler", |stop| reconciler.run(leads, stop));
+}
+
+/// Starts what a node does because there are others.
+fn start_sharing(background: &mut BackgroundTasks, shared: SharedState, state: &AppState) {
+    let SharedState { nodes, bucket, queue, heartbeat } = shared;
+    background.spawn("heartbeat", |stop| heartbeat.run(stop));
+    background.spawn("sampler", |stop| sample(queue, bucket, stop));
+    let register = Arc::clone(&state.register);
+    background.spawn("register follower", |stop| async move { register.follow(stop).await });
+    let (rates, mut status) = (Arc::clone(&state.rates), nodes.status());
+    background.spawn("rate sharer", |stop| async move {
+        let share = async {
+            loop {
+                if let Some(heard) = &status.borrow_and_update().heard {
+                    rates.share_among(heard.api_nodes);
+                }
+                if status.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = share => {}
+        }
+    });
 }

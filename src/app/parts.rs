@@ -10,8 +10,9 @@ use tracing::warn;
 
 use super::ServeOptions;
 use super::metrics::{Sources, metrics};
-use super::persistent_state::PersistentState;
+use super::persistent_state::{PersistentState, memory_budget};
 use super::sealed_callbacks::{CallbackSecrets, SealedCallbacks};
+use super::shared_state::SharedState;
 use super::start_error::StartError;
 use super::usage_monitor::Usage;
 use crate::active_jobs::ActiveJobs;
@@ -23,10 +24,11 @@ use crate::encoder::{Avif, Registry};
 use crate::metrics::Metrics;
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit, RenderStep, StepMetrics, StepTimer};
 use crate::routes::{
-    AppParts, AppState, CrossOrigin, HttpMetrics, Rates, Readiness, WatchedJobs, Watchers, files, router,
+    AppParts, AppState, CrossOrigin, HttpMetrics, NodeHealth, Rates, Readiness, WatchedJobs, Watchers, files, router,
+    worker_router,
 };
 use crate::sandbox::{Sandbox, SandboxMode};
-use crate::worker::{MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics, half_of_memory};
+use crate::worker::{MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics};
 use crate::writer::DirectServe;
 
 /// Streams of `/events` that are open at once.
@@ -57,6 +59,7 @@ impl ServerParts {
         config: &Config,
         options: ServeOptions,
         persistent: PersistentState,
+        shared: Option<&SharedState>,
         clock: &SharedClock,
         program: &Path,
     ) -> Result<Self, StartError> {
@@ -68,7 +71,13 @@ impl ServerParts {
         let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
         let sources = Sources { worker: &worker, http: &http_metrics, callbacks: outbox.metrics(), usage: &usage };
         let told = Told { metrics: metrics(&sources), http_metrics };
-        let state = app_state(config, options, persistent, clock, worker.memory_limit, active_jobs, told);
+        let node = shared.map(|shared| node_health(config, shared));
+        let takes_requests = node.as_ref().is_none_or(|node| node.roles.api);
+        let state = app_state(config, options, persistent, node, clock, worker.memory_limit, active_jobs, told);
+        if !takes_requests {
+            let router = worker_router(state.clone());
+            return Ok(Self { state, router, worker: Arc::new(worker), outbox, usage });
+        }
         let files = files::router(&config.serve_dir)
             .map_err(|source| StartError::Directory { path: config.serve_dir.clone(), source })?;
         let router = router(state.clone(), files, callback::described());
@@ -144,7 +153,7 @@ fn worker_context(
     metrics: WorkerMetrics,
 ) -> Result<WorkerContext, StartError> {
     let direct = Arc::new(DirectServe::open(&config.serve_dir, &persistent.server)?);
-    let memory_budget = config.worker.memory_budget.unwrap_or_else(half_of_memory);
+    let memory_budget = memory_budget(config);
     if memory_budget < JOB_BYTES_MIN {
         return Err(StartError::MemoryBudget { bytes: memory_budget });
     }
@@ -171,10 +180,18 @@ fn worker_context(
     })
 }
 
+/// What tells whether this node can be used.
+fn node_health(config: &Config, shared: &SharedState) -> NodeHealth {
+    let bucket = Arc::clone(&shared.bucket);
+    NodeHealth { roles: config.node.roles, nodes: shared.nodes.status(), bucket: Arc::new(move || bucket.last_probe()) }
+}
+
+#[expect(clippy::too_many_arguments, reason = "it is where everything comes together")]
 fn app_state(
     config: &Config,
     options: ServeOptions,
     persistent: PersistentState,
+    node: Option<NodeHealth>,
     clock: &SharedClock,
     memory_limit: MemoryLimit,
     active_jobs: ActiveJobs,
@@ -206,6 +223,7 @@ fn app_state(
         callback_addresses: Arc::new(AddressPolicy::new(config.callback.allow.clone())),
         store_timeouts: config.stores.timeouts,
         readiness: Readiness::new(config.paused),
+        node,
         is_demo: options.demo,
         started_at: clock.now(),
     })

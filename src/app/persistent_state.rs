@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::private_files::{self, mode_for_others};
 use super::sealed_callbacks::KeysSecret;
+use super::shared_state::SharedState;
 use super::start_error::StartError;
 use super::webhook_secret::sealed_secrets;
 use crate::auth::{KeyRing, KeyRingError};
@@ -22,12 +23,12 @@ use crate::queue::{CallbacksOf, CrashAttribution, JobQueue, SledQueue};
 use crate::register::{KeptWebhookSecret, OpenedRegister, Register, Sealer, WebhookSecretError};
 use crate::sandbox::SandboxMode;
 use crate::spool::Spool;
-use crate::worker::{ClockKeeper, ReconcileScope, SpoolReconciler};
+use crate::worker::{ClockKeeper, ReconcileScope, SpoolReconciler, half_of_memory};
 
 /// The queue's database, in the data directory.
 pub(super) const QUEUE_DATABASE: &str = "ConvertQueue.db";
 /// Permissions of a data directory that is made, and of a serve directory.
-const PRIVATE_DIRECTORY: u32 = 0o700;
+pub(super) const PRIVATE_DIRECTORY: u32 = 0o700;
 const SERVED_DIRECTORY: u32 = 0o755;
 
 /// The file in the data directory that holds what seals secrets, unless a setting names another.
@@ -38,7 +39,7 @@ pub(super) fn key_file(config: &Config) -> PathBuf {
     config.vault_key_file.clone().unwrap_or_else(|| config.data_dir.join(SEALING_KEYS))
 }
 
-/// Everything that is on this machine's disk.
+/// Everything that is kept: on this machine's disk, or where many nodes share it.
 pub(super) struct PersistentState {
     pub(super) queue: Arc<dyn JobQueue>,
     pub(super) spool: Spool,
@@ -51,22 +52,29 @@ pub(super) struct PersistentState {
     /// Which server this is, among those that may share a serve directory: the UUID of its queue's database.
     pub(super) server: String,
     /// Records that the queue had are lost.
-    history_lost: bool,
+    pub(super) history_lost: bool,
+    /// What this server shares with others, if it does.
+    pub(super) shared: Option<SharedState>,
 }
 
 impl PersistentState {
-    /// Opens all of it, on a thread that may wait for the disk.
+    /// Opens all of it, wherever it is.
     pub(super) async fn open(config: &Config, clock: &SharedClock) -> Result<(Self, DiskMonitor), StartError> {
+        match &config.redis.url {
+            Some(url) => SharedState::open(config, url, memory_budget(config), clock).await,
+            None => Self::open_own(config, clock).await,
+        }
+    }
+
+    /// Opens what is on this machine's disk, on a thread that may wait for that.
+    async fn open_own(config: &Config, clock: &SharedClock) -> Result<(Self, DiskMonitor), StartError> {
         let (config, clock) = (config.clone(), Arc::clone(clock));
         spawn_blocking(move || Self::open_blocking(&config, &clock)).await?
     }
 
     fn open_blocking(config: &Config, clock: &SharedClock) -> Result<(Self, DiskMonitor), StartError> {
         make_dir(&config.data_dir, PRIVATE_DIRECTORY)?;
-        make_dir(&config.serve_dir, SERVED_DIRECTORY)?;
-        let floor_bytes = config.server.http.free_disk_min;
-        let (disks, disk_monitor) = disks::watch(config.data_dir.clone(), config.serve_dir.clone(), floor_bytes)?;
-        warn_of_small_disks(config);
+        let (disks, disk_monitor) = watch_disks(config, &config.data_dir)?;
         // The queue first: its lock is what keeps a second server out of the directory.
         let queue = open_queue(config, clock)?;
         let history_lost = !queue.set_aside().is_empty();
@@ -80,8 +88,19 @@ impl PersistentState {
         let clock_trust = ClockTrust::new(Arc::clone(clock), ClockKeeper::last_seen(&config.data_dir));
         let server = queue.uuid()?;
         let queue = Arc::new(queue);
-        let persistent =
-            Self { queue, spool, register, sealer, keys_secret, keys, disks, clock_trust, server, history_lost };
+        let persistent = Self {
+            queue,
+            spool,
+            register,
+            sealer,
+            keys_secret,
+            keys,
+            disks,
+            clock_trust,
+            server,
+            history_lost,
+            shared: None,
+        };
         Ok((persistent, disk_monitor))
     }
 
@@ -96,8 +115,22 @@ impl PersistentState {
     }
 }
 
+/// Bytes of memory that all jobs of this server together may take.
+pub(super) fn memory_budget(config: &Config) -> u64 {
+    config.worker.memory_budget.unwrap_or_else(half_of_memory)
+}
+
+/// Makes the serve directory, if it is missing, and watches its disk and that of `data`.
+pub(super) fn watch_disks(config: &Config, data: &Path) -> Result<(DiskHealth, DiskMonitor), StartError> {
+    make_dir(&config.serve_dir, SERVED_DIRECTORY)?;
+    let floor_bytes = config.server.http.free_disk_min;
+    let watched = disks::watch(data.to_owned(), config.serve_dir.clone(), floor_bytes)?;
+    warn_of_small_disks(data, &config.serve_dir, floor_bytes);
+    Ok(watched)
+}
+
 /// Makes the directory if it is missing, with these permissions whatever the umask.
-fn make_dir(path: &Path, mode: u32) -> Result<(), StartError> {
+pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), StartError> {
     let there = if path.is_dir() {
         Ok(())
     } else {
@@ -107,9 +140,8 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), StartError> {
 }
 
 /// A disk that can't have so much free space takes no upload, ever: better to hear of it at once.
-fn warn_of_small_disks(config: &Config) {
-    let floor = config.server.http.free_disk_min;
-    for dir in [&config.data_dir, &config.serve_dir] {
+fn warn_of_small_disks(data: &Path, serve: &Path, floor: u64) {
+    for dir in [data, serve] {
         let Ok(stat) = rustix::fs::statvfs(dir) else { continue };
         let total = stat.f_blocks.saturating_mul(stat.f_frsize);
         if total <= floor {

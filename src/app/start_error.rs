@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use tokio::task::JoinError;
 
 use crate::auth::KeyRingError;
+use crate::bucket::BucketError;
 use crate::disks::DirectoryError;
+use crate::nodes::Finding;
 use crate::queue::QueueError;
+use crate::redis_client::RedisError;
 use crate::register::{InstallationError, RegisterError, SealingKeysError, WebhookSecretError};
 use crate::spool::SpoolError;
 use crate::worker::ReconcileError;
@@ -43,6 +46,12 @@ pub enum StartError {
     #[error(transparent)]
     Queue(#[from] QueueError),
     #[error(transparent)]
+    RedisClient(#[from] RedisError),
+    #[error("Redis can't be used: {}", shown(.findings))]
+    Redis { findings: Vec<Finding> },
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
@@ -66,6 +75,11 @@ pub enum StartError {
     Confinement(String),
     #[error("a start-up task died: {0}")]
     Task(#[from] JoinError),
+}
+
+/// All of them, each in a line.
+fn shown(findings: &[Finding]) -> String {
+    findings.iter().map(|finding| format!("\n  {finding}")).collect()
 }
 
 impl StartError {

@@ -6,6 +6,7 @@ use humantime::format_duration;
 
 use super::reader::Reader;
 use super::settings::Config;
+use crate::sandbox::SandboxMode;
 
 /// The smallest buffer for headers that the HTTP library works with.
 const HEADERS_BYTES_LEAST: u32 = 8 * 1024;
@@ -13,11 +14,32 @@ const HEADERS_BYTES_LEAST: u32 = 8 * 1024;
 /// Notes every relation that does not hold.
 pub(super) fn relations(config: &Config, reader: &mut Reader) {
     numbers(config, reader);
+    nodes(config, reader);
     durations(config, reader);
     directories(config, reader);
     let is_built_in = config.worker.avif_engine.is_built_in();
     reader.check(&["worker.avif_engine"], is_built_in, || {
         "worker.avif_engine is \"aom\", but this program was built without the cargo feature aom".to_owned()
+    });
+}
+
+/// What many nodes need, and what only they can use.
+fn nodes(config: &Config, reader: &mut Reader) {
+    let (queue, spool) = (config.redis.url.is_some(), config.spool.bucket.url.is_some());
+    reader.check(&["queue.url", "spool.url"], queue == spool, || {
+        "queue.url and spool.url go together: many nodes share a queue on Redis and originals in a bucket, and one machine \
+         has both on its disk"
+            .to_owned()
+    });
+    let is_confined = config.sandbox.sandbox != SandboxMode::Off;
+    reader.check(&["worker.sandbox", "queue.url"], is_confined || !queue, || {
+        "worker.sandbox is \"off\", and queue.url is set: a job that takes its node along must not take along those of all \
+         other nodes, one after the other"
+            .to_owned()
+    });
+    let takes_all = config.node.roles.api && config.node.roles.worker;
+    reader.check(&["node.roles", "queue.url"], takes_all || queue, || {
+        "node.roles leaves out what no other node can take: without queue.url this machine is the only one".to_owned()
     });
 }
 

@@ -20,6 +20,11 @@ pub struct HeldLock {
 }
 
 impl HeldLock {
+    /// The one with this token.
+    pub fn of(token: u64) -> Self {
+        Self { token }
+    }
+
     /// What tells it from every other that ever was.
     #[must_use]
     pub fn token(&self) -> u64 {

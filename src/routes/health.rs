@@ -10,12 +10,21 @@ use serde_json::{Value, json};
 use time::macros::format_description;
 use utoipa::ToSchema;
 
-use super::AppState;
+use super::{AppState, NodeHealth};
+use crate::bucket::LastProbe;
 use crate::disks::{RootHealth, RootKind};
+use crate::nodes::{ClockState, RedisMemory};
 use crate::version::VERSION;
 
 /// Workers beside those that are set, for who has nothing under way.
 const SPARE_WORKERS: usize = 1;
+
+/// A Redis that hasn't answered for longer can't be counted on.
+const REDIS_AGE_MAX: Duration = Duration::from_secs(5);
+/// Nor can one that uses more of what it may use.
+const REDIS_MEMORY_MAX: f64 = 0.9;
+/// Nor a bucket that hasn't answered for longer.
+const BUCKET_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// How the server is, and each of its parts.
 #[derive(ToSchema)]
@@ -49,6 +58,15 @@ struct HealthChecks {
     queue: QueueCheck,
     disk: DiskCheck,
     workers: WorkersCheck,
+    /// There where nodes share a queue.
+    #[schema(nullable = false)]
+    redis: Option<SharedCheck>,
+    /// There where nodes share a bucket.
+    #[schema(nullable = false)]
+    bucket: Option<SharedCheck>,
+    /// There where nodes share a queue: this machine's clock beside Redis'.
+    #[schema(nullable = false)]
+    clock: Option<ClockCheck>,
     /// There once a part of the server has ended.
     #[schema(nullable = false)]
     background: Option<FailedCheck>,
@@ -120,6 +138,31 @@ struct WorkersCheck {
     detail: Option<String>,
 }
 
+/// What nodes share, as of when it was asked last.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct SharedCheck {
+    status: CheckWord,
+    /// How long ago it answered last.
+    #[schema(required)]
+    age_ms: Option<u64>,
+    /// What is wrong.
+    #[schema(nullable = false)]
+    detail: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct ClockCheck {
+    status: CheckWord,
+    /// By how much it is ahead.
+    #[schema(required)]
+    offset_ms: Option<i64>,
+    /// What is wrong.
+    #[schema(nullable = false)]
+    detail: Option<String>,
+}
+
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "see above")]
 struct FailedCheck {
@@ -154,8 +197,11 @@ enum LivenessWord {
 pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<Value>) {
     let (queue, disk, workers) = (queue(&state).await, disk(&state), workers(&state));
     let readiness = &state.readiness;
+    let shared =
+        state.node.as_ref().map(|node| [("redis", redis(node)), ("bucket", bucket(node)), ("clock", clock(node))]);
     let can_go_on = !readiness.is_draining() && readiness.failure().is_none();
-    let healthy = can_go_on && [&queue, &disk, &workers].iter().all(|check| check["status"] == "ok");
+    let checks = [&queue, &disk, &workers].into_iter().chain(shared.iter().flatten().map(|(_, check)| check));
+    let healthy = can_go_on && checks.fold(true, |all, check| all && check["status"] == "ok");
     let now = state.clock.now();
     let mut body = json!({
         "status": if healthy { "healthy" } else { "unhealthy" },
@@ -165,6 +211,9 @@ pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<V
         "start_time": start_time(&state),
         "checks": { "queue": queue, "disk": disk, "workers": workers },
     });
+    for (name, check) in shared.into_iter().flatten() {
+        body["checks"][name] = check;
+    }
     if let Some(detail) = readiness.failure() {
         body["checks"]["background"] = json!({ "status": "failing", "detail": detail });
     }
@@ -223,6 +272,10 @@ fn root(state: &AppState, kind: RootKind) -> Value {
 fn workers(state: &AppState) -> Value {
     let (alive, busy) = (state.active_jobs.workers(), state.active_jobs.making());
     let expected = state.http.max_workers + SPARE_WORKERS;
+    if state.node.as_ref().is_some_and(|node| !node.roles.worker) {
+        // Others take jobs; whether they live is not for this one to say.
+        return json!({ "status": "ok", "workers": alive, "busy": busy });
+    }
     if state.readiness.is_paused() {
         json!({ "status": "ok", "workers": alive, "busy": busy, "detail": "the server is paused" })
     } else if alive == expected {
@@ -231,6 +284,55 @@ fn workers(state: &AppState) -> Value {
         let detail = format!("{alive} of {expected} workers run");
         json!({ "status": "failing", "workers": alive, "busy": busy, "detail": detail })
     }
+}
+
+/// Never asks: it is heard of with every beat.
+fn redis(node: &NodeHealth) -> Value {
+    let status = node.nodes.borrow();
+    let age_ms = status.age().map(millis);
+    let share = status.memory.and_then(RedisMemory::share);
+    let detail = match (status.age(), share) {
+        (None, _) => status.trouble.clone().unwrap_or_else(|| "Redis has not answered yet".to_owned()),
+        (Some(age), _) if age > REDIS_AGE_MAX => {
+            let trouble = status.trouble.clone().unwrap_or_else(|| "it does not answer".to_owned());
+            format!("Redis has not answered for {} s: {trouble}", age.as_secs())
+        }
+        (_, Some(share)) if share >= REDIS_MEMORY_MAX => {
+            format!("Redis uses {:.0} % of its maxmemory; once it is full, uploads are refused", share * 100.0)
+        }
+        _ => return json!({ "status": "ok", "age_ms": age_ms }),
+    };
+    json!({ "status": "failing", "age_ms": age_ms, "detail": detail })
+}
+
+fn bucket(node: &NodeHealth) -> Value {
+    let probe = (node.bucket)();
+    let age_ms = probe.as_ref().map(|probe| millis(probe.age));
+    let detail = match probe {
+        None => "the bucket has not answered yet".to_owned(),
+        Some(LastProbe { failure: Some(failure), .. }) => failure,
+        Some(LastProbe { age, .. }) if age > BUCKET_AGE_MAX => {
+            format!("the bucket has not answered for {} s", age.as_secs())
+        }
+        Some(_) => return json!({ "status": "ok", "age_ms": age_ms }),
+    };
+    json!({ "status": "failing", "age_ms": age_ms, "detail": detail })
+}
+
+fn clock(node: &NodeHealth) -> Value {
+    let status = node.nodes.borrow();
+    let offset_ms = status.heard.as_ref().map(|heard| heard.clock_offset_ms);
+    match status.heard.as_ref().map(|heard| heard.clock) {
+        Some(ClockState::Wrong) => {
+            let detail = "this machine's clock is so far from Redis' that tokens are judged wrongly; set it right";
+            json!({ "status": "failing", "offset_ms": offset_ms, "detail": detail })
+        }
+        _ => json!({ "status": "ok", "offset_ms": offset_ms }),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// `Xd Yh Zm Ws`.

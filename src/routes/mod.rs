@@ -37,7 +37,7 @@ pub use http_metrics::{ConnectionCount, HttpMetrics};
 pub use metrics::metrics_router;
 pub use problem::{Refusal, status_of};
 pub use rate::{AddressCount, AddressCounts, Peer, RateSettings, Rates};
-pub use state::{AppParts, AppState, HttpSettings, Readiness};
+pub use state::{AppParts, AppState, HttpSettings, NodeHealth, Readiness};
 pub use watching::{WatchedJobs, Watchers};
 
 use std::sync::Arc;
@@ -75,6 +75,19 @@ pub fn router(state: AppState, files: Router, callbacks: OpenApi) -> Router {
         .layer(from_fn_with_state(state, access::access_log))
 }
 
+/// Those of a node that takes jobs alone: whether it can be used, which one it is, and what it counts. All else is nothing
+/// there.
+pub fn worker_router(state: AppState) -> Router {
+    let (routes, _) = own_routes().split_for_parts();
+    routes
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(state.clone())
+        .fallback(not_found)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(map_response(not_stored))
+        .layer(from_fn_with_state(state, access::access_log))
+}
+
 /// Those that cost something. A route is added by its handler, which says what it is by `#[utoipa::path]`: path, method and
 /// description are in one place.
 fn limited_routes() -> OpenApiRouter<AppState> {
@@ -101,7 +114,12 @@ fn limited_routes() -> OpenApiRouter<AppState> {
 }
 
 fn unlimited_routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(files::Described::openapi())
+    OpenApiRouter::with_openapi(files::Described::openapi()).merge(own_routes())
+}
+
+/// Those that tell of the server itself.
+fn own_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
         .routes(routes!(metrics::metrics))
         .routes(routes!(health::health))
         .routes(routes!(health::live))

@@ -14,10 +14,12 @@ use super::rate::Rates;
 use super::watching::{WatchedJobs, Watchers};
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
+use crate::bucket::LastProbe;
 use crate::clock::{SharedClock, Timestamp};
 use crate::disks::DiskHealth;
 use crate::job::{CallbackAddresses, JobId, PublicUrl, SpecLimits};
 use crate::metrics::Metrics;
+use crate::nodes::{NodeRoles, NodesStatus};
 use crate::pipeline::{MemoryLimit, PixelLimits};
 use crate::queue::{DeliveryRecords, JobIntake, JobRecords};
 use crate::register::{Register, Sealer};
@@ -128,6 +130,17 @@ impl Readiness {
     }
 }
 
+/// What tells whether a node can be used.
+#[derive(Clone)]
+pub struct NodeHealth {
+    /// What it takes.
+    pub roles: NodeRoles,
+    /// As of the last beat.
+    pub nodes: watch::Receiver<NodesStatus>,
+    /// How the bucket is; none before the first look at it.
+    pub bucket: Arc<dyn Fn() -> Option<LastProbe> + Send + Sync>,
+}
+
 /// The parts that handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState(Arc<AppParts>);
@@ -161,6 +174,8 @@ pub struct AppParts {
     pub callback_addresses: Arc<dyn CallbackAddresses>,
     pub store_timeouts: StoreTimeouts,
     pub readiness: Readiness,
+    /// What this server is among others, if it shares a queue.
+    pub node: Option<NodeHealth>,
     /// The page is shown, and given tokens.
     pub is_demo: bool,
     pub started_at: Timestamp,

@@ -9,6 +9,8 @@ mod battery;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod bucket;
 mod callback;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod cluster;
 mod compatibility;
 mod config;
 mod deploy;

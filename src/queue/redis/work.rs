@@ -294,10 +294,12 @@ impl JobMaintenance for RedisQueue {
 
     async fn purge(&self, finished_before: Timestamp, limit: usize) -> Result<usize, QueueError> {
         self.usable()?;
+        // As an age: of the clocks of many nodes only Redis' counts.
+        let age = self.clock.now().since(finished_before).as_millis().to_string();
         let (mut from, mut purged) = (0, 0);
         while purged < limit {
             let at_once = PURGED_AT_ONCE.min(limit - purged);
-            let args = [finished_before.as_millis().to_string(), from.to_string(), at_once.to_string()];
+            let args = [age.clone(), from.to_string(), at_once.to_string()];
             // Run twice it removes what comes next, too, which is as old.
             let (looked_at, removed): (usize, usize) = self.scripts.run(&PURGE, &args).await?;
             purged += removed;

@@ -9,20 +9,22 @@ use tracing::{info, warn};
 use super::{BATCH, repeat};
 use crate::clock::PROBATION;
 use crate::error_chain::ErrorChain;
+use crate::nodes::Leadership;
 use crate::worker::WorkerContext;
 
 const PERIOD: Duration = Duration::from_hours(1);
 
-/// One for the whole server.
+/// One for the whole server, or of many nodes for all of them.
 pub struct RecordCleaner {
     context: Arc<WorkerContext>,
+    leadership: Leadership,
 }
 
 impl RecordCleaner {
     /// A cleaner that has not started.
     #[must_use]
-    pub fn new(context: Arc<WorkerContext>) -> Self {
-        Self { context }
+    pub fn new(context: Arc<WorkerContext>, leadership: Leadership) -> Self {
+        Self { context, leadership }
     }
 
     /// Cleans now and then once an hour, until `stop`.
@@ -31,6 +33,9 @@ impl RecordCleaner {
     }
 
     async fn clean(&self) {
+        if !self.leadership.holds() {
+            return;
+        }
         if !self.context.clock_trust.is_trusted() {
             // By a clock that was set wrong, every record would be old.
             warn!(

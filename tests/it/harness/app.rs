@@ -53,7 +53,11 @@ impl TestApp {
         let dirs = tempfile::tempdir().expect("a temporary directory");
         // Some other program does one job and ends.
         let idle_timeout = if program.as_os_str() == env!("CARGO_BIN_EXE_pixerve") { "5s" } else { "0s" };
-        let mut all: Vec<(String, String)> = [
+        let [data, serve] = ["data", "serve"].map(|dir| dirs.path().join(dir).display().to_string());
+        // Of two of one name the last counts.
+        let all: Vec<(String, String)> = [
+            ("PIXERVE_DATA_DIR", data.as_str()),
+            ("PIXERVE_SERVE_DIR", serve.as_str()),
             ("PIXERVE_ADDR", "127.0.0.1:0"),
             ("PIXERVE_JWT_SECRET", SECRET),
             ("PIXERVE_CALLBACK_ALLOW", "127.0.0.0/8"),
@@ -64,9 +68,6 @@ impl TestApp {
         .chain(settings)
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
-        for (name, dir) in [("PIXERVE_DATA_DIR", "data"), ("PIXERVE_SERVE_DIR", "serve")] {
-            all.push((name.to_owned(), dirs.path().join(dir).display().to_string()));
-        }
         let mut test = Self { app: None, api: Api::default(), settings: all, options, program, dirs };
         test.boot().await;
         test

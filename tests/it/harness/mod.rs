@@ -6,6 +6,8 @@ pub(crate) mod app;
 pub(crate) mod browser;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 pub(crate) mod ceph;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+pub(crate) mod cluster;
 pub(crate) mod deliveries;
 pub(crate) mod described;
 pub(crate) mod fault_proxy;

@@ -1,5 +1,5 @@
--- finished before, from, at most -> how many were looked at, how many removed
-local ids = call('ZRANGEBYSCORE', key('done'), '-inf', '(' .. ARGV[2], 'LIMIT', ARGV[3], ARGV[4])
+-- ended longer ago than this, from, at most -> how many were looked at, how many removed
+local ids = call('ZRANGEBYSCORE', key('done'), '-inf', '(' .. int(now - tonumber(ARGV[2])), 'LIMIT', ARGV[3], ARGV[4])
 local removed = 0
 for _, id in ipairs(ids) do
   local job = load_job(id)

@@ -1,0 +1,165 @@
+//! One node takes an upload, another makes it, a third serves it.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{long_job, small_job};
+use crate::harness::app::{WAIT_MAX, poll_delay};
+use crate::harness::cluster::{BUCKET, Cluster};
+use crate::harness::picture;
+use crate::harness::receiver::Receiver;
+use crate::harness::token::Claims;
+
+const API: (&str, &str) = ("PIXERVE_NODE_ROLES", "api");
+const WORKER: (&str, &str) = ("PIXERVE_NODE_ROLES", "worker");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_to_one_node_is_made_by_another_and_served_by_a_third() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let receiver = Receiver::start().await;
+    let (first, worker, second) =
+        (cluster.node(&[API]).await, cluster.node(&[WORKER]).await, cluster.node(&[API]).await);
+    let job = json!({
+        "directHost": true, "completionCallback": receiver.url,
+        "formats": { "jpg": { "sizes": [[64]] }, "webp": { "sizes": [[32]] } }
+    });
+    let accepted = first.accepted("somebody", job, "photo.png", picture::png(300, 200, 1)).await;
+    let status = second.ended(&accepted).await;
+    assert_eq!(status["state"], "completed", "{status}");
+    for file in status["files"].as_array().expect("files") {
+        let location = file["stored"][0]["location"].as_str().expect("a location");
+        assert!(!second.file(location).await.is_empty());
+    }
+    let call = receiver.call().await;
+    assert_eq!(call.body["job_id"], accepted["job_id"]);
+    assert_eq!(call.body["state"], "completed");
+    drop((first, worker, second));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_answers_about_itself_alone_and_an_api_node_is_healthy_without_workers() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let (api, worker) = (cluster.node(&[API]).await, cluster.node(&[WORKER]).await);
+    for path in ["/health", "/health/live", "/version"] {
+        assert_eq!(worker.get(path).await.status(), StatusCode::OK, "{path}");
+    }
+    assert_eq!(worker.admin(Method::GET, "/metrics", None).await.status(), StatusCode::OK);
+    for path in ["/limits", "/status?job_id=00000000-0000-7000-8000-000000000000", "/openapi.json", "/files/a.jpg"] {
+        assert_eq!(worker.get(path).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    let token = Claims::of("somebody").job(small_job()).sign();
+    let refused = worker.upload(&token, "photo.png", picture::png(30, 20, 1)).await;
+    assert_eq!(refused.status(), StatusCode::NOT_FOUND);
+
+    drop(worker);
+    let health = api.get_json("/health").await;
+    assert_eq!(
+        (&health["status"], &health["checks"]["workers"]["workers"]),
+        (&json!("healthy"), &json!(0)),
+        "{health}"
+    );
+    for check in ["redis", "bucket", "clock"] {
+        assert_eq!(health["checks"][check]["status"], "ok", "{health}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_another_node_works_on_is_cancelled_and_nothing_of_it_appears_after_the_answer() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let (api, worker) = (cluster.node(&[API]).await, cluster.node(&[WORKER]).await);
+    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(1600, 1200, 1)).await;
+    api.processing(&accepted).await;
+    let id = accepted["job_id"].as_str().expect("an id");
+    let token = Claims::of("somebody").sign();
+    let cancel = |id: &str| api.request(Method::DELETE, &format!("/cancel?job_id={id}")).bearer_auth(&token).send();
+    let answer = cancel(id).await.expect("an answer");
+    let status = api.ended(&accepted).await;
+    assert_eq!((answer.status(), &status["state"]), (StatusCode::NO_CONTENT, &json!("cancelled")), "{status}");
+    let before = status["files"].as_array().map_or(0, Vec::len);
+    // Its original is where nobody looks for work.
+    let keys = cluster.s3.keys(BUCKET).await;
+    assert!(!keys.iter().any(|key| key.contains("/spool/") && key.ends_with(id)), "{keys:?}");
+    // The next job is made, and nothing more of the first.
+    api.done("somebody", small_job(), "other.png", picture::png(60, 40, 2)).await;
+    let status: Value = api.get_json(accepted["status_url"].as_str().expect("a URL")).await;
+    assert_eq!(status["files"].as_array().map_or(0, Vec::len), before);
+    assert_eq!(cancel(id).await.expect("an answer").status(), StatusCode::CONFLICT);
+    drop(worker);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_registers_every_node_knows_and_forgets() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let [one, other] = [cluster.node(&[API]).await, cluster.node(&[API]).await];
+    let registered = one.admin(Method::POST, "/register", Some(json!({ "user": "shop" }))).await;
+    assert_eq!(registered.status(), StatusCode::CREATED);
+    let user: Value = registered.json().await.expect("JSON");
+    let (key, secret) = (user["access_key"].as_str().expect("a key"), user["secret"].as_str().expect("a secret"));
+    let token = |n: u64| Claims::of("somebody").job(small_job()).by(key, secret).with("n", json!(n)).sign();
+    let accepted = other.upload(&token(1), "photo.png", picture::png(60, 40, 1)).await;
+    assert_eq!(accepted.status(), StatusCode::OK, "{}", accepted.text().await.expect("text"));
+    let taken = other.admin(Method::POST, "/register", Some(json!({ "user": "shop" }))).await;
+    assert_eq!(taken.status(), StatusCode::CONFLICT);
+
+    let gone = other.admin(Method::DELETE, &format!("/register?access_key={key}"), None).await;
+    assert_eq!(gone.status(), StatusCode::NO_CONTENT);
+    for node in [&one, &other] {
+        let refused = node.upload(&token(2), "photo.png", picture::png(60, 40, 2)).await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn progress_is_told_by_a_node_that_has_no_part_in_it() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let (api, worker) = (cluster.node(&[API]).await, cluster.node(&[WORKER]).await);
+    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(1600, 1200, 3)).await;
+    let is_between = |status: &Value| {
+        let done = status["progress"]["done"].as_u64().unwrap_or(0);
+        status["state"] == "processing" && done > 0
+    };
+    let status = api.wait_for(&accepted, "to have come so far", is_between).await;
+    assert_eq!(status["progress"]["total"], 4);
+    // A request that waits hears of the end.
+    let id = accepted["job_id"].as_str().expect("an id");
+    let waited = api.get_json(&format!("/status?job_id={id}&wait=60")).await;
+    assert_eq!(waited["state"], "completed", "{waited}");
+    drop(worker);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn originals_leave_the_bucket_once_their_jobs_have_ended_for_long_enough() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let node = cluster.node(&[("PIXERVE_SPOOL_KEEP_AFTER_END", "0s")]).await;
+    let status = node.done("somebody", small_job(), "photo.png", picture::png(60, 40, 1)).await;
+    assert_eq!(status["state"], "completed");
+    let started = Instant::now();
+    // The leader compares each minute.
+    loop {
+        let keys = cluster.s3.keys(BUCKET).await;
+        if !keys.iter().any(|key| key.contains("/spool/")) {
+            break;
+        }
+        assert!(started.elapsed() < WAIT_MAX, "{keys:?}");
+        poll_delay().await;
+    }
+    let id = status["job_id"].as_str().expect("an id");
+    assert_eq!(node.get_json(&format!("/status?job_id={id}")).await["state"], "completed", "its record stays");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_stopped_gives_its_job_to_another() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let api = cluster.node(&[API]).await;
+    let mut first = cluster.node(&[WORKER]).await;
+    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(1600, 1200, 4)).await;
+    api.processing(&accepted).await;
+    let second = cluster.node(&[WORKER]).await;
+    first.stop(Duration::ZERO).await;
+    let status = api.ended(&accepted).await;
+    assert_eq!(status["state"], "completed", "{status}");
+    drop(second);
+}

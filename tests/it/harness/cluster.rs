@@ -1,0 +1,68 @@
+//! What nodes share: a Redis, a bucket, keys, and a directory that all of them serve.
+
+use tempfile::TempDir;
+
+use super::app::TestApp;
+use super::process::Home;
+use super::redis::{Appendfsync, Flavour, RedisServer};
+use super::stores::{S3Server, s3};
+
+/// All of it, and nodes on demand.
+pub(crate) struct Cluster {
+    pub(crate) redis: RedisServer,
+    pub(crate) s3: S3Server,
+    dirs: TempDir,
+}
+
+/// The bucket that they share.
+pub(crate) const BUCKET: &str = "nodes";
+
+impl Cluster {
+    /// One without a node; none where Redis isn't installed.
+    pub(crate) async fn start() -> Option<Self> {
+        Self::start_on(Flavour::Redis, Appendfsync::Everysec).await
+    }
+
+    /// The same on this kind of Redis.
+    pub(crate) async fn start_on(flavour: Flavour, appendfsync: Appendfsync) -> Option<Self> {
+        let redis = RedisServer::start(flavour, appendfsync).await?;
+        let s3 = s3().await;
+        s3.create_bucket(BUCKET);
+        let dirs = tempfile::tempdir().expect("a directory");
+        pixerve::app::keys(dirs.path()).expect("keys are made");
+        Some(Self { redis, s3, dirs })
+    }
+
+    /// What every node is given.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let path = |name: &str| self.dirs.path().join(name).display().to_string();
+        vec![
+            ("PIXERVE_QUEUE_URL", self.redis.url()),
+            ("PIXERVE_SPOOL_URL", format!("s3://{BUCKET}/spool-of-all")),
+            ("PIXERVE_SPOOL_ENDPOINT", self.s3.endpoint.to_string()),
+            ("PIXERVE_SPOOL_ACCESS_KEY_ID", self.s3.access_key.clone()),
+            ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", self.s3.secret.clone()),
+            ("PIXERVE_SPOOL_PATH_STYLE", "true".to_owned()),
+            ("PIXERVE_VAULT_KEY_FILE", path("vault.key")),
+            ("PIXERVE_SERVE_DIR", path("serve")),
+            ("PIXERVE_QUEUE_LEASE", "5s".to_owned()),
+            ("PIXERVE_QUEUE_LEASE_RENEW", "1s".to_owned()),
+        ]
+    }
+
+    /// A node in the test's process.
+    pub(crate) async fn node(&self, further: &[(&str, &str)]) -> TestApp {
+        let settings = self.settings();
+        let all: Vec<_> =
+            settings.iter().map(|(name, value)| (*name, value.as_str())).chain(further.iter().copied()).collect();
+        TestApp::start_with(&all).await
+    }
+
+    /// A place for a node in a process of its own.
+    pub(crate) fn home(&self, further: &[(&str, &str)]) -> Home {
+        let settings = self.settings();
+        let all: Vec<_> =
+            settings.iter().map(|(name, value)| (*name, value.as_str())).chain(further.iter().copied()).collect();
+        Home::new(&all)
+    }
+}
