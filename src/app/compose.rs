@@ -109,7 +109,7 @@ impl App {
         let mut background = BackgroundTasks::new();
         background.spawn("disk monitor", |stop| disk_monitor.run(stop));
         background.spawn("callback secret", |stop| keys_secret.follow(stop));
-        let (spool, data_dir) = (worker.spool.jobs_dir().to_owned(), config.data_dir.clone());
+        let (spool, data_dir) = (Arc::clone(&worker.spool), config.data_dir.clone());
         background.spawn("usage monitor", |stop| usage.follow(spool, data_dir, stop));
         if let Some((listener, addr)) = metrics_listener {
             info!(%addr, "metrics are told there");
@@ -328,7 +328,8 @@ fn start_upkeep(
 fn start_sharing(background: &mut BackgroundTasks, shared: SharedState, state: &AppState) {
     let SharedState { nodes, bucket, queue, heartbeat } = shared;
     background.spawn("heartbeat", |stop| heartbeat.run(stop));
-    background.spawn("sampler", |stop| sample(queue, bucket, stop));
+    background.spawn("sampler", |stop| sample(queue, stop));
+    background.spawn("bucket prober", |stop| bucket.keep_probing(stop));
     let register = Arc::clone(&state.register);
     background.spawn("register follower", |stop| async move { register.follow(stop).await });
     let (rates, mut status) = (Arc::clone(&state.rates), nodes.status());

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -37,8 +38,6 @@ const KEY_PREFIX: &str = "{px0}:";
 const COUNTS_MAX_AGE: Duration = Duration::from_secs(2);
 /// How often jobs are counted.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// How often the bucket is looked at.
-const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 /// This node's part in what is shared.
 pub(super) struct SharedState {
@@ -145,7 +144,8 @@ impl SharedState {
         let lines = Arc::new(RedisJournal(Arc::clone(&queue)));
 
         let scratch = config.spool.scratch_dir.clone().unwrap_or_else(|| config.data_dir.join("scratch"));
-        let (settings, disks_config, bucket) = (config.spool.clone(), config.clone(), Arc::clone(bucket));
+        let (settings, disks_config) = (config.spool.clone(), config.clone());
+        let (probed, bucket) = (Arc::clone(bucket), Arc::clone(bucket));
         let (spool, disks, disk_monitor) = spawn_blocking(move || {
             make_dir(&scratch, PRIVATE_DIRECTORY)?;
             let (disks, disk_monitor) = watch_disks(&disks_config, &scratch)?;
@@ -153,6 +153,10 @@ impl SharedState {
             Ok::<_, StartError>((spool, disks, disk_monitor))
         })
         .await??;
+        // So that `/health` has something to say from the start.
+        if let Err(error) = probed.probe().await {
+            warn!(error = %ErrorChain(&error), "bucket can't be used yet");
+        }
         info!(node = %nodes.id(), installation = installation.id, "node joined the others");
         let persistent = PersistentState {
             queue: Arc::clone(&queue) as _,
@@ -171,30 +175,13 @@ impl SharedState {
     }
 }
 
-/// Counts the jobs of all nodes now and then, and looks at the bucket, so that whoever asks need not wait for either.
-pub(super) async fn sample(queue: Arc<RedisQueue>, bucket: Arc<Bucket>, stop: CancellationToken) {
-    let counting = async {
-        let mut ticks = tokio::time::interval(SAMPLE_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            // An error is told by whoever asks.
-            let _ = queue.sample().await;
-        }
-    };
-    let probing = async {
-        let mut ticks = tokio::time::interval(PROBE_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            // What it comes to, it keeps.
-            let _ = bucket.probe().await;
-        }
-    };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = counting => {}
-        () = probing => {}
+/// Counts the jobs of all nodes now and then, so that whoever asks need not wait for Redis.
+pub(super) async fn sample(queue: Arc<RedisQueue>, stop: CancellationToken) {
+    let mut ticks = interval(SAMPLE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        // An error is told by whoever asks.
+        let _ = stop.run_until_cancelled(queue.sample()).await;
     }
 }
 

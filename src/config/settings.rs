@@ -18,6 +18,7 @@ use crate::redis_client::RedisSettings;
 use crate::routes::{HttpSettings, RateSettings};
 use crate::sandbox::SandboxSettings;
 use crate::setting;
+use crate::spool::SpoolSettings;
 use crate::telemetry::LogSettings;
 use crate::worker::WorkerSettings;
 use crate::writer::StoreSettings;
@@ -46,6 +47,8 @@ pub struct Config {
     pub server: Server,
     /// What tokens are asked for.
     pub auth: AuthSettings,
+    /// Where originals are.
+    pub spool: SpoolSettings,
     /// How much the queue takes.
     pub queue: QueueSettings,
     /// Where it is, if nodes share it.

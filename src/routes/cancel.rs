@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract;
 use axum::http::StatusCode;
 use backon::{ConstantBuilder, Retryable};
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use super::{AppState, Refusal};
 use crate::auth::Verified;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{JobId, State as JobState, StoredFile};
+use crate::job::{JobId, State, StoredFile};
 use crate::queue::{CancelOutcome, Job, QueueError};
 
 /// Between two tries to record a cancellation.
@@ -36,7 +36,7 @@ refusals!(CancelRefusals: BadRequest, Unauthorized, NotFound, JobEnded, DiskFull
     responses((status = 204, description = "It is cancelled."), CancelRefusals)
 )]
 pub(super) async fn cancel(
-    State(state): State<AppState>,
+    extract::State(state): extract::State<AppState>,
     Caller(caller): Caller,
     Parameters(query): Parameters<JobQuery>,
 ) -> Result<StatusCode, Refusal> {
@@ -86,10 +86,10 @@ async fn stop_and_cancel(state: &AppState, job: Job) -> Result<StatusCode, Refus
     }
     reached(Step::CancelAfter);
     state.active_jobs.stop(id).await;
-    if let Err(error) = state.spool.remove(id).await {
+    if let Err(error) = state.spool.job_ended(id, State::Cancelled).await {
         warn!(
             job_id = %id, error = %ErrorChain(&error),
-            "cancelled job could not be removed from the spool; the next start removes it"
+            "cancelled job could not be removed from the spool; the next comparison removes it"
         );
     }
     info!(job_id = %id, "job cancelled");
@@ -103,7 +103,7 @@ async fn wait_for_stop(state: &AppState, id: JobId) -> Result<StatusCode, Refusa
         loop {
             let job = state.records.get(&id).await?.ok_or_else(no_such_job)?;
             match job.state {
-                JobState::Cancelled => return Ok(StatusCode::NO_CONTENT),
+                State::Cancelled => return Ok(StatusCode::NO_CONTENT),
                 ended if ended.is_terminal() => return Err(Refusal::JobEnded(ended)),
                 _ => {}
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::cross_origin::{AllowedOrigins, CrossOrigin};
@@ -151,7 +152,7 @@ pub struct AppParts {
     pub intake: Arc<dyn JobIntake>,
     pub records: Arc<dyn JobRecords>,
     pub deliveries: Arc<dyn DeliveryRecords>,
-    pub spool: Spool,
+    pub spool: Arc<dyn Spool>,
     pub disks: DiskHealth,
     pub active_jobs: ActiveJobs,
     pub register: Arc<Register>,

@@ -2,12 +2,14 @@
 
 mod cancellation_listener;
 mod clock_keeper;
+mod kept_originals;
 mod lease_reaper;
 mod record_cleaner;
 mod spool_reconciler;
 
 pub use cancellation_listener::CancellationListener;
 pub use clock_keeper::ClockKeeper;
+pub use kept_originals::remove_kept_originals;
 pub use lease_reaper::LeaseReaper;
 pub use record_cleaner::RecordCleaner;
 pub use spool_reconciler::{ReconcileError, ReconcileScope, SpoolReconciler};

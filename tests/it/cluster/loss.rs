@@ -48,7 +48,7 @@ async fn an_emptied_redis_costs_no_picture_and_no_callback() {
         assert_eq!(api.ended(accepted).await["state"], "completed");
     }
     for _ in &waiting {
-        assert_eq!(receiver.call().await.body["state"], "completed");
+        assert_eq!(receiver.call().await.body["status"], "completed");
     }
     drop(worker);
 }

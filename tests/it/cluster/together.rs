@@ -35,7 +35,7 @@ async fn an_upload_to_one_node_is_made_by_another_and_served_by_a_third() {
     }
     let call = receiver.call().await;
     assert_eq!(call.body["job_id"], accepted["job_id"]);
-    assert_eq!(call.body["state"], "completed");
+    assert_eq!(call.body["status"], "completed");
     drop((first, worker, second));
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod receiver;
 pub(crate) mod redis;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod s3;
+pub(crate) mod spool;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 pub(crate) mod stores;
 pub(crate) mod token;
