@@ -50,7 +50,10 @@ pub(super) async fn check(nodes: &Inner) -> Vec<Finding> {
     let mut logged = None;
     loop {
         let error = match Facts::ask(nodes).await {
-            Ok(facts) => return facts.findings(&nodes.options.installation, nodes.options.clock_leeway),
+            Ok(facts) => {
+                nodes.status.send_modify(|status| status.trouble = None);
+                return facts.findings(&nodes.options.installation, nodes.options.clock_leeway);
+            }
             Err(error) => error,
         };
         let now = nodes.clock.elapsed();

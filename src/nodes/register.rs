@@ -42,15 +42,17 @@ impl Nodes {
         loop {
             let mut call = self.0.call(&self.0.scripts.lock);
             call.arg(&holding).arg(millis(lease));
-            let (is_taken, answer): (bool, u64) = self.0.redis.run("locking the register", &call).await?;
-            if is_taken {
-                return Ok(HeldLock { token: answer });
-            }
+            let answer = self.0.redis.run::<(bool, u64)>("locking the register", &call).await;
             let waited = began.elapsed();
-            if waited >= wait {
-                return Err(NodesError::Locked { waited });
-            }
-            sleep(LOOK_EVERY.min(Duration::from_millis(answer)).min(wait.saturating_sub(waited))).await;
+            let left = match answer {
+                Ok((true, token)) => return Ok(HeldLock { token }),
+                Ok((false, _)) if waited >= wait => return Err(NodesError::Locked { waited }),
+                Ok((false, left_ms)) => Duration::from_millis(left_ms),
+                // If it was taken all the same, this attempt gets it by asking again, and nobody else does for now.
+                Err(error) if error.is_unknown() && waited < wait => LOOK_EVERY,
+                Err(error) => return Err(error.into()),
+            };
+            sleep(LOOK_EVERY.min(left).min(wait.saturating_sub(waited))).await;
         }
     }
 

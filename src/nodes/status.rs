@@ -150,9 +150,9 @@ mod tests {
 
     #[test]
     fn a_clock_is_off_above_two_seconds_and_wrong_above_the_leeway() {
+        use ClockState::{Good, Off, Wrong};
         let leeway = Duration::from_secs(5);
         let states = [0, 2_000, 2_001, -2_001, 5_000, 5_001, -3_600_000].map(|ms| ClockState::of(ms, leeway));
-        use ClockState::{Good, Off, Wrong};
         assert_eq!(states, [Good, Good, Off, Off, Off, Wrong, Wrong]);
         assert_eq!([1, 2_001].map(|ms| ClockState::of(ms, Duration::ZERO)), [Good, Wrong]);
     }

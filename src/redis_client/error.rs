@@ -67,6 +67,8 @@ impl RedisError {
             (ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown), _)
             | (_, Some(NO_REPLICAS)) => Self::ReadOnly { what, source },
             (ErrorKind::Io | ErrorKind::Server(ServerErrorKind::BusyLoading), _) => Self::Unreachable { what, source },
+            // The library would connect anew, with the same password.
+            (ErrorKind::AuthenticationFailed, _) => Self::Refused { what, source },
             _ if source.is_connection_dropped() || source.is_unrecoverable_error() => {
                 Self::Unreachable { what, source }
             }

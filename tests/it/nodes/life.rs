@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pixerve::clock::{Clock, Manual};
-use pixerve::nodes::{ClockState, Nodes, newest_common_format};
+use pixerve::nodes::{ClockState, NodeOptions, Nodes, NodesStatus, newest_common_format};
 use pixerve::version::VERSION;
 
 use super::{API, BOTH, Node, Site, WORKER, leaders};
@@ -76,7 +76,7 @@ async fn one_that_drains_hands_the_lead_on_at_once(site: Site) {
     let (leader, next) = (site.node(BOTH).await, site.node(BOTH).await);
     assert!(leader.status().is_leader());
     leader.nodes.drain();
-    next.sees(pixerve::nodes::NodesStatus::is_leader).await;
+    next.sees(NodesStatus::is_leader).await;
     leader.sees(|status| status.leader() == Some(next.nodes.id())).await;
 }
 
@@ -84,15 +84,11 @@ async fn one_that_stops_hands_the_lead_on_at_once(site: Site) {
     let (leader, next) = (site.node(BOTH).await, site.node(BOTH).await);
     assert!(leader.status().is_leader());
     leader.stop().await;
-    next.sees(pixerve::nodes::NodesStatus::is_leader).await;
+    next.sees(NodesStatus::is_leader).await;
 }
 
 async fn the_newest_record_format_is_what_all_of_them_read(site: Site) {
-    let reads = |formats| {
-        let mut options = site.options(BOTH);
-        options.record_formats = formats;
-        options
-    };
+    let reads = |record_formats| NodeOptions { record_formats, ..site.options(BOTH) };
     let (older, newer) = (site.node_with(reads((1, 2))).await, site.node_with(reads((2, 3))).await);
     let common = |node: &Node| node.status().heard.expect("answered").record_format;
     assert_eq!((common(&older), common(&newer)), (2, 2));
@@ -135,8 +131,7 @@ async fn nodes_find_each_other_again_when_redis_clock_is_set_back(site: Site) {
 
 async fn a_node_of_another_installation_is_turned_away(site: Site) {
     let ours = site.node(BOTH).await;
-    let mut options = site.options(BOTH);
-    options.installation = "theirs".to_owned();
+    let options = NodeOptions { installation: "theirs".to_owned(), ..site.options(BOTH) };
     let theirs = Node::run(site.silent(options));
     let status = theirs.sees(|status| status.trouble.is_some()).await;
     assert!(status.trouble.is_some_and(|trouble| trouble.contains("another installation (ours)")));

@@ -1,12 +1,13 @@
 //! How nodes agree on the register.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use pixerve::nodes::NodesError;
+use pixerve::nodes::{Nodes, NodesError};
 use tokio::time::timeout;
 
 use super::{BOTH, Site};
-use crate::harness::app::WAIT_MAX;
+use crate::harness::app::{WAIT_MAX, poll_delay};
 use crate::harness::redis::{Appendfsync, Flavour, RedisServer};
 
 every_redis! {
@@ -41,9 +42,10 @@ async fn a_holder_that_died_lets_go_when_its_lease_is_over_and_is_fenced_afterwa
     let (late, next, third) =
         (site.silent(site.options(BOTH)), site.silent(site.options(BOTH)), site.silent(site.options(BOTH)));
     let old = late.lock(LEASE, AT_ONCE).await.expect("free");
-    site.clock.advance(LEASE - Duration::from_millis(1));
+    let nearly = Duration::from_millis(29_999);
+    site.clock.advance(nearly);
     assert!(matches!(next.lock(LEASE, AT_ONCE).await, Err(NodesError::Locked { .. })));
-    site.clock.advance(Duration::from_millis(1));
+    site.clock.advance(LEASE.saturating_sub(nearly));
     let new = next.lock(LEASE, AT_ONCE).await.expect("free");
     assert!(new.token() > old.token());
     let fenced = late.publish(&old).await;
@@ -164,4 +166,26 @@ async fn what_an_emptied_redis_forgot_is_neither_published_nor_taken_for_shown_n
         assert!(lock_again.token() > lock.token());
         assert!(node.nodes.publish(&lock_again).await.expect("published") > before);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_was_taken_unheard_is_had_by_whoever_asked_for_it() {
+    let Some(server) = RedisServer::start(Flavour::Redis, Appendfsync::Everysec).await else { return };
+    let site = Site::on(&server);
+    let client = site.client();
+    let asks = Nodes::new(client.clone(), Arc::clone(&site.clock) as _, site.options(BOTH));
+    server.pause();
+    let mut waiting = std::pin::pin!(asks.lock(LEASE, WAIT_MAX));
+    let given_up = async {
+        while client.last_failure().is_none() {
+            poll_delay().await;
+        }
+    };
+    tokio::select! {
+        answer = &mut waiting => panic!("{answer:?}"),
+        () = given_up => {}
+    }
+    server.resume();
+    let lock = timeout(WAIT_MAX, waiting).await.expect("soon").expect("it is free or had already");
+    asks.publish(&lock).await.expect("it holds the lock");
 }
