@@ -86,6 +86,7 @@ impl Register {
 
 /// A change under way: nobody else changes the register.
 struct Change<'a> {
+    _changing: MutexGuard<'a, ()>,
     kept: MutexGuard<'a, Kept>,
     shared: Option<SharedChange<'a>>,
 }
@@ -242,24 +243,33 @@ impl RegisterInner {
 
     /// Keeps everybody else from changing the register, and brings memory up to what they have changed.
     async fn begin(&self) -> Result<Change<'_>, RegisterError> {
-        let mut kept = self.kept.lock().await;
-        if kept.is_closed {
-            return Err(RegisterError::Closed);
-        }
-        let Some(peers) = &self.peers else { return Ok(Change { kept, shared: None }) };
+        let changing = self.changing.lock().await;
+        let Some(peers) = &self.peers else {
+            let kept = self.kept().await?;
+            return Ok(Change { _changing: changing, kept, shared: None });
+        };
+        // Before memory is locked: whoever waits for another node still takes in what that one changes.
         let lock = peers.lock(self.timeouts.lock_lease, self.timeouts.lock_wait).await?;
         let deadline = lock.good_until - self.timeouts.lock_lease / 3;
         let taken_in = within(Some(deadline), async {
+            let mut kept = self.kept().await?;
             self.take_in(&mut kept).await?;
-            self.remove_unanswered(&mut kept).await
+            self.remove_unanswered(&mut kept).await?;
+            Ok(kept)
         });
         match taken_in.await {
-            Ok(()) => Ok(Change { kept, shared: Some(SharedChange { peers, lock, deadline }) }),
+            Ok(kept) => Ok(Change { _changing: changing, kept, shared: Some(SharedChange { peers, lock, deadline }) }),
             Err(error) => {
                 peers.unlock(lock).await;
                 Err(error)
             }
         }
+    }
+
+    /// What is known of the store of records, unless that is closed.
+    pub(super) async fn kept(&self) -> Result<MutexGuard<'_, Kept>, RegisterError> {
+        let kept = self.kept.lock().await;
+        if kept.is_closed { Err(RegisterError::Closed) } else { Ok(kept) }
     }
 
     /// Lets the other nodes know that the register has changed, and change it.
@@ -268,7 +278,7 @@ impl RegisterInner {
         change: Change<'a>,
         done: Result<T, RegisterError>,
     ) -> Result<(T, Option<Published<'a>>), RegisterError> {
-        let Change { mut kept, shared } = change;
+        let Change { _changing, mut kept, shared } = change;
         let Some(SharedChange { peers, lock, .. }) = shared else { return done.map(|done| (done, None)) };
         let done = match done {
             Ok(done) => peers.publish(&lock).await.map(|version| (done, version)).map_err(RegisterError::from),

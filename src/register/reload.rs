@@ -119,10 +119,7 @@ impl Register {
 impl RegisterInner {
     /// `asked`: how many had begun by when this was asked for.
     async fn reload(&self, peers: &dyn RegisterPeers, asked: u64) -> Result<(), RegisterError> {
-        let mut kept = self.kept.lock().await;
-        if kept.is_closed {
-            return Err(RegisterError::Closed);
-        }
+        let mut kept = self.kept().await?;
         // Of many who ask at once, the first two answer for all.
         if self.reloads.succeeded.load(Ordering::Acquire) > asked {
             return Ok(());
