@@ -86,6 +86,7 @@ impl Register {
 
 /// A change under way: nobody else changes the register.
 struct Change<'a> {
+    _changing: MutexGuard<'a, ()>,
     kept: MutexGuard<'a, Kept>,
     shared: Option<SharedChange<'a>>,
 }
@@ -193,9 +194,6 @@ impl RegisterInner {
         // Published whether or not it was there: it may have been removed before, by a node that couldn't say so.
         let (was_there, version) = self.end(change, removed).await?;
         let Some((peers, version)) = version else { return Ok(was_there) };
-        if was_there {
-            self.kept.lock().await.unconfirmed.insert(access_key.to_owned());
-        }
         let confirmed = peers.shown_by_all(version, self.timeouts.confirm).await;
         confirmed.map_err(|source| RegisterError::NotConfirmed { access_key: access_key.to_owned(), source })?;
         Ok(self.kept.lock().await.unconfirmed.remove(access_key))
@@ -207,6 +205,9 @@ impl RegisterInner {
         // Only then from memory: if it can't be removed, a second try must still find it.
         version.remove();
         self.known.write().remove(access_key);
+        if self.peers.is_some() {
+            kept.unconfirmed.insert(access_key.to_owned());
+        }
         Ok(true)
     }
 
@@ -242,24 +243,33 @@ impl RegisterInner {
 
     /// Keeps everybody else from changing the register, and brings memory up to what they have changed.
     async fn begin(&self) -> Result<Change<'_>, RegisterError> {
-        let mut kept = self.kept.lock().await;
-        if kept.is_closed {
-            return Err(RegisterError::Closed);
-        }
-        let Some(peers) = &self.peers else { return Ok(Change { kept, shared: None }) };
+        let changing = self.changing.lock().await;
+        let Some(peers) = &self.peers else {
+            let kept = self.kept().await?;
+            return Ok(Change { _changing: changing, kept, shared: None });
+        };
+        // Before memory is locked: whoever waits for another node still takes in what that one changes.
         let lock = peers.lock(self.timeouts.lock_lease, self.timeouts.lock_wait).await?;
         let deadline = lock.good_until - self.timeouts.lock_lease / 3;
         let taken_in = within(Some(deadline), async {
+            let mut kept = self.kept().await?;
             self.take_in(&mut kept).await?;
-            self.remove_unanswered(&mut kept).await
+            self.remove_unanswered(&mut kept).await?;
+            Ok(kept)
         });
         match taken_in.await {
-            Ok(()) => Ok(Change { kept, shared: Some(SharedChange { peers, lock, deadline }) }),
+            Ok(kept) => Ok(Change { _changing: changing, kept, shared: Some(SharedChange { peers, lock, deadline }) }),
             Err(error) => {
                 peers.unlock(lock).await;
                 Err(error)
             }
         }
+    }
+
+    /// What is known of the store of records, unless that is closed.
+    pub(super) async fn kept(&self) -> Result<MutexGuard<'_, Kept>, RegisterError> {
+        let kept = self.kept.lock().await;
+        if kept.is_closed { Err(RegisterError::Closed) } else { Ok(kept) }
     }
 
     /// Lets the other nodes know that the register has changed, and change it.
@@ -268,7 +278,7 @@ impl RegisterInner {
         change: Change<'a>,
         done: Result<T, RegisterError>,
     ) -> Result<(T, Option<Published<'a>>), RegisterError> {
-        let Change { mut kept, shared } = change;
+        let Change { _changing, mut kept, shared } = change;
         let Some(SharedChange { peers, lock, .. }) = shared else { return done.map(|done| (done, None)) };
         let done = match done {
             Ok(done) => peers.publish(&lock).await.map(|version| (done, version)).map_err(RegisterError::from),
@@ -280,9 +290,10 @@ impl RegisterInner {
                 self.reloads.note(*version);
                 peers.show(*version);
             }
-            // Nobody is given what was written.
+            // Nobody is given what was written. For this it takes no lock: nobody else has its access key.
             Err(_) => {
-                if let Err(error) = self.remove_unanswered(&mut kept).await {
+                let deadline = Some(Instant::now() + self.timeouts.lock_lease / 3);
+                if let Err(error) = within(deadline, self.remove_unanswered(&mut kept)).await {
                     tracing::warn!(error = %ErrorChain(&error), "unfinished registration stays until the next change");
                 }
             }

@@ -65,7 +65,9 @@ struct RegisterInner {
     /// None of a register that this process has to itself.
     peers: Option<Arc<dyn RegisterPeers>>,
     timeouts: SharedTimeouts,
-    /// Locked for every change and every reload, so that they come one after the other.
+    /// Locked for every change, so that this process' own come one after the other.
+    changing: Mutex<()>,
+    /// Locked while memory is brought up to the store of records.
     kept: Mutex<Kept>,
     known: RwLock<Registered>,
     reloads: Reloads,
@@ -175,8 +177,8 @@ impl RegisterInner {
         sealer: Arc<Sealer>,
         clock: SharedClock,
     ) -> Self {
-        let (timeouts, kept, known, reloads) = Default::default();
-        Self { records, peers, timeouts, kept, known, reloads, sealer, clock }
+        let (timeouts, changing, kept, known, reloads) = Default::default();
+        Self { records, peers, timeouts, changing, kept, known, reloads, sealer, clock }
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Registered> {

@@ -201,8 +201,8 @@ pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<V
         state.node.as_ref().map(|node| [("redis", redis(node)), ("bucket", bucket(node)), ("clock", clock(node))]);
     let can_go_on = !readiness.is_draining() && readiness.failure().is_none();
     let own = [&queue, &disk, &workers].into_iter();
-    let healthy = can_go_on
-        && own.chain(shared.iter().flatten().map(|(_, check)| check)).all(|check| check["status"] == "ok");
+    let healthy =
+        can_go_on && own.chain(shared.iter().flatten().map(|(_, check)| check)).all(|check| check["status"] == "ok");
     let now = state.clock.now();
     let mut body = json!({
         "status": if healthy { "healthy" } else { "unhealthy" },

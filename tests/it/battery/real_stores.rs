@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 use pixerve::bucket::BucketError;
+use pixerve::clock::System;
 use pixerve::job::{ContentHash, SubDir};
+use pixerve::register::BucketRecords;
 use pixerve::writer::{Body, Object, ProbeOutcome, StorageSettings, StoreTimeouts, WriterBackend};
 use reqwest::Method;
 use rustix::process::Signal;
@@ -16,10 +18,12 @@ use serde_json::{Value, json};
 
 use super::figure;
 use crate::bucket;
+use crate::bucket::bucket_of;
 use crate::harness::app::{TestApp, assert_problem};
 use crate::harness::ceph::Ceph;
 use crate::harness::picture::jpeg;
 use crate::harness::stores::{S3Client, fake_gcs};
+use crate::register::records::keeps_its_promises;
 use crate::writer::conformance::{Gcs, S3, assert_conforms, the_content_type_is_kept};
 
 /// A store that is away is noticed soon, and tried again soon.
@@ -80,6 +84,9 @@ async fn ceph_does_what_every_store_must_and_refuses_in_its_own_words() {
     let owner = ceph.create_user("owner", None);
     assert_conforms(async || S3::of(owner.clone()).await).await;
     the_content_type_is_kept(&S3::of(owner.clone()).await).await;
+    owner.make_bucket("register").await;
+    let records = BucketRecords::new(Arc::new(bucket_of(&owner, "register")), Arc::new(System::new()));
+    keeps_its_promises(&records).await;
 
     // Signatures.
     owner.make_bucket("pictures").await;
