@@ -17,7 +17,7 @@ async fn the_job_of_a_killed_node_is_done_by_another() {
     let api = cluster.node(&[("PIXERVE_NODE_ROLES", "api")]).await;
     let home = cluster.home(&[("PIXERVE_NODE_ROLES", "worker")]);
     let doomed = home.start().await;
-    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(1600, 1200, 1)).await;
+    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(640, 480, 1)).await;
     api.processing(&accepted).await;
     doomed.kill();
     let other = cluster.node(&[("PIXERVE_NODE_ROLES", "worker")]).await;

@@ -11,5 +11,5 @@ fn small_job() -> serde_json::Value {
 
 /// One that takes seconds.
 fn long_job() -> serde_json::Value {
-    serde_json::json!({ "directHost": true, "formats": { "avif": { "settings": { "speed": 1 }, "sizes": [[1200], [1100], [1000], [900]] } } })
+    serde_json::json!({ "directHost": true, "formats": { "avif": { "settings": { "speed": 1 }, "sizes": [[500], [480], [460], [440]] } } })
 }

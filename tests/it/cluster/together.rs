@@ -70,7 +70,7 @@ async fn a_worker_answers_about_itself_alone_and_an_api_node_is_healthy_without_
 async fn a_job_that_another_node_works_on_is_cancelled_and_nothing_of_it_appears_after_the_answer() {
     let Some(cluster) = Cluster::start().await else { return };
     let (api, worker) = (cluster.node(&[API]).await, cluster.node(&[WORKER]).await);
-    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(1600, 1200, 1)).await;
+    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(640, 480, 1)).await;
     api.processing(&accepted).await;
     let id = accepted["job_id"].as_str().expect("an id");
     let token = Claims::of("somebody").sign();
@@ -116,7 +116,7 @@ async fn what_one_node_registers_every_node_knows_and_forgets() {
 async fn progress_is_told_by_a_node_that_has_no_part_in_it() {
     let Some(cluster) = Cluster::start().await else { return };
     let (api, worker) = (cluster.node(&[API]).await, cluster.node(&[WORKER]).await);
-    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(1600, 1200, 3)).await;
+    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(640, 480, 3)).await;
     let is_between = |status: &Value| {
         let done = status["progress"]["done"].as_u64().unwrap_or(0);
         status["state"] == "processing" && done > 0
@@ -155,7 +155,7 @@ async fn a_node_that_is_stopped_gives_its_job_to_another() {
     let Some(cluster) = Cluster::start().await else { return };
     let api = cluster.node(&[API]).await;
     let mut first = cluster.node(&[WORKER]).await;
-    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(1600, 1200, 4)).await;
+    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(640, 480, 4)).await;
     api.processing(&accepted).await;
     let second = cluster.node(&[WORKER]).await;
     first.stop(Duration::ZERO).await;
