@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pixerve::job::{JobRecord, State};
 use pixerve::spool::{EndedUpload, SpoolEntry};
 
-use super::fixture::shared::{Shared, open};
+use super::fixture::shared::{Shared, open, scratch};
 use super::fixture::{KEEP_AFTER_END, SpoolFixture, TestResult, accept, new_id, read_original, receive, record};
 use crate::bucket::bucket_of;
 use crate::harness::app::{files_below, poll_delay};
@@ -38,19 +38,19 @@ async fn change(fixture: &SpoolFixture, record: &JobRecord, change: impl FnOnce(
 async fn an_upload_is_one_object_and_nothing_of_it_stays_on_the_node() -> TestResult {
     let fixture = SpoolFixture::bucket().await?;
     let spool = fixture.open()?;
-    let before = files_below(&fixture.scratch());
+    let before = files_below(&scratch(fixture.dir.path()));
     // The second one goes in parts.
     for size in [10_000, 20 * 1024 * 1024] {
         let bytes = noise(size);
         let record = accept(&*spool, &bytes).await?;
         assert_eq!(shared(&fixture).server.keys("pixerve").await, [format!("px/test/{}", key(&record))]);
-        while files_below(&fixture.scratch()) != before {
+        while files_below(&scratch(fixture.dir.path())) != before {
             poll_delay().await;
         }
         assert!(read_original(&*spool, &record).await? == bytes);
-        assert!(files_below(&fixture.scratch()) != before, "an attempt works on it");
+        assert!(files_below(&scratch(fixture.dir.path())) != before, "an attempt works on it");
         spool.attempt_ended(record.id).await;
-        while files_below(&fixture.scratch()) != before {
+        while files_below(&scratch(fixture.dir.path())) != before {
             poll_delay().await;
         }
         spool.remove(record.id).await?;
@@ -129,8 +129,8 @@ async fn an_upload_whose_put_fails_or_is_torn_is_not_there() -> TestResult {
     let proxy = FaultProxy::start(server.endpoint.socket_addrs(|| None)?[0]).await;
     let through = S3Client::new(proxy.endpoint().parse()?, &server.access_key, &server.secret);
     let bucket = Arc::new(bucket_of(&through, "pixerve"));
-    let spool = open(&through, bucket, &fixture.scratch(), Arc::new(shared(&fixture).lines.clone()))?;
-    let before = files_below(&fixture.scratch());
+    let spool = open(&through, bucket, &scratch(fixture.dir.path()), Arc::new(shared(&fixture).lines.clone()))?;
+    let before = files_below(&scratch(fixture.dir.path()));
     for (size, fault) in [
         (300_000, (|| Fault::Reset) as fn() -> Fault),
         (300_000, || Fault::ResetRequestAfter(1_000)),
@@ -146,7 +146,7 @@ async fn an_upload_whose_put_fails_or_is_torn_is_not_there() -> TestResult {
         assert!(error.is_of_bucket() && error.is_shortage() && !error.had_ended(), "{error:?}");
         proxy.script(|_| Fault::Pass);
         assert_eq!(server.keys("pixerve").await, Vec::<String>::new());
-        while files_below(&fixture.scratch()) != before {
+        while files_below(&scratch(fixture.dir.path())) != before {
             poll_delay().await;
         }
     }

@@ -37,8 +37,8 @@ async fn the_original_of_an_ended_job_leaves_once_nothing_may_need_it(fixture: S
     for state in [State::Completed, State::Failed] {
         let id = accept(&*spool, b"some bytes").await?.id;
         spool.job_ended(id, state).await?;
-        assert_eq!(lists(&*spool, id).await?, fixture.keeps_after_end(), "{state}");
-        if fixture.keeps_after_end() {
+        assert_eq!(lists(&*spool, id).await?, fixture.is_shared, "{state}");
+        if fixture.is_shared {
             let soon = KEEP_AFTER_END.saturating_sub(Duration::from_secs(1));
             for not_yet in [ended(id, state, soon, false), ended(id, state, 2 * KEEP_AFTER_END, true)] {
                 assert_eq!(remove(&*spool, not_yet).await, [], "{not_yet:?}");

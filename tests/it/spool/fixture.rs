@@ -1,7 +1,6 @@
 //! A spool to test, which other nodes may open too.
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +24,8 @@ pub(crate) const KEEP_AFTER_END: Duration = Duration::from_mins(5);
 
 pub(crate) struct SpoolFixture {
     pub(crate) dir: TempDir,
+    /// Whether many nodes share it: originals of ended jobs stay for a while then.
+    pub(crate) is_shared: bool,
     #[cfg(all(feature = "s3", feature = "gcs"))]
     pub(crate) shared: Option<shared::Shared>,
 }
@@ -33,6 +34,7 @@ impl SpoolFixture {
     pub(crate) fn directory() -> Result<Self, Box<dyn Error>> {
         Ok(Self {
             dir: tempfile::tempdir()?,
+            is_shared: false,
             #[cfg(all(feature = "s3", feature = "gcs"))]
             shared: None,
         })
@@ -40,35 +42,22 @@ impl SpoolFixture {
 
     #[cfg(all(feature = "s3", feature = "gcs"))]
     pub(crate) async fn bucket() -> Result<Self, Box<dyn Error>> {
-        Ok(Self { dir: tempfile::tempdir()?, shared: Some(shared::Shared::start().await) })
+        Ok(Self { dir: tempfile::tempdir()?, is_shared: true, shared: Some(shared::Shared::start().await) })
     }
 
     /// Opens it: as a server that was started anew does, or as one more node.
     pub(crate) fn open(&self) -> Result<Opened, SpoolError> {
         #[cfg(all(feature = "s3", feature = "gcs"))]
         if let Some(shared) = &self.shared {
-            return Ok(Arc::new(shared.open(&self.scratch())?));
+            return Ok(Arc::new(shared.open(&shared::scratch(self.dir.path()))?));
         }
         Ok(Arc::new(DirectorySpool::open(self.dir.path())?))
-    }
-
-    /// Where nodes have what they work on.
-    pub(crate) fn scratch(&self) -> PathBuf {
-        self.dir.path().join("scratch")
-    }
-
-    /// Whether originals of ended jobs stay for a while.
-    pub(crate) fn keeps_after_end(&self) -> bool {
-        #[cfg(all(feature = "s3", feature = "gcs"))]
-        return self.shared.is_some();
-        #[cfg(not(all(feature = "s3", feature = "gcs")))]
-        false
     }
 }
 
 #[cfg(all(feature = "s3", feature = "gcs"))]
 pub(crate) mod shared {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
     use pixerve::bucket::{Bucket, BucketSettings};
@@ -98,6 +87,11 @@ pub(crate) mod shared {
         pub(super) fn open(&self, scratch: &Path) -> Result<BucketSpool, SpoolError> {
             open(&self.server, self.bucket(), scratch, Arc::new(self.lines.clone()))
         }
+    }
+
+    /// Where nodes have what they work on.
+    pub(crate) fn scratch(dir: &Path) -> PathBuf {
+        dir.join("scratch")
     }
 
     /// A spool in this bucket of a store's user.

@@ -38,7 +38,7 @@ async fn variants_of_an_attempt_that_is_over_stay_where_the_next_one_is_and_only
     spool.write_made(id, "one", Bytes::from_static(b"1234")).await?;
     spool.attempt_ended(id).await;
     // Of many nodes another one makes the next attempt.
-    let left = if fixture.keeps_after_end() { vec![] } else { vec![file.clone()] };
+    let left = if fixture.is_shared { vec![] } else { vec![file.clone()] };
     assert_eq!(spool.whole_made(id, vec![file]).await?, left);
     Ok(())
 }

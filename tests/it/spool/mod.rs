@@ -28,3 +28,5 @@ pub(crate) mod fixture;
 mod journal;
 mod made;
 mod uploads;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod worked_on;

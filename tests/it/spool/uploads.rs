@@ -93,7 +93,7 @@ async fn removing_twice_is_harmless(fixture: SpoolFixture) -> TestResult {
     let error = spool.open_original(&record).await.expect_err("it is gone");
     // What that says of the job: on one machine it was lost, in a bucket it had ended.
     assert!(error.is_missing() != error.had_ended(), "{error:?}");
-    assert_eq!(error.had_ended(), fixture.keeps_after_end());
+    assert_eq!(error.had_ended(), fixture.is_shared);
     Ok(())
 }
 
