@@ -99,7 +99,7 @@ impl std::fmt::Debug for BucketRecords {
 #[async_trait]
 impl SealedRecords for BucketRecords {
     fn place(&self) -> String {
-        format!("{RECORDS} of the bucket")
+        format!("the bucket, below `{RECORDS}`")
     }
 
     async fn changes(&self, seen: &KnownVersions) -> Result<RecordChanges, RegisterError> {

@@ -194,9 +194,6 @@ impl RegisterInner {
         // Published whether or not it was there: it may have been removed before, by a node that couldn't say so.
         let (was_there, version) = self.end(change, removed).await?;
         let Some((peers, version)) = version else { return Ok(was_there) };
-        if was_there {
-            self.kept.lock().await.unconfirmed.insert(access_key.to_owned());
-        }
         let confirmed = peers.shown_by_all(version, self.timeouts.confirm).await;
         confirmed.map_err(|source| RegisterError::NotConfirmed { access_key: access_key.to_owned(), source })?;
         Ok(self.kept.lock().await.unconfirmed.remove(access_key))
@@ -208,6 +205,9 @@ impl RegisterInner {
         // Only then from memory: if it can't be removed, a second try must still find it.
         version.remove();
         self.known.write().remove(access_key);
+        if self.peers.is_some() {
+            kept.unconfirmed.insert(access_key.to_owned());
+        }
         Ok(true)
     }
 
@@ -284,17 +284,15 @@ impl RegisterInner {
             Ok(done) => peers.publish(&lock).await.map(|version| (done, version)).map_err(RegisterError::from),
             Err(error) => Err(error),
         };
-        match &done {
-            Ok((_, version)) => {
-                kept.unanswered.clear();
-                self.reloads.note(*version);
-                peers.show(*version);
-            }
-            // Nobody is given what was written.
-            Err(_) => {
-                if let Err(error) = self.remove_unanswered(&mut kept).await {
-                    tracing::warn!(error = %ErrorChain(&error), "unfinished registration stays until the next change");
-                }
+        if let Ok((_, version)) = &done {
+            kept.unanswered.clear();
+            self.reloads.note(*version);
+            peers.show(*version);
+        } else {
+            // Nobody is given what was written. For this it takes no lock: nobody else has its access key.
+            let deadline = Some(Instant::now() + self.timeouts.lock_lease / 3);
+            if let Err(error) = within(deadline, self.remove_unanswered(&mut kept)).await {
+                tracing::warn!(error = %ErrorChain(&error), "unfinished registration stays until the next change");
             }
         }
         peers.unlock(lock).await;

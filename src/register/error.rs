@@ -37,7 +37,7 @@ pub enum RegisterError {
     Bucket(#[source] BucketError),
     /// There are records, and not one was sealed with any key of the key file.
     #[error(
-        "none of the {records} records of the register in `{place}` was sealed with a key of the sealing key file: restore that \
+        "none of the {records} records of the register in {place} was sealed with a key of the sealing key file: restore that \
          file from its backup, or move the records away and register everything again"
     )]
     WrongKeys {

@@ -104,6 +104,9 @@ pub enum PeersError {
     /// The lock's lease has run out, or it was forgotten: another node may have changed the register.
     #[error("the lock on the register was lost while it was changed")]
     LockLost,
+    /// It has been changed, and which version it is of now couldn't be asked for.
+    #[error("the version of the register isn't known")]
+    UnknownVersion,
     /// Some live nodes don't show it.
     #[error("after {} s these nodes had not taken in the change: {}", .within.as_secs(), .nodes.join(", "))]
     NotShown {

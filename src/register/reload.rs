@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::peers::{RegisterPeers, RegisterVersion};
+use super::peers::{PeersError, RegisterPeers, RegisterVersion};
 use super::record::Record;
 use super::records::{RecordChanges, SealedRecord};
 use super::seal::KeyAge;
@@ -86,11 +86,16 @@ impl Register {
         let period = self.inner.timeouts.compare_period;
         let (mut compare_at, mut is_failing) = (Instant::now() + period, false);
         loop {
-            let changed = timeout_at(compare_at, peers.changed(self.version()));
+            let known = self.version();
+            let changed = timeout_at(compare_at, peers.changed(known));
             let Some(changed) = stop.run_until_cancelled(changed).await else { return };
             let is_due = Instant::now() >= compare_at;
             let followed = match changed {
                 Ok(Err(error)) if !is_due => Err(error.into()),
+                // Read, but nobody knows of which version: without a wait the same would be heard again at once.
+                Ok(Ok(_)) => self.reload().await.and_then(|()| {
+                    if self.version() == known { Err(RegisterError::Peers(PeersError::UnknownVersion)) } else { Ok(()) }
+                }),
                 _ => self.reload().await,
             };
             match followed {

@@ -139,7 +139,7 @@ impl fmt::Debug for SledRecords {
 #[async_trait]
 impl SealedRecords for SledRecords {
     fn place(&self) -> String {
-        self.inner.path.display().to_string()
+        format!("`{}`", self.inner.path.display())
     }
 
     async fn changes(&self, seen: &KnownVersions) -> Result<RecordChanges, RegisterError> {

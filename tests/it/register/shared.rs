@@ -219,7 +219,7 @@ struct Faulty {
     records: MemoryRecords,
     peers: MemoryPeers,
     is_away: AtomicBool,
-    /// Writing takes longer than the lock's lease.
+    /// Writing and removing take longer than the lock's lease.
     is_slow: AtomicBool,
     /// What is written is said not to be, though it is.
     loses_answers: AtomicBool,
@@ -267,7 +267,11 @@ impl SealedRecords for Faulty {
 
     async fn remove(&self, access_key: &str) -> Result<(), RegisterError> {
         self.check()?;
-        self.records.remove(access_key).await
+        self.records.remove(access_key).await?;
+        if self.is_slow.load(Ordering::Relaxed) {
+            self.peers.expire_lock();
+        }
+        Ok(())
     }
 
     async fn close(&self) -> Result<(), RegisterError> {
@@ -286,6 +290,21 @@ async fn what_is_written_when_the_lock_is_lost_is_given_to_nobody_and_removed() 
     assert_eq!(faulty.records.changes(&KnownVersions::new()).await.expect("read"), RecordChanges::default());
     assert!(a.list().is_empty());
     a.register_user("shop").await.expect("the name is free");
+}
+
+#[tokio::test]
+async fn a_deregistration_of_which_nobody_could_be_told_is_told_when_it_is_repeated() {
+    let (faulty, shared) = Faulty::new();
+    let (a, b) = (shared.node("a").await, shared.node("b").await);
+    let (a, b) = (&a.register, &b.register);
+    let user = a.register_user("shop").await.expect("registered");
+    faulty.is_slow.store(true, Ordering::Relaxed);
+    let error = a.deregister(&user.access_key).await.expect_err("the lock was lost");
+    assert!(matches!(error, RegisterError::Peers(PeersError::LockLost)), "{error}");
+    faulty.is_slow.store(false, Ordering::Relaxed);
+    assert!(b.user_key(&user.access_key).is_some(), "it hasn't heard");
+    assert!(a.deregister(&user.access_key).await.expect("no fault"), "it was there");
+    assert!(b.user_key(&user.access_key).is_none());
 }
 
 #[tokio::test]
