@@ -284,18 +284,15 @@ impl RegisterInner {
             Ok(done) => peers.publish(&lock).await.map(|version| (done, version)).map_err(RegisterError::from),
             Err(error) => Err(error),
         };
-        match &done {
-            Ok((_, version)) => {
-                kept.unanswered.clear();
-                self.reloads.note(*version);
-                peers.show(*version);
-            }
+        if let Ok((_, version)) = &done {
+            kept.unanswered.clear();
+            self.reloads.note(*version);
+            peers.show(*version);
+        } else {
             // Nobody is given what was written. For this it takes no lock: nobody else has its access key.
-            Err(_) => {
-                let deadline = Some(Instant::now() + self.timeouts.lock_lease / 3);
-                if let Err(error) = within(deadline, self.remove_unanswered(&mut kept)).await {
-                    tracing::warn!(error = %ErrorChain(&error), "unfinished registration stays until the next change");
-                }
+            let deadline = Some(Instant::now() + self.timeouts.lock_lease / 3);
+            if let Err(error) = within(deadline, self.remove_unanswered(&mut kept)).await {
+                tracing::warn!(error = %ErrorChain(&error), "unfinished registration stays until the next change");
             }
         }
         peers.unlock(lock).await;
