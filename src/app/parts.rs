@@ -26,7 +26,9 @@ use crate::routes::{
     AppParts, AppState, CrossOrigin, HttpMetrics, Rates, Readiness, WatchedJobs, Watchers, files, router,
 };
 use crate::sandbox::{Sandbox, SandboxMode};
-use crate::worker::{MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics, half_of_memory};
+use crate::worker::{
+    DirectStore, MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics, half_of_memory,
+};
 use crate::writer::DirectServe;
 
 /// Streams of `/events` that are open at once.
@@ -143,7 +145,7 @@ fn worker_context(
     active_jobs: ActiveJobs,
     metrics: WorkerMetrics,
 ) -> Result<WorkerContext, StartError> {
-    let direct = Arc::new(DirectServe::open(&config.serve_dir, &persistent.server)?);
+    let direct = DirectStore::directory(DirectServe::open(&config.serve_dir, &persistent.server)?);
     let memory_budget = config.worker.memory_budget.unwrap_or_else(half_of_memory);
     if memory_budget < JOB_BYTES_MIN {
         return Err(StartError::MemoryBudget { bytes: memory_budget });
