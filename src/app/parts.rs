@@ -71,9 +71,9 @@ impl ServerParts {
         let sources = Sources { worker: &worker, http: &http_metrics, callbacks: outbox.metrics(), usage: &usage };
         let told = Told { metrics: metrics(&sources), http_metrics };
         let state = app_state(config, options, persistent, clock, worker.memory_limit, active_jobs, told);
-        let files = files::router(&config.serve_dir)
+        let files = files::FileSource::directory(&config.serve_dir)
             .map_err(|source| StartError::Directory { path: config.serve_dir.clone(), source })?;
-        let router = router(state.clone(), files, callback::described());
+        let router = router(state.clone(), files::router(files), callback::described());
         Ok(Self { state, router, worker: Arc::new(worker), outbox, usage })
     }
 }
