@@ -9,6 +9,7 @@ use axum::Router;
 use tracing::warn;
 
 use super::ServeOptions;
+use super::direct_host::DirectHost;
 use super::metrics::{Sources, metrics};
 use super::persistent_state::PersistentState;
 use super::sealed_callbacks::{CallbackSecrets, SealedCallbacks};
@@ -16,6 +17,7 @@ use super::start_error::StartError;
 use super::usage_monitor::Usage;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
+use crate::bucket::BucketSettings;
 use crate::callback::{self, AddressPolicy, Outbox, SystemResolver, WebhookClient};
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -29,7 +31,6 @@ use crate::sandbox::{Sandbox, SandboxMode};
 use crate::worker::{
     DirectStore, MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics, half_of_memory,
 };
-use crate::writer::DirectServe;
 
 /// Streams of `/events` that are open at once.
 const STREAMS_MAX: usize = 4096;
@@ -66,16 +67,20 @@ impl ServerParts {
         let worker_metrics = WorkerMetrics::default();
         let renderer = renderer(config, clock, program, worker_metrics.steps()).await?;
         let outbox = outbox(config, &persistent, clock)?;
-        let worker = worker_context(config, &persistent, clock, renderer, active_jobs.clone(), worker_metrics)?;
+        let DirectHost { store, files } = DirectHost::open(config, bucket_settings(config), &persistent.server)?;
+        let worker = worker_context(config, &persistent, clock, store, renderer, active_jobs.clone(), worker_metrics)?;
         let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
         let sources = Sources { worker: &worker, http: &http_metrics, callbacks: outbox.metrics(), usage: &usage };
         let told = Told { metrics: metrics(&sources), http_metrics };
         let state = app_state(config, options, persistent, clock, worker.memory_limit, active_jobs, told);
-        let files = files::FileSource::directory(&config.serve_dir)
-            .map_err(|source| StartError::Directory { path: config.serve_dir.clone(), source })?;
         let router = router(state.clone(), files::router(files), callback::described());
         Ok(Self { state, router, worker: Arc::new(worker), outbox, usage })
     }
+}
+
+/// Where the bucket is. `spool.url` and what goes with it are not among the settings yet, so `serve = "bucket"` is refused.
+fn bucket_settings(_: &Config) -> Option<&BucketSettings> {
+    None
 }
 
 /// Where pixels are worked on.
@@ -141,11 +146,11 @@ fn worker_context(
     config: &Config,
     persistent: &PersistentState,
     clock: &SharedClock,
+    direct: DirectStore,
     renderer: Renderer,
     active_jobs: ActiveJobs,
     metrics: WorkerMetrics,
 ) -> Result<WorkerContext, StartError> {
-    let direct = DirectStore::directory(DirectServe::open(&config.serve_dir, &persistent.server)?);
     let memory_budget = config.worker.memory_budget.unwrap_or_else(half_of_memory);
     if memory_budget < JOB_BYTES_MIN {
         return Err(StartError::MemoryBudget { bytes: memory_budget });

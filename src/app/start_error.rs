@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tokio::task::JoinError;
 
 use crate::auth::KeyRingError;
+use crate::bucket::BucketError;
 use crate::disks::DirectoryError;
 use crate::queue::QueueError;
 use crate::register::{RegisterError, SealingKeysError, WebhookFileError};
@@ -48,6 +49,10 @@ pub enum StartError {
     Reconcile(#[from] ReconcileError),
     #[error(transparent)]
     DirectServe(#[from] WriteError),
+    #[error("{0}")]
+    Serve(String),
+    #[error(transparent)]
+    ServeBucket(BucketError),
     #[error("the client that makes callbacks can't be started")]
     Callback(#[source] reqwest::Error),
     #[error("the encoders can't be started")]
@@ -77,7 +82,11 @@ impl StartError {
             Self::Keys(error) => !matches!(error, KeyRingError::Create { .. }),
             Self::SealingKeys(error) => !matches!(error, SealingKeysError::Create { .. }),
             Self::Register(error) => matches!(error, RegisterError::WrongKeys { .. }),
-            Self::SealingKeysMissing { .. } | Self::MemoryBudget { .. } | Self::Confinement(_) => true,
+            Self::SealingKeysMissing { .. }
+            | Self::MemoryBudget { .. }
+            | Self::Confinement(_)
+            | Self::Serve(_)
+            | Self::ServeBucket(_) => true,
             _ => false,
         }
     }
