@@ -255,7 +255,7 @@ fn log_start(config: &Config, addr: SocketAddr, worker: &WorkerContext) {
         workers = config.worker.max_workers,
         paused = config.paused,
         data_dir = shown(&config.data_dir),
-        serve_dir = shown(&config.serve_dir),
+        serve_dir = config.served_dir().map(shown),
         jwt_file,
         vault_key_file = shown(&key_file(config)),
         memory_budget_bytes = worker.memory.bytes(),

@@ -4,6 +4,7 @@ mod background;
 mod compose;
 mod demo;
 mod descriptors;
+mod direct_host;
 mod health;
 mod keys;
 mod listener;

@@ -9,6 +9,7 @@ use axum::Router;
 use tracing::warn;
 
 use super::ServeOptions;
+use super::direct_host::DirectHost;
 use super::metrics::{Sources, metrics};
 use super::persistent_state::{PersistentState, memory_budget};
 use super::sealed_callbacks::{CallbackSecrets, SealedCallbacks};
@@ -28,8 +29,7 @@ use crate::routes::{
     worker_router,
 };
 use crate::sandbox::{Sandbox, SandboxMode};
-use crate::worker::{MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics};
-use crate::writer::DirectServe;
+use crate::worker::{DirectStore, MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics};
 
 /// Streams of `/events` that are open at once.
 const STREAMS_MAX: usize = 4096;
@@ -67,7 +67,8 @@ impl ServerParts {
         let worker_metrics = WorkerMetrics::default();
         let renderer = renderer(config, clock, program, worker_metrics.steps()).await?;
         let outbox = outbox(config, &persistent, clock)?;
-        let worker = worker_context(config, &persistent, clock, renderer, active_jobs.clone(), worker_metrics)?;
+        let DirectHost { store, files } = DirectHost::open(config, Some(&config.spool.bucket), &persistent.server)?;
+        let worker = worker_context(config, &persistent, clock, store, renderer, active_jobs.clone(), worker_metrics)?;
         let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
         let sources = Sources { worker: &worker, http: &http_metrics, callbacks: outbox.metrics(), usage: &usage };
         let told = Told { metrics: metrics(&sources), http_metrics };
@@ -78,9 +79,7 @@ impl ServerParts {
             let router = worker_router(state.clone());
             return Ok(Self { state, router, worker: Arc::new(worker), outbox, usage });
         }
-        let files = files::router(&config.serve_dir)
-            .map_err(|source| StartError::Directory { path: config.serve_dir.clone(), source })?;
-        let router = router(state.clone(), files, callback::described());
+        let router = router(state.clone(), files::router(files), callback::described());
         Ok(Self { state, router, worker: Arc::new(worker), outbox, usage })
     }
 }
@@ -148,11 +147,11 @@ fn worker_context(
     config: &Config,
     persistent: &PersistentState,
     clock: &SharedClock,
+    direct: DirectStore,
     renderer: Renderer,
     active_jobs: ActiveJobs,
     metrics: WorkerMetrics,
 ) -> Result<WorkerContext, StartError> {
-    let direct = Arc::new(DirectServe::open(&config.serve_dir, &persistent.server)?);
     let memory_budget = memory_budget(config);
     if memory_budget < JOB_BYTES_MIN {
         return Err(StartError::MemoryBudget { bytes: memory_budget });

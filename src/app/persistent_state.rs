@@ -120,12 +120,16 @@ pub(super) fn memory_budget(config: &Config) -> u64 {
     config.worker.memory_budget.unwrap_or_else(half_of_memory)
 }
 
-/// Makes the serve directory, if it is missing, and watches its disk and that of `data`.
+/// Makes the serve directory, if there is to be one, and watches its disk and that of `data`.
 pub(super) fn watch_disks(config: &Config, data: &Path) -> Result<(DiskHealth, DiskMonitor), StartError> {
-    make_dir(&config.serve_dir, SERVED_DIRECTORY)?;
+    // Without one, what is served is nobody's disk but the bucket's.
+    let serve = config.served_dir().unwrap_or(data);
+    if serve != data {
+        make_dir(serve, SERVED_DIRECTORY)?;
+    }
     let floor_bytes = config.server.http.free_disk_min;
-    let watched = disks::watch(data.to_owned(), config.serve_dir.clone(), floor_bytes)?;
-    warn_of_small_disks(data, &config.serve_dir, floor_bytes);
+    let watched = disks::watch(data.to_owned(), serve.to_owned(), floor_bytes)?;
+    warn_of_small_disks(data, serve, floor_bytes);
     Ok(watched)
 }
 

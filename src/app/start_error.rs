@@ -57,6 +57,10 @@ pub enum StartError {
     Reconcile(#[from] ReconcileError),
     #[error(transparent)]
     DirectServe(#[from] WriteError),
+    #[error("{0}")]
+    Serve(String),
+    #[error(transparent)]
+    ServeBucket(BucketError),
     #[error("the client that makes callbacks can't be started")]
     Callback(#[source] reqwest::Error),
     #[error("the encoders can't be started")]
@@ -94,7 +98,11 @@ impl StartError {
                 matches!(error, InstallationError::OtherSealingKey { .. } | InstallationError::Other { .. })
             }
             Self::Register(error) => matches!(error, RegisterError::WrongKeys { .. }),
-            Self::SealingKeysMissing { .. } | Self::MemoryBudget { .. } | Self::Confinement(_) => true,
+            Self::SealingKeysMissing { .. }
+            | Self::MemoryBudget { .. }
+            | Self::Confinement(_)
+            | Self::Serve(_)
+            | Self::ServeBucket(_) => true,
             _ => false,
         }
     }

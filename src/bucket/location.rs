@@ -89,25 +89,8 @@ impl Bucket {
         timeouts: &StoreTimeouts,
         clock: SharedClock,
     ) -> Result<Self, BucketError> {
-        let unusable = |detail: &str| {
-            let (what, detail) = ("set up a client for the bucket of `spool.url`".to_owned(), detail.to_owned());
-            BucketError::Other { what, detail }
-        };
-        let url = settings.url.as_ref().ok_or_else(|| unusable("it is not set"))?;
-        let (Some(id), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) else {
-            return Err(unusable("`spool.access_key_id` and `spool.secret_access_key` are not set"));
-        };
-        let credentials = Credentials::new(id.clone(), secret.expose_secret(), None, None, "pixerve spool");
-        let connection = S3Connection {
-            bucket: &url.bucket,
-            region: &settings.region,
-            endpoint: settings.endpoint.as_ref(),
-            is_path_style: settings.is_path_style(),
-            credentials: SharedCredentialsProvider::new(credentials),
-        };
-        let s3 = S3Bucket::connect(connection, timeouts)
-            .map_err(|(what, detail)| BucketError::Other { what, detail: detail.to_owned() })?;
-        Ok(Self { s3, prefix: url.prefix.clone(), clock: ClockOf(clock), last_probe: Mutex::default() })
+        let (s3, prefix) = own_bucket(settings, timeouts)?;
+        Ok(Self { s3, prefix, clock: ClockOf(clock), last_probe: Mutex::default() })
     }
 
     /// Puts `bytes` under `key`, replacing what is there. When this returns, a reader sees all of it.
@@ -396,4 +379,33 @@ impl std::fmt::Debug for ClockOf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Clock")
     }
+}
+
+/// A client for the bucket that `settings` name, and what every key in it starts with. Nothing is sent yet.
+///
+/// # Errors
+/// If they name none, or lack credentials, or it is to speak TLS and there is no certificate to know the store by.
+pub(crate) fn own_bucket(
+    settings: &BucketSettings,
+    timeouts: &StoreTimeouts,
+) -> Result<(S3Bucket, KeyPrefix), BucketError> {
+    let unusable = |detail: &str| {
+        let (what, detail) = ("set up a client for the bucket of `spool.url`".to_owned(), detail.to_owned());
+        BucketError::Other { what, detail }
+    };
+    let url = settings.url.as_ref().ok_or_else(|| unusable("it is not set"))?;
+    let (Some(id), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) else {
+        return Err(unusable("`spool.access_key_id` and `spool.secret_access_key` are not set"));
+    };
+    let credentials = Credentials::new(id.clone(), secret.expose_secret(), None, None, "pixerve");
+    let connection = S3Connection {
+        bucket: &url.bucket,
+        region: &settings.region,
+        endpoint: settings.endpoint.as_ref(),
+        is_path_style: settings.is_path_style(),
+        credentials: SharedCredentialsProvider::new(credentials),
+    };
+    let s3 = S3Bucket::connect(connection, timeouts)
+        .map_err(|(what, detail)| BucketError::Other { what, detail: detail.to_owned() })?;
+    Ok((s3, url.prefix.clone()))
 }

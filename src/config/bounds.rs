@@ -146,10 +146,12 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 36] = [
+    const WITHOUT: [&str; 38] = [
         "addr",
         "data_dir",
+        "serve",
         "serve_dir",
+        "serve_redirect",
         "max_workers",
         "jwt_file",
         "jwt_secret",

@@ -7,6 +7,7 @@ use humantime::format_duration;
 use super::reader::Reader;
 use super::settings::Config;
 use crate::sandbox::SandboxMode;
+use crate::writer::ServeKind;
 
 /// The smallest buffer for headers that the HTTP library works with.
 const HEADERS_BYTES_LEAST: u32 = 8 * 1024;
@@ -18,6 +19,11 @@ pub(super) fn relations(config: &Config, reader: &mut Reader) {
     durations(config, reader);
     directories(config, reader);
     bucket(config, reader);
+    let redirects = config.serve == ServeKind::Directory && config.serve_redirect.is_some();
+    reader.check(&["serve", "serve_redirect"], !redirects, || {
+        "serve_redirect is set, but serve is \"directory\": only what is in a bucket can be sent from elsewhere"
+            .to_owned()
+    });
     let is_built_in = config.worker.avif_engine.is_built_in();
     reader.check(&["worker.avif_engine"], is_built_in, || {
         "worker.avif_engine is \"aom\", but this program was built without the cargo feature aom".to_owned()
@@ -97,7 +103,8 @@ fn bucket(config: &Config, reader: &mut Reader) {
 
 /// Whatever lies in the served directory, anyone may fetch.
 fn directories(config: &Config, reader: &mut Reader) {
-    let served = plain(&config.serve_dir);
+    let Some(served_dir) = config.served_dir() else { return };
+    let served = plain(served_dir);
     let private = [
         ("data_dir", Some(&config.data_dir)),
         ("jwt_file", Some(&config.auth.jwt_file)),
@@ -108,7 +115,7 @@ fn directories(config: &Config, reader: &mut Reader) {
     for (key, path) in private {
         let Some(path) = path else { continue };
         reader.check(&[key, "serve_dir"], !plain(path).starts_with(&served), || {
-            let (path, served) = (path.display(), config.serve_dir.display());
+            let (path, served) = (path.display(), served_dir.display());
             format!("{key} ({path}) must not lie in serve_dir ({served}): what is there is served to anyone")
         });
     }

@@ -2,7 +2,7 @@
 //! `config/default.toml`; how fields find their settings, in [`reader`](super::reader).
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -15,13 +15,14 @@ use crate::nodes::NodeSettings;
 use crate::pipeline::PixelLimits;
 use crate::queue::QueueSettings;
 use crate::redis_client::RedisSettings;
+use crate::routes::files::RedirectOrigin;
 use crate::routes::{HttpSettings, RateSettings};
 use crate::sandbox::SandboxSettings;
 use crate::setting;
 use crate::spool::SpoolSettings;
 use crate::telemetry::LogSettings;
 use crate::worker::WorkerSettings;
-use crate::writer::StoreSettings;
+use crate::writer::{ServeKind, StoreSettings};
 
 /// The settings of the server. Its `Debug` form redacts the secret.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,9 +33,14 @@ pub struct Config {
     /// The databases and the spool.
     #[serde(deserialize_with = "setting::path")]
     pub data_dir: PathBuf,
-    /// What is served under `/files/`.
+    /// Where what is served under `/files/` is kept.
+    pub serve: ServeKind,
+    /// Where that is, if it is a directory.
     #[serde(deserialize_with = "setting::path")]
     pub serve_dir: PathBuf,
+    /// Who sends it, if it is in the bucket and this server doesn't.
+    #[serde(deserialize_with = "RedirectOrigin::optional")]
+    pub serve_redirect: Option<RedirectOrigin>,
     /// What seals the register and callbacks; none for `vault.key` in `data_dir`.
     #[serde(deserialize_with = "setting::optional_path")]
     pub vault_key_file: Option<PathBuf>,
@@ -72,6 +78,17 @@ pub struct Config {
     pub callback: CallbackSettings,
     /// Telling a monitoring system.
     pub metrics: MetricsSettings,
+}
+
+impl Config {
+    /// The directory that is served; none where the bucket is.
+    #[must_use]
+    pub fn served_dir(&self) -> Option<&Path> {
+        match self.serve {
+            ServeKind::Directory => Some(&self.serve_dir),
+            ServeKind::Bucket => None,
+        }
+    }
 }
 
 /// Connections and requests.

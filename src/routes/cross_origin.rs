@@ -21,6 +21,7 @@ use tracing::warn;
 use url::Url;
 
 pub use self::origins::AllowedOrigins;
+pub(super) use self::origins::canonical as canonical_origin;
 use super::{AppState, Refusal};
 use crate::telemetry::cut;
 

@@ -12,6 +12,7 @@ pub(super) use self::described::{Problem, describe_refusals, refusals, refused_w
 use self::document::Document;
 pub use self::status::status_of;
 use crate::auth::{AuthError, Scope};
+use crate::bucket::BucketError;
 use crate::error_chain::ErrorChain;
 use crate::job::{ClaimErrors, ErrorCode, JobId, State};
 use crate::pipeline::InspectError;
@@ -89,6 +90,8 @@ pub enum Refusal {
     FilesBusy,
     /// A stored file can't be read.
     File(std::io::Error),
+    /// The bucket of stored files can't be reached, or doesn't let this server in.
+    FilesUnavailable(BucketError),
     /// A store refused the probe.
     StoreRefused(WriteError),
     /// More requests, or uploads, than one may make in a second.
@@ -201,6 +204,9 @@ impl Refusal {
             Self::Spool(error) if error.is_out_of_descriptors() => busy(),
             Self::FilesBusy => busy(),
             Self::File(_) => internal("the file can't be read"),
+            Self::FilesUnavailable(_) => {
+                unavailable("the bucket that files are kept in can't be used right now; try again in a moment")
+            }
             Self::StoreRefused(error) => {
                 Document::new(ErrorCode::StoreRefused, "The store didn't take a probe object", error.to_string())
             }
@@ -261,6 +267,7 @@ impl Refusal {
                 Some(ErrorChain(error).to_string())
             }
             Self::Register(error) => Some(ErrorChain(error).to_string()),
+            Self::FilesUnavailable(error) => Some(ErrorChain(error).to_string()),
             Self::Internal(detail) => Some(detail.clone()),
             _ => None,
         }

@@ -21,7 +21,7 @@ pub use metrics::WorkerMetrics;
 pub use pool::{Pool, StartedPool};
 pub use renderer::Renderer;
 pub use shortage::Shortage;
-pub use stores::StoreClients;
+pub use stores::{DirectStore, StoreClients};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The stores of a job: the server's own directory, and those that its access keys stand for.
+//! The stores of a job: the one that the server serves itself, and those that its access keys stand for.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,11 +15,12 @@ use crate::error_chain::ErrorChain;
 use crate::job::{BackendKind, JobRecord, StorageKey, Stored};
 use crate::register::{Register, RegisterError};
 use crate::writer::{
-    BACKENDS, GiveUpTime, Object, ProbeOutcome, Retrying, StorageSettings, StoreGate, StoreMetrics, StoreSettings,
-    WriteError, WriteErrorKind, WriteSignals, WriterBackend,
+    BACKENDS, GiveUpTime, Object, ProbeOutcome, Retrying, ServeKind, StorageSettings, StoreGate, StoreMetrics,
+    StoreSettings, WriteError, WriteErrorKind, WriteSignals, WriterBackend,
 };
 
-/// How often a serve directory that can't be written to is tried: a disk that has space again is to be used soon.
+/// How often what the server serves itself is tried while it can't be written to: a disk that has space again is to be used
+/// soon.
 const SERVE_PROBE_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
 /// Finds the stores of jobs, and reuses their clients: an open connection saves a handshake a file.
@@ -28,8 +29,36 @@ pub struct StoreClients {
     inner: Arc<Inner>,
 }
 
+/// The store of what the server serves itself, under `/files/`.
+pub struct DirectStore {
+    writer: Arc<dyn WriterBackend>,
+    kind: ServeKind,
+}
+
+impl DirectStore {
+    /// A directory. A file is written there at once, from memory.
+    #[must_use]
+    pub fn directory(writer: impl WriterBackend + 'static) -> Self {
+        Self { writer: Arc::new(writer), kind: ServeKind::Directory }
+    }
+
+    /// The bucket. A store like any other: nobody who makes variants waits for it.
+    #[must_use]
+    pub fn bucket(writer: impl WriterBackend + 'static) -> Self {
+        Self { writer: Arc::new(writer), kind: ServeKind::Bucket }
+    }
+
+    /// What the log calls it.
+    fn place(&self) -> &'static str {
+        match self.kind {
+            ServeKind::Directory => "the serve directory",
+            ServeKind::Bucket => "the served files in the bucket",
+        }
+    }
+}
+
 struct Inner {
-    direct: Arc<dyn WriterBackend>,
+    direct: DirectStore,
     direct_gate: Arc<StoreGate>,
     register: Arc<Register>,
     settings: StoreSettings,
@@ -44,23 +73,19 @@ struct Inner {
 /// One store of one job.
 pub(super) struct JobStore {
     writer: Retrying<Arc<dyn WriterBackend>>,
-    /// None for the serve directory.
+    /// None for what the server serves itself.
     access_key: Option<String>,
+    is_serve_directory: bool,
     /// Whether some file is still to be written there.
     is_wanting: AtomicBool,
 }
 
 impl StoreClients {
-    /// The server's own directory, and whatever the register knows.
+    /// What the server serves itself, and whatever the register knows.
     #[must_use]
-    pub fn new(
-        direct: Arc<dyn WriterBackend>,
-        register: Arc<Register>,
-        settings: StoreSettings,
-        clock: SharedClock,
-    ) -> Self {
+    pub fn new(direct: DirectStore, register: Arc<Register>, settings: StoreSettings, clock: SharedClock) -> Self {
         let direct_gate = StoreGate::probed_within(
-            "the serve directory".to_owned(),
+            direct.place().to_owned(),
             places(&settings),
             SERVE_PROBE_INTERVAL_MAX,
             Arc::clone(&clock),
@@ -80,12 +105,12 @@ impl StoreClients {
     pub fn outages(&self) -> [(&'static str, usize); BACKENDS.len()] {
         let gates = self.inner.gates.lock();
         let remote = gates.values().filter(|(_, gate)| gate.outage().is_some()).map(|(kind, _)| kind.as_str());
-        let direct = self.inner.direct_gate.outage().map(|_| self.inner.direct.name());
+        let direct = self.inner.direct_gate.outage().map(|_| self.inner.direct.writer.name());
         let open: Vec<_> = remote.chain(direct).collect();
         BACKENDS.map(|backend| (backend, open.iter().filter(|open| **open == backend).count()))
     }
 
-    /// Every store that a job's files go to, the serve directory first. One whose credentials are gone fails when it is
+    /// Every store that a job's files go to, the one that is served first. One whose credentials are gone fails when it is
     /// written to, so that the others still get theirs.
     pub(super) fn of_job(
         &self,
@@ -94,17 +119,18 @@ impl StoreClients {
         signals: &WriteSignals,
     ) -> Vec<Arc<JobStore>> {
         let inner = &self.inner;
-        let store = |writer, gate, give_up, access_key| {
+        let store = |writer, gate, give_up, access_key: Option<String>| {
             let (owner, clock) = (record.owner.digest(), Arc::clone(&inner.clock));
             let (signals, metrics) = (signals.clone(), inner.metrics.clone());
             let writer = Retrying::new(writer, gate, owner, inner.settings, give_up, signals, clock, metrics);
-            Arc::new(JobStore { writer, access_key, is_wanting: AtomicBool::new(true) })
+            let is_serve_directory = access_key.is_none() && inner.direct.kind == ServeKind::Directory;
+            Arc::new(JobStore { writer, access_key, is_serve_directory, is_wanting: AtomicBool::new(true) })
         };
-        // The directory is the operator's to mend, however long that takes.
+        // What is served is the operator's to mend, however long that takes.
         let direct = record
             .spec
             .direct_host
-            .then(|| store(Arc::clone(&inner.direct), Arc::clone(&inner.direct_gate), None, None));
+            .then(|| store(Arc::clone(&inner.direct.writer), Arc::clone(&inner.direct_gate), None, None));
         let registered = record.spec.storage.iter().map(|key| {
             let user = record.owner.user.clone();
             let writer = Arc::new(Registered { stores: Arc::clone(inner), key: key.clone(), user });
@@ -207,9 +233,9 @@ impl JobStore {
         self.writer.name()
     }
 
-    /// Whether it is the serve directory.
+    /// Whether it is the serve directory, where a write takes no longer than a disk does.
     pub(super) fn is_serve_directory(&self) -> bool {
-        self.access_key.is_none()
+        self.is_serve_directory
     }
 
     /// Writes `object`, however often that must be tried.
@@ -245,7 +271,7 @@ impl StoreState for JobStore {
 }
 
 #[cfg(all(test, feature = "s3"))]
-mod tests {
+mod shared_register_tests {
     use std::path::Path;
 
     use serde_json::json;
@@ -323,7 +349,7 @@ mod tests {
             summary: settings.summary(),
         };
         let access_key = registering.register_store(store).await.expect("registered");
-        let direct = Arc::new(DirectServe::open(dir.path(), "me").expect("opens"));
+        let direct = DirectStore::directory(DirectServe::open(dir.path(), "me").expect("opens"));
         let clock: SharedClock = Arc::new(System::new());
         let clients = StoreClients::new(direct, storing, StoreSettings::default(), clock);
         let key = |access_key: &str| StorageKey { backend: BackendKind::S3, access_key: access_key.to_owned() };
@@ -337,5 +363,104 @@ mod tests {
         assert_eq!(kind(&access_key).await, None, "it is known");
         records.is_away.store(false, Ordering::Relaxed);
         assert_eq!(kind("pxs_gone").await, Some(WriteErrorKind::Invalid), "there is none");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::clock::{System, Timestamp};
+    use crate::job::{
+        ContentHash, HashKey, JobId, JobSpec, OnDuplicate, Original, Owner, Priority, RecordVersion, SourceFormat,
+        Stem, SubDir,
+    };
+    use crate::register::Sealer;
+    use crate::writer::Body;
+
+    /// A store that can't be reached.
+    struct Away;
+
+    #[async_trait]
+    impl WriterBackend for Away {
+        fn name(&self) -> &'static str {
+            "directHost"
+        }
+
+        async fn put(&self, _: &Object) -> Result<Stored, WriteError> {
+            let (what, detail) = ("put".to_owned(), "nobody is there".to_owned());
+            Err(WriteError { what, detail, kind: WriteErrorKind::Unavailable })
+        }
+
+        async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
+            Ok(ProbeOutcome::Deleted)
+        }
+    }
+
+    fn record() -> JobRecord {
+        let owner = Owner { user: None, access_key: None, sub: "a".to_owned() };
+        let sha256 = ContentHash::of(b"x");
+        JobRecord {
+            version: RecordVersion,
+            id: JobId::from_bytes([1; 16]),
+            hash: HashKey::new(&sha256, &owner),
+            owner,
+            stem: Stem::of("photo.jpg"),
+            original: Original { format: SourceFormat::Jpeg, sha256, bytes: 1, width: 1, height: 1 },
+            spec: JobSpec {
+                priority: Priority::Queued,
+                keep_original: true,
+                direct_host: true,
+                storage: Vec::new(),
+                sub_dir: SubDir::default(),
+                variants: Vec::new(),
+            },
+            callback: None,
+            job_data: serde_json::Value::Null,
+            created_at: Timestamp::from_millis(0),
+            memory: None,
+            inspection: None,
+            reference: None,
+            once: None,
+            on_duplicate: OnDuplicate::Refuse,
+            trace: None,
+        }
+    }
+
+    fn clients(direct: DirectStore, dir: &Path) -> StoreClients {
+        let clock: SharedClock = Arc::new(System::new());
+        let sealer = Arc::new(Sealer::open(&dir.join("vault.key")).expect("sealing keys"));
+        let register = Register::open(dir, sealer, Arc::clone(&clock)).expect("a register").register;
+        StoreClients::new(direct, Arc::new(register), StoreSettings::default(), clock)
+    }
+
+    fn object() -> Object {
+        Object {
+            sub_dir: SubDir::default(),
+            name: "x.jpg".to_owned(),
+            media_type: "image/jpeg",
+            sha256: ContentHash::of(b"x"),
+            body: Body::Bytes("x".into()),
+            trace: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_directory_is_written_to_while_variants_are_made_and_either_has_a_breaker() {
+        for (direct, is_directory) in [(DirectStore::directory(Away), true), (DirectStore::bucket(Away), false)] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let clients = clients(direct, dir.path());
+            let stores = clients.of_job(&record(), &GiveUpTime::default(), &WriteSignals::default());
+            let [store] = &stores[..] else { panic!("one store") };
+            assert_eq!((store.name(), store.is_serve_directory()), ("directHost", is_directory));
+            assert_eq!(clients.outages()[0], ("directHost", 0));
+            let mut tries = 0;
+            while let Some(result) = store.try_put(&object()).await {
+                result.expect_err("nobody is there");
+                tries += 1;
+            }
+            assert_eq!((tries, clients.outages()[0]), (5, ("directHost", 1)), "then nobody asks any more");
+        }
     }
 }

@@ -232,7 +232,8 @@ fn remove_leftover(dir: &Dir, name: &str, own_prefix: &str) -> io::Result<bool> 
     }
 }
 
-fn is_plain_name(name: &str) -> bool {
+/// Whether a file of this name is served: one of ours.
+pub(super) fn is_plain_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))

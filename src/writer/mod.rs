@@ -3,6 +3,8 @@
 // Some of what all remote stores share is needed by one of them alone, or by none.
 #[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod body;
+#[cfg(feature = "s3")]
+mod bucket_serve;
 mod direct_serve;
 #[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod failure;
@@ -13,10 +15,13 @@ mod metrics;
 mod probe;
 mod retrying;
 mod s3;
+mod serve_kind;
 #[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod settings;
 mod storage_settings;
 
+#[cfg(feature = "s3")]
+pub use bucket_serve::{BucketServe, ByteRange, GetCondition, ObjectVersion, OpenedObject, ServedObject};
 pub use direct_serve::DirectServe;
 use failure::Failure;
 pub use gate::{Outage, StoreGate};
@@ -25,6 +30,7 @@ pub use metrics::{BACKENDS, StoreMetrics};
 pub use probe::ProbeOutcome;
 pub use retrying::{GiveUpTime, Retrying, WriteSignals};
 pub use s3::S3Settings;
+pub use serve_kind::{ServeKind, serve_prefix};
 pub use settings::{KeyPrefix, StoreSettings, StoreTimeouts};
 pub use storage_settings::StorageSettings;
 

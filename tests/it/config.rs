@@ -11,7 +11,9 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use pixerve::config::{Config, ConfigErrors, Sources, Warning};
 use pixerve::encoder::AvifEngine;
+use pixerve::routes::files::RedirectOrigin;
 use pixerve::telemetry::LogFormat;
+use pixerve::writer::ServeKind;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tempfile::tempdir;
@@ -227,6 +229,23 @@ fn a_bucket_is_named_with_its_credentials_which_nothing_shows() {
         let text = errors(env(&settings));
         assert!(text.contains(words) && !text.contains("canary-secret"), "{variable}: {text}");
     }
+}
+
+#[test]
+fn what_is_served_is_in_a_directory_or_in_the_bucket_and_only_of_the_bucket_can_others_send_it() {
+    let config = load(Sources::default());
+    assert_eq!((config.serve, config.serve_redirect), (ServeKind::Directory, None));
+    let config = load(env(&[("PIXERVE_SERVE", "bucket"), ("PIXERVE_SERVE_REDIRECT", "https://CDN.example")]));
+    assert_eq!((config.serve, config.served_dir()), (ServeKind::Bucket, None));
+    assert_eq!(config.serve_redirect, RedirectOrigin::parse("https://cdn.example"));
+    let text = errors(env(&[("PIXERVE_SERVE", "cloud")]));
+    assert!(text.contains("PIXERVE_SERVE is \"cloud\"; expected \"directory\" or \"bucket\""), "{text}");
+    for bad in ["cdn.example", "https://cdn.example/pics", "https://cdn.example/", "ftp://cdn.example"] {
+        let text = errors(env(&[("PIXERVE_SERVE", "bucket"), ("PIXERVE_SERVE_REDIRECT", bad)]));
+        assert!(text.contains("expected an origin such as \"https://cdn.example\""), "{text}");
+    }
+    let text = errors(env(&[("PIXERVE_SERVE_REDIRECT", "https://cdn.example")]));
+    assert!(text.contains("serve_redirect is set, but serve is \"directory\""), "{text}");
 }
 
 #[test]

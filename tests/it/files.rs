@@ -1,6 +1,28 @@
 //! `/files/`: what is stored is served, whole, as a picture; nothing else is.
 
+/// Runs every test named here against every place that files are served from.
+macro_rules! every_source {
+    ($($name:ident),* $(,)?) => {
+        mod in_directory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::files::Site::directory()).await;
+            })*
+        }
+        #[cfg(all(feature = "s3", feature = "gcs"))]
+        mod in_bucket {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::files::Site::bucket().await).await;
+            })*
+        }
+    };
+}
+
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod bucket;
 mod hostile;
+mod redirect;
 
 use std::fs;
 use std::io::Write;
@@ -12,19 +34,28 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
-use pixerve::routes::files;
+use pixerve::routes::files::{self, FileSource};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceExt;
+
+#[cfg(all(feature = "s3", feature = "gcs"))]
+use self::bucket::ServedBucket;
 
 /// Sun, 06 Nov 1994 08:49:37 GMT, and a half.
 const WRITTEN: Duration = Duration::from_millis(784_111_777_500);
 const WRITTEN_DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-/// A serve directory and its router.
+/// What is stored, and a router that serves it.
 struct Site {
-    dir: TempDir,
+    stored: Stored,
     router: Router,
+}
+
+enum Stored {
+    Directory(TempDir),
+    #[cfg(all(feature = "s3", feature = "gcs"))]
+    Bucket(ServedBucket),
 }
 
 struct Answer {
@@ -40,26 +71,43 @@ impl Answer {
 }
 
 impl Site {
-    fn new() -> Self {
+    /// A serve directory.
+    fn directory() -> Self {
         let dir = TempDir::new().expect("a directory");
-        let router = files::router(dir.path()).expect("a router");
-        Self { dir, router }
+        let router = directory_router(dir.path());
+        Self { stored: Stored::Directory(dir), router }
     }
 
-    /// One with `photo.png` of the bytes 0 to 99 in `tenant/a`.
-    fn with_photo() -> Self {
-        let site = Self::new();
-        site.put("tenant/a/photo.png", &photo());
-        site
+    /// A bucket.
+    #[cfg(all(feature = "s3", feature = "gcs"))]
+    async fn bucket() -> Self {
+        let bucket = ServedBucket::start().await;
+        let router = files::router(FileSource::bucket(bucket.node()));
+        Self { stored: Stored::Bucket(bucket), router }
     }
 
-    /// Stores a file as the writer does: beside its place, then renamed.
-    fn put(&self, path: &str, bytes: &[u8]) {
-        let path = self.dir.path().join(path);
-        fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
-        let beside = path.with_extension("tmp");
-        write(&beside, bytes);
-        fs::rename(beside, path).expect("renaming");
+    /// The directory that it serves.
+    fn dir(&self) -> &Path {
+        match &self.stored {
+            Stored::Directory(dir) => dir.path(),
+            #[cfg(all(feature = "s3", feature = "gcs"))]
+            Stored::Bucket(_) => panic!("it has none"),
+        }
+    }
+
+    /// The same with `photo.png` of the bytes 0 to 99 in `tenant/a`.
+    async fn with_photo(self) -> Self {
+        self.put("tenant/a/photo.png", &photo()).await;
+        self
+    }
+
+    /// Stores a file as the writer does, in a directory beside its place, then renamed. It was written at [`WRITTEN`].
+    async fn put(&self, path: &str, bytes: &[u8]) {
+        match &self.stored {
+            Stored::Directory(dir) => put_into(dir.path(), path, bytes),
+            #[cfg(all(feature = "s3", feature = "gcs"))]
+            Stored::Bucket(bucket) => bucket.put(path, bytes, UNIX_EPOCH + WRITTEN).await,
+        }
     }
 
     async fn request(&self, method: &str, uri: &str, headers: &[(&str, &str)]) -> Answer {
@@ -82,6 +130,18 @@ impl Site {
     }
 }
 
+fn directory_router(root: &Path) -> Router {
+    files::router(FileSource::directory(root).expect("it can be opened"))
+}
+
+fn put_into(root: &Path, path: &str, bytes: &[u8]) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+    let beside = path.with_extension("tmp");
+    write(&beside, bytes);
+    fs::rename(beside, path).expect("renaming");
+}
+
 fn write(path: &Path, bytes: &[u8]) {
     let mut file = fs::File::create(path).expect("a file");
     file.write_all(bytes).expect("writing");
@@ -92,9 +152,23 @@ fn photo() -> Vec<u8> {
     (0..100).collect()
 }
 
-#[tokio::test]
-async fn a_file_comes_whole_and_disarmed() {
-    let answer = Site::with_photo().photo(&[]).await;
+every_source!(
+    a_file_comes_whole_and_disarmed,
+    head_says_the_same_without_a_body,
+    a_file_in_the_serve_directory_itself_is_served,
+    a_large_file_comes_whole,
+    only_safe_raster_types_are_shown_in_place,
+    a_client_that_has_the_file_gets_a_304,
+    over_the_wire_a_304_and_a_head_are_followed_by_the_next_answer,
+    a_part_is_sent_on_request,
+    a_part_of_another_version_is_not_sent,
+    a_rewritten_name_has_another_tag_though_size_and_time_are_the_same,
+    a_file_rewritten_while_it_is_read_is_read_whole_as_it_was,
+    files_can_only_be_read,
+);
+
+async fn a_file_comes_whole_and_disarmed(site: Site) {
+    let answer = site.with_photo().await.photo(&[]).await;
     assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, &photo()[..]));
     for (name, value) in [
         ("content-type", "image/png"),
@@ -113,9 +187,8 @@ async fn a_file_comes_whole_and_disarmed() {
     assert!(etag.len() > 10 && etag.starts_with('"') && etag.ends_with('"'), "strong: {etag}");
 }
 
-#[tokio::test]
-async fn head_says_the_same_without_a_body() {
-    let site = Site::with_photo();
+async fn head_says_the_same_without_a_body(site: Site) {
+    let site = site.with_photo().await;
     let get = site.photo(&[]).await;
     let head = site.request("HEAD", "/files/tenant/a/photo.png", &[("range", "bytes=0-9")]).await;
     assert_eq!((head.status, head.headers, head.body.len()), (StatusCode::OK, get.headers, 0));
@@ -123,28 +196,22 @@ async fn head_says_the_same_without_a_body() {
     assert_eq!((missing.status, missing.body.len()), (StatusCode::NOT_FOUND, 0));
 }
 
-#[tokio::test]
-async fn a_file_in_the_serve_directory_itself_is_served() {
-    let site = Site::new();
-    site.put("photo.png", b"root");
+async fn a_file_in_the_serve_directory_itself_is_served(site: Site) {
+    site.put("photo.png", b"root").await;
     assert_eq!(&site.get("/files/photo.png", &[]).await.body[..], b"root");
     assert_eq!(&site.get("/files/photo%2Epng?v=2", &[]).await.body[..], b"root", "the same URL, spelt otherwise");
 }
 
-#[tokio::test]
-async fn a_large_file_comes_whole() {
-    let site = Site::new();
+async fn a_large_file_comes_whole(site: Site) {
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| i.to_be_bytes()[3] ^ i.to_be_bytes()[2]).collect();
-    site.put("large.avif", &bytes);
+    site.put("large.avif", &bytes).await;
     let whole = site.get("/files/large.avif", &[]).await;
     assert!(whole.body == bytes);
     let part = site.get("/files/large.avif", &[("range", "bytes=100000-2999998")]).await;
     assert!(part.body == bytes[100_000..=2_999_998]);
 }
 
-#[tokio::test]
-async fn only_safe_raster_types_are_shown_in_place() {
-    let site = Site::new();
+async fn only_safe_raster_types_are_shown_in_place(site: Site) {
     for (extension, content_type, inline) in [
         ("jpg", "image/jpeg", true),
         ("png", "image/png", true),
@@ -157,16 +224,15 @@ async fn only_safe_raster_types_are_shown_in_place() {
         ("svg", "application/octet-stream", false),
         ("html", "application/octet-stream", false),
     ] {
-        site.put(&format!("x.{extension}"), b"<script>alert(1)</script>");
+        site.put(&format!("x.{extension}"), b"<script>alert(1)</script>").await;
         let answer = site.get(&format!("/files/x.{extension}"), &[]).await;
         assert_eq!(answer.header("content-type"), Some(content_type));
         assert_eq!(answer.header("content-disposition"), (!inline).then_some("attachment"), "{extension}");
     }
 }
 
-#[tokio::test]
-async fn a_client_that_has_the_file_gets_a_304() {
-    let site = Site::with_photo();
+async fn a_client_that_has_the_file_gets_a_304(site: Site) {
+    let site = site.with_photo().await;
     let etag = site.photo(&[]).await.header("etag").expect("an entity tag").to_owned();
     let weak = format!("W/{etag}");
     let list = format!("\"other\", {weak} ,\"more\"");
@@ -215,9 +281,8 @@ async fn a_client_that_has_the_file_gets_a_304() {
     }
 }
 
-#[tokio::test]
-async fn over_the_wire_a_304_and_a_head_are_followed_by_the_next_answer() {
-    let site = Site::with_photo();
+async fn over_the_wire_a_304_and_a_head_are_followed_by_the_next_answer(site: Site) {
+    let site = site.with_photo().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let mut stream =
         tokio::net::TcpStream::connect(listener.local_addr().expect("its address")).await.expect("connects");
@@ -237,9 +302,8 @@ async fn over_the_wire_a_304_and_a_head_are_followed_by_the_next_answer() {
     assert!(answers[2].starts_with("HTTP/1.1 206 ") && answers[2].contains("content-length: 3"), "{}", answers[2]);
 }
 
-#[tokio::test]
-async fn a_part_is_sent_on_request() {
-    let site = Site::with_photo();
+async fn a_part_is_sent_on_request(site: Site) {
+    let site = site.with_photo().await;
     for (range, content_range, bytes) in [
         ("bytes=0-0", "bytes 0-0/100", 0..=0),
         ("bytes=10-19", "bytes 10-19/100", 10..=19),
@@ -267,9 +331,8 @@ async fn a_part_is_sent_on_request() {
     }
 }
 
-#[tokio::test]
-async fn a_part_of_another_version_is_not_sent() {
-    let site = Site::with_photo();
+async fn a_part_of_another_version_is_not_sent(site: Site) {
+    let site = site.with_photo().await;
     let etag = site.photo(&[]).await.header("etag").expect("an entity tag").to_owned();
     let weak = format!("W/{etag}");
     for (if_range, status) in
@@ -280,36 +343,32 @@ async fn a_part_of_another_version_is_not_sent() {
     }
 }
 
-#[tokio::test]
-async fn a_rewritten_name_has_another_tag_though_size_and_time_are_the_same() {
-    let site = Site::with_photo();
+async fn a_rewritten_name_has_another_tag_though_size_and_time_are_the_same(site: Site) {
+    let site = site.with_photo().await;
     let before = site.photo(&[]).await;
     let mut other = photo();
     other.reverse();
-    site.put("tenant/a/photo.png", &other);
+    site.put("tenant/a/photo.png", &other).await;
     let after = site.photo(&[("if-none-match", before.header("etag").expect("an entity tag"))]).await;
     assert_eq!((after.status, &after.body[..]), (StatusCode::OK, &other[..]));
     assert_eq!(after.header("last-modified"), before.header("last-modified"));
 }
 
-#[tokio::test]
-async fn a_file_rewritten_while_it_is_read_is_read_whole_as_it_was() {
-    let site = Site::new();
+async fn a_file_rewritten_while_it_is_read_is_read_whole_as_it_was(site: Site) {
     let old = vec![b'o'; 2_000_000];
-    site.put("x.png", &old);
+    site.put("x.png", &old).await;
     let request = Request::get("/files/x.png").body(Body::empty()).expect("a request");
     let response = site.router.clone().oneshot(request).await.expect("infallible");
     let mut body = response.into_body();
     let mut read = body.frame().await.expect("a frame").expect("bytes").into_data().expect("data").to_vec();
-    site.put("x.png", &vec![b'n'; 2_000_000]);
+    site.put("x.png", &vec![b'n'; 2_000_000]).await;
     read.extend_from_slice(&body.collect().await.expect("the rest").to_bytes());
     assert!(read == old);
     assert_eq!(site.get("/files/x.png", &[]).await.body[0], b'n');
 }
 
-#[tokio::test]
-async fn files_can_only_be_read() {
-    let site = Site::with_photo();
+async fn files_can_only_be_read(site: Site) {
+    let site = site.with_photo().await;
     for method in ["POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"] {
         let answer = site.request(method, "/files/tenant/a/photo.png", &[]).await;
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
@@ -320,7 +379,7 @@ async fn files_can_only_be_read() {
 #[test]
 fn a_serve_directory_that_is_not_there_is_an_error_at_start() {
     let dir = TempDir::new().expect("a directory");
-    assert!(files::router(&dir.path().join("missing")).is_err());
+    assert!(FileSource::directory(&dir.path().join("missing")).is_err());
     write(&dir.path().join("file"), b"");
-    assert!(files::router(&dir.path().join("file")).is_err());
+    assert!(FileSource::directory(&dir.path().join("file")).is_err());
 }

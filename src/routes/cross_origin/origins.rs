@@ -79,7 +79,7 @@ impl Pattern {
 }
 
 /// An http or https origin and nothing else, as a browser writes it: in lower case, without its scheme's own port.
-fn canonical(text: &str) -> Option<String> {
+pub(in crate::routes) fn canonical(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let host = url.host_str()?;
     let is_origin = matches!(url.scheme(), "http" | "https")

@@ -14,43 +14,60 @@ pub(super) enum RequestedRange {
     Unsatisfiable,
 }
 
-/// Reads `Range` for a file of `bytes` bytes. What isn't understood is ignored, as it must be; so is a list of several
-/// ranges, as it may be: nobody shows a picture that way, and answering lists has brought servers down.
+/// Which bytes, whatever the file's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RangeOfAny {
+    /// From `first` on, to the file's end or to `last`, included and not before `first`.
+    From { first: u64, last: Option<u64> },
+    /// So many at the end.
+    Last(u64),
+}
+
+impl RangeOfAny {
+    fn of(self, bytes: u64) -> RequestedRange {
+        let (first, last) = match self {
+            Self::From { first, last } => (first, last.unwrap_or(bytes)),
+            Self::Last(suffix) => (bytes - suffix.min(bytes), bytes),
+        };
+        if first >= bytes {
+            return RequestedRange::Unsatisfiable;
+        }
+        RequestedRange::Part { first, last: last.min(bytes - 1) }
+    }
+}
+
+/// Reads `Range` for a file of `bytes` bytes.
+pub(super) fn parse(headers: &HeaderMap, bytes: u64) -> RequestedRange {
+    of_any(headers).map_or(RequestedRange::Whole, |range| range.of(bytes))
+}
+
+/// Reads `Range` for a file of any size; none for the whole. What isn't understood is ignored, as it must be; so is a list
+/// of several ranges, as it may be: nobody shows a picture that way, and answering lists has brought servers down.
 ///
 /// By hand, unlike the conditions: `headers::Range` (0.4) drops what it can't read or satisfy from its list without a
 /// word, so that a list with one good range, a malformed range and one behind the end of the file look alike; it has no
 /// range for a suffix longer than the file (RFC 9110 wants the whole), takes `+1` for a number, none above 64 bits, and
 /// knows the unit in lower case only.
-pub(super) fn parse(headers: &HeaderMap, bytes: u64) -> RequestedRange {
+pub(super) fn of_any(headers: &HeaderMap) -> Option<RangeOfAny> {
     let mut values = headers.get_all(RANGE).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return RequestedRange::Whole };
-    value.to_str().ok().and_then(|value| single(value, bytes)).unwrap_or(RequestedRange::Whole)
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    value.to_str().ok().and_then(single)
 }
 
-fn single(value: &str, bytes: u64) -> Option<RequestedRange> {
+fn single(value: &str) -> Option<RangeOfAny> {
     let (unit, range) = value.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return None;
     }
     let (first, last) = range.trim().split_once('-')?;
-    let (first, last) = match (first, last) {
-        ("", suffix) => {
-            let suffix = number(suffix)?.min(bytes);
-            (bytes - suffix, bytes)
-        }
-        (first, "") => (number(first)?, bytes),
+    match (first, last) {
+        ("", suffix) => number(suffix).map(RangeOfAny::Last),
+        (first, "") => Some(RangeOfAny::From { first: number(first)?, last: None }),
         (first, last) => {
             let (first, last) = (number(first)?, number(last)?);
-            if first > last {
-                return None;
-            }
-            (first, last)
+            (first <= last).then_some(RangeOfAny::From { first, last: Some(last) })
         }
-    };
-    if first >= bytes {
-        return Some(RequestedRange::Unsatisfiable);
     }
-    Some(RequestedRange::Part { first, last: last.min(bytes - 1) })
 }
 
 /// Digits alone; more than a u64 holds are as good as the largest.

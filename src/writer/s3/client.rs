@@ -16,9 +16,10 @@ use crate::writer::{
 };
 
 /// A bucket.
-pub(super) struct S3 {
-    bucket: S3Bucket,
-    prefix: KeyPrefix,
+#[derive(Clone)]
+pub(in crate::writer) struct S3 {
+    pub(in crate::writer) bucket: S3Bucket,
+    pub(in crate::writer) prefix: KeyPrefix,
 }
 
 impl S3 {

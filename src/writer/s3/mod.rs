@@ -4,6 +4,8 @@
 mod client;
 mod settings;
 
+#[cfg(feature = "s3")]
+pub(super) use client::S3;
 pub use settings::S3Settings;
 
 use std::sync::Arc;

@@ -163,3 +163,20 @@ async fn a_node_that_is_stopped_gives_its_job_to_another() {
     assert_eq!(status["state"], "completed", "{status}");
     drop(second);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_without_a_common_directory_serve_from_the_bucket() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let bucket = ("PIXERVE_SERVE", "bucket");
+    let [worker, api] = [cluster.node(&[WORKER, bucket]).await, cluster.node(&[API, bucket]).await];
+    let status = api.done("somebody", small_job(), "photo.png", picture::png(60, 40, 1)).await;
+    assert_eq!(status["state"], "completed", "{status}");
+    let file = &status["files"][0];
+    let location = file["stored"][0]["location"].as_str().expect("a location");
+    assert!(location.starts_with("/files/"), "{location}");
+    let bytes = api.file(location).await;
+    assert_eq!(Some(bytes.len() as u64), file["bytes"].as_u64());
+    let keys = cluster.s3.keys(BUCKET).await;
+    assert!(keys.iter().any(|key| key.contains("/serve/")), "{keys:?}");
+    drop(worker);
+}

@@ -8,7 +8,11 @@ use http::{StatusCode, Uri};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
-use super::{Site, write};
+#[cfg(all(feature = "s3", feature = "gcs"))]
+use super::bucket::ServedBucket;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+use super::{FileSource, Stored, files};
+use super::{Site, directory_router, put_into, write};
 
 /// Behind `/files/`. The site has `secret.png` beside its root, and inside of it `ok.png`, `dir/ok.png`, `.hidden.png`
 /// and `.git/ok.png`.
@@ -138,26 +142,34 @@ const HOSTILE: [&str; 110] = [
     "none/ok.png",
 ];
 
+/// What that site has inside.
+const STORED: [&str; 8] = [
+    "ok.png",
+    "dir/ok.png",
+    "dir/.hidden.png",
+    "dir/sub/ok.png",
+    ".hidden.png",
+    ".git/ok.png",
+    ".git/config",
+    "a/b/c/d/e/f/g/h/i/ok.png",
+];
+
+/// Its root is a level below the temporary directory, so that there is something to climb to.
 fn site() -> Site {
-    // The root is a level below the temporary directory, so that there is something to climb to.
-    let mut site = Site::new();
-    site.put("secret.png", b"SECRET");
-    for path in
-        ["ok.png", "dir/ok.png", "dir/.hidden.png", "dir/sub/ok.png", ".hidden.png", ".git/ok.png", ".git/config"]
-    {
-        site.put(&format!("serve/{path}"), b"stored");
+    let mut site = Site::directory();
+    put_into(site.dir(), "secret.png", b"SECRET");
+    for path in STORED {
+        put_into(site.dir(), &format!("serve/{path}"), b"stored");
     }
-    site.put("serve/a/b/c/d/e/f/g/h/i/ok.png", b"stored");
-    site.router = pixerve::routes::files::router(&site.dir.path().join("serve")).expect("a router");
+    site.router = directory_router(&site.dir().join("serve"));
     site
 }
 
-#[tokio::test]
-async fn a_path_to_anything_but_a_stored_file_is_not_found() {
-    let site = site();
+/// Asks for all that leads nowhere, but for what is named.
+async fn assert_nothing_is_found(site: &Site, but_for: &[&str]) {
     assert_eq!(&site.get("/files/dir/ok.png", &[]).await.body[..], b"stored", "the site works");
     let mut asked = 0;
-    for path in HOSTILE {
+    for path in HOSTILE.into_iter().filter(|path| !but_for.contains(path)) {
         let uri = format!("/files/{path}");
         // What the HTTP layer itself refuses never gets here.
         if uri.parse::<Uri>().is_err() {
@@ -168,24 +180,43 @@ async fn a_path_to_anything_but_a_stored_file_is_not_found() {
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{uri}");
         assert!(!answer.headers.contains_key("x-injected") && !answer.headers.contains_key("etag"), "{uri}");
     }
-    assert!(asked >= 100, "{asked} paths got through");
+    assert!(asked >= 100 - but_for.len(), "{asked} paths got through");
+}
+
+#[tokio::test]
+async fn a_path_to_anything_but_a_stored_file_is_not_found() {
+    assert_nothing_is_found(&site(), &[]).await;
+}
+
+#[cfg(all(feature = "s3", feature = "gcs"))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_to_anything_but_a_stored_file_is_not_found_in_a_bucket() {
+    let bucket = ServedBucket::start().await;
+    bucket.put_raw("secret.png", b"SECRET").await;
+    for path in STORED {
+        bucket.put_raw(&format!("serve/{path}"), b"stored").await;
+    }
+    let router = files::router(FileSource::bucket(bucket.node()));
+    // The test's server has directories, as S3 has not.
+    assert_nothing_is_found(&Site { stored: Stored::Bucket(bucket), router }, &["dir", "dir/sub"]).await;
 }
 
 #[tokio::test]
 async fn too_long_a_name_is_not_found_and_the_longest_is() {
-    let site = Site::new();
+    let site = Site::directory();
     let longest = format!("{}.png", "x".repeat(251));
     // Stored directly: there is no room for a longer name beside it.
-    write(&site.dir.path().join(&longest), b"stored");
+    write(&site.dir().join(&longest), b"stored");
     assert_eq!(site.get(&format!("/files/{longest}"), &[]).await.status, StatusCode::OK);
     for name in [format!("x{longest}"), "x".repeat(5_000), format!("{}/ok.png", "x".repeat(65))] {
         assert_eq!(site.get(&format!("/files/{name}"), &[]).await.status, StatusCode::NOT_FOUND);
     }
 }
 
-#[tokio::test]
-async fn a_missing_file_is_a_problem_with_a_code() {
-    let answer = Site::new().get("/files/tenant/none.png", &[]).await;
+every_source!(a_missing_file_is_a_problem_with_a_code);
+
+async fn a_missing_file_is_a_problem_with_a_code(site: Site) {
+    let answer = site.get("/files/tenant/none.png", &[]).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     assert_eq!(answer.header("cache-control"), Some("no-store"), "it may be there a moment later");
@@ -200,7 +231,7 @@ async fn a_missing_file_is_a_problem_with_a_code() {
 #[tokio::test]
 async fn no_symlink_is_followed() {
     let site = site();
-    let serve = site.dir.path().join("serve");
+    let serve = site.dir().join("serve");
     let links = [
         ("../secret.png", "file.png"),
         ("ok.png", "inside.png"),
@@ -234,21 +265,21 @@ async fn no_symlink_is_followed() {
 #[tokio::test]
 async fn a_directory_swapped_for_a_symlink_is_not_followed() {
     let site = site();
-    let serve = site.dir.path().join("serve");
-    site.put("outside/ok.png", b"SECRET");
+    let serve = site.dir().join("serve");
+    put_into(site.dir(), "outside/ok.png", b"SECRET");
     assert_eq!(site.get("/files/dir/ok.png", &[]).await.status, StatusCode::OK);
-    fs::rename(serve.join("dir"), site.dir.path().join("was")).expect("renaming");
+    fs::rename(serve.join("dir"), site.dir().join("was")).expect("renaming");
     symlink("../outside", serve.join("dir")).expect("a symlink");
     assert_eq!(site.get("/files/dir/ok.png", &[]).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn what_is_no_regular_file_is_not_found_and_nobody_waits_for_it() {
-    let site = Site::new();
-    let pipe = site.dir.path().join("pipe.png");
+    let site = Site::directory();
+    let pipe = site.dir().join("pipe.png");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
-    let _socket = UnixListener::bind(site.dir.path().join("socket.png")).expect("a socket");
-    fs::create_dir(site.dir.path().join("dir.png")).expect("a directory");
+    let _socket = UnixListener::bind(site.dir().join("socket.png")).expect("a socket");
+    fs::create_dir(site.dir().join("dir.png")).expect("a directory");
     for path in ["pipe.png", "socket.png", "dir.png"] {
         assert_eq!(site.get(&format!("/files/{path}"), &[]).await.status, StatusCode::NOT_FOUND, "{path}");
     }

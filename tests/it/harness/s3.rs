@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -138,6 +138,20 @@ impl S3Server {
         let asked = self.asked.lock();
         let values = asked.iter().filter_map(|headers| headers.get(header)?.to_str().ok());
         values.map(str::to_owned).collect()
+    }
+
+    /// How much was asked of it with a good signature.
+    #[allow(dead_code, reason = "the benchmarks don't ask")]
+    pub(crate) fn asked_count(&self) -> usize {
+        self.asked.lock().len()
+    }
+
+    /// Has it say that an object was written then.
+    #[allow(dead_code, reason = "the benchmarks don't ask")]
+    pub(crate) fn set_written(&self, bucket: &str, key: &str, at: SystemTime) {
+        let path = self.root.path().join(bucket).join(key);
+        let file = std::fs::File::options().write(true).open(path).expect("an object");
+        file.set_modified(at).expect("set");
     }
 
     /// Ends it; when this returns, nobody listens there any more.

@@ -13,7 +13,7 @@ use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
 use pixerve::queue::{CrashAttribution, Job, MemoryQueue, QueueSettings};
 use pixerve::register::{Register, Sealer};
 use pixerve::worker::{
-    MemoryBudget, Pool, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics, WorkerSettings,
+    DirectStore, MemoryBudget, Pool, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics, WorkerSettings,
 };
 use pixerve::writer::{DirectServe, StoreSettings};
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ fn node(fixture: &SpoolFixture) -> Result<WorkerContext, Box<dyn Error>> {
     let register = Register::open(dir, Arc::new(Sealer::open(&dir.join("vault.key"))?), Arc::clone(&clock))?.register;
     let pixels = PixelLimits::default();
     let engine = Engine::new(1, pixels, Registry::built_in())?;
-    let direct = Arc::new(DirectServe::open(&dir.join("serve"), "node")?);
+    let direct = DirectStore::directory(DirectServe::open(&dir.join("serve"), "node")?);
     Ok(WorkerContext {
         queue: Arc::new(queue),
         spool: fixture.open()?,

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pixerve::job::ContentHash;
-use pixerve::writer::{DirectServe, ProbeOutcome, StorageSettings, StoreTimeouts, WriterBackend};
+use pixerve::writer::{BucketServe, DirectServe, ProbeOutcome, StorageSettings, StoreTimeouts, WriterBackend};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{longest_name, noise, object, object_in_file};
+use crate::bucket;
 use crate::harness::stores::{self, GcsServer, S3Client, S3Server, StoredObject};
 
 /// A store and a way to look into it that is not the writer's.
@@ -112,6 +113,38 @@ impl Subject for S3 {
         for key in self.client.keys(&self.bucket).await {
             let object = self.client.object(&self.bucket, &key).await.expect("listed, so there");
             content.insert(key.strip_prefix("site/pics/").expect("below the prefix").to_owned(), object);
+        }
+        content
+    }
+}
+
+/// Files that are served from our bucket.
+struct Served(S3Server);
+
+impl Served {
+    async fn start() -> Self {
+        let server = stores::s3().await;
+        server.create_bucket(BUCKET);
+        Self(server)
+    }
+}
+
+#[async_trait]
+impl Subject for Served {
+    fn writer(&self) -> Arc<dyn WriterBackend> {
+        let settings = bucket::settings(&self.0.endpoint, &self.0.access_key, &self.0.secret, BUCKET);
+        Arc::new(BucketServe::connect(&settings, &StoreTimeouts::default()).expect("a client"))
+    }
+
+    fn location_base(&self) -> String {
+        "/files/".to_owned()
+    }
+
+    async fn content(&self) -> BTreeMap<String, StoredObject> {
+        let mut content = BTreeMap::new();
+        for key in self.0.keys(BUCKET).await {
+            let object = self.0.object(BUCKET, &key).await.expect("listed, so there");
+            content.insert(key.strip_prefix("px/test/serve/").expect("below the prefix").to_owned(), object);
         }
         content
     }
@@ -305,6 +338,23 @@ suite!(
 suite!(
     s3,
     super::S3,
+    [
+        stores_bytes,
+        replaces_what_is_there,
+        twice_is_harmless,
+        a_large_file_arrives_whole,
+        an_empty_file_arrives,
+        bytes_with_another_hash_are_not_stored,
+        the_content_type_is_kept,
+        awkward_names_arrive_as_they_are,
+        directories_become_part_of_the_key,
+        a_probe_leaves_nothing_behind,
+    ]
+);
+
+suite!(
+    bucket_serve,
+    super::Served,
     [
         stores_bytes,
         replaces_what_is_there,

@@ -1,6 +1,8 @@
 //! Every store does what the trait promises, and each its own part besides.
 
 #[cfg(all(feature = "s3", feature = "gcs"))]
+mod bucket_serve;
+#[cfg(all(feature = "s3", feature = "gcs"))]
 pub(crate) mod conformance;
 mod direct_serve;
 #[cfg(feature = "gcs")]

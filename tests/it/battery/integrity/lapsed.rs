@@ -19,7 +19,8 @@ use pixerve::queue::{CrashAttribution, Job, JobIntake, MemoryQueue, QueueSetting
 use pixerve::register::{Register, Sealer};
 use pixerve::spool::{DirectorySpool, Spool};
 use pixerve::worker::{
-    LeaseReaper, MemoryBudget, Pool, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics, WorkerSettings,
+    DirectStore, LeaseReaper, MemoryBudget, Pool, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics,
+    WorkerSettings,
 };
 use pixerve::writer::{Object, ProbeOutcome, StoreSettings, StoreTimeouts, WriteError, WriteErrorKind, WriterBackend};
 use tempfile::TempDir;
@@ -109,7 +110,7 @@ impl LapsedLeaseFixture {
             active_jobs: ActiveJobs::new(JobEvents::default()),
             renderer: Renderer::InProcess(Arc::new(engine), Arc::clone(&shared)),
             stores: StoreClients::new(
-                direct,
+                DirectStore::directory(direct),
                 Arc::new(register),
                 StoreSettings { timeouts, ..StoreSettings::default() },
                 Arc::clone(&shared),
