@@ -242,7 +242,11 @@ impl<'a> FileUploader<'a> {
     ) -> Result<(), AttemptError> {
         let spool = &self.context.spool;
         let path = match pending.format {
-            None => spool.fetch(self.record).await.map_err(AttemptError::Spool)?,
+            // Fetching it again takes another attempt.
+            None => spool.fetch(self.record).await.map_err(|error| {
+                no_waiting.cancel();
+                AttemptError::Spool(error)
+            })?,
             Some(_) => spool.made(self.record.id, &pending.file.name),
         };
         let object = self.object(&pending, Body::File { path, bytes: pending.file.bytes });

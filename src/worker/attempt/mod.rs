@@ -291,10 +291,11 @@ impl Attempt<'_> {
             AttemptError::Outgrown { memory } => return Settlement::Outgrown { memory },
             _ => {}
         }
+        let had_ended = matches!(&error, AttemptError::Spool(error) if error.had_ended());
+        if had_ended && self.is_forgotten().await {
+            return Settlement::Released;
+        }
         if let AttemptError::Spool(error) = &error {
-            if error.had_ended() && self.is_forgotten().await {
-                return Settlement::Released;
-            }
             // The record doesn't say which file it is.
             warn!(error = %ErrorChain(error), "spool can't be used");
         }
@@ -303,7 +304,7 @@ impl Attempt<'_> {
             error!(panic = detail, "image codec panicked");
         }
         let job_error = error.for_record(self.context.settings.job_timeout);
-        if error.is_shortage() || self.lacks_spool(&error).await {
+        if had_ended || error.is_shortage() || self.lacks_spool(&error).await {
             self.context.shortage.note(&job_error);
             self.context.disks.recheck();
             return Settlement::Postponed { error: job_error, files, wait: SHORTAGE_BACKOFF.wait_after(1) };
