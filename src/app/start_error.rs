@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tokio::task::JoinError;
 
 use crate::auth::KeyRingError;
+use crate::bucket::BucketError;
 use crate::disks::DirectoryError;
 use crate::queue::QueueError;
 use crate::register::{InstallationError, RegisterError, SealingKeysError, WebhookSecretError};
@@ -23,6 +24,8 @@ pub enum StartError {
     Unwritable(#[from] DirectoryError),
     #[error(transparent)]
     Keys(#[from] KeyRingError),
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     #[error(transparent)]
     Register(#[from] RegisterError),
     #[error(transparent)]

@@ -240,9 +240,11 @@ impl<'a> FileUploader<'a> {
         pending: Arc<Pending>,
         no_waiting: &CancellationToken,
     ) -> Result<(), AttemptError> {
-        let id = self.record.id;
         let spool = &self.context.spool;
-        let path = if pending.format.is_none() { spool.original(id) } else { spool.made(id, &pending.file.name) };
+        let path = match pending.format {
+            None => spool.fetch(self.record).await.map_err(AttemptError::Spool)?,
+            Some(_) => spool.made(self.record.id, &pending.file.name),
+        };
         let object = self.object(&pending, Body::File { path, bytes: pending.file.bytes });
         reached(Step::WriteBeforePut);
         let began = self.context.clock.elapsed();

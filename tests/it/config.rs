@@ -201,6 +201,35 @@ fn values_that_contradict_each_other_are_an_error() {
 }
 
 #[test]
+#[cfg(feature = "s3")]
+fn a_bucket_is_named_with_its_credentials_which_nothing_shows() {
+    let secret = "canary-secret-of-a-bucket";
+    let bucket = [
+        ("PIXERVE_SPOOL_URL", "s3://pixerve/production/"),
+        ("PIXERVE_SPOOL_ENDPOINT", "https://s3.example"),
+        ("PIXERVE_SPOOL_ACCESS_KEY_ID", "id"),
+        ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", secret),
+    ];
+    let config = load(env(&bucket));
+    let url = config.spool.bucket.url.as_ref().expect("a bucket");
+    assert_eq!((url.bucket.as_str(), url.prefix.to_string().as_str()), ("pixerve", "production"));
+    assert!(config.spool.bucket.is_path_style(), "it has an endpoint");
+    assert!(!format!("{config:?}").contains(secret));
+    for (variable, value, words) in [
+        ("PIXERVE_SPOOL_URL", "pixerve/production", "expected a bucket such as"),
+        ("PIXERVE_SPOOL_ENDPOINT", "s3.example", "expected an http:// or https:// URL"),
+        ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", "with a space canary-secret", "is [redacted]"),
+        ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", "", "must be set too"),
+        ("PIXERVE_QUEUE_RETENTION", "5m", "must be below queue.retention"),
+    ] {
+        let mut settings: Vec<_> = bucket.iter().copied().filter(|(name, _)| *name != variable).collect();
+        settings.push((variable, value));
+        let text = errors(env(&settings));
+        assert!(text.contains(words) && !text.contains("canary-secret"), "{variable}: {text}");
+    }
+}
+
+#[test]
 fn a_contradiction_with_a_bad_value_is_not_guessed() {
     let text = errors(env(&[("PIXERVE_QUEUE_LEASE", "soon"), ("PIXERVE_QUEUE_LEASE_RENEW", "50s")]));
     assert!(!text.contains("twice"), "{text}");
@@ -213,6 +242,7 @@ fn nothing_private_may_lie_in_the_served_directory() {
         ("PIXERVE_DATA_DIR", "serve/data"),
         ("PIXERVE_JWT_FILE", "./x/../serve/jwt.json"),
         ("PIXERVE_LOG_FILE", "serve/pixerve.log"),
+        ("PIXERVE_NODE_SCRATCH_DIR", "serve/scratch"),
         ("PIXERVE_SERVE_DIR", "."),
     ] {
         let text = errors(env(&[(variable, value)]));
