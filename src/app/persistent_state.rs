@@ -212,7 +212,7 @@ fn open_keys_secret(config: &Config, sealer: &Arc<Sealer>) -> Result<KeysSecret,
     if let Some(secret) = &config.callback.secret {
         return Ok(KeysSecret::Set(secret.clone()));
     }
-    let secret = KeptWebhookSecret::open_or_make(sealed_secrets(config), Arc::clone(sealer), None);
+    let secret = KeptWebhookSecret::open_or_make(sealed_secrets(config)?, Arc::clone(sealer), None);
     // This thread may wait.
     match Handle::current().block_on(secret) {
         Ok(secret) => Ok(KeysSecret::Kept(secret)),

@@ -27,6 +27,8 @@ pub enum StartError {
     #[error(transparent)]
     Keys(#[from] KeyRingError),
     #[error(transparent)]
+    Bucket(#[from] BucketError),
+    #[error(transparent)]
     Register(#[from] RegisterError),
     #[error(transparent)]
     SealingKeys(#[from] SealingKeysError),

@@ -6,8 +6,13 @@ use anyhow::bail;
 use secrecy::SecretString;
 
 use super::persistent_state::key_file;
+#[cfg(feature = "s3")]
+use crate::bucket::Bucket;
+use crate::bucket::BucketError;
 use crate::clock::{Clock, System};
 use crate::config::Config;
+#[cfg(feature = "s3")]
+use crate::register::BucketSecrets;
 use crate::register::{KeptWebhookSecret, SealedSecrets, Sealer, SecretFiles};
 
 /// The secret, as receivers are given it; with `rotate` a new one, beside which the one before signs for another day. A
@@ -23,14 +28,14 @@ pub async fn webhook_secret(config: &Config, rotate: bool) -> anyhow::Result<Sec
         return Ok(secret.text());
     }
     let keys = key_file(config);
-    if !keys.exists() {
+    if config.spool.bucket.url.is_none() && !keys.exists() {
         bail!(
             "there is no file of sealing keys {}: run this where the server runs, with its settings; its first start \
              makes the file",
             keys.display()
         );
     }
-    let secret = KeptWebhookSecret::open(sealed_secrets(config), Arc::new(Sealer::open_existing(&keys)?)).await?;
+    let secret = KeptWebhookSecret::open(sealed_secrets(config)?, Arc::new(Sealer::open_existing(&keys)?)).await?;
     let now = System::new().now();
     if rotate {
         return Ok(secret.renew(now).await?.text());
@@ -40,8 +45,18 @@ pub async fn webhook_secret(config: &Config, rotate: bool) -> anyhow::Result<Sec
 }
 
 /// Where sealed secrets are kept by these settings: what the command changes there, servers take up.
-pub(super) fn sealed_secrets(config: &Config) -> Arc<dyn SealedSecrets> {
-    Arc::new(SecretFiles::new(&config.data_dir))
+///
+/// # Errors
+/// If they name a bucket for which there can be no client.
+#[cfg_attr(not(feature = "s3"), expect(clippy::unnecessary_wraps, reason = "buckets take that feature"))]
+pub(super) fn sealed_secrets(config: &Config) -> Result<Arc<dyn SealedSecrets>, BucketError> {
+    #[cfg(feature = "s3")]
+    if config.spool.bucket.url.is_some() {
+        let clock = Arc::new(System::new());
+        let bucket = Bucket::connect(&config.spool.bucket, &config.stores.timeouts, clock)?;
+        return Ok(Arc::new(BucketSecrets::new(Arc::new(bucket))));
+    }
+    Ok(Arc::new(SecretFiles::new(&config.data_dir)))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use super::uploader::{FileUploader, upload_queues};
 use crate::active_jobs::{ActiveAttempt, StopReason, StoreState};
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{ErrorCode, JobError, JobRecord, StoredFile, TraceContext};
+use crate::job::{JobRecord, StoredFile, TraceContext};
 use crate::pipeline::PipelineError;
 use crate::queue::{Claim, Lease, LeaseState, Retry, Settlement};
 use crate::retry::Backoff;
@@ -116,25 +116,12 @@ async fn run_claim(
     match outcome {
         // Whoever cancelled the job settles it, or whoever has its lease now.
         Settlement::Released if is_stopped && guard.attempt().stopped_for().is_none() => info!("attempt stopped"),
-        Settlement::Failed { error, .. } if context.queue.is_shared() && is_original_missing(&error) => {
-            // Originals outlive their jobs' ends, so it had ended: a queue that failed over has forgotten that.
-            match context.queue.drop_live(&record.id).await {
-                Ok(_) => error!("job had ended, but its record is lost; dropped"),
-                Err(error) => {
-                    warn!(error = %ErrorChain(&error), "job that had ended can't be dropped; will be retried")
-                }
-            }
-        }
         outcome => settle(context, &claim.lease, record, outcome, &signals.release, &timings).await,
     }
     // Before the next attempt of the job may look for anything.
     context.spool.attempt_ended(record.id).await;
     drop(renewal);
     drop(guard);
-}
-
-fn is_original_missing(error: &JobError) -> bool {
-    ErrorCode::of(&error.code) == Some(ErrorCode::OriginalMissing)
 }
 
 /// What is stored of a job whose attempt was stopped, maybe before it knew that.

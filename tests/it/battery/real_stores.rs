@@ -17,8 +17,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::figure;
-use crate::bucket;
-use crate::bucket::bucket_of;
+use crate::bucket::{self, bucket_of};
 use crate::harness::app::{TestApp, assert_problem};
 use crate::harness::ceph::Ceph;
 use crate::harness::picture::jpeg;

@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use axum::response::IntoResponse;
 use http::StatusCode;
+use pixerve::app::webhook_secret;
 use pixerve::auth::UserKeys;
 use pixerve::bucket::{Bucket, StoreTimeouts};
-use pixerve::clock::{Manual, SharedClock, System, Timestamp};
+use pixerve::clock::{Clock, Manual, SharedClock, System, Timestamp};
+use pixerve::config::Config;
 use pixerve::job::{BackendKind, SealedText};
-use pixerve::register::{BucketRecords, BucketSecrets, KnownVersions, RegisterError, SealedRecords};
+use pixerve::register::{
+    BucketRecords, BucketSecrets, KeptWebhookSecret, KnownVersions, RegisterError, SealedRecords, Sealer,
+};
+use secrecy::ExposeSecret;
 use url::Url;
 
 use super::records::{keeps_its_promises, keeps_secrets};
@@ -121,6 +126,28 @@ async fn a_request_that_the_bucket_does_not_answer_once_is_made_again() {
     let a = shared.node("a").await.register;
     let user = a.register_user("shop").await.expect("registered");
     assert!(a.deregister(&user.access_key).await.expect("no fault"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_shows_and_renews_what_all_nodes_sign_with() {
+    let server = server().await;
+    let shared = shared_in(&Arc::new(bucket_of(&server, BUCKET)));
+    let key_file = shared.keys.path().join("vault.key");
+    let sealer = Arc::new(Sealer::open(&key_file).expect("keys"));
+    let node = shared.peers.node("a");
+    let secret =
+        KeptWebhookSecret::open_or_make(Arc::clone(&shared.secrets), sealer, Some(&*node)).await.expect("made");
+    let newest = || secret.good_at(System::new().now())[0].text().expose_secret().to_owned();
+
+    let mut config = Config { vault_key_file: Some(key_file), ..Config::default() };
+    config.spool.bucket = settings(&server.endpoint, &server.access_key, &server.secret, BUCKET);
+    let shown = webhook_secret(&config, false).await.expect("there is one");
+    assert_eq!(shown.expose_secret(), newest());
+    let renewed = webhook_secret(&config, true).await.expect("renewed");
+    secret.reload().await.expect("read again");
+    assert_eq!(renewed.expose_secret(), newest());
+    assert_ne!(renewed.expose_secret(), shown.expose_secret());
+    assert_eq!(secret.good_at(System::new().now()).len(), 2, "both sign for a day");
 }
 
 /// A list in which the one record was written at `written`, when the bucket's clock says `now`.
