@@ -345,6 +345,15 @@ fn errors_are_counted_one_by_one() {
 }
 
 #[test]
+fn a_start_that_would_serve_from_a_bucket_that_is_not_named_exits_with_2() {
+    let dir = tempdir().expect("a directory");
+    let output = pixerve(dir.path(), &["serve"], &[("PIXERVE_SERVE", "bucket"), ("PIXERVE_ADDR", "127.0.0.1:0")]);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("serve is \"bucket\", but"), "{text}");
+}
+
+#[test]
 fn a_start_with_wrong_settings_lists_them_all_and_exits_with_2() {
     let dir = tempdir().expect("a directory");
     write(dir.path(), "my.toml", "colour = 1");
