@@ -329,7 +329,7 @@ fn start_sharing(background: &mut BackgroundTasks, shared: SharedState, state: &
     let SharedState { nodes, bucket, queue, heartbeat } = shared;
     background.spawn("heartbeat", |stop| heartbeat.run(stop));
     background.spawn("sampler", |stop| sample(queue, stop));
-    background.spawn("bucket prober", |stop| bucket.keep_probing(stop));
+    background.spawn("bucket prober", |stop| (bucket.keep_probing)(stop));
     let register = Arc::clone(&state.register);
     background.spawn("register follower", |stop| async move { register.follow(stop).await });
     let (rates, mut status) = (Arc::clone(&state.rates), nodes.status());

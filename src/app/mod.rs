@@ -12,6 +12,7 @@ mod metrics;
 mod parts;
 mod persistent_state;
 mod private_files;
+#[cfg(feature = "s3")]
 mod register_peers;
 mod sealed_callbacks;
 mod service_manager;

@@ -181,8 +181,8 @@ fn worker_context(
 
 /// What tells whether this node can be used.
 fn node_health(config: &Config, shared: &SharedState) -> NodeHealth {
-    let bucket = Arc::clone(&shared.bucket);
-    NodeHealth { roles: config.node.roles, nodes: shared.nodes.status(), bucket: Arc::new(move || bucket.last_probe()) }
+    let bucket = Arc::clone(&shared.bucket.last_probe);
+    NodeHealth { roles: config.node.roles, nodes: shared.nodes.status(), bucket }
 }
 
 #[expect(clippy::too_many_arguments, reason = "it is where everything comes together")]

@@ -11,6 +11,8 @@ use tracing::{error, info, warn};
 
 use super::private_files::{self, mode_for_others};
 use super::sealed_callbacks::KeysSecret;
+#[cfg(feature = "s3")]
+use super::shared_state;
 use super::shared_state::SharedState;
 use super::start_error::StartError;
 use super::webhook_secret::sealed_secrets;
@@ -61,7 +63,11 @@ impl PersistentState {
     /// Opens all of it, wherever it is.
     pub(super) async fn open(config: &Config, clock: &SharedClock) -> Result<(Self, DiskMonitor), StartError> {
         match &config.redis.url {
-            Some(url) => SharedState::open(config, url, memory_budget(config), clock).await,
+            #[cfg(feature = "s3")]
+            Some(url) => shared_state::open(config, url, memory_budget(config), clock).await,
+            // Settings that name a shared queue name a bucket, which this build refuses.
+            #[cfg(not(feature = "s3"))]
+            Some(_) => Self::open_own(config, clock).await,
             None => Self::open_own(config, clock).await,
         }
     }

@@ -1,50 +1,42 @@
-//! What many nodes keep together, opened at the start of one of them: the queue on Redis, originals and the register in a
-//! bucket.
+//! What many nodes keep together, and what a node does because there are others: the queue on Redis, originals and the
+//! register in a bucket.
+
+// Nothing is shared without a bucket.
+#![cfg_attr(not(feature = "s3"), allow(dead_code))]
+
+#[cfg(feature = "s3")]
+mod open;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
-use tokio::task::{JoinHandle, spawn_blocking};
+use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
 
-use super::persistent_state::{PRIVATE_DIRECTORY, PersistentState, key_file, make_dir, watch_disks};
-use super::register_peers::NodePeers;
-use super::sealed_callbacks::KeysSecret;
-use super::start_error::StartError;
-use crate::auth::KeyRing;
-use crate::bucket::Bucket;
-use crate::clock::{ClockTrust, SharedClock};
-use crate::config::Config;
-use crate::disks::DiskMonitor;
-use crate::error_chain::ErrorChain;
-use crate::job::{JobId, RecordVersion};
-use crate::nodes::{NodeOptions, NodeTiming, Nodes, Severity};
-use crate::queue::{RedisQueue, RedisQueueOptions, TimeSource};
-use crate::redis_client::RedisClient;
-use crate::register::{
-    BucketRecords, BucketSecrets, KeptWebhookSecret, OpenedSharedRegister, Register, RegisterPeers, SealedSecrets,
-    Sealer, SharedRegister, SharedTimeouts, WebhookSecretError,
-};
-use crate::spool::{BucketSpool, JournalLines, JournalLinesError};
+#[cfg(feature = "s3")]
+pub(super) use self::open::open;
+use crate::bucket::LastProbe;
+use crate::nodes::Nodes;
+use crate::queue::RedisQueue;
 
-/// What all keys in Redis begin with. The braces keep them in one slot of a cluster.
-const KEY_PREFIX: &str = "{px0}:";
-/// Counts that are younger are answered without asking Redis: they are sampled more often than this.
-const COUNTS_MAX_AGE: Duration = Duration::from_secs(2);
 /// How often jobs are counted.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
 /// This node's part in what is shared.
 pub(super) struct SharedState {
     pub(super) nodes: Nodes,
-    pub(super) bucket: Arc<Bucket>,
+    pub(super) bucket: SharedBucket,
     pub(super) queue: Arc<RedisQueue>,
     pub(super) heartbeat: Heartbeat,
+}
+
+/// How the bucket is, for whoever has no other business with it.
+pub(super) struct SharedBucket {
+    pub(super) last_probe: Arc<dyn Fn() -> Option<LastProbe> + Send + Sync>,
+    /// Looks at it now and then.
+    pub(super) keep_probing: Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>,
 }
 
 /// Tells the others of this node, from before it has opened what they share.
@@ -75,106 +67,6 @@ impl Heartbeat {
     }
 }
 
-impl SharedState {
-    /// Opens all of it, in the Redis at `url`. Waits for a Redis that can't be reached.
-    pub(super) async fn open(
-        config: &Config,
-        url: &SecretString,
-        memory_budget: u64,
-        clock: &SharedClock,
-    ) -> Result<(PersistentState, DiskMonitor), StartError> {
-        // Before anything is waited for: what is missing here, no other node can give.
-        let keys = KeyRing::load_existing(&config.auth.jwt_file, config.auth.jwt_secret.as_ref())?;
-        let sealer = Arc::new(Sealer::open_existing(&key_file(config))?);
-        let bucket = Arc::new(Bucket::connect(&config.spool.bucket, &config.stores.timeouts, Arc::clone(clock))?);
-        let redis = RedisClient::new(url.expose_secret(), Arc::clone(clock))?;
-        let nodes = Nodes::new(redis.clone(), Arc::clone(clock), node_options(config, memory_budget));
-        check(&nodes).await?;
-
-        let heartbeat = Heartbeat::start(&nodes);
-        let opened = Self::open_with(config, keys, sealer, memory_budget, clock, &bucket, redis, &nodes).await;
-        let (mut persistent, disk_monitor, queue) = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                // The others needn't wait until this node is missed.
-                heartbeat.end().await;
-                return Err(error);
-            }
-        };
-        persistent.shared = Some(Self { nodes, bucket, queue, heartbeat });
-        Ok((persistent, disk_monitor))
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one start, in the order in which they are needed")]
-    async fn open_with(
-        config: &Config,
-        keys: KeyRing,
-        sealer: Arc<Sealer>,
-        memory_budget: u64,
-        clock: &SharedClock,
-        bucket: &Arc<Bucket>,
-        redis: RedisClient,
-        nodes: &Nodes,
-    ) -> Result<(PersistentState, DiskMonitor, Arc<RedisQueue>), StartError> {
-        let peers: Arc<dyn RegisterPeers> = Arc::new(NodePeers(nodes.clone()));
-        let secrets: Arc<dyn SealedSecrets> = Arc::new(BucketSecrets::new(Arc::clone(bucket)));
-        let shared = SharedRegister {
-            records: Arc::new(BucketRecords::new(Arc::clone(bucket), Arc::clone(clock))),
-            secrets: Arc::clone(&secrets),
-            peers: Arc::clone(&peers),
-            timeouts: SharedTimeouts::default(),
-        };
-        let opened = Register::open_shared(shared, Arc::clone(&sealer), Arc::clone(clock), None).await?;
-        let OpenedSharedRegister { register, installation, unreadable } = opened;
-        for access_key in unreadable {
-            error!(
-                access_key,
-                "registration could not be unsealed: it is damaged, or its sealing key is gone; register it again"
-            );
-        }
-        let keys_secret = keys_secret(config, secrets, Arc::clone(&sealer), &*peers).await?;
-
-        let options = RedisQueueOptions {
-            prefix: KEY_PREFIX.to_owned(),
-            memory_total: memory_budget,
-            counts_max_age: COUNTS_MAX_AGE,
-            time: TimeSource::Redis,
-        };
-        let queue = Arc::new(RedisQueue::open(redis, config.queue.clone(), options, Arc::clone(clock)).await?);
-        let lines = Arc::new(RedisJournal(Arc::clone(&queue)));
-
-        let scratch = config.spool.scratch_dir.clone().unwrap_or_else(|| config.data_dir.join("scratch"));
-        let (settings, disks_config) = (config.spool.clone(), config.clone());
-        let (probed, bucket) = (Arc::clone(bucket), Arc::clone(bucket));
-        let (spool, disks, disk_monitor) = spawn_blocking(move || {
-            make_dir(&scratch, PRIVATE_DIRECTORY)?;
-            let (disks, disk_monitor) = watch_disks(&disks_config, &scratch)?;
-            let spool = BucketSpool::open(bucket, &settings, &scratch, lines)?;
-            Ok::<_, StartError>((spool, disks, disk_monitor))
-        })
-        .await??;
-        // So that `/health` has something to say from the start.
-        if let Err(error) = probed.probe().await {
-            warn!(error = %ErrorChain(&error), "bucket can't be used yet");
-        }
-        info!(node = %nodes.id(), installation = installation.id, "node joined the others");
-        let persistent = PersistentState {
-            queue: Arc::clone(&queue) as _,
-            spool: Arc::new(spool),
-            register: Arc::new(register),
-            sealer,
-            keys_secret,
-            keys,
-            disks,
-            clock_trust: ClockTrust::new(Arc::clone(clock), None),
-            server: nodes.id().to_string(),
-            history_lost: false,
-            shared: None,
-        };
-        Ok((persistent, disk_monitor, queue))
-    }
-}
-
 /// Counts the jobs of all nodes now and then, so that whoever asks need not wait for Redis.
 pub(super) async fn sample(queue: Arc<RedisQueue>, stop: CancellationToken) {
     let mut ticks = interval(SAMPLE_EVERY);
@@ -182,77 +74,5 @@ pub(super) async fn sample(queue: Arc<RedisQueue>, stop: CancellationToken) {
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         // An error is told by whoever asks.
         let _ = stop.run_until_cancelled(queue.sample()).await;
-    }
-}
-
-fn node_options(config: &Config, memory_budget: u64) -> NodeOptions {
-    NodeOptions {
-        roles: config.node.roles,
-        memory_budget,
-        record_formats: (1, RecordVersion::CURRENT),
-        installation: installation(config),
-        clock_leeway: config.auth.leeway,
-        key_prefix: KEY_PREFIX.to_owned(),
-        timing: NodeTiming::default(),
-        script_clock: None,
-    }
-}
-
-/// What tells whose Redis it is before the register can be read: nodes with one bucket are one installation.
-fn installation(config: &Config) -> String {
-    let url = config.spool.bucket.url.as_ref();
-    let place = url.map(|url| format!("{}/{}", url.bucket, url.prefix)).unwrap_or_default();
-    hex::encode(&Sha256::digest(place)[..8])
-}
-
-/// Says everything that is wrong with Redis, and refuses what can't be used.
-async fn check(nodes: &Nodes) -> Result<(), StartError> {
-    let never = CancellationToken::new();
-    let findings = nodes.check(&never).await.unwrap_or_default();
-    let (errors, warnings): (Vec<_>, Vec<_>) =
-        findings.into_iter().partition(|finding| finding.severity == Severity::Error);
-    for finding in warnings {
-        warn!(why = finding.why, remedy = finding.remedy, "{}", finding.found);
-    }
-    if errors.is_empty() { Ok(()) } else { Err(StartError::Redis { findings: errors }) }
-}
-
-async fn keys_secret(
-    config: &Config,
-    secrets: Arc<dyn SealedSecrets>,
-    sealer: Arc<Sealer>,
-    peers: &dyn RegisterPeers,
-) -> Result<KeysSecret, StartError> {
-    if let Some(secret) = &config.callback.secret {
-        return Ok(KeysSecret::Set(secret.clone()));
-    }
-    match KeptWebhookSecret::open_or_make(secrets, sealer, Some(peers)).await {
-        Ok(secret) => Ok(KeysSecret::Kept(secret)),
-        Err(lost @ WebhookSecretError::Unseal { .. }) => {
-            error!(error = %ErrorChain(&lost), "callbacks of the keys of jwt.json are not signed");
-            Ok(KeysSecret::Lost)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Journals beside the jobs, where every node reads them.
-#[derive(Clone)]
-struct RedisJournal(Arc<RedisQueue>);
-
-impl std::fmt::Debug for RedisJournal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("RedisJournal").finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl JournalLines for RedisJournal {
-    async fn read(&self, job: JobId) -> Result<Vec<String>, JournalLinesError> {
-        self.0.journal(&job).await.map_err(|error| JournalLinesError(ErrorChain(&error).to_string()))
-    }
-
-    async fn append(&self, job: JobId, lines: &[String]) -> Result<(), JournalLinesError> {
-        self.0.append_journal(&job, lines).await.map_err(|error| JournalLinesError(ErrorChain(&error).to_string()))
     }
 }

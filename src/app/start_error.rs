@@ -52,8 +52,6 @@ pub enum StartError {
     #[error("Redis can't be used: {}", shown(.findings))]
     Redis { findings: Vec<Finding> },
     #[error(transparent)]
-    Bucket(#[from] BucketError),
-    #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
@@ -104,7 +102,8 @@ impl StartError {
             | Self::MemoryBudget { .. }
             | Self::Confinement(_)
             | Self::Serve(_)
-            | Self::ServeBucket(_) => true,
+            | Self::ServeBucket(_)
+            | Self::Redis { .. } => true,
             _ => false,
         }
     }
