@@ -83,7 +83,8 @@ pub enum StartError {
 
 /// All of them, each in a line.
 fn shown(findings: &[Finding]) -> String {
-    findings.iter().map(|finding| format!("\n  {finding}")).collect()
+    let lines: Vec<_> = findings.iter().map(|finding| format!("\n  {finding}")).collect();
+    lines.concat()
 }
 
 impl StartError {

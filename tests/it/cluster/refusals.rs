@@ -4,7 +4,9 @@ use std::process::Output;
 
 use crate::harness::cluster::Cluster;
 
-async fn start(cluster: &Cluster, further: &[(&str, &str)]) -> Output {
+type Settings<'a> = &'a [(&'a str, &'a str)];
+
+async fn start(cluster: &Cluster, further: Settings<'_>) -> Output {
     let home = cluster.home(further);
     let mut command = home.command(&["serve"]);
     tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("no panic")
@@ -17,7 +19,7 @@ fn said(output: &Output) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_run_on_is_refused_in_words() {
     let Some(cluster) = Cluster::start().await else { return };
-    let cases: [(&[(&str, &str)], &[&str]); 5] = [
+    let cases: [(Settings<'_>, &[&str]); 5] = [
         (&[("PIXERVE_SPOOL_URL", "")], &["queue.url", "spool.url"]),
         (&[("PIXERVE_QUEUE_URL", "")], &["queue.url", "spool.url"]),
         (&[("PIXERVE_WORKER_SANDBOX", "off")], &["worker.sandbox", "queue.url"]),

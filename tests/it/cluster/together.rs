@@ -101,8 +101,8 @@ async fn what_one_node_registers_every_node_knows_and_forgets() {
     let token = |n: u64| Claims::of("somebody").job(small_job()).by(key, secret).with("n", json!(n)).sign();
     let accepted = other.upload(&token(1), "photo.png", picture::png(60, 40, 1)).await;
     assert_eq!(accepted.status(), StatusCode::OK, "{}", accepted.text().await.expect("text"));
-    let taken = other.admin(Method::POST, "/register", Some(json!({ "user": "shop" }))).await;
-    assert_eq!(taken.status(), StatusCode::CONFLICT);
+    let again = other.admin(Method::POST, "/register", Some(json!({ "user": "shop" }))).await;
+    assert_eq!(again.status(), StatusCode::CONFLICT);
 
     let gone = other.admin(Method::DELETE, &format!("/register?access_key={key}"), None).await;
     assert_eq!(gone.status(), StatusCode::NO_CONTENT);

@@ -21,8 +21,10 @@ use crate::harness::app::poll_delay;
 use crate::harness::deliveries::{end_of, tried};
 use crate::harness::redis::{Appendfsync, Flavour, RedisServer};
 
+type TwoNodes = (QueueFixture, [Queue; 2]);
+
 /// Two nodes on one Redis; none where it isn't installed.
-fn two_nodes() -> Result<Option<(QueueFixture, [Queue; 2])>, Box<dyn std::error::Error>> {
+fn two_nodes() -> Result<Option<TwoNodes>, Box<dyn std::error::Error>> {
     let Some(fixture) = QueueFixture::redis()? else { return Ok(None) };
     let nodes = [fixture.open()?, fixture.open()?];
     Ok(Some((fixture, nodes)))
