@@ -99,7 +99,7 @@ impl App {
         let mut background = BackgroundTasks::new();
         background.spawn("disk monitor", |stop| disk_monitor.run(stop));
         background.spawn("callback secret", |stop| keys_secret.follow(stop));
-        let (spool, data_dir) = (worker.spool.jobs_dir().to_owned(), config.data_dir.clone());
+        let (spool, data_dir) = (Arc::clone(&worker.spool), config.data_dir.clone());
         background.spawn("usage monitor", |stop| usage.follow(spool, data_dir, stop));
         if let Some((listener, addr)) = metrics_listener {
             info!(%addr, "metrics are told there");

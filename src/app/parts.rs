@@ -17,7 +17,6 @@ use super::start_error::StartError;
 use super::usage_monitor::Usage;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
-use crate::bucket::BucketSettings;
 use crate::callback::{self, AddressPolicy, Outbox, SystemResolver, WebhookClient};
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -67,7 +66,7 @@ impl ServerParts {
         let worker_metrics = WorkerMetrics::default();
         let renderer = renderer(config, clock, program, worker_metrics.steps()).await?;
         let outbox = outbox(config, &persistent, clock)?;
-        let DirectHost { store, files } = DirectHost::open(config, bucket_settings(config), &persistent.server)?;
+        let DirectHost { store, files } = DirectHost::open(config, &persistent.server)?;
         let worker = worker_context(config, &persistent, clock, store, renderer, active_jobs.clone(), worker_metrics)?;
         let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
         let sources = Sources { worker: &worker, http: &http_metrics, callbacks: outbox.metrics(), usage: &usage };
@@ -76,11 +75,6 @@ impl ServerParts {
         let router = router(state.clone(), files::router(files), callback::described());
         Ok(Self { state, router, worker: Arc::new(worker), outbox, usage })
     }
-}
-
-/// Where the bucket is. `spool.url` and what goes with it are not among the settings yet, so `serve = "bucket"` is refused.
-fn bucket_settings(_: &Config) -> Option<&BucketSettings> {
-    None
 }
 
 /// Where pixels are worked on.

@@ -19,7 +19,7 @@ use crate::error_chain::ErrorChain;
 use crate::queue::{CallbacksOf, CrashAttribution, JobQueue, SledQueue};
 use crate::register::{OpenedRegister, Register, Sealer, WebhookFileError, WebhookSecretFile};
 use crate::sandbox::SandboxMode;
-use crate::spool::Spool;
+use crate::spool::{DirectorySpool, Spool};
 use crate::worker::{ClockKeeper, ReconcileScope, SpoolReconciler};
 
 /// The queue's database, in the data directory.
@@ -39,7 +39,7 @@ pub(super) fn key_file(config: &Config) -> PathBuf {
 /// Everything that is on this machine's disk.
 pub(super) struct PersistentState {
     pub(super) queue: Arc<dyn JobQueue>,
-    pub(super) spool: Spool,
+    pub(super) spool: Arc<dyn Spool>,
     pub(super) register: Arc<Register>,
     pub(super) sealer: Arc<Sealer>,
     pub(super) keys_secret: KeysSecret,
@@ -72,7 +72,7 @@ impl PersistentState {
         let sealer = Arc::new(open_sealer(config, &queue)?);
         let register = Arc::new(open_register(config, &sealer, clock)?);
         let keys_secret = open_keys_secret(config, &sealer)?;
-        let spool = Spool::open(&config.data_dir)?;
+        let spool: Arc<dyn Spool> = Arc::new(DirectorySpool::open(&config.data_dir)?);
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(config)?;
         let clock_trust = ClockTrust::new(Arc::clone(clock), ClockKeeper::last_seen(&config.data_dir));
@@ -85,7 +85,7 @@ impl PersistentState {
 
     /// Makes the queue agree with the spool. What is returned keeps it so.
     pub(super) async fn reconcile(&self, clock: &SharedClock) -> Result<SpoolReconciler, StartError> {
-        let reconciler = SpoolReconciler::new(self.spool.clone(), Arc::clone(&self.queue), Arc::clone(clock));
+        let reconciler = SpoolReconciler::new(Arc::clone(&self.spool), Arc::clone(&self.queue), Arc::clone(clock));
         if self.history_lost {
             reconciler.drop_jobs_missing_from_spool().await?;
         }

@@ -1,6 +1,7 @@
 //! How much the spool and the databases take of the disk: counted now and then, since nobody who asks waits for a disk.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
@@ -10,8 +11,10 @@ use tracing::debug;
 use walkdir::WalkDir;
 
 use super::persistent_state::QUEUE_DATABASE;
+use crate::error_chain::ErrorChain;
 use crate::metrics::{Gauge, GaugeBy, Registry, begin_at_zero};
 use crate::register::REGISTER_DATABASE;
+use crate::spool::Spool;
 
 /// Between two counts. Each looks at every file of the spool.
 const COUNT_EVERY: Duration = Duration::from_secs(30);
@@ -35,8 +38,8 @@ impl Usage {
         registry.register("pixerve_database_bytes", "Bytes of each database on the disk", self.database_bytes.clone());
     }
 
-    /// Counts what is in the spool's directory and in the databases' until `stop`.
-    pub(super) async fn follow(self, spool: PathBuf, data_dir: PathBuf, stop: CancellationToken) {
+    /// Counts what is in the spool and in the databases' directories until `stop`.
+    pub(super) async fn follow(self, spool: Arc<dyn Spool>, data_dir: PathBuf, stop: CancellationToken) {
         let mut ticks = interval(COUNT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -44,25 +47,29 @@ impl Usage {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let (usage, spool, data_dir) = (self.clone(), spool.clone(), data_dir.clone());
-            let count = spawn_blocking(move || usage.count(&spool, &data_dir));
             tokio::select! {
                 // A disk that hangs holds that thread, and not the stop.
                 () = stop.cancelled() => return,
-                counted = count => if let Err(error) = counted {
-                    debug!(%error, "counting what is on the disk failed");
-                }
+                () = self.count(&*spool, &data_dir) => {}
             }
         }
     }
 
     /// What can't be looked at counts as nothing: the next count may see it.
-    fn count(&self, spool: &Path, data_dir: &Path) {
-        let entries = WalkDir::new(spool).min_depth(1).max_depth(1).into_iter().filter_map(Result::ok).count();
-        self.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
-        self.spool_bytes.set(bytes_below(spool));
+    async fn count(&self, spool: &dyn Spool, data_dir: &Path) {
+        match spool.usage().await {
+            Ok(usage) => {
+                self.entries.set(i64::try_from(usage.entries).unwrap_or(i64::MAX));
+                self.spool_bytes.set(i64::try_from(usage.bytes).unwrap_or(i64::MAX));
+            }
+            Err(error) => debug!(error = %ErrorChain(&error), "counting what is in the spool failed"),
+        }
         for (name, directory) in DATABASES {
-            self.database_bytes.get_or_create(&[("database", name)]).set(bytes_below(&data_dir.join(directory)));
+            let directory = data_dir.join(directory);
+            match spawn_blocking(move || bytes_below(&directory)).await {
+                Ok(bytes) => drop(self.database_bytes.get_or_create(&[("database", name)]).set(bytes)),
+                Err(error) => debug!(%error, "counting what is on the disk failed"),
+            }
         }
     }
 }

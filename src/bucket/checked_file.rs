@@ -25,7 +25,6 @@ impl CheckedFile {
     }
 
     /// How many bytes are still to come.
-    #[cfg_attr(not(feature = "gcs"), allow(dead_code, reason = "only that store gathers chunks"))]
     pub(crate) fn left(&self) -> u64 {
         self.left
     }

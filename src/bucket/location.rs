@@ -27,9 +27,6 @@ pub const DELETE_MAX: usize = 1000;
 /// What the objects say they are: nobody but us reads them.
 const MEDIA_TYPE: &str = "application/octet-stream";
 
-/// For stores that have no regions, and of which AWS' own is meant where none is named.
-const REGION: &str = "us-east-1";
-
 /// Between two probes.
 const PROBE_PERIOD: Duration = Duration::from_secs(10);
 /// What a probe asks for. There is no such object.
@@ -103,7 +100,7 @@ impl Bucket {
         let credentials = Credentials::new(id.clone(), secret.expose_secret(), None, None, "pixerve spool");
         let connection = S3Connection {
             bucket: &url.bucket,
-            region: settings.region.as_deref().unwrap_or(REGION),
+            region: &settings.region,
             endpoint: settings.endpoint.as_ref(),
             is_path_style: settings.is_path_style(),
             credentials: SharedCredentialsProvider::new(credentials),

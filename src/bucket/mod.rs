@@ -6,7 +6,10 @@
 //!
 //! Also what every client of S3 needs, and what is written about buckets, whoever they belong to.
 
+// Some of what stores and our bucket share is needed by one kind of them alone, or by none.
+#[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 pub(crate) mod answer;
+#[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod checked_file;
 mod error;
 mod key_prefix;
@@ -17,9 +20,9 @@ pub(crate) mod rules;
 #[cfg(feature = "s3")]
 pub(crate) mod s3;
 mod settings;
+#[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod timeouts;
 
-#[cfg_attr(not(any(feature = "s3", feature = "gcs")), allow(unused_imports, reason = "only stores read files so"))]
 pub(crate) use checked_file::CheckedFile;
 pub use error::BucketError;
 pub use key_prefix::KeyPrefix;

@@ -17,10 +17,10 @@ pub struct BucketSettings {
     /// Where the store is; none means AWS.
     #[serde(deserialize_with = "endpoint")]
     pub endpoint: Option<Url>,
-    /// Its region; none for what the environment of AWS says, or `us-east-1`, which stores without regions take.
+    /// Its region; where the store has none, any name.
     #[serde(deserialize_with = "region")]
-    pub region: Option<String>,
-    /// The public half of the credentials; none for what the environment of AWS says.
+    pub region: String,
+    /// The public half of the credentials.
     #[serde(deserialize_with = "access_key_id")]
     pub access_key_id: Option<String>,
     /// The secret half.
@@ -76,9 +76,9 @@ fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D
     optional(deserializer, expected, rules::endpoint)
 }
 
-fn region<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let expected = r#"a region's name such as "eu-central-1", or nothing"#;
-    optional(deserializer, expected, |text| rules::is_region(text).then(|| text.to_owned()))
+fn region<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let expected = r#"a region's name such as "eu-central-1""#;
+    setting::parsed(deserializer, expected, |text| rules::is_region(text).then(|| text.to_owned()))
 }
 
 fn access_key_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -100,7 +100,7 @@ fn secret_access_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 
 fn path_style<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     setting::parsed(deserializer, r#"true, false or "auto""#, |text| match text {
-        "auto" | "" => Some(None),
+        "auto" => Some(None),
         "true" => Some(Some(true)),
         "false" => Some(Some(false)),
         _ => None,

@@ -58,6 +58,7 @@ const BOUNDS: &[(&str, Bounds)] = &[
     ("auth.lifetime_max", Time(SECOND, DECADE)),
     ("auth.leeway", Time(Duration::ZERO, HOUR)),
     ("storage.free_disk_min", Bytes(0, 1024 * TIB)),
+    ("spool.keep_after_end", Time(Duration::ZERO, DAY)),
     ("queue.depth_max", Number(1.0, 1e7)),
     ("queue.owner_depth_max", Number(1.0, 1e7)),
     ("queue.attempts_max", Number(1.0, 1e3)),
@@ -145,7 +146,7 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 29] = [
+    const WITHOUT: [&str; 36] = [
         "addr",
         "data_dir",
         "serve",
@@ -163,6 +164,13 @@ mod tests {
         "server.trusted_proxies",
         "auth.issuer",
         "auth.audience",
+        "node.scratch_dir",
+        "spool.url",
+        "spool.endpoint",
+        "spool.region",
+        "spool.access_key_id",
+        "spool.secret_access_key",
+        "spool.path_style",
         "worker.avif_engine",
         "worker.sandbox",
         "callback.allow",

@@ -16,11 +16,8 @@ pub(super) fn relations(config: &Config, reader: &mut Reader) {
     numbers(config, reader);
     durations(config, reader);
     directories(config, reader);
-    let redirects = config.serve == ServeKind::Directory && config.serve_redirect.is_some();
-    reader.check(&["serve", "serve_redirect"], !redirects, || {
-        "serve_redirect is set, but serve is \"directory\": only what is in a bucket can be sent from elsewhere"
-            .to_owned()
-    });
+    bucket(config, reader);
+    served(config, reader);
     let is_built_in = config.worker.avif_engine.is_built_in();
     reader.check(&["worker.avif_engine"], is_built_in, || {
         "worker.avif_engine is \"aom\", but this program was built without the cargo feature aom".to_owned()
@@ -58,6 +55,37 @@ fn durations(config: &Config, reader: &mut Reader) {
     }
 }
 
+fn bucket(config: &Config, reader: &mut Reader) {
+    let bucket = &config.spool.bucket;
+    if bucket.url.is_none() {
+        return;
+    }
+    let has_credentials = bucket.access_key_id.is_some() && bucket.secret_access_key.is_some();
+    reader.check(&["spool.url", "spool.access_key_id", "spool.secret_access_key"], has_credentials, || {
+        "spool.url is set, so spool.access_key_id and spool.secret_access_key must be set too".to_owned()
+    });
+    reader.check(&["spool.url"], cfg!(feature = "s3"), || {
+        "spool.url is set, but this program was built without the cargo feature s3".to_owned()
+    });
+    // An original that outlived its job's record would come back as a new job.
+    let (keep, retention) = (config.spool.keep_after_end, config.worker.retention);
+    reader.check(&["spool.keep_after_end", "queue.retention"], keep < retention, || {
+        let (keep, retention) = (format_duration(keep), format_duration(retention));
+        format!("spool.keep_after_end ({keep}) must be below queue.retention ({retention})")
+    });
+}
+
+/// Where files are served from there must be, and only what is in a bucket can others send.
+fn served(config: &Config, reader: &mut Reader) {
+    let why = config.serve.why_unusable(config.spool.bucket.url.as_ref());
+    reader.check(&["serve", "spool.url"], why.is_none(), || why.unwrap_or_default());
+    let redirects = config.serve == ServeKind::Directory && config.serve_redirect.is_some();
+    reader.check(&["serve", "serve_redirect"], !redirects, || {
+        "serve_redirect is set, but serve is \"directory\": only what is in a bucket can be sent from elsewhere"
+            .to_owned()
+    });
+}
+
 /// Whatever lies in the served directory, anyone may fetch.
 fn directories(config: &Config, reader: &mut Reader) {
     let Some(served_dir) = config.served_dir() else { return };
@@ -67,6 +95,7 @@ fn directories(config: &Config, reader: &mut Reader) {
         ("jwt_file", Some(&config.auth.jwt_file)),
         ("vault_key_file", config.vault_key_file.as_ref()),
         ("log_file", config.log.log_file.as_ref()),
+        ("node.scratch_dir", config.spool.scratch_dir.as_ref()),
     ];
     for (key, path) in private {
         let Some(path) = path else { continue };

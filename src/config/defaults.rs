@@ -9,6 +9,7 @@ use crate::job::SpecLimits;
 use crate::pipeline::PixelLimits;
 use crate::queue::QueueSettings;
 use crate::sandbox::SandboxSettings;
+use crate::spool::SpoolSettings;
 use crate::worker::WorkerSettings;
 use crate::writer::{StoreSettings, StoreTimeouts};
 
@@ -35,6 +36,7 @@ macro_rules! from_the_file {
 
 from_the_file! {
     AuthSettings: auth,
+    SpoolSettings: spool,
     QueueSettings: queue,
     WorkerSettings: worker,
     SandboxSettings: sandbox,

@@ -17,6 +17,7 @@ use crate::routes::files::RedirectOrigin;
 use crate::routes::{HttpSettings, RateSettings};
 use crate::sandbox::SandboxSettings;
 use crate::setting;
+use crate::spool::SpoolSettings;
 use crate::telemetry::LogSettings;
 use crate::worker::WorkerSettings;
 use crate::writer::{ServeKind, StoreSettings};
@@ -50,6 +51,8 @@ pub struct Config {
     pub server: Server,
     /// What tokens are asked for.
     pub auth: AuthSettings,
+    /// Where originals are.
+    pub spool: SpoolSettings,
     /// How much the queue takes.
     pub queue: QueueSettings,
     /// How jobs are worked on.

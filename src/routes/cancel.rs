@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract;
 use axum::http::StatusCode;
 use backon::{ConstantBuilder, Retryable};
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use super::{AppState, Refusal};
 use crate::auth::Verified;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{JobId, StoredFile};
+use crate::job::{JobId, State, StoredFile};
 use crate::queue::{CancelOutcome, Job, QueueError};
 
 /// Between two tries to record a cancellation.
@@ -34,7 +34,7 @@ refusals!(CancelRefusals: BadRequest, Unauthorized, NotFound, JobEnded, DiskFull
     responses((status = 204, description = "It is cancelled."), CancelRefusals)
 )]
 pub(super) async fn cancel(
-    State(state): State<AppState>,
+    extract::State(state): extract::State<AppState>,
     Caller(caller): Caller,
     Parameters(query): Parameters<JobQuery>,
 ) -> Result<StatusCode, Refusal> {
@@ -83,10 +83,10 @@ async fn stop_and_cancel(state: &AppState, job: Job) -> Result<StatusCode, Refus
     }
     reached(Step::CancelAfter);
     state.active_jobs.stop(id).await;
-    if let Err(error) = state.spool.remove(id).await {
+    if let Err(error) = state.spool.job_ended(id, State::Cancelled).await {
         warn!(
             job_id = %id, error = %ErrorChain(&error),
-            "cancelled job could not be removed from the spool; the next start removes it"
+            "cancelled job could not be removed from the spool; the next comparison removes it"
         );
     }
     info!(job_id = %id, "job cancelled");

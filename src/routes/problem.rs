@@ -243,6 +243,9 @@ impl Refusal {
             ),
             Self::Queue(error) => queue(error),
             Self::Spool(error) if error.is_full() => disk_full("no space left for the upload; nothing was kept"),
+            Self::Spool(error) if error.is_of_bucket() => {
+                unavailable("the bucket of uploads can't be used right now; try again in a moment")
+            }
             // What exactly failed on which file is for the log, not for a stranger.
             Self::Spool(_) => internal("the upload could not be written to disk; nothing was kept"),
             Self::Register(error) => register(error),

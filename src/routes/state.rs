@@ -138,7 +138,7 @@ pub struct AppParts {
     pub intake: Arc<dyn JobIntake>,
     pub records: Arc<dyn JobRecords>,
     pub deliveries: Arc<dyn DeliveryRecords>,
-    pub spool: Spool,
+    pub spool: Arc<dyn Spool>,
     pub disks: DiskHealth,
     pub active_jobs: ActiveJobs,
     pub register: Arc<Register>,

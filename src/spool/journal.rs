@@ -1,17 +1,13 @@
 //! What a job has made and what it has written where, line by line, so that a restart does neither again.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::fmt::Debug;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
-use super::{SpoolError, blocking};
+use super::SpoolError;
 use crate::clock::Timestamp;
-use crate::durable::{FileError, IoContext};
-use crate::failpoint::{Step, reached};
 use crate::job::{ContentHash, Stored, Warnings};
 
 /// One file, as this very job made it.
@@ -52,7 +48,7 @@ pub struct StoredLine {
 #[serde(untagged)]
 enum Line {
     Stored(StoredLine),
-    /// The file lies in the spool, to be stored.
+    /// The file is kept on the machine that made it, to be stored.
     Made(MadeFile),
     AllMade {
         all_made_at: Timestamp,
@@ -66,24 +62,15 @@ enum Line {
 pub struct JournalEntries {
     /// The files that are in a store, oldest first.
     pub stored: Vec<StoredLine>,
-    /// The files that were put into the spool, oldest first; one that was made again is there twice.
+    /// The files that were kept to be stored, oldest first; one that was made again is there twice.
     pub made: Vec<MadeFile>,
     /// When every variant was made, for the first time.
     pub all_made_at: Option<Timestamp>,
 }
 
 impl JournalEntries {
-    /// What the journal at `path` says, which is left as it is. Nothing if there is none.
-    pub(super) fn read(path: &Path) -> Result<Self, FileError> {
-        match fs::read(path) {
-            Ok(text) => Ok(Self::parse(&text).0),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error).context("read", path),
-        }
-    }
-
     /// The lines up to the first that a crash has torn, and how many bytes they are.
-    fn parse(text: &[u8]) -> (Self, usize) {
+    pub(super) fn parse(text: &[u8]) -> (Self, usize) {
         let (mut entries, mut whole) = (Self::default(), 0);
         for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
             let Ok(read) = serde_json::from_slice(line) else { break };
@@ -105,30 +92,32 @@ impl JournalEntries {
     }
 }
 
-/// A job's lines: those of earlier attempts, and room for more. It holds no descriptor between two lines, since a job may
-/// wait for its stores for days.
+/// How soon a line must be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// When the call returns, as well as the journal keeps anything.
+    Durable,
+    /// Some time later: it may be lost until then.
+    Soon,
+}
+
+/// Where a job's lines are kept.
+#[async_trait]
+pub(super) trait JournalSink: Debug + Send + Sync {
+    /// Keeps one more line, which has no line break.
+    async fn append(&self, line: String, durability: Durability) -> Result<(), SpoolError>;
+}
+
+/// A job's lines: those of earlier attempts, and room for more.
 #[derive(Clone, Debug)]
 pub struct Journal {
     earlier: JournalEntries,
-    /// Locked while a line is written.
-    path: Arc<Mutex<PathBuf>>,
+    sink: Arc<dyn JournalSink>,
 }
 
 impl Journal {
-    /// Reads what is there. A line torn by a crash, and anything behind it, is cut off: it was never relied on.
-    pub(super) fn open(path: PathBuf) -> Result<Self, FileError> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .context("open", &path)?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).context("read", &path)?;
-        let (earlier, whole) = JournalEntries::parse(&text);
-        file.set_len(whole as u64).context("truncate", &path)?;
-        Ok(Self { earlier, path: Arc::new(Mutex::new(path)) })
+    pub(super) fn new(earlier: JournalEntries, sink: Arc<dyn JournalSink>) -> Self {
+        Self { earlier, sink }
     }
 
     /// What earlier attempts wrote.
@@ -139,33 +128,21 @@ impl Journal {
 
     /// Notes, durably, that a file is in a store.
     pub async fn append_stored(&self, line: StoredLine) -> Result<(), SpoolError> {
-        self.append(Line::Stored(line), true).await
+        self.append(&Line::Stored(line), Durability::Durable).await
     }
 
-    /// Notes that a file is in the spool. Not durably, as it is there: it can be made again.
+    /// Notes that a file is kept on this machine. Not durably, as it is there: it can be made again.
     pub async fn append_made(&self, file: MadeFile) -> Result<(), SpoolError> {
-        self.append(Line::Made(file), false).await
+        self.append(&Line::Made(file), Durability::Soon).await
     }
 
     /// Notes that every variant is made. Not durably: without it, stores are waited for a little longer.
     pub async fn append_all_made(&self, all_made_at: Timestamp) -> Result<(), SpoolError> {
-        self.append(Line::AllMade { all_made_at }, false).await
+        self.append(&Line::AllMade { all_made_at }, Durability::Soon).await
     }
 
-    async fn append(&self, line: Line, is_durable: bool) -> Result<(), SpoolError> {
-        let path = self.path.clone().lock_owned().await;
-        let line = serde_json::to_string(&line).expect("INVARIANT: a line is strings and numbers") + "\n";
-        blocking(move || {
-            let mut file = OpenOptions::new().append(true).open(&*path).context("open", &path)?;
-            let whole = file.metadata().context("look at", &path)?.len();
-            if let Err(error) = file.write_all(line.as_bytes()) {
-                // A full disk may take a part of it, which would spoil what comes behind.
-                file.set_len(whole).context("truncate", &path)?;
-                return Err(error).context("write", &path);
-            }
-            reached(Step::JournalWritten);
-            if is_durable { file.sync_data().context("fsync", &path) } else { Ok(()) }
-        })
-        .await
+    async fn append(&self, line: &Line, durability: Durability) -> Result<(), SpoolError> {
+        let line = serde_json::to_string(line).expect("INVARIANT: a line is strings and numbers");
+        self.sink.append(line, durability).await
     }
 }

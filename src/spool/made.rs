@@ -34,6 +34,14 @@ pub(super) fn whole(dir: &Path, files: Vec<MadeFile>) -> Result<Vec<MadeFile>, F
     Ok(whole)
 }
 
+/// Removes one, if it is there.
+pub(super) fn remove_one(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove", path),
+        _ => Ok(()),
+    }
+}
+
 /// Removes all of them.
 pub(super) fn remove(dir: &Path) -> Result<(), FileError> {
     match fs::remove_dir_all(dir) {

@@ -1,253 +1,199 @@
-//! Originals and manifests from the moment an upload is accepted until its job has settled.
+//! Originals and manifests from the moment an upload is accepted until its job has ended.
 //!
-//! ```text
-//! <data>/spool/incoming/<job id>/original        while it arrives
-//! <data>/spool/jobs/<job id>/original            accepted: one rename made it visible
-//!                            manifest.json       the JobRecord
-//!                            stored.jsonl        the journal: what this job has made, and written where
-//!                            made/<name>         variants that are not in every store yet
-//! ```
-//!
-//! The spool, not the database, is the truth about what was accepted. Everything in `jobs/` was fsynced before it got
-//! there; everything in `incoming/` is worthless after a restart.
+//! The spool, not the queue, is the truth about what was accepted: what it has and the queue doesn't know is queued again.
+//! On one machine it is a directory ([`DirectorySpool`]); many nodes share a bucket ([`BucketSpool`]), and have on their own
+//! disk only what they work on. Both pass the suite in `tests/it/spool`.
 
+#[cfg(feature = "s3")]
+mod bucket;
+mod directory;
+mod error;
 mod journal;
 mod made;
+mod settings;
 mod stored_files;
 mod upload;
 
+#[cfg(feature = "s3")]
+pub use bucket::{BucketSpool, JournalLines, JournalLinesError, MemoryJournalLines};
+pub use directory::DirectorySpool;
+pub use error::SpoolError;
 pub use journal::{Journal, JournalEntries, MadeFile, StoredLine};
+pub use settings::SpoolSettings;
 pub use stored_files::StoredFiles;
 pub use upload::{IncomingUpload, Received};
 
-use std::fs::{self, File};
+use std::fmt::Debug;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
-use crate::durable::{self, FileError, IoContext};
-use crate::failpoint::{Step, reached};
-use crate::job::{JobId, JobRecord, StoredFile, UnreadableRecord};
+use crate::durable::{FileError, IoContext};
+use crate::job::{JobId, JobRecord, State, StoredFile, UnreadableRecord};
 
-const ORIGINAL: &str = "original";
-const MANIFEST: &str = "manifest.json";
-const JOURNAL: &str = "stored.jsonl";
-const MADE: &str = "made";
-
-/// Why the spool couldn't do something: what was attempted, on which file or directory, and what came of it.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct SpoolError(#[from] FileError);
-
-impl SpoolError {
-    /// Whether the disk, or the user's share of it, is full.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        matches!(self.0.cause().kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-    }
-
-    /// Whether the process, or the machine, has as many files open as it may.
-    #[must_use]
-    pub fn is_out_of_descriptors(&self) -> bool {
-        let errno = self.0.cause().raw_os_error().map(rustix::io::Errno::from_raw_os_error);
-        matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
-    }
-
-    /// Whether it is the machine's or the operator's doing, whatever was asked for: see [`durable::is_shortage`].
-    #[must_use]
-    pub fn is_shortage(&self) -> bool {
-        durable::is_shortage(self.0.cause())
-    }
-
-    /// Whether what was looked for is not there.
-    #[must_use]
-    pub fn is_missing(&self) -> bool {
-        self.0.cause().kind() == io::ErrorKind::NotFound
-    }
-}
-
-/// One accepted upload, as found at start.
+/// One accepted upload, as it is found.
 #[derive(Debug)]
 pub enum SpoolEntry {
     /// As it was accepted.
     Whole(Box<JobRecord>),
-    /// Its manifest can't be read: left where it is, for a person to look at.
+    /// It can't be read: left where it is, for a person to look at.
     Damaged {
-        /// Its directory.
-        path: PathBuf,
+        /// Its directory or key.
+        place: String,
         /// What is wrong.
         why: String,
     },
 }
 
-/// The spool's directories.
-#[derive(Clone, Debug)]
-pub struct Spool {
-    incoming: PathBuf,
-    jobs: PathBuf,
+/// An upload that the spool has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpooledUpload {
+    /// Its job.
+    pub id: JobId,
+    /// How long it has been there by the clock of whoever keeps it; none if that is this machine, whose clock its manifest
+    /// was made by.
+    pub age: Option<Duration>,
 }
 
-impl Spool {
-    /// Opens `<data>/spool`, making what is missing and removing uploads that never arrived whole. Blocks.
-    ///
-    /// # Errors
-    /// The file system's own.
-    pub fn open(data_dir: &Path) -> Result<Self, SpoolError> {
-        let root = data_dir.join("spool");
-        let spool = Self { incoming: root.join("incoming"), jobs: root.join("jobs") };
-        if spool.incoming.exists() {
-            fs::remove_dir_all(&spool.incoming).context("remove", &spool.incoming)?;
-        }
-        for dir in [&spool.incoming, &spool.jobs] {
-            durable::create_directories(dir)?;
-        }
-        // Also what was there before: whoever made it may have died before its own fsync.
-        for dir in [data_dir, &root, &spool.jobs] {
-            durable::sync_directory(dir)?;
-        }
-        Ok(spool)
-    }
+/// A part of a list of uploads.
+#[derive(Clone, Debug, Default)]
+pub struct SpoolPage {
+    /// In the order in which the spool has them.
+    pub uploads: Vec<SpooledUpload>,
+    /// The names of what is no upload, though it lies among them.
+    pub strange: Vec<String>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<SpoolCursor>,
+}
 
+/// A place in a list of uploads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolCursor(String);
+
+/// An upload whose job has ended, as the queue knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedUpload {
+    /// The job.
+    pub id: JobId,
+    /// How it ended.
+    pub state: State,
+    /// How long ago.
+    pub ago: Duration,
+    /// Whether its callback is still to be delivered.
+    pub owes_callback: bool,
+}
+
+/// Which uploads have left the spool, and what went wrong with others.
+#[derive(Debug, Default)]
+pub struct Removal {
+    /// Those that have left.
+    pub removed: Vec<JobId>,
+    /// Why others have not, although they might.
+    pub failures: Vec<SpoolError>,
+}
+
+impl Removal {
+    /// Adds what removing `ids` came to.
+    fn add(&mut self, ids: impl IntoIterator<Item = JobId>, outcome: Result<(), SpoolError>) {
+        match outcome {
+            Ok(()) => self.removed.extend(ids),
+            Err(error) => self.failures.push(error),
+        }
+    }
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpoolUsage {
+    /// Jobs.
+    pub entries: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Where originals and manifests are, with what their jobs have made and noted.
+#[async_trait]
+pub trait Spool: Debug + Send + Sync + 'static {
     /// Begins to receive an upload. Dropping what this returns before it is accepted leaves nothing behind.
-    pub async fn receive(&self, id: JobId) -> Result<IncomingUpload, SpoolError> {
-        let (incoming, entry) = (self.incoming.join(id.to_string()), self.job_dir(id));
-        blocking(move || IncomingUpload::begin(incoming, entry)).await
-    }
+    async fn receive(&self, id: JobId) -> Result<IncomingUpload, SpoolError>;
 
-    /// The file that holds the uploaded bytes of an accepted job.
-    #[must_use]
-    pub fn original(&self, id: JobId) -> PathBuf {
-        self.job_dir(id).join(ORIGINAL)
-    }
+    /// A file of this machine with the uploaded bytes of an accepted job. It is there until the attempt has ended.
+    async fn fetch(&self, record: &JobRecord) -> Result<PathBuf, SpoolError>;
 
     /// The uploaded bytes of an accepted job, to be read from their start.
-    pub async fn open_original(&self, id: JobId) -> Result<File, SpoolError> {
-        let path = self.original(id);
+    async fn open_original(&self, record: &JobRecord) -> Result<File, SpoolError> {
+        let path = self.fetch(record).await?;
         blocking(move || File::open(&path).context("open", &path)).await
     }
 
-    /// The directory of all jobs, for whoever counts what is in it.
-    #[must_use]
-    pub fn jobs_dir(&self) -> &Path {
-        &self.jobs
+    /// Whether there is anything of this job.
+    async fn holds(&self, id: JobId) -> Result<bool, SpoolError>;
+
+    /// Whether what this machine has of the spool is there: without it (a disk that is not mounted), what is missing of one
+    /// job says nothing about that job.
+    async fn is_there(&self) -> Result<bool, SpoolError>;
+
+    /// A part of the accepted uploads. A list that is read to its end has each that was there all the while.
+    async fn uploads(&self, from: Option<SpoolCursor>) -> Result<SpoolPage, SpoolError>;
+
+    /// What was accepted of this job; none if there is nothing.
+    async fn manifest(&self, id: JobId) -> Result<Option<SpoolEntry>, SpoolError>;
+
+    /// What this job has noted so far, ready to take more.
+    async fn journal(&self, id: JobId) -> Result<Journal, SpoolError>;
+
+    /// What this job has noted so far; nothing if it has not, or has left the spool.
+    async fn journal_entries(&self, id: JobId) -> Result<JournalEntries, SpoolError>;
+
+    /// What its journal says is stored of a job, by whichever attempt.
+    async fn stored_files(&self, record: &JobRecord) -> Result<Vec<StoredFile>, SpoolError> {
+        Ok(StoredFiles::new(record, &self.journal_entries(record.id).await?.stored).files())
     }
 
-    /// Whether the directory of all jobs is there: without it (a disk that is not mounted), what is missing of one job
-    /// says nothing about that job.
-    pub async fn is_there(&self) -> Result<bool, SpoolError> {
-        let jobs = self.jobs.clone();
-        blocking(move || jobs.try_exists().context("look for", &jobs)).await
-    }
-
-    /// Puts a variant into the spool, until it is in every store. Not durably: it can be made again, and its size and
+    /// Keeps a variant on this machine, until it is in every store. Not durably: it can be made again, and its size and
     /// SHA-256 in the journal say whether it is whole.
-    pub async fn write_made(&self, id: JobId, name: &str, bytes: Bytes) -> Result<(), SpoolError> {
-        let (dir, name) = (self.job_dir(id).join(MADE), name.to_owned());
-        blocking(move || made::write(&dir, &name, &bytes)).await
-    }
+    async fn write_made(&self, id: JobId, name: &str, bytes: Bytes) -> Result<(), SpoolError>;
 
-    /// Where a variant of a job is in the spool.
-    #[must_use]
-    pub fn made(&self, id: JobId, name: &str) -> PathBuf {
-        self.job_dir(id).join(MADE).join(name)
-    }
+    /// Where a variant of a job is kept.
+    fn made(&self, id: JobId, name: &str) -> PathBuf;
 
-    /// Those of `files` that are in the spool with the size they had.
-    pub async fn whole_made(&self, id: JobId, files: Vec<MadeFile>) -> Result<Vec<MadeFile>, SpoolError> {
-        let dir = self.job_dir(id).join(MADE);
-        blocking(move || made::whole(&dir, files)).await
-    }
+    /// Those of `files` that are kept with the size they had.
+    async fn whole_made(&self, id: JobId, files: Vec<MadeFile>) -> Result<Vec<MadeFile>, SpoolError>;
 
     /// Removes a variant that turned out not to be what it was.
-    pub async fn remove_made(&self, id: JobId, name: &str) -> Result<(), SpoolError> {
-        let path = self.made(id, name);
-        blocking(move || match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context("remove", &path),
-            _ => Ok(()),
-        })
-        .await
-    }
+    async fn remove_made(&self, id: JobId, name: &str) -> Result<(), SpoolError>;
 
-    /// Whether it holds anything of this job.
-    pub async fn holds(&self, id: JobId) -> Result<bool, SpoolError> {
-        let dir = self.job_dir(id);
-        blocking(move || dir.try_exists().context("look for", &dir)).await
-    }
+    /// An attempt of this job on this machine is over, whatever it came to: lets go of what only it needed.
+    async fn attempt_ended(&self, id: JobId);
 
-    /// What this job has written so far, ready to take more.
-    pub async fn journal(&self, id: JobId) -> Result<Journal, SpoolError> {
-        let path = self.job_dir(id).join(JOURNAL);
-        blocking(move || Journal::open(path)).await
-    }
+    /// A job has ended, durably. Its original leaves the spool, unless that keeps it for a queue that may forget the end:
+    /// then [`Spool::remove_ended`] finds it. That of a cancelled job never stays where it would be queued again.
+    async fn job_ended(&self, id: JobId, state: State) -> Result<(), SpoolError>;
 
-    /// What its journal says is stored of a job, by whichever attempt: nothing if none was made, or the job has left the
-    /// spool.
-    pub async fn stored_files(&self, record: &JobRecord) -> Result<Vec<StoredFile>, SpoolError> {
-        let path = self.job_dir(record.id).join(JOURNAL);
-        let entries = blocking(move || JournalEntries::read(&path)).await?;
-        Ok(StoredFiles::new(record, &entries.stored).files())
-    }
+    /// Of uploads whose jobs have ended, those that have to stay no longer leave. Others are left, and to be named again.
+    async fn remove_ended(&self, ended: &[EndedUpload]) -> Removal;
 
-    /// Removes the entry of a job whose terminal record is durable. Harmless if it is gone already.
-    pub async fn remove(&self, id: JobId) -> Result<(), SpoolError> {
-        let entry = self.job_dir(id);
-        let trash = self.incoming.join(id.to_string());
-        blocking(move || remove_entry(&entry, &trash)).await
-    }
+    /// Removes an upload that became no job. Twice is harmless.
+    async fn remove(&self, id: JobId) -> Result<(), SpoolError>;
 
-    /// Every accepted upload, oldest first.
-    pub async fn entries(&self) -> Result<Vec<SpoolEntry>, SpoolError> {
-        let jobs = self.jobs.clone();
-        blocking(move || read_entries(&jobs)).await
-    }
+    /// A part of the originals of ended jobs that are kept beside the accepted uploads, for a person to try them again.
+    async fn kept(&self, from: Option<SpoolCursor>) -> Result<SpoolPage, SpoolError>;
 
-    fn job_dir(&self, id: JobId) -> PathBuf {
-        self.jobs.join(id.to_string())
-    }
+    /// Removes those of them.
+    async fn remove_kept(&self, ids: &[JobId]) -> Result<(), SpoolError>;
+
+    /// How much there is, roughly.
+    async fn usage(&self) -> Result<SpoolUsage, SpoolError>;
 }
 
-/// Takes an entry out of sight in one step before deleting it, so that a crash in between can't leave a directory
-/// without its manifest.
-fn remove_entry(entry: &Path, trash: &Path) -> Result<(), FileError> {
-    match fs::rename(entry, trash) {
-        Ok(()) => {
-            reached(Step::SpoolTrashed);
-            made::remove(&trash.join(MADE))?;
-            durable::remove_directory_of(trash, &[ORIGINAL, MANIFEST, JOURNAL])
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).context("remove", entry),
-    }
-}
-
-fn read_entries(jobs: &Path) -> Result<Vec<SpoolEntry>, FileError> {
-    let mut dirs = Vec::new();
-    for entry in fs::read_dir(jobs).context("list", jobs)? {
-        dirs.push(entry.context("list", jobs)?.path());
-    }
-    // Ids are UUIDs of version 7: by name is by time.
-    dirs.sort();
-    Ok(dirs.into_iter().map(read_entry).collect())
-}
-
-fn read_entry(path: PathBuf) -> SpoolEntry {
-    let record = fs::read(path.join(MANIFEST))
-        .map_err(|error| format!("its {MANIFEST} can't be read: {error}"))
-        .and_then(|bytes| {
-            serde_json::from_slice::<JobRecord>(&bytes)
-                .map_err(|error| format!("its {MANIFEST} is bad: {}", UnreadableRecord::of(&bytes, "", &error)))
-        })
-        .and_then(|record| match fs::metadata(path.join(ORIGINAL)) {
-            Ok(meta) if meta.len() == record.original.bytes => Ok(record),
-            Ok(meta) => Err(format!("its original has {} bytes, not {}", meta.len(), record.original.bytes)),
-            Err(error) => Err(format!("its original can't be read: {error}")),
-        });
-    match record {
-        Ok(record) => SpoolEntry::Whole(Box::new(record)),
-        Err(why) => SpoolEntry::Damaged { path, why },
-    }
+/// What a manifest says, or what is wrong with it.
+fn read_manifest(json: &[u8]) -> Result<JobRecord, UnreadableRecord> {
+    serde_json::from_slice(json).map_err(|error| UnreadableRecord::of(json, "", &error))
 }
 
 /// Runs `work` on a thread that may wait for the disk.
@@ -262,6 +208,3 @@ async fn blocking<T: Send + 'static>(
         },
     }
 }
-
-#[cfg(test)]
-mod tests;

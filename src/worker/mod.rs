@@ -13,7 +13,9 @@ mod stores;
 mod uploader;
 
 pub use budget::{MemoryBudget, half_of_memory};
-pub use maintenance::{ClockKeeper, LeaseReaper, ReconcileError, ReconcileScope, RecordCleaner, SpoolReconciler};
+pub use maintenance::{
+    ClockKeeper, LeaseReaper, ReconcileError, ReconcileScope, RecordCleaner, SpoolReconciler, remove_kept_originals,
+};
 pub use metrics::WorkerMetrics;
 pub use pool::{Pool, StartedPool};
 pub use renderer::Renderer;
@@ -79,7 +81,7 @@ pub struct WorkerContext {
     /// Where jobs come from and where they are settled.
     pub queue: Arc<dyn JobQueue>,
     /// Where originals are.
-    pub spool: Spool,
+    pub spool: Arc<dyn Spool>,
     /// Whether the directories can be written now.
     pub disks: DiskHealth,
     /// Where attempts are registered.

@@ -240,9 +240,15 @@ impl<'a> FileUploader<'a> {
         pending: Arc<Pending>,
         no_waiting: &CancellationToken,
     ) -> Result<(), AttemptError> {
-        let id = self.record.id;
         let spool = &self.context.spool;
-        let path = if pending.format.is_none() { spool.original(id) } else { spool.made(id, &pending.file.name) };
+        let path = match pending.format {
+            // Fetching it again takes another attempt.
+            None => spool.fetch(self.record).await.map_err(|error| {
+                no_waiting.cancel();
+                AttemptError::Spool(error)
+            })?,
+            Some(_) => spool.made(self.record.id, &pending.file.name),
+        };
         let object = self.object(&pending, Body::File { path, bytes: pending.file.bytes });
         reached(Step::WriteBeforePut);
         let began = self.context.clock.elapsed();

@@ -6,7 +6,6 @@ use rustix::io::Errno;
 
 use super::{WriteError, WriteErrorKind};
 use crate::bucket::answer;
-pub(super) use crate::bucket::answer::unreadable;
 use crate::durable::is_shortage;
 
 /// What came of an attempt, before it is said on what: half a [`WriteError`].

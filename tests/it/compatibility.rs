@@ -36,10 +36,11 @@ use pixerve::queue::{
     QueueSettings, SledQueue,
 };
 use pixerve::register::Sealer;
-use pixerve::spool::{Spool, SpoolEntry};
+use pixerve::spool::{DirectorySpool, Spool, SpoolEntry};
 use serde_json::Value;
 
 use crate::harness::deliveries::settle;
+use crate::harness::spool::entries;
 
 type Checked = Result<(), Box<dyn Error>>;
 
@@ -287,9 +288,9 @@ async fn where_callbacks_of_every_version_went_is_forgotten_once_they_are_owed_n
 async fn spools_of_every_version_are_read() -> Checked {
     for data in DataDir::of_every_version()? {
         let queue = data.open_queue()?;
-        let spool = Spool::open(data.temp.path())?;
+        let spool = DirectorySpool::open(data.temp.path())?;
         let mut ids = Vec::new();
-        for entry in spool.entries().await? {
+        for entry in entries(&spool).await? {
             let SpoolEntry::Whole(record) = entry else { panic!("{entry:?}") };
             let known = queue.get(&record.id).await?.ok_or("the queue knows it")?;
             assert_eq!(known.record, *record);
@@ -311,9 +312,8 @@ async fn a_manifest_of_a_newer_version_is_named_and_left_where_it_is() -> Checke
         let mut manifest: Value = serde_json::from_slice(&fs::read(&path)?)?;
         manifest["version"] = (RecordVersion::CURRENT + 1).into();
         File::create(&path)?.write_all(&serde_json::to_vec(&manifest)?)?;
-        let spool = Spool::open(data.temp.path())?;
-        let damaged: Vec<_> = spool
-            .entries()
+        let spool = DirectorySpool::open(data.temp.path())?;
+        let damaged: Vec<_> = entries(&spool)
             .await?
             .into_iter()
             .filter_map(|entry| match entry {

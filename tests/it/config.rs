@@ -203,20 +203,59 @@ fn values_that_contradict_each_other_are_an_error() {
 }
 
 #[test]
+#[cfg(feature = "s3")]
 fn what_is_served_is_in_a_directory_or_in_the_bucket_and_only_of_the_bucket_can_others_send_it() {
     let config = load(Sources::default());
     assert_eq!((config.serve, config.serve_redirect), (ServeKind::Directory, None));
-    let config = load(env(&[("PIXERVE_SERVE", "bucket"), ("PIXERVE_SERVE_REDIRECT", "https://CDN.example")]));
+    let bucket = [
+        ("PIXERVE_SERVE", "bucket"),
+        ("PIXERVE_SPOOL_URL", "s3://pixerve"),
+        ("PIXERVE_SPOOL_ACCESS_KEY_ID", "id"),
+        ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", "secret"),
+    ];
+    let redirected = |to| env(&[&bucket[..], &[("PIXERVE_SERVE_REDIRECT", to)]].concat());
+    let config = load(redirected("https://CDN.example"));
     assert_eq!((config.serve, config.served_dir()), (ServeKind::Bucket, None));
     assert_eq!(config.serve_redirect, RedirectOrigin::parse("https://cdn.example"));
     let text = errors(env(&[("PIXERVE_SERVE", "cloud")]));
     assert!(text.contains("PIXERVE_SERVE is \"cloud\"; expected \"directory\" or \"bucket\""), "{text}");
     for bad in ["cdn.example", "https://cdn.example/pics", "https://cdn.example/", "ftp://cdn.example"] {
-        let text = errors(env(&[("PIXERVE_SERVE", "bucket"), ("PIXERVE_SERVE_REDIRECT", bad)]));
+        let text = errors(redirected(bad));
         assert!(text.contains("expected an origin such as \"https://cdn.example\""), "{text}");
     }
     let text = errors(env(&[("PIXERVE_SERVE_REDIRECT", "https://cdn.example")]));
     assert!(text.contains("serve_redirect is set, but serve is \"directory\""), "{text}");
+    let text = errors(env(&bucket[..1]));
+    assert!(text.contains("serve is \"bucket\", but there is none: spool.url is not set"), "{text}");
+}
+
+#[test]
+#[cfg(feature = "s3")]
+fn a_bucket_is_named_with_its_credentials_which_nothing_shows() {
+    let secret = "canary-secret-of-a-bucket";
+    let bucket = [
+        ("PIXERVE_SPOOL_URL", "s3://pixerve/production/"),
+        ("PIXERVE_SPOOL_ENDPOINT", "https://s3.example"),
+        ("PIXERVE_SPOOL_ACCESS_KEY_ID", "id"),
+        ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", secret),
+    ];
+    let config = load(env(&bucket));
+    let url = config.spool.bucket.url.as_ref().expect("a bucket");
+    assert_eq!((url.bucket.as_str(), url.prefix.to_string().as_str()), ("pixerve", "production"));
+    assert!(config.spool.bucket.is_path_style(), "it has an endpoint");
+    assert!(!format!("{config:?}").contains(secret));
+    for (variable, value, words) in [
+        ("PIXERVE_SPOOL_URL", "pixerve/production", "expected a bucket such as"),
+        ("PIXERVE_SPOOL_ENDPOINT", "s3.example", "expected an http:// or https:// URL"),
+        ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", "with a space canary-secret", "is [redacted]"),
+        ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", "", "must be set too"),
+        ("PIXERVE_QUEUE_RETENTION", "5m", "must be below queue.retention"),
+    ] {
+        let mut settings: Vec<_> = bucket.iter().copied().filter(|(name, _)| *name != variable).collect();
+        settings.push((variable, value));
+        let text = errors(env(&settings));
+        assert!(text.contains(words) && !text.contains("canary-secret"), "{variable}: {text}");
+    }
 }
 
 #[test]
@@ -232,6 +271,7 @@ fn nothing_private_may_lie_in_the_served_directory() {
         ("PIXERVE_DATA_DIR", "serve/data"),
         ("PIXERVE_JWT_FILE", "./x/../serve/jwt.json"),
         ("PIXERVE_LOG_FILE", "serve/pixerve.log"),
+        ("PIXERVE_NODE_SCRATCH_DIR", "serve/scratch"),
         ("PIXERVE_SERVE_DIR", "."),
     ] {
         let text = errors(env(&[(variable, value)]));

@@ -10,7 +10,7 @@ const SAME_FLOOR: [(&str, &str); 4] =
 
 /// Files that rename by themselves: what is on its way to the trash may be back after a crash, and a compacted database
 /// changes places with the old one. A log is no promise.
-const RENAMES: [&str; 3] = ["spool/mod.rs", "database/compact.rs", "telemetry/log_file.rs"];
+const RENAMES: [&str; 3] = ["spool/directory/mod.rs", "database/compact.rs", "telemetry/log_file.rs"];
 
 /// Every file of `src` by its path in there, without comments.
 fn sources() -> Vec<(String, String)> {

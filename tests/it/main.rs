@@ -31,6 +31,7 @@ mod register;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod restart;
 mod sandbox;
+mod spool;
 mod tour;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod traces;

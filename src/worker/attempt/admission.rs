@@ -20,7 +20,7 @@ pub(super) async fn admit(
     place: &PlaceGuard,
 ) -> Result<(SourceInfo, Admission), AttemptError> {
     let limit = context.limit_of(record);
-    let source = source_info(&context.spool, record, limit.pixels).await?;
+    let source = source_info(&*context.spool, record, limit.pixels).await?;
     let admission = limit.admit(&source, record.original.bytes, &record.spec.variants).map_err(of_inspection)?;
     if !place.covers(admission.bytes) {
         return Err(AttemptError::Outgrown { memory: admission.bytes });
@@ -29,11 +29,11 @@ pub(super) async fn admit(
 }
 
 /// What the upload learnt about the original, or, if it was held against other limits, what the original's header says.
-async fn source_info(spool: &Spool, record: &JobRecord, limits: PixelLimits) -> Result<SourceInfo, AttemptError> {
+async fn source_info(spool: &dyn Spool, record: &JobRecord, limits: PixelLimits) -> Result<SourceInfo, AttemptError> {
     if let Some(inspection) = record.inspection.filter(|inspection| holds_under(inspection, &limits)) {
         return Ok(inspection.source);
     }
-    let original = spool.open_original(record.id).await.map_err(AttemptError::Spool)?;
+    let original = spool.open_original(record).await.map_err(AttemptError::Spool)?;
     spawn_blocking(move || inspect(BufReader::new(original), &limits))
         .await
         .map_err(|panic| {

@@ -112,6 +112,9 @@ impl AttemptError {
             Self::Spool(error) if error.is_missing() => {
                 JobError::new(ErrorCode::OriginalMissing, "the uploaded image is no longer on the server's disk")
             }
+            Self::Spool(error) if error.is_of_bucket() => {
+                JobError::new(ErrorCode::Spool, "the server's bucket could not be read or written, or is damaged")
+            }
             Self::Spool(_) | Self::DiskUnusable => {
                 JobError::new(ErrorCode::Spool, "the server's disk could not be read or written")
             }

@@ -38,7 +38,7 @@ impl Attempt<'_> {
             () = self.active.stop().cancelled() => return Ok(()),
         };
         let place = Arc::new(place);
-        let original = self.context.spool.open_original(self.record.id).await.map_err(AttemptError::Spool)?;
+        let original = self.context.spool.open_original(self.record).await.map_err(AttemptError::Spool)?;
         reached(Step::RenderBefore);
         let (task, rendered) = self.context.renderer.start(RenderJob {
             request: self.render_request(wanted, &source, admission),

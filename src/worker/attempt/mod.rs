@@ -110,6 +110,8 @@ async fn run_claim(
         }
         outcome => settle(context, &claim.lease, record, outcome, &signals.release, &timings).await,
     }
+    // Before the next attempt of the job may look for anything.
+    context.spool.attempt_ended(record.id).await;
     drop(renewal);
     drop(guard);
 }
@@ -256,6 +258,10 @@ impl Attempt<'_> {
             AttemptError::Outgrown { memory } => return Settlement::Outgrown { memory },
             _ => {}
         }
+        let had_ended = matches!(&error, AttemptError::Spool(error) if error.had_ended());
+        if had_ended && self.is_forgotten().await {
+            return Settlement::Released;
+        }
         if let AttemptError::Spool(error) = &error {
             // The record doesn't say which file it is.
             warn!(error = %ErrorChain(error), "spool can't be used");
@@ -265,7 +271,7 @@ impl Attempt<'_> {
             error!(panic = detail, "image codec panicked");
         }
         let job_error = error.for_record(self.context.settings.job_timeout);
-        if error.is_shortage() || self.lacks_spool(&error).await {
+        if had_ended || error.is_shortage() || self.lacks_spool(&error).await {
             self.context.shortage.note(&job_error);
             self.context.disks.recheck();
             return Settlement::Postponed { error: job_error, files, wait: SHORTAGE_BACKOFF.wait_after(1) };
@@ -279,6 +285,23 @@ impl Attempt<'_> {
             Retry::Never
         };
         Settlement::Failed { error: job_error, files, retry }
+    }
+
+    /// Whether the queue forgets the job, whose original has left the spool: it had ended, and to work on it again would end
+    /// it twice. What the lease is settled with then says nothing any more.
+    async fn is_forgotten(&self) -> bool {
+        match self.context.queue.drop_live(&self.record.id).await {
+            Ok(was_live) => {
+                if was_live {
+                    error!("job had ended, but its record is lost");
+                }
+                true
+            }
+            Err(error) => {
+                warn!(error = %ErrorChain(&error), "job that had ended can't be dropped; will be retried");
+                false
+            }
+        }
     }
 
     /// Whether a file of the job is missing because all of the spool is.

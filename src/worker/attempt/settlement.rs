@@ -105,11 +105,12 @@ impl Timings {
 }
 
 async fn remove_ended(context: &WorkerContext, record: &JobRecord, settled: Settled) {
-    if !matches!(settled, Settled::Applied(state) if state.is_terminal()) {
+    let Settled::Applied(state) = settled else { return };
+    if !state.is_terminal() {
         return;
     }
     reached(Step::SettleAfter);
-    if let Err(error) = context.spool.remove(record.id).await {
+    if let Err(error) = context.spool.job_ended(record.id, state).await {
         warn!(error = %ErrorChain(&error), "ended job can't be removed from the spool; will be retried");
     }
     reached(Step::SpoolRemoved);

@@ -47,9 +47,9 @@ impl LeaseReaper {
         let Some(state) = self.end_lease(id).await else { return };
         match state {
             State::Pending => warn!(job_id = %id, "lease expired; job requeued"),
-            _ if has_stopped => {
+            ended if has_stopped => {
                 warn!(job_id = %id, "lease expired; attempts exhausted");
-                if let Err(error) = self.context.spool.remove(id).await {
+                if let Err(error) = self.context.spool.job_ended(id, ended).await {
                     warn!(
                         job_id = %id, error = %ErrorChain(&error),
                         "ended job can't be removed from the spool; will be retried"

@@ -1,11 +1,13 @@
 //! What is done beside the jobs, one file a duty.
 
 mod clock_keeper;
+mod kept_originals;
 mod lease_reaper;
 mod record_cleaner;
 mod spool_reconciler;
 
 pub use clock_keeper::ClockKeeper;
+pub use kept_originals::remove_kept_originals;
 pub use lease_reaper::LeaseReaper;
 pub use record_cleaner::RecordCleaner;
 pub use spool_reconciler::{ReconcileError, ReconcileScope, SpoolReconciler};

@@ -1,19 +1,21 @@
-//! Makes the queue agree with the spool, which is right: an upload that the queue doesn't know is queued, and a job that
-//! has ended leaves the spool. At start, and once a minute, since an upload whose duplicate is live must wait for its end,
-//! and since a queue can lose its database while it runs.
+//! Makes the queue agree with the spool, which is right: an upload that the queue doesn't know is queued, and one whose job
+//! has ended leaves as soon as the spool lets it. At start, and once a minute, since an upload whose duplicate is live must
+//! wait for its end, and since a queue can lose its records while it runs.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::repeat;
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
-use crate::job::{JobRecord, State, StoredFile};
-use crate::queue::{Enqueued, Filter, Job, JobQueue, Page, PageRequest, QueueError};
-use crate::spool::{Spool, SpoolEntry, SpoolError};
+use crate::job::{JobId, JobRecord, State, StoredFile};
+use crate::queue::{EndedJob, Enqueued, Filter, Job, JobQueue, KnownJob, Page, PageRequest, QueueError};
+use crate::spool::{EndedUpload, Removal, Spool, SpoolEntry, SpoolError, SpoolPage, SpooledUpload};
 
 const PERIOD: Duration = Duration::from_mins(1);
 
@@ -22,6 +24,9 @@ const AGE_MIN: Duration = Duration::from_secs(10);
 
 /// Jobs in a page of the queue's list.
 const PAGE: usize = 200;
+
+/// Jobs that one call asks about.
+const KNOWN_AT_ONCE: usize = 1000;
 
 /// Why the spool and the queue can't be compared.
 #[derive(Debug, thiserror::Error)]
@@ -34,36 +39,44 @@ pub enum ReconcileError {
     Queue(#[from] QueueError),
 }
 
-/// Which uploads are compared.
+/// Which uploads are queued if the queue doesn't know them. Where the spool has a clock of its own, as that of many nodes does,
+/// it is those that have been there for a while, whatever is said here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReconcileScope {
-    /// All, and damaged ones are logged. Only before the server takes uploads.
+    /// All. Only before the server takes uploads.
     AtStart,
     /// Those accepted before this: a younger one may just be on its way from the spool to the queue.
     AcceptedBefore(Timestamp),
 }
 
 impl ReconcileScope {
-    fn covers(self, record: &JobRecord) -> bool {
+    /// Whether an upload of this age is to be looked at; without one its record is to be.
+    fn covers_age(age: Option<Duration>) -> bool {
+        age.is_none_or(|age| age >= AGE_MIN)
+    }
+
+    fn covers(self, age: Option<Duration>, record: &JobRecord) -> bool {
         match self {
-            Self::AtStart => true,
-            Self::AcceptedBefore(moment) => record.created_at < moment,
+            Self::AcceptedBefore(moment) if age.is_none() => record.created_at < moment,
+            _ => true,
         }
     }
 }
 
 /// One for the whole server.
 pub struct SpoolReconciler {
-    spool: Spool,
+    spool: Arc<dyn Spool>,
     queue: Arc<dyn JobQueue>,
     clock: SharedClock,
+    /// What is damaged and has been logged: once is enough.
+    logged: Mutex<HashSet<String>>,
 }
 
 impl SpoolReconciler {
     /// A reconciler that has not started.
     #[must_use]
-    pub fn new(spool: Spool, queue: Arc<dyn JobQueue>, clock: SharedClock) -> Self {
-        Self { spool, queue, clock }
+    pub fn new(spool: Arc<dyn Spool>, queue: Arc<dyn JobQueue>, clock: SharedClock) -> Self {
+        Self { spool, queue, clock, logged: Mutex::default() }
     }
 
     /// Reconciles now and then once a minute, until `stop`.
@@ -82,26 +95,18 @@ impl SpoolReconciler {
     /// # Errors
     /// If the spool can't be listed, or the queue as a whole fails. What concerns one upload is logged.
     pub async fn reconcile(&self, scope: ReconcileScope) -> Result<(), ReconcileError> {
-        let mut requeued = 0_usize;
-        for entry in self.spool.entries().await? {
-            match entry {
-                SpoolEntry::Whole(record) if scope.covers(&record) => {
-                    let id = record.id;
-                    match self.reconcile_one(*record).await {
-                        Ok(is_queued) => requeued += usize::from(is_queued),
-                        Err(ReconcileError::Queue(
-                            error @ (QueueError::Unavailable { .. } | QueueError::StorageFull),
-                        )) => return Err(error.into()),
-                        Err(error) => error!(
-                            job_id = %id, error = %ErrorChain(&error),
-                            "upload can't be reconciled; will be retried"
-                        ),
-                    }
-                }
-                SpoolEntry::Damaged { path, why } if scope == ReconcileScope::AtStart => {
-                    error!(path = %path.display(), why, "accepted upload is damaged; it stays in the spool");
-                }
-                SpoolEntry::Whole(_) | SpoolEntry::Damaged { .. } => {}
+        let (mut requeued, mut from) = (0, None);
+        loop {
+            let SpoolPage { uploads, strange, next } = self.spool.uploads(from).await?;
+            for place in strange {
+                self.log_damaged(place, "it is no upload");
+            }
+            for uploads in uploads.chunks(KNOWN_AT_ONCE) {
+                requeued += self.reconcile_some(uploads, scope).await?;
+            }
+            from = next;
+            if from.is_none() {
+                break;
             }
         }
         if requeued > 0 {
@@ -111,11 +116,13 @@ impl SpoolReconciler {
     }
 
     /// After a queue came back older than it was: drops the jobs that it takes for unfinished and that are not in the
-    /// spool. They had ended; to work on them again would end them twice.
+    /// spool. They had ended; to work on them again would end them twice. A job that is queued has been in the spool before,
+    /// so one that is not there when it is looked for after the queue named it has left, however young it is.
     ///
     /// # Errors
-    /// If the spool or the queue fails.
+    /// If the spool or the queue fails; nothing is dropped that was not looked for.
     pub async fn drop_jobs_missing_from_spool(&self) -> Result<(), ReconcileError> {
+        let spooled = self.spooled().await?;
         for state in [State::Pending, State::Processing] {
             let filter = Filter { state: Some(state), owner: None };
             let mut cursor = None;
@@ -123,7 +130,8 @@ impl SpoolReconciler {
                 let page = PageRequest { limit: PAGE, cursor };
                 let Page { jobs, next } = self.queue.list(&filter, page).await?;
                 for Job { record, .. } in jobs {
-                    if !self.spool.holds(record.id).await? && self.queue.drop_live(&record.id).await? {
+                    let is_there = spooled.contains(&record.id) || self.spool.holds(record.id).await?;
+                    if !is_there && self.queue.drop_live(&record.id).await? {
                         error!(job_id = %record.id, hash = %record.hash, "job had ended, but its record is lost");
                     }
                 }
@@ -136,43 +144,113 @@ impl SpoolReconciler {
         Ok(())
     }
 
+    /// The jobs whose uploads the spool has, or had a moment ago.
+    async fn spooled(&self) -> Result<HashSet<JobId>, ReconcileError> {
+        let (mut spooled, mut from) = (HashSet::new(), None);
+        loop {
+            let page = self.spool.uploads(from).await?;
+            spooled.extend(page.uploads.into_iter().map(|upload| upload.id));
+            from = page.next;
+            if from.is_none() {
+                return Ok(spooled);
+            }
+        }
+    }
+
+    /// How many of `uploads` had to be queued.
+    async fn reconcile_some(&self, uploads: &[SpooledUpload], scope: ReconcileScope) -> Result<usize, ReconcileError> {
+        let ids: Vec<_> = uploads.iter().map(|upload| upload.id).collect();
+        let known = self.queue.known(&ids).await?;
+        let (mut requeued, mut ended) = (0, Vec::new());
+        for (upload, known) in uploads.iter().zip(known) {
+            let reconciled = match known {
+                KnownJob::Live => Ok(false),
+                KnownJob::Unknown => self.reconcile_unknown(*upload, scope).await,
+                KnownJob::Ended(EndedJob { state, ago, owes_callback }) => {
+                    self.record_files(upload.id, state).await.map(|()| {
+                        ended.push(EndedUpload { id: upload.id, state, ago, owes_callback });
+                        false
+                    })
+                }
+            };
+            match reconciled {
+                Ok(is_queued) => requeued += usize::from(is_queued),
+                Err(ReconcileError::Queue(error @ (QueueError::Unavailable { .. } | QueueError::StorageFull))) => {
+                    return Err(error.into());
+                }
+                Err(error) => error!(
+                    job_id = %upload.id, error = %ErrorChain(&error),
+                    "upload can't be reconciled; will be retried"
+                ),
+            }
+        }
+        self.remove_ended(&ended).await;
+        Ok(requeued)
+    }
+
     /// Whether the upload had to be queued.
-    async fn reconcile_one(&self, record: JobRecord) -> Result<bool, ReconcileError> {
-        let id = record.id;
-        match self.queue.get(&id).await? {
-            Some(job) if job.state.is_terminal() => {
-                self.record_files(&job).await?;
+    async fn reconcile_unknown(&self, upload: SpooledUpload, scope: ReconcileScope) -> Result<bool, ReconcileError> {
+        if !ReconcileScope::covers_age(upload.age) {
+            return Ok(false);
+        }
+        let id = upload.id;
+        let record = match self.spool.manifest(id).await? {
+            // It has left meanwhile.
+            None => return Ok(false),
+            Some(SpoolEntry::Damaged { place, why }) => {
+                self.log_damaged(place, &why);
+                return Ok(false);
+            }
+            Some(SpoolEntry::Whole(record)) => *record,
+        };
+        if !scope.covers(upload.age, &record) {
+            return Ok(false);
+        }
+        match self.queue.enqueue(record).await {
+            Ok(Enqueued::Created | Enqueued::Known) => Ok(true),
+            // Its client may have been told of it, so it is a job of its own, to be queued once its duplicate has
+            // ended.
+            Ok(Enqueued::Duplicate(_)) | Err(QueueError::Full { .. } | QueueError::OwnerFull { .. }) => Ok(false),
+            // Its client was answered that much, or nothing: two uploads with one token were under way when the server died.
+            Ok(Enqueued::TokenUsed(used_by)) => {
                 self.spool.remove(id).await?;
-                info!(job_id = %id, state = %job.state, "ended job removed from the spool");
+                info!(job_id = %id, %used_by, "upload removed from the spool; its token was good for another one");
                 Ok(false)
             }
-            Some(_) => Ok(false),
-            None => match self.queue.enqueue(record).await {
-                Ok(Enqueued::Created | Enqueued::Known) => Ok(true),
-                // Its client may have been told of it, so it is a job of its own, to be queued once its duplicate has
-                // ended.
-                Ok(Enqueued::Duplicate(_)) | Err(QueueError::Full { .. } | QueueError::OwnerFull { .. }) => Ok(false),
-                // Its client was answered that much, or nothing: two uploads with one token were under way when the server died.
-                Ok(Enqueued::TokenUsed(used_by)) => {
-                    self.spool.remove(id).await?;
-                    info!(job_id = %id, %used_by, "upload removed from the spool; its token was good for another one");
-                    Ok(false)
-                }
-                Err(error) => Err(error.into()),
-            },
+            Err(error) => Err(error.into()),
         }
     }
 
     /// A job that failed or was cancelled without its worker may have stored more than its record says.
-    async fn record_files(&self, job: &Job) -> Result<(), ReconcileError> {
-        if job.state == State::Completed {
+    async fn record_files(&self, id: JobId, state: State) -> Result<(), ReconcileError> {
+        if state == State::Completed {
             return Ok(());
         }
+        let Some(job) = self.queue.get(&id).await? else { return Ok(()) };
         let files = self.spool.stored_files(&job.record).await?;
         if copies(&files) > copies(&job.files) {
-            self.queue.record_files(&job.record.id, files).await?;
+            self.queue.record_files(&id, files).await?;
         }
         Ok(())
+    }
+
+    async fn remove_ended(&self, ended: &[EndedUpload]) {
+        let Removal { removed, failures } = self.spool.remove_ended(ended).await;
+        let removed: HashSet<_> = removed.into_iter().collect();
+        for upload in ended.iter().filter(|upload| removed.contains(&upload.id)) {
+            info!(job_id = %upload.id, state = %upload.state, "ended job removed from the spool");
+        }
+        for error in failures {
+            error!(error = %ErrorChain(&error), "ended job can't be removed from the spool; will be retried");
+        }
+    }
+
+    fn log_damaged(&self, place: String, why: &str) {
+        let mut logged = self.logged.lock();
+        if !logged.contains(&place) {
+            error!(path = place, why, "accepted upload is damaged; it stays in the spool");
+            logged.insert(place);
+        }
     }
 }
 

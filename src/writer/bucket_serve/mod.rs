@@ -16,9 +16,6 @@ use crate::bucket::s3::{S3Bucket, S3Connection};
 use crate::bucket::{BucketError, BucketSettings, StoreTimeouts};
 use crate::job::Stored;
 
-/// For stores that have no regions, and of which AWS' own is meant where none is named.
-const REGION: &str = "us-east-1";
-
 /// Stores files below `serve/` of our bucket, and finds them there. Clones share their connections.
 #[derive(Clone)]
 pub struct BucketServe {
@@ -42,7 +39,7 @@ impl BucketServe {
         let credentials = Credentials::new(id.clone(), secret.expose_secret(), None, None, "pixerve serve");
         let connection = S3Connection {
             bucket: &url.bucket,
-            region: settings.region.as_deref().unwrap_or(REGION),
+            region: &settings.region,
             endpoint: settings.endpoint.as_ref(),
             is_path_style: settings.is_path_style(),
             credentials: SharedCredentialsProvider::new(credentials),

@@ -33,10 +33,10 @@ use url::Url;
 use uuid::Uuid;
 
 use super::GcsSettings;
+use crate::bucket::answer::unreadable;
 use crate::error_chain::ErrorChain;
 use crate::job::{ContentHash, Stored, SubDir};
 use crate::tls;
-use crate::writer::failure::unreadable;
 use crate::writer::{Body, Failure, KeyPrefix, Object, ProbeOutcome, StoreTimeouts, WriteError, WriterBackend, probe};
 
 const HOME: &str = "https://storage.googleapis.com";

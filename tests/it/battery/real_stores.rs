@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use image::{DynamicImage, ImageFormat, RgbImage};
+use pixerve::bucket::BucketError;
 use pixerve::job::{ContentHash, SubDir};
 use pixerve::writer::{Body, Object, ProbeOutcome, StorageSettings, StoreTimeouts, WriterBackend};
 use reqwest::Method;
@@ -14,6 +15,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::figure;
+use crate::bucket;
 use crate::harness::app::{TestApp, assert_problem};
 use crate::harness::ceph::Ceph;
 use crate::harness::picture::jpeg;
@@ -139,6 +141,19 @@ async fn ceph_does_what_every_store_must_and_refuses_in_its_own_words() {
             original.len() / 1_000_000
         ),
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: make battery"]
+async fn ceph_holds_the_bucket_of_many_nodes() {
+    let Some(mut ceph) = Ceph::start().await else { return };
+    let owner = ceph.create_user("owner", None);
+    owner.make_bucket("pixerve").await;
+    bucket::conformance::keeps_its_promises(&bucket::bucket_of(&owner, "pixerve")).await;
+    let elsewhere = bucket::bucket_of(&owner, "not-here");
+    for error in bucket::refusals::failures_of(&elsewhere).await {
+        assert!(matches!(error, BucketError::Refused { .. }), "{error:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! Our own bucket: what each call promises, against a server that speaks S3, and one that says what it is told to.
 
-mod conformance;
-mod refusals;
+pub(crate) mod conformance;
+pub(crate) mod refusals;
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) fn settings(endpoint: &Url, id: &str, secret: &str, bucket: &str) -> 
     BucketSettings {
         url: BucketUrl::parse(&format!("s3://{bucket}/px/test")),
         endpoint: Some(endpoint.clone()),
-        region: None,
+        region: "test-1".to_owned(),
         access_key_id: Some(id.to_owned()),
         secret_access_key: Some(SecretString::from(secret.to_owned())),
         path_style: None,

@@ -19,7 +19,7 @@ fn client(endpoint: &str, clock: SharedClock) -> Bucket {
 }
 
 /// Every call, each of which must fail.
-async fn failures_of(bucket: &Bucket) -> Vec<BucketError> {
+pub(crate) async fn failures_of(bucket: &Bucket) -> Vec<BucketError> {
     vec![
         bucket.put("a", Bytes::from_static(b"x")).await.expect_err("put"),
         bucket.get("a", 9).await.expect_err("get"),

@@ -21,7 +21,7 @@ use pixerve::queue::{
     SledQueue,
 };
 use pixerve::register::Sealer;
-use pixerve::spool::{MadeFile, Spool, StoredLine};
+use pixerve::spool::{DirectorySpool, MadeFile, Spool, StoredLine};
 
 use super::{
     CANCELLED, COMPLETED_AND_TOLD, COMPLETED_UNTOLD, CRASHED, Checked, DataDir, FAILED_AND_TRIED, FRESH, PROCESSING,
@@ -47,7 +47,7 @@ async fn this_version_leaves_its_own_directory() -> Checked {
     let database = data.path().join("ConvertQueue.db");
     let queue: Arc<dyn JobQueue> =
         Arc::new(SledQueue::open(&database, QueueSettings::default(), clock.clone(), CrashAttribution::NoJob)?);
-    let spool = Spool::open(data.path())?;
+    let spool = DirectorySpool::open(data.path())?;
     for record in records {
         clock.advance(Duration::from_secs(1));
         live_through(&queue, &spool, record).await?;
@@ -87,7 +87,7 @@ async fn records(data: &DataDir) -> Result<Vec<JobRecord>, Box<dyn Error>> {
 }
 
 /// Takes a job in and to where the tests expect it.
-async fn live_through(queue: &Arc<dyn JobQueue>, spool: &Spool, record: JobRecord) -> Checked {
+async fn live_through(queue: &Arc<dyn JobQueue>, spool: &DirectorySpool, record: JobRecord) -> Checked {
     let (id, n) = (record.id, record.id.as_bytes()[15]);
     if [PROCESSING, CRASHED, TO_BE_RETRIED, FRESH].contains(&n) {
         let mut upload = spool.receive(id).await?;

@@ -16,6 +16,7 @@ pub(crate) mod process;
 pub(crate) mod receiver;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod s3;
+pub(crate) mod spool;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 pub(crate) mod stores;
 pub(crate) mod token;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -121,6 +121,15 @@ impl S3Access for BucketsMustExist {
 impl S3Server {
     pub(crate) fn create_bucket(&self, bucket: &str) {
         std::fs::create_dir(self.root.path().join(bucket)).expect("bucket");
+    }
+
+    /// Has it say that an object was written so much earlier.
+    #[allow(dead_code, reason = "the benchmarks don't ask")]
+    pub(crate) fn age(&self, bucket: &str, key: &str, by: Duration) {
+        let file =
+            std::fs::File::options().write(true).open(self.root.path().join(bucket).join(key)).expect("an object");
+        let modified = file.metadata().and_then(|meta| meta.modified()).expect("a time");
+        file.set_modified(modified - by).expect("set");
     }
 
     /// The values of this header in what was asked of it, of each of one connection in order.

@@ -8,7 +8,7 @@ use pixerve::job::{
     ContentHash, HashKey, JobId, JobRecord, JobSpec, OnDuplicate, OnceToken, Original, Owner, Priority, RecordVersion,
     SourceFormat, Stem, SubDir,
 };
-use pixerve::spool::Spool;
+use pixerve::spool::{DirectorySpool, Spool};
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -76,7 +76,7 @@ async fn a_kill_between_an_upload_and_its_token_makes_no_second_job() {
 }
 
 /// An upload of `token` as far as the spool; nobody was told of it.
-async fn spooled(spool: &Spool, token: OnceToken, seed: u32) -> JobRecord {
+async fn spooled(spool: &DirectorySpool, token: OnceToken, seed: u32) -> JobRecord {
     let (id, now) = (JobId::new(System::new().now()), System::new().now());
     let mut upload = spool.receive(id).await.expect("room");
     upload.write(jpeg(20, 10, seed).into()).await.expect("written");
@@ -116,7 +116,7 @@ async fn spooled(spool: &Spool, token: OnceToken, seed: u32) -> JobRecord {
 async fn of_two_uploads_with_one_token_that_a_kill_left_in_the_spool_one_becomes_a_job() {
     let home = Home::new(&[]);
     std::fs::create_dir_all(home.data_dir()).expect("a directory");
-    let spool = Spool::open(&home.data_dir()).expect("opens");
+    let spool = DirectorySpool::open(&home.data_dir()).expect("opens");
     let owner = Owner { user: None, access_key: None, sub: "me".to_owned() };
     let token = OnceToken::new(&owner, "token-1", System::new().now().after(std::time::Duration::from_mins(5)));
     let (first, second) = (spooled(&spool, token, 1).await, spooled(&spool, token, 2).await);

@@ -17,7 +17,7 @@ use pixerve::job::{
 use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
 use pixerve::queue::{CrashAttribution, Job, JobIntake, MemoryQueue, QueueSettings};
 use pixerve::register::{Register, Sealer};
-use pixerve::spool::Spool;
+use pixerve::spool::{DirectorySpool, Spool};
 use pixerve::worker::{
     DirectStore, LeaseReaper, MemoryBudget, Pool, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics,
     WorkerSettings,
@@ -91,7 +91,7 @@ impl LapsedLeaseFixture {
         let shared: SharedClock = clock.clone();
         let settings = QueueSettings { attempts_max, ..QueueSettings::default() };
         let queue = MemoryQueue::open(settings, Arc::clone(&shared), CrashAttribution::NoJob).expect("a queue");
-        let spool = Spool::open(dirs.path()).expect("a spool");
+        let spool = DirectorySpool::open(dirs.path()).expect("a spool");
         let sealer = Arc::new(Sealer::open(&dirs.path().join("vault.key")).expect("sealing keys"));
         let register = Register::open(dirs.path(), sealer, Arc::clone(&shared)).expect("a register").register;
         let (asked, stored) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -106,7 +106,7 @@ impl LapsedLeaseFixture {
         let context = WorkerContext {
             disks: DiskHealth::always_good(),
             queue: Arc::new(queue),
-            spool,
+            spool: Arc::new(spool),
             active_jobs: ActiveJobs::new(JobEvents::default()),
             renderer: Renderer::InProcess(Arc::new(engine), Arc::clone(&shared)),
             stores: StoreClients::new(
@@ -153,7 +153,7 @@ impl LapsedLeaseFixture {
 }
 
 /// A job of one variant, in the spool as an upload leaves it. It goes into the directory while it is being made.
-async fn accepted(spool: &Spool) -> JobRecord {
+async fn accepted(spool: &DirectorySpool) -> JobRecord {
     let id = JobId::new(START);
     let mut upload = spool.receive(id).await.expect("room");
     upload.write(jpeg(20, 10, 1).into()).await.expect("written");

@@ -3,6 +3,7 @@ use std::io::Write as _;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::super::{Received, SpoolEntry, StoredLine};
 use super::*;
 use crate::clock::Timestamp;
 use crate::job::{
@@ -40,7 +41,7 @@ fn record(id: JobId, received: &Received) -> JobRecord {
     }
 }
 
-async fn receive(spool: &Spool, id: JobId, chunks: &[&'static [u8]]) -> Received {
+async fn receive(spool: &DirectorySpool, id: JobId, chunks: &[&'static [u8]]) -> Received {
     let mut upload = spool.receive(id).await.expect("room");
     for chunk in chunks {
         upload.write(Bytes::from_static(chunk)).await.expect("written");
@@ -48,11 +49,19 @@ async fn receive(spool: &Spool, id: JobId, chunks: &[&'static [u8]]) -> Received
     upload.finish().await.expect("finished")
 }
 
-async fn accept(spool: &Spool, id: JobId) -> JobRecord {
+async fn accept(spool: &DirectorySpool, id: JobId) -> JobRecord {
     let received = receive(spool, id, &[b"some ", b"bytes"]).await;
     let record = record(id, &received);
     received.accept(&record).await.expect("accepted");
     record
+}
+
+async fn entries(spool: &DirectorySpool) -> Vec<SpoolEntry> {
+    let mut entries = Vec::new();
+    for upload in spool.uploads(None).await.expect("listed").uploads {
+        entries.extend(spool.manifest(upload.id).await.expect("read"));
+    }
+    entries
 }
 
 fn files(dir: &Path) -> usize {
@@ -67,24 +76,24 @@ fn new_id() -> JobId {
 #[tokio::test]
 async fn what_was_accepted_is_there_after_a_restart() {
     let data = TempDir::new().expect("a directory");
-    let spool = Spool::open(data.path()).expect("opens");
+    let spool = DirectorySpool::open(data.path()).expect("opens");
     let accepted = accept(&spool, new_id()).await;
     assert_eq!(accepted.original.sha256, ContentHash::of(b"some bytes"));
     assert_eq!(accepted.original.bytes, 10);
 
-    let spool = Spool::open(data.path()).expect("opens again");
-    let entries = spool.entries().await.expect("listed");
+    let spool = DirectorySpool::open(data.path()).expect("opens again");
+    let entries = entries(&spool).await;
     let [SpoolEntry::Whole(found)] = entries.as_slice() else { panic!("{entries:?}") };
     assert_eq!(**found, accepted);
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut spool.open_original(accepted.id).await.expect("opened"), &mut bytes).expect("read");
+    std::io::Read::read_to_end(&mut spool.open_original(&accepted).await.expect("opened"), &mut bytes).expect("read");
     assert_eq!(bytes, b"some bytes");
 }
 
 #[tokio::test]
 async fn what_was_not_accepted_leaves_nothing_behind() {
     let data = TempDir::new().expect("a directory");
-    let spool = Spool::open(data.path()).expect("opens");
+    let spool = DirectorySpool::open(data.path()).expect("opens");
     let half = spool.receive(new_id()).await.expect("room");
     let whole = receive(&spool, new_id(), &[b"x"]).await;
     tokio::task::spawn_blocking(move || drop((half, whole))).await.expect("dropped");
@@ -97,48 +106,48 @@ async fn what_was_not_accepted_leaves_nothing_behind() {
         tokio::task::spawn_blocking(|| ()).await.expect("a turn");
     }
     assert_eq!(files(data.path()), 0);
-    assert!(spool.entries().await.expect("listed").is_empty());
+    assert!(entries(&spool).await.is_empty());
 }
 
 #[tokio::test]
 async fn uploads_that_a_crash_cut_off_are_swept_at_the_next_start() {
     let data = TempDir::new().expect("a directory");
-    let spool = Spool::open(data.path()).expect("opens");
+    let spool = DirectorySpool::open(data.path()).expect("opens");
     std::mem::forget(receive(&spool, new_id(), &[b"x"]).await);
     assert_eq!(files(data.path()), 1);
-    Spool::open(data.path()).expect("opens again");
+    DirectorySpool::open(data.path()).expect("opens again");
     assert_eq!(files(data.path()), 0);
 }
 
 #[tokio::test]
 async fn removing_twice_is_harmless() {
     let data = TempDir::new().expect("a directory");
-    let spool = Spool::open(data.path()).expect("opens");
+    let spool = DirectorySpool::open(data.path()).expect("opens");
     let accepted = accept(&spool, new_id()).await;
     spool.remove(accepted.id).await.expect("removed");
     spool.remove(accepted.id).await.expect("harmless");
     assert_eq!(files(data.path()), 0);
-    assert!(spool.open_original(accepted.id).await.expect_err("gone").is_missing());
+    assert!(spool.open_original(&accepted).await.expect_err("gone").is_missing());
 }
 
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the test is the damage")]
 async fn a_damaged_entry_is_named_and_left_where_it_is() {
     let data = TempDir::new().expect("a directory");
-    let spool = Spool::open(data.path()).expect("opens");
+    let spool = DirectorySpool::open(data.path()).expect("opens");
     let (torn, cut) = (accept(&spool, new_id()).await, accept(&spool, new_id()).await);
     fs::write(spool.job_dir(torn.id).join(MANIFEST), b"{\"id\":").expect("torn");
-    fs::write(spool.original(cut.id), b"some").expect("cut");
-    let entries = spool.entries().await.expect("listed");
+    fs::write(spool.job_dir(cut.id).join(ORIGINAL), b"some").expect("cut");
+    let entries = entries(&spool).await;
     assert!(entries.len() == 2 && entries.iter().all(|e| matches!(e, SpoolEntry::Damaged { .. })), "{entries:?}");
-    assert!(spool.original(torn.id).exists());
+    assert!(spool.job_dir(torn.id).join(ORIGINAL).exists());
 }
 
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the test is the damage")]
 async fn a_journal_drops_a_torn_line_and_continues() {
     let data = TempDir::new().expect("a directory");
-    let spool = Spool::open(data.path()).expect("opens");
+    let spool = DirectorySpool::open(data.path()).expect("opens");
     let id = accept(&spool, new_id()).await.id;
     let line = |name: &str| StoredLine {
         file: made_file(name, name.as_bytes()),
@@ -174,7 +183,7 @@ fn made_file(name: &str, bytes: &[u8]) -> MadeFile {
 #[tokio::test]
 async fn a_journal_tells_what_is_made_from_what_is_stored_and_passes_over_what_it_does_not_know() {
     let data = TempDir::new().expect("a directory");
-    let spool = Spool::open(data.path()).expect("opens");
+    let spool = DirectorySpool::open(data.path()).expect("opens");
     let id = accept(&spool, new_id()).await.id;
     let (file, moment) = (made_file("a", b"a"), Timestamp::from_millis(7));
     let journal = spool.journal(id).await.expect("opens");
@@ -198,7 +207,7 @@ async fn a_journal_tells_what_is_made_from_what_is_stored_and_passes_over_what_i
 #[expect(clippy::disallowed_methods, reason = "the test is the damage")]
 async fn a_variant_in_the_spool_is_whole_or_not_there_and_goes_with_its_job() {
     let data = TempDir::new().expect("a directory");
-    let spool = Spool::open(data.path()).expect("opens");
+    let spool = DirectorySpool::open(data.path()).expect("opens");
     let id = accept(&spool, new_id()).await.id;
     let (whole, cut, gone) = (made_file("whole", b"1234"), made_file("cut", b"1234"), made_file("gone", b"1234"));
     for name in ["whole", "cut"] {

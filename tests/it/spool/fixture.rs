@@ -1,0 +1,183 @@
+//! A spool to test, which other nodes may open too.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pixerve::clock::Timestamp;
+use pixerve::job::{
+    ContentHash, HashKey, JobId, JobRecord, JobSpec, OnDuplicate, Original, Owner, Priority, RecordVersion,
+    SourceFormat, Stem, SubDir,
+};
+use pixerve::spool::{DirectorySpool, Received, Spool, SpoolError};
+use tempfile::TempDir;
+
+pub(crate) type TestResult = Result<(), Box<dyn Error>>;
+pub(crate) type Opened = Arc<dyn Spool>;
+
+/// When every upload is accepted, by the clock of its server.
+pub(crate) const ACCEPTED: Timestamp = Timestamp::from_millis(1_750_000_000_000);
+
+/// How long originals stay in the bucket.
+pub(crate) const KEEP_AFTER_END: Duration = Duration::from_mins(5);
+
+pub(crate) struct SpoolFixture {
+    pub(crate) dir: TempDir,
+    /// Whether many nodes share it: originals of ended jobs stay for a while then.
+    pub(crate) is_shared: bool,
+    #[cfg(all(feature = "s3", feature = "gcs"))]
+    pub(crate) shared: Option<shared::Shared>,
+}
+
+impl SpoolFixture {
+    pub(crate) fn directory() -> Result<Self, Box<dyn Error>> {
+        Ok(Self {
+            dir: tempfile::tempdir()?,
+            is_shared: false,
+            #[cfg(all(feature = "s3", feature = "gcs"))]
+            shared: None,
+        })
+    }
+
+    #[cfg(all(feature = "s3", feature = "gcs"))]
+    pub(crate) async fn bucket() -> Result<Self, Box<dyn Error>> {
+        Ok(Self { dir: tempfile::tempdir()?, is_shared: true, shared: Some(shared::Shared::start().await) })
+    }
+
+    /// Opens it: as a server that was started anew does, or as one more node.
+    pub(crate) fn open(&self) -> Result<Opened, SpoolError> {
+        #[cfg(all(feature = "s3", feature = "gcs"))]
+        if let Some(shared) = &self.shared {
+            return Ok(Arc::new(shared.open(&shared::scratch(self.dir.path()))?));
+        }
+        Ok(Arc::new(DirectorySpool::open(self.dir.path())?))
+    }
+}
+
+#[cfg(all(feature = "s3", feature = "gcs"))]
+pub(crate) mod shared {
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+
+    use pixerve::bucket::{Bucket, BucketSettings};
+    use pixerve::spool::{BucketSpool, JournalLines, MemoryJournalLines, SpoolError, SpoolSettings};
+
+    use super::KEEP_AFTER_END;
+    use crate::bucket::{bucket_of, settings};
+    use crate::harness::stores::{self, S3Client, S3Server};
+
+    /// What nodes share.
+    pub(crate) struct Shared {
+        pub(crate) server: S3Server,
+        pub(crate) lines: MemoryJournalLines,
+    }
+
+    impl Shared {
+        pub(super) async fn start() -> Self {
+            let server = stores::s3().await;
+            server.create_bucket("pixerve");
+            Self { server, lines: MemoryJournalLines::default() }
+        }
+
+        pub(crate) fn bucket(&self) -> Arc<Bucket> {
+            Arc::new(bucket_of(&self.server, "pixerve"))
+        }
+
+        pub(super) fn open(&self, scratch: &Path) -> Result<BucketSpool, SpoolError> {
+            open(&self.server, self.bucket(), scratch, Arc::new(self.lines.clone()))
+        }
+    }
+
+    /// Where nodes have what they work on.
+    pub(crate) fn scratch(dir: &Path) -> PathBuf {
+        dir.join("scratch")
+    }
+
+    /// A spool in this bucket of a store's user.
+    pub(crate) fn open(
+        user: &S3Client,
+        bucket: Arc<Bucket>,
+        scratch: &Path,
+        lines: Arc<dyn JournalLines>,
+    ) -> Result<BucketSpool, SpoolError> {
+        let bucket_settings: BucketSettings = settings(&user.endpoint, "id", "secret", "pixerve");
+        let settings = SpoolSettings { bucket: bucket_settings, keep_after_end: KEEP_AFTER_END, scratch_dir: None };
+        BucketSpool::open(bucket, &settings, scratch, lines)
+    }
+}
+
+pub(crate) fn new_id() -> JobId {
+    JobId::new(ACCEPTED)
+}
+
+/// The bytes of an upload, whole and not accepted yet.
+pub(crate) async fn receive(spool: &dyn Spool, id: JobId, bytes: &[u8]) -> Result<Received, SpoolError> {
+    let mut upload = spool.receive(id).await?;
+    for chunk in bytes.chunks(100_000) {
+        upload.write(Bytes::copy_from_slice(chunk)).await?;
+    }
+    upload.finish().await
+}
+
+/// An upload that was accepted.
+pub(crate) async fn accept(spool: &dyn Spool, bytes: &[u8]) -> Result<JobRecord, SpoolError> {
+    let id = new_id();
+    let received = receive(spool, id, bytes).await?;
+    assert_eq!((received.bytes, received.sha256), (bytes.len() as u64, ContentHash::of(bytes)));
+    let record = record(id, bytes);
+    received.accept(&record).await?;
+    Ok(record)
+}
+
+pub(crate) fn record(id: JobId, bytes: &[u8]) -> JobRecord {
+    let owner = Owner { user: None, access_key: None, sub: "me".to_owned() };
+    let sha256 = ContentHash::of(bytes);
+    JobRecord {
+        version: RecordVersion,
+        id,
+        hash: HashKey::new(&sha256, &owner),
+        owner,
+        stem: Stem::of("photo.jpg"),
+        original: Original { format: SourceFormat::Jpeg, sha256, bytes: bytes.len() as u64, width: 2, height: 1 },
+        spec: JobSpec {
+            priority: Priority::Queued,
+            keep_original: true,
+            direct_host: true,
+            storage: Vec::new(),
+            sub_dir: SubDir::default(),
+            variants: Vec::new(),
+        },
+        callback: None,
+        job_data: serde_json::json!({"keepOriginal": true, "directHost": true}),
+        created_at: ACCEPTED,
+        memory: None,
+        inspection: None,
+        reference: None,
+        once: None,
+        on_duplicate: OnDuplicate::Refuse,
+        trace: None,
+    }
+}
+
+/// The original as an attempt reads it.
+pub(crate) async fn read_original(spool: &dyn Spool, record: &JobRecord) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut spool.open_original(record).await?, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether the job's upload is among those that are listed.
+pub(crate) async fn lists(spool: &dyn Spool, id: JobId) -> Result<bool, SpoolError> {
+    let mut from = None;
+    loop {
+        let page = spool.uploads(from).await?;
+        if page.uploads.iter().any(|upload| upload.id == id) {
+            return Ok(true);
+        }
+        from = page.next;
+        if from.is_none() {
+            return Ok(false);
+        }
+    }
+}
