@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::start_error::StartError;
-use crate::bucket::BucketSettings;
 use crate::config::Config;
 use crate::routes::files::FileSource;
 use crate::worker::DirectStore;
@@ -20,16 +19,11 @@ pub(super) struct DirectHost {
 impl DirectHost {
     /// As `config` says. `server` tells this server from others that serve the same directory. Blocks on a directory's disk;
     /// to a bucket nothing is sent.
-    pub(super) fn open(config: &Config, bucket: Option<&BucketSettings>, server: &str) -> Result<Self, StartError> {
-        if let Some(dir) = config.served_dir() {
-            return Self::in_directory(dir, server);
+    pub(super) fn open(config: &Config, server: &str) -> Result<Self, StartError> {
+        match config.served_dir() {
+            Some(dir) => Self::in_directory(dir, server),
+            None => Self::in_bucket(config),
         }
-        let why = config.serve.why_unusable(bucket.and_then(|bucket| bucket.url.as_ref()));
-        #[cfg(feature = "s3")]
-        if let (None, Some(bucket)) = (&why, bucket) {
-            return Self::in_bucket(config, bucket);
-        }
-        Err(StartError::Serve(why.unwrap_or_default()))
     }
 
     fn in_directory(dir: &Path, server: &str) -> Result<Self, StartError> {
@@ -40,12 +34,19 @@ impl DirectHost {
     }
 
     #[cfg(feature = "s3")]
-    fn in_bucket(config: &Config, bucket: &BucketSettings) -> Result<Self, StartError> {
+    fn in_bucket(config: &Config) -> Result<Self, StartError> {
+        let bucket = &config.spool.bucket;
         let served = BucketServe::connect(bucket, &config.stores.timeouts).map_err(StartError::ServeBucket)?;
         let files = match (&config.serve_redirect, &bucket.url) {
             (Some(origin), Some(url)) => FileSource::redirect(origin, &url.prefix),
             _ => FileSource::bucket(served.clone()),
         };
         Ok(Self { store: DirectStore::bucket(served), files })
+    }
+
+    /// No settings come so far that name a bucket.
+    #[cfg(not(feature = "s3"))]
+    fn in_bucket(config: &Config) -> Result<Self, StartError> {
+        Err(StartError::Serve(config.serve.why_unusable(None).unwrap_or_default()))
     }
 }

@@ -57,6 +57,7 @@ pub enum StartError {
     Reconcile(#[from] ReconcileError),
     #[error(transparent)]
     DirectServe(#[from] WriteError),
+    #[cfg(not(feature = "s3"))]
     #[error("{0}")]
     Serve(String),
     #[error(transparent)]
@@ -102,9 +103,10 @@ impl StartError {
             Self::SealingKeysMissing { .. }
             | Self::MemoryBudget { .. }
             | Self::Confinement(_)
-            | Self::Serve(_)
             | Self::ServeBucket(_)
             | Self::Redis { .. } => true,
+            #[cfg(not(feature = "s3"))]
+            Self::Serve(_) => true,
             _ => false,
         }
     }

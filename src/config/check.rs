@@ -19,11 +19,7 @@ pub(super) fn relations(config: &Config, reader: &mut Reader) {
     durations(config, reader);
     directories(config, reader);
     bucket(config, reader);
-    let redirects = config.serve == ServeKind::Directory && config.serve_redirect.is_some();
-    reader.check(&["serve", "serve_redirect"], !redirects, || {
-        "serve_redirect is set, but serve is \"directory\": only what is in a bucket can be sent from elsewhere"
-            .to_owned()
-    });
+    served(config, reader);
     let is_built_in = config.worker.avif_engine.is_built_in();
     reader.check(&["worker.avif_engine"], is_built_in, || {
         "worker.avif_engine is \"aom\", but this program was built without the cargo feature aom".to_owned()
@@ -98,6 +94,17 @@ fn bucket(config: &Config, reader: &mut Reader) {
     reader.check(&["spool.keep_after_end", "queue.retention"], keep < retention, || {
         let (keep, retention) = (format_duration(keep), format_duration(retention));
         format!("spool.keep_after_end ({keep}) must be below queue.retention ({retention})")
+    });
+}
+
+/// Where files are served from there must be, and only what is in a bucket can others send.
+fn served(config: &Config, reader: &mut Reader) {
+    let why = config.serve.why_unusable(config.spool.bucket.url.as_ref());
+    reader.check(&["serve", "spool.url"], why.is_none(), || why.unwrap_or_default());
+    let redirects = config.serve == ServeKind::Directory && config.serve_redirect.is_some();
+    reader.check(&["serve", "serve_redirect"], !redirects, || {
+        "serve_redirect is set, but serve is \"directory\": only what is in a bucket can be sent from elsewhere"
+            .to_owned()
     });
 }
 

@@ -204,10 +204,39 @@ fn values_that_contradict_each_other_are_an_error() {
 
 #[test]
 #[cfg(feature = "s3")]
+fn what_is_served_is_in_a_directory_or_in_the_bucket_and_only_of_the_bucket_can_others_send_it() {
+    let config = load(Sources::default());
+    assert_eq!((config.serve, config.serve_redirect), (ServeKind::Directory, None));
+    let bucket = [
+        ("PIXERVE_SERVE", "bucket"),
+        ("PIXERVE_SPOOL_URL", "s3://pixerve"),
+        ("PIXERVE_QUEUE_URL", "redis://127.0.0.1/"),
+        ("PIXERVE_SPOOL_ACCESS_KEY_ID", "id"),
+        ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", "secret"),
+    ];
+    let redirected = |to| env(&[&bucket[..], &[("PIXERVE_SERVE_REDIRECT", to)]].concat());
+    let config = load(redirected("https://CDN.example"));
+    assert_eq!((config.serve, config.served_dir()), (ServeKind::Bucket, None));
+    assert_eq!(config.serve_redirect, RedirectOrigin::parse("https://cdn.example"));
+    let text = errors(env(&[("PIXERVE_SERVE", "cloud")]));
+    assert!(text.contains("PIXERVE_SERVE is \"cloud\"; expected \"directory\" or \"bucket\""), "{text}");
+    for bad in ["cdn.example", "https://cdn.example/pics", "https://cdn.example/", "ftp://cdn.example"] {
+        let text = errors(redirected(bad));
+        assert!(text.contains("expected an origin such as \"https://cdn.example\""), "{text}");
+    }
+    let text = errors(env(&[("PIXERVE_SERVE_REDIRECT", "https://cdn.example")]));
+    assert!(text.contains("serve_redirect is set, but serve is \"directory\""), "{text}");
+    let text = errors(env(&bucket[..1]));
+    assert!(text.contains("serve is \"bucket\", but there is none: spool.url is not set"), "{text}");
+}
+
+#[test]
+#[cfg(feature = "s3")]
 fn a_bucket_is_named_with_its_credentials_which_nothing_shows() {
     let secret = "canary-secret-of-a-bucket";
     let bucket = [
         ("PIXERVE_SPOOL_URL", "s3://pixerve/production/"),
+        ("PIXERVE_QUEUE_URL", "redis://127.0.0.1/"),
         ("PIXERVE_SPOOL_ENDPOINT", "https://s3.example"),
         ("PIXERVE_SPOOL_ACCESS_KEY_ID", "id"),
         ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", secret),
@@ -229,23 +258,6 @@ fn a_bucket_is_named_with_its_credentials_which_nothing_shows() {
         let text = errors(env(&settings));
         assert!(text.contains(words) && !text.contains("canary-secret"), "{variable}: {text}");
     }
-}
-
-#[test]
-fn what_is_served_is_in_a_directory_or_in_the_bucket_and_only_of_the_bucket_can_others_send_it() {
-    let config = load(Sources::default());
-    assert_eq!((config.serve, config.serve_redirect), (ServeKind::Directory, None));
-    let config = load(env(&[("PIXERVE_SERVE", "bucket"), ("PIXERVE_SERVE_REDIRECT", "https://CDN.example")]));
-    assert_eq!((config.serve, config.served_dir()), (ServeKind::Bucket, None));
-    assert_eq!(config.serve_redirect, RedirectOrigin::parse("https://cdn.example"));
-    let text = errors(env(&[("PIXERVE_SERVE", "cloud")]));
-    assert!(text.contains("PIXERVE_SERVE is \"cloud\"; expected \"directory\" or \"bucket\""), "{text}");
-    for bad in ["cdn.example", "https://cdn.example/pics", "https://cdn.example/", "ftp://cdn.example"] {
-        let text = errors(env(&[("PIXERVE_SERVE", "bucket"), ("PIXERVE_SERVE_REDIRECT", bad)]));
-        assert!(text.contains("expected an origin such as \"https://cdn.example\""), "{text}");
-    }
-    let text = errors(env(&[("PIXERVE_SERVE_REDIRECT", "https://cdn.example")]));
-    assert!(text.contains("serve_redirect is set, but serve is \"directory\""), "{text}");
 }
 
 #[test]

@@ -32,14 +32,19 @@ fn node(fixture: &SpoolFixture) -> Result<WorkerContext, Box<dyn Error>> {
     let register = Register::open(dir, Arc::new(Sealer::open(&dir.join("vault.key"))?), Arc::clone(&clock))?.register;
     let pixels = PixelLimits::default();
     let engine = Engine::new(1, pixels, Registry::built_in())?;
-    let direct = DirectStore::directory(DirectServe::open(&dir.join("serve"), "node")?);
+    let direct = DirectServe::open(&dir.join("serve"), "node")?;
     Ok(WorkerContext {
         queue: Arc::new(queue),
         spool: fixture.open()?,
         disks: DiskHealth::always_good(),
         active_jobs: ActiveJobs::new(JobEvents::default()),
         renderer: Renderer::InProcess(Arc::new(engine), Arc::clone(&clock)),
-        stores: StoreClients::new(direct, Arc::new(register), StoreSettings::default(), Arc::clone(&clock)),
+        stores: StoreClients::new(
+            DirectStore::directory(direct),
+            Arc::new(register),
+            StoreSettings::default(),
+            Arc::clone(&clock),
+        ),
         memory_limit: MemoryLimit { bytes_max: 1 << 30, threads: 1, pixels },
         memory: MemoryBudget::new(1 << 30),
         shortage: Shortage::default(),
