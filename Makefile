@@ -17,7 +17,7 @@ QUICK := --skip battery:: --skip kill:: --skip restart:: \
 TOOLS := target/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image deb setup test-servers test test-otel test-quick postman bench bench-avif bench-quality bench-steps bench-metrics corpus battery soak fuzz deny check check-features fmt lint clean
+.PHONY: help run build image deb setup test-servers test test-otel test-quick postman bench bench-avif bench-quality bench-steps bench-metrics corpus battery battery-nodes soak fuzz deny check check-features fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ battery: setup test-servers ## Everything hostile and unlucky, the long part too
 	@sh .ci/tiff-writer.sh $(TEST_SERVERS)
 	@sh .ci/packaging.sh $(TEST_SERVERS) $(TOOLS)
 	@sh .ci/battery.sh
+
+battery-nodes: setup test-servers ## Nodes, and the Redis that they share, killed, stopped and emptied for PIXERVE_NODES_SECONDS (600) each way
+	$(CARGO) test --locked --test it -- battery::nodes --include-ignored --nocapture --test-threads 1
 
 soak: setup test-servers ## Mixed load with kills and faults for PIXERVE_SOAK_SECONDS (1200)
 	$(CARGO) test --locked --test it -- battery::soak --include-ignored --nocapture

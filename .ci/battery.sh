@@ -4,9 +4,9 @@ set -eu
 
 cargo test --locked --test it --no-run
 if [ $# -eq 0 ]; then
-    # Every group there is, but the soak, which `make soak` runs.
+    # Every group there is, but the soak and the nodes, which `make soak` and `make battery-nodes` run.
     groups=$(cargo test --locked --test it -- battery:: --include-ignored --list 2>/dev/null \
-        | sed -n 's/^battery::\([a-z_]*\)::.*: test$/\1/p' | grep -v '^soak$' | sort -u)
+        | sed -n 's/^battery::\([a-z_]*\)::.*: test$/\1/p' | grep -v -e '^soak$' -e '^nodes$' | sort -u)
     # shellcheck disable=SC2086
     set -- $groups
 fi

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::usage_monitor::Usage;
 use crate::active_jobs::ActiveJobs;
 use crate::callback::CallbackMetrics;
@@ -11,6 +13,7 @@ use crate::job::Priority;
 use crate::metrics::{
     FloatGauge, FloatGaugeBy, Gauge, GaugeBy, Labels, Metrics, MetricsBuilder, Registry, begin_at_zero,
 };
+use crate::nodes::NodesStatus;
 use crate::queue::{JobQueue, LaneCounts};
 use crate::routes::HttpMetrics;
 use crate::version::VERSION;
@@ -23,11 +26,13 @@ pub(super) struct Sources<'a> {
     pub(super) http: &'a HttpMetrics,
     pub(super) callbacks: &'a CallbackMetrics,
     pub(super) usage: &'a Usage,
+    /// What is known of the others, where nodes share a queue.
+    pub(super) nodes: Option<watch::Receiver<NodesStatus>>,
 }
 
 /// All of it.
 pub(super) fn metrics(sources: &Sources<'_>) -> Metrics {
-    let Sources { worker, http, callbacks, usage } = sources;
+    let Sources { worker, http, callbacks, usage, nodes } = sources;
     let mut builder = MetricsBuilder::default();
     let registry = builder.registry();
     let build = GaugeBy::<2>::default();
@@ -44,6 +49,10 @@ pub(super) fn metrics(sources: &Sources<'_>) -> Metrics {
     usage.register(registry);
     let levels = Levels::default();
     levels.register(registry);
+    let shared = nodes.clone().map(|status| (SharedLevels::default(), status));
+    if let Some((levels, _)) = &shared {
+        levels.register(registry);
+    }
     let (queue, active_jobs) = (Arc::clone(&worker.queue), worker.active_jobs.clone());
     let (disks, clock, stores) = (worker.disks.clone(), Arc::clone(&worker.clock), worker.stores.clone());
     let memory = worker.memory.clone();
@@ -53,6 +62,9 @@ pub(super) fn metrics(sources: &Sources<'_>) -> Metrics {
         levels.memory_budget.set(whole(memory.bytes()));
         levels.memory_reserved.set(whole(memory.reserved()));
         levels.read_disks(&disks);
+        if let Some((levels, status)) = &shared {
+            levels.read(&status.borrow());
+        }
     });
     builder.build()
 }
@@ -123,6 +135,48 @@ impl Levels {
                 self.disk_free.get_or_create(&root(kind)).set(whole(free));
             }
         }
+    }
+}
+
+/// What a node knows of Redis and of the others, as of its last beat.
+#[derive(Debug, Default)]
+struct SharedLevels {
+    nodes: GaugeBy<1>,
+    round_trip: FloatGauge,
+    silent_for: FloatGauge,
+    memory: Gauge,
+    memory_max: Gauge,
+    times_emptied: Gauge,
+}
+
+impl SharedLevels {
+    fn register(&self, registry: &mut Registry) {
+        begin_at_zero(&self.nodes, [[("role", "api")], [("role", "worker")]]);
+        registry.register("pixerve_nodes", "Live nodes that don't drain, by what they take", self.nodes.clone());
+        let help = "How long Redis took for the last beat";
+        registry.register("pixerve_redis_round_trip_seconds", help, self.round_trip.clone());
+        let help = "How long ago Redis answered last";
+        registry.register("pixerve_redis_silent_seconds", help, self.silent_for.clone());
+        registry.register("pixerve_redis_memory_bytes", "Memory that Redis uses", self.memory.clone());
+        let help = "Memory that Redis may use; 0 if that is not limited";
+        registry.register("pixerve_redis_memory_max_bytes", help, self.memory_max.clone());
+        let help = "How often Redis was found empty while this node ran";
+        registry.register("pixerve_redis_emptied", help, self.times_emptied.clone());
+    }
+
+    fn read(&self, status: &NodesStatus) {
+        if let Some(heard) = &status.heard {
+            self.round_trip.set(heard.round_trip.as_secs_f64());
+            for (role, count) in [("api", heard.api_nodes), ("worker", heard.workers)] {
+                self.nodes.get_or_create(&[("role", role)]).set(i64::from(count));
+            }
+        }
+        self.silent_for.set(status.age().unwrap_or_default().as_secs_f64());
+        if let Some(memory) = status.memory {
+            self.memory.set(whole(memory.used));
+            self.memory_max.set(whole(memory.max.unwrap_or(0)));
+        }
+        self.times_emptied.set(whole(status.times_emptied));
     }
 }
 

@@ -70,7 +70,13 @@ impl ServerParts {
         let DirectHost { store, files } = DirectHost::open(config, &persistent.server)?;
         let worker = worker_context(config, &persistent, clock, store, renderer, active_jobs.clone(), worker_metrics)?;
         let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
-        let sources = Sources { worker: &worker, http: &http_metrics, callbacks: outbox.metrics(), usage: &usage };
+        let sources = Sources {
+            worker: &worker,
+            http: &http_metrics,
+            callbacks: outbox.metrics(),
+            usage: &usage,
+            nodes: shared.map(|shared| shared.nodes.status()),
+        };
         let told = Told { metrics: metrics(&sources), http_metrics };
         let node = shared.map(|shared| node_health(config, shared));
         let takes_requests = node.as_ref().is_none_or(|node| node.roles.api);

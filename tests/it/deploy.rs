@@ -7,6 +7,7 @@ use pixerve::config::{Config, Sources};
 const DOCKERFILE: &str = include_str!("../../deploy/Dockerfile");
 const COMPOSE: &str = include_str!("../../deploy/compose.yaml");
 const KUBERNETES: &str = include_str!("../../deploy/kubernetes/pixerve.yaml");
+const NODES: &str = include_str!("../../deploy/kubernetes-nodes/pixerve.yaml");
 const SERVICE: &str = include_str!("../../deploy/pixerve.service");
 const SETTINGS: &str = include_str!("../../deploy/debian/pixerve.toml");
 const README: &str = include_str!("../../README.md");
@@ -16,8 +17,20 @@ const ENV_EXAMPLE: &str = include_str!("../../.env.example");
 fn the_manifests_name_this_version_and_the_oldest_compiler_that_builds_it() {
     let version = env!("CARGO_PKG_VERSION");
     assert!(DOCKERFILE.contains(&format!("ARG VERSION={version}\n")));
+    let images = |text: &str| text.matches("pixerve:").count();
     assert!(COMPOSE.contains(&format!("image: pixerve:{version}\n")));
-    assert!(KUBERNETES.contains(&format!("/pixerve:{version}\n")));
+    assert_eq!(
+        images(COMPOSE),
+        COMPOSE.matches(&format!("pixerve:{version}\n")).count() + 1,
+        "and the service's own name"
+    );
+    for kubernetes in [KUBERNETES, NODES] {
+        assert!(kubernetes.contains(&format!("/pixerve:{version}\n")));
+        assert_eq!(
+            kubernetes.matches("/pixerve:").count(),
+            kubernetes.matches(&format!("/pixerve:{version}\n")).count()
+        );
+    }
     for name in ["pixerve:", "pixerve_"] {
         let named = README.match_indices(name).map(|(at, _)| &README[at + name.len()..]);
         let versions: Vec<_> = named.filter(|text| text.starts_with(|c: char| c.is_ascii_digit())).collect();
@@ -29,7 +42,7 @@ fn the_manifests_name_this_version_and_the_oldest_compiler_that_builds_it() {
 #[test]
 fn every_variable_that_is_set_in_deploy_is_a_setting() {
     let mut count = 0;
-    for text in [DOCKERFILE, COMPOSE, KUBERNETES, SERVICE, SETTINGS] {
+    for text in [DOCKERFILE, COMPOSE, KUBERNETES, NODES, SERVICE, SETTINGS] {
         // Comments name some that are none, such as what Kubernetes would set.
         let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
         let words = lines.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));

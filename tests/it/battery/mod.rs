@@ -15,6 +15,7 @@ mod exhaustion;
 mod fairness;
 mod integrity;
 mod load;
+mod nodes;
 mod packaging;
 mod poison;
 mod real_stores;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use pixerve::job::ContentHash;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{long_job, small_job};
-use crate::harness::app::{WAIT_MAX, poll_delay};
+use crate::harness::app::{WAIT_MAX, files_below, poll_delay};
 use crate::harness::cluster::{BUCKET, Cluster};
 use crate::harness::picture;
 use crate::harness::receiver::Receiver;
@@ -175,7 +176,8 @@ async fn nodes_without_a_common_directory_serve_from_the_bucket() {
     let location = file["stored"][0]["location"].as_str().expect("a location");
     assert!(location.starts_with("/files/"), "{location}");
     let bytes = api.file(location).await;
-    assert_eq!(Some(bytes.len() as u64), file["bytes"].as_u64());
+    assert_eq!(file["sha256"], ContentHash::of(&bytes).to_string());
+    assert!(files_below(&worker.serve_dir()).is_empty(), "no directory is served");
     let keys = cluster.s3.keys(BUCKET).await;
     assert!(keys.iter().any(|key| key.contains("/serve/")), "{keys:?}");
     drop(worker);

@@ -21,9 +21,8 @@ use url::Url;
 
 use super::{Answer, Site, Stored, WRITTEN, WRITTEN_DATE, photo};
 use crate::bucket::{bucket_of, settings};
-use crate::harness::app::{TestApp, files_below, poll_delay, small_job};
+use crate::harness::app::poll_delay;
 use crate::harness::fault_proxy::{Fault, FaultProxy};
-use crate::harness::picture::jpeg;
 use crate::harness::stores::{self, S3Server};
 use crate::writer::scripted::{Scripted, s3_error};
 
@@ -377,28 +376,4 @@ async fn a_slow_reader_has_the_bucket_send_slowly() {
     assert!(before < CHUNKS / 2, "{before} of {CHUNKS} chunks went out to a reader who took {} bytes", first.len());
     let rest = body.collect().await.expect("the rest").to_bytes();
     assert_eq!((first.len() + rest.len()) as u64, CHUNK as u64 * CHUNKS);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_job_of_one_server_is_served_by_another() {
-    let bucket = ServedBucket::start().await;
-    let server = &bucket.server;
-    let settings = [
-        ("PIXERVE_SERVE", "bucket"),
-        ("PIXERVE_SPOOL_URL", "s3://pixerve/px/test"),
-        ("PIXERVE_SPOOL_ENDPOINT", server.endpoint.as_str()),
-        ("PIXERVE_SPOOL_ACCESS_KEY_ID", &server.access_key),
-        ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", &server.secret),
-    ];
-    let (one, other) = (TestApp::start_with(&settings).await, TestApp::start_with(&settings).await);
-    let status = one.done("me", small_job(), "a.jpg", jpeg(120, 80, 1)).await;
-    assert_eq!(status["state"], "completed", "{status}");
-    let file = &status["files"][0];
-    let location = file["stored"][0]["location"].as_str().expect("a location");
-    assert_eq!(file["stored"][0]["backend"], "directHost");
-    for app in [&one, &other] {
-        let bytes = app.file(location).await;
-        assert_eq!(file["sha256"], ContentHash::of(&bytes).to_string());
-        assert!(files_below(&app.serve_dir()).is_empty(), "no directory is served");
-    }
 }
