@@ -39,10 +39,11 @@ impl JobEvents {
         self.0.lock().get(&id).map_or(0, |job| job.unrecorded)
     }
 
-    /// The same, for whoever writes the record and counts them there.
-    #[must_use]
-    pub fn take_unrecorded(&self, id: JobId) -> u64 {
-        self.0.lock().get_mut(&id).map_or(0, |job| std::mem::take(&mut job.unrecorded))
+    /// So many changes of a job are counted by its record now.
+    pub fn counted(&self, id: JobId, changes: u64) {
+        if let Some(job) = self.0.lock().get_mut(&id) {
+            job.unrecorded = job.unrecorded.saturating_sub(changes);
+        }
     }
 
     /// A job's record has changed.
@@ -145,7 +146,13 @@ mod tests {
         let (events, id) = job();
         events.changed(id);
         events.changed(id);
-        assert_eq!((events.unrecorded(id), events.take_unrecorded(id), events.unrecorded(id)), (2, 2, 0));
+        assert_eq!(events.unrecorded(id), 2);
+        events.changed(id);
+        // What has come since stays.
+        events.counted(id, 2);
+        assert_eq!(events.unrecorded(id), 1);
+        events.counted(id, 2);
+        assert_eq!(events.unrecorded(id), 0);
     }
 
     #[test]
@@ -154,7 +161,8 @@ mod tests {
         let watch = events.watch(id);
         events.changed(id);
         drop(watch);
-        assert_eq!(events.take_unrecorded(id), 1);
+        assert_eq!(events.unrecorded(id), 1);
+        events.counted(id, 1);
         events.recorded(id);
         assert!(events.0.lock().is_empty());
         drop(events.watch(id));

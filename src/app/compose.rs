@@ -19,7 +19,7 @@ use super::listener::{ListenerStop, listen};
 use super::parts::ServerParts;
 use super::persistent_state::{PersistentState, key_file};
 use super::service_manager::lent_socket;
-use super::shared_state::{SharedState, sample};
+use super::shared_state::{Heartbeat, SharedState, sample};
 use super::start_error::StartError;
 use crate::auth::{AuthSettings, KeyRing};
 use crate::callback::Outbox;
@@ -60,6 +60,8 @@ pub struct App {
     queue: Arc<dyn JobQueue>,
     /// The others, where nodes share a queue.
     nodes: Option<Nodes>,
+    /// Tells them of this one.
+    heartbeat: Option<Heartbeat>,
     state: AppState,
     /// None while the server is paused, and of a node that takes no jobs.
     pool: Option<StartedPool>,
@@ -85,7 +87,11 @@ impl App {
         let (mut persistent, disk_monitor) = PersistentState::open(&config, &clock).await?;
         reached(Step::StartRecovered);
         let shared = persistent.shared.take();
-        let reconciler = persistent.reconcile(&clock).await?;
+        // Of many nodes the leader does that, at once and then each minute.
+        let reconciler = match &shared {
+            Some(_) => persistent.reconciler(&clock),
+            None => persistent.reconcile(&clock).await?,
+        };
         reached(Step::StartReconciled);
         let queue = Arc::clone(&persistent.queue);
         let keys_secret = persistent.keys_secret.clone();
@@ -118,8 +124,9 @@ impl App {
         }
         let leadership = shared.as_ref().map_or_else(Leadership::alone, |shared| Leadership::of(&shared.nodes));
         let nodes = shared.as_ref().map(|shared| shared.nodes.clone());
+        let mut heartbeat = None;
         if let Some(shared) = shared {
-            start_sharing(&mut background, shared, &state);
+            heartbeat = Some(start_sharing(&mut background, shared, &state));
         } else if !config.paused {
             let clock_keeper = ClockKeeper::new(&config.data_dir, Arc::clone(&clock), worker.clock_trust.clone());
             background.spawn("clock keeper", |stop| clock_keeper.run(stop));
@@ -141,7 +148,12 @@ impl App {
             let stop = ListenerStop { close, cut: cut.clone() };
             listen(listener, router, shared, limits, stop)
         });
-        Ok(Self { addr, queue, nodes, state, pool, background, listening, is_lent, cut, auth: config.auth })
+        if let Some(nodes) = &nodes
+            && !config.paused
+        {
+            nodes.join();
+        }
+        Ok(Self { addr, queue, nodes, heartbeat, state, pool, background, listening, is_lent, cut, auth: config.auth })
     }
 
     /// Where it listens.
@@ -216,6 +228,10 @@ impl App {
         }
         self.background.stop(BACKGROUND_TIMEOUT).await;
         stop_listening(self.listening, &self.cut, drained_by).await;
+        // As long as it answers, the others have to wait for it.
+        if let Some(heartbeat) = self.heartbeat {
+            heartbeat.end().await;
+        }
         tokio::join!(close("queue", self.queue.shutdown()), close("register", self.state.register.close()));
     }
 }
@@ -324,10 +340,9 @@ fn start_upkeep(
     background.spawn("spool reconciler", |stop| reconciler.run(leads, stop));
 }
 
-/// Starts what a node does because there are others.
-fn start_sharing(background: &mut BackgroundTasks, shared: SharedState, state: &AppState) {
+/// Starts what a node does because there are others; its heartbeat goes on until nothing is answered any more.
+fn start_sharing(background: &mut BackgroundTasks, shared: SharedState, state: &AppState) -> Heartbeat {
     let SharedState { nodes, bucket, queue, heartbeat } = shared;
-    background.spawn("heartbeat", |stop| heartbeat.run(stop));
     background.spawn("sampler", |stop| sample(queue, stop));
     background.spawn("bucket prober", |stop| (bucket.keep_probing)(stop));
     let register = Arc::clone(&state.register);
@@ -349,4 +364,5 @@ fn start_sharing(background: &mut BackgroundTasks, shared: SharedState, state: &
             () = share => {}
         }
     });
+    heartbeat
 }

@@ -110,9 +110,14 @@ impl PersistentState {
         Ok((persistent, disk_monitor))
     }
 
+    /// What makes the queue agree with the spool.
+    pub(super) fn reconciler(&self, clock: &SharedClock) -> SpoolReconciler {
+        SpoolReconciler::new(Arc::clone(&self.spool), Arc::clone(&self.queue), Arc::clone(clock))
+    }
+
     /// Makes the queue agree with the spool. What is returned keeps it so.
     pub(super) async fn reconcile(&self, clock: &SharedClock) -> Result<SpoolReconciler, StartError> {
-        let reconciler = SpoolReconciler::new(Arc::clone(&self.spool), Arc::clone(&self.queue), Arc::clone(clock));
+        let reconciler = self.reconciler(clock);
         if self.history_lost {
             reconciler.drop_jobs_missing_from_spool().await?;
         }

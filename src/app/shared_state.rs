@@ -51,19 +51,18 @@ impl Heartbeat {
         Self { beating: tokio::spawn(nodes.clone().run(stop.clone())), stop }
     }
 
-    /// Beats on until `stop`, then says goodbye.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
-        tokio::select! {
-            // Before it is told to: whoever watches this notices.
-            _ = &mut self.beating => {}
-            () = stop.cancelled() => self.end().await,
-        }
-    }
-
-    async fn end(self) {
+    /// Says goodbye.
+    pub(super) async fn end(mut self) {
         self.stop.cancel();
         // What it came to is nobody's to know any more.
-        let _ = self.beating.await;
+        let _ = (&mut self.beating).await;
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        // Whoever drops it has no time for a goodbye: the others miss it soon.
+        self.beating.abort();
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinError;
 use crate::auth::KeyRingError;
 use crate::bucket::BucketError;
 use crate::disks::DirectoryError;
-use crate::nodes::Finding;
+use crate::nodes::{Finding, NodesError};
 use crate::queue::QueueError;
 use crate::redis_client::RedisError;
 use crate::register::{InstallationError, RegisterError, SealingKeysError, WebhookSecretError};
@@ -49,6 +49,13 @@ pub enum StartError {
     Queue(#[from] QueueError),
     #[error(transparent)]
     RedisClient(#[from] RedisError),
+    #[error(transparent)]
+    Nodes(#[from] NodesError),
+    #[error(
+        "the register in the bucket is of installation {ours}, and the nodes on this Redis share that of {found}: one of \
+         PIXERVE_SPOOL_URL, PIXERVE_SPOOL_ENDPOINT and PIXERVE_QUEUE_URL names what belongs to others"
+    )]
+    OtherRegister { ours: String, found: String },
     #[error("Redis can't be used: {}", shown(.findings))]
     Redis { findings: Vec<Finding> },
     #[error(transparent)]
@@ -104,7 +111,8 @@ impl StartError {
             | Self::MemoryBudget { .. }
             | Self::Confinement(_)
             | Self::ServeBucket(_)
-            | Self::Redis { .. } => true,
+            | Self::Redis { .. }
+            | Self::OtherRegister { .. } => true,
             #[cfg(not(feature = "s3"))]
             Self::Serve(_) => true,
             _ => false,

@@ -168,6 +168,12 @@ impl Nodes {
         heartbeat::run(&self.0, &stop).await;
     }
 
+    /// Takes uploads or jobs from now on, and may lead: before, a node only listens. The others hear of it at once.
+    pub fn join(&self) {
+        self.0.is_draining.store(false, Ordering::Relaxed);
+        self.0.news.notify_one();
+    }
+
     /// Takes no uploads or jobs any more, and doesn't lead. The others hear of it at once.
     pub fn drain(&self) {
         self.0.is_draining.store(true, Ordering::Relaxed);

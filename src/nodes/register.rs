@@ -78,6 +78,18 @@ impl Nodes {
         if version == 0 { Err(NodesError::LockLost) } else { Ok(version) }
     }
 
+    /// Says whose register this node has read, unless another node was first: whose register this Redis belongs to.
+    ///
+    /// # Errors
+    /// Redis'.
+    pub async fn register_of(&self, installation: &str) -> Result<String, NodesError> {
+        let (mut set, mut get) = (cmd("HSETNX"), cmd("HGET"));
+        set.arg(self.0.key("meta")).arg("register_of").arg(installation);
+        get.arg(self.0.key("meta")).arg("register_of");
+        let _: bool = self.0.redis.query("saying whose register this is", &set).await?;
+        Ok(self.0.redis.query("asking whose register this is", &get).await?)
+    }
+
     /// The newest version of the register that was published; zero if none is known of.
     ///
     /// # Errors

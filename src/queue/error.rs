@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 
+use crate::job::UnreadableRecord;
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
@@ -58,6 +60,16 @@ pub enum QueueError {
 }
 
 impl QueueError {
+    /// Whether the queue as a whole can't be used, and not just one of its jobs.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::StorageFull | Self::AlreadyRunning { .. } | Self::SchemaTooNew { .. } => true,
+            Self::Unavailable { source, .. } => source.as_ref().is_none_or(|source| !source.is::<UnreadableRecord>()),
+            _ => false,
+        }
+    }
+
     pub(in crate::queue) fn closed() -> Self {
         Self::Unavailable { what: "it is shut down".to_owned(), source: None }
     }

@@ -10,6 +10,9 @@ use super::{
 use crate::clock::Timestamp;
 use crate::job::{DeliveryId, ErrorCode, JobError, JobRecord, State, StoredFile};
 
+/// Counted for an attempt that died with its node: more than any attempt tells of.
+pub(super) const CHANGES_OF_A_LOST_ATTEMPT: u64 = 100_000;
+
 /// What follows the end of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {

@@ -66,7 +66,13 @@ impl RedisError {
             (_, Some(OUT_OF_MEMORY)) => Self::Full { what },
             (ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown), _)
             | (_, Some(NO_REPLICAS)) => Self::ReadOnly { what, source },
-            (ErrorKind::Io | ErrorKind::Server(ServerErrorKind::BusyLoading), _) => Self::Unreachable { what, source },
+            (
+                ErrorKind::Io
+                | ErrorKind::Server(
+                    ServerErrorKind::BusyLoading | ServerErrorKind::ClusterDown | ServerErrorKind::TryAgain,
+                ),
+                _,
+            ) => Self::Unreachable { what, source },
             // The library would connect anew, with the same password.
             (ErrorKind::AuthenticationFailed, _) => Self::Refused { what, source },
             _ if source.is_connection_dropped() || source.is_unrecoverable_error() => {

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, ScriptInvocation};
+use redis::io::tcp::TcpSettings;
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, ScriptInvocation};
 
 pub use error::RedisError;
 pub use settings::RedisSettings;
@@ -23,6 +24,8 @@ use crate::clock::SharedClock;
 /// How long a call is waited for. A Redis that is paused for longer makes calls fail, and leases are longer than that.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// What was sent and is not acknowledged for so long was sent to nobody.
+const UNANSWERED_MAX: Duration = Duration::from_secs(5);
 /// What a blocking read waits for beyond the time that Redis was told.
 const BLOCKING_GRACE: Duration = Duration::from_secs(2);
 /// Tries to connect before the calls that wait for it fail; the next call begins anew.
@@ -50,7 +53,10 @@ impl RedisClient {
     /// # Errors
     /// [`RedisError::BadUrl`].
     pub fn new(url: &str, clock: SharedClock) -> Result<Self, RedisError> {
-        let client = redis::Client::open(url).map_err(RedisError::BadUrl)?;
+        // Without it a Redis that is gone without a word is waited for as long as the kernel sends again: a quarter of an hour.
+        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNANSWERED_MAX).set_keepalive(keepalive());
+        let info = url.into_connection_info().map_err(RedisError::BadUrl)?.set_tcp_settings(tcp);
+        let client = redis::Client::open(info).map_err(RedisError::BadUrl)?;
         let manager = RwLock::new(manager(&client).map_err(RedisError::BadUrl)?);
         Ok(Self(Arc::new(Inner {
             client,
@@ -146,16 +152,27 @@ impl RedisClient {
         match &answer {
             Ok(_) => self.0.answered_ms.store(now, Ordering::Relaxed),
             Err(error) if error.is_unknown() => self.0.failed_ms.store(now, Ordering::Relaxed),
-            // Its name may lead to another by now, which is the primary.
-            Err(RedisError::ReadOnly { .. }) => {
-                if let Ok(anew) = manager(&self.0.client) {
-                    *self.0.manager.write() = anew;
-                }
-            }
             Err(_) => {}
+        }
+        // Its name may lead to another by now, which is the primary, or to one that answers.
+        let is_lost = match &answer {
+            Err(RedisError::ReadOnly { .. }) => true,
+            Err(RedisError::TimedOut { .. }) => self.last_answer().is_none_or(|ago| ago > 2 * ANSWER_TIMEOUT),
+            _ => false,
+        };
+        if is_lost && let Ok(anew) = manager(&self.0.client) {
+            *self.0.manager.write() = anew;
         }
         answer
     }
+}
+
+/// One that only listens hears of a Redis that is gone, too.
+fn keepalive() -> socket2::TcpKeepalive {
+    socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3)
 }
 
 fn manager(client: &redis::Client) -> redis::RedisResult<ConnectionManager> {

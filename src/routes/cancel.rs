@@ -86,7 +86,7 @@ async fn stop_and_cancel(state: &AppState, job: Job) -> Result<StatusCode, Refus
     }
     reached(Step::CancelAfter);
     state.active_jobs.stop(id).await;
-    leave_spool(state, id).await;
+    leave_spool(state, id).await?;
     info!(job_id = %id, "job cancelled");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -107,19 +107,20 @@ async fn wait_for_stop(state: &AppState, id: JobId) -> Result<StatusCode, Refusa
         }
     };
     let answer = timeout(STOP_TIMEOUT, ended).await.unwrap_or(Err(Refusal::NotStoppedYet))?;
-    leave_spool(state, id).await;
+    leave_spool(state, id).await?;
     info!(job_id = %id, "job cancelled");
     Ok(answer)
 }
 
 /// From now on nobody takes a cancelled job's original for work. Whoever worked on it does the same; twice is harmless.
-async fn leave_spool(state: &AppState, id: JobId) {
-    if let Err(error) = state.spool.job_ended(id, State::Cancelled).await {
-        warn!(
-            job_id = %id, error = %ErrorChain(&error),
-            "cancelled job could not be removed from the spool; the next comparison removes it"
-        );
-    }
+async fn leave_spool(state: &AppState, id: JobId) -> Result<(), Refusal> {
+    let Err(error) = state.spool.job_ended(id, State::Cancelled).await else { return Ok(()) };
+    warn!(
+        job_id = %id, error = %ErrorChain(&error),
+        "cancelled job could not be removed from the spool; the next comparison removes it"
+    );
+    // The queue of one machine is on the same disk, and never forgets that it is cancelled. Redis may.
+    if state.node.is_some() { Err(Refusal::NotLeftSpool) } else { Ok(()) }
 }
 
 /// The work has stopped already, so a queue that fails is retried before the client gets an error.

@@ -115,6 +115,8 @@ pub enum Refusal {
     DiskNotAnswering,
     /// A job that is to be cancelled has not stopped yet.
     NotStoppedYet,
+    /// The original of a cancelled job is where it may be taken for work still.
+    NotLeftSpool,
     /// Nothing can be written to the data directory, or its disk doesn't answer.
     DiskUnusable,
     /// The queue can't take it, or can't be asked.
@@ -241,6 +243,10 @@ impl Refusal {
             ),
             Self::NotStoppedYet => unavailable(
                 "another node works on the job and takes long to stop; it is cancelled once that has, and /status says when",
+            ),
+            Self::NotLeftSpool => unavailable(
+                "the job is cancelled, but its original could not be taken out of the bucket yet: until that has happened, it \
+                 may come again if Redis loses its records; ask /status in a moment",
             ),
             Self::DiskFull => disk_full("less space is free than is kept for jobs under way"),
             Self::DiskUnusable => unavailable(

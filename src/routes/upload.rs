@@ -271,6 +271,8 @@ async fn commit_upload(state: &AppState, received: Received, record: JobRecord) 
         Err(error @ (QueueError::Full { .. } | QueueError::OwnerFull { .. } | QueueError::TooLarge { .. })) => {
             Err(Refusal::Queue(error))
         }
+        // Redis says for sure that it didn't take it.
+        Err(error @ QueueError::StorageFull) if state.node.is_some() => Err(Refusal::Queue(error)),
         // Nobody knows whether the queue kept it before it failed. The spool keeps it too, so that what may be a job
         // has its image; if it is none, the spool makes it one. A client that retries gets that job.
         Err(error) => return Err(Refusal::Queue(error)),

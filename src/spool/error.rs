@@ -72,6 +72,12 @@ impl SpoolError {
         matches!(&self.0, Cause::File(error) if error.cause().kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether what is missing is of this machine, which must have it: a directory that was removed, or is not mounted.
+    #[must_use]
+    pub fn is_of_machine(&self) -> bool {
+        matches!(&self.0, Cause::File(error) | Cause::Scratch(error) if error.cause().kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether the job had ended, though the queue doesn't say so any more: an original leaves the bucket only after its
     /// job's end. The job is to be forgotten, and not to be failed.
     #[must_use]

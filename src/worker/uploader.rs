@@ -243,10 +243,16 @@ impl<'a> FileUploader<'a> {
         let spool = &self.context.spool;
         let path = match pending.format {
             // Fetching it again takes another attempt.
-            None => spool.fetch(self.record).await.map_err(|error| {
-                no_waiting.cancel();
-                AttemptError::Spool(error)
-            })?,
+            None => {
+                let fetched = tokio::select! {
+                    fetched = spool.fetch(self.record) => fetched,
+                    () = self.attempt.stop().cancelled() => return Ok(()),
+                };
+                fetched.map_err(|error| {
+                    no_waiting.cancel();
+                    AttemptError::Spool(error)
+                })?
+            }
             Some(_) => spool.made(self.record.id, &pending.file.name),
         };
         let object = self.object(&pending, Body::File { path, bytes: pending.file.bytes });

@@ -33,8 +33,8 @@ use crate::spool::{BucketSpool, JournalLines, JournalLinesError};
 
 /// What all keys in Redis begin with. The braces keep them in one slot of a cluster.
 const KEY_PREFIX: &str = "{px0}:";
-/// Counts that are younger are answered without asking Redis: they are sampled more often than this.
-const COUNTS_MAX_AGE: Duration = Duration::from_secs(2);
+/// Counts that are older are no answer: they are sampled each second.
+const COUNTS_MAX_AGE: Duration = Duration::from_secs(5);
 
 /// Opens all of it, in the Redis at `url`. Waits for a Redis that can't be reached.
 pub(in crate::app) async fn open(
@@ -50,6 +50,8 @@ pub(in crate::app) async fn open(
     let redis = RedisClient::new(url.expose_secret(), Arc::clone(clock))?;
     let nodes = Nodes::new(redis.clone(), Arc::clone(clock), node_options(config, memory_budget));
     check(&nodes).await?;
+    // It takes nothing, and leads nobody, before it listens.
+    nodes.drain();
 
     let heartbeat = Heartbeat::start(&nodes);
     let opened = open_with(config, keys, sealer, memory_budget, clock, &bucket, redis, &nodes).await;
@@ -91,6 +93,11 @@ async fn open_with(
             access_key,
             "registration could not be unsealed: it is damaged, or its sealing key is gone; register it again"
         );
+    }
+    // Another store may have a bucket of the same name, with a register of its own.
+    let found = nodes.register_of(&installation.id).await?;
+    if found != installation.id {
+        return Err(StartError::OtherRegister { ours: installation.id, found });
     }
     let keys_secret = keys_secret(config, secrets, Arc::clone(&sealer), &*peers).await?;
 

@@ -43,6 +43,8 @@ pub(super) enum With {
 #[derive(Debug, Default)]
 pub(super) struct Change {
     pub(super) moves: Move,
+    /// Changes that were known here alone, and that its record counts now.
+    pub(super) counted: u64,
     /// Only if its lease has lapsed.
     pub(super) only_lapsed: bool,
     pub(super) deliveries: Vec<DeliveryChange>,
@@ -138,9 +140,9 @@ impl RedisQueue {
                 Decision::Leave(answer) => return Ok(Some(answer)),
                 Decision::Apply(change, answer) => (change, answer),
             };
+            let counted = change.counted;
             if self.apply(id, &found, change).await? {
-                // What has happened to it here is in its record now.
-                let _ = self.events.take_unrecorded(*id);
+                self.events.counted(*id, counted);
                 self.events.recorded(*id);
                 return Ok(Some(answer));
             }
@@ -152,22 +154,22 @@ impl RedisQueue {
     /// Moves a job to where it goes after an attempt, with the callbacks that it owes if it has ended. `found.deliveries` must
     /// be there.
     pub(super) fn go_on(&self, found: &mut Found, next: Next) -> Result<(Change, State), QueueError> {
-        let changes = self.events.unrecorded(found.stored.job.record.id) + 1;
-        let now = found.now;
+        let counted = self.events.unrecorded(found.stored.job.record.id);
+        let (changes, now) = (counted + 1, found.now);
         match next {
             Next::Waits(wait) => {
                 found.stored.job.not_before = wait.map(|wait| now.after(wait));
                 found.stored.wait_ms = wait.map_or(0, rules::millis);
                 rules::enter(&mut found.stored, State::Pending, now, changes)?;
                 let moves = Move::Waits(found.stored.job.not_before);
-                Ok((Change { moves, ..Change::default() }, State::Pending))
+                Ok((Change { moves, counted, ..Change::default() }, State::Pending))
             }
             Next::Ends(state) => {
                 rules::enter(&mut found.stored, state, now, changes)?;
                 let job = &found.stored.job;
                 let owed = rules::owed_at_end(job, &*found, now, job.changes)?;
                 let deliveries = owed.into_iter().map(|(id, delivery)| DeliveryChange::put(id, delivery)).collect();
-                Ok((Change { moves: Move::Ends, deliveries, ..Change::default() }, state))
+                Ok((Change { moves: Move::Ends, counted, deliveries, ..Change::default() }, state))
             }
         }
     }
@@ -185,8 +187,10 @@ impl RedisQueue {
             Move::Ends => ("e", String::new()),
         };
         let lapsed = if change.only_lapsed { "1" } else { "0" };
-        let mut args: Vec<Vec<u8>> =
-            [&id.to_string(), &revision, &name, place, &due, lapsed].map(|text| text.as_bytes().to_vec()).into();
+        let changes = found.stored.job.changes.saturating_sub(fields::number(&found.fields, "ch")).to_string();
+        let mut args: Vec<Vec<u8>> = [&id.to_string(), &revision, &name, place, &due, lapsed, &changes]
+            .map(|text| text.as_bytes().to_vec())
+            .into();
         args.push(set.len().to_string().into());
         for (field, value) in set {
             args.extend([field.into(), value]);

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use super::unreadable;
 use crate::clock::Timestamp;
 use crate::job::{
-    ContentHash, JobError, JobRecord, OnDuplicate, Owner, Priority, State, StoredFile, TenantKey, UnreadableRecord,
-    UserKey,
+    ContentHash, JobError, JobRecord, OnDuplicate, Owner, Priority, RecordVersion, State, StoredFile, TenantKey,
+    UnreadableRecord, UserKey,
 };
 use crate::queue::record::StoredJob;
 use crate::queue::{Job, QueueError};
@@ -23,13 +23,13 @@ use crate::queue::{Job, QueueError};
 pub(super) type Fields = HashMap<String, Vec<u8>>;
 
 /// Enough of a digest to tell owners and originals apart: in hexadecimal.
-const DIGEST_BYTES: usize = 16;
+pub(super) const DIGEST_BYTES: usize = 16;
 
 /// More than any record and its files come to.
 const UNPACKED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// All fields that are written here; those of what is none are not there.
-const WRITTEN: [&str; 15] = ["r", "er", "fi", "z", "st", "at", "cr", "ch", "me", "wt", "nb", "sa", "fa", "md", "so"];
+const WRITTEN: [&str; 14] = ["r", "er", "fi", "z", "st", "at", "cr", "me", "wt", "nb", "sa", "fa", "md", "so"];
 
 /// What stands for an owner in keys.
 pub(super) fn owner_key(owner: &Owner) -> String {
@@ -65,7 +65,8 @@ pub(super) fn constants(record: &JobRecord) -> String {
         OnDuplicate::Queue(fingerprint) => fingerprint.0.to_string(),
     };
     let (bytes, created, hash) = (bytes_key(&record.original.sha256), record.created_at.as_millis(), &record.hash);
-    [lane, &user, &owner, &tenant, &bytes, &created.to_string(), hash.as_str(), &reference, &fingerprint].join("|")
+    let (created, format) = (created.to_string(), RecordVersion::CURRENT.to_string());
+    [lane, &user, &owner, &tenant, &bytes, &created, hash.as_str(), &reference, &fingerprint, &format].join("|")
 }
 
 /// What a lane is called.
@@ -119,7 +120,6 @@ fn fields_of(stored: &StoredJob) -> Result<Vec<(&'static str, Vec<u8>)>, QueueEr
         ("st", state_word(job.state).into()),
         ("at", job.attempts.to_string().into()),
         ("cr", job.crashes.to_string().into()),
-        ("ch", job.changes.to_string().into()),
         ("me", job.record.memory.unwrap_or(0).to_string().into()),
     ];
     if job.state.is_terminal() {

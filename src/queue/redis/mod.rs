@@ -43,7 +43,7 @@ pub struct RedisQueueOptions {
     pub prefix: String,
     /// Bytes of memory that all jobs of this node together may take. One that takes more is left to others.
     pub memory_total: u64,
-    /// How old the counts may be that are answered without asking Redis.
+    /// How old the counts may be that are answered; they are sampled more often. Zero: Redis is asked each time.
     pub counts_max_age: Duration,
     /// Whose time rules.
     pub time: TimeSource,
@@ -115,7 +115,7 @@ impl RedisQueue {
             stops: tokio::sync::Mutex::new(stops),
             listener,
         };
-        let _: u64 = queue.scripts.run(&RELEASE_HELD, &[""; 0]).await.map_err(QueueError::from)?;
+        while queue.scripts.run::<u64>(&RELEASE_HELD, &[""; 0]).await.map_err(QueueError::from)? > 0 {}
         Ok(queue)
     }
 

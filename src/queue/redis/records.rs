@@ -8,6 +8,7 @@ use super::fields::{self, owner_key, state_word, text_key};
 use super::scripts::{NEWEST, PAGE, STATUS};
 use super::{RedisQueue, Sampled};
 use crate::clock::Timestamp;
+use crate::error_chain::ErrorChain;
 use crate::events::JobEvents;
 use crate::job::{HashKey, JobId, JobRef, Owner};
 use crate::queue::{
@@ -63,9 +64,11 @@ impl JobRecords for RedisQueue {
     async fn counts(&self) -> Result<Counts, QueueError> {
         self.usable()?;
         let sampled = *self.sampled.lock();
-        let now = self.clock.elapsed();
-        match sampled.filter(|sampled| now.saturating_sub(sampled.at) < self.options.counts_max_age) {
-            Some(sampled) => Ok(sampled.counts),
+        let max_age = self.options.counts_max_age;
+        match sampled.filter(|_| !max_age.is_zero()) {
+            Some(sampled) if self.clock.elapsed().saturating_sub(sampled.at) < max_age => Ok(sampled.counts),
+            // Whoever asks for health doesn't wait for a Redis that is away.
+            Some(_) => Err(QueueError::Unavailable { what: "Redis does not answer".to_owned(), source: None }),
             None => self.sample().await,
         }
     }
@@ -132,7 +135,11 @@ impl RedisQueue {
 fn jobs(answer: &[Value]) -> Result<Vec<Job>, QueueError> {
     let mut jobs = Vec::with_capacity(answer.len());
     for fields in answer {
-        jobs.extend(fields::job(&fields_of(fields)?)?.map(|stored| stored.job));
+        match fields::job(&fields_of(fields)?) {
+            Ok(stored) => jobs.extend(stored.map(|stored| stored.job)),
+            // Of a newer version, or damaged: the others can be read still.
+            Err(error) => tracing::error!(error = %ErrorChain(&error), "unreadable job record"),
+        }
     }
     Ok(jobs)
 }

@@ -38,6 +38,7 @@ scripts! {
     EXPIRED = " flags=allow-oom", ["expired"], "looking for lapsed leases";
     JOURNAL = " flags=allow-oom", ["journal"], "writing a job's journal";
     KNOWN = " flags=allow-oom", ["known"], "looking jobs up";
+    PUT_OFF = " flags=allow-oom", ["put_off"], "giving a job back";
     PURGE = " flags=allow-oom", ["purge"], "removing old records";
     FORGET_TOKENS = " flags=allow-oom", ["forget_tokens"], "forgetting used tokens";
     DROP_LIVE = " flags=allow-oom", ["drop_live"], "dropping a job";

@@ -15,7 +15,7 @@ use super::scripts::{CLAIMABLE, Scripts};
 use crate::clock::SharedClock;
 use crate::error_chain::ErrorChain;
 use crate::events::JobEvents;
-use crate::job::JobId;
+use crate::job::{JobId, RecordVersion};
 use crate::queue::{PASS_MAX, Place};
 use crate::redis_client::RedisError;
 
@@ -168,6 +168,7 @@ impl Waiting {
             memory.total.to_string(),
             realtime_run_max.max(1).to_string(),
             PASS_MAX.as_millis().to_string(),
+            RecordVersion::CURRENT.to_string(),
         ];
         match self.scripts.run::<(u8, String)>(&CLAIMABLE, &args).await {
             Ok((found, next_due)) => {

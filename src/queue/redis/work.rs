@@ -6,13 +6,15 @@ use async_trait::async_trait;
 use redis::Value;
 
 use super::change::{Change, Decision, DeliveryChange, Found, With, fields_of, wait_of};
-use super::fields::{self, constants, json};
-use super::scripts::{CLAIM, CLAIM_MADE, DROP_LIVE, ENQUEUE, EXPIRED, EXTEND, FORGET_TOKENS, KNOWN, MADE, PURGE};
+use super::fields::{self, DIGEST_BYTES, constants, json, owner_key};
+use super::scripts::{
+    CLAIM, CLAIM_MADE, DROP_LIVE, ENQUEUE, EXPIRED, EXTEND, FORGET_TOKENS, KNOWN, MADE, PURGE, PUT_OFF,
+};
 use super::waiting::{MemoryAtHand, WorkKind};
 use super::{RedisQueue, random, unreadable};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
-use crate::job::{ContentHash, HashKey, JobId, JobRecord, Owner, State, StoredFile};
+use crate::job::{ContentHash, HashKey, JobId, JobRecord, Owner, RecordVersion, State, StoredFile};
 use crate::queue::metrics::AttemptOutcome;
 use crate::queue::record::StoredJob;
 use crate::queue::rules::{self, Next, ToldCallbacks};
@@ -25,6 +27,8 @@ use crate::queue::{
 const TOKENS: u64 = 1 << 53;
 /// Nobody's lease is ended before Redis has answered for so long.
 const CALM_BEFORE_REAPING: Duration = Duration::from_secs(20);
+/// A job whose record can't be read is not looked at for so long.
+const UNREADABLE_FOR: Duration = Duration::from_mins(1);
 /// Jobs that a script looks up at once.
 const KNOWN_AT_ONCE: usize = 500;
 /// Jobs that a script removes at once: each script holds up all others.
@@ -69,7 +73,9 @@ impl JobIntake for RedisQueue {
     }
 
     async fn find_live(&self, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {
-        self.newest_in(&format!("hash:{hash}"), |job| job.record.owner == *owner && !job.state.is_terminal()).await
+        // The live jobs of the same bytes, of which the hash begins with the SHA-256.
+        let bytes = hash.as_str().get(..2 * DIGEST_BYTES).unwrap_or_default();
+        self.newest_in(&format!("dup:{}:{bytes}", owner_key(owner)), |job| job.record.owner == *owner).await
     }
 
     async fn user_of_token(&self, token: &ContentHash) -> Result<Option<JobId>, QueueError> {
@@ -85,7 +91,8 @@ impl JobIntake for RedisQueue {
             if before.is_terminal() {
                 return Ok(Decision::Leave((CancelOutcome::Ended(before), None)));
             }
-            if before == State::Processing && !self.held.lock().contains_key(id) {
+            let is_ours = self.held.lock().get(id).is_some_and(|lease| lease.token == found.stored.token);
+            if before == State::Processing && !is_ours {
                 let is_asked = std::mem::replace(&mut found.stored.is_called_off, true);
                 let answer = (CancelOutcome::Stopping, None);
                 return Ok(if is_asked { Decision::Leave(answer) } else { Decision::Apply(Change::default(), answer) });
@@ -102,6 +109,7 @@ impl JobIntake for RedisQueue {
         if let Some(job) = ended {
             self.metrics.ended(&job);
             if outcome == CancelOutcome::CancelledProcessing {
+                self.held.lock().remove(id);
                 self.metrics.attempt_ended(AttemptOutcome::Settled);
             }
         }
@@ -122,6 +130,7 @@ impl JobWork for RedisQueue {
             lease.as_millis().to_string(),
             self.settings.realtime_run_max.max(1).to_string(),
             PASS_MAX.as_millis().to_string(),
+            RecordVersion::CURRENT.to_string(),
         ];
         args.extend(tokens.iter().map(u64::to_string));
         let began = self.clock.elapsed();
@@ -150,7 +159,7 @@ impl JobWork for RedisQueue {
     async fn claim_made(&self, max: usize, lease: Duration) -> Result<Vec<Claim>, QueueError> {
         self.usable()?;
         let tokens = tokens(max)?;
-        let mut args = vec![lease.as_millis().to_string()];
+        let mut args = vec![lease.as_millis().to_string(), RecordVersion::CURRENT.to_string()];
         args.extend(tokens.iter().map(u64::to_string));
         let began = self.clock.elapsed();
         let (next_due, given): (String, Vec<(String, Value)>) = self.scripts.run_once(&CLAIM_MADE, &args).await?;
@@ -170,8 +179,11 @@ impl JobWork for RedisQueue {
         Ok(match states.first().map(String::as_str) {
             Some("held") => LeaseState::Held(began.saturating_add(by)),
             Some("stop") => LeaseState::CalledOff,
-            Some("cancelled") => LeaseState::Cancelled,
-            _ => LeaseState::Lost,
+            other => {
+                // Whoever is told so doesn't settle.
+                self.let_go(lease);
+                if other == Some("cancelled") { LeaseState::Cancelled } else { LeaseState::Lost }
+            }
         })
     }
 
@@ -249,6 +261,10 @@ impl JobMaintenance for RedisQueue {
             }
             // Waiting for a store is no attempt, and neither is one whose worker never heard of it.
             let is_refunded = found.stored.is_made || found.is_unconfirmed;
+            // What happened in it, its node alone has counted.
+            if !self.held.lock().contains_key(id) {
+                found.stored.job.changes += rules::CHANGES_OF_A_LOST_ATTEMPT;
+            }
             let next = rules::reap(&mut found.stored, files.clone(), is_refunded, &self.settings);
             let (change, state) = self.go_on(found, next)?;
             let change = Change { only_lapsed: true, ..change };
@@ -343,8 +359,12 @@ impl RedisQueue {
                     claims.push(Claim { lease, job: stored.job });
                 }
                 Ok(None) => {}
-                // One of a newer version, for a node of that.
-                Err(error) => tracing::error!(job_id = id, error = %ErrorChain(&error), "claimed job can't be read"),
+                // Damaged, or of a newer version: then for a node of that.
+                Err(error) => {
+                    tracing::error!(job_id = id, error = %ErrorChain(&error), "claimed job can't be read; put off");
+                    let args = [id.clone(), token.to_string(), UNREADABLE_FOR.as_millis().to_string()];
+                    let _: u64 = self.scripts.run(&PUT_OFF, &args).await?;
+                }
             }
         }
         if claims.is_empty() {

@@ -38,7 +38,11 @@ impl Attempt<'_> {
             () = self.active.stop().cancelled() => return Ok(()),
         };
         let place = Arc::new(place);
-        let original = self.context.spool.open_original(self.record).await.map_err(AttemptError::Spool)?;
+        // It may have to be fetched first.
+        let original = tokio::select! {
+            opened = self.context.spool.open_original(self.record) => opened.map_err(AttemptError::Spool)?,
+            () = self.active.stop().cancelled() => return Ok(()),
+        };
         reached(Step::RenderBefore);
         let (task, rendered) = self.context.renderer.start(RenderJob {
             request: self.render_request(wanted, &source, admission),

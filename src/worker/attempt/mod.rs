@@ -326,7 +326,7 @@ impl Attempt<'_> {
 
     /// Whether a file of the job is missing because all of the spool is.
     async fn lacks_spool(&self, error: &AttemptError) -> bool {
-        matches!(error, AttemptError::Spool(error) if error.is_missing())
+        matches!(error, AttemptError::Spool(error) if error.is_of_machine())
             && !self.context.spool.is_there().await.unwrap_or(false)
     }
 }

@@ -96,7 +96,9 @@ impl SpoolReconciler {
             }
             if leadership.holds() {
                 let scope = ReconcileScope::AcceptedBefore(self.clock.now().before(AGE_MIN));
-                if let Err(error) = self.reconcile(scope).await {
+                // What it has done it needn't do again; what it hasn't, the next does.
+                let Some(reconciled) = stop.run_until_cancelled(self.reconcile(scope)).await else { return };
+                if let Err(error) = reconciled {
                     warn!(error = %ErrorChain(&error), "spool and queue can't be compared; will be retried");
                 }
             }
@@ -188,7 +190,9 @@ impl SpoolReconciler {
             };
             match reconciled {
                 Ok(is_queued) => requeued += usize::from(is_queued),
-                Err(ReconcileError::Queue(error @ (QueueError::Unavailable { .. } | QueueError::StorageFull))) => {
+                // One that concerns one job alone must not keep the others waiting.
+                Err(ReconcileError::Queue(error)) if error.is_outage() => {
+                    self.remove_ended(&ended).await;
                     return Err(error.into());
                 }
                 Err(error) => error!(
@@ -219,13 +223,20 @@ impl SpoolReconciler {
         if !scope.covers(upload.age, &record) {
             return Ok(false);
         }
+        let again = self.queue.is_shared().then(|| JobRecord { once: None, ..record.clone() });
         match self.queue.enqueue(record).await {
             Ok(Enqueued::Created | Enqueued::Known) => Ok(true),
             // Its client may have been told of it, so it is a job of its own, to be queued once its duplicate has
             // ended.
             Ok(Enqueued::Duplicate(_)) | Err(QueueError::Full { .. } | QueueError::OwnerFull { .. }) => Ok(false),
+            // A full Redis takes it later; what has ended can leave meanwhile.
+            Err(QueueError::StorageFull) if self.queue.is_shared() => Ok(false),
             // Its client was answered that much, or nothing: two uploads with one token were under way when the server died.
+            // Of nodes whose Redis was emptied, either may have been told of: both are jobs.
             Ok(Enqueued::TokenUsed(used_by)) => {
+                if let Some(again) = again {
+                    return Ok(self.queue.enqueue(again).await? == Enqueued::Created);
+                }
                 self.spool.remove(id).await?;
                 info!(job_id = %id, %used_by, "upload removed from the spool; its token was good for another one");
                 Ok(false)

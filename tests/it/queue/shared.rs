@@ -468,3 +468,52 @@ async fn a_job_takes_at_most_twelve_commands() -> TestResult {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_lease_was_lost_ends_nothing_that_another_works_on() -> TestResult {
+    let Some((fixture, [lost, holder])) = two_nodes()? else { return Ok(()) };
+    let id = enqueue(&lost, &queued("a", 1)).await?;
+    let first = claim(&lost).await?;
+    fixture.clock.advance(LEASE);
+    assert_eq!(reap_expired(&holder, 10).await?.requeued, [id]);
+    let second = claim(&holder).await?;
+    // Before it has heard of that, and after.
+    assert_eq!(lost.cancel(&id, Vec::new()).await?, CancelOutcome::Stopping);
+    assert_eq!(lost.extend(&first.lease, LEASE).await?, LeaseState::Lost);
+    assert_eq!(lost.cancel(&id, Vec::new()).await?, CancelOutcome::Stopping);
+    lost.shutdown().await?;
+    assert_eq!(holder.extend(&second.lease, LEASE).await?, LeaseState::CalledOff);
+    let settled = holder.settle(&second.lease, Settlement::Stopped { files: Vec::new() }).await?;
+    assert_eq!(settled, Settled::Applied(State::Cancelled));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_never_become_fewer_whoever_counts_them() -> TestResult {
+    let Some(fixture) = QueueFixture::redis()? else { return Ok(()) };
+    let [holder, other] = [fixture.open_shared()?, fixture.open_shared()?];
+    let record = queued("a", 1);
+    let id = record.id;
+    holder.enqueue(record).await?;
+    let node: Queue = Arc::clone(&holder) as Queue;
+    let held = claim(&node).await?;
+    let mut seen = 0;
+    for n in 0..3 {
+        // What the holder alone knows, and what all do.
+        holder.events().changed(id);
+        holder.append_journal(&id, &[n.to_string()]).await?;
+        let now = other.get(&id).await?.ok_or("known")?.changes;
+        assert!(now > seen, "{now} after {seen}");
+        seen = now;
+    }
+    node.settle(&held.lease, Settlement::Released).await?;
+    let released = other.get(&id).await?.ok_or("known")?.changes;
+    assert!(released >= seen + 3, "{released} after {seen} and three that the holder alone knew");
+    // A node that dies takes what it alone knew along.
+    claim(&node).await?;
+    fixture.clock.advance(LEASE);
+    other.expired_leases(10).await?;
+    other.reap(&id, Vec::new()).await?;
+    assert!(other.get(&id).await?.ok_or("known")?.changes > released + 1000);
+    Ok(())
+}

@@ -20,8 +20,6 @@ use crate::queue::metrics::AttemptOutcome;
 use crate::queue::record::{self, RecordError, SCHEMA, StoredDelivery, StoredJob, StoredRecipient};
 use crate::queue::{Counts, CrashAttribution, Filter, Lease, QueueError, QueueSettings, Settlement, rules};
 
-/// Counted for an attempt that died with its server: more than any attempt tells of.
-const CHANGES_OF_A_LOST_ATTEMPT: u64 = 100_000;
 /// Records read from the store in one go.
 const READ_AT_ONCE: usize = 512;
 
@@ -149,7 +147,7 @@ impl<S: RecordStore> Machine<S> {
     /// A job whose worker died with the server.
     fn recover_orphan(&mut self, mut stored: StoredJob, attribution: CrashAttribution) -> Result<(), QueueError> {
         self.schedule.wait(live(&stored), None);
-        stored.job.changes += CHANGES_OF_A_LOST_ATTEMPT;
+        stored.job.changes += rules::CHANGES_OF_A_LOST_ATTEMPT;
         let is_blamed = attribution == CrashAttribution::JobsInFlight && !stored.is_made;
         let outcome = if is_blamed { AttemptOutcome::Crashed } else { AttemptOutcome::Lost };
         self.observers.metrics.attempt_ended(outcome);

@@ -19,9 +19,9 @@ impl<S: RecordStore> Machine<S> {
     pub(super) fn transition(&self, batch: &mut Batch, stored: &mut StoredJob, next: State) -> Result<(), QueueError> {
         let before = stored.job.state;
         let id = stored.job.record.id;
-        let changes = self.observers.events.unrecorded(id) + 1;
-        rules::enter(stored, next, self.clock.now(), changes)?;
-        let _ = self.observers.events.take_unrecorded(id);
+        let unrecorded = self.observers.events.unrecorded(id);
+        rules::enter(stored, next, self.clock.now(), unrecorded + 1)?;
+        self.observers.events.counted(id, unrecorded);
         #[cfg(test)]
         tests::note_granted(id, before, next);
         key::move_on(batch, &stored.job, before);

@@ -1,5 +1,5 @@
 -- id, the revision that was decided on, the change's name, where the job goes (`-`: it stays, `r`, `d`, `e`: it has ended),
--- when it is due, whether only if its lease has lapsed; then as many pairs as said of fields to set, as many fields to remove,
+-- when it is due, whether only if its lease has lapsed, how many changes are counted; then as many pairs as said of fields to set, as many fields to remove,
 -- and callbacks: id, record (empty: removed), state, due, since, place in lists
 local job = load_job(ARGV[2])
 if not job then
@@ -18,7 +18,7 @@ if ARGV[7] == '1' then
     return 'conflict'
   end
 end
-local hash, at = key('job', job.id), 8
+local hash, at = key('job', job.id), 9
 local sets = tonumber(ARGV[at])
 local fields = { 'op', ARGV[4], 'rv', int(tonumber(job.rv) + 1) }
 for nth = at + 1, at + 2 * sets do
@@ -28,7 +28,7 @@ at = at + 2 * sets + 1
 local removed = { unpack(ARGV, at + 1, at + tonumber(ARGV[at])) }
 at = at + tonumber(ARGV[at])
 
-local before, target, was_called_off = job.st, ARGV[5], job.so
+local before, target, was_called_off, had_place = job.st, ARGV[5], job.so, job.av == 'l' and not job.md
 if target == 'e' then
   remove_live(job)
 elseif target ~= '-' then
@@ -59,7 +59,13 @@ while at < #ARGV do
   end
   at = at + 6
 end
+-- Counted apart: what is noted in the journal counts, too, and is no reason to decide anew.
+call('HINCRBY', hash, 'ch', ARGV[8])
 tell(job.id)
+-- A tenant of whom nothing is made any more may have the spare place.
+if had_place and job.av ~= 'l' then
+  wake('spare')
+end
 if job.so and not was_called_off then
   call('PUBLISH', key('stop'), job.id)
 end

@@ -1,10 +1,11 @@
--- place, memory left, memory of this node, lease, realtime run at most, longest pass, tokens...
-local is_spare, memory, total = ARGV[2] == 'spare', tonumber(ARGV[3]), tonumber(ARGV[4])
+-- place, memory left, memory of this node, lease, realtime run at most, longest pass, newest format that is read, tokens...
+local is_spare, memory = ARGV[2] == 'spare', tonumber(ARGV[3])
+local limits = { total = tonumber(ARGV[4]), newest = tonumber(ARGV[8]) }
 promote()
 local claimed, least = {}, nil
-for nth = 8, #ARGV do
+for nth = 9, #ARGV do
   local job
-  job, least = choose(is_spare, memory, total, tonumber(ARGV[6]), tonumber(ARGV[7]), true)
+  job, least = choose(is_spare, memory, limits, tonumber(ARGV[6]), tonumber(ARGV[7]), true)
   if not job then
     break
   end

@@ -34,8 +34,9 @@ local function load_job(id)
     id = id, st = v[2], sq = v[3], av = v[4], md = v[5] == '1', me = tonumber(v[6]) or 0, tk = v[7], rv = v[8],
     op = v[9], pc = tonumber(v[10]) or 0, so = v[11],
   }
-  job.ln, job.us, job.ow, job.tn, job.by, job.ca, job.h, job.rf, job.fp =
-    string.match(v[1], '^(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)$')
+  job.ln, job.us, job.ow, job.tn, job.by, job.ca, job.h, job.rf, job.fp, job.v =
+    string.match(v[1], '^(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)$')
+  job.v = tonumber(job.v)
   return job
 end
 

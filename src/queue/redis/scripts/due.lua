@@ -1,10 +1,10 @@
 -- at most, hidden for -> callbacks that are due, each with its record, and milliseconds until the next is, empty if none is:
 -- users in turn, inside a user its owners, of each the longest due first
 local limit, hidden_until = tonumber(ARGV[2]), int(now + tonumber(ARGV[3]))
--- So many owners take turns at once: behind them, what is due waits for the next call.
-local OWNERS_AT_MOST = 1024
+-- Owners that take turns at once: behind them, what is due waits for the next call.
+local owners_at_most, changed = math.max(4 * limit, 64), {}
 local users, row_of, taken = {}, {}, {}
-for _, member in ipairs(call('ZRANGEBYSCORE', key('ob'), '-inf', int(now), 'LIMIT', 0, OWNERS_AT_MOST)) do
+for _, member in ipairs(call('ZRANGEBYSCORE', key('ob'), '-inf', int(now), 'LIMIT', 0, owners_at_most)) do
   local user, owner = string.match(member, '^(.-)|(.*)$')
   if not row_of[user] then
     table.insert(users, {})
@@ -23,17 +23,14 @@ while found and #taken < limit do
         call('ZADD', key('ob', first.ow), hidden_until, id)
         table.insert(taken, { id, call('HGET', key('dv', string.sub(id, 1, 36)), id) or '' })
         table.insert(owners, first)
-      else
-        refresh_owner(first)
       end
+      changed[first.ow] = first
       found = true
     end
   end
 end
-for _, owners in ipairs(users) do
-  for _, owner in ipairs(owners) do
-    refresh_owner(owner)
-  end
+for _, owner in pairs(changed) do
+  refresh_owner(owner)
 end
 local next_due = call('ZRANGE', key('ob'), 0, 0, 'WITHSCORES')[2]
 if next_due == 'inf' then

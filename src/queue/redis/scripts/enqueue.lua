@@ -4,7 +4,7 @@ if call('EXISTS', key('job', id)) == 1 then
   return { 'known' }
 end
 local lane, user, owner, tenant, bytes, _, hash, reference, fingerprint =
-  string.match(constants, '^(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)$')
+  string.match(constants, '^(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|')
 if token ~= '' then
   local by = call('HGET', key('once'), token)
   -- A job whose record was lost comes again from the spool: it is what the token was used for.

@@ -7,5 +7,8 @@ for nth = 3, #ARGV do
   call('RPUSH', key('j', ARGV[2]), ARGV[nth])
 end
 call('HINCRBY', hash, 'ch', 1)
+if tonumber(call('HGET', hash, 'st')) > 1 then
+  call('PEXPIRE', key('j', ARGV[2]), 3600000)
+end
 tell(ARGV[2])
 return #ARGV - 2

@@ -1,7 +1,9 @@
 -- Whose turn it is, and what the memory at hand allows.
 
--- So many owners are looked at in one claim: behind them, what fits waits for the next.
-local LOOKED_AT_MOST = 512
+-- So many owners whose jobs this node can make are looked at in one claim, and so many others: each costs some µs, for which all
+-- nodes wait. What fits behind them waits until some of these are gone.
+local LOOKED_AT_MOST = 64
+local PASSED_AT_MOST = 512
 local PAGE = 64
 
 -- Calls `visit` with everyone in a row, whose turn is next first, until it answers true.
@@ -22,25 +24,27 @@ local function each_in(row, visit)
 end
 
 -- Calls `visit` with the first job of every owner of those users, in the order of their turns, one lane after the other.
-local function each_first(lanes, total, is_of, visit)
-  local looked = 0
+local function each_first(lanes, limits, is_of, visit)
   for _, lane in ipairs(lanes) do
-    local done = each_in(key('turns', lane), function(user)
+    local looked, passed, found = 0, 0, false
+    each_in(key('turns', lane), function(user)
       if not is_of(user) then
         return false
       end
       return each_in(key('turns', lane, user), function(owner)
         local id = call('ZRANGE', key('q', lane, owner), 0, 0)[1]
         local job = id and load_job(id)
-        looked = looked + 1
-        -- What takes more memory than this node has is for others.
-        if job and job.me <= total and visit(job) then
-          return true
+        -- What takes more memory than this node has, or is of a newer release, is for others.
+        if not job or job.me > limits.total or job.v > limits.newest then
+          passed = passed + 1
+          return passed >= PASSED_AT_MOST
         end
-        return looked >= LOOKED_AT_MOST
+        looked = looked + 1
+        found = visit(job)
+        return found or looked >= LOOKED_AT_MOST
       end)
     end)
-    if done then
+    if found then
       return
     end
   end
@@ -55,13 +59,13 @@ local function anyone()
 end
 
 -- The job to give out for a place, or the least memory that one takes which may be given out.
-local function choose(is_spare, memory, total, run_max, pass_max, notes_short)
+local function choose(is_spare, memory, limits, run_max, pass_max, notes_short)
   local lanes = { '0', '1' }
   if (tonumber(call('HGET', key('meta'), 'run')) or 0) >= run_max then
     lanes = { '1', '0' }
   end
   local head
-  each_first(lanes, total, anyone, function(job)
+  each_first(lanes, limits, anyone, function(job)
     head = job
     return true
   end)
@@ -93,14 +97,14 @@ local function choose(is_spare, memory, total, run_max, pass_max, notes_short)
     return false
   end
   if is_spare then
-    each_first(lanes, total, function(user) return not is_making(user) end, consider)
+    each_first(lanes, limits, function(user) return not is_making(user) end, consider)
     if not chosen then
-      each_first(lanes, total, is_making, function(job)
+      each_first(lanes, limits, is_making, function(job)
         return not is_making(job.tn) and consider(job)
       end)
     end
   else
-    each_first(lanes, total, anyone, consider)
+    each_first(lanes, limits, anyone, consider)
   end
   if chosen then
     return chosen, nil
