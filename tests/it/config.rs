@@ -11,8 +11,10 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use pixerve::config::{Config, ConfigErrors, Sources, Warning};
 use pixerve::encoder::AvifEngine;
+#[cfg(feature = "s3")]
 use pixerve::routes::files::RedirectOrigin;
 use pixerve::telemetry::LogFormat;
+#[cfg(feature = "s3")]
 use pixerve::writer::ServeKind;
 use secrecy::ExposeSecret;
 use serde_json::Value;
