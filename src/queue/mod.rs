@@ -208,6 +208,10 @@ pub trait JobMaintenance: Send + Sync + 'static {
     /// Removes ended jobs that finished before this and owe no callback any more, at most `limit`; answers how many.
     async fn purge(&self, finished_before: Timestamp, limit: usize) -> Result<usize, QueueError>;
 
+    /// Notes that the originals of these ended jobs have left the spool for good: from now on their records may be purged. A queue
+    /// whose spool lets go of originals as their jobs end needn't be told.
+    async fn left_spool(&self, ids: &[JobId]) -> Result<(), QueueError>;
+
     /// Forgets used tokens that nobody takes any more, at most `limit`; answers how many.
     async fn forget_used_tokens(&self, limit: usize) -> Result<usize, QueueError>;
 

@@ -21,6 +21,9 @@ use crate::queue::{CancelOutcome, Job, QueueError};
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Tries after the first.
 const RETRIES_MAX: usize = 10;
+/// The same for taking a job's original out of the spool.
+const LEAVE_DELAY: Duration = Duration::from_millis(200);
+const LEAVE_RETRIES: usize = 3;
 /// For another node to stop a job.
 const STOP_TIMEOUT: Duration = Duration::from_secs(7);
 /// For an answer, whatever the disk does. Stopping a job takes no longer than a write to a store takes to be cancelled.
@@ -114,7 +117,10 @@ async fn wait_for_stop(state: &AppState, id: JobId) -> Result<StatusCode, Refusa
 
 /// From now on nobody takes a cancelled job's original for work. Whoever worked on it does the same; twice is harmless.
 async fn leave_spool(state: &AppState, id: JobId) -> Result<(), Refusal> {
-    let Err(error) = state.spool.job_ended(id, State::Cancelled).await else { return Ok(()) };
+    // Whoever worked on it may be at it just now.
+    let leave = || state.spool.job_ended(id, State::Cancelled);
+    let left = leave.retry(ConstantBuilder::default().with_delay(LEAVE_DELAY).with_max_times(LEAVE_RETRIES)).await;
+    let Err(error) = left else { return Ok(()) };
     warn!(
         job_id = %id, error = %ErrorChain(&error),
         "cancelled job could not be removed from the spool; the next comparison removes it"

@@ -311,7 +311,8 @@ fn bucket(node: &NodeHealth) -> Value {
     let age_ms = probe.as_ref().map(|probe| millis(probe.age));
     let detail = match probe {
         None => "the bucket has not answered yet".to_owned(),
-        Some(LastProbe { failure: Some(failure), .. }) => failure,
+        // Which one, and what it says, is for the log: anyone may ask this.
+        Some(LastProbe { failure: Some(_), .. }) => "the bucket can't be used; the log says why".to_owned(),
         Some(LastProbe { age, .. }) if age > BUCKET_AGE_MAX => {
             format!("the bucket has not answered for {} s", age.as_secs())
         }

@@ -291,6 +291,10 @@ impl<Q: LocalQueue> JobMaintenance for Q {
         self.driver().run(move |machine| machine.purge(finished_before, limit)).await
     }
 
+    async fn left_spool(&self, _: &[JobId]) -> Result<(), QueueError> {
+        Ok(())
+    }
+
     async fn forget_used_tokens(&self, limit: usize) -> Result<usize, QueueError> {
         self.driver().run(move |machine| machine.forget_used_tokens(limit)).await
     }

@@ -27,13 +27,24 @@ impl DeliveryOutbox for RedisQueue {
         // Not twice: what the first answer held would be hidden.
         let (due, next_due): (Vec<(String, Vec<u8>)>, String) = self.scripts.run_once(&DUE, &args).await?;
         self.waiting(WorkKind::Callback).looked(due.len() < limit, wait_of(&next_due), MemoryAtHand::ANY);
-        let due = due.into_iter().filter_map(|(id, record)| {
-            let id = DeliveryId::parse(&id)?;
-            let delivery = readable_delivery(&id, &record)?;
-            let StoredRecipient { owner, host } = delivery.recipient?;
-            Some(Delivery { id, owner, host, attempts: delivery.attempts })
-        });
-        Ok(due.collect())
+        let mut deliveries = Vec::with_capacity(due.len());
+        for (id, record) in due {
+            let Some(id) = DeliveryId::parse(&id) else { continue };
+            let readable = readable_delivery(&id, &record);
+            let Some((delivery, StoredRecipient { owner, host })) =
+                readable.and_then(|mut delivery| delivery.recipient.take().map(|recipient| (delivery, recipient)))
+            else {
+                // Shown again and again, it could never be settled.
+                self.change(&id.job, With::JobAlone, |_| {
+                    let deliveries = vec![DeliveryChange::remove(id)];
+                    Ok(Decision::Apply(Change { deliveries, ..Change::default() }, ()))
+                })
+                .await?;
+                continue;
+            };
+            deliveries.push(Delivery { id, owner, host, attempts: delivery.attempts });
+        }
+        Ok(deliveries)
     }
 
     async fn delivery_content(&self, id: &DeliveryId) -> Result<Option<DeliveryContent>, QueueError> {

@@ -39,6 +39,7 @@ scripts! {
     JOURNAL = " flags=allow-oom", ["journal"], "writing a job's journal";
     KNOWN = " flags=allow-oom", ["known"], "looking jobs up";
     PUT_OFF = " flags=allow-oom", ["put_off"], "giving a job back";
+    LEFT_SPOOL = " flags=allow-oom", ["left_spool"], "noting that originals are gone";
     PURGE = " flags=allow-oom", ["purge"], "removing old records";
     FORGET_TOKENS = " flags=allow-oom", ["forget_tokens"], "forgetting used tokens";
     DROP_LIVE = " flags=allow-oom", ["drop_live"], "dropping a job";

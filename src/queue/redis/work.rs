@@ -8,7 +8,7 @@ use redis::Value;
 use super::change::{Change, Decision, DeliveryChange, Found, With, fields_of, wait_of};
 use super::fields::{self, DIGEST_BYTES, constants, json, owner_key};
 use super::scripts::{
-    CLAIM, CLAIM_MADE, DROP_LIVE, ENQUEUE, EXPIRED, EXTEND, FORGET_TOKENS, KNOWN, MADE, PURGE, PUT_OFF,
+    CLAIM, CLAIM_MADE, DROP_LIVE, ENQUEUE, EXPIRED, EXTEND, FORGET_TOKENS, KNOWN, LEFT_SPOOL, MADE, PURGE, PUT_OFF,
 };
 use super::waiting::{MemoryAtHand, WorkKind};
 use super::{RedisQueue, random, unreadable};
@@ -106,6 +106,11 @@ impl JobIntake for RedisQueue {
             Ok(Decision::Apply(change, (outcome, Some(found.stored.job.clone()))))
         });
         let Some((outcome, ended)) = cancelled.await? else { return Ok(CancelOutcome::Unknown) };
+        if outcome == CancelOutcome::Stopping {
+            // Each time it is asked for: it may have been lost. The next renewal says so, too.
+            let publish = redis::Cmd::publish(format!("{}stop", self.options.prefix), id.to_string());
+            let _: Result<u64, _> = self.scripts.client.query("asking a node to stop a job", &publish).await;
+        }
         if let Some(job) = ended {
             self.metrics.ended(&job);
             if outcome == CancelOutcome::CancelledProcessing {
@@ -325,6 +330,15 @@ impl JobMaintenance for RedisQueue {
             }
         }
         Ok(purged)
+    }
+
+    async fn left_spool(&self, ids: &[JobId]) -> Result<(), QueueError> {
+        self.usable()?;
+        for ids in ids.chunks(KNOWN_AT_ONCE) {
+            let ids: Vec<String> = ids.iter().map(JobId::to_string).collect();
+            let _: u64 = self.scripts.run(&LEFT_SPOOL, &ids).await?;
+        }
+        Ok(())
     }
 
     async fn forget_used_tokens(&self, limit: usize) -> Result<usize, QueueError> {

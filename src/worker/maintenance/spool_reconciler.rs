@@ -260,6 +260,9 @@ impl SpoolReconciler {
 
     async fn remove_ended(&self, ended: &[EndedUpload]) {
         let Removal { removed, failures } = self.spool.remove_ended(ended).await;
+        if let Err(error) = self.queue.left_spool(&removed).await {
+            warn!(error = %ErrorChain(&error), "queue can't be told whose originals are gone; their records stay for longer");
+        }
         let removed: HashSet<_> = removed.into_iter().collect();
         for upload in ended.iter().filter(|upload| removed.contains(&upload.id)) {
             info!(job_id = %upload.id, state = %upload.state, "ended job removed from the spool");

@@ -12,8 +12,8 @@ use pixerve::queue::{
 };
 
 use super::fixture::{
-    LEASE, QueueFixture, SECOND, TestResult, calling_back, claim, claim_up_to, complete, enqueue, failure, queued,
-    record,
+    LEASE, QueueFixture, SECOND, TestResult, calling_back, claim, claim_up_to, complete, enqueue, failure, purge,
+    queued, record,
 };
 use super::settle::file;
 use crate::harness::deliveries::{end_of, settle, tried};
@@ -114,10 +114,10 @@ async fn purge_keeps_what_owes_a_callback(fixture: QueueFixture) -> TestResult {
     let done = enqueue(&queue, &queued("a", 2)).await?;
     complete(&queue, &claim(&queue).await?).await?;
     fixture.clock.advance(SECOND);
-    assert_eq!(queue.purge(fixture.now(), 10).await?, 1);
+    assert_eq!(purge(&queue, fixture.now(), 10).await?, 1);
     assert_eq!((queue.get(&owing).await?.is_some(), queue.get(&done).await?), (true, None));
     settle(&*queue, owing, DeliveryOutcome::Delivered).await?;
-    assert_eq!(queue.purge(fixture.now(), 10).await?, 1);
+    assert_eq!(purge(&queue, fixture.now(), 10).await?, 1);
     Ok(())
 }
 
@@ -218,7 +218,7 @@ async fn what_became_of_a_callback_is_on_record_as_long_as_its_job(fixture: Queu
     assert_eq!(queue.deliveries_of(&id).await?, [told]);
 
     fixture.clock.advance(SECOND);
-    assert_eq!(queue.purge(fixture.now(), 10).await?, 1);
+    assert_eq!(purge(&queue, fixture.now(), 10).await?, 1);
     assert_eq!(queue.deliveries_of(&id).await?, []);
     let page = PageRequest { limit: 10, cursor: None };
     assert_eq!(queue.list_deliveries(DeliveryScope::All, state, page).await?.deliveries, []);
@@ -367,7 +367,7 @@ async fn what_is_owed_of_files_is_dropped_once_the_end_is_delivered(fixture: Que
     assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
     let known: Vec<_> = queue.deliveries_of(&id).await?.iter().map(|delivery| delivery.id).collect();
     assert_eq!(known, [end_of(id)]);
-    assert_eq!(queue.purge(fixture.now(), 10).await?, 1);
+    assert_eq!(purge(&queue, fixture.now(), 10).await?, 1);
     Ok(())
 }
 
@@ -379,7 +379,7 @@ async fn held_delivery_is_neither_due_nor_forgotten(fixture: QueueFixture) -> Te
     settle(&*queue, id, DeliveryOutcome::Held).await?;
     fixture.clock.advance(1_000_000 * SECOND);
     assert_eq!(queue.due_deliveries(1, LEASE).await?, []);
-    assert_eq!(queue.purge(fixture.now(), 10).await?, 0, "it is owed");
+    assert_eq!(purge(&queue, fixture.now(), 10).await?, 0, "it is owed");
     assert!(queue.get(&id).await?.is_some_and(|job| job.record.callback.is_some()));
     Ok(())
 }

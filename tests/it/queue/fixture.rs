@@ -12,8 +12,8 @@ use pixerve::job::{
     Original, Owner, Priority, RecordVersion, SealedText, SourceFormat, State, Stem, SubDir,
 };
 use pixerve::queue::{
-    Claim, ClaimRequest, CrashAttribution, Enqueued, JobQueue, MemoryQueue, Place, QueueSettings, RedisQueue,
-    RedisQueueOptions, Retry, Settled, Settlement, SledQueue, TimeSource,
+    Claim, ClaimRequest, CrashAttribution, Enqueued, Filter, JobQueue, MemoryQueue, PageRequest, Place, QueueSettings,
+    RedisQueue, RedisQueueOptions, Retry, Settled, Settlement, SledQueue, TimeSource,
 };
 use pixerve::redis_client::RedisClient;
 
@@ -237,6 +237,20 @@ pub(crate) async fn reap_expired(queue: &Queue, limit: usize) -> Result<Reaped, 
         }
     }
     Ok(reaped)
+}
+
+/// Purges, the originals of all ended jobs having left the spool.
+pub(crate) async fn purge(queue: &Queue, finished_before: Timestamp, limit: usize) -> Result<usize, Box<dyn Error>> {
+    let mut cursor = None;
+    loop {
+        let page = queue.list(&Filter::default(), PageRequest { limit: 200, cursor }).await?;
+        let ended: Vec<_> = page.jobs.iter().filter(|job| job.state.is_terminal()).map(|job| job.record.id).collect();
+        queue.left_spool(&ended).await?;
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(queue.purge(finished_before, limit).await?);
+        }
+    }
 }
 
 /// Claims as many jobs as there are, whatever memory they take.

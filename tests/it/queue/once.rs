@@ -6,7 +6,7 @@ use pixerve::clock::Timestamp;
 use pixerve::job::{JobRecord, OnceToken};
 use pixerve::queue::Enqueued;
 
-use super::fixture::{QueueFixture, SECOND, TestResult, claim, complete, enqueue, owner, queued};
+use super::fixture::{QueueFixture, SECOND, TestResult, claim, complete, enqueue, owner, purge, queued};
 
 every_queue! {
     a_token_is_used_by_the_job_that_was_taken_in_with_it,
@@ -88,7 +88,7 @@ async fn a_used_token_is_forgotten_once_nobody_takes_it_and_not_with_its_job(fix
         complete(&queue, &claim(&queue).await?).await?;
     }
     fixture.clock.advance(9 * SECOND);
-    assert_eq!(queue.purge(fixture.now(), 10).await?, 2, "their records go");
+    assert_eq!(purge(&queue, fixture.now(), 10).await?, 2, "their records go");
     assert_eq!(queue.forget_used_tokens(10).await?, 0);
     for token in tokens {
         assert!(queue.user_of_token(&token.digest).await?.is_some(), "it is good still");

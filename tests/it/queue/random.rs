@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::fixture::{
-    LEASE, Queue, QueueFixture, SECOND, TestResult, calling_back, claim_up_to, completion, crash, failure, queued,
-    realtime, reap_expired,
+    LEASE, Queue, QueueFixture, SECOND, TestResult, calling_back, claim_up_to, completion, crash, failure, purge,
+    queued, realtime, reap_expired,
 };
 use crate::harness::deliveries::tried;
 
@@ -110,7 +110,7 @@ async fn take(
             }
         }
         Step::Reap => drop(reap_expired(queue, 10).await?),
-        Step::Purge => drop(queue.purge(fixture.now(), 3).await?),
+        Step::Purge => drop(purge(queue, fixture.now(), 3).await?),
         Step::Deliver { done } => {
             for delivery in queue.due_deliveries(2, LEASE).await? {
                 let outcome = if done { DeliveryOutcome::Delivered } else { DeliveryOutcome::Retry(SECOND) };

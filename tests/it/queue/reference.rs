@@ -2,7 +2,9 @@
 
 use pixerve::job::{JobRecord, JobRef};
 
-use super::fixture::{Queue, QueueFixture, SECOND, TestResult, claim, complete, enqueue, owner, queued, realtime};
+use super::fixture::{
+    Queue, QueueFixture, SECOND, TestResult, claim, complete, enqueue, owner, purge, queued, realtime,
+};
 
 every_queue! {
     a_ref_means_the_owners_newest_job_of_that_ref_live_or_ended,
@@ -50,11 +52,11 @@ async fn a_ref_is_known_as_long_as_a_record_of_it_is(fixture: QueueFixture) -> T
     }
     queue.cancel(&newer.id, Vec::new()).await?;
     fixture.clock.advance(SECOND);
-    assert_eq!(queue.purge(fixture.now(), 10).await?, 1);
+    assert_eq!(purge(&queue, fixture.now(), 10).await?, 1);
     assert_eq!(newest(&queue, "a", "order-42").await?, Some(older.clone()), "the newest that there still is");
     complete(&queue, &claim(&queue).await?).await?;
     fixture.clock.advance(SECOND);
-    assert_eq!(queue.purge(fixture.now(), 10).await?, 1);
+    assert_eq!(purge(&queue, fixture.now(), 10).await?, 1);
     assert_eq!(newest(&queue, "a", "order-42").await?, None);
     Ok(())
 }

@@ -517,3 +517,16 @@ async fn changes_never_become_fewer_whoever_counts_them() -> TestResult {
     assert!(other.get(&id).await?.ok_or("known")?.changes > released + 1000);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_outlives_its_original_which_would_come_back_as_a_new_job() -> TestResult {
+    let Some((fixture, [queue, _])) = two_nodes()? else { return Ok(()) };
+    let id = enqueue(&queue, &queued("a", 1)).await?;
+    complete(&queue, &claim(&queue).await?).await?;
+    fixture.clock.advance(3600 * SECOND);
+    assert_eq!(queue.purge(fixture.now(), 10).await?, 0);
+    queue.left_spool(&[id]).await?;
+    assert_eq!(queue.purge(fixture.now(), 10).await?, 1);
+    assert!(queue.get(&id).await?.is_none());
+    Ok(())
+}

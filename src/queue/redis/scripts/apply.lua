@@ -28,7 +28,7 @@ at = at + 2 * sets + 1
 local removed = { unpack(ARGV, at + 1, at + tonumber(ARGV[at])) }
 at = at + tonumber(ARGV[at])
 
-local before, target, was_called_off, had_place = job.st, ARGV[5], job.so, job.av == 'l' and not job.md
+local before, target, had_place = job.st, ARGV[5], job.av == 'l' and not job.md
 if target == 'e' then
   remove_live(job)
 elseif target ~= '-' then
@@ -65,8 +65,5 @@ tell(job.id)
 -- A tenant of whom nothing is made any more may have the spare place.
 if had_place and job.av ~= 'l' then
   wake('spare')
-end
-if job.so and not was_called_off then
-  call('PUBLISH', key('stop'), job.id)
 end
 return 'applied'
