@@ -1,6 +1,9 @@
 //! Nodes that are killed, stopped and cut off, and a Redis that dies and forgets: whatever was accepted ends once, and its caller
 //! is told.
 
+mod cancels;
+mod store;
+
 use std::collections::HashSet;
 use std::time::Duration;
 

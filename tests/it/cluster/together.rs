@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use pixerve::job::ContentHash;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -88,6 +89,33 @@ async fn a_job_that_another_node_works_on_is_cancelled_and_nothing_of_it_appears
     let status: Value = api.get_json(accepted["status_url"].as_str().expect("a URL")).await;
     assert_eq!(status["files"].as_array().map_or(0, Vec::len), before);
     assert_eq!(cancel(id).await.expect("an answer").status(), StatusCode::CONFLICT);
+    drop(worker);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_image_uploaded_fifty_times_to_each_of_three_nodes_is_one_job() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let apis = [cluster.node(&[API]).await, cluster.node(&[API]).await, cluster.node(&[API]).await];
+    let picture = picture::jpeg(60, 40, 5);
+    let token = Claims::of("somebody").job(small_job()).sign();
+    let uploads = apis.iter().flat_map(|api| std::iter::repeat_n(api, 50));
+    let answers = join_all(uploads.map(|api| api.upload(&token, "photo.jpg", picture.clone()))).await;
+    let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+    for answer in answers {
+        let (status, body) = (answer.status(), answer.json::<Value>().await.expect("JSON"));
+        match status {
+            StatusCode::OK => accepted.push(body),
+            StatusCode::CONFLICT => refused.push(body),
+            _ => panic!("{status}: {body}"),
+        }
+    }
+    assert_eq!((accepted.len(), refused.len()), (1, 149));
+    assert!(refused.iter().all(|body| body["job_id"] == accepted[0]["job_id"]), "{refused:?}");
+    let keys = cluster.s3.keys(BUCKET).await;
+    assert_eq!(keys.iter().filter(|key| key.contains("/spool/")).count(), 1, "{keys:?}");
+
+    let worker = cluster.node(&[WORKER]).await;
+    assert_eq!(apis[1].ended(&accepted[0]).await["state"], "completed");
     drop(worker);
 }
 

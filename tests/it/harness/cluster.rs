@@ -1,5 +1,7 @@
 //! What nodes share: a Redis, a bucket, keys, and a directory that all of them serve.
 
+use std::path::PathBuf;
+
 use tempfile::TempDir;
 
 use super::app::TestApp;
@@ -31,6 +33,11 @@ impl Cluster {
         let dirs = tempfile::tempdir().expect("a directory");
         pixerve::app::keys(dirs.path()).expect("keys are made");
         Some(Self { redis, s3, dirs })
+    }
+
+    /// The directory that all nodes serve.
+    pub(crate) fn serve_dir(&self) -> PathBuf {
+        self.dirs.path().join("serve")
     }
 
     /// What every node is given.

@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     Slow(usize),
     /// The request is passed on and done, and the answer is thrown away.
     LoseReply,
+    /// Passed on so much later.
+    Late(Duration),
 }
 
 impl Fault {
@@ -154,6 +156,7 @@ async fn one(mut client: TcpStream, inner: &Inner) -> io::Result<()> {
         Fault::Reset => return reset(client),
         Fault::StallRequest => return std::future::pending().await,
         Fault::Answer(status, headers, text) => return answer(client, status, &headers, &text).await,
+        Fault::Late(by) => tokio::time::sleep(by).await,
         _ => {}
     }
     let mut server = TcpStream::connect(inner.upstream).await?;
