@@ -41,13 +41,13 @@ impl Timestamp {
     /// This moment plus `by`, saturating.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(millis(by)))
     }
 
     /// This moment minus `by`, saturating at the epoch.
     #[must_use]
     pub fn before(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_sub(millis(by)))
     }
 
     /// How long after `earlier` this is; zero if it is not.
@@ -85,6 +85,12 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Whole milliseconds of `duration`, saturating.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Where the time comes from.
 pub trait Clock: Send + Sync + 'static {
     /// The wall clock: for what people read and for what must survive a restart. It may jump.
@@ -92,6 +98,13 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Time since an arbitrary start in this process: for leases and timeouts. It never jumps.
     fn elapsed(&self) -> Duration;
+}
+
+/// So that whatever has a clock can be shown.
+impl fmt::Debug for dyn Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
 }
 
 /// A shared clock.
@@ -122,7 +135,7 @@ impl Clock for System {
     #[expect(clippy::disallowed_methods, reason = "this is the one room that reads the machine's clock")]
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+        Timestamp(millis(since_epoch))
     }
 
     fn elapsed(&self) -> Duration {
@@ -146,7 +159,7 @@ impl Manual {
 
     /// Lets `by` pass, on both the wall and the monotonic side.
     pub fn advance(&self, by: Duration) {
-        let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        let ms = millis(by);
         self.now_ms.fetch_add(ms, Ordering::SeqCst);
         self.elapsed_ms.fetch_add(ms, Ordering::SeqCst);
     }

@@ -359,10 +359,7 @@ fn start_sharing(background: &mut BackgroundTasks, shared: SharedState, state: &
                 }
             }
         };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = share => {}
-        }
+        stop.run_until_cancelled(share).await;
     });
     heartbeat
 }

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf, absolute};
 
 use anyhow::{Context, bail};
 
+use super::persistent_state::SEALING_KEYS;
 use crate::auth::KeyRing;
 use crate::register::Sealer;
 
 const SIGNING_KEYS: &str = "jwt.json";
-const SEALING_KEYS: &str = "vault.key";
 
 /// Where the new keys are.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! The parts of a server, built from its settings and what it keeps, none of them running yet.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,15 +115,10 @@ async fn renderer(
 }
 
 /// Times the steps of an engine in this process.
+#[derive(Debug)]
 struct StepClock {
     clock: SharedClock,
     steps: StepMetrics,
-}
-
-impl fmt::Debug for StepClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StepClock").finish_non_exhaustive()
-    }
 }
 
 impl StepTimer for StepClock {

@@ -15,14 +15,12 @@ use super::sealed_callbacks::KeysSecret;
 use super::shared_state;
 use super::shared_state::SharedState;
 use super::start_error::StartError;
-use super::webhook_secret::sealed_secrets;
 use crate::auth::{KeyRing, KeyRingError};
 use crate::clock::{ClockTrust, SharedClock};
 use crate::config::Config;
 use crate::disks::{self, DiskHealth, DiskMonitor};
-use crate::error_chain::ErrorChain;
 use crate::queue::{CallbacksOf, CrashAttribution, JobQueue, SledQueue};
-use crate::register::{KeptWebhookSecret, OpenedRegister, Register, Sealer, WebhookSecretError};
+use crate::register::{OpenedRegister, Register, Sealer, SecretFiles};
 use crate::sandbox::SandboxMode;
 use crate::spool::{DirectorySpool, Spool};
 use crate::worker::{ClockKeeper, ReconcileScope, SpoolReconciler, half_of_memory};
@@ -33,8 +31,8 @@ pub(super) const QUEUE_DATABASE: &str = "ConvertQueue.db";
 pub(super) const PRIVATE_DIRECTORY: u32 = 0o700;
 const SERVED_DIRECTORY: u32 = 0o755;
 
-/// The file in the data directory that holds what seals secrets, unless a setting names another.
-const SEALING_KEYS: &str = "vault.key";
+/// The file that holds what seals secrets, unless a setting names another: in the data directory, or where `pixerve keys` makes it.
+pub(super) const SEALING_KEYS: &str = "vault.key";
 
 /// Where the keys are, or are to be, that seal secrets.
 pub(super) fn key_file(config: &Config) -> PathBuf {
@@ -87,7 +85,9 @@ impl PersistentState {
         private_files::tighten(&config.data_dir, &config.serve_dir);
         let sealer = Arc::new(open_sealer(config, &queue)?);
         let register = Arc::new(open_register(config, &sealer, clock)?);
-        let keys_secret = open_keys_secret(config, &sealer)?;
+        let kept = Arc::new(SecretFiles::new(&config.data_dir));
+        // This thread may wait.
+        let keys_secret = Handle::current().block_on(KeysSecret::open(config, kept, &sealer, None))?;
         let spool: Arc<dyn Spool> = Arc::new(DirectorySpool::open(&config.data_dir)?);
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(config)?;
@@ -215,24 +215,6 @@ fn tell_of_older_keys(sealer: &Sealer, queue: &SledQueue) -> Result<(), StartErr
         info!("no callback needs an older sealing key; it can be removed from the key file");
     }
     Ok(())
-}
-
-/// A secret that can't be unsealed keeps nobody from working: receivers that verify refuse what is not signed, and are called
-/// again once the key is back.
-fn open_keys_secret(config: &Config, sealer: &Arc<Sealer>) -> Result<KeysSecret, StartError> {
-    if let Some(secret) = &config.callback.secret {
-        return Ok(KeysSecret::Set(secret.clone()));
-    }
-    let secret = KeptWebhookSecret::open_or_make(sealed_secrets(config)?, Arc::clone(sealer), None);
-    // This thread may wait.
-    match Handle::current().block_on(secret) {
-        Ok(secret) => Ok(KeysSecret::Kept(secret)),
-        Err(lost @ WebhookSecretError::Unseal { .. }) => {
-            error!(error = %ErrorChain(&lost), "callbacks of the keys of jwt.json are not signed");
-            Ok(KeysSecret::Lost)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn open_register(config: &Config, sealer: &Arc<Sealer>, clock: &SharedClock) -> Result<Register, StartError> {

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{error, warn};
 use url::Url;
 
 use crate::callback::{OpenCallback, SigningSecrets};
 use crate::clock::{SharedClock, Timestamp};
+use crate::config::Config;
 use crate::error_chain::ErrorChain;
 use crate::job::{CallbackHeader, CallbackTarget, JobId, Owner, WebhookSecret};
-use crate::register::{KeptWebhookSecret, Register, Sealer};
+use crate::register::{KeptWebhookSecret, Register, RegisterPeers, SealedSecrets, Sealer, WebhookSecretError};
 
 /// How soon a secret that the command line has renewed signs.
 const RELOAD_PERIOD: Duration = Duration::from_secs(30);
@@ -38,6 +39,33 @@ pub(super) enum KeysSecret {
 }
 
 impl KeysSecret {
+    /// What is set, or what `kept` has; if that is nothing it is made, and where others may do the same (`peers`), the first
+    /// one's stays.
+    ///
+    /// A secret that can't be unsealed keeps nobody from working: receivers that verify refuse what is not signed, and are
+    /// called again once the key is back.
+    ///
+    /// # Errors
+    /// It can't be read or written.
+    pub(super) async fn open(
+        config: &Config,
+        kept: Arc<dyn SealedSecrets>,
+        sealer: &Arc<Sealer>,
+        peers: Option<&dyn RegisterPeers>,
+    ) -> Result<Self, WebhookSecretError> {
+        if let Some(secret) = &config.callback.secret {
+            return Ok(Self::Set(secret.clone()));
+        }
+        match KeptWebhookSecret::open_or_make(kept, Arc::clone(sealer), peers).await {
+            Ok(secret) => Ok(Self::Kept(secret)),
+            Err(lost @ WebhookSecretError::Unseal { .. }) => {
+                error!(error = %ErrorChain(&lost), "callbacks of the keys of jwt.json are not signed");
+                Ok(Self::Lost)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes up what `pixerve webhook-secret --rotate` writes, until `stop`.
     pub(super) async fn follow(self, stop: CancellationToken) {
         let Self::Kept(secret) = self else { return stop.cancelled().await };

@@ -42,16 +42,9 @@ impl Usage {
     pub(super) async fn follow(self, spool: Arc<dyn Spool>, data_dir: PathBuf, stop: CancellationToken) {
         let mut ticks = interval(COUNT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
-            tokio::select! {
-                // A disk that hangs holds that thread, and not the stop.
-                () = stop.cancelled() => return,
-                () = self.count(&*spool, &data_dir) => {}
-            }
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            // A disk that hangs holds that thread, and not the stop.
+            stop.run_until_cancelled(self.count(&*spool, &data_dir)).await;
         }
     }
 

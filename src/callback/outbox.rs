@@ -18,7 +18,7 @@ use self::delivery_queues::{DeliveryQueues, PendingDelivery};
 use super::delivery::{DeliveryError, NextTry, WebhookClient};
 use super::metrics::{AttemptResult, CallbackMetrics};
 use super::settings::CallbackSettings;
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, millis};
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{CallbackTarget, DeliveryId};
@@ -184,7 +184,7 @@ impl Dispatcher {
             }
         };
         let took = self.clock.elapsed().saturating_sub(began);
-        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = millis(took);
         self.settle(
             &id,
             DeliveryTry { at, number: attempts.saturating_add(1), status, duration_ms, error },

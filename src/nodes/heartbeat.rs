@@ -11,7 +11,7 @@ use tracing::{debug, error, info, warn};
 use super::description::random_name;
 use super::info::Info;
 use super::{ClockState, HeartbeatAnswer, Inner, NodeDescription, NodeId, NodesError, NodesStatus, SCHEMA};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, millis};
 use crate::error_chain::ErrorChain;
 use crate::version::VERSION;
 
@@ -81,10 +81,10 @@ struct Heartbeat<'a> {
     trouble_logged: Option<Duration>,
 }
 
-/// What the script answers: the installation, and if that is ours: time in ms, incarnation, schema, leader, how many nodes live, take
+/// What the script answers: the installation, and if that is ours: time in ms, incarnation, leader, how many nodes live, take
 /// uploads and take jobs, the record format that all read, the register's version.
 type Answer = (String, Option<AnswerOfOurs>);
-type AnswerOfOurs = (u64, String, u32, Option<String>, u32, u32, u32, u32, u64);
+type AnswerOfOurs = (u64, String, Option<String>, u32, u32, u32, u32, u64);
 
 impl<'a> Heartbeat<'a> {
     fn new(nodes: &'a Inner) -> Self {
@@ -127,7 +127,7 @@ impl<'a> Heartbeat<'a> {
     fn heard(&self, wall: Timestamp, sent: Duration, answer: AnswerOfOurs) -> HeartbeatAnswer {
         let at = self.nodes.clock.elapsed();
         let round_trip = at.saturating_sub(sent);
-        let (time_ms, incarnation, schema, leader, nodes, api_nodes, workers, record_format, register_version) = answer;
+        let (time_ms, incarnation, leader, nodes, api_nodes, workers, record_format, register_version) = answer;
         let before = self.nodes.status.borrow().heard.as_ref().map(|heard| heard.clock_offset_ms);
         let measured = offset_ms(wall.after(round_trip / 2), Timestamp::from_millis(time_ms));
         let clock_offset_ms = before.filter(|_| round_trip > ROUND_TRIP_MAX).unwrap_or(measured);
@@ -135,7 +135,6 @@ impl<'a> Heartbeat<'a> {
             at,
             round_trip,
             incarnation,
-            schema,
             leader: leader.map(NodeId::read),
             nodes,
             api_nodes,
@@ -224,8 +223,4 @@ fn log_changes(before: &NodesStatus, heard: &HeartbeatAnswer) {
 pub(super) fn offset_ms(ours: Timestamp, theirs: Timestamp) -> i64 {
     let ms = |ahead: Duration| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
     ms(ours.since(theirs)) - ms(theirs.since(ours))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -157,10 +157,7 @@ impl Nodes {
     /// Looks at Redis before anything is kept there: everything that is wrong with it, or may become so. Waits until it can be
     /// reached, with a line in the log each minute; none if `stop` comes first.
     pub async fn check(&self, stop: &CancellationToken) -> Option<Vec<Finding>> {
-        tokio::select! {
-            () = stop.cancelled() => None,
-            findings = check::check(&self.0) => Some(findings),
-        }
+        stop.run_until_cancelled(check::check(&self.0)).await
     }
 
     /// Beats until `stop`, then says goodbye.

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::description::random_name;
 use super::{NodeId, Nodes, NodesError, NodesStatus};
+use crate::clock::millis;
 
 /// Between two looks at what others do. They are told with their next beat.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -144,8 +145,4 @@ impl Nodes {
         let nodes = answer.ok_or(NodesError::VersionForgotten)?;
         Ok(nodes.into_iter().map(NodeId::read).collect())
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -32,8 +32,6 @@ pub struct HeartbeatAnswer {
     pub round_trip: Duration,
     /// Another one means that Redis was emptied meanwhile.
     pub incarnation: String,
-    /// The layout of what is kept in Redis.
-    pub schema: u32,
     /// Who leads, if anyone.
     pub(super) leader: Option<NodeId>,
     /// How many nodes live, this one too.

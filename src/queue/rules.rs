@@ -7,7 +7,7 @@ use super::record::{StoredDelivery, StoredJob};
 use super::{
     DeliveryOutcome, DeliveryState, DeliveryTry, FileStored, Job, QueueError, QueueSettings, Retry, Settlement,
 };
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, millis};
 use crate::job::{DeliveryId, ErrorCode, JobError, JobRecord, State, StoredFile};
 
 /// Counted for an attempt that died with its node: more than any attempt tells of.
@@ -290,9 +290,4 @@ pub(super) fn ask_again(delivery: &mut StoredDelivery, now: Timestamp) {
     delivery.attempts = 0;
     delivery.asked_again = true;
     delivery.state = DeliveryState::Pending;
-}
-
-/// As records have durations.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

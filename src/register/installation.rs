@@ -123,14 +123,8 @@ pub(super) async fn create_locked<E: From<SecretsError> + From<PeersError>>(
     let SharedTimeouts { lock_lease, .. } = SharedTimeouts::default();
     // A node that has died with it is waited out: without this no other starts.
     let lock = peers.lock(lock_lease, lock_lease).await?;
-    let created = async {
-        // Whoever had the lock before may have made it.
-        if secrets.get(name).await?.is_none() {
-            secrets.create(name, sealed).await?;
-        }
-        Ok(())
-    };
-    let created = created.await;
+    // Whoever had the lock before may have made it, which stays then.
+    let created = secrets.create(name, sealed).await;
     peers.unlock(lock).await;
-    created
+    Ok(created?)
 }

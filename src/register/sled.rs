@@ -65,11 +65,10 @@ impl Register {
     /// # Errors
     /// The disk.
     pub fn has_records(data: &Path) -> Result<bool, RegisterError> {
-        let path = data.join(REGISTER_DATABASE);
-        if !path.exists() {
+        if !Self::exists(data) {
             return Ok(false);
         }
-        let database = Database::open(&path).map_err(RegisterError::Database)?.database;
+        let database = Database::open(&data.join(REGISTER_DATABASE)).map_err(RegisterError::Database)?.database;
         let records = database.tree(RECORDS).map_err(RegisterError::Database)?;
         let any = !records.is_empty();
         drop(records);

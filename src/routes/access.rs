@@ -18,6 +18,7 @@ use tracing::{Instrument, Span, debug, info};
 use super::http_metrics::{HttpMetrics, RequestKind};
 use super::request_body::RequestBody;
 use super::{AppState, Peer, status_of};
+use crate::clock::millis;
 use crate::job::{ErrorCode, TraceContext};
 use crate::telemetry::{SpanKind, TraceSpan, cut, request_id, request_span};
 
@@ -166,7 +167,7 @@ impl Line {
     fn log(&self) {
         let took = self.started.elapsed();
         self.metrics.answered(self.kind, self.status, self.code, took, self.bytes_in);
-        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let ms = millis(took);
         let Self { path, status, bytes_in, bytes_out, .. } = self;
         let code = self.code.map(ErrorCode::as_str);
         let [peer, client] = [self.peer, self.client].map(|address| address.map(tracing::field::display));

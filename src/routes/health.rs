@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::{AppState, NodeHealth};
 use crate::bucket::LastProbe;
+use crate::clock::millis;
 use crate::disks::{RootHealth, RootKind};
 use crate::nodes::{ClockState, RedisMemory};
 use crate::version::VERSION;
@@ -331,10 +332,6 @@ fn clock(node: &NodeHealth) -> Value {
         }
         _ => json!({ "status": "ok", "offset_ms": offset_ms }),
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// `Xd Yh Zm Ws`.

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::gate::Pass;
 use super::metrics::DIRECT_HOST;
 use super::{Object, ProbeOutcome, StoreGate, StoreMetrics, StoreSettings, WriteError, WriteErrorKind, WriterBackend};
-use crate::clock::{SharedClock, Timestamp};
+use crate::clock::{SharedClock, Timestamp, millis};
 use crate::error_chain::ErrorChain;
 use crate::job::{OwnerKey, Stored};
 use crate::telemetry::{SpanKind, TraceSpan};
@@ -203,7 +203,7 @@ impl<W: WriterBackend> Retrying<W> {
         let wait = self.settings.backoff.wait_after(tries);
         // The gate says so, once.
         if self.gate.outage().is_none() {
-            let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            let retry_in_ms = millis(wait);
             warn!(backend = self.name(), error = %ErrorChain(&error), retry_in_ms, "write failed; will be retried");
         }
         self.wait(wait, left, error).await

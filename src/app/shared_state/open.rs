@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{Heartbeat, SharedBucket, SharedState};
 use crate::app::persistent_state::{PRIVATE_DIRECTORY, PersistentState, key_file, make_dir, watch_disks};
@@ -26,8 +26,8 @@ use crate::nodes::{NodeOptions, NodeTiming, Nodes, Severity};
 use crate::queue::{RedisQueue, RedisQueueOptions, TimeSource};
 use crate::redis_client::RedisClient;
 use crate::register::{
-    BucketRecords, BucketSecrets, KeptWebhookSecret, OpenedSharedRegister, Register, RegisterPeers, SealedSecrets,
-    Sealer, SharedRegister, SharedTimeouts, WebhookSecretError,
+    BucketRecords, BucketSecrets, OpenedSharedRegister, Register, RegisterPeers, SealedSecrets, Sealer, SharedRegister,
+    SharedTimeouts,
 };
 use crate::spool::{BucketSpool, JournalLines, JournalLinesError};
 
@@ -44,8 +44,7 @@ pub(in crate::app) async fn open(
     clock: &SharedClock,
 ) -> Result<(PersistentState, DiskMonitor), StartError> {
     // Before anything is waited for: what is missing here, no other node can give.
-    let keys = KeyRing::load_existing(&config.auth.jwt_file, config.auth.jwt_secret.as_ref())?;
-    let sealer = Arc::new(Sealer::open_existing(&key_file(config))?);
+    let (keys, sealer) = load_keys(config).await?;
     let bucket = Arc::new(Bucket::connect(&config.spool.bucket, &config.stores.timeouts, Arc::clone(clock))?);
     let redis = RedisClient::new(url.expose_secret(), Arc::clone(clock))?;
     let nodes = Nodes::new(redis.clone(), Arc::clone(clock), node_options(config, memory_budget));
@@ -87,19 +86,14 @@ async fn open_with(
         timeouts: SharedTimeouts::default(),
     };
     let opened = Register::open_shared(shared, Arc::clone(&sealer), Arc::clone(clock), None).await?;
-    let OpenedSharedRegister { register, installation, unreadable } = opened;
-    for access_key in unreadable {
-        error!(
-            access_key,
-            "registration could not be unsealed: it is damaged, or its sealing key is gone; register it again"
-        );
-    }
+    // It has said itself which registrations it can't read.
+    let OpenedSharedRegister { register, installation, .. } = opened;
     // Another store may have a bucket of the same name, with a register of its own.
     let found = nodes.register_of(&installation.id).await?;
     if found != installation.id {
         return Err(StartError::OtherRegister { ours: installation.id, found });
     }
-    let keys_secret = keys_secret(config, secrets, Arc::clone(&sealer), &*peers).await?;
+    let keys_secret = KeysSecret::open(config, secrets, &sealer, Some(&*peers)).await?;
 
     let options = RedisQueueOptions {
         prefix: KEY_PREFIX.to_owned(),
@@ -141,6 +135,16 @@ async fn open_with(
     Ok((persistent, disk_monitor, queue))
 }
 
+/// The keys that every node is given, from files.
+async fn load_keys(config: &Config) -> Result<(KeyRing, Arc<Sealer>), StartError> {
+    let (auth, key_file) = (config.auth.clone(), key_file(config));
+    spawn_blocking(move || {
+        let keys = KeyRing::load_existing(&auth.jwt_file, auth.jwt_secret.as_ref())?;
+        Ok((keys, Arc::new(Sealer::open_existing(&key_file)?)))
+    })
+    .await?
+}
+
 fn shared_bucket(bucket: Arc<Bucket>) -> SharedBucket {
     let probed = Arc::clone(&bucket);
     SharedBucket {
@@ -179,25 +183,6 @@ async fn check(nodes: &Nodes) -> Result<(), StartError> {
         warn!(why = finding.why, remedy = finding.remedy, "{}", finding.found);
     }
     if errors.is_empty() { Ok(()) } else { Err(StartError::Redis { findings: errors }) }
-}
-
-async fn keys_secret(
-    config: &Config,
-    secrets: Arc<dyn SealedSecrets>,
-    sealer: Arc<Sealer>,
-    peers: &dyn RegisterPeers,
-) -> Result<KeysSecret, StartError> {
-    if let Some(secret) = &config.callback.secret {
-        return Ok(KeysSecret::Set(secret.clone()));
-    }
-    match KeptWebhookSecret::open_or_make(secrets, sealer, Some(peers)).await {
-        Ok(secret) => Ok(KeysSecret::Kept(secret)),
-        Err(lost @ WebhookSecretError::Unseal { .. }) => {
-            error!(error = %ErrorChain(&lost), "callbacks of the keys of jwt.json are not signed");
-            Ok(KeysSecret::Lost)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Journals beside the jobs, where every node reads them.

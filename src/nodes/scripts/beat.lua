@@ -5,7 +5,7 @@
 -- it takes uploads, 5 "1" if it takes jobs, 6 "1" if it may lead, 7 newest record format that it reads, 8 register's version
 -- that it shows, 9 ms of silence after which a node is gone, 10 ms that a lead lasts, 11 installation, 12 schema, 13 name for
 -- this incarnation if it has none.
--- Returns the installation, and if that is the node's, in a list of its own: time in ms, incarnation, schema, leader, how many
+-- Returns the installation, and if that is the node's, in a list of its own: time in ms, incarnation, leader, how many
 -- nodes are live, how many take uploads, how many jobs, the newest record format that all read, the register's version.
 local p, id = KEYS[1], ARGV[2]
 local now = tonumber(ARGV[1])
@@ -78,6 +78,6 @@ if is_news then
     redis.call('HSET', meta, 'nodes', known[9], 'api', known[10], 'workers', known[11], 'format', known[12])
 end
 return {installation, {
-    now, incarnation, tonumber(schema), leader,
+    now, incarnation, leader,
     tonumber(known[9]), tonumber(known[10]), tonumber(known[11]), tonumber(known[12]), tonumber(known[4] or 0),
 }}

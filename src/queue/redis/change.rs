@@ -8,7 +8,7 @@ use redis::Value;
 use super::fields::{self, FieldChanges, Fields};
 use super::scripts::{APPLY, LOAD};
 use super::{RedisQueue, random, unreadable};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, millis};
 use crate::error_chain::ErrorChain;
 use crate::job::{DeliveryId, DeliverySubject, JobId, State};
 use crate::queue::record::{self, StoredDelivery, StoredJob};
@@ -159,7 +159,7 @@ impl RedisQueue {
         match next {
             Next::Waits(wait) => {
                 found.stored.job.not_before = wait.map(|wait| now.after(wait));
-                found.stored.wait_ms = wait.map_or(0, rules::millis);
+                found.stored.wait_ms = wait.map_or(0, millis);
                 rules::enter(&mut found.stored, State::Pending, now, changes)?;
                 let moves = Move::Waits(found.stored.job.not_before);
                 Ok((Change { moves, counted, ..Change::default() }, State::Pending))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, millis};
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, State};
@@ -73,10 +73,6 @@ fn log(context: &WorkerContext, record: &JobRecord, settled: Settled, settlement
         (Settled::Applied(state), _) => info!(%state, "job requeued"),
         (Settled::Stale, _) => info!("lease lost; the attempt's result is discarded"),
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// When an attempt began, and when its variants were made, by the monotonic clock in milliseconds.

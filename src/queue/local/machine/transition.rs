@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Machine, encode, ended_count, live};
+use crate::clock::millis;
 use crate::failpoint::{Step, reached};
 use crate::job::State;
 use crate::queue::local::key;
@@ -56,7 +57,7 @@ impl<S: RecordStore> Machine<S> {
     /// Lets a job wait in its old place: ready at once, or after `wait`.
     pub(super) fn requeue(&mut self, mut stored: StoredJob, wait: Option<Duration>) -> Result<(), QueueError> {
         stored.job.not_before = wait.map(|wait| self.clock.now().after(wait));
-        stored.wait_ms = wait.map_or(0, rules::millis);
+        stored.wait_ms = wait.map_or(0, millis);
         let mut batch = Batch::default();
         self.transition(&mut batch, &mut stored, State::Pending)?;
         self.apply(&batch)?;
