@@ -40,6 +40,18 @@ pub fn parsed<'de, D: Deserializer<'de>, T>(
     parse(text.trim()).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &expected))
 }
 
+/// The value that `parse` makes of one text, or none where there is nothing but spaces.
+///
+/// # Errors
+/// As for [`parsed`].
+pub fn optional<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    expected: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, D::Error> {
+    parsed(deserializer, expected, |text| if text.is_empty() { Some(None) } else { parse(text).map(Some) })
+}
+
 /// An IP address and a port.
 pub fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let expected = r#"an IP address and a port such as "0.0.0.0:8080" or "[::]:8080""#;
@@ -49,7 +61,7 @@ pub fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr,
 /// An IP address and a port, or none where the text is empty.
 pub fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     let expected = r#"an IP address and a port such as "127.0.0.1:9464", or nothing"#;
-    parsed(deserializer, expected, |text| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) })
+    optional(deserializer, expected, |text| text.parse().ok())
 }
 
 /// A path.
@@ -59,12 +71,12 @@ pub fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Er
 
 /// A path, or none where the text is empty.
 pub fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
-    parsed(deserializer, "a path", |text| Some((!text.is_empty()).then(|| text.into())))
+    optional(deserializer, "a path", |text| Some(text.into()))
 }
 
 /// Any text, or none where it is empty.
 pub fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    parsed(deserializer, "text", |text| Some((!text.is_empty()).then(|| text.to_owned())))
+    optional(deserializer, "text", |text| Some(text.to_owned()))
 }
 
 /// A secret to sign tokens with, its bytes as they are, spaces included; none where the text is empty. No error quotes it.

@@ -2,6 +2,9 @@
 
 use std::io;
 
+#[cfg(feature = "s3")]
+use super::s3::RequestFailure;
+
 /// Why the bucket couldn't do something: what was attempted on which key, and what came of it. No secret.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketError {
@@ -49,6 +52,25 @@ pub enum BucketError {
 }
 
 impl BucketError {
+    /// What a request came to, of which `what` says what it attempted.
+    #[cfg(feature = "s3")]
+    pub(super) fn of(what: String, failure: RequestFailure) -> Self {
+        let detail = failure.detail();
+        match failure {
+            RequestFailure::Source(cause) => Self::File { what, cause },
+            RequestFailure::Unanswered(_)
+            | RequestFailure::Cancelled
+            | RequestFailure::Answered { may_pass: true, .. } => Self::Unavailable { what, detail },
+            RequestFailure::Answered { status: 404, code: Some(code), .. } if code == "NoSuchKey" => {
+                Self::Missing { what, detail }
+            }
+            RequestFailure::Answered { status: 301 | 307 | 308 | 401 | 403 | 404, .. } => {
+                Self::Refused { what, detail }
+            }
+            RequestFailure::Answered { .. } | RequestFailure::Invalid(_) => Self::Other { what, detail },
+        }
+    }
+
     /// Whether it may pass by itself.
     #[must_use]
     pub fn may_pass(&self) -> bool {

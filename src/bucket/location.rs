@@ -3,22 +3,22 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
-use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use secrecy::ExposeSecret;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::s3::{
-    AnswerDate, ObjectBody, PutContext, RequestFailure, S3Bucket, S3Connection, SourceFile, WithMd5, within,
+    AnswerHeaders, ObjectBody, ObjectBytes, ObjectHeaders, PutContext, RequestFailure, S3Bucket, S3Connection,
+    SourceFile, WithMd5, within,
 };
 use super::{BucketError, BucketSettings, KeyPrefix, LastProbe, StoreTimeouts};
-use crate::clock::{SharedClock, Timestamp};
+use crate::clock::SharedClock;
 use crate::job::ContentHash;
 
 /// Objects that one request deletes.
@@ -37,7 +37,7 @@ const PROBE_KEY: &str = "probe";
 pub struct Bucket {
     s3: S3Bucket,
     prefix: KeyPrefix,
-    clock: ClockOf,
+    clock: SharedClock,
     /// Why the last probe failed, if it did, and when it ended by the monotonic clock.
     last_probe: Mutex<Option<(Option<String>, Duration)>>,
 }
@@ -74,9 +74,7 @@ pub struct ListPage {
 pub struct ObjectReader {
     /// What is known of it.
     pub info: ObjectInfo,
-    body: ByteStream,
-    what: String,
-    timeout: Duration,
+    bytes: ObjectBytes,
 }
 
 impl Bucket {
@@ -90,7 +88,7 @@ impl Bucket {
         clock: SharedClock,
     ) -> Result<Self, BucketError> {
         let (s3, prefix) = own_bucket(settings, timeouts)?;
-        Ok(Self { s3, prefix, clock: ClockOf(clock), last_probe: Mutex::default() })
+        Ok(Self { s3, prefix, clock, last_probe: Mutex::default() })
     }
 
     /// Puts `bytes` under `key`, replacing what is there. When this returns, a reader sees all of it.
@@ -131,9 +129,9 @@ impl Bucket {
         let reader = self.open(key).await?;
         if reader.info.bytes > bytes_max {
             let detail = format!("it has {} bytes, more than {bytes_max}", reader.info.bytes);
-            return Err(BucketError::Other { what: reader.what, detail });
+            return Err(BucketError::Other { what: reader.bytes.into_what(), detail });
         }
-        reader.collect().await
+        reader.bytes.collect().await
     }
 
     /// An object, to be read piece by piece.
@@ -151,23 +149,19 @@ impl Bucket {
     pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<(Bytes, u64), BucketError> {
         let reader = self.open_range(key, Some(range)).await?;
         let total = reader.info.bytes;
-        Ok((reader.collect().await?, total))
+        Ok((reader.bytes.collect().await?, total))
     }
 
     async fn open_range(&self, key: &str, range: Option<Range<u64>>) -> Result<ObjectReader, BucketError> {
         let fail = |failure| self.error("get", key, failure);
-        let date = AnswerDate::default();
-        let request = self.s3.client.get_object().bucket(&self.s3.bucket).key(self.prefix.join(key));
+        let (full, headers) = (self.prefix.join(key), AnswerHeaders::default());
+        let request = self.s3.client.get_object().bucket(&self.s3.bucket).key(&full);
         let header = range.map(|range| format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
-        let request = request.set_range(header).customize().interceptor(date.clone());
-        let answer = within(self.s3.timeouts.exchange(0), request.send()).await.map_err(fail)?;
-        // `bytes 0-99/1234`; none of it where the whole was asked for, or the range is ignored.
-        let total = answer.content_range().and_then(|text| text.rsplit('/').next()?.parse().ok());
-        let bytes = total.or_else(|| answer.content_length().and_then(|bytes| u64::try_from(bytes).ok()));
-        let bytes = bytes.ok_or_else(|| fail(RequestFailure::Unanswered("an answer without a length".to_owned())))?;
-        let age = age(&date, answer.last_modified()).map_err(fail)?;
-        let (what, timeout) = (self.s3.what("get", &self.prefix.join(key)), self.s3.timeouts.exchange(0));
-        Ok(ObjectReader { info: ObjectInfo { bytes, age }, body: answer.body, what, timeout })
+        let request = request.set_range(header).customize().interceptor(headers.clone());
+        let limit = self.s3.timeouts.exchange(0);
+        let answer = within(limit, request.send()).await.map_err(fail)?;
+        let info = info(&headers.get()).map_err(fail)?;
+        Ok(ObjectReader { info, bytes: ObjectBytes::new(answer.body, self.s3.what("get", &full), limit) })
     }
 
     /// What is known of an object; none if there is none.
@@ -176,24 +170,19 @@ impl Bucket {
     /// [`BucketError::Refused`] if there is no such bucket: that says nothing about the object.
     pub async fn head(&self, key: &str) -> Result<Option<ObjectInfo>, BucketError> {
         let fail = |failure| self.error("look for", key, failure);
-        let date = AnswerDate::default();
+        let headers = AnswerHeaders::default();
         let request = self.s3.client.head_object().bucket(&self.s3.bucket).key(self.prefix.join(key));
-        let request = request.customize().interceptor(date.clone());
-        let answer = match within(self.s3.timeouts.exchange(0), request.send()).await {
-            Ok(answer) => answer,
+        let request = request.customize().interceptor(headers.clone());
+        match within(self.s3.timeouts.exchange(0), request.send()).await {
+            Ok(_) => Ok(Some(info(&headers.get()).map_err(fail)?)),
             // Without a body it doesn't say what it is that there isn't: only a GET does.
-            Err(RequestFailure::Answered { status: 404, .. }) => {
-                return match self.get_range(key, 0..1).await {
-                    Err(BucketError::Missing { .. }) => Ok(None),
-                    Err(error) => Err(error),
-                    Ok(_) => Err(fail(RequestFailure::Unanswered("it came or went in this very moment".to_owned()))),
-                };
-            }
-            Err(failure) => return Err(fail(failure)),
-        };
-        let bytes = answer.content_length().and_then(|bytes| u64::try_from(bytes).ok());
-        let bytes = bytes.ok_or_else(|| fail(RequestFailure::Unanswered("an answer without a length".to_owned())))?;
-        Ok(Some(ObjectInfo { bytes, age: age(&date, answer.last_modified()).map_err(fail)? }))
+            Err(RequestFailure::Answered { status: 404, .. }) => match self.get_range(key, 0..1).await {
+                Err(BucketError::Missing { .. }) => Ok(None),
+                Err(error) => Err(error),
+                Ok(_) => Err(fail(RequestFailure::Unanswered("it came or went in this very moment".to_owned()))),
+            },
+            Err(failure) => Err(fail(failure)),
+        }
     }
 
     /// A page of the objects whose keys begin with `prefix` and come after the key `after`. A list that is read to its end
@@ -203,16 +192,18 @@ impl Bucket {
     /// The request's.
     pub async fn list(&self, prefix: &str, after: Option<&str>) -> Result<ListPage, BucketError> {
         let fail = |failure| self.error("list", prefix, failure);
-        let date = AnswerDate::default();
+        let headers = AnswerHeaders::default();
         let request = self.s3.client.list_objects_v2().bucket(&self.s3.bucket).prefix(self.prefix.join(prefix));
         let request = request.set_start_after(after.map(|key| self.prefix.join(key)));
-        let request = request.customize().interceptor(date.clone());
+        let request = request.customize().interceptor(headers.clone());
         let answer = within(self.s3.timeouts.exchange(0), request.send()).await.map_err(fail)?;
+        let headers = headers.get();
         let mut objects = Vec::with_capacity(answer.contents().len());
         for object in answer.contents() {
             let Some(key) = object.key().and_then(|key| self.prefix.strip(key)) else { continue };
             let bytes = object.size().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
-            let info = ObjectInfo { bytes, age: age(&date, object.last_modified()).map_err(fail)? };
+            let modified = object.last_modified().and_then(|time| SystemTime::try_from(*time).ok());
+            let info = ObjectInfo { bytes, age: headers.since(modified).map_err(fail)? };
             objects.push(ListedObject { key: key.to_owned(), info });
         }
         let mut next = None;
@@ -290,7 +281,7 @@ impl Bucket {
             Err(error) => Err(error),
         };
         let failure = outcome.as_ref().err().map(ToString::to_string);
-        *self.last_probe.lock() = Some((failure, self.clock.0.elapsed()));
+        *self.last_probe.lock() = Some((failure, self.clock.elapsed()));
         outcome
     }
 
@@ -299,7 +290,7 @@ impl Bucket {
     pub fn last_probe(&self) -> Option<LastProbe> {
         let last = self.last_probe.lock();
         let (failure, ended) = last.as_ref()?;
-        Some(LastProbe { failure: failure.clone(), age: self.clock.0.elapsed().saturating_sub(*ended) })
+        Some(LastProbe { failure: failure.clone(), age: self.clock.elapsed().saturating_sub(*ended) })
     }
 
     /// Probes now and then, until `stop`; tells when the bucket goes and comes back.
@@ -321,21 +312,7 @@ impl Bucket {
     }
 
     fn error(&self, verb: &str, key: &str, failure: RequestFailure) -> BucketError {
-        let what = self.s3.what(verb, &self.prefix.join(key));
-        let detail = failure.detail();
-        match failure {
-            RequestFailure::Source(cause) => BucketError::File { what, cause },
-            RequestFailure::Unanswered(_)
-            | RequestFailure::Cancelled
-            | RequestFailure::Answered { may_pass: true, .. } => BucketError::Unavailable { what, detail },
-            RequestFailure::Answered { status: 404, code: Some(code), .. } if code == "NoSuchKey" => {
-                BucketError::Missing { what, detail }
-            }
-            RequestFailure::Answered { status: 301 | 307 | 308 | 401 | 403 | 404, .. } => {
-                BucketError::Refused { what, detail }
-            }
-            RequestFailure::Answered { .. } | RequestFailure::Invalid(_) => BucketError::Other { what, detail },
-        }
+        self.s3.error(verb, &self.prefix.join(key), failure)
     }
 }
 
@@ -345,40 +322,13 @@ impl ObjectReader {
     /// # Errors
     /// [`BucketError::Unavailable`] if they don't come.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, BucketError> {
-        let unavailable = |detail: String| BucketError::Unavailable { what: self.what.clone(), detail };
-        match timeout(self.timeout, self.body.try_next()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(unavailable(crate::error_chain::ErrorChain(&error).to_string())),
-            Err(_) => Err(unavailable(format!("nothing more came within {:?}", self.timeout))),
-        }
-    }
-
-    async fn collect(mut self) -> Result<Bytes, BucketError> {
-        let mut all = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
-            all.extend_from_slice(&chunk);
-        }
-        Ok(all.freeze())
+        self.bytes.next().await
     }
 }
 
-/// How long ago something was last modified, by the clock of whoever answered. An answer without a date is no bucket's, and
-/// by our own clock a young object might be old.
-fn age(date: &AnswerDate, modified: Option<&DateTime>) -> Result<Duration, RequestFailure> {
-    let modified = modified.and_then(|time| time.to_millis().ok()).and_then(|ms| u64::try_from(ms).ok());
-    match (date.get(), modified) {
-        (Some(now), Some(modified)) => Ok(now.since(Timestamp::from_millis(modified))),
-        _ => Err(RequestFailure::Unanswered("an answer without `Date` and `Last-Modified`".to_owned())),
-    }
-}
-
-/// A clock has no other `Debug` form.
-struct ClockOf(SharedClock);
-
-impl std::fmt::Debug for ClockOf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Clock")
-    }
+/// What an answer about an object says of it.
+fn info(headers: &ObjectHeaders) -> Result<ObjectInfo, RequestFailure> {
+    Ok(ObjectInfo { bytes: headers.extent()?.bytes, age: headers.since(headers.modified)? })
 }
 
 /// A client for the bucket that `settings` name, and what every key in it starts with. Nothing is sent yet.

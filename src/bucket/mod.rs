@@ -1,5 +1,6 @@
-//! Our own bucket, where many nodes keep together what can't be made again: originals with their manifests, and the
-//! register. It is one S3 location with strong read-after-write consistency; every key is below the prefix of its URL.
+//! Our own bucket, where many nodes keep together what can't be made again: originals with their manifests, the register,
+//! and the files that they serve, if not from a directory (`serve/`). It is one S3 location with strong read-after-write
+//! consistency; every key is below the prefix of its URL.
 //!
 //! Each call is one try, bounded in time: whoever calls knows whether to try again, by what [`BucketError`] says. The only
 //! clock that counts is the bucket's: ages are told by the `Date` of an answer.

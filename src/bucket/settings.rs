@@ -58,22 +58,13 @@ impl BucketSettings {
     }
 }
 
-/// What `parse` makes of a text, or none where the text is empty.
-fn optional<'de, D: Deserializer<'de>, T>(
-    deserializer: D,
-    expected: &str,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Result<Option<T>, D::Error> {
-    setting::parsed(deserializer, expected, |text| if text.is_empty() { Some(None) } else { parse(text).map(Some) })
-}
-
 fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BucketUrl>, D::Error> {
-    optional(deserializer, r#"a bucket such as "s3://pixerve/production", or nothing"#, BucketUrl::parse)
+    setting::optional(deserializer, r#"a bucket such as "s3://pixerve/production", or nothing"#, BucketUrl::parse)
 }
 
 fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
     let expected = "an http:// or https:// URL without credentials, query and fragment, or nothing";
-    optional(deserializer, expected, rules::endpoint)
+    setting::optional(deserializer, expected, rules::endpoint)
 }
 
 fn region<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -83,7 +74,7 @@ fn region<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error
 
 fn access_key_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let expected = "at most 1,024 printable ASCII characters without a space, `/` or `,`";
-    optional(deserializer, expected, |text| rules::is_access_key_id(text).then(|| text.to_owned()))
+    setting::optional(deserializer, expected, |text| rules::is_access_key_id(text).then(|| text.to_owned()))
 }
 
 /// No error quotes it.

@@ -39,7 +39,7 @@ const BACKOFF: Backoff =
     Backoff { backoff_min: Duration::from_millis(200), backoff_factor: 2.0, backoff_max: Duration::from_secs(1) };
 
 /// The records in the bucket.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct BucketRecords {
     bucket: Arc<Bucket>,
     clock: SharedClock,
@@ -86,13 +86,6 @@ impl BucketRecords {
         let text = SealedText(text);
         let version = SealedVersion { written_at, ..SealedVersion::of(&text) };
         Ok(Some(SealedRecord { access_key, version, text }))
-    }
-}
-
-/// By hand, since clocks have no such form.
-impl std::fmt::Debug for BucketRecords {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BucketRecords({:?})", self.bucket)
     }
 }
 

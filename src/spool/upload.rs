@@ -15,6 +15,9 @@ use crate::job::{ContentHash, ContentHasher, JobRecord};
 /// large one.
 const GATHER_BYTES: usize = 256 * 1024;
 
+/// The file with an upload's bytes, in a directory of the job's own.
+pub(super) const ORIGINAL: &str = "original";
+
 /// What makes an upload that has arrived an accepted one.
 #[async_trait]
 pub(super) trait Accept: Debug + Send + Sync {
@@ -33,9 +36,9 @@ pub struct IncomingUpload {
 
 impl IncomingUpload {
     /// `incoming` is where it is until it is accepted. Blocks.
-    pub(super) fn begin(incoming: PathBuf, name: &'static str, accept: Arc<dyn Accept>) -> Result<Self, FileError> {
+    pub(super) fn begin(incoming: PathBuf, accept: Arc<dyn Accept>) -> Result<Self, FileError> {
         let mut staged = StagedDirectory::create(incoming)?;
-        let original = HashedFile::new(staged.create_file(name, BY_UMASK)?);
+        let original = HashedFile::new(staged.create_file(ORIGINAL, BY_UMASK)?);
         Ok(Self { dir: IncomingDirectory::new(staged), original, accept })
     }
 

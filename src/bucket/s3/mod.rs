@@ -1,6 +1,7 @@
 //! One bucket, spoken to by the SDK of AWS: what our own bucket and registered stores have in common.
 
-mod date;
+mod answer_headers;
+mod download;
 mod multipart;
 mod payload;
 mod request;
@@ -21,12 +22,13 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-pub(crate) use self::date::AnswerDate;
+pub(crate) use self::answer_headers::{AnswerHeaders, Extent, ObjectHeaders};
+pub(crate) use self::download::ObjectBytes;
 pub(crate) use self::payload::{ObjectBody, Payload, PayloadReader, SourceFile};
 pub(crate) use self::request::{RequestFailure, within};
 pub(crate) use self::signing::{SignWith, WithMd5};
 use self::trace::TellTrace;
-use super::StoreTimeouts;
+use super::{BucketError, StoreTimeouts};
 use crate::job::TraceContext;
 use crate::tls;
 
@@ -121,6 +123,11 @@ impl S3Bucket {
     /// store encrypts with a key that is not its own.
     fn has_opaque_etags(&self, kms_key: Option<&str>, customer_algorithm: Option<&str>) -> bool {
         kms_key.is_some() || customer_algorithm.is_some() || self.bucket.ends_with("--x-s3")
+    }
+
+    /// What `failure` is for whoever keeps something in our own bucket: it came of an attempt to `verb` that key.
+    pub(crate) fn error(&self, verb: &str, key: &str, failure: RequestFailure) -> BucketError {
+        BucketError::of(self.what(verb, key), failure)
     }
 
     /// For messages: what is attempted on which key.

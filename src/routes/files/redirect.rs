@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Deserializer};
+use serde::Deserializer;
 
 use super::answer::{CACHE, disarm};
 use super::tree::FilePath;
@@ -34,17 +34,7 @@ impl RedirectOrigin {
     /// If it is no origin.
     pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
         let expected = r#"an origin such as "https://cdn.example", or nothing"#;
-        setting::parsed(
-            deserializer,
-            expected,
-            |text| if text.is_empty() { Some(None) } else { Self::parse(text).map(Some) },
-        )
-    }
-}
-
-impl<'de> Deserialize<'de> for RedirectOrigin {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        setting::parsed(deserializer, r#"an origin such as "https://cdn.example""#, Self::parse)
+        setting::optional(deserializer, expected, Self::parse)
     }
 }
 

@@ -10,12 +10,12 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::format::{self, Parsed};
 use super::scratch::Scratch;
-use super::{ORIGINAL, SPOOL, key};
+use super::{SPOOL, key};
 use crate::bucket::{Bucket, ObjectReader};
 use crate::durable::{BY_UMASK, StagedDirectory};
 use crate::job::{ContentHash, JobId, JobRecord};
 use crate::spool::error::Cause;
-use crate::spool::upload::{Hashed, HashedFile, IncomingDirectory};
+use crate::spool::upload::{Hashed, HashedFile, IncomingDirectory, ORIGINAL};
 use crate::spool::{SpoolError, blocking};
 
 /// An original that is fetched, or being fetched by whoever holds the lock.

@@ -42,8 +42,6 @@ use crate::durable::IoContext;
 use crate::error_chain::ErrorChain;
 use crate::job::{JobId, JobRecord, State};
 
-const ORIGINAL: &str = "original";
-
 /// Below which accepted uploads are, and originals that are kept for a person.
 const SPOOL: &str = "spool/";
 const KEPT: &str = "kept/";
@@ -98,12 +96,6 @@ impl BucketSpool {
             journals: Mutex::default(),
             usage: Mutex::default(),
         })
-    }
-
-    /// The directory that this process has to itself, for whoever watches its disk.
-    #[must_use]
-    pub fn scratch_dir(&self) -> &Path {
-        self.scratch.path()
     }
 
     /// Moves an original to where nobody looks for work. Twice is harmless.
@@ -195,7 +187,7 @@ fn id_of(prefix: &str, found: &str) -> Option<JobId> {
 impl Spool for BucketSpool {
     async fn receive(&self, id: JobId) -> Result<IncomingUpload, SpoolError> {
         let (incoming, object) = (self.scratch.incoming(id), Object { bucket: Arc::clone(&self.bucket) });
-        let begun = blocking(move || IncomingUpload::begin(incoming, ORIGINAL, Arc::new(object))).await;
+        let begun = blocking(move || IncomingUpload::begin(incoming, Arc::new(object))).await;
         begun.map_err(SpoolError::of_scratch)
     }
 

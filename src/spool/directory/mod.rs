@@ -25,7 +25,7 @@ use bytes::Bytes;
 use walkdir::WalkDir;
 
 use self::journal_file::JournalFile;
-use super::upload::{Accept, StagedUpload};
+use super::upload::{Accept, ORIGINAL, StagedUpload};
 use super::{
     EndedUpload, IncomingUpload, Journal, JournalEntries, MadeFile, Removal, Spool, SpoolCursor, SpoolEntry,
     SpoolError, SpoolPage, SpoolUsage, SpooledUpload, blocking, made, read_manifest,
@@ -34,7 +34,6 @@ use crate::durable::{self, BY_UMASK, FileError, IoContext};
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, JobRecord, State};
 
-const ORIGINAL: &str = "original";
 const MANIFEST: &str = "manifest.json";
 const JOURNAL: &str = "stored.jsonl";
 const MADE: &str = "made";
@@ -77,7 +76,7 @@ impl Spool for DirectorySpool {
     async fn receive(&self, id: JobId) -> Result<IncomingUpload, SpoolError> {
         let (incoming, entry) = (self.incoming.join(id.to_string()), Entry { path: self.job_dir(id) });
         blocking(move || {
-            let upload = IncomingUpload::begin(incoming, ORIGINAL, Arc::new(entry))?;
+            let upload = IncomingUpload::begin(incoming, Arc::new(entry))?;
             reached(Step::UploadBegun);
             Ok(upload)
         })

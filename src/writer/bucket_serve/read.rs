@@ -1,21 +1,13 @@
 //! Served files as they are read: one request each, of which a client's condition and range are a part where the bucket
 //! understands them.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_s3::error::BoxError;
-use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::time::timeout;
 
 use super::BucketServe;
 use crate::bucket::BucketError;
-use crate::bucket::s3::{RequestFailure, within};
-use crate::error_chain::ErrorChain;
+use crate::bucket::s3::{AnswerHeaders, Extent, ObjectBytes, ObjectHeaders, RequestFailure, within};
 
 /// What identifies an object's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,9 +66,7 @@ pub struct ServedObject {
     pub version: ObjectVersion,
     /// The first and the last of the bytes that come; none for all.
     pub part: Option<(u64, u64)>,
-    body: ByteStream,
-    what: String,
-    timeout: Duration,
+    bytes: ObjectBytes,
 }
 
 impl BucketServe {
@@ -87,32 +77,33 @@ impl BucketServe {
     /// # Errors
     /// [`BucketError::Missing`] if there is no such file; the request's.
     pub async fn open(&self, path: &str, condition: &GetCondition) -> Result<OpenedObject, BucketError> {
-        let (bucket, key, head) = (&self.s3.bucket, self.s3.prefix.join(path), AnswerHead::default());
+        let (bucket, key, headers) = (&self.s3.bucket, self.s3.prefix.join(path), AnswerHeaders::default());
+        let fail = |failure| bucket.error("get", &key, failure);
         let request = bucket.client.get_object().bucket(&bucket.bucket).key(&key);
         let request = request.set_if_none_match(condition.unless_etag.clone());
         let request = request.set_range(condition.range.map(ByteRange::header));
-        let request = request.customize().interceptor(head.clone());
+        let request = request.customize().interceptor(headers.clone());
         let limit = bucket.timeouts.exchange(0);
         let answer = match within(limit, request.send()).await {
             Ok(answer) => answer,
             Err(RequestFailure::Answered { status: 304, .. }) => {
-                let head = head.take();
+                let headers = headers.get();
                 // A 304 is of one tag at most: it needn't repeat it.
-                let etag = head.etag.or_else(|| condition.unless_etag.clone());
-                let etag = etag.ok_or_else(|| self.error("get", path, unanswered("a 304 that nobody asked for")))?;
-                return Ok(OpenedObject::NotModified { etag, modified: head.modified });
+                let etag = headers.etag.or_else(|| condition.unless_etag.clone());
+                let etag = etag.ok_or_else(|| fail(unanswered("a 304 that nobody asked for")))?;
+                return Ok(OpenedObject::NotModified { etag, modified: headers.modified });
             }
             Err(RequestFailure::Answered { status: 416, .. }) if condition.range.is_some() => {
                 return Ok(OpenedObject::OutOfRange);
             }
-            Err(failure) => return Err(self.error("get", path, failure)),
+            Err(failure) => return Err(fail(failure)),
         };
-        let (version, part) = head.take().version().map_err(|failure| self.error("get", path, failure))?;
+        let (version, part) = version(headers.get()).map_err(fail)?;
         if part.is_some() && condition.range.is_none() {
-            return Err(self.error("get", path, unanswered("a part, though the whole was asked for")));
+            return Err(fail(unanswered("a part, though the whole was asked for")));
         }
-        let what = bucket.what("get", &key);
-        Ok(OpenedObject::Sending(ServedObject { version, part, body: answer.body, what, timeout: limit }))
+        let bytes = ObjectBytes::new(answer.body, bucket.what("get", &key), limit);
+        Ok(OpenedObject::Sending(ServedObject { version, part, bytes }))
     }
 
     /// What is known of the served file at `path` besides its bytes.
@@ -120,14 +111,12 @@ impl BucketServe {
     /// # Errors
     /// [`BucketError::Missing`] if there is no such file; the request's.
     pub async fn describe(&self, path: &str) -> Result<ObjectVersion, BucketError> {
-        let (bucket, key, head) = (&self.s3.bucket, self.s3.prefix.join(path), AnswerHead::default());
+        let (bucket, key, headers) = (&self.s3.bucket, self.s3.prefix.join(path), AnswerHeaders::default());
+        let fail = |failure| bucket.error("look for", &key, failure);
         let request = bucket.client.head_object().bucket(&bucket.bucket).key(&key);
-        let request = request.customize().interceptor(head.clone());
+        let request = request.customize().interceptor(headers.clone());
         match within(bucket.timeouts.exchange(0), request.send()).await {
-            Ok(_) => {
-                let (version, _) = head.take().version().map_err(|failure| self.error("look for", path, failure))?;
-                Ok(version)
-            }
+            Ok(_) => Ok(version(headers.get()).map_err(fail)?.0),
             // Without a body it doesn't say what it is that there isn't, a file or the bucket: only a GET does.
             Err(RequestFailure::Answered { status: 404, .. }) => {
                 let first_byte = ByteRange::From { first: 0, last: Some(0) };
@@ -135,44 +124,22 @@ impl BucketServe {
                 match self.open(path, &condition).await? {
                     OpenedObject::Sending(object) => Ok(object.version),
                     OpenedObject::NotModified { .. } | OpenedObject::OutOfRange => {
-                        Err(self.error("look for", path, unanswered("it came or went in this very moment")))
+                        Err(fail(unanswered("it came or went in this very moment")))
                     }
                 }
             }
-            Err(failure) => Err(self.error("look for", path, failure)),
-        }
-    }
-
-    fn error(&self, verb: &str, path: &str, failure: RequestFailure) -> BucketError {
-        let what = self.s3.bucket.what(verb, &self.s3.prefix.join(path));
-        let detail = failure.detail();
-        match failure {
-            RequestFailure::Answered { status: 404, code: Some(code), .. } if code == "NoSuchKey" => {
-                BucketError::Missing { what, detail }
-            }
-            RequestFailure::Answered { may_pass: false, .. } => BucketError::Refused { what, detail },
-            RequestFailure::Answered { .. }
-            | RequestFailure::Unanswered(_)
-            | RequestFailure::Cancelled
-            | RequestFailure::Source(_) => BucketError::Unavailable { what, detail },
-            RequestFailure::Invalid(_) => BucketError::Other { what, detail },
+            Err(failure) => Err(fail(failure)),
         }
     }
 }
 
 impl ServedObject {
-    /// The next bytes; none at the end. They are read from the bucket's connection as they are asked for here, so that
-    /// whoever takes them slowly has the bucket send them slowly.
+    /// The next bytes; none at the end. Whoever takes them slowly has the bucket send them slowly.
     ///
     /// # Errors
     /// [`BucketError::Unavailable`] if they don't come.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, BucketError> {
-        let unavailable = |detail: String| BucketError::Unavailable { what: self.what.clone(), detail };
-        match timeout(self.timeout, self.body.try_next()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(error)) => Err(unavailable(ErrorChain(&error).to_string())),
-            Err(_) => Err(unavailable(format!("nothing more came within {:?}", self.timeout))),
-        }
+        self.bytes.next().await
     }
 }
 
@@ -191,82 +158,18 @@ fn unanswered(detail: &str) -> RequestFailure {
     RequestFailure::Unanswered(detail.to_owned())
 }
 
-/// What the head of an answer says of an object. The SDK gives none of it for a 304.
-#[derive(Clone, Debug, Default)]
-struct AnswerHead(Arc<Mutex<ObjectHead>>);
-
-#[derive(Debug, Default)]
-struct ObjectHead {
-    etag: Option<String>,
-    modified: Option<SystemTime>,
-    content_length: Option<u64>,
-    /// `bytes 0-99/1234`.
-    content_range: Option<String>,
-}
-
-impl AnswerHead {
-    fn take(&self) -> ObjectHead {
-        std::mem::take(&mut *self.0.lock())
+/// What is sent, and which part of it. Whoever answers without these is no store: a proxy, a portal, a web server.
+fn version(headers: ObjectHeaders) -> Result<(ObjectVersion, Option<(u64, u64)>), RequestFailure> {
+    let Extent { bytes, part } = headers.extent()?;
+    match (headers.etag, headers.modified) {
+        (Some(etag), Some(modified)) => Ok((ObjectVersion { etag, modified, bytes }, part)),
+        _ => Err(unanswered("an answer without `ETag` or `Last-Modified`")),
     }
-}
-
-impl Intercept for AnswerHead {
-    fn name(&self) -> &'static str {
-        "AnswerHead"
-    }
-
-    fn read_after_transmit(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let headers = context.response().headers();
-        *self.0.lock() = ObjectHead {
-            etag: headers.get("etag").filter(|etag| !etag.is_empty()).map(str::to_owned),
-            modified: headers.get("last-modified").and_then(|text| httpdate::parse_http_date(text).ok()),
-            content_length: headers.get("content-length").and_then(|text| text.parse().ok()),
-            content_range: headers.get("content-range").map(str::to_owned),
-        };
-        Ok(())
-    }
-}
-
-impl ObjectHead {
-    /// What is sent, and which part of it. Whoever answers without these is no store: a proxy, a portal, a web server.
-    fn version(self) -> Result<(ObjectVersion, Option<(u64, u64)>), RequestFailure> {
-        let (Some(etag), Some(modified), Some(length)) = (self.etag, self.modified, self.content_length) else {
-            return Err(unanswered("an answer without `ETag`, `Last-Modified` or `Content-Length`"));
-        };
-        let Some(content_range) = self.content_range else {
-            return Ok((ObjectVersion { etag, modified, bytes: length }, None));
-        };
-        let (first, last, bytes) = part_of(&content_range)
-            .ok_or_else(|| RequestFailure::Unanswered(format!("an answer of the unreadable part {content_range:?}")))?;
-        Ok((ObjectVersion { etag, modified, bytes }, Some((first, last))))
-    }
-}
-
-/// First, last and the size of the whole from `bytes 0-99/1234`.
-fn part_of(content_range: &str) -> Option<(u64, u64, u64)> {
-    let (part, bytes) = content_range.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = part.split_once('-')?;
-    let (first, last, bytes) = (first.parse().ok()?, last.parse().ok()?, bytes.parse().ok()?);
-    (first <= last && last < bytes).then_some((first, last, bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_part_is_read_only_if_it_lies_within_its_whole() {
-        assert_eq!(part_of("bytes 0-99/1234"), Some((0, 99, 1234)));
-        assert_eq!(part_of("bytes 5-5/6"), Some((5, 5, 6)));
-        for bad in ["bytes */100", "bytes 0-99/*", "bytes 9-8/100", "bytes 0-100/100", "0-99/1234", "bytes 0-99", ""] {
-            assert_eq!(part_of(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn a_range_is_asked_for_as_it_is() {

@@ -16,7 +16,7 @@ use crate::writer::{
 };
 
 /// A bucket.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(in crate::writer) struct S3 {
     pub(in crate::writer) bucket: S3Bucket,
     pub(in crate::writer) prefix: KeyPrefix,
