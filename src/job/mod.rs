@@ -21,6 +21,8 @@ mod source;
 mod spec;
 mod state;
 mod table;
+#[cfg(test)]
+mod test_record;
 mod trace_context;
 mod warning;
 mod webhook_secret;
@@ -50,6 +52,8 @@ pub use spec::{
 pub(crate) use spec::{Fields, optional};
 pub use state::State;
 pub(crate) use table::enumerate;
+#[cfg(test)]
+pub(crate) use test_record::job_record;
 pub use trace_context::TraceContext;
 pub use warning::{Warning, Warnings, warnings_of};
 pub use webhook_secret::WebhookSecret;

@@ -371,11 +371,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::clock::{System, Timestamp};
-    use crate::job::{
-        ContentHash, HashKey, JobId, JobSpec, OnDuplicate, Original, Owner, Priority, RecordVersion, SourceFormat,
-        Stem, SubDir,
-    };
+    use crate::clock::System;
+    use crate::job::{ContentHash, SubDir, job_record};
     use crate::register::Sealer;
     use crate::writer::Body;
 
@@ -395,36 +392,6 @@ mod tests {
 
         async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
             Ok(ProbeOutcome::Deleted)
-        }
-    }
-
-    fn record() -> JobRecord {
-        let owner = Owner { user: None, access_key: None, sub: "a".to_owned() };
-        let sha256 = ContentHash::of(b"x");
-        JobRecord {
-            version: RecordVersion,
-            id: JobId::from_bytes([1; 16]),
-            hash: HashKey::new(&sha256, &owner),
-            owner,
-            stem: Stem::of("photo.jpg"),
-            original: Original { format: SourceFormat::Jpeg, sha256, bytes: 1, width: 1, height: 1 },
-            spec: JobSpec {
-                priority: Priority::Queued,
-                keep_original: true,
-                direct_host: true,
-                storage: Vec::new(),
-                sub_dir: SubDir::default(),
-                variants: Vec::new(),
-            },
-            callback: None,
-            job_data: serde_json::Value::Null,
-            created_at: Timestamp::from_millis(0),
-            memory: None,
-            inspection: None,
-            reference: None,
-            once: None,
-            on_duplicate: OnDuplicate::Refuse,
-            trace: None,
         }
     }
 
@@ -451,7 +418,7 @@ mod tests {
         for (direct, is_directory) in [(DirectStore::directory(Away), true), (DirectStore::bucket(Away), false)] {
             let dir = tempfile::tempdir().expect("a directory");
             let clients = clients(direct, dir.path());
-            let stores = clients.of_job(&record(), &GiveUpTime::default(), &WriteSignals::default());
+            let stores = clients.of_job(&job_record(1), &GiveUpTime::default(), &WriteSignals::default());
             let [store] = &stores[..] else { panic!("one store") };
             assert_eq!((store.name(), store.is_serve_directory()), ("directHost", is_directory));
             assert_eq!(clients.outages()[0], ("directHost", 0));

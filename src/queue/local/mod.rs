@@ -12,8 +12,6 @@ mod schedule;
 mod sled;
 mod status;
 mod store;
-#[cfg(test)]
-mod test_records;
 
 use std::time::Duration;
 

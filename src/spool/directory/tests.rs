@@ -1,44 +1,17 @@
 use std::io::Write as _;
 
-use serde_json::json;
 use tempfile::TempDir;
 
 use super::super::{Received, SpoolEntry, StoredLine};
 use super::*;
 use crate::clock::Timestamp;
-use crate::job::{
-    ContentHash, HashKey, OnDuplicate, Original, Owner, ParsedJob, RecordVersion, SourceFormat, SpecLimits, Stem,
-    Stored, Warning, Warnings,
-};
+use crate::job::{ContentHash, HashKey, Original, Stored, Warning, Warnings, job_record};
 
 fn record(id: JobId, received: &Received) -> JobRecord {
-    let owner = Owner { user: None, access_key: None, sub: "me".into() };
-    let job = json!({ "directHost": true, "formats": { "jpg": {} } });
-    let parsed = ParsedJob::from_claim(Some(&job), SpecLimits::default()).expect("valid");
-    JobRecord {
-        version: RecordVersion,
-        id,
-        hash: HashKey::new(&received.sha256, &owner),
-        owner,
-        stem: Stem::of("a.jpg"),
-        original: Original {
-            format: SourceFormat::Jpeg,
-            sha256: received.sha256,
-            bytes: received.bytes,
-            width: 1,
-            height: 1,
-        },
-        spec: parsed.spec,
-        callback: None,
-        job_data: parsed.job_data,
-        created_at: Timestamp::from_millis(1),
-        memory: None,
-        inspection: None,
-        reference: None,
-        once: None,
-        on_duplicate: OnDuplicate::Refuse,
-        trace: None,
-    }
+    let record = job_record(1);
+    let (sha256, bytes) = (received.sha256, received.bytes);
+    let hash = HashKey::new(&sha256, &record.owner);
+    JobRecord { id, hash, original: Original { sha256, bytes, ..record.original }, ..record }
 }
 
 async fn receive(spool: &DirectorySpool, id: JobId, chunks: &[&'static [u8]]) -> Received {

@@ -17,9 +17,8 @@ use pixerve::callback::{
 };
 use pixerve::clock::{Manual, Timestamp};
 use pixerve::job::{
-    CallbackEvents, CallbackHeader, CallbackTarget, ContentHash, HashKey, JobId, JobRecord, JobSpec, OnDuplicate,
-    Original, Owner, Priority, RecordVersion, SealedText, SourceFormat, State, Stem, Stored, StoredFile, SubDir,
-    Warnings, WebhookSecret,
+    CallbackEvents, CallbackHeader, CallbackTarget, ContentHash, JobId, Original, Owner, SealedText, SourceFormat,
+    State, Stored, StoredFile, Warnings, WebhookSecret,
 };
 use pixerve::queue::Job;
 use secrecy::SecretString;
@@ -30,6 +29,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
 use super::fake_queue::FakeQueue;
+use crate::harness::record::{job_record, owner};
 
 /// The longest that a test waits for an event.
 const WAIT_MAX: Duration = Duration::from_secs(20);
@@ -123,46 +123,21 @@ impl OpenCallback for PlainCallbacks {
 
 /// A job that ended well and owes a callback to `url`.
 pub(super) fn completed(url: &str) -> Job {
-    completed_of(Owner { user: None, access_key: None, sub: "user-123".to_owned() }, url)
+    completed_of(owner("user-123"), url)
 }
 
 /// The same of this owner.
 pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
     let created_at = Timestamp::from_millis(1_700_000_000_000);
     let sha256 = ContentHash::of(b"the original");
-    let original = Original { format: SourceFormat::Png, sha256, bytes: 12, width: 3, height: 2 };
-    let spec = JobSpec {
-        priority: Priority::Realtime,
-        keep_original: true,
-        direct_host: true,
-        storage: Vec::new(),
-        sub_dir: SubDir::default(),
-        variants: Vec::new(),
-    };
-    let callback = CallbackTarget {
+    let mut record = job_record(JobId::new(created_at), owner, (sha256, 12), created_at);
+    record.callback = Some(CallbackTarget {
         url: url.parse().expect("a URL"),
         sealed_url: None,
         sealed_headers: None,
         events: CallbackEvents::default(),
-    };
-    let record = JobRecord {
-        version: RecordVersion,
-        id: JobId::new(created_at),
-        hash: HashKey::new(&sha256, &owner),
-        owner,
-        stem: Stem::of("photo.png"),
-        original,
-        spec,
-        callback: Some(callback),
-        job_data: serde_json::json!({"directHost": true, "keepOriginal": true}),
-        created_at,
-        memory: None,
-        inspection: None,
-        reference: None,
-        once: None,
-        on_duplicate: OnDuplicate::Refuse,
-        trace: None,
-    };
+    });
+    record.original = Original { format: SourceFormat::Png, width: 3, height: 2, ..record.original };
     let name = record.original_name();
     let stored = Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") };
     let file = StoredFile {

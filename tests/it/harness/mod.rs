@@ -16,6 +16,7 @@ pub(crate) mod mount;
 pub(crate) mod picture;
 pub(crate) mod process;
 pub(crate) mod receiver;
+pub(crate) mod record;
 pub(crate) mod redis;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod s3;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use pixerve::clock::{Clock, Manual, SharedClock, Timestamp};
 use pixerve::job::{
-    CallbackEvents, CallbackTarget, ContentHash, ErrorCode, HashKey, JobError, JobId, JobRecord, JobSpec, OnDuplicate,
-    Original, Owner, Priority, RecordVersion, SealedText, SourceFormat, State, Stem, SubDir,
+    CallbackEvents, CallbackTarget, ContentHash, ErrorCode, JobError, JobId, JobRecord, Owner, Priority, SealedText,
+    State,
 };
 use pixerve::queue::{
     Claim, ClaimRequest, CrashAttribution, Enqueued, Filter, JobQueue, MemoryQueue, PageRequest, Place, QueueSettings,
@@ -17,6 +17,8 @@ use pixerve::queue::{
 };
 use pixerve::redis_client::RedisClient;
 
+use crate::harness::record::job_record;
+pub(crate) use crate::harness::record::owner;
 use crate::harness::redis::{Appendfsync, Flavour, key_prefix, shared};
 
 pub(crate) type TestResult = Result<(), Box<dyn Error>>;
@@ -156,10 +158,6 @@ fn wait_for<T>(future: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
 }
 
-pub(crate) fn owner(sub: &str) -> Owner {
-    Owner { user: None, access_key: None, sub: sub.to_owned() }
-}
-
 /// A queued job of `sub`; `n` stands for its bytes.
 pub(crate) fn queued(sub: &str, n: u32) -> JobRecord {
     record(&owner(sub), n, Priority::Queued)
@@ -179,31 +177,9 @@ pub(crate) fn calling_back(mut record: JobRecord) -> JobRecord {
 
 pub(crate) fn record(owner: &Owner, n: u32, priority: Priority) -> JobRecord {
     let sha256 = ContentHash::of(&n.to_be_bytes());
-    JobRecord {
-        version: RecordVersion,
-        id: JobId::new(START),
-        hash: HashKey::new(&sha256, owner),
-        owner: owner.clone(),
-        stem: Stem::of("photo.jpg"),
-        original: Original { format: SourceFormat::Jpeg, sha256, bytes: 4, width: 2, height: 1 },
-        spec: JobSpec {
-            priority,
-            keep_original: true,
-            direct_host: true,
-            storage: Vec::new(),
-            sub_dir: SubDir::default(),
-            variants: Vec::new(),
-        },
-        callback: None,
-        job_data: serde_json::json!({"keepOriginal": true, "directHost": true}),
-        created_at: START,
-        memory: None,
-        inspection: None,
-        reference: None,
-        once: None,
-        on_duplicate: OnDuplicate::Refuse,
-        trace: None,
-    }
+    let mut record = job_record(JobId::new(START), owner.clone(), (sha256, 4), START);
+    record.spec.priority = priority;
+    record
 }
 
 pub(crate) async fn enqueue(queue: &Queue, record: &JobRecord) -> Result<JobId, Box<dyn Error>> {

@@ -4,10 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use pixerve::clock::{Clock, System};
 use pixerve::failpoint::Step;
-use pixerve::job::{
-    ContentHash, HashKey, JobId, JobRecord, JobSpec, OnDuplicate, OnceToken, Original, Owner, Priority, RecordVersion,
-    SourceFormat, Stem, SubDir,
-};
+use pixerve::job::{JobId, JobRecord, OnceToken};
 use pixerve::spool::{DirectorySpool, Spool};
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
@@ -16,6 +13,7 @@ use serde_json::Value;
 use crate::harness::app::{assert_problem, files_below, poll_delay};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, ServerProcess};
+use crate::harness::record::{job_record, owner};
 use crate::http::once::once;
 
 async fn completed(server: &ServerProcess) -> Vec<Value> {
@@ -81,33 +79,8 @@ async fn spooled(spool: &DirectorySpool, token: OnceToken, seed: u32) -> JobReco
     let mut upload = spool.receive(id).await.expect("room");
     upload.write(jpeg(20, 10, seed).into()).await.expect("written");
     let received = upload.finish().await.expect("finished");
-    let owner = Owner { user: None, access_key: None, sub: "me".to_owned() };
-    let (sha256, bytes): (ContentHash, u64) = (received.sha256, received.bytes);
-    let record = JobRecord {
-        version: RecordVersion,
-        id,
-        hash: HashKey::new(&sha256, &owner),
-        owner,
-        stem: Stem::of("a.jpg"),
-        original: Original { format: SourceFormat::Jpeg, sha256, bytes, width: 20, height: 10 },
-        spec: JobSpec {
-            priority: Priority::Realtime,
-            keep_original: true,
-            direct_host: true,
-            storage: Vec::new(),
-            sub_dir: SubDir::default(),
-            variants: Vec::new(),
-        },
-        callback: None,
-        job_data: serde_json::json!({}),
-        created_at: now,
-        memory: None,
-        inspection: None,
-        reference: None,
-        once: Some(token),
-        on_duplicate: OnDuplicate::Refuse,
-        trace: None,
-    };
+    let mut record = job_record(id, owner("me"), (received.sha256, received.bytes), now);
+    record.once = Some(token);
     received.accept(&record).await.expect("accepted");
     record
 }
@@ -117,8 +90,7 @@ async fn of_two_uploads_with_one_token_that_a_kill_left_in_the_spool_one_becomes
     let home = Home::new(&[]);
     std::fs::create_dir_all(home.data_dir()).expect("a directory");
     let spool = DirectorySpool::open(&home.data_dir()).expect("opens");
-    let owner = Owner { user: None, access_key: None, sub: "me".to_owned() };
-    let token = OnceToken::new(&owner, "token-1", System::new().now().after(std::time::Duration::from_mins(5)));
+    let token = OnceToken::new(&owner("me"), "token-1", System::new().now().after(std::time::Duration::from_mins(5)));
     let (first, second) = (spooled(&spool, token, 1).await, spooled(&spool, token, 2).await);
     let server = home.start().await;
     while !files_below(&home.data_dir().join("spool")).is_empty() {

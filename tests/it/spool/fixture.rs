@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pixerve::clock::Timestamp;
-use pixerve::job::{
-    ContentHash, HashKey, JobId, JobRecord, JobSpec, OnDuplicate, Original, Owner, Priority, RecordVersion,
-    SourceFormat, Stem, SubDir,
-};
+use pixerve::job::{ContentHash, JobId, JobRecord};
 use pixerve::spool::{DirectorySpool, Received, Spool, SpoolError};
 use tempfile::TempDir;
+
+use crate::harness::record::{job_record, owner};
 
 pub(crate) type TestResult = Result<(), Box<dyn Error>>;
 pub(crate) type Opened = Arc<dyn Spool>;
@@ -131,33 +130,7 @@ pub(crate) async fn accept(spool: &dyn Spool, bytes: &[u8]) -> Result<JobRecord,
 }
 
 pub(crate) fn record(id: JobId, bytes: &[u8]) -> JobRecord {
-    let owner = Owner { user: None, access_key: None, sub: "me".to_owned() };
-    let sha256 = ContentHash::of(bytes);
-    JobRecord {
-        version: RecordVersion,
-        id,
-        hash: HashKey::new(&sha256, &owner),
-        owner,
-        stem: Stem::of("photo.jpg"),
-        original: Original { format: SourceFormat::Jpeg, sha256, bytes: bytes.len() as u64, width: 2, height: 1 },
-        spec: JobSpec {
-            priority: Priority::Queued,
-            keep_original: true,
-            direct_host: true,
-            storage: Vec::new(),
-            sub_dir: SubDir::default(),
-            variants: Vec::new(),
-        },
-        callback: None,
-        job_data: serde_json::json!({"keepOriginal": true, "directHost": true}),
-        created_at: ACCEPTED,
-        memory: None,
-        inspection: None,
-        reference: None,
-        once: None,
-        on_duplicate: OnDuplicate::Refuse,
-        trace: None,
-    }
+    job_record(id, owner("me"), (ContentHash::of(bytes), bytes.len() as u64), ACCEPTED)
 }
 
 /// The original as an attempt reads it.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::{Machine, RecoveryCause, encode};
 use crate::clock::{Clock, Manual, Timestamp};
 use crate::job::State;
+use crate::job::job_record;
 use crate::queue::local::Observers;
 use crate::queue::local::memory::MemoryRecords;
 use crate::queue::local::store::{Batch, RecordStore, Table};
-use crate::queue::local::test_records::job_record;
 use crate::queue::local::{key, read};
 use crate::queue::{ClaimRequest, CrashAttribution, LeaseState, Place, QueueError, QueueSettings, Settlement};
 

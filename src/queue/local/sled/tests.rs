@@ -9,9 +9,9 @@ use super::WriterThread;
 use super::store::StoreOpener;
 use crate::clock::{Manual, Timestamp};
 use crate::job::State;
+use crate::job::job_record as record;
 use crate::queue::local::memory::MemoryRecords;
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table, TableEntry};
-use crate::queue::local::test_records::job_record as record;
 use crate::queue::local::{Driver, LocalQueue};
 use crate::queue::{
     Claim, ClaimRequest, CrashAttribution, Enqueued, JobIntake, JobRecords, JobWork, Place, QueueError, QueueSettings,

@@ -10,10 +10,7 @@ use pixerve::clock::{ClockTrust, Manual, SharedClock, Timestamp};
 use pixerve::disks::DiskHealth;
 use pixerve::encoder::Registry;
 use pixerve::events::JobEvents;
-use pixerve::job::{
-    CallbackEvents, CallbackTarget, ContentHash, Format, HashKey, JobId, JobRecord, JobSpec, OnDuplicate, Original,
-    Owner, Priority, RecordVersion, SourceFormat, State, Stem, Stored, SubDir,
-};
+use pixerve::job::{CallbackEvents, CallbackTarget, Format, JobId, JobRecord, Priority, State, Stored};
 use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
 use pixerve::queue::{CrashAttribution, Job, JobIntake, MemoryQueue, QueueSettings};
 use pixerve::register::{Register, Sealer};
@@ -30,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::battery::figure;
 use crate::harness::app::{WAIT_MAX, poll_delay};
 use crate::harness::picture::jpeg;
+use crate::harness::record::{job_record, owner};
 use crate::pixels::picture::variant;
 
 const START: Timestamp = Timestamp::from_millis(1_750_000_000_000);
@@ -158,38 +156,17 @@ async fn accepted(spool: &DirectorySpool) -> JobRecord {
     let mut upload = spool.receive(id).await.expect("room");
     upload.write(jpeg(20, 10, 1).into()).await.expect("written");
     let received = upload.finish().await.expect("finished");
-    let owner = Owner { user: None, access_key: None, sub: "me".to_owned() };
-    let (sha256, bytes): (ContentHash, u64) = (received.sha256, received.bytes);
-    let record = JobRecord {
-        version: RecordVersion,
-        id,
-        hash: HashKey::new(&sha256, &owner),
-        owner,
-        stem: Stem::of("a.jpg"),
-        original: Original { format: SourceFormat::Jpeg, sha256, bytes, width: 20, height: 10 },
-        spec: JobSpec {
-            priority: Priority::Realtime,
-            keep_original: false,
-            direct_host: true,
-            storage: Vec::new(),
-            sub_dir: SubDir::default(),
-            variants: vec![variant(Format::Jpeg, 10, 0)],
-        },
-        callback: Some(CallbackTarget {
-            url: "https://app.example/hook".parse().expect("a URL"),
-            sealed_url: None,
-            sealed_headers: None,
-            events: CallbackEvents::default(),
-        }),
-        job_data: serde_json::json!({ "directHost": true, "formats": { "jpg": { "sizes": [[10, 0]] } } }),
-        created_at: START,
-        memory: None,
-        inspection: None,
-        reference: None,
-        once: None,
-        on_duplicate: OnDuplicate::Refuse,
-        trace: None,
-    };
+    let mut record = job_record(id, owner("me"), (received.sha256, received.bytes), START);
+    record.spec.priority = Priority::Realtime;
+    record.spec.keep_original = false;
+    record.spec.variants = vec![variant(Format::Jpeg, 10, 0)];
+    record.job_data = serde_json::json!({ "directHost": true, "formats": { "jpg": { "sizes": [[10, 0]] } } });
+    record.callback = Some(CallbackTarget {
+        url: "https://app.example/hook".parse().expect("a URL"),
+        sealed_url: None,
+        sealed_headers: None,
+        events: CallbackEvents::default(),
+    });
     received.accept(&record).await.expect("accepted");
     record
 }

@@ -9,12 +9,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::clock::{Clock, Manual, SharedClock, Timestamp};
+use crate::job::job_record;
 use crate::job::{CallbackEvents, CallbackTarget, ErrorCode, JobError, JobId, JobRecord, State};
 use crate::queue::local::Observers;
 use crate::queue::local::machine::{Machine, RecoveryCause};
 use crate::queue::local::memory::MemoryRecords;
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, ScanOrder, Table, TableEntry};
-use crate::queue::local::test_records::job_record;
 use crate::queue::local::{key, read};
 use crate::queue::record::{self, StoredJob};
 use crate::queue::{Claim, ClaimRequest, CrashAttribution, Lease, Place, QueueError, QueueSettings, Retry, Settlement};

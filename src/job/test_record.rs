@@ -1,13 +1,13 @@
-//! Jobs for the tests of this room.
+//! A job record for unit tests.
 
-use crate::clock::Timestamp;
-use crate::job::{
+use super::{
     ContentHash, HashKey, JobId, JobRecord, JobSpec, OnDuplicate, Original, Owner, Priority, RecordVersion,
     SourceFormat, Stem, SubDir,
 };
+use crate::clock::Timestamp;
 
-/// The `n`-th job of one owner. It owes no callback.
-pub(super) fn job_record(n: u8) -> JobRecord {
+/// The `n`-th job of one owner, which only keeps its original of one byte. It owes no callback.
+pub(crate) fn job_record(n: u8) -> JobRecord {
     let owner = Owner { user: None, access_key: None, sub: "a".to_owned() };
     let sha256 = ContentHash::of(&[n]);
     JobRecord {
