@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::shared_state::SharedState;
 use super::start_error::StartError;
 use crate::config::Config;
 use crate::routes::files::FileSource;
@@ -17,12 +18,15 @@ pub(super) struct DirectHost {
 }
 
 impl DirectHost {
-    /// As `config` says. `server` tells this server from others that serve the same directory. Blocks on a directory's disk;
-    /// to a bucket nothing is sent.
-    pub(super) fn open(config: &Config, server: &str) -> Result<Self, StartError> {
-        match config.served_dir() {
-            Some(dir) => Self::in_directory(dir, server),
-            None => Self::in_bucket(config),
+    /// As `config` says: in a directory, or in what is `shared` with other nodes. `server` tells this server from others that
+    /// serve the same directory. Blocks on a directory's disk; to a bucket nothing is sent.
+    pub(super) fn open(config: &Config, server: &str, shared: Option<&SharedState>) -> Result<Self, StartError> {
+        match (config.served_dir(), shared) {
+            (Some(dir), _) => Self::in_directory(dir, server),
+            #[cfg(feature = "s3")]
+            (None, Some(shared)) => Ok(Self::in_bucket(config, shared.bucket.served.clone())),
+            // No settings come so far that name a bucket which is not there.
+            (None, _) => Err(StartError::Serve(config.serve.why_unusable(None).unwrap_or_default())),
         }
     }
 
@@ -34,19 +38,11 @@ impl DirectHost {
     }
 
     #[cfg(feature = "s3")]
-    fn in_bucket(config: &Config) -> Result<Self, StartError> {
-        let bucket = &config.spool.bucket;
-        let served = BucketServe::connect(bucket, &config.stores.timeouts).map_err(StartError::ServeBucket)?;
-        let files = match (&config.serve_redirect, &bucket.url) {
+    fn in_bucket(config: &Config, served: BucketServe) -> Self {
+        let files = match (&config.serve_redirect, &config.spool.bucket.url) {
             (Some(origin), Some(url)) => FileSource::redirect(origin, &url.prefix),
             _ => FileSource::bucket(served.clone()),
         };
-        Ok(Self { store: DirectStore::bucket(served), files })
-    }
-
-    /// No settings come so far that name a bucket.
-    #[cfg(not(feature = "s3"))]
-    fn in_bucket(config: &Config) -> Result<Self, StartError> {
-        Err(StartError::Serve(config.serve.why_unusable(None).unwrap_or_default()))
+        Self { store: DirectStore::bucket(served), files }
     }
 }

@@ -66,7 +66,7 @@ impl ServerParts {
         let worker_metrics = WorkerMetrics::default();
         let renderer = renderer(config, clock, program, worker_metrics.steps()).await?;
         let outbox = outbox(config, &persistent, clock)?;
-        let DirectHost { store, files } = DirectHost::open(config, &persistent.server)?;
+        let DirectHost { store, files } = DirectHost::open(config, &persistent.server, shared)?;
         let worker = worker_context(config, &persistent, clock, store, renderer, active_jobs.clone(), worker_metrics)?;
         let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
         let sources = Sources {

@@ -20,6 +20,8 @@ pub(super) use self::open::open;
 use crate::bucket::LastProbe;
 use crate::nodes::Nodes;
 use crate::queue::RedisQueue;
+#[cfg(feature = "s3")]
+use crate::writer::BucketServe;
 
 /// How often jobs are counted.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -34,6 +36,9 @@ pub(super) struct SharedState {
 
 /// How the bucket is, for whoever has no other business with it.
 pub(super) struct SharedBucket {
+    /// The files in it that nodes serve, if they are there.
+    #[cfg(feature = "s3")]
+    pub(super) served: BucketServe,
     pub(super) last_probe: Arc<dyn Fn() -> Option<LastProbe> + Send + Sync>,
     /// Looks at it now and then.
     pub(super) keep_probing: Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>,

@@ -64,11 +64,8 @@ pub enum StartError {
     Reconcile(#[from] ReconcileError),
     #[error(transparent)]
     DirectServe(#[from] WriteError),
-    #[cfg(not(feature = "s3"))]
     #[error("{0}")]
     Serve(String),
-    #[error(transparent)]
-    ServeBucket(BucketError),
     #[error("the client that makes callbacks can't be started")]
     Callback(#[source] reqwest::Error),
     #[error("the encoders can't be started")]
@@ -110,11 +107,9 @@ impl StartError {
             Self::SealingKeysMissing { .. }
             | Self::MemoryBudget { .. }
             | Self::Confinement(_)
-            | Self::ServeBucket(_)
+            | Self::Serve(_)
             | Self::Redis { .. }
             | Self::OtherRegister { .. } => true,
-            #[cfg(not(feature = "s3"))]
-            Self::Serve(_) => true,
             _ => false,
         }
     }

@@ -35,7 +35,8 @@ pub async fn webhook_secret(config: &Config, rotate: bool) -> anyhow::Result<Sec
             keys.display()
         );
     }
-    let secret = KeptWebhookSecret::open(sealed_secrets(config)?, Arc::new(Sealer::open_existing(&keys)?)).await?;
+    let secret =
+        KeptWebhookSecret::open(sealed_secrets(config).await?, Arc::new(Sealer::open_existing(&keys)?)).await?;
     let now = System::new().now();
     if rotate {
         return Ok(secret.renew(now).await?.text());
@@ -48,12 +49,15 @@ pub async fn webhook_secret(config: &Config, rotate: bool) -> anyhow::Result<Sec
 ///
 /// # Errors
 /// If they name a bucket for which there can be no client.
-#[cfg_attr(not(feature = "s3"), expect(clippy::unnecessary_wraps, reason = "buckets take that feature"))]
-pub(super) fn sealed_secrets(config: &Config) -> Result<Arc<dyn SealedSecrets>, BucketError> {
+#[cfg_attr(
+    not(feature = "s3"),
+    expect(clippy::unused_async, clippy::unnecessary_wraps, reason = "buckets take that feature")
+)]
+async fn sealed_secrets(config: &Config) -> Result<Arc<dyn SealedSecrets>, BucketError> {
     #[cfg(feature = "s3")]
     if config.spool.bucket.url.is_some() {
         let clock = Arc::new(System::new());
-        let bucket = Bucket::connect(&config.spool.bucket, &config.stores.timeouts, clock)?;
+        let bucket = Bucket::connect(&config.spool.bucket, &config.stores.timeouts, clock).await?;
         return Ok(Arc::new(BucketSecrets::new(Arc::new(bucket))));
     }
     Ok(Arc::new(SecretFiles::new(&config.data_dir)))

@@ -5,18 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use secrecy::ExposeSecret;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::s3::{
-    AnswerHeaders, ObjectBody, ObjectBytes, ObjectHeaders, PutContext, RequestFailure, S3Bucket, S3Connection,
+    AnswerHeaders, ObjectBody, ObjectBytes, ObjectHeaders, PutContext, RequestFailure, S3Bucket, S3Connection, Signer,
     SourceFile, WithMd5, within,
 };
+use super::settings::DEFAULT_REGION;
 use super::{BucketError, BucketSettings, KeyPrefix, LastProbe, StoreTimeouts};
 use crate::clock::SharedClock;
 use crate::job::ContentHash;
@@ -35,8 +34,8 @@ const PROBE_KEY: &str = "probe";
 /// Our bucket. Every key given and answered is below the prefix of its URL, and has only `[A-Za-z0-9._/-]`.
 #[derive(Debug)]
 pub struct Bucket {
-    s3: S3Bucket,
-    prefix: KeyPrefix,
+    pub(crate) s3: S3Bucket,
+    pub(crate) prefix: KeyPrefix,
     clock: SharedClock,
     /// Why the last probe failed, if it did, and when it ended by the monotonic clock.
     last_probe: Mutex<Option<(Option<String>, Duration)>>,
@@ -78,17 +77,30 @@ pub struct ObjectReader {
 }
 
 impl Bucket {
-    /// A client for the bucket that `settings` name. Nothing is sent yet.
+    /// A client for the bucket that `settings` name. Nothing is sent to it yet; without credentials in the settings the AWS
+    /// environment is asked for them, within some seconds.
     ///
     /// # Errors
-    /// If they name none, or lack credentials, or it is to speak TLS and there is no certificate to know the store by.
-    pub fn connect(
+    /// If they name none, or there are no credentials, or it is to speak TLS and there is no certificate to know the store by.
+    pub async fn connect(
         settings: &BucketSettings,
         timeouts: &StoreTimeouts,
         clock: SharedClock,
     ) -> Result<Self, BucketError> {
-        let (s3, prefix) = own_bucket(settings, timeouts)?;
-        Ok(Self { s3, prefix, clock, last_probe: Mutex::default() })
+        let unusable = |detail: String| BucketError::Other {
+            what: "set up a client for the bucket of `spool.url`".to_owned(),
+            detail,
+        };
+        let url = settings.url.as_ref().ok_or_else(|| unusable("it is not set".to_owned()))?;
+        let connection = S3Connection {
+            bucket: &url.bucket,
+            endpoint: settings.endpoint.as_ref(),
+            is_path_style: settings.is_path_style(),
+            signer: signer(settings).await.map_err(unusable)?,
+        };
+        let s3 = S3Bucket::connect(connection, timeouts)
+            .map_err(|(what, detail)| BucketError::Other { what, detail: detail.to_owned() })?;
+        Ok(Self { s3, prefix: url.prefix.clone(), clock, last_probe: Mutex::default() })
     }
 
     /// Puts `bytes` under `key`, replacing what is there. When this returns, a reader sees all of it.
@@ -331,31 +343,12 @@ fn info(headers: &ObjectHeaders) -> Result<ObjectInfo, RequestFailure> {
     Ok(ObjectInfo { bytes: headers.extent()?.bytes, age: headers.since(headers.modified)? })
 }
 
-/// A client for the bucket that `settings` name, and what every key in it starts with. Nothing is sent yet.
-///
-/// # Errors
-/// If they name none, or lack credentials, or it is to speak TLS and there is no certificate to know the store by.
-pub(crate) fn own_bucket(
-    settings: &BucketSettings,
-    timeouts: &StoreTimeouts,
-) -> Result<(S3Bucket, KeyPrefix), BucketError> {
-    let unusable = |detail: &str| {
-        let (what, detail) = ("set up a client for the bucket of `spool.url`".to_owned(), detail.to_owned());
-        BucketError::Other { what, detail }
-    };
-    let url = settings.url.as_ref().ok_or_else(|| unusable("it is not set"))?;
-    let (Some(id), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) else {
-        return Err(unusable("`spool.access_key_id` and `spool.secret_access_key` are not set"));
-    };
-    let credentials = Credentials::new(id.clone(), secret.expose_secret(), None, None, "pixerve");
-    let connection = S3Connection {
-        bucket: &url.bucket,
-        region: &settings.region,
-        endpoint: settings.endpoint.as_ref(),
-        is_path_style: settings.is_path_style(),
-        credentials: SharedCredentialsProvider::new(credentials),
-    };
-    let s3 = S3Bucket::connect(connection, timeouts)
-        .map_err(|(what, detail)| BucketError::Other { what, detail: detail.to_owned() })?;
-    Ok((s3, url.prefix.clone()))
+/// Who asks: whoever has the keys that are set, or this process as AWS knows it.
+async fn signer(settings: &BucketSettings) -> Result<Signer, String> {
+    let region = settings.region.as_deref();
+    match (&settings.access_key_id, &settings.secret_access_key) {
+        (Some(id), Some(secret)) => Ok(Signer::with_keys(id, secret, region.unwrap_or(DEFAULT_REGION))),
+        (None, None) => Signer::of_aws_environment(region, settings.endpoint.is_none()).await,
+        _ => Err("of `spool.access_key_id` and `spool.secret_access_key` only one is set".to_owned()),
+    }
 }

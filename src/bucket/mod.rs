@@ -28,8 +28,6 @@ pub(crate) use checked_file::CheckedFile;
 pub use error::BucketError;
 pub use key_prefix::KeyPrefix;
 #[cfg(feature = "s3")]
-pub(crate) use location::own_bucket;
-#[cfg(feature = "s3")]
 pub use location::{Bucket, DELETE_MAX, ListPage, ListedObject, ObjectInfo, ObjectReader};
 pub use probe::LastProbe;
 pub use settings::{BucketSettings, BucketUrl};

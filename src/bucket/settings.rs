@@ -17,10 +17,11 @@ pub struct BucketSettings {
     /// Where the store is; none means AWS.
     #[serde(deserialize_with = "endpoint")]
     pub endpoint: Option<Url>,
-    /// Its region; where the store has none, any name.
+    /// Its region; where the store has none, any name. None for that of the AWS environment if credentials come from there,
+    /// and else for `us-east-1`.
     #[serde(deserialize_with = "region")]
-    pub region: String,
-    /// The public half of the credentials.
+    pub region: Option<String>,
+    /// The public half of the credentials. Without either half they are those of the AWS environment.
     #[serde(deserialize_with = "access_key_id")]
     pub access_key_id: Option<String>,
     /// The secret half.
@@ -30,6 +31,10 @@ pub struct BucketSettings {
     #[serde(deserialize_with = "path_style")]
     pub path_style: Option<bool>,
 }
+
+/// Where a bucket is of which nothing else is said.
+#[cfg(feature = "s3")]
+pub(super) const DEFAULT_REGION: &str = "us-east-1";
 
 /// `s3://bucket/prefix`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +72,9 @@ fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D
     setting::optional(deserializer, expected, rules::endpoint)
 }
 
-fn region<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let expected = r#"a region's name such as "eu-central-1""#;
-    setting::parsed(deserializer, expected, |text| rules::is_region(text).then(|| text.to_owned()))
+fn region<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let expected = r#"a region's name such as "eu-central-1", or nothing"#;
+    setting::optional(deserializer, expected, |text| rules::is_region(text).then(|| text.to_owned()))
 }
 
 fn access_key_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

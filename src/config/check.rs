@@ -82,9 +82,11 @@ fn bucket(config: &Config, reader: &mut Reader) {
     if bucket.url.is_none() {
         return;
     }
-    let has_credentials = bucket.access_key_id.is_some() && bucket.secret_access_key.is_some();
-    reader.check(&["spool.url", "spool.access_key_id", "spool.secret_access_key"], has_credentials, || {
-        "spool.url is set, so spool.access_key_id and spool.secret_access_key must be set too".to_owned()
+    let is_whole = bucket.access_key_id.is_some() == bucket.secret_access_key.is_some();
+    reader.check(&["spool.access_key_id", "spool.secret_access_key"], is_whole, || {
+        "spool.access_key_id and spool.secret_access_key go together: set both, or neither for the credentials of the AWS \
+         environment"
+            .to_owned()
     });
     reader.check(&["spool.url"], cfg!(feature = "s3"), || {
         "spool.url is set, but this program was built without the cargo feature s3".to_owned()

@@ -2,7 +2,8 @@
 //!
 //! Four layers, later wins: `config/default.toml` (compiled in, names every setting), the file given by `--config`,
 //! `.env` in the working directory, the environment. The variable of `table.key` is `PIXERVE_TABLE_KEY`. This is the
-//! only room that reads the environment. Whatever is wrong is collected and reported in one go.
+//! only room that reads the environment, but for the variables that libraries define and read themselves: `AWS_*` for the
+//! credentials of the bucket, `OTEL_*` for traces. Whatever is wrong is collected and reported in one go.
 
 mod bounds;
 mod check;

@@ -252,7 +252,8 @@ fn a_bucket_is_named_with_its_credentials_which_nothing_shows() {
         ("PIXERVE_SPOOL_URL", "pixerve/production", "expected a bucket such as"),
         ("PIXERVE_SPOOL_ENDPOINT", "s3.example", "expected an http:// or https:// URL"),
         ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", "with a space canary-secret", "is [redacted]"),
-        ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", "", "must be set too"),
+        ("PIXERVE_SPOOL_ACCESS_KEY_ID", "", "go together"),
+        ("PIXERVE_SPOOL_SECRET_ACCESS_KEY", "", "go together"),
         ("PIXERVE_QUEUE_RETENTION", "5m", "must be below queue.retention"),
     ] {
         let mut settings: Vec<_> = bucket.iter().copied().filter(|(name, _)| *name != variable).collect();

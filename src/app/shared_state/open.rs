@@ -30,6 +30,7 @@ use crate::register::{
     SharedTimeouts,
 };
 use crate::spool::{BucketSpool, JournalLines, JournalLinesError};
+use crate::writer::BucketServe;
 
 /// What all keys in Redis begin with. The braces keep them in one slot of a cluster.
 const KEY_PREFIX: &str = "{px0}:";
@@ -45,7 +46,7 @@ pub(in crate::app) async fn open(
 ) -> Result<(PersistentState, DiskMonitor), StartError> {
     // Before anything is waited for: what is missing here, no other node can give.
     let (keys, sealer) = load_keys(config).await?;
-    let bucket = Arc::new(Bucket::connect(&config.spool.bucket, &config.stores.timeouts, Arc::clone(clock))?);
+    let bucket = Arc::new(Bucket::connect(&config.spool.bucket, &config.stores.timeouts, Arc::clone(clock)).await?);
     let redis = RedisClient::new(url.expose_secret(), Arc::clone(clock))?;
     let nodes = Nodes::new(redis.clone(), Arc::clone(clock), node_options(config, memory_budget));
     check(&nodes).await?;
@@ -148,6 +149,7 @@ async fn load_keys(config: &Config) -> Result<(KeyRing, Arc<Sealer>), StartError
 fn shared_bucket(bucket: Arc<Bucket>) -> SharedBucket {
     let probed = Arc::clone(&bucket);
     SharedBucket {
+        served: BucketServe::new(&bucket),
         last_probe: Arc::new(move || probed.last_probe()),
         keep_probing: Box::new(|stop| Box::pin(bucket.keep_probing(stop))),
     }

@@ -1,10 +1,12 @@
 //! One bucket, spoken to by the SDK of AWS: what our own bucket and registered stores have in common.
 
 mod answer_headers;
+mod aws_environment;
 mod download;
 mod multipart;
 mod payload;
 mod request;
+mod signer;
 mod signing;
 mod trace;
 
@@ -14,7 +16,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Config, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider,
+    BehaviorVersion, Config, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
     StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::tls::Provider;
@@ -26,6 +28,7 @@ pub(crate) use self::answer_headers::{AnswerHeaders, Extent, ObjectHeaders};
 pub(crate) use self::download::ObjectBytes;
 pub(crate) use self::payload::{ObjectBody, Payload, PayloadReader, SourceFile};
 pub(crate) use self::request::{RequestFailure, within};
+pub(crate) use self::signer::Signer;
 pub(crate) use self::signing::{SignWith, WithMd5};
 use self::trace::TellTrace;
 use super::{BucketError, StoreTimeouts};
@@ -38,12 +41,11 @@ pub(crate) const WHOLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Where a bucket is, and who asks.
 pub(crate) struct S3Connection<'a> {
     pub(crate) bucket: &'a str,
-    pub(crate) region: &'a str,
     /// None means AWS.
     pub(crate) endpoint: Option<&'a Url>,
     /// Whether the bucket is in the path of a URL, and not in the name of its host.
     pub(crate) is_path_style: bool,
-    pub(crate) credentials: SharedCredentialsProvider,
+    pub(crate) signer: Signer,
 }
 
 /// What is written beside an object's bytes, and what writing it is a part of.
@@ -68,7 +70,7 @@ pub(crate) struct S3Bucket {
 impl S3Bucket {
     /// A client for the bucket. Nothing is sent yet.
     ///
-    /// Nothing is taken from the environment either: no profile, no instance metadata, no proxy.
+    /// Nothing is taken from the environment either, but for what `signer` is: no profile, no instance metadata, no proxy.
     ///
     /// # Errors
     /// What was attempted, and why it is in vain: it is to speak TLS, and there is no certificate to know the store by.
@@ -78,7 +80,7 @@ impl S3Bucket {
     ) -> Result<Self, (String, &'static str)> {
         let place = match connection.endpoint {
             Some(endpoint) => endpoint.to_string(),
-            None => format!("AWS {}", connection.region),
+            None => format!("AWS {}", connection.signer.region),
         };
         let speaks_tls = connection.endpoint.is_none_or(|endpoint| endpoint.scheme() == "https");
         if speaks_tls && !tls::has_certificates() {
@@ -140,17 +142,11 @@ impl S3Bucket {
 /// speaks signature version 4 checks it, the oldest included. The newer checksum headers and trailers add nothing to
 /// that, and some stores refuse them, so they are left out.
 fn config(connection: S3Connection<'_>, timeouts: &StoreTimeouts, speaks_tls: bool) -> Config {
-    let http_client = aws_smithy_http_client::Builder::new();
-    let http_client = if speaks_tls {
-        http_client.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
-    } else {
-        http_client.build_http()
-    };
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
-        .http_client(http_client)
-        .region(Region::new(connection.region.to_owned()))
-        .credentials_provider(connection.credentials)
+        .http_client(http_client(speaks_tls))
+        .region(Region::new(connection.signer.region))
+        .credentials_provider(connection.signer.credentials)
         .force_path_style(connection.is_path_style)
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -161,6 +157,16 @@ fn config(connection: S3Connection<'_>, timeouts: &StoreTimeouts, speaks_tls: bo
     // The SDK puts the bucket's name right behind a path.
     config.set_endpoint_url(connection.endpoint.map(|url| format!("{}/", url.as_str().trim_end_matches('/'))));
     config.build()
+}
+
+/// Without TLS it takes no certificates. It knows of no proxy.
+fn http_client(speaks_tls: bool) -> SharedHttpClient {
+    let client = aws_smithy_http_client::Builder::new();
+    if speaks_tls {
+        client.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+    } else {
+        client.build_http()
+    }
 }
 
 /// Checks the answer to a write: a store that says "yes" but has other bytes must not count as having them. An `ETag` that

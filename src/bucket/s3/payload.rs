@@ -183,18 +183,17 @@ mod tests {
     use std::net::TcpListener;
     use std::path::Path;
 
-    use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+    use secrecy::SecretString;
     use url::Url;
 
-    use super::super::{S3Bucket, S3Connection, SignWith, within};
+    use super::super::{S3Bucket, S3Connection, SignWith, Signer, within};
     use super::*;
     use crate::bucket::StoreTimeouts;
 
     fn bucket(endpoint: &str) -> S3Bucket {
         let endpoint = Url::parse(endpoint).expect("a URL");
-        let credentials = SharedCredentialsProvider::new(Credentials::new("id", "secret", None, None, "test"));
-        let connection =
-            S3Connection { bucket: "pics", region: "x", endpoint: Some(&endpoint), is_path_style: true, credentials };
+        let signer = Signer::with_keys("id", &SecretString::from("secret"), "x");
+        let connection = S3Connection { bucket: "pics", endpoint: Some(&endpoint), is_path_style: true, signer };
         S3Bucket::connect(connection, &StoreTimeouts::default()).expect("a client")
     }
 

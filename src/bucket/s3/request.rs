@@ -15,9 +15,10 @@ use crate::error_chain::{ErrorChain, beneath};
 const SKEWED: &str = "RequestTimeTooSkewed";
 
 /// Codes that ask for another try whatever status they come with: a slow body is a 400 to S3, and so are bytes that
-/// changed on the way; an upload that the store no longer knows begins anew.
-const TRANSIENT_CODES: [&str; 9] = [
+/// changed on the way; an upload that the store no longer knows begins anew; credentials that expire are renewed.
+const TRANSIENT_CODES: [&str; 10] = [
     "BadDigest",
+    "ExpiredToken",
     "IncompleteBody",
     "InternalError",
     "NoSuchUpload",

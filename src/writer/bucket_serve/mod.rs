@@ -10,7 +10,7 @@ pub use self::read::{ByteRange, GetCondition, ObjectVersion, OpenedObject, Serve
 use super::direct_serve::is_plain_name;
 use super::s3::S3;
 use super::{Failure, Object, ProbeOutcome, WriteError, WriteErrorKind, WriterBackend, serve_prefix};
-use crate::bucket::{BucketError, BucketSettings, StoreTimeouts, own_bucket};
+use crate::bucket::Bucket;
 use crate::job::Stored;
 
 /// Stores files below `serve/` of our bucket, and finds them there. Clones share their connections.
@@ -20,13 +20,10 @@ pub struct BucketServe {
 }
 
 impl BucketServe {
-    /// A client for the bucket that `settings` name. Nothing is sent yet.
-    ///
-    /// # Errors
-    /// If they name none, or lack credentials, or it is to speak TLS and there is no certificate to know the store by.
-    pub fn connect(settings: &BucketSettings, timeouts: &StoreTimeouts) -> Result<Self, BucketError> {
-        let (bucket, prefix) = own_bucket(settings, timeouts)?;
-        Ok(Self { s3: S3 { bucket, prefix: serve_prefix(&prefix) } })
+    /// Those of this bucket, by its client.
+    #[must_use]
+    pub fn new(bucket: &Bucket) -> Self {
+        Self { s3: S3 { bucket: bucket.s3.clone(), prefix: serve_prefix(&bucket.prefix) } }
     }
 }
 

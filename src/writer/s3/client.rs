@@ -1,15 +1,13 @@
 //! The client: a bucket as it is registered.
 
 use async_trait::async_trait;
-use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::S3Settings;
-use crate::bucket::s3::{ObjectBody, PutContext, RequestFailure, S3Bucket, S3Connection, SourceFile};
+use crate::bucket::s3::{ObjectBody, PutContext, RequestFailure, S3Bucket, S3Connection, Signer, SourceFile};
 use crate::job::{ContentHash, Stored};
 use crate::writer::{
     Body, Failure, KeyPrefix, Object, ProbeOutcome, StoreTimeouts, WriteError, WriteErrorKind, WriterBackend, probe,
@@ -29,14 +27,11 @@ impl S3 {
     /// # Errors
     /// If it is to speak TLS, and there is no certificate to know the store by.
     pub(super) fn connect(settings: &S3Settings, timeouts: &StoreTimeouts) -> Result<Self, WriteError> {
-        let secret = settings.secret_access_key.expose_secret();
-        let credentials = Credentials::new(settings.access_key_id.clone(), secret, None, None, "pixerve registration");
         let connection = S3Connection {
             bucket: &settings.bucket,
-            region: &settings.region,
             endpoint: settings.endpoint.as_ref(),
             is_path_style: settings.is_path_style(),
-            credentials: SharedCredentialsProvider::new(credentials),
+            signer: Signer::with_keys(&settings.access_key_id, &settings.secret_access_key, &settings.region),
         };
         let bucket = S3Bucket::connect(connection, timeouts).map_err(|(what, why)| Failure::transient(why).on(what))?;
         Ok(Self { bucket, prefix: settings.prefix.clone() })

@@ -5,6 +5,7 @@ pub(crate) mod refusals;
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use pixerve::bucket::{Bucket, BucketSettings, BucketUrl, StoreTimeouts};
 use pixerve::clock::{SharedClock, System};
 use secrecy::SecretString;
@@ -17,16 +18,21 @@ pub(crate) fn settings(endpoint: &Url, id: &str, secret: &str, bucket: &str) -> 
     BucketSettings {
         url: BucketUrl::parse(&format!("s3://{bucket}/px/test")),
         endpoint: Some(endpoint.clone()),
-        region: "test-1".to_owned(),
+        region: Some("test-1".to_owned()),
         access_key_id: Some(id.to_owned()),
         secret_access_key: Some(SecretString::from(secret.to_owned())),
         path_style: None,
     }
 }
 
+/// A client by settings that have credentials.
+pub(crate) fn connect(settings: &BucketSettings, timeouts: &StoreTimeouts, clock: SharedClock) -> Bucket {
+    let connected = Bucket::connect(settings, timeouts, clock).now_or_never();
+    connected.expect("nobody is asked for credentials").expect("a client")
+}
+
 /// A client for a bucket of this store's user.
 pub(crate) fn bucket_of(user: &S3Client, bucket: &str) -> Bucket {
-    let clock: SharedClock = Arc::new(System::new());
     let settings = settings(&user.endpoint, &user.access_key, &user.secret, bucket);
-    Bucket::connect(&settings, &StoreTimeouts::default(), clock).expect("a client")
+    connect(&settings, &StoreTimeouts::default(), Arc::new(System::new()))
 }

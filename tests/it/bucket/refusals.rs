@@ -8,14 +8,14 @@ use pixerve::bucket::{Bucket, BucketError, StoreTimeouts};
 use pixerve::clock::{Manual, SharedClock, System, Timestamp};
 use url::Url;
 
-use super::{bucket_of, settings};
+use super::{bucket_of, connect, settings};
 use crate::harness::stores;
 use crate::writer::scripted::{Scripted, s3_error};
 
 fn client(endpoint: &str, clock: SharedClock) -> Bucket {
     let timeouts = StoreTimeouts { connect_timeout: Duration::from_millis(500), idle_timeout: Duration::from_secs(5) };
     let endpoint = Url::parse(endpoint).expect("a URL");
-    Bucket::connect(&settings(&endpoint, "id", "canary-secret", "pixerve"), &timeouts, clock).expect("a client")
+    connect(&settings(&endpoint, "id", "canary-secret", "pixerve"), &timeouts, clock)
 }
 
 /// Every call, each of which must fail.
@@ -65,7 +65,7 @@ async fn the_last_probe_is_told_with_its_age_and_without_asking() {
     server.create_bucket("pixerve");
     let clock = Arc::new(Manual::at(Timestamp::from_millis(1_750_000_000_000)));
     let connection = settings(&server.endpoint, &server.access_key, &server.secret, "pixerve");
-    let bucket = Bucket::connect(&connection, &StoreTimeouts::default(), clock.clone()).expect("a client");
+    let bucket = connect(&connection, &StoreTimeouts::default(), clock.clone());
     assert!(bucket.last_probe().is_none());
     bucket.probe().await.expect("well");
     clock.advance(Duration::from_secs(20));

@@ -1,5 +1,6 @@
 //! Nodes beside each other on one Redis and one bucket: what a client sees of them, and what it never should.
 
+mod credentials;
 mod loss;
 mod refusals;
 mod together;

@@ -11,6 +11,7 @@ use futures_util::stream::unfold;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use pixerve::bucket::StoreTimeouts;
+use pixerve::clock::System;
 use pixerve::job::{ContentHash, SubDir};
 use pixerve::routes::files::{self, FileSource};
 use pixerve::writer::{self, BucketServe, Object, WriterBackend};
@@ -20,7 +21,7 @@ use tower::ServiceExt;
 use url::Url;
 
 use super::{Answer, Site, Stored, WRITTEN, WRITTEN_DATE, photo};
-use crate::bucket::{bucket_of, settings};
+use crate::bucket::{bucket_of, connect, settings};
 use crate::harness::app::poll_delay;
 use crate::harness::fault_proxy::{Fault, FaultProxy};
 use crate::harness::stores::{self, S3Server};
@@ -52,7 +53,7 @@ impl ServedBucket {
     fn node_by(&self, endpoint: &str) -> BucketServe {
         let endpoint = Url::parse(endpoint).expect("a URL");
         let settings = settings(&endpoint, &self.server.access_key, &self.server.secret, BUCKET);
-        BucketServe::connect(&settings, &StoreTimeouts::default()).expect("a client")
+        BucketServe::new(&connect(&settings, &StoreTimeouts::default(), Arc::new(System::new())))
     }
 
     /// Stores a file as a node does, and has the bucket say that it was written then.
@@ -85,7 +86,8 @@ fn site_of(node: BucketServe) -> Site {
 fn site_at(endpoint: &str) -> Site {
     let endpoint = Url::parse(endpoint).expect("a URL");
     let timeouts = StoreTimeouts { connect_timeout: Duration::from_millis(500), idle_timeout: Duration::from_secs(5) };
-    site_of(BucketServe::connect(&settings(&endpoint, "id", "canary-secret", BUCKET), &timeouts).expect("a client"))
+    let settings = settings(&endpoint, "id", "canary-secret", BUCKET);
+    site_of(BucketServe::new(&connect(&settings, &timeouts, Arc::new(System::new()))))
 }
 
 fn served(site: &Site) -> &ServedBucket {

@@ -1,6 +1,7 @@
 //! An S3 server in this process, and a client that sees what is in it. The benchmarks use it too: it needs nothing else of
 //! the harness.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use s3s::access::{S3Access, S3AccessContext};
-use s3s::auth::SimpleAuth;
+use s3s::auth::{S3Auth, SecretKey};
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3Result, s3_error};
 use s3s_fs::FileSystem;
@@ -36,6 +37,7 @@ pub(crate) struct StoredObject {
 /// An S3 server on a loopback port, with its buckets in a temporary directory. It ends when it is dropped.
 pub(crate) struct S3Server {
     client: S3Client,
+    users: Users,
     asked: Asked,
     root: TempDir,
     serving: JoinHandle<()>,
@@ -46,6 +48,19 @@ impl Deref for S3Server {
 
     fn deref(&self) -> &S3Client {
         &self.client
+    }
+}
+
+/// Whose signatures are good: secrets by access key. Clones are one.
+#[derive(Clone, Default)]
+struct Users(Arc<Mutex<HashMap<String, String>>>);
+
+#[async_trait]
+impl S3Auth for Users {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        let secret = self.0.lock().get(access_key).cloned();
+        let unknown = || s3_error!(InvalidAccessKeyId, "The access key Id you provided does not exist in our records.");
+        secret.map(SecretKey::from).ok_or_else(unknown)
     }
 }
 
@@ -73,10 +88,11 @@ pub(crate) async fn s3_at(address: SocketAddr, buckets: &[&str]) -> S3Server {
     for bucket in buckets {
         std::fs::create_dir(root.path().join(bucket)).expect("bucket");
     }
-    let asked = Asked::default();
+    let (users, asked) = (Users::default(), Asked::default());
+    users.0.lock().insert(access_key.to_owned(), secret.to_owned());
     let service = {
         let mut builder = S3ServiceBuilder::new(FileSystem::new(root.path()).expect("file system"));
-        builder.set_auth(SimpleAuth::from_single(access_key, secret));
+        builder.set_auth(users.clone());
         builder.set_access(BucketsMustExist { root: root.path().to_owned(), asked: Arc::clone(&asked) });
         builder.build()
     };
@@ -93,7 +109,7 @@ pub(crate) async fn s3_at(address: SocketAddr, buckets: &[&str]) -> S3Server {
         }
     });
     let endpoint = Url::parse(&format!("http://{address}")).expect("URL");
-    S3Server { client: S3Client::new(endpoint, access_key, secret), asked, root, serving }
+    S3Server { client: S3Client::new(endpoint, access_key, secret), users, asked, root, serving }
 }
 
 /// The server itself would make a bucket of the first key written to it; S3 never does.
@@ -121,6 +137,18 @@ impl S3Access for BucketsMustExist {
 impl S3Server {
     pub(crate) fn create_bucket(&self, bucket: &str) {
         std::fs::create_dir(self.root.path().join(bucket)).expect("bucket");
+    }
+
+    /// From now on this is a user too.
+    #[allow(dead_code, reason = "the benchmarks don't ask")]
+    pub(crate) fn let_in(&self, access_key: &str, secret: &str) {
+        self.users.0.lock().insert(access_key.to_owned(), secret.to_owned());
+    }
+
+    /// From now on this is no user any more.
+    #[allow(dead_code, reason = "the benchmarks don't ask")]
+    pub(crate) fn shut_out(&self, access_key: &str) {
+        self.users.0.lock().remove(access_key);
     }
 
     /// Has it say that an object was written so much earlier.

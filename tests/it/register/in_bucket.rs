@@ -24,7 +24,7 @@ use super::shared::{
     what_one_node_changes_the_others_know,
 };
 use super::{CANARY, bucket};
-use crate::bucket::{bucket_of, settings};
+use crate::bucket::{bucket_of, connect, settings};
 use crate::harness::fault_proxy::{Fault, FaultProxy};
 use crate::harness::stores::{self, S3Client, S3Server};
 use crate::writer::scripted::Scripted;
@@ -35,7 +35,7 @@ const BUCKET: &str = "pixerve";
 fn impatient(user: &S3Client, endpoint: &str) -> Arc<Bucket> {
     let timeouts = StoreTimeouts { connect_timeout: Duration::from_secs(2), idle_timeout: Duration::from_secs(5) };
     let settings = settings(&Url::parse(endpoint).expect("a URL"), &user.access_key, &user.secret, BUCKET);
-    Arc::new(Bucket::connect(&settings, &timeouts, Arc::new(System::new())).expect("a client"))
+    Arc::new(connect(&settings, &timeouts, Arc::new(System::new())))
 }
 
 async fn server() -> S3Server {
@@ -185,8 +185,8 @@ async fn a_record_is_read_again_only_if_it_may_have_been_written_since() {
     // Our own clock says something else, and goes as fast.
     let clock = Arc::new(Manual::at(Timestamp::from_millis(1_767_225_600_000)));
     let url = Url::parse(&server.endpoint).expect("a URL");
-    let bucket = Bucket::connect(&settings(&url, "id", "secret", BUCKET), &StoreTimeouts::default(), clock.clone());
-    let records = BucketRecords::new(Arc::new(bucket.expect("a client")), Arc::clone(&clock) as SharedClock);
+    let bucket = connect(&settings(&url, "id", "secret", BUCKET), &StoreTimeouts::default(), clock.clone());
+    let records = BucketRecords::new(Arc::new(bucket), Arc::clone(&clock) as SharedClock);
     let mut seen = KnownVersions::new();
     for (step, (_, _, is_read)) in steps.into_iter().enumerate() {
         let before = server.asked().len();

@@ -1,16 +1,20 @@
 //! What is the served bucket's alone: it is the operator's, so that no job is to blame for it.
 
+use std::sync::Arc;
+
 use pixerve::bucket::StoreTimeouts;
+use pixerve::clock::System;
 use pixerve::writer::{BucketServe, WriteErrorKind, WriterBackend};
 use url::Url;
 
 use super::object;
 use super::scripted::{Scripted, s3_error};
-use crate::bucket::settings;
+use crate::bucket::{connect, settings};
 use crate::harness::stores;
 
 fn writer(endpoint: &Url, id: &str, secret: &str, bucket: &str) -> BucketServe {
-    BucketServe::connect(&settings(endpoint, id, secret, bucket), &StoreTimeouts::default()).expect("a client")
+    let settings = settings(endpoint, id, secret, bucket);
+    BucketServe::new(&connect(&settings, &StoreTimeouts::default(), Arc::new(System::new())))
 }
 
 #[tokio::test]

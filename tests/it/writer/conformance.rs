@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{longest_name, noise, object, object_in_file};
-use crate::bucket;
+use crate::bucket::bucket_of;
 use crate::harness::stores::{self, GcsServer, S3Client, S3Server, StoredObject};
 
 /// A store and a way to look into it that is not the writer's.
@@ -132,8 +132,7 @@ impl Served {
 #[async_trait]
 impl Subject for Served {
     fn writer(&self) -> Arc<dyn WriterBackend> {
-        let settings = bucket::settings(&self.0.endpoint, &self.0.access_key, &self.0.secret, BUCKET);
-        Arc::new(BucketServe::connect(&settings, &StoreTimeouts::default()).expect("a client"))
+        Arc::new(BucketServe::new(&bucket_of(&self.0, BUCKET)))
     }
 
     fn location_base(&self) -> String {

@@ -34,9 +34,10 @@ fn md5_of(request: &Request) -> String {
 async fn wrong_credentials_are_final_and_in_the_stores_words() {
     let server = stores::s3().await;
     server.create_bucket("pics");
-    for (id, secret, words) in
-        [(&*server.access_key, SECRET, "SignatureDoesNotMatch"), ("somebody-else", &*server.secret, "NotSignedUp")]
-    {
+    for (id, secret, words) in [
+        (&*server.access_key, SECRET, "SignatureDoesNotMatch"),
+        ("somebody-else", &*server.secret, "InvalidAccessKeyId"),
+    ] {
         let mut body = server.registration("pics");
         body["access_key_id"] = json!(id);
         body["secret_access_key"] = json!(secret);
