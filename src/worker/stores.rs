@@ -402,7 +402,7 @@ mod tests {
         let owner = Owner { user: None, access_key: None, sub: "a".to_owned() };
         let sha256 = ContentHash::of(b"x");
         JobRecord {
-            version: RecordVersion,
+            version: RecordVersion::newest(),
             id: JobId::from_bytes([1; 16]),
             hash: HashKey::new(&sha256, &owner),
             owner,

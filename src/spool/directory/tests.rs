@@ -16,7 +16,7 @@ fn record(id: JobId, received: &Received) -> JobRecord {
     let job = json!({ "directHost": true, "formats": { "jpg": {} } });
     let parsed = ParsedJob::from_claim(Some(&job), SpecLimits::default()).expect("valid");
     JobRecord {
-        version: RecordVersion,
+        version: RecordVersion::newest(),
         id,
         hash: HashKey::new(&received.sha256, &owner),
         owner,

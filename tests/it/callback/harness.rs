@@ -146,7 +146,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         events: CallbackEvents::default(),
     };
     let record = JobRecord {
-        version: RecordVersion,
+        version: RecordVersion::newest(),
         id: JobId::new(created_at),
         hash: HashKey::new(&sha256, &owner),
         owner,

@@ -3,6 +3,7 @@
 mod loss;
 mod refusals;
 mod together;
+mod upgrade;
 
 /// A job that makes two small files, for the serve directory.
 fn small_job() -> serde_json::Value {

@@ -16,6 +16,7 @@ use pixerve::queue::{
     RedisQueue, RedisQueueOptions, Retry, Settled, Settlement, SledQueue, TimeSource,
 };
 use pixerve::redis_client::RedisClient;
+use redis::{Client, FromRedisValue};
 
 use crate::harness::redis::{Appendfsync, Flavour, key_prefix, shared};
 
@@ -127,6 +128,18 @@ impl QueueFixture {
         }
     }
 
+    /// What Redis answers to a command about one of the queue's keys.
+    pub(crate) async fn command<T: FromRedisValue>(
+        &self,
+        name: &str,
+        key: &str,
+        arguments: &[&[u8]],
+    ) -> Result<T, Box<dyn Error>> {
+        let Kind::Redis(url, prefix) = &self.kind else { return Err("it is no queue that nodes share".into()) };
+        let mut connection = Client::open(url.as_str())?.get_multiplexed_async_connection().await?;
+        Ok(redis::cmd(name).arg(format!("{prefix}{key}")).arg(arguments).query_async(&mut connection).await?)
+    }
+
     /// On the Redis at this address.
     pub(crate) fn redis_at(url: String) -> Result<Self, Box<dyn Error>> {
         Self::of(Kind::Redis(url, key_prefix()))
@@ -180,7 +193,7 @@ pub(crate) fn calling_back(mut record: JobRecord) -> JobRecord {
 pub(crate) fn record(owner: &Owner, n: u32, priority: Priority) -> JobRecord {
     let sha256 = ContentHash::of(&n.to_be_bytes());
     JobRecord {
-        version: RecordVersion,
+        version: RecordVersion::newest(),
         id: JobId::new(START),
         hash: HashKey::new(&sha256, owner),
         owner: owner.clone(),

@@ -84,7 +84,7 @@ async fn spooled(spool: &DirectorySpool, token: OnceToken, seed: u32) -> JobReco
     let owner = Owner { user: None, access_key: None, sub: "me".to_owned() };
     let (sha256, bytes): (ContentHash, u64) = (received.sha256, received.bytes);
     let record = JobRecord {
-        version: RecordVersion,
+        version: RecordVersion::newest(),
         id,
         hash: HashKey::new(&sha256, &owner),
         owner,

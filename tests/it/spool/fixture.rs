@@ -134,7 +134,7 @@ pub(crate) fn record(id: JobId, bytes: &[u8]) -> JobRecord {
     let owner = Owner { user: None, access_key: None, sub: "me".to_owned() };
     let sha256 = ContentHash::of(bytes);
     JobRecord {
-        version: RecordVersion,
+        version: RecordVersion::newest(),
         id,
         hash: HashKey::new(&sha256, &owner),
         owner,

@@ -161,7 +161,7 @@ async fn accepted(spool: &DirectorySpool) -> JobRecord {
     let owner = Owner { user: None, access_key: None, sub: "me".to_owned() };
     let (sha256, bytes): (ContentHash, u64) = (received.sha256, received.bytes);
     let record = JobRecord {
-        version: RecordVersion,
+        version: RecordVersion::newest(),
         id,
         hash: HashKey::new(&sha256, &owner),
         owner,
