@@ -99,7 +99,7 @@ battery: setup test-servers ## Everything hostile and unlucky, the long part too
 	@sh .ci/packaging.sh $(TEST_SERVERS) $(TOOLS)
 	@sh .ci/battery.sh
 
-battery-nodes: setup test-servers ## Nodes, and the Redis that they share, killed, stopped and emptied for PIXERVE_NODES_SECONDS (600) each way
+battery-nodes: setup test-servers ## Nodes, and the Redis that they share, killed, stopped and emptied for PIXERVE_NODES_SECONDS (600) each way; upgraded from PIXERVE_OTHER_BUILD, a program of the release before
 	$(CARGO) test --locked --test it -- battery::nodes --include-ignored --nocapture --test-threads 1
 
 soak: setup test-servers ## Mixed load with kills and faults for PIXERVE_SOAK_SECONDS (1200)

@@ -30,7 +30,7 @@ use crate::failpoint::{Step, reached};
 use crate::job::State;
 use crate::nodes::{Leadership, Nodes};
 use crate::pipeline::MemoryLimit;
-use crate::queue::{Filter, JobQueue, Page, PageRequest};
+use crate::queue::{Filter, JobQueue, PAGE_MAX, Page, PageRequest};
 use crate::routes::{AppState, metrics_router};
 use crate::version::VERSION;
 use crate::worker::{
@@ -50,9 +50,6 @@ const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
 const CUT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the databases to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Jobs in a page of the queue's list.
-const PAGE: usize = 200;
 
 /// A running server.
 pub struct App {
@@ -285,7 +282,7 @@ async fn warn_of_jobs_over_limits(queue: &dyn JobQueue, limit: MemoryLimit) -> R
     let filter = Filter { state: Some(State::Pending), owner: None };
     let (mut over, mut most, mut cursor) = (0_usize, 0, None);
     loop {
-        let Page { jobs, next } = queue.list(&filter, PageRequest { limit: PAGE, cursor }).await?;
+        let Page { jobs, next } = queue.list(&filter, PageRequest { limit: PAGE_MAX, cursor }).await?;
         for memory in jobs.iter().filter_map(|job| job.record.memory).filter(|memory| *memory > limit.bytes_max) {
             over += 1;
             most = most.max(memory);

@@ -38,7 +38,7 @@ pub struct Bucket {
     pub(crate) prefix: KeyPrefix,
     clock: SharedClock,
     /// Why the last probe failed, if it did, and when it ended by the monotonic clock.
-    last_probe: Mutex<Option<(Option<String>, Duration)>>,
+    last_probe: Mutex<Option<(bool, Duration)>>,
 }
 
 /// What is known of an object besides its bytes.
@@ -292,17 +292,15 @@ impl Bucket {
             Ok(_) | Err(BucketError::Missing { .. }) => Ok(()),
             Err(error) => Err(error),
         };
-        let failure = outcome.as_ref().err().map(ToString::to_string);
-        *self.last_probe.lock() = Some((failure, self.clock.elapsed()));
+        *self.last_probe.lock() = Some((outcome.is_err(), self.clock.elapsed()));
         outcome
     }
 
     /// What the last probe came to, and how long ago; none before the first. Asks nobody.
     #[must_use]
     pub fn last_probe(&self) -> Option<LastProbe> {
-        let last = self.last_probe.lock();
-        let (failure, ended) = last.as_ref()?;
-        Some(LastProbe { failure: failure.clone(), age: self.clock.elapsed().saturating_sub(*ended) })
+        let (has_failed, ended) = (*self.last_probe.lock())?;
+        Some(LastProbe { has_failed, age: self.clock.elapsed().saturating_sub(ended) })
     }
 
     /// Probes now and then, until `stop`; tells when the bucket goes and comes back.

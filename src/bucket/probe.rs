@@ -5,8 +5,8 @@ use std::time::Duration;
 /// What the last probe of the bucket came to.
 #[derive(Clone, Debug)]
 pub struct LastProbe {
-    /// Why it failed, if it did.
-    pub failure: Option<String>,
+    /// Whether it failed; why is in the log.
+    pub has_failed: bool,
     /// How long ago it ended, by the monotonic clock.
     pub age: Duration,
 }

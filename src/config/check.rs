@@ -1,6 +1,7 @@
 //! What settings must be to each other.
 
 use std::path::{Component, Path, PathBuf, absolute};
+use std::time::Duration;
 
 use humantime::format_duration;
 
@@ -11,6 +12,9 @@ use crate::writer::ServeKind;
 
 /// The smallest buffer for headers that the HTTP library works with.
 const HEADERS_BYTES_LEAST: u32 = 8 * 1024;
+
+/// The shortest lease of jobs that many nodes share: a call that Redis doesn't answer takes two seconds of it.
+const SHARED_LEASE_LEAST: Duration = Duration::from_secs(5);
 
 /// Notes every relation that does not hold.
 pub(super) fn relations(config: &Config, reader: &mut Reader) {
@@ -39,6 +43,15 @@ fn nodes(config: &Config, reader: &mut Reader) {
         "worker.sandbox is \"off\", and queue.url is set: a job that takes its node along must not take along those of all \
          other nodes, one after the other"
             .to_owned()
+    });
+    let (lease, grace) = (config.worker.lease, config.stores.cancel_grace);
+    let has_time_to_stop = lease >= SHARED_LEASE_LEAST && lease > grace * 3;
+    reader.check(&["queue.lease", "queue.url", "stores.cancel_grace"], has_time_to_stop || !queue, || {
+        let (lease, grace, least) = (format_duration(lease), format_duration(grace), format_duration(SHARED_LEASE_LEAST));
+        format!(
+            "queue.lease ({lease}) must be at least {least}, and more than three times stores.cancel_grace ({grace}), where \
+             queue.url is set: in the last third of it a node that can't renew it stops, before the job is another's"
+        )
     });
     let takes_all = config.node.roles.api && config.node.roles.worker;
     reader.check(&["node.roles", "queue.url"], takes_all || queue, || {

@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
     /// The format of what follows. First, so that a reader meets it before anything that it may not understand.
-    #[serde(default)]
+    #[serde(default = "RecordVersion::unnumbered")]
     pub version: RecordVersion,
     /// A UUID v7, made at the upload.
     pub id: JobId,
@@ -79,23 +79,53 @@ impl JobRecord {
     }
 }
 
-/// The format of a [`JobRecord`], as the number 1 to [`RecordVersion::CURRENT`]. What is in memory always has the current
-/// one; a reader refuses a newer one, and takes a record without a number for version 1, which 0.1.0 wrote.
+/// The format of a [`JobRecord`], a number from 1 to [`RecordVersion::CURRENT`]. A reader refuses a newer one, and takes a record
+/// without a number for version 1, which 0.1.0 wrote. A record keeps the one in which it was accepted: whoever could read it then
+/// can read it to its end.
 ///
 /// Version 2 seals a callback's URL. A field that older versions may ignore doesn't need a new number. `tests/it/compatibility.rs` says what does, and what
 /// to do then.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
-pub struct RecordVersion;
+pub struct RecordVersion(u32);
 
 impl RecordVersion {
-    /// What is written.
+    /// The newest that this version of Pixerve reads and writes.
     pub const CURRENT: u32 = 2;
+
+    /// That of a record without a number.
+    fn unnumbered() -> Self {
+        Self(1)
+    }
+
+    /// The newest that this process reads: the current one, unless a test has it be an older release.
+    #[must_use]
+    pub fn newest() -> Self {
+        fail::fail_point!("record::newest", |older| Self(older.and_then(|n| n.parse().ok()).unwrap_or(Self::CURRENT)));
+        Self(Self::CURRENT)
+    }
+
+    /// The one in which a job with this callback is accepted by a node among others, which all read those up to `all_read`, none
+    /// if that isn't known: then it is the one before the newest, which every node reads that may run beside this one. What an
+    /// older one can't say is written in the oldest that can, and left alone by nodes that don't read that.
+    #[must_use]
+    pub fn among(all_read: Option<u32>, callback: Option<&CallbackTarget>) -> Self {
+        let Self(newest) = Self::newest();
+        let before = (newest - 1).max(1);
+        let needed = if callback.is_some_and(|target| target.sealed_url.is_some()) { 2 } else { 1 };
+        Self(all_read.unwrap_or(before).clamp(before, newest).max(needed))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
 }
 
 impl From<RecordVersion> for u32 {
-    fn from(RecordVersion: RecordVersion) -> Self {
-        RecordVersion::CURRENT
+    fn from(version: RecordVersion) -> Self {
+        version.0
     }
 }
 
@@ -103,19 +133,19 @@ impl TryFrom<u32> for RecordVersion {
     type Error = UnknownRecordVersion;
 
     fn try_from(found: u32) -> Result<Self, UnknownRecordVersion> {
-        if (1..=Self::CURRENT).contains(&found) { Ok(Self) } else { Err(UnknownRecordVersion { found }) }
+        let RecordVersion(newest) = Self::newest();
+        if (1..=newest).contains(&found) { Ok(Self(found)) } else { Err(UnknownRecordVersion { found, newest }) }
     }
 }
 
 /// A record in a format that this version of Pixerve can't read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the job record has format version {found}; this Pixerve reads versions 1 to {known}: use the newer Pixerve",
-    known = RecordVersion::CURRENT
-)]
+#[error("the job record has format version {found}; this Pixerve reads versions 1 to {newest}: use the newer Pixerve")]
 pub struct UnknownRecordVersion {
     /// What the record says.
     pub found: u32,
+    /// The newest that is read.
+    pub newest: u32,
 }
 
 /// Why a stored job record can't be read. Its text quotes nothing: a record holds what only the owner of its job may know.
@@ -264,14 +294,35 @@ impl JobError {
 
 #[cfg(test)]
 mod tests {
-    use super::{RecordVersion, UnknownRecordVersion};
+    use url::Url;
+
+    use super::{CallbackEvents, CallbackTarget, RecordVersion, SealedText, UnknownRecordVersion};
 
     #[test]
-    fn only_known_record_versions_are_read_and_the_current_one_is_written() {
-        assert_eq!(serde_json::from_str::<RecordVersion>("1").expect("it is known"), RecordVersion);
-        assert_eq!(serde_json::to_string(&RecordVersion).expect("it serializes"), RecordVersion::CURRENT.to_string());
-        for found in [0, RecordVersion::CURRENT + 1] {
-            assert_eq!(RecordVersion::try_from(found), Err(UnknownRecordVersion { found }));
+    fn only_known_record_versions_are_read_and_each_is_written_as_it_was_read() {
+        for known in 1..=RecordVersion::CURRENT {
+            let version: RecordVersion = serde_json::from_str(&known.to_string()).expect("it is known");
+            assert_eq!(serde_json::to_string(&version).expect("it serializes"), known.to_string());
         }
+        let newest = RecordVersion::CURRENT;
+        for found in [0, newest + 1] {
+            assert_eq!(RecordVersion::try_from(found), Err(UnknownRecordVersion { found, newest }));
+        }
+    }
+
+    #[test]
+    fn a_job_is_accepted_in_the_newest_version_that_all_nodes_read_and_that_can_say_it() {
+        let newest = RecordVersion::CURRENT;
+        let version = |all_read, callback: Option<&CallbackTarget>| RecordVersion::among(all_read, callback).number();
+        assert_eq!(version(Some(newest), None), newest);
+        assert_eq!(version(Some(newest + 1), None), newest, "no newer than this one");
+        // A node that hears nobody, and one among nodes that are too old to run beside it.
+        for all_read in [Some(newest - 1), None, Some(0)] {
+            assert_eq!(version(all_read, None), newest - 1, "{all_read:?}");
+        }
+        let url = Url::parse("https://app.example/").expect("a URL");
+        let sealed_url = Some(SealedText("sealed".to_owned()));
+        let sealed = CallbackTarget { url, sealed_url, sealed_headers: None, events: CallbackEvents::default() };
+        assert_eq!(version(Some(1), Some(&sealed)), 2, "no version before seals it");
     }
 }

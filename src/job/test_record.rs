@@ -11,7 +11,7 @@ pub(crate) fn job_record(n: u8) -> JobRecord {
     let owner = Owner { user: None, access_key: None, sub: "a".to_owned() };
     let sha256 = ContentHash::of(&[n]);
     JobRecord {
-        version: RecordVersion,
+        version: RecordVersion::newest(),
         id: JobId::from_bytes([n; 16]),
         hash: HashKey::new(&sha256, &owner),
         owner,

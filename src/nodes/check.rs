@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::heartbeat::{REMIND_EVERY, offset_ms};
 use super::info::Info;
-use super::{ClockState, Inner, SCHEMA};
+use super::{ClockState, Inner, NodeOptions, SCHEMA};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
 use crate::redis_client::RedisError;
@@ -52,7 +52,7 @@ pub(super) async fn check(nodes: &Inner) -> Vec<Finding> {
         let error = match Facts::ask(nodes).await {
             Ok(facts) => {
                 nodes.status.send_modify(|status| status.trouble = None);
-                return facts.findings(&nodes.options.installation, nodes.options.clock_leeway);
+                return facts.findings(&nodes.options);
             }
             Err(error) => error,
         };
@@ -82,6 +82,8 @@ struct Facts {
 struct Keys {
     schema: Option<u32>,
     installation: Option<String>,
+    /// The newest format of job records that all nodes read, which have run here last.
+    record_format: Option<u32>,
     clock_offset_ms: i64,
 }
 
@@ -104,10 +106,10 @@ impl Facts {
         Ok(Self { info, policy, appendonly, appendfsync, keys })
     }
 
-    fn findings(&self, installation: &str, leeway: Duration) -> Vec<Finding> {
+    fn findings(&self, options: &NodeOptions) -> Vec<Finding> {
         let mut findings: Vec<_> = [self.release(), self.role(), self.policy(), self.appendonly(), self.appendfsync()]
             .into_iter()
-            .chain(self.of_keys(installation, leeway))
+            .chain(self.of_keys(options))
             .flatten()
             .collect();
         findings.sort_by_key(|finding| finding.severity);
@@ -184,9 +186,14 @@ impl Facts {
         }
     }
 
-    fn of_keys(&self, installation: &str, leeway: Duration) -> Vec<Option<Finding>> {
+    fn of_keys(&self, options: &NodeOptions) -> Vec<Option<Finding>> {
         match &self.keys {
-            Ok(keys) => vec![keys.schema(), keys.installation(installation), keys.clock(leeway)],
+            Ok(keys) => vec![
+                keys.schema(),
+                keys.installation(&options.installation),
+                keys.record_format(options.record_formats.1),
+                keys.clock(options.clock_leeway),
+            ],
             Err(refused) => vec![Some(Finding {
                 severity: Severity::Error,
                 found: format!("what Pixerve keeps there can't be read ({refused})"),
@@ -200,8 +207,8 @@ impl Facts {
 impl Keys {
     async fn ask(nodes: &Inner) -> Result<Self, RedisError> {
         let mut meta = cmd("HMGET");
-        meta.arg(nodes.key("meta")).arg("schema").arg("installation");
-        let (schema, installation) = nodes.redis.query("reading what is kept in Redis", &meta).await?;
+        meta.arg(nodes.key("meta")).arg("schema").arg("installation").arg("format");
+        let (schema, installation, record_format) = nodes.redis.query("reading what is kept in Redis", &meta).await?;
         let time = async || nodes.redis.query::<(u64, u64)>("asking for the time", &cmd("TIME")).await;
         // Once more, so that no connection is made within the time that is measured.
         time().await?;
@@ -209,7 +216,7 @@ impl Keys {
         let (seconds, micros) = time().await?;
         let halfway = wall.after(nodes.clock.elapsed().saturating_sub(sent) / 2);
         let clock_offset_ms = offset_ms(halfway, Timestamp::from_millis(seconds * 1000 + micros / 1000));
-        Ok(Self { schema, installation, clock_offset_ms })
+        Ok(Self { schema, installation, record_format, clock_offset_ms })
     }
 
     fn schema(&self) -> Option<Finding> {
@@ -230,6 +237,24 @@ impl Keys {
             why: "each would work on the other's jobs, without their originals and stores",
             remedy: "give each installation a Redis or a database of its own, and all nodes of one the same register and spool",
         })
+    }
+
+    /// An older release may come back, and one that is two releases away may not: neither is a reason to keep the jobs waiting
+    /// that this node can do.
+    fn record_format(&self, newest: u32) -> Option<Finding> {
+        let theirs = self.record_format.filter(|theirs| *theirs > 0)?;
+        let (why, remedy) = if theirs > newest {
+            let why = "jobs that were accepted so are left to those nodes, and this one can't say anything of them";
+            (why, "use their Pixerve, or keep some of them until those jobs have ended")
+        } else if theirs + 1 < newest {
+            ("they can't read what this node writes", "go from each release to the next one")
+        } else {
+            return None;
+        };
+        let found = format!(
+            "the nodes that share it write job records of format {theirs}, and this Pixerve's newest is {newest}"
+        );
+        Some(Finding { severity: Severity::Warning, found, why, remedy })
     }
 
     fn clock(&self, leeway: Duration) -> Option<Finding> {
@@ -283,6 +308,20 @@ fn version(release: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nodes::{NodeRoles, NodeTiming};
+
+    fn options() -> NodeOptions {
+        NodeOptions {
+            roles: NodeRoles::default(),
+            memory_budget: 0,
+            record_formats: (1, 4),
+            installation: "ours".to_owned(),
+            clock_leeway: Duration::from_secs(5),
+            key_prefix: String::new(),
+            timing: NodeTiming::default(),
+            script_clock: None,
+        }
+    }
 
     fn release(info: &str) -> Option<Finding> {
         let all_is_well = |value: &str| Ok(value.to_owned());
@@ -291,9 +330,9 @@ mod tests {
             policy: all_is_well("noeviction"),
             appendonly: all_is_well("yes"),
             appendfsync: all_is_well("everysec"),
-            keys: Ok(Keys { schema: None, installation: None, clock_offset_ms: 0 }),
+            keys: Ok(Keys { schema: None, installation: None, record_format: None, clock_offset_ms: 0 }),
         };
-        facts.findings("ours", Duration::from_secs(5)).pop()
+        facts.findings(&options()).pop()
     }
 
     #[test]
@@ -307,5 +346,16 @@ mod tests {
             assert_eq!(finding.severity, Severity::Error, "{old}");
         }
         assert!(release("redis_version:6.2.14").expect("too old").to_string().contains("6.2.14"));
+    }
+
+    #[test]
+    fn nodes_that_are_not_of_this_release_or_the_one_before_are_warned_of() {
+        let finding = |theirs| {
+            let keys = Keys { schema: None, installation: None, record_format: theirs, clock_offset_ms: 0 };
+            keys.record_format(options().record_formats.1).map(|finding| finding.severity)
+        };
+        // None lives, none ever did, one of the release before, one of this.
+        assert_eq!([Some(0), None, Some(3), Some(4)].map(finding), [None; 4]);
+        assert_eq!([Some(5), Some(2)].map(finding), [Some(Severity::Warning); 2]);
     }
 }

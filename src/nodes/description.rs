@@ -85,13 +85,6 @@ impl LiveNode {
     }
 }
 
-/// The newest format of job records that all of these nodes read: what is to be written while two releases run side by side.
-/// None of no nodes.
-#[must_use]
-pub fn newest_common_format(nodes: &[LiveNode]) -> Option<u32> {
-    nodes.iter().map(|node| node.description.record_formats.1).min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,8 +94,6 @@ mod tests {
         let text = r#"{"version":"9.9.9","record_formats":[2,7],"moods":["good"]}"#;
         let newer = LiveNode::read("newer".to_owned(), 120, text);
         assert_eq!((newer.description.version.as_str(), newer.description.register_version), ("9.9.9", 0));
-        let older = LiveNode::read("older".to_owned(), 0, r#"{"record_formats":[1,2]}"#);
-        assert_eq!(newest_common_format(&[newer, older]), Some(2));
-        assert_eq!(newest_common_format(&[]), None);
+        assert_eq!(newer.description.record_formats, (2, 7));
     }
 }

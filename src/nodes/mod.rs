@@ -27,7 +27,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use check::{Finding, Severity};
-pub use description::{LiveNode, NodeDescription, NodeId, NodeRoles, newest_common_format};
+pub use description::{LiveNode, NodeDescription, NodeId, NodeRoles};
 pub use error::NodesError;
 pub use leadership::Leadership;
 pub use register::HeldLock;

@@ -114,6 +114,13 @@ impl NodesStatus {
         self.age().is_some_and(|age| age <= self.timing.gone_after)
     }
 
+    /// The newest format of job records that all live nodes read; none while the others aren't heard, and one may have come that
+    /// reads less.
+    #[must_use]
+    pub fn record_format(&self) -> Option<u32> {
+        self.heard.as_ref().filter(|_| self.is_live()).map(|heard| heard.record_format)
+    }
+
     /// Who leads, as far as is known: nobody, once that could have changed hands unheard.
     #[must_use]
     pub fn leader(&self) -> Option<&NodeId> {

@@ -13,13 +13,23 @@ pub struct Filter {
     pub owner: Option<Owner>,
 }
 
+/// Entries of a list that one page has at most.
+pub const PAGE_MAX: usize = 200;
+
 /// Which part of a list.
 #[derive(Clone, Debug, Default)]
 pub struct PageRequest {
-    /// Entries at most; clamped to 1-200.
+    /// Entries at most; clamped to 1 to [`PAGE_MAX`].
     pub limit: usize,
     /// Where the last page ended.
     pub cursor: Option<Cursor>,
+}
+
+impl PageRequest {
+    /// Entries at most.
+    pub(in crate::queue) fn entries(&self) -> usize {
+        self.limit.clamp(1, PAGE_MAX)
+    }
 }
 
 /// An opaque place in a list: printable, safe in a URL.

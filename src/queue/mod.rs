@@ -33,7 +33,7 @@ pub use self::delivery::{
 pub use self::error::QueueError;
 pub use self::job::{CancelOutcome, EndedJob, Enqueued, Job, KnownJob};
 pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, PASS_MAX, Place, Retry, Settled, Settlement};
-pub use self::listing::{Backlog, Counts, Cursor, Filter, LaneCounts, OwedCallbacks, Page, PageRequest};
+pub use self::listing::{Backlog, Counts, Cursor, Filter, LaneCounts, OwedCallbacks, PAGE_MAX, Page, PageRequest};
 pub use self::local::{MemoryQueue, SledQueue};
 pub use self::metrics::QueueMetrics;
 pub use self::redis::{RedisQueue, RedisQueueOptions, TimeSource};

@@ -1,11 +1,14 @@
-//! How a record lies in a store: a version byte, then JSON. A version that was ever released stays readable, and what
-//! is written is always the newest.
+//! How a record lies in a store: a version byte, then JSON. A version that was ever released stays readable.
+//!
+//! There is one version yet. Nodes tell each other one number, [`RecordVersion`](crate::job::RecordVersion): should a callback
+//! need a second version here, it rises too, and what is written of a job goes by its record's.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{DeliveryRecord, DeliveryState, DeliveryTry, FileStored, Job};
 use crate::clock::Timestamp;
+use crate::error_chain::ErrorChain;
 use crate::job::{CallbackTarget, DeliveryId, Owner, UnreadableRecord};
 
 const VERSION: u8 = 1;
@@ -59,6 +62,9 @@ pub(in crate::queue) struct StoredDelivery {
     /// Whether somebody asked for it again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::queue) asked_again: bool,
+    /// What a newer release says besides: it is kept for that.
+    #[serde(flatten)]
+    pub(in crate::queue) unknown: serde_json::Map<String, serde_json::Value>,
 }
 
 impl StoredDelivery {
@@ -75,6 +81,7 @@ impl StoredDelivery {
             last: None,
             file,
             asked_again: false,
+            unknown: serde_json::Map::new(),
         }
     }
 
@@ -134,6 +141,14 @@ pub(in crate::queue) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, R
     }
 }
 
+/// A callback's record, unless it is damaged or a newer version's, which then is logged.
+pub(in crate::queue) fn readable_delivery(id: &DeliveryId, bytes: &[u8]) -> Option<StoredDelivery> {
+    let decoded = decode(bytes);
+    decoded
+        .inspect_err(|error| tracing::error!(%id, error = %ErrorChain(error), "unreadable record of a callback"))
+        .ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +158,16 @@ mod tests {
         let golden = [&[1], include_bytes!("../../tests/it/queue/job-v1.json").as_slice()].concat();
         let stored: StoredJob = decode(&golden).expect("it stays readable");
         assert_eq!((stored.token, stored.wait_ms, stored.job.seq), (3, 5000, 7));
+    }
+
+    #[test]
+    fn what_a_newer_release_says_of_a_callback_is_kept() {
+        let newer = br#"{"due":7,"wait_ms":3,"attempts":1,"state":"pending","mood":{"good":true}}"#;
+        let mut delivery: StoredDelivery = serde_json::from_slice(newer).expect("it is read");
+        delivery.attempts = 2;
+        let written: serde_json::Value = serde_json::to_value(&delivery).expect("it serializes");
+        assert_eq!(written["mood"], serde_json::json!({ "good": true }));
+        assert_eq!(written["attempts"], 2);
     }
 
     #[test]

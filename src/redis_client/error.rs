@@ -1,5 +1,7 @@
 //! Why a call to Redis fails.
 
+use std::time::Duration;
+
 use redis::{ErrorKind, RedisError as Source, ServerErrorKind};
 
 /// Why a call failed: what was attempted, and what came of it.
@@ -57,10 +59,10 @@ const NO_REPLICAS: &str = "NOREPLICAS";
 const OUT_OF_MEMORY: &str = "OOM";
 
 impl RedisError {
-    /// What the library says of an attempt to do `what`, which is given so many seconds.
-    pub(super) fn of(what: &'static str, seconds: u64, source: Source) -> Self {
+    /// What the library says of an attempt to do `what`, which had so long.
+    pub(super) fn of(what: &'static str, limit: Duration, source: Source) -> Self {
         if source.is_timeout() {
-            return Self::TimedOut { what, seconds };
+            return Self::TimedOut { what, seconds: limit.as_secs() };
         }
         match (source.kind(), source.code()) {
             (_, Some(OUT_OF_MEMORY)) => Self::Full { what },
@@ -86,11 +88,5 @@ impl RedisError {
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. })
-    }
-
-    /// Whether it is Redis' doing and may pass, whatever was asked for.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        !matches!(self, Self::BadUrl(_) | Self::Refused { .. })
     }
 }

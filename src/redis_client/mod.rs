@@ -78,7 +78,7 @@ impl RedisClient {
     ) -> Result<T, RedisError> {
         let mut connection = self.0.manager.read().clone();
         let answer = script.invoke_async(&mut connection).await;
-        self.noted(what, answer)
+        self.noted(what, ANSWER_TIMEOUT, answer)
     }
 
     /// Runs a command.
@@ -88,10 +88,11 @@ impl RedisClient {
     pub async fn query<T: FromRedisValue>(&self, what: &'static str, command: &Cmd) -> Result<T, RedisError> {
         let mut connection = self.0.manager.read().clone();
         let answer = command.query_async(&mut connection).await;
-        self.noted(what, answer)
+        self.noted(what, ANSWER_TIMEOUT, answer)
     }
 
-    /// Runs a command on a connection of its own ([`RedisClient::blocking_connection`]).
+    /// Runs a command on a connection of its own ([`RedisClient::blocking_connection`]), which was made for reads of at most
+    /// `longest`.
     ///
     /// # Errors
     /// Redis', with `what` was attempted.
@@ -100,9 +101,10 @@ impl RedisClient {
         what: &'static str,
         connection: &mut MultiplexedConnection,
         command: &Cmd,
+        longest: Duration,
     ) -> Result<T, RedisError> {
         let answer = command.query_async(connection).await;
-        self.noted(what, answer)
+        self.noted(what, longest + BLOCKING_GRACE, answer)
     }
 
     /// A connection of its own for reads that block for at most `longest`: behind them everything else would wait.
@@ -114,7 +116,7 @@ impl RedisClient {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(longest + BLOCKING_GRACE));
         let connection = self.0.client.get_multiplexed_async_connection_with_config(&config).await;
-        self.noted("connecting", connection)
+        self.noted("connecting", CONNECT_TIMEOUT, connection)
     }
 
     /// A connection that listens to channels.
@@ -124,7 +126,7 @@ impl RedisClient {
     pub async fn listener(&self) -> Result<PubSub, RedisError> {
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.0.client.get_async_pubsub()).await;
         match connected {
-            Ok(connection) => self.noted("connecting", connection),
+            Ok(connection) => self.noted("connecting", CONNECT_TIMEOUT, connection),
             Err(_) => Err(RedisError::TimedOut { what: "connecting", seconds: CONNECT_TIMEOUT.as_secs() }),
         }
     }
@@ -146,8 +148,9 @@ impl RedisClient {
         (at != NEVER).then(|| self.0.clock.elapsed().saturating_sub(Duration::from_millis(at)))
     }
 
-    fn noted<T>(&self, what: &'static str, answer: redis::RedisResult<T>) -> Result<T, RedisError> {
-        let answer = answer.map_err(|error| RedisError::of(what, ANSWER_TIMEOUT.as_secs(), error));
+    /// Notes what came of an attempt to do `what` that was given up after `limit`.
+    fn noted<T>(&self, what: &'static str, limit: Duration, answer: redis::RedisResult<T>) -> Result<T, RedisError> {
+        let answer = answer.map_err(|error| RedisError::of(what, limit, error));
         let now = u64::try_from(self.0.clock.elapsed().as_millis()).unwrap_or(NEVER - 1);
         match &answer {
             Ok(_) => self.0.answered_ms.store(now, Ordering::Relaxed),

@@ -13,14 +13,12 @@ use super::problem::refusals;
 use super::{AppState, Refusal};
 use crate::clock::Timestamp;
 use crate::job::{CallbackEvent, ClaimErrors, DeliveryId, JobId, JobRecord};
-use crate::queue::{Cursor, DeliveryPage, DeliveryRecord, DeliveryState, PageRequest};
+use crate::queue::{Cursor, DeliveryPage, DeliveryRecord, DeliveryState, PAGE_MAX, PageRequest};
 
 /// Callbacks in a page, where the client doesn't say.
 const LIMIT_DEFAULT: usize = 50;
 /// Callbacks that one request may name.
 const REDELIVERED_MAX: usize = 1_000;
-/// Callbacks looked at in one go.
-const AT_ONCE: usize = 200;
 /// Callbacks made again in one go.
 const MADE_AGAIN_AT_ONCE: usize = 64;
 
@@ -215,7 +213,7 @@ pub(super) async fn redeliver(
         Redelivery::All { of, since } => {
             let (mut count, mut cursor) = (0, None);
             loop {
-                let page = PageRequest { limit: AT_ONCE, cursor };
+                let page = PageRequest { limit: PAGE_MAX, cursor };
                 let DeliveryPage { deliveries, next } =
                     state.deliveries.list_deliveries(manager.deliveries(), of, page).await?;
                 let these = deliveries.into_iter().filter(|delivery| since.is_none_or(|since| delivery.since >= since));

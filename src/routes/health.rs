@@ -313,7 +313,7 @@ fn bucket(node: &NodeHealth) -> Value {
     let detail = match probe {
         None => "the bucket has not answered yet".to_owned(),
         // Which one, and what it says, is for the log: anyone may ask this.
-        Some(LastProbe { failure: Some(_), .. }) => "the bucket can't be used; the log says why".to_owned(),
+        Some(LastProbe { has_failed: true, .. }) => "the bucket can't be used; the log says why".to_owned(),
         Some(LastProbe { age, .. }) if age > BUCKET_AGE_MAX => {
             format!("the bucket has not answered for {} s", age.as_secs())
         }

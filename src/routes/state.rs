@@ -18,7 +18,7 @@ use crate::auth::Authenticator;
 use crate::bucket::LastProbe;
 use crate::clock::{SharedClock, Timestamp};
 use crate::disks::DiskHealth;
-use crate::job::{CallbackAddresses, JobId, PublicUrl, SpecLimits};
+use crate::job::{CallbackAddresses, CallbackTarget, JobId, PublicUrl, RecordVersion, SpecLimits};
 use crate::metrics::Metrics;
 use crate::nodes::{NodeRoles, NodesStatus};
 use crate::pipeline::{MemoryLimit, PixelLimits};
@@ -187,6 +187,15 @@ impl AppState {
     #[must_use]
     pub fn new(parts: AppParts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// The format in which a job with this callback is accepted now.
+    #[must_use]
+    pub fn record_version(&self, callback: Option<&CallbackTarget>) -> RecordVersion {
+        match &self.node {
+            Some(node) => RecordVersion::among(node.nodes.borrow().record_format(), callback),
+            None => RecordVersion::newest(),
+        }
     }
 
     /// Where to ask about a job.

@@ -262,10 +262,7 @@ async fn attempt(context: Arc<WorkerContext>, claim: Claim, place: Option<PlaceG
     let retry = Retry::After(context.settings.backoff.wait_after(attempts));
     context.spool.attempt_ended(lease.id).await;
     // What it stored before it panicked is in the journal, and belongs into the record should this have been its last.
-    let files = context.spool.stored_files(&record).await.unwrap_or_else(|error| {
-        warn!(job_id = %lease.id, error = %ErrorChain(&error), "journal can't be read");
-        Vec::new()
-    });
+    let files = attempt::journaled(&context, &record).await;
     match context.queue.settle(&lease, Settlement::Failed { error, files, retry }).await {
         Ok(_) => {}
         Err(error) => warn!(

@@ -13,8 +13,9 @@
 //! 1. A field that older versions may ignore gets `#[serde(default)]`; nothing else is to be done. What a field, a word or
 //!    a number means never changes, and no name is used twice.
 //! 2. Anything else needs a new version: raise [`RecordVersion::CURRENT`], or `VERSION` in `src/queue/local/record.rs` for
-//!    what only the queue writes. What is read in an older version becomes today's in the place that reads it; what is
-//!    written is always the newest. Older versions of Pixerve then refuse those records by name, and keep them.
+//!    what only the queue writes. A record keeps the version that it was accepted in: `RecordVersion::among` says which that is,
+//!    the newest on a server that is alone. Among nodes it is what all of them read, so the version before stays writable, for what
+//!    it can say. Older versions of Pixerve refuse newer records by name, and keep them.
 //! 3. The files of a released version are never edited. Each release adds a directory of its own, with the same jobs, which
 //!    `compatibility/release.rs` writes.
 

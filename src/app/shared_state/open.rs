@@ -159,7 +159,7 @@ fn node_options(config: &Config, memory_budget: u64) -> NodeOptions {
     NodeOptions {
         roles: config.node.roles,
         memory_budget,
-        record_formats: (1, RecordVersion::CURRENT),
+        record_formats: (1, RecordVersion::newest().number()),
         installation: installation(config),
         clock_leeway: config.auth.leeway,
         key_prefix: KEY_PREFIX.to_owned(),

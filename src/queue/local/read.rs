@@ -7,12 +7,11 @@ use super::key;
 use super::store::{RecordStore, ScanOrder, Table};
 use crate::error_chain::ErrorChain;
 use crate::job::{CallbackTarget, ContentHash, DeliveryId, HashKey, JobId, JobRef, Owner};
-use crate::queue::record::{self, StoredDelivery, StoredJob};
+use crate::queue::record::{self, StoredDelivery, StoredJob, readable_delivery};
 use crate::queue::{
-    CallbacksOf, DeliveryPage, DeliveryScope, DeliveryState, Filter, Job, Page, PageRequest, QueueError,
+    CallbacksOf, DeliveryPage, DeliveryScope, DeliveryState, Filter, Job, PAGE_MAX, Page, PageRequest, QueueError,
 };
 
-const PAGE_MAX: usize = 200;
 /// Jobs of one hash, or of one `ref`, that are looked up at once.
 const INDEXED_AT_ONCE: usize = 4;
 
@@ -55,12 +54,7 @@ pub(super) fn user_of_token<S: RecordStore>(records: &S, token: &ContentHash) ->
 
 /// The newest job with this hash.
 pub(super) fn newest<S: RecordStore>(records: &S, hash: &HashKey) -> Result<Option<Job>, QueueError> {
-    let keys = key::hash(hash);
-    let newest = records.range(Table::ByHash, &keys.start..&keys.end, ScanOrder::Descending, 1)?;
-    match newest.first().and_then(|(_, id)| key::id(id)) {
-        Some(id) => job(records, &id),
-        None => Ok(None),
-    }
+    newest_in(records, Table::ByHash, key::hash(hash), |_| true)
 }
 
 /// The newest job of this owner with this hash. Most often the newest of all: only another holder of the user's name has
@@ -106,7 +100,7 @@ pub(super) fn live<S: RecordStore>(records: &S, hash: &HashKey, owner: &Owner) -
 
 /// A part of a list, newest first.
 pub(super) fn page<S: RecordStore>(records: &S, filter: &Filter, request: &PageRequest) -> Result<Page, QueueError> {
-    let limit = request.limit.clamp(1, PAGE_MAX);
+    let limit = request.entries();
     let mut keys = key::listing_before(filter, request.cursor.as_ref())?;
     let mut jobs: Vec<Job> = Vec::with_capacity(limit);
     loop {
@@ -154,13 +148,6 @@ pub(super) fn delivery_in<S: RecordStore>(
     Ok(records.get(table, &key::delivery(*id))?.and_then(|bytes| readable_delivery(id, &bytes)))
 }
 
-fn readable_delivery(id: &DeliveryId, bytes: &[u8]) -> Option<StoredDelivery> {
-    let decoded = record::decode(bytes);
-    decoded
-        .inspect_err(|error| tracing::error!(%id, error = %ErrorChain(error), "unreadable record of a callback"))
-        .ok()
-}
-
 /// What is known of a job's callbacks, that of its end first.
 pub(super) fn deliveries_of<S: RecordStore>(
     records: &S,
@@ -186,7 +173,7 @@ pub(super) fn delivery_page<S: RecordStore>(
     state: DeliveryState,
     request: &PageRequest,
 ) -> Result<DeliveryPage, QueueError> {
-    let limit = request.limit.clamp(1, PAGE_MAX);
+    let limit = request.entries();
     let mut keys = key::deliveries_before(scope, state, request.cursor.as_ref())?;
     let mut page = DeliveryPage::default();
     loop {

@@ -3,15 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use redis::Value;
-
 use super::fields::{self, FieldChanges, Fields};
 use super::scripts::{APPLY, LOAD};
 use super::{RedisQueue, random, unreadable};
 use crate::clock::{Timestamp, millis};
-use crate::error_chain::ErrorChain;
 use crate::job::{DeliveryId, DeliverySubject, JobId, State};
-use crate::queue::record::{self, StoredDelivery, StoredJob};
+use crate::queue::record::{self, StoredDelivery, StoredJob, readable_delivery};
 use crate::queue::rules::{self, Next, ToldCallbacks};
 use crate::queue::{DeliveryState, QueueError};
 
@@ -246,19 +243,6 @@ fn listed(id: DeliveryId, seq: u64) -> Vec<u8> {
         DeliverySubject::File(index) => &[&[0xFD], (!index).to_be_bytes().as_slice()].concat(),
     };
     [seq.to_be_bytes().as_slice(), subject, &[0], id.to_string().as_bytes()].concat()
-}
-
-/// A callback's record, unless it is damaged.
-pub(super) fn readable_delivery(id: &DeliveryId, bytes: &[u8]) -> Option<StoredDelivery> {
-    let decoded = record::decode(bytes);
-    decoded
-        .inspect_err(|error| tracing::error!(%id, error = %ErrorChain(error), "unreadable record of a callback"))
-        .ok()
-}
-
-/// The fields in an answer, which is a flat list.
-pub(super) fn fields_of(value: &Value) -> Result<Fields, QueueError> {
-    redis::from_redis_value_ref(value).map_err(|error| unreadable("reading Redis' answer", error))
 }
 
 /// Until so many milliseconds have passed; none if nothing is said.

@@ -3,27 +3,28 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tracing::warn;
 
 use super::RedisQueue;
-use super::change::{Change, Decision, DeliveryChange, Due, With, delivery_state_word, readable_delivery, wait_of};
+use super::change::{Change, Decision, DeliveryChange, Due, With, delivery_state_word, wait_of};
 use super::fields::{owner_key, user_key};
 use super::scripts::{DELIVERIES, DUE};
 use super::waiting::{MemoryAtHand, WorkKind};
-use crate::job::{DeliveryId, JobId};
-use crate::queue::record::StoredRecipient;
+use crate::error_chain::ErrorChain;
+use crate::job::{DeliveryId, JobId, RecordVersion};
+use crate::queue::record::{StoredRecipient, readable_delivery};
 use crate::queue::rules::{self, AfterTry};
 use crate::queue::{
     Cursor, Delivery, DeliveryContent, DeliveryOutbox, DeliveryOutcome, DeliveryPage, DeliveryRecord, DeliveryRecords,
     DeliveryScope, DeliveryState, DeliveryTry, PageRequest, QueueError,
 };
 
-const PAGE_MAX: usize = 200;
-
 #[async_trait]
 impl DeliveryOutbox for RedisQueue {
     async fn due_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, QueueError> {
         self.usable()?;
-        let args = [limit.to_string(), lease.as_millis().to_string()];
+        let newest = RecordVersion::newest().number();
+        let args = [limit.to_string(), lease.as_millis().to_string(), newest.to_string()];
         // Not twice: what the first answer held would be hidden.
         let (due, next_due): (Vec<(String, Vec<u8>)>, String) = self.scripts.run_once(&DUE, &args).await?;
         self.waiting(WorkKind::Callback).looked(due.len() < limit, wait_of(&next_due), MemoryAtHand::ANY);
@@ -31,18 +32,13 @@ impl DeliveryOutbox for RedisQueue {
         for (id, record) in due {
             let Some(id) = DeliveryId::parse(&id) else { continue };
             let readable = readable_delivery(&id, &record);
-            let Some((delivery, StoredRecipient { owner, host })) =
-                readable.and_then(|mut delivery| delivery.recipient.take().map(|recipient| (delivery, recipient)))
-            else {
-                // Shown again and again, it could never be settled.
-                self.change(&id.job, With::JobAlone, |_| {
-                    let deliveries = vec![DeliveryChange::remove(id)];
-                    Ok(Decision::Apply(Change { deliveries, ..Change::default() }, ()))
-                })
-                .await?;
-                continue;
-            };
-            deliveries.push(Delivery { id, owner, host, attempts: delivery.attempts });
+            let recipient = readable.and_then(|delivery| Some((delivery.attempts, delivery.recipient?)));
+            match recipient {
+                Some((attempts, StoredRecipient { owner, host })) => {
+                    deliveries.push(Delivery { id, owner, host, attempts });
+                }
+                None => self.drop_unreadable(id).await,
+            }
         }
         Ok(deliveries)
     }
@@ -96,7 +92,21 @@ impl DeliveryOutbox for RedisQueue {
     }
 
     async fn wait_delivery(&self, at_most: Duration) {
-        self.waiting(WorkKind::Callback).wait(at_most, self.settings.realtime_run_max).await;
+        self.waiting(WorkKind::Callback).wait(at_most).await;
+    }
+}
+
+impl RedisQueue {
+    /// Removes a callback that, shown again and again, could never be settled.
+    async fn drop_unreadable(&self, id: DeliveryId) {
+        let dropped = self.change(&id.job, With::JobAlone, |_| {
+            let deliveries = vec![DeliveryChange::remove(id)];
+            Ok(Decision::Apply(Change { deliveries, ..Change::default() }, ()))
+        });
+        // The others that are due with it needn't wait for that.
+        if let Err(error) = dropped.await {
+            warn!(%id, error = %ErrorChain(&error), "unreadable callback can't be removed; will be tried when it is due again");
+        }
     }
 }
 
@@ -122,7 +132,7 @@ impl DeliveryRecords for RedisQueue {
         page: PageRequest,
     ) -> Result<DeliveryPage, QueueError> {
         self.usable()?;
-        let limit = page.limit.clamp(1, PAGE_MAX);
+        let limit = page.entries();
         let word = delivery_state_word(state);
         let list = match &scope {
             DeliveryScope::All => format!("dl:{word}"),

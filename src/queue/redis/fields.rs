@@ -7,14 +7,15 @@ use std::io::{Read, Write};
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::unreadable;
 use crate::clock::Timestamp;
 use crate::job::{
-    ContentHash, JobError, JobRecord, OnDuplicate, Owner, Priority, RecordVersion, State, StoredFile, TenantKey,
-    UnreadableRecord, UserKey,
+    ContentHash, JobError, JobRecord, OnDuplicate, Owner, Priority, State, StoredFile, TenantKey, UnreadableRecord,
+    UserKey,
 };
 use crate::queue::record::StoredJob;
 use crate::queue::{Job, QueueError};
@@ -65,7 +66,7 @@ pub(super) fn constants(record: &JobRecord) -> String {
         OnDuplicate::Queue(fingerprint) => fingerprint.0.to_string(),
     };
     let (bytes, created, hash) = (bytes_key(&record.original.sha256), record.created_at.as_millis(), &record.hash);
-    let (created, format) = (created.to_string(), RecordVersion::CURRENT.to_string());
+    let (created, format) = (created.to_string(), record.version.number().to_string());
     [lane, &user, &owner, &tenant, &bytes, &created, hash.as_str(), &reference, &fingerprint, &format].join("|")
 }
 
@@ -103,9 +104,12 @@ pub(super) struct FieldChanges {
 }
 
 impl FieldChanges {
-    /// From `before` to `after`.
+    /// From `before` to `after`. What a newer release said besides in the job's record, and this one doesn't know, stays.
     pub(super) fn between(before: &Fields, after: &StoredJob) -> Result<Self, QueueError> {
-        let fields = fields_of(after)?;
+        let fields = match Extended::of(before)? {
+            None => fields_of(after, &after.job.record)?,
+            Some(extended) => fields_of(after, &extended.with(&after.job.record)?)?,
+        };
         let is_gone = |name: &&str| before.contains_key(*name) && !fields.iter().any(|(field, _)| field == name);
         let removed = WRITTEN.into_iter().filter(is_gone).collect();
         let set = fields.into_iter().filter(|(name, value)| before.get(*name) != Some(value)).collect();
@@ -113,8 +117,53 @@ impl FieldChanges {
     }
 }
 
-/// The fields of a job.
-fn fields_of(stored: &StoredJob) -> Result<Vec<(&'static str, Vec<u8>)>, QueueError> {
+/// A job's record that says more than this release knows of.
+struct Extended {
+    found: Value,
+    /// What is known of it.
+    known: Value,
+}
+
+impl Extended {
+    /// That in these fields; none if all of it is known.
+    fn of(fields: &Fields) -> Result<Option<Self>, QueueError> {
+        let found: Value = match (fields.get("r"), fields.get("z")) {
+            (Some(record), _) => parsed_record(record, "")?,
+            (None, Some(ended)) => unpacked::<(Value, Value, Value)>(ended)?.0,
+            (None, None) => return Ok(None),
+        };
+        let read = JobRecord::deserialize(&found).and_then(serde_json::to_value);
+        let known = read.map_err(|error| unreadable("reading a job's record", error))?;
+        Ok((found != known).then_some(Self { found, known }))
+    }
+
+    /// The record as it is now, and what it says besides.
+    fn with(&self, now: &JobRecord) -> Result<Value, QueueError> {
+        let mut now = serde_json::to_value(now).map_err(|error| unreadable("writing a record", error))?;
+        keep_unknown(&self.found, &self.known, &mut now);
+        Ok(now)
+    }
+}
+
+/// Adds what is `found` and isn't `known` to what it says `now`, in all objects that are still there.
+fn keep_unknown(found: &Value, known: &Value, now: &mut Value) {
+    let (Some(found), Some(known), Some(now)) = (found.as_object(), known.as_object(), now.as_object_mut()) else {
+        return;
+    };
+    for (name, found) in found {
+        match (known.get(name), now.get_mut(name)) {
+            (Some(known), Some(now)) => keep_unknown(found, known, now),
+            (None, None) => {
+                now.insert(name.clone(), found.clone());
+            }
+            // It was taken away, or has come anew.
+            (Some(_), None) | (None, Some(_)) => {}
+        }
+    }
+}
+
+/// The fields of a job, whose record is given as it is to be written.
+fn fields_of(stored: &StoredJob, record: &impl Serialize) -> Result<Vec<(&'static str, Vec<u8>)>, QueueError> {
     let job = &stored.job;
     let mut fields: Vec<(&'static str, Vec<u8>)> = vec![
         ("st", state_word(job.state).into()),
@@ -124,9 +173,9 @@ fn fields_of(stored: &StoredJob) -> Result<Vec<(&'static str, Vec<u8>)>, QueueEr
     ];
     if job.state.is_terminal() {
         // It is kept for long, and looked at seldom.
-        fields.push(("z", packed(&(&job.record, &job.error, &job.files))?));
+        fields.push(("z", packed(&(record, &job.error, &job.files))?));
     } else {
-        fields.push(("r", json(&job.record)?));
+        fields.push(("r", json(record)?));
         if let Some(error) = &job.error {
             fields.push(("er", json(error)?));
         }
@@ -158,7 +207,8 @@ fn packed(value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
 fn unpacked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, QueueError> {
     let mut text = Vec::new();
     let unpacked = DeflateDecoder::new(bytes).take(UNPACKED_BYTES_MAX).read_to_end(&mut text);
-    unpacked.map_err(|error| unreadable("reading a job's record", error))?;
+    let damaged = |_| UnreadableRecord::Malformed { line: 1, column: text.len() };
+    unpacked.map_err(damaged).map_err(|error| unreadable("unpacking a job's record", error))?;
     parsed_record(&text, "/0")
 }
 
@@ -214,6 +264,5 @@ pub(super) fn number(fields: &Fields, name: &str) -> u64 {
 }
 
 fn parsed<T: DeserializeOwned>(fields: &Fields, name: &str) -> Result<Option<T>, QueueError> {
-    let value = fields.get(name).map(|json| serde_json::from_slice(json)).transpose();
-    value.map_err(|error| unreadable("reading a job's record", error))
+    fields.get(name).map(|json| parsed_record(json, "")).transpose()
 }

@@ -13,7 +13,7 @@ impl RedisQueue {
     /// Redis'.
     pub async fn journal(&self, id: &JobId) -> Result<Vec<String>, QueueError> {
         self.usable()?;
-        let command = redis::Cmd::lrange(format!("{}j:{id}", self.options.prefix), 0, -1);
+        let command = redis::Cmd::lrange(self.scripts.key(format_args!("j:{id}")), 0, -1);
         Ok(self.scripts.client.query("reading a job's journal", &command).await?)
     }
 

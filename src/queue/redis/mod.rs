@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use redis::{FromRedisValue, Value};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -100,7 +101,8 @@ impl RedisQueue {
             }
         };
         let listener = tokio::spawn(waiting::listen(scripts.clone(), events.clone(), stop_held));
-        let waiting = WorkKind::ALL.map(|kind| Waiting::new(scripts.clone(), kind, Arc::clone(&clock)));
+        let waiting = WorkKind::ALL
+            .map(|kind| Waiting::new(scripts.clone(), kind, Arc::clone(&clock), settings.realtime_run_max));
         let queue = Self {
             scripts,
             settings,
@@ -166,6 +168,11 @@ impl From<RedisError> for QueueError {
 /// A record or an answer that can't be written or read.
 fn unreadable(what: &'static str, error: impl Error + Send + Sync + 'static) -> QueueError {
     QueueError::Unavailable { what: format!("{what} failed"), source: Some(Box::new(error)) }
+}
+
+/// A part of a script's answer that is this.
+fn answered<T: FromRedisValue>(value: &Value) -> Result<T, QueueError> {
+    redis::from_redis_value_ref(value).map_err(|error| unreadable("reading Redis' answer", error))
 }
 
 /// A number that nobody else has.

@@ -1,10 +1,9 @@
 //! Looking jobs up, and counting them.
 
 use async_trait::async_trait;
-use redis::Value;
 
-use super::change::{With, fields_of};
-use super::fields::{self, owner_key, state_word, text_key};
+use super::change::With;
+use super::fields::{self, Fields, owner_key, state_word, text_key};
 use super::scripts::{NEWEST, PAGE, STATUS};
 use super::{RedisQueue, Sampled};
 use crate::clock::Timestamp;
@@ -16,7 +15,6 @@ use crate::queue::{
     QueueMetrics,
 };
 
-const PAGE_MAX: usize = 200;
 /// Jobs of one hash, or of one `ref`, that are looked up at once.
 const INDEXED_AT_ONCE: usize = 4;
 
@@ -42,7 +40,7 @@ impl JobRecords for RedisQueue {
 
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError> {
         self.usable()?;
-        let limit = page.limit.clamp(1, PAGE_MAX);
+        let limit = page.entries();
         let before = match &page.cursor {
             None => "+inf".to_owned(),
             Some(cursor) => format!("({}", place(cursor)?),
@@ -53,12 +51,12 @@ impl JobRecords for RedisQueue {
             (None, Some(owner)) => format!("lo:{}", owner_key(owner)),
             (Some(state), Some(owner)) => format!("lo:{}:{}", owner_key(owner), state_word(state)),
         };
-        let answer: Vec<Value> = self.scripts.run(&PAGE, &[list, before, (limit + 1).to_string()]).await?;
-        let mut jobs = jobs(&answer)?;
-        let has_more = jobs.len() > limit;
-        jobs.truncate(limit);
-        let next = jobs.last().filter(|_| has_more).map(|last| Cursor(format!("{:016x}", last.seq)));
-        Ok(Page { jobs, next })
+        let mut listed: Vec<(u64, Fields)> = self.scripts.run(&PAGE, &[list, before, (limit + 1).to_string()]).await?;
+        // By what is listed, of which not everything may be readable: nothing that is behind it would be seen.
+        let has_more = listed.len() > limit;
+        listed.truncate(limit);
+        let next = listed.last().filter(|_| has_more).map(|(place, _)| Cursor(format!("{place:016x}")));
+        Ok(Page { jobs: readable(listed.iter().map(|(_, fields)| fields)), next })
     }
 
     async fn counts(&self) -> Result<Counts, QueueError> {
@@ -120,11 +118,11 @@ impl RedisQueue {
         let mut from = 0;
         loop {
             let args = [index.to_owned(), from.to_string(), INDEXED_AT_ONCE.to_string()];
-            let answer: Vec<Value> = self.scripts.run(&NEWEST, &args).await?;
-            if let Some(job) = jobs(&answer)?.into_iter().find(&is_it) {
+            let found: Vec<Fields> = self.scripts.run(&NEWEST, &args).await?;
+            if let Some(job) = readable(&found).into_iter().find(&is_it) {
                 return Ok(Some(job));
             }
-            if answer.len() < INDEXED_AT_ONCE {
+            if found.len() < INDEXED_AT_ONCE {
                 return Ok(None);
             }
             from += INDEXED_AT_ONCE;
@@ -132,16 +130,13 @@ impl RedisQueue {
     }
 }
 
-fn jobs(answer: &[Value]) -> Result<Vec<Job>, QueueError> {
-    let mut jobs = Vec::with_capacity(answer.len());
-    for fields in answer {
-        match fields::job(&fields_of(fields)?) {
-            Ok(stored) => jobs.extend(stored.map(|stored| stored.job)),
-            // Of a newer version, or damaged: the others can be read still.
-            Err(error) => tracing::error!(error = %ErrorChain(&error), "unreadable job record"),
-        }
-    }
-    Ok(jobs)
+/// Those of these jobs that can be read. One that is of a newer version, or damaged, is no reason to be silent about the others.
+fn readable<'a>(found: impl IntoIterator<Item = &'a Fields>) -> Vec<Job> {
+    let jobs = found.into_iter().filter_map(|fields| {
+        let read = fields::job(fields);
+        read.inspect_err(|error| tracing::error!(error = %ErrorChain(error), "unreadable job record")).ok()?
+    });
+    jobs.map(|stored| stored.job).collect()
 }
 
 /// The place in a list that a cursor stands for.

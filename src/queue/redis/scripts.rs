@@ -1,5 +1,6 @@
 //! The scripts, and how they are called.
 
+use std::fmt::Display;
 use std::sync::LazyLock;
 
 use redis::{FromRedisValue, Script, ToRedisArgs};
@@ -66,7 +67,7 @@ pub enum TimeSource {
 pub(super) struct Scripts {
     pub(super) client: RedisClient,
     /// What all keys begin with.
-    pub(super) prefix: String,
+    prefix: String,
     clock: SharedClock,
     /// When the clock began to run; none if Redis' time rules.
     clock_began: Option<Timestamp>,
@@ -76,6 +77,11 @@ impl Scripts {
     pub(super) fn new(client: RedisClient, prefix: String, clock: SharedClock, time: TimeSource) -> Self {
         let clock_began = (time == TimeSource::Clock).then(|| clock.now().before(clock.elapsed()));
         Self { client, prefix, clock, clock_began }
+    }
+
+    /// A key of the queue's.
+    pub(super) fn key(&self, name: impl Display) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// Runs a script that does no harm if it runs twice, once more if nobody knows whether it ran.

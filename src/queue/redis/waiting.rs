@@ -88,6 +88,7 @@ pub(super) struct Waiting {
     scripts: Scripts,
     kind: WorkKind,
     clock: SharedClock,
+    realtime_run_max: u32,
     known: Mutex<Known>,
     waiters: Arc<Waiters>,
     /// Reads tokens, once somebody has waited.
@@ -104,9 +105,10 @@ struct Waiters {
 }
 
 impl Waiting {
-    pub(super) fn new(scripts: Scripts, kind: WorkKind, clock: SharedClock) -> Self {
+    /// `realtime_run_max` is that of [`crate::queue::QueueSettings`].
+    pub(super) fn new(scripts: Scripts, kind: WorkKind, clock: SharedClock, realtime_run_max: u32) -> Self {
         let known = Mutex::new(Known { is_empty: false, next_due: None, memory: MemoryAtHand::ANY });
-        Self { scripts, kind, clock, known, waiters: Arc::default(), reader: Mutex::default() }
+        Self { scripts, kind, clock, realtime_run_max, known, waiters: Arc::default(), reader: Mutex::default() }
     }
 
     /// Somebody has looked for work: whether nothing was left, when something is due, and with what memory.
@@ -125,7 +127,7 @@ impl Waiting {
     }
 
     /// Returns when there may be work, or after `at_most`.
-    pub(super) async fn wait(&self, at_most: Duration, realtime_run_max: u32) {
+    pub(super) async fn wait(&self, at_most: Duration) {
         let _waiter = self.come();
         let until_work = async {
             loop {
@@ -134,7 +136,7 @@ impl Waiting {
                 // From here on no token is missed.
                 token.as_mut().enable();
                 let known = *self.known.lock();
-                if !known.is_empty && self.finds_work(realtime_run_max, known.memory).await {
+                if !known.is_empty && self.finds_work(known.memory).await {
                     return;
                 }
                 let next_due = self.known.lock().next_due;
@@ -157,7 +159,7 @@ impl Waiting {
     }
 
     /// Whether a look would find something. One that can't be had may.
-    async fn finds_work(&self, realtime_run_max: u32, memory: MemoryAtHand) -> bool {
+    async fn finds_work(&self, memory: MemoryAtHand) -> bool {
         if self.kind == WorkKind::Callback {
             // Whoever asked takes what is due.
             return true;
@@ -166,9 +168,9 @@ impl Waiting {
             self.kind.word().to_owned(),
             memory.left.to_string(),
             memory.total.to_string(),
-            realtime_run_max.max(1).to_string(),
+            self.realtime_run_max.max(1).to_string(),
             PASS_MAX.as_millis().to_string(),
-            RecordVersion::CURRENT.to_string(),
+            RecordVersion::newest().number().to_string(),
         ];
         match self.scripts.run::<(u8, String)>(&CLAIMABLE, &args).await {
             Ok((found, next_due)) => {
@@ -209,7 +211,7 @@ impl Drop for Waiter<'_> {
 
 /// Takes tokens while somebody waits for one.
 async fn read_tokens(scripts: Scripts, kind: WorkKind, waiters: Arc<Waiters>) {
-    let list = format!("{}wake:{}", scripts.prefix, kind.word());
+    let list = scripts.key(format_args!("wake:{}", kind.word()));
     let mut connection = None;
     loop {
         while waiters.count.load(Ordering::Acquire) == 0 {
@@ -243,13 +245,14 @@ async fn next_token(
         none => none.insert(scripts.client.blocking_connection(BLOCKED_FOR).await?),
     };
     let read = redis::Cmd::blpop(list, BLOCKED_FOR.as_secs_f64());
-    let token: Option<(String, String)> = scripts.client.query_on("waiting for work", connection, &read).await?;
+    let token: Option<(String, String)> =
+        scripts.client.query_on("waiting for work", connection, &read, BLOCKED_FOR).await?;
     Ok(token.is_some())
 }
 
 /// Passes on, as long as it runs, what any node changes of a job, and which jobs this node is to stop.
 pub(super) async fn listen(scripts: Scripts, events: JobEvents, stop: impl Fn(JobId) + Send) {
-    let [changed, stopped] = ["changed", "stop"].map(|channel| format!("{}{channel}", scripts.prefix));
+    let [changed, stopped] = ["changed", "stop"].map(|channel| scripts.key(channel));
     loop {
         match scripts.client.listener().await {
             Ok(mut listener) => {

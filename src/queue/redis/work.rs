@@ -5,13 +5,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::Value;
 
-use super::change::{Change, Decision, DeliveryChange, Found, With, fields_of, wait_of};
-use super::fields::{self, DIGEST_BYTES, constants, json, owner_key};
+use super::change::{Change, Decision, DeliveryChange, Found, With, wait_of};
+use super::fields::{self, DIGEST_BYTES, Fields, constants, json, owner_key};
 use super::scripts::{
     CLAIM, CLAIM_MADE, DROP_LIVE, ENQUEUE, EXPIRED, EXTEND, FORGET_TOKENS, KNOWN, LEFT_SPOOL, MADE, PURGE, PUT_OFF,
 };
 use super::waiting::{MemoryAtHand, WorkKind};
-use super::{RedisQueue, random, unreadable};
+use super::{RedisQueue, answered, random, unreadable};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
 use crate::job::{ContentHash, HashKey, JobId, JobRecord, Owner, RecordVersion, State, StoredFile};
@@ -54,7 +54,7 @@ impl JobIntake for RedisQueue {
             self.settings.owner_depth_max.to_string().into(),
         ];
         let answer: Vec<Value> = self.scripts.run(&ENQUEUE, &args).await?;
-        let word = |at: usize| answer.get(at).map(text_of).transpose().map(Option::unwrap_or_default);
+        let word = |at: usize| answer.get(at).map(answered::<String>).transpose().map(Option::unwrap_or_default);
         let depth = || Ok::<usize, QueueError>(word(1)?.parse().unwrap_or(usize::MAX));
         match word(0)?.as_str() {
             "created" => {
@@ -63,7 +63,7 @@ impl JobIntake for RedisQueue {
             }
             "known" => Ok(Enqueued::Known),
             "token" => Ok(Enqueued::TokenUsed(word(1)?.parse().map_err(|error| unreadable("reading an id", error))?)),
-            "duplicate" => match fields::job(&fields_of(&Value::Array(answer[2..].to_vec()))?)? {
+            "duplicate" => match fields::job(&answered(&answer[2])?)? {
                 Some(live) => Ok(Enqueued::Duplicate(Box::new(live.job))),
                 None => Err(QueueError::Unavailable { what: "a duplicate has no record".to_owned(), source: None }),
             },
@@ -80,7 +80,7 @@ impl JobIntake for RedisQueue {
 
     async fn user_of_token(&self, token: &ContentHash) -> Result<Option<JobId>, QueueError> {
         self.usable()?;
-        let command = redis::Cmd::hget(format!("{}once", self.options.prefix), token.to_string());
+        let command = redis::Cmd::hget(self.scripts.key("once"), token.to_string());
         let id: Option<String> = self.scripts.client.query("looking for a used token", &command).await?;
         Ok(id.and_then(|id| id.parse().ok()))
     }
@@ -108,7 +108,7 @@ impl JobIntake for RedisQueue {
         let Some((outcome, ended)) = cancelled.await? else { return Ok(CancelOutcome::Unknown) };
         if outcome == CancelOutcome::Stopping {
             // Each time it is asked for: it may have been lost. The next renewal says so, too.
-            let publish = redis::Cmd::publish(format!("{}stop", self.options.prefix), id.to_string());
+            let publish = redis::Cmd::publish(self.scripts.key("stop"), id.to_string());
             let _: Result<u64, _> = self.scripts.client.query("asking a node to stop a job", &publish).await;
         }
         if let Some(job) = ended {
@@ -135,12 +135,12 @@ impl JobWork for RedisQueue {
             lease.as_millis().to_string(),
             self.settings.realtime_run_max.max(1).to_string(),
             PASS_MAX.as_millis().to_string(),
-            RecordVersion::CURRENT.to_string(),
+            RecordVersion::newest().number().to_string(),
         ];
         args.extend(tokens.iter().map(u64::to_string));
         let began = self.clock.elapsed();
         // Not twice: it would give out twice as much.
-        let (short, left, next_due, given): (String, String, String, Vec<(String, Value)>) =
+        let (short, left, next_due, given): (String, String, String, Vec<(String, Fields)>) =
             self.scripts.run_once(&CLAIM, &args).await?;
         let found = given.len();
         let claims = self.claims(given, &tokens, began, lease).await?;
@@ -152,7 +152,7 @@ impl JobWork for RedisQueue {
     }
 
     async fn wait_ready(&self, place: Place, at_most: Duration) {
-        self.waiting(WorkKind::of(place)).wait(at_most, self.settings.realtime_run_max).await;
+        self.waiting(WorkKind::of(place)).wait(at_most).await;
     }
 
     async fn made(&self, lease: &Lease) -> Result<(), QueueError> {
@@ -164,16 +164,16 @@ impl JobWork for RedisQueue {
     async fn claim_made(&self, max: usize, lease: Duration) -> Result<Vec<Claim>, QueueError> {
         self.usable()?;
         let tokens = tokens(max)?;
-        let mut args = vec![lease.as_millis().to_string(), RecordVersion::CURRENT.to_string()];
+        let mut args = vec![lease.as_millis().to_string(), RecordVersion::newest().number().to_string()];
         args.extend(tokens.iter().map(u64::to_string));
         let began = self.clock.elapsed();
-        let (next_due, given): (String, Vec<(String, Value)>) = self.scripts.run_once(&CLAIM_MADE, &args).await?;
+        let (next_due, given): (String, Vec<(String, Fields)>) = self.scripts.run_once(&CLAIM_MADE, &args).await?;
         self.waiting(WorkKind::Made).looked(given.len() < max, wait_of(&next_due), MemoryAtHand::ANY);
         self.claims(given, &tokens, began, lease).await
     }
 
     async fn wait_made(&self, at_most: Duration) {
-        self.waiting(WorkKind::Made).wait(at_most, self.settings.realtime_run_max).await;
+        self.waiting(WorkKind::Made).wait(at_most).await;
     }
 
     async fn extend(&self, lease: &Lease, by: Duration) -> Result<LeaseState, QueueError> {
@@ -322,9 +322,9 @@ impl JobMaintenance for RedisQueue {
             let at_once = PURGED_AT_ONCE.min(limit - purged);
             let args = [age.clone(), from.to_string(), at_once.to_string()];
             // Run twice it removes what comes next, too, which is as old.
-            let (looked_at, removed): (usize, usize) = self.scripts.run(&PURGE, &args).await?;
+            let (looked_at, removed, kept): (usize, usize, usize) = self.scripts.run(&PURGE, &args).await?;
             purged += removed;
-            from += looked_at - removed;
+            from += kept;
             if looked_at < at_once {
                 break;
             }
@@ -358,14 +358,14 @@ impl RedisQueue {
     /// costs no more than those.
     async fn claims(
         &self,
-        given: Vec<(String, Value)>,
+        given: Vec<(String, Fields)>,
         tokens: &[u64],
         began: Duration,
         lease: Duration,
     ) -> Result<Vec<Claim>, QueueError> {
         let mut claims = Vec::with_capacity(given.len());
         for ((id, fields), token) in given.iter().zip(tokens) {
-            let read = fields_of(fields).and_then(|fields| fields::job(&fields));
+            let read = fields::job(fields);
             match read {
                 Ok(Some(stored)) => {
                     let id = stored.job.record.id;
@@ -419,8 +419,4 @@ fn is_held(found: &Found, lease: &Lease) -> bool {
 
 fn tokens(max: usize) -> Result<Vec<u64>, QueueError> {
     (0..max).map(|_| random().map(|token| token % TOKENS)).collect()
-}
-
-fn text_of(value: &Value) -> Result<String, QueueError> {
-    redis::from_redis_value_ref(value).map_err(|error| unreadable("reading Redis' answer", error))
 }

@@ -9,7 +9,7 @@ use super::form_redirect::FormRedirect;
 use crate::auth::Verified;
 use crate::job::{
     CallbackTarget, ClaimErrors, HashKey, JobFingerprint, JobId, JobRecord, OnDuplicate, OnceToken, Owner, ParsedJob,
-    RecordVersion, Stem,
+    Stem,
 };
 use crate::register::RegisterError;
 use crate::routes::extract::verify;
@@ -87,7 +87,7 @@ impl UploadGrant {
             None => OnDuplicate::Refuse,
         };
         Ok(JobRecord {
-            version: RecordVersion,
+            version: state.record_version(callback.as_ref()),
             id,
             hash: HashKey::new(&original.sha256, &self.owner),
             owner: self.owner,

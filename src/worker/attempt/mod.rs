@@ -129,8 +129,13 @@ async fn stored(context: &WorkerContext, record: &JobRecord, attempt: &ActiveAtt
     if let Some(stored) = attempt.stored() {
         return stored;
     }
+    journaled(context, record).await
+}
+
+/// What the journal of a job says is stored of it; nothing if that can't be read.
+pub(super) async fn journaled(context: &WorkerContext, record: &JobRecord) -> Vec<StoredFile> {
     context.spool.stored_files(record).await.unwrap_or_else(|error| {
-        warn!(error = %ErrorChain(&error), "journal can't be read");
+        warn!(job_id = %record.id, error = %ErrorChain(&error), "journal can't be read");
         Vec::new()
     })
 }

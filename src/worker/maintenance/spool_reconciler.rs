@@ -15,16 +15,13 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
 use crate::job::{JobId, JobRecord, State, StoredFile};
 use crate::nodes::Leadership;
-use crate::queue::{EndedJob, Enqueued, Filter, Job, JobQueue, KnownJob, Page, PageRequest, QueueError};
+use crate::queue::{EndedJob, Enqueued, Filter, Job, JobQueue, KnownJob, PAGE_MAX, Page, PageRequest, QueueError};
 use crate::spool::{EndedUpload, Removal, Spool, SpoolEntry, SpoolError, SpoolPage, SpooledUpload};
 
 const PERIOD: Duration = Duration::from_mins(1);
 
 /// A younger upload may just be on its way from the spool to the queue. To queue one all the same does no harm.
 const AGE_MIN: Duration = Duration::from_secs(10);
-
-/// Jobs in a page of the queue's list.
-const PAGE: usize = 200;
 
 /// Jobs that one call asks about.
 const KNOWN_AT_ONCE: usize = 1000;
@@ -142,7 +139,7 @@ impl SpoolReconciler {
             let filter = Filter { state: Some(state), owner: None };
             let mut cursor = None;
             loop {
-                let page = PageRequest { limit: PAGE, cursor };
+                let page = PageRequest { limit: PAGE_MAX, cursor };
                 let Page { jobs, next } = self.queue.list(&filter, page).await?;
                 for Job { record, .. } in jobs {
                     let is_there = spooled.contains(&record.id) || self.spool.holds(record.id).await?;

@@ -3,6 +3,7 @@
 
 mod cancels;
 mod store;
+mod upgrade;
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -71,8 +71,8 @@ async fn the_last_probe_is_told_with_its_age_and_without_asking() {
     clock.advance(Duration::from_secs(20));
     server.stop().await;
     let last = bucket.last_probe().expect("probed");
-    assert_eq!((last.failure, last.age), (None, Duration::from_secs(20)));
+    assert_eq!((last.has_failed, last.age), (false, Duration::from_secs(20)));
     bucket.probe().await.expect_err("nobody is there");
     let last = bucket.last_probe().expect("probed");
-    assert!(last.failure.is_some() && last.age.is_zero(), "{last:?}");
+    assert!(last.has_failed && last.age.is_zero(), "{last:?}");
 }

@@ -4,6 +4,7 @@ mod credentials;
 mod loss;
 mod refusals;
 mod together;
+mod upgrade;
 
 /// A job that makes two small files, for the serve directory.
 fn small_job() -> serde_json::Value {

@@ -80,7 +80,7 @@ async fn records(data: &DataDir) -> Result<Vec<JobRecord>, Box<dyn Error>> {
             Ok(sealer.seal_callback(&record.id, &url, &headers)?)
         });
         let callback = callback.transpose()?;
-        records.push(JobRecord { version: RecordVersion, inspection: Some(inspection), callback, ..record });
+        records.push(JobRecord { version: RecordVersion::newest(), inspection: Some(inspection), callback, ..record });
     }
     queue.shutdown().await?;
     Ok(records)

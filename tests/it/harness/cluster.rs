@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::app::TestApp;
@@ -19,6 +20,9 @@ pub(crate) struct Cluster {
 /// The bucket that they share.
 pub(crate) const BUCKET: &str = "nodes";
 
+/// Has a node act as a release whose newest format of job records is the first.
+pub(crate) const OLDER: (&str, &str) = ("FAILPOINTS", "record::newest=return(1)");
+
 impl Cluster {
     /// One without a node; none where Redis isn't installed.
     pub(crate) async fn start() -> Option<Self> {
@@ -33,6 +37,23 @@ impl Cluster {
         let dirs = tempfile::tempdir().expect("a directory");
         pixerve::app::keys(dirs.path()).expect("keys are made");
         Some(Self { redis, s3, dirs })
+    }
+
+    /// The format of an accepted job's record, as nodes see it that may not read it.
+    pub(crate) async fn record_format(&self, accepted: &Value) -> u32 {
+        let id = accepted["job_id"].as_str().expect("an id");
+        let constants: String = self.redis.command(&["HGET", &format!("{{px0}}:job:{id}"), "k"]).await;
+        constants.rsplit('|').next().expect("parts").parse().expect("a number")
+    }
+
+    /// The format of its manifest in the bucket.
+    pub(crate) async fn manifest_format(&self, accepted: &Value) -> u32 {
+        let id = accepted["job_id"].as_str().expect("an id");
+        let key = format!("spool-of-all/spool/{}/{id}", &id[id.len() - 2..]);
+        let object = self.s3.object(BUCKET, &key).await.expect("an original");
+        let head = String::from_utf8_lossy(&object.bytes);
+        let version = head.split_once("\"version\":").expect("a version").1;
+        version.split([',', '}']).next().expect("a number").parse().expect("a number")
     }
 
     /// The directory that all nodes serve.

@@ -131,6 +131,13 @@ impl Home {
         running
     }
 
+    /// Starts a server of another build and waits until it answers.
+    pub(crate) async fn start_build(&self, program: &Path) -> ServerProcess {
+        let mut running = self.run(Command::new(program), &[]);
+        self.answers(&mut running).await;
+        running
+    }
+
     /// Waits until a server that was spawned answers.
     pub(crate) async fn answers(&self, running: &mut ServerProcess) {
         let started = Instant::now();

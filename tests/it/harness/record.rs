@@ -19,7 +19,7 @@ pub(crate) fn job_record(
     created_at: Timestamp,
 ) -> JobRecord {
     JobRecord {
-        version: RecordVersion,
+        version: RecordVersion::newest(),
         id,
         hash: HashKey::new(&sha256, &owner),
         owner,

@@ -16,6 +16,7 @@ use pixerve::queue::{
     RedisQueue, RedisQueueOptions, Retry, Settled, Settlement, SledQueue, TimeSource,
 };
 use pixerve::redis_client::RedisClient;
+use redis::{Client, FromRedisValue};
 
 use crate::harness::record::job_record;
 pub(crate) use crate::harness::record::owner;
@@ -127,6 +128,18 @@ impl QueueFixture {
             Kind::Redis(url, _) => Ok(url.clone()),
             _ => Err("it is no queue that nodes share".into()),
         }
+    }
+
+    /// What Redis answers to a command about one of the queue's keys.
+    pub(crate) async fn command<T: FromRedisValue>(
+        &self,
+        name: &str,
+        key: &str,
+        arguments: &[&[u8]],
+    ) -> Result<T, Box<dyn Error>> {
+        let Kind::Redis(url, prefix) = &self.kind else { return Err("it is no queue that nodes share".into()) };
+        let mut connection = Client::open(url.as_str())?.get_multiplexed_async_connection().await?;
+        Ok(redis::cmd(name).arg(format!("{prefix}{key}")).arg(arguments).query_async(&mut connection).await?)
     }
 
     /// On the Redis at this address.

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use pixerve::job::{State, StoredFile};
+use pixerve::job::{JobId, JobRecord, RecordVersion, State, StoredFile};
 use pixerve::queue::{
-    CancelOutcome, DeliveryOutcome, Enqueued, JobIntake, JobMaintenance, JobRecords, LeaseState, Place, QueueError,
-    Retry, Settled, Settlement,
+    CancelOutcome, DeliveryOutcome, Enqueued, Filter, JobIntake, JobMaintenance, JobRecords, LeaseState, PageRequest,
+    Place, QueueError, Retry, Settled, Settlement,
 };
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::fixture::{
     LEASE, Queue, QueueFixture, SECOND, TestResult, calling_back, claim, claim_order, claim_up_to, complete,
-    completion, enqueue, failure, nothing_to_claim, queued, reap_expired,
+    completion, enqueue, enqueue_all, failure, nothing_to_claim, purge, queued, reap_expired,
 };
 use super::settle::file;
 use crate::harness::app::poll_delay;
@@ -528,5 +530,125 @@ async fn a_record_outlives_its_original_which_would_come_back_as_a_new_job() -> 
     queue.left_spool(&[id]).await?;
     assert_eq!(queue.purge(fixture.now(), 10).await?, 1);
     assert!(queue.get(&id).await?.is_none());
+    Ok(())
+}
+
+/// Makes nothing of a job readable but what scripts look at.
+async fn damage(fixture: &QueueFixture, id: &JobId) -> TestResult {
+    fixture.command::<u64>("HSET", &format!("job:{id}"), &[b"r", b"{"]).await.map(|_| ())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_cannot_be_read_ends_no_list() -> TestResult {
+    let Some((fixture, [queue, _])) = two_nodes()? else { return Ok(()) };
+    let ids = enqueue_all(&queue, &(0..8).map(|n| queued("a", n)).collect::<Vec<_>>()).await?;
+    // One at the end of a page, a page of nothing else, and one of which nothing is left but its place.
+    for at in [6, 4, 3] {
+        damage(&fixture, &ids[at]).await?;
+    }
+    fixture.command::<u64>("DEL", &format!("job:{}", ids[1]), &[]).await?;
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = queue.list(&Filter::default(), PageRequest { limit: 2, cursor }).await?;
+        seen.extend(page.jobs.iter().map(|job| job.record.id));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, [ids[7], ids[5], ids[2], ids[0]]);
+    // Nor is the newest one that is readable hidden by it.
+    assert_eq!(queue.newest(&queued("a", 7).hash).await?.ok_or("known")?.record.id, ids[7]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_without_a_job_keeps_no_old_record_from_going() -> TestResult {
+    let Some((fixture, [queue, _])) = two_nodes()? else { return Ok(()) };
+    // More than one script removes.
+    for n in 0..33 {
+        enqueue(&queue, &queued("a", n)).await?;
+        complete(&queue, &claim(&queue).await?).await?;
+    }
+    fixture.command::<u64>("ZADD", "done", &[b"1", JobId::new(fixture.now()).to_string().as_bytes()]).await?;
+    fixture.clock.advance(SECOND);
+    assert_eq!(purge(&queue, fixture.now(), 200).await?, 33);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_newer_release_says_of_a_job_outlives_its_way_through_an_older_one() -> TestResult {
+    let Some((fixture, [queue, _])) = two_nodes()? else { return Ok(()) };
+    let id = enqueue(&queue, &calling_back(queued("a", 1))).await?;
+    let key = format!("job:{id}");
+    let text: Vec<u8> = fixture.command("HGET", &key, &[b"r"]).await?;
+    let mut record: Value = serde_json::from_slice(&text)?;
+    record["mood"] = json!({ "good": true });
+    record["spec"]["frame"] = json!("oak");
+    fixture.command::<u64>("HSET", &key, &[b"r", &serde_json::to_vec(&record)?]).await?;
+
+    let outgrown = Settlement::Outgrown { memory: 7 };
+    queue.settle(&claim(&queue).await?.lease, outgrown).await?;
+    let waiting: Value = serde_json::from_slice(&fixture.command::<Vec<u8>>("HGET", &key, &[b"r"]).await?)?;
+    assert_eq!((&waiting["mood"], &waiting["spec"]["frame"]), (&record["mood"], &record["spec"]["frame"]));
+    assert_eq!(waiting["memory"], 7, "what is known is changed");
+
+    complete(&queue, &claim(&queue).await?).await?;
+    queue.settle_delivery(&end_of(id), tried(None, None), DeliveryOutcome::Delivered).await?;
+    let packed: Vec<u8> = fixture.command("HGET", &key, &[b"z"]).await?;
+    let ended: Value = serde_json::from_reader(flate2::read::DeflateDecoder::new(packed.as_slice()))?;
+    assert_eq!((&ended[0]["mood"], &ended[0]["spec"]["frame"]), (&record["mood"], &record["spec"]["frame"]));
+    Ok(())
+}
+
+/// The format of a job's record, as scripts see it.
+async fn format_of(fixture: &QueueFixture, id: &JobId) -> Result<String, Box<dyn std::error::Error>> {
+    let constants: String = fixture.command("HGET", &format!("job:{id}"), &[b"k"]).await?;
+    Ok(constants.rsplit('|').next().unwrap_or_default().to_owned())
+}
+
+/// A record of version 1.
+fn of_version_1(n: u32) -> Result<JobRecord, Box<dyn std::error::Error>> {
+    Ok(JobRecord { version: serde_json::from_str("1")?, ..queued("a", n) })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_keeps_the_format_in_which_it_was_accepted() -> TestResult {
+    let Some((fixture, [queue, _])) = two_nodes()? else { return Ok(()) };
+    let ids = [enqueue(&queue, &of_version_1(1)?).await?, enqueue(&queue, &queued("a", 2)).await?];
+    for (id, format) in ids.iter().zip([1, RecordVersion::CURRENT]) {
+        assert_eq!(format_of(&fixture, id).await?, format.to_string());
+        queue.settle(&claim(&queue).await?.lease, failure(Retry::After(Duration::ZERO))).await?;
+        complete(&queue, &claim(&queue).await?).await?;
+        let ended = queue.get(id).await?.ok_or("known")?;
+        assert_eq!((ended.state, ended.record.version.number()), (State::Completed, format));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_and_callbacks_of_a_newer_release_are_left_to_it() -> TestResult {
+    let Some((fixture, [queue, _])) = two_nodes()? else { return Ok(()) };
+    let ids = [enqueue(&queue, &calling_back(queued("a", 1))).await?, enqueue(&queue, &queued("a", 2)).await?];
+    complete(&queue, &claim(&queue).await?).await?;
+    let mut before = Vec::new();
+    for id in &ids {
+        let key = format!("job:{id}");
+        let constants: String = fixture.command("HGET", &key, &[b"k"]).await?;
+        let newer = format!("{}|{}", constants.rsplit_once('|').ok_or("parted")?.0, RecordVersion::CURRENT + 1);
+        fixture.command::<u64>("HSET", &key, &[b"k", newer.as_bytes()]).await?;
+        before.push((key, constants));
+    }
+    nothing_to_claim(&queue).await?;
+    assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
+    fixture.clock.advance(10 * SECOND);
+    assert_eq!(queue.due_deliveries(10, LEASE).await?, []);
+    // There a node that reads them finds all of it.
+    for (key, constants) in before {
+        fixture.command::<u64>("HSET", &key, &[b"k", constants.as_bytes()]).await?;
+    }
+    fixture.clock.advance(2 * SECOND);
+    assert_eq!(queue.due_deliveries(10, LEASE).await?.len(), 1);
+    assert_eq!(claim(&queue).await?.job.record.id, ids[1]);
     Ok(())
 }

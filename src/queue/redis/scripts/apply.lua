@@ -44,8 +44,7 @@ if job.st ~= before then
   list_in(job, job.st)
 end
 if target == 'e' then
-  -- Read still by whoever names what was stored late.
-  call('PEXPIRE', key('j', job.id), 3600000)
+  expire_journal(job.id)
   call('ZADD', key('done'), call('HGET', hash, 'fa'), job.id)
   call('HDEL', hash, 'av', 'uc', 'lp')
 elseif target ~= '-' then

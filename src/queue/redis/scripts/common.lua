@@ -289,6 +289,11 @@ local function remove_job(job)
   call('DEL', key('job', job.id), key('dv', job.id), key('j', job.id))
 end
 
+-- The journal of an ended job: whoever names what was stored late reads it still.
+local function expire_journal(job_id)
+  call('PEXPIRE', key('j', job_id), 3600000)
+end
+
 local function tell(job_id)
   call('PUBLISH', key('changed'), job_id)
 end

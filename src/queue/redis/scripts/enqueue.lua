@@ -16,7 +16,7 @@ local newest = call('ZREVRANGE', key('dup', owner, bytes), 0, 0)[1]
 local live = newest and load_job(newest)
 -- It waits for one that asks for something else.
 if live and (fingerprint == '' or fingerprint == live.fp) then
-  return { 'duplicate', newest, unpack(call('HGETALL', key('job', newest))) }
+  return { 'duplicate', newest, call('HGETALL', key('job', newest)) }
 end
 local depth = tonumber(call('HGET', key('meta'), 'live')) or 0
 if depth >= tonumber(ARGV[8]) then

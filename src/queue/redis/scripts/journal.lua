@@ -8,7 +8,7 @@ for nth = 3, #ARGV do
 end
 call('HINCRBY', hash, 'ch', 1)
 if tonumber(call('HGET', hash, 'st')) > 1 then
-  call('PEXPIRE', key('j', ARGV[2]), 3600000)
+  expire_journal(ARGV[2])
 end
 tell(ARGV[2])
 return #ARGV - 2

@@ -1,4 +1,4 @@
--- ended longer ago than this, from, at most -> how many were looked at, how many removed
+-- ended longer ago than this, from, at most -> how many were looked at, how many removed, how many stay
 -- A record that goes before its original lets that come back as a new job: the comparison says when it can't any more. Those of
 -- cancelled jobs are moved before their owners have an answer. A spool that can't be cleaned for so long keeps no record.
 local KEPT_AT_MOST = 7 * 24 * 3600 * 1000
@@ -8,7 +8,7 @@ local function may_go(job)
 end
 
 local ids = call('ZRANGEBYSCORE', key('done'), '-inf', '(' .. int(now - tonumber(ARGV[2])), 'LIMIT', ARGV[3], ARGV[4])
-local removed = 0
+local removed, kept = 0, 0
 for _, id in ipairs(ids) do
   local job = load_job(id)
   if not job then
@@ -16,6 +16,8 @@ for _, id in ipairs(ids) do
   elseif job.pc == 0 and may_go(job) then
     remove_job(job)
     removed = removed + 1
+  else
+    kept = kept + 1
   end
 end
-return { #ids, removed }
+return { #ids, removed, kept }

@@ -34,7 +34,8 @@ local function each_first(lanes, limits, is_of, visit)
       return each_in(key('turns', lane, user), function(owner)
         local id = call('ZRANGE', key('q', lane, owner), 0, 0)[1]
         local job = id and load_job(id)
-        -- What takes more memory than this node has, or is of a newer release, is for others.
+        -- What takes more memory than this node has, or is of a newer release, is for others, and so is what its owner has
+        -- behind it: an owner's jobs are given out in their order.
         if not job or job.me > limits.total or job.v > limits.newest then
           passed = passed + 1
           return passed >= PASSED_AT_MOST
