@@ -198,6 +198,7 @@ fn app_state(
 ) -> AppState {
     AppState::new(AppParts {
         intake: persistent.queue.clone(),
+        requests: persistent.queue.clone(),
         records: persistent.queue.clone(),
         deliveries: persistent.queue,
         spool: persistent.spool,

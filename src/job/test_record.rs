@@ -33,6 +33,8 @@ pub(crate) fn job_record(n: u8) -> JobRecord {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        idempotency: None,
+        idempotency: None,
         trace: None,
     }
 }

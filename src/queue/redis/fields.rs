@@ -14,8 +14,8 @@ use serde_json::Value;
 use super::unreadable;
 use crate::clock::Timestamp;
 use crate::job::{
-    ContentHash, JobError, JobRecord, OnDuplicate, Owner, Priority, State, StoredFile, TenantKey, UnreadableRecord,
-    UserKey,
+    ContentHash, JobError, JobRecord, KeptAnswer, OnDuplicate, Owner, Priority, State, StoredFile, TenantKey,
+    UnreadableRecord, UserKey,
 };
 use crate::queue::record::StoredJob;
 use crate::queue::{Job, QueueError};
@@ -196,7 +196,7 @@ fn fields_of(stored: &StoredJob, record: &impl Serialize) -> Result<Vec<(&'stati
 }
 
 /// JSON, deflated.
-fn packed(value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
+pub(super) fn packed(value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
     let mut packer = DeflateEncoder::new(Vec::new(), Compression::default());
     packer
         .write_all(&json(value)?)
@@ -205,11 +205,20 @@ fn packed(value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
 }
 
 fn unpacked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, QueueError> {
+    parsed_record(&inflated(bytes)?, "/0")
+}
+
+/// What an answer to a request was [`packed`] from.
+pub(super) fn unpacked_answer(bytes: &[u8]) -> Result<KeptAnswer, QueueError> {
+    serde_json::from_slice(&inflated(bytes)?).map_err(|error| unreadable("reading an answer to a request", error))
+}
+
+fn inflated(bytes: &[u8]) -> Result<Vec<u8>, QueueError> {
     let mut text = Vec::new();
-    let unpacked = DeflateDecoder::new(bytes).take(UNPACKED_BYTES_MAX).read_to_end(&mut text);
+    let inflated = DeflateDecoder::new(bytes).take(UNPACKED_BYTES_MAX).read_to_end(&mut text);
     let damaged = |_| UnreadableRecord::Malformed { line: 1, column: text.len() };
-    unpacked.map_err(damaged).map_err(|error| unreadable("unpacking a job's record", error))?;
-    parsed_record(&text, "/0")
+    inflated.map_err(damaged).map_err(|error| unreadable("unpacking a record", error))?;
+    Ok(text)
 }
 
 /// JSON that holds a job's record at this pointer.

@@ -3,6 +3,7 @@
 mod credentials;
 mod loss;
 mod refusals;
+mod repeated;
 mod together;
 mod upgrade;
 

@@ -41,6 +41,7 @@ pub(crate) fn job_record(
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        idempotency: None,
         trace: None,
     }
 }

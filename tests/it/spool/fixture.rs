@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pixerve::clock::Timestamp;
-use pixerve::job::{ContentHash, JobId, JobRecord};
+use pixerve::job::{ContentHash, Idempotency, IdempotencyKey, JobId, JobRecord, KeptAnswer, RequestFingerprint};
 use pixerve::spool::{DirectorySpool, Received, Spool, SpoolError};
 use tempfile::TempDir;
 
@@ -130,7 +130,18 @@ pub(crate) async fn accept(spool: &dyn Spool, bytes: &[u8]) -> Result<JobRecord,
 }
 
 pub(crate) fn record(id: JobId, bytes: &[u8]) -> JobRecord {
-    job_record(id, owner("me"), (ContentHash::of(bytes), bytes.len() as u64), ACCEPTED)
+    let record = job_record(id, owner("me"), (ContentHash::of(bytes), bytes.len() as u64), ACCEPTED);
+    JobRecord { idempotency: Some(idempotency(id)), ..record }
+}
+
+/// What a job's record says of its request, which had a key of its own.
+pub(crate) fn idempotency(id: JobId) -> Idempotency {
+    let answer = KeptAnswer {
+        fingerprint: RequestFingerprint(ContentHash::of(id.as_bytes())),
+        status: 200,
+        body: format!("{{\"job_id\": \"{id}\"}}"),
+    };
+    Idempotency { key: IdempotencyKey::new(&owner("me"), "/upload", &id.to_string()), answer: Some(answer) }
 }
 
 /// The original as an attempt reads it.
