@@ -14,6 +14,7 @@ mod status;
 mod store;
 #[cfg(test)]
 mod test_records;
+mod transfer;
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ use super::{
     Backlog, CancelOutcome, Claim, ClaimRequest, Claimed, Counts, Delivery, DeliveryContent, DeliveryOutbox,
     DeliveryOutcome, DeliveryPage, DeliveryRecord, DeliveryRecords, DeliveryScope, DeliveryState, DeliveryTry,
     Enqueued, Filter, Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, KnownJob, Lease, LeaseState, Page,
-    PageRequest, Place, QueueError, QueueMetrics, Settled, Settlement,
+    PageRequest, Place, QueueError, QueueMetrics, QueueTransfer, Settled, Settlement, TransferCursor, TransferEntry,
+    TransferPage,
 };
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
@@ -302,6 +304,25 @@ impl<Q: LocalQueue> JobMaintenance for Q {
     async fn drop_live(&self, id: &JobId) -> Result<bool, QueueError> {
         let id = *id;
         self.driver().run(move |machine| machine.drop_live(&id)).await
+    }
+}
+
+#[async_trait]
+impl<Q: LocalQueue> QueueTransfer for Q {
+    async fn void_leases(&self) -> Result<(), QueueError> {
+        self.driver().run(Machine::release_leases).await
+    }
+
+    async fn export(&self, from: Option<TransferCursor>) -> Result<TransferPage, QueueError> {
+        self.driver().read(move |records| transfer::export(records, from)).await
+    }
+
+    async fn import(&self, entries: Vec<TransferEntry>) -> Result<(), QueueError> {
+        self.driver().run(move |machine| machine.import(entries)).await
+    }
+
+    async fn persist(&self) -> Result<(), QueueError> {
+        Ok(())
     }
 }
 

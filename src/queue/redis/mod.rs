@@ -11,6 +11,7 @@ mod fields;
 mod journal;
 mod records;
 mod scripts;
+mod transfer;
 mod waiting;
 mod work;
 

@@ -59,4 +59,5 @@ mod random;
 mod reference;
 mod settle;
 mod shared;
+mod transfer;
 mod waiting;
