@@ -279,11 +279,9 @@ impl Places<'_> {
         Ok(())
     }
 
-    /// One machine has no scratch directory. What is left in it, or of a directory that was only looked at, is in nobody's way.
+    /// One machine has no scratch directory. No node runs that might have one there.
     async fn remove_scratch(&self) {
-        if self.to == Destination::Machine {
-            self.machine.remove_scratch().await;
-        }
+        self.machine.remove_scratch().await;
     }
 }
 

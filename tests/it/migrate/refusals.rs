@@ -123,6 +123,7 @@ async fn a_dry_run_says_what_would_move_and_changes_nothing() {
     }
     assert_eq!(homes.cluster.s3.keys(crate::harness::cluster::BUCKET).await, [""; 0]);
     assert!(!homes.cluster.redis.command::<bool>(&["EXISTS", "{px0}:meta"]).await);
+    assert!(!homes.machine.data_dir().join("scratch").exists());
     drop(homes.machine.start().await);
 
     let fresh = Home::new(&[]);
