@@ -80,8 +80,8 @@ impl SpoolReconciler {
         Self { spool, queue, clock, logged: Mutex::default() }
     }
 
-    /// Reconciles now and then once a minute as long as it is this node's to do, and at once when the queue was found empty,
-    /// until `stop`.
+    /// Reconciles now and then once a minute as long as it is this node's to do, and at once when it has become so or the queue was
+    /// found empty, until `stop`.
     pub async fn run(self, mut leadership: Leadership, stop: CancellationToken) {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -90,7 +90,7 @@ impl SpoolReconciler {
             tokio::select! {
                 () = stop.cancelled() => return,
                 // What had only just come in then is looked for once it is old enough.
-                () = leadership.emptied() => again = Some(Instant::now() + 2 * AGE_MIN),
+                () = leadership.called_upon() => again = Some(Instant::now() + 2 * AGE_MIN),
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => again = None,
                 _ = ticks.tick() => {}
             }
