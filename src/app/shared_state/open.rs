@@ -33,8 +33,8 @@ use crate::spool::{BucketSpool, JournalLines, JournalLinesError};
 
 /// What all keys in Redis begin with. The braces keep them in one slot of a cluster.
 const KEY_PREFIX: &str = "{px0}:";
-/// Counts that are older are no answer: they are sampled each second.
-const COUNTS_MAX_AGE: Duration = Duration::from_secs(5);
+/// Counts that are older are no answer: they are sampled each five seconds, and a sample may fail.
+const COUNTS_MAX_AGE: Duration = Duration::from_secs(15);
 
 /// Opens all of it, in the Redis at `url`. Waits for a Redis that can't be reached.
 pub(in crate::app) async fn open(
