@@ -104,7 +104,7 @@ battery: setup test-servers ## Everything hostile and unlucky, the long part too
 	@sh .ci/packaging.sh $(TEST_SERVERS) $(TOOLS)
 	@sh .ci/battery.sh
 
-battery-nodes: setup test-servers ## Nodes, and the Redis that they share, killed, stopped and emptied for PIXERVE_NODES_SECONDS (600) each way
+battery-nodes: setup test-servers ## Nodes, and the Redis that they share, killed, stopped, emptied and cut off for PIXERVE_NODES_SECONDS (600) each way
 	$(CARGO) test --locked --test it -- battery::nodes --include-ignored --nocapture --test-threads 1
 
 soak: setup test-servers ## Mixed load with kills and faults for PIXERVE_SOAK_SECONDS (1200)

@@ -109,7 +109,8 @@ impl Fleet {
             // What has left it had ended.
             let spooled: HashSet<String> = self.cluster.spooled().await.into_iter().collect();
             unknown.retain(|id| spooled.contains(id));
-            assert!(began.elapsed() < KNOWN_WITHIN, "{} jobs are unknown still: {unknown:?}", unknown.len());
+            let answers: Vec<_> = unknown.iter().map(|id| (id, known.get(id))).collect();
+            assert!(began.elapsed() < KNOWN_WITHIN, "{} jobs are unknown still: {answers:?}", unknown.len());
             sleep(Duration::from_millis(200)).await;
         }
     }
@@ -205,8 +206,8 @@ impl FleetNodes {
 
     /// Stops one node after the other for one of these times, as a machine does that hangs, until `stop`.
     pub(super) async fn keep_stopping(self: Arc<Self>, times: Vec<Duration>, stop: CancellationToken) {
-        // Takers of uploads and makers in turn.
-        for (nth, time) in [3, 0, 4, 1, 5, 2].into_iter().cycle().zip(times.into_iter().cycle()) {
+        // Takers of uploads and makers, either of them for each time.
+        for (nth, time) in [3, 0, 1, 4, 5, 2].into_iter().cycle().zip(times.into_iter().cycle()) {
             if stop.run_until_cancelled(sleep(KILL_EVERY)).await.is_none() {
                 return;
             }
@@ -226,8 +227,12 @@ impl FleetNodes {
 
     /// What a node that takes uploads says of this job, the `nth` first.
     async fn status(&self, nth: usize, id: &str) -> Option<(StatusCode, Value)> {
-        for api in self.apis.iter().cycle().skip(nth % API_NODES).take(API_NODES) {
-            let asked = api.request(Method::GET, &format!("/status?job_id={id}")).timeout(ASK_TIMEOUT);
+        for nth in (nth..).take(API_NODES).map(|nth| nth % API_NODES) {
+            // One that is stopped would be waited for.
+            if self.running[nth].try_lock().is_err() {
+                continue;
+            }
+            let asked = self.apis[nth].request(Method::GET, &format!("/status?job_id={id}")).timeout(ASK_TIMEOUT);
             let Ok(answer) = asked.send().await else { continue };
             let status = answer.status();
             if let Ok(body) = answer.json().await {
