@@ -25,6 +25,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use harness::api::Api;
+use harness::app::{WAIT_MAX, poll_delay};
 use harness::cluster::Cluster;
 use harness::fault_proxy::{Fault, FaultProxy};
 use harness::picture::jpeg;
@@ -120,7 +121,7 @@ async fn accepts_alone() -> f64 {
     // Of the same tenant as all others: the spare place is for somebody else.
     let accepted = server.accepted("bench", slow, "photo.jpg", jpeg(1600, 1200, 0)).await;
     server.processing(&accepted).await;
-    let stopped = stop_children(&server);
+    let stopped = stop_children(&server).await;
     let rate = accepted_a_second(&[&server]).await;
     for child in stopped {
         let _ = kill_process(child, Signal::KILL);
@@ -128,15 +129,22 @@ async fn accepts_alone() -> f64 {
     rate
 }
 
-/// Stops the processes that work on pixels.
-fn stop_children(server: &ServerProcess) -> Vec<Pid> {
-    let children = usage::processes().into_iter().filter(|(_, parent)| *parent == server.id());
-    let stopped: Vec<_> = children.filter_map(|(child, _)| i32::try_from(child).ok().and_then(Pid::from_raw)).collect();
-    assert!(!stopped.is_empty(), "it works on nothing");
-    for child in &stopped {
-        kill_process(*child, Signal::STOP).expect("it runs");
+/// Stops the processes that work on pixels, once there is one.
+async fn stop_children(server: &ServerProcess) -> Vec<Pid> {
+    let began = Instant::now();
+    loop {
+        let children = usage::processes().into_iter().filter(|(_, parent)| *parent == server.id());
+        let children: Vec<_> =
+            children.filter_map(|(child, _)| i32::try_from(child).ok().and_then(Pid::from_raw)).collect();
+        for child in &children {
+            kill_process(*child, Signal::STOP).expect("it runs");
+        }
+        if !children.is_empty() {
+            return children;
+        }
+        assert!(began.elapsed() < WAIT_MAX, "it works on nothing");
+        poll_delay().await;
     }
-    stopped
 }
 
 /// Uploads that so many nodes take together in a second, of which none makes anything.

@@ -134,12 +134,13 @@ impl Trial<'_> {
         figure(
             "nodes",
             format!(
-                "{}: {} s; nodes killed {}, stopped {} ({:?}), attempts fenced {}; Redis {suffered:?}, all known again within {} s; \
+                "{}: {} s; nodes killed {} (starts that failed {}), stopped {} ({:?}), attempts fenced {}; Redis {suffered:?}, all known again within {} s; \
                  {} jobs accepted ({:.1}/s), of {} the record was lost after their end; uploads refused or unanswered {refused:?}; \
                  lost {}, files missing {}, with two ends {}, callers untold {}; ended within {} s",
                 self.name,
                 time.as_secs(),
                 nodes.killed.load(Ordering::Relaxed),
+                nodes.start_failures.load(Ordering::Relaxed),
                 nodes.stopped.load(Ordering::Relaxed),
                 self.stops,
                 nodes.fenced(),

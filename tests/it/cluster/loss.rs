@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{long_job, small_job, until_answered};
+use super::{small_job, until_answered};
 use crate::harness::app::{TestApp, WAIT_MAX, poll_delay};
 use crate::harness::cluster::Cluster;
 use crate::harness::fault_proxy::{Fault, FaultProxy};
@@ -22,9 +22,12 @@ async fn the_job_of_a_killed_node_is_done_by_another() {
     let api = cluster.node(&[("PIXERVE_NODE_ROLES", "api")]).await;
     let home = cluster.home(&[("PIXERVE_NODE_ROLES", "worker")]);
     let doomed = home.start().await;
-    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(640, 480, 1)).await;
+    let (store, key) = store_that_is_away(&cluster, &api).await;
+    let job = json!({ "storageKeys": { "s3": key }, "formats": { "jpg": { "sizes": [[64]] } } });
+    let accepted = api.accepted("somebody", job, "photo.png", picture::png(60, 40, 1)).await;
     api.processing(&accepted).await;
     doomed.kill();
+    store.script(|_| Fault::Pass);
     let other = cluster.node(&[("PIXERVE_NODE_ROLES", "worker")]).await;
     let status = api.ended(&accepted).await;
     assert_eq!(status["state"], "completed", "{status}");
@@ -118,13 +121,8 @@ async fn a_node_that_hangs_for_longer_than_its_lease_ends_nothing_when_it_goes_o
     let Some(cluster) = Cluster::start().await else { return };
     let receiver = Receiver::start().await;
     let api = cluster.node(&[("PIXERVE_NODE_ROLES", "api")]).await;
-    cluster.s3.create_bucket("pictures");
-    let proxy = FaultProxy::start(cluster.s3.endpoint.socket_addrs(|| None).expect("an address")[0]).await;
-    let mut registration = cluster.s3.registration("pictures");
-    registration["endpoint"] = proxy.endpoint().into();
-    let key = api.register(registration).await;
     // It waits for its store until its node hangs.
-    proxy.script(|_| Fault::s3_error(503, "SlowDown"));
+    let (store, key) = store_that_is_away(&cluster, &api).await;
     let home = cluster.home(&[("PIXERVE_NODE_ROLES", "worker")]);
     let hangs = home.start().await;
     let formats = json!({ "jpg": { "sizes": [[64]] } });
@@ -132,7 +130,7 @@ async fn a_node_that_hangs_for_longer_than_its_lease_ends_nothing_when_it_goes_o
     let accepted = api.accepted("somebody", job, "photo.png", picture::png(60, 40, 1)).await;
     api.processing(&accepted).await;
     hangs.signal(Signal::STOP);
-    proxy.script(|_| Fault::Pass);
+    store.script(|_| Fault::Pass);
     let other = cluster.node(&[("PIXERVE_NODE_ROLES", "worker")]).await;
     let status = api.ended(&accepted).await;
     assert_eq!(status["state"], "completed", "{status}");
@@ -150,6 +148,17 @@ async fn a_node_that_hangs_for_longer_than_its_lease_ends_nothing_when_it_goes_o
     assert_eq!(api.ended(&accepted).await["files"], status["files"]);
     assert_eq!(receiver.call().await.body["job_id"], accepted["job_id"]);
     assert!(receiver.unexpected().await.is_none(), "it ended twice");
+}
+
+/// A store that takes nothing yet, and its access key.
+async fn store_that_is_away(cluster: &Cluster, api: &TestApp) -> (FaultProxy, String) {
+    cluster.s3.create_bucket("pictures");
+    let proxy = FaultProxy::start(cluster.s3.endpoint.socket_addrs(|| None).expect("an address")[0]).await;
+    let mut registration = cluster.s3.registration("pictures");
+    registration["endpoint"] = proxy.endpoint().into();
+    let key = api.register(registration).await;
+    proxy.script(|_| Fault::s3_error(503, "SlowDown"));
+    (proxy, key)
 }
 
 const JOBS: usize = 6;

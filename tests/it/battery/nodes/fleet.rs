@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::promises::Promises;
 use crate::harness::api::Api;
+use crate::harness::app::{WAIT_MAX, poll_delay};
 use crate::harness::cluster::Cluster;
 use crate::harness::process::{Home, ServerProcess};
 
@@ -46,6 +47,8 @@ pub(super) struct FleetNodes {
     /// Clients of those that take uploads.
     apis: Vec<Api>,
     pub(super) killed: AtomicUsize,
+    /// How often a node that was started ended before it was healthy.
+    pub(super) start_failures: AtomicUsize,
     pub(super) stopped: AtomicUsize,
 }
 
@@ -80,8 +83,8 @@ impl Fleet {
             api
         };
         let apis = homes[..API_NODES].iter().map(api).collect();
-        let (killed, stopped) = (AtomicUsize::default(), AtomicUsize::default());
-        let nodes = Arc::new(FleetNodes { homes, running, apis, killed, stopped });
+        let [killed, start_failures, stopped] = [const { AtomicUsize::new(0) }; 3];
+        let nodes = Arc::new(FleetNodes { homes, running, apis, killed, start_failures, stopped });
         Self { cluster, nodes, promises: Arc::new(Promises::new().await) }
     }
 
@@ -190,7 +193,22 @@ impl FleetNodes {
         running.signal(Signal::KILL);
         running.exited().await;
         self.killed.fetch_add(1, Ordering::Relaxed);
-        *running = self.homes[nth].start().await;
+        *running = self.start_supervised(nth).await;
+    }
+
+    /// Starts a node as often as a supervisor must: one that starts while Redis dies ends with an error.
+    async fn start_supervised(&self, nth: usize) -> ServerProcess {
+        let (home, started) = (&self.homes[nth], Instant::now());
+        let mut running = home.spawn(&[]);
+        while !running.is_healthy().await {
+            assert!(started.elapsed() < WAIT_MAX, "the node does not start:\n{}", home.terminal());
+            if running.ended_already().is_some() {
+                self.start_failures.fetch_add(1, Ordering::Relaxed);
+                running = home.spawn(&[]);
+            }
+            poll_delay().await;
+        }
+        running
     }
 
     /// Kills one node after the other, until `stop`.
