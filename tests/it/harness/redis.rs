@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::FromRedisValue;
@@ -13,6 +14,9 @@ use tokio::time::Instant;
 use super::app::{WAIT_MAX, poll_delay};
 use super::process::reserve_port;
 use super::tool::{Tool, program, require};
+
+/// To connect: one try of several.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +190,11 @@ impl RedisServer {
     }
 
     async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
-        let mut connection = self.client.get_multiplexed_async_connection().await?;
+        // The client's own are for quick answers, which a busy machine has none of.
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(WAIT_MAX));
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         let mut command = redis::Cmd::new();
         for word in words {
             command.arg(*word);
