@@ -17,7 +17,7 @@ QUICK := --skip battery:: --skip kill:: --skip restart:: \
 TOOLS := target/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image deb setup test-servers test test-otel test-quick postman bench bench-avif bench-quality bench-steps bench-metrics corpus battery battery-nodes soak fuzz deny check check-features fmt lint clean
+.PHONY: help run build image deb setup test-servers test test-otel test-quick postman bench bench-avif bench-quality bench-steps bench-metrics bench-nodes corpus battery battery-nodes soak fuzz deny check check-features fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,11 @@ bench-metrics: ## Count the instructions that metrics, scraped each second, add 
 	@$(MAKE) --no-print-directory build
 	@sh .ci/metrics-cost.sh target/release/pixerve
 
+bench-nodes: ## Uploads taken and jobs stored in a second by one, two and three nodes, beside one machine
+	@sh .ci/setup.sh build test
+	$(CARGO) bench --locked --bench nodes
+	@echo "The table is in $(BENCH)/nodes.md"
+
 corpus: ## Show every file of PIXERVE_CORPUS or ../shared/corpus, beside what sharp makes of it
 	@sh .ci/bench.sh $(BENCH)
 	$(CARGO) bench --locked --bench corpus
@@ -99,7 +104,7 @@ battery: setup test-servers ## Everything hostile and unlucky, the long part too
 	@sh .ci/packaging.sh $(TEST_SERVERS) $(TOOLS)
 	@sh .ci/battery.sh
 
-battery-nodes: setup test-servers ## Nodes, and the Redis that they share, killed, stopped and emptied for PIXERVE_NODES_SECONDS (600) each way; upgraded from PIXERVE_OTHER_BUILD, a program of the release before
+battery-nodes: setup test-servers ## Nodes, and the Redis that they share, killed, stopped, emptied and cut off for PIXERVE_NODES_SECONDS (600) each way; upgraded from PIXERVE_OTHER_BUILD, a program of the release before
 	$(CARGO) test --locked --test it -- battery::nodes --include-ignored --nocapture --test-threads 1
 
 soak: setup test-servers ## Mixed load with kills and faults for PIXERVE_SOAK_SECONDS (1200)

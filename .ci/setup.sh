@@ -44,6 +44,8 @@ for purpose in "$@"; do
         need prometheus sh -c 'command -v prometheus && command -v promtool'
         # Tests start their own on other ports; the service that comes with it is not asked.
         need redis-server command -v redis-server
+        # A network of a test's own, whose links it cuts; in the PATH of root alone.
+        need iproute2 test -x /usr/sbin/ip
         need libfaketime sh -c 'ls /usr/lib/*/faketime/libfaketimeMT.so.1'
         ;;
     *)

@@ -28,8 +28,9 @@ use crate::telemetry::{SpanKind, TraceSpan, trace_span};
 
 /// Deliveries asked of the queue at a time.
 const BATCH: usize = 64;
-/// How late a delivery may be begun because the queue's hint was missed.
-const WAIT_AT_MOST: Duration = Duration::from_secs(1);
+/// How late a delivery may be begun because the queue's hint was missed, or was given to a node that died. Each idle node asks
+/// that often.
+const WAIT_AT_MOST: Duration = Duration::from_secs(5);
 /// The first wait after the queue failed; it doubles up to the second.
 const QUEUE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const QUEUE_PAUSE_MAX: Duration = Duration::from_secs(30);

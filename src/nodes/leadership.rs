@@ -8,7 +8,8 @@ use super::{Nodes, NodesStatus};
 #[derive(Clone, Debug)]
 pub struct Leadership {
     status: Option<watch::Receiver<NodesStatus>>,
-    /// How often Redis was found empty by when that was asked last.
+    /// Whether it led, and how often Redis had been found empty, by when that was looked at last.
+    led: bool,
     times_emptied: u64,
 }
 
@@ -16,7 +17,7 @@ impl Leadership {
     /// That of a server that is alone.
     #[must_use]
     pub fn alone() -> Self {
-        Self { status: None, times_emptied: 0 }
+        Self { status: None, led: false, times_emptied: 0 }
     }
 
     /// That of one node among others.
@@ -24,7 +25,7 @@ impl Leadership {
     pub fn of(nodes: &Nodes) -> Self {
         let status = nodes.status();
         let times_emptied = status.borrow().times_emptied;
-        Self { status: Some(status), times_emptied }
+        Self { status: Some(status), led: false, times_emptied }
     }
 
     /// Whether this node leads. For a moment two may think so of themselves: what they do is to do no harm twice.
@@ -33,15 +34,24 @@ impl Leadership {
         self.status.as_ref().is_none_or(|status| status.borrow().is_leader())
     }
 
-    /// Returns when Redis was found empty since this returned last. Never for a server that is alone.
-    pub async fn emptied(&mut self) {
+    /// Returns when what one node does for all is to be done at once: this one has begun to lead, or Redis was found empty, since
+    /// this returned last. Never for a server that is alone.
+    pub async fn called_upon(&mut self) {
         let Some(status) = &mut self.status else { return std::future::pending().await };
-        let before = self.times_emptied;
-        let Ok(now) = status.wait_for(|status| status.times_emptied != before).await.map(|now| now.times_emptied)
-        else {
-            // Its sender goes with the node.
-            return std::future::pending().await;
-        };
-        self.times_emptied = now;
+        loop {
+            let (leads, times_emptied) = {
+                let status = status.borrow_and_update();
+                (status.is_leader(), status.times_emptied)
+            };
+            let is_called_upon = leads && !self.led || times_emptied != self.times_emptied;
+            (self.led, self.times_emptied) = (leads, times_emptied);
+            if is_called_upon {
+                return;
+            }
+            if status.changed().await.is_err() {
+                // The sender goes with the node.
+                return std::future::pending().await;
+            }
+        }
     }
 }

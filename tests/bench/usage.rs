@@ -41,7 +41,7 @@ pub(crate) fn tree_cpu_ms(root: u32) -> f64 {
 }
 
 /// (process, parent) of all that run.
-fn processes() -> Vec<(u32, u32)> {
+pub(crate) fn processes() -> Vec<(u32, u32)> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     pids.filter_map(|pid| Some((pid, fields(&pid.to_string())?.get(1)?.parse().ok()?))).collect()

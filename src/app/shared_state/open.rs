@@ -37,8 +37,8 @@ use crate::writer::BucketServe;
 
 /// What all keys in Redis begin with. The braces keep them in one slot of a cluster.
 const KEY_PREFIX: &str = "{px0}:";
-/// Counts that are older are no answer: they are sampled each second.
-const COUNTS_MAX_AGE: Duration = Duration::from_secs(5);
+/// Counts that are older are no answer: they are sampled each five seconds, and a sample may fail.
+const COUNTS_MAX_AGE: Duration = Duration::from_secs(15);
 /// For the first beat of a node whose Redis was there a moment ago.
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
 

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,10 @@ const AGE_MIN: Duration = Duration::from_secs(10);
 /// Jobs that one call asks about.
 const KNOWN_AT_ONCE: usize = 1000;
 
+/// Uploads that are looked at in the bucket at once: one that Redis has forgotten takes some trips there, and all are to be known
+/// again soon.
+const SHARED_AT_ONCE: usize = 16;
+
 /// Why the spool and the queue can't be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -35,6 +40,15 @@ pub enum ReconcileError {
     /// The queue can't be read.
     #[error("comparing the spool with the queue: {0}")]
     Queue(#[from] QueueError),
+}
+
+/// What became of an upload that was looked at.
+enum Reconciled {
+    /// Nothing was to be done, or can be now.
+    Right,
+    Queued,
+    /// It may leave the spool.
+    Ended(EndedUpload),
 }
 
 /// Which uploads are queued if the queue doesn't know them. Where the spool has a clock of its own, as that of many nodes does,
@@ -77,8 +91,8 @@ impl SpoolReconciler {
         Self { spool, queue, clock, logged: Mutex::default() }
     }
 
-    /// Reconciles now and then once a minute as long as it is this node's to do, and at once when the queue was found empty,
-    /// until `stop`.
+    /// Reconciles now and then once a minute as long as it is this node's to do, and at once when it has become so or the queue was
+    /// found empty, until `stop`.
     pub async fn run(self, mut leadership: Leadership, stop: CancellationToken) {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -87,7 +101,7 @@ impl SpoolReconciler {
             tokio::select! {
                 () = stop.cancelled() => return,
                 // What had only just come in then is looked for once it is old enough.
-                () = leadership.emptied() => again = Some(Instant::now() + 2 * AGE_MIN),
+                () = leadership.called_upon() => again = Some(Instant::now() + 2 * AGE_MIN),
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => again = None,
                 _ = ticks.tick() => {}
             }
@@ -173,33 +187,48 @@ impl SpoolReconciler {
     async fn reconcile_some(&self, uploads: &[SpooledUpload], scope: ReconcileScope) -> Result<usize, ReconcileError> {
         let ids: Vec<_> = uploads.iter().map(|upload| upload.id).collect();
         let known = self.queue.known(&ids).await?;
+        // On one machine in the order in which they came.
+        let at_once = if self.queue.is_shared() { SHARED_AT_ONCE } else { 1 };
+        let mut looked_at = stream::iter(uploads.iter().copied().zip(known))
+            .map(|(upload, known)| async move { (upload.id, self.reconcile_one(upload, known, scope).await) })
+            .buffered(at_once);
         let (mut requeued, mut ended) = (0, Vec::new());
-        for (upload, known) in uploads.iter().zip(known) {
-            let reconciled = match known {
-                KnownJob::Live => Ok(false),
-                KnownJob::Unknown => self.reconcile_unknown(*upload, scope).await,
-                KnownJob::Ended(EndedJob { state, ago, owes_callback }) => {
-                    self.record_files(upload.id, state).await.map(|()| {
-                        ended.push(EndedUpload { id: upload.id, state, ago, owes_callback });
-                        false
-                    })
-                }
-            };
+        while let Some((id, reconciled)) = looked_at.next().await {
             match reconciled {
-                Ok(is_queued) => requeued += usize::from(is_queued),
+                Ok(Reconciled::Right) => {}
+                Ok(Reconciled::Queued) => requeued += 1,
+                Ok(Reconciled::Ended(upload)) => ended.push(upload),
                 // One that concerns one job alone must not keep the others waiting.
                 Err(ReconcileError::Queue(error)) if error.is_outage() => {
                     self.remove_ended(&ended).await;
                     return Err(error.into());
                 }
-                Err(error) => error!(
-                    job_id = %upload.id, error = %ErrorChain(&error),
-                    "upload can't be reconciled; will be retried"
-                ),
+                Err(error) => {
+                    error!(job_id = %id, error = %ErrorChain(&error), "upload can't be reconciled; will be retried");
+                }
             }
         }
         self.remove_ended(&ended).await;
         Ok(requeued)
+    }
+
+    async fn reconcile_one(
+        &self,
+        upload: SpooledUpload,
+        known: KnownJob,
+        scope: ReconcileScope,
+    ) -> Result<Reconciled, ReconcileError> {
+        match known {
+            KnownJob::Live => Ok(Reconciled::Right),
+            KnownJob::Unknown => {
+                let is_queued = self.reconcile_unknown(upload, scope).await?;
+                Ok(if is_queued { Reconciled::Queued } else { Reconciled::Right })
+            }
+            KnownJob::Ended(EndedJob { state, ago, owes_callback }) => {
+                self.record_files(upload.id, state).await?;
+                Ok(Reconciled::Ended(EndedUpload { id: upload.id, state, ago, owes_callback }))
+            }
+        }
     }
 
     /// Whether the upload had to be queued.

@@ -1,14 +1,19 @@
 //! Nodes that die, and a Redis that forgets.
 
-use reqwest::StatusCode;
-use serde_json::json;
+use std::time::Duration;
 
-use super::{long_job, small_job};
-use crate::harness::app::poll_delay;
+use reqwest::StatusCode;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{small_job, until_answered};
+use crate::harness::app::{TestApp, WAIT_MAX, poll_delay};
 use crate::harness::cluster::Cluster;
+use crate::harness::fault_proxy::{Fault, FaultProxy};
 use crate::harness::picture;
 use crate::harness::receiver::Receiver;
-use crate::harness::redis::{Appendfsync, Flavour};
+use crate::harness::redis::{Appendfsync, Flavour, RedisServer};
 use crate::harness::token::Claims;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -17,9 +22,12 @@ async fn the_job_of_a_killed_node_is_done_by_another() {
     let api = cluster.node(&[("PIXERVE_NODE_ROLES", "api")]).await;
     let home = cluster.home(&[("PIXERVE_NODE_ROLES", "worker")]);
     let doomed = home.start().await;
-    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(640, 480, 1)).await;
+    let (store, key) = store_that_is_away(&cluster, &api).await;
+    let job = json!({ "storageKeys": { "s3": key }, "formats": { "jpg": { "sizes": [[64]] } } });
+    let accepted = api.accepted("somebody", job, "photo.png", picture::png(60, 40, 1)).await;
     api.processing(&accepted).await;
     doomed.kill();
+    store.script(|_| Fault::Pass);
     let other = cluster.node(&[("PIXERVE_NODE_ROLES", "worker")]).await;
     let status = api.ended(&accepted).await;
     assert_eq!(status["state"], "completed", "{status}");
@@ -42,9 +50,7 @@ async fn an_emptied_redis_costs_no_picture_and_no_callback() {
     let worker = cluster.node(&[("PIXERVE_NODE_ROLES", "worker")]).await;
     for accepted in &waiting {
         let id = accepted["job_id"].as_str().expect("an id");
-        while api.get(&format!("/status?job_id={id}")).await.status() == StatusCode::NOT_FOUND {
-            poll_delay().await;
-        }
+        until_answered(&api, &format!("/status?job_id={id}"), StatusCode::OK).await;
         assert_eq!(api.ended(accepted).await["state"], "completed");
     }
     for _ in &waiting {
@@ -63,15 +69,135 @@ async fn a_redis_that_is_away_makes_uploads_fail_soon_and_loses_none_that_was_ac
     let refused = api.upload(&token, "photo.png", picture::png(60, 40, 2)).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.headers().contains_key("retry-after"));
-    while api.get("/health").await.status() != StatusCode::SERVICE_UNAVAILABLE {
-        poll_delay().await;
-    }
+    until_answered(&api, "/health", StatusCode::SERVICE_UNAVAILABLE).await;
     assert_eq!(api.get("/health/live").await.status(), StatusCode::OK);
     cluster.redis.restart().await;
-    while api.get("/health").await.status() != StatusCode::OK {
-        poll_delay().await;
-    }
+    until_answered(&api, "/health", StatusCode::OK).await;
     let worker = cluster.node(&[("PIXERVE_NODE_ROLES", "worker")]).await;
     assert_eq!(api.ended(&accepted).await["state"], "completed");
     drop(worker);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_lost_its_last_seconds_costs_no_picture_and_no_callback() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let receiver = Receiver::start().await;
+    let mut api = cluster.node(&[("PIXERVE_NODE_ROLES", "api")]).await;
+    let mut accepted = upload_some(&api, &receiver, 0).await;
+    let mark = cluster.redis.logged();
+    let lost = upload_some(&api, &receiver, 1).await;
+    api.stop(Duration::ZERO).await;
+    cluster.redis.kill();
+    assert!(cluster.redis.lose_log_since(&mark) > 0);
+    cluster.redis.restart().await;
+    assert_eq!((known(&cluster.redis, &accepted).await, known(&cluster.redis, &lost).await), (JOBS, 0));
+    accepted.extend(lost);
+    all_are_made(&cluster, &receiver, &accepted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_lost_behind_a_cut_link_costs_no_picture_and_no_callback() {
+    let replicated = Cluster::start_replicated(Flavour::Redis, Appendfsync::Everysec).await;
+    let Some((mut cluster, mut pair)) = replicated else { return };
+    let receiver = Receiver::start().await;
+    let mut api = cluster.node(&[("PIXERVE_NODE_ROLES", "api")]).await;
+    let mut accepted = upload_some(&api, &receiver, 0).await;
+    assert_eq!(cluster.redis.command::<u64>(&["WAIT", "1", "10000"]).await, 1, "the replica has them");
+    // The primary takes these while its replica hears nothing.
+    pair.cut_off_replica();
+    let lost = upload_some(&api, &receiver, 1).await;
+    pair.lose(&mut cluster.redis).await;
+    assert_eq!((known(&cluster.redis, &accepted).await, known(&cluster.redis, &lost).await), (JOBS, 0));
+    // This node finds the new one by itself, where the old one was.
+    until_answered(&api, "/health", StatusCode::OK).await;
+    accepted.extend(upload_some(&api, &receiver, 2).await);
+    accepted.extend(lost);
+    api.stop(Duration::ZERO).await;
+    all_are_made(&cluster, &receiver, &accepted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hangs_for_longer_than_its_lease_ends_nothing_when_it_goes_on() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let receiver = Receiver::start().await;
+    let api = cluster.node(&[("PIXERVE_NODE_ROLES", "api")]).await;
+    // It waits for its store until its node hangs.
+    let (store, key) = store_that_is_away(&cluster, &api).await;
+    let home = cluster.home(&[("PIXERVE_NODE_ROLES", "worker")]);
+    let hangs = home.start().await;
+    let formats = json!({ "jpg": { "sizes": [[64]] } });
+    let job = json!({ "storageKeys": { "s3": key }, "completionCallback": receiver.url, "formats": formats });
+    let accepted = api.accepted("somebody", job, "photo.png", picture::png(60, 40, 1)).await;
+    api.processing(&accepted).await;
+    hangs.signal(Signal::STOP);
+    store.script(|_| Fault::Pass);
+    let other = cluster.node(&[("PIXERVE_NODE_ROLES", "worker")]).await;
+    let status = api.ended(&accepted).await;
+    assert_eq!(status["state"], "completed", "{status}");
+    hangs.signal(Signal::CONT);
+    let is_fenced =
+        || ["attempt is given up", "attempt stopped", "lease lost"].iter().any(|said| home.log().contains(said));
+    let started = Instant::now();
+    while !is_fenced() {
+        assert!(started.elapsed() < WAIT_MAX, "it goes on: {}", home.log());
+        poll_delay().await;
+    }
+    // It is well, and takes jobs.
+    drop(other);
+    api.done("somebody", small_job(), "other.png", picture::png(60, 40, 2)).await;
+    assert_eq!(api.ended(&accepted).await["files"], status["files"]);
+    assert_eq!(receiver.call().await.body["job_id"], accepted["job_id"]);
+    assert!(receiver.unexpected().await.is_none(), "it ended twice");
+}
+
+/// A store that takes nothing yet, and its access key.
+async fn store_that_is_away(cluster: &Cluster, api: &TestApp) -> (FaultProxy, String) {
+    cluster.s3.create_bucket("pictures");
+    let proxy = FaultProxy::start(cluster.s3.endpoint.socket_addrs(|| None).expect("an address")[0]).await;
+    let mut registration = cluster.s3.registration("pictures");
+    registration["endpoint"] = proxy.endpoint().into();
+    let key = api.register(registration).await;
+    proxy.script(|_| Fault::s3_error(503, "SlowDown"));
+    (proxy, key)
+}
+
+const JOBS: usize = 6;
+
+/// Uploads, of which nobody has made anything before all are in.
+async fn upload_some(api: &TestApp, receiver: &Receiver, round: u32) -> Vec<Value> {
+    let job =
+        json!({ "directHost": true, "completionCallback": receiver.url, "formats": { "jpg": { "sizes": [[64]] } } });
+    let mut accepted = Vec::new();
+    for n in 0..u32::try_from(JOBS).expect("few") {
+        accepted.push(api.accepted("somebody", job.clone(), "photo.png", picture::png(60, 40, 100 * round + n)).await);
+    }
+    accepted
+}
+
+/// How many of these jobs Redis knows.
+async fn known(redis: &RedisServer, accepted: &[Value]) -> usize {
+    let keys = accepted.iter().map(|job| format!("{{px0}}:job:{}", job["job_id"].as_str().expect("an id")));
+    let words: Vec<String> = std::iter::once("EXISTS".to_owned()).chain(keys).collect();
+    redis.command(&words.iter().map(String::as_str).collect::<Vec<_>>()).await
+}
+
+/// A node that has just come finds in the bucket what Redis doesn't know.
+async fn all_are_made(cluster: &Cluster, receiver: &Receiver, accepted: &[Value]) {
+    // What is younger may be on its way still.
+    cluster.age_spooled(Duration::from_mins(1)).await;
+    let node = cluster.node(&[]).await;
+    for accepted in accepted {
+        let id = accepted["job_id"].as_str().expect("an id");
+        until_answered(&node, &format!("/status?job_id={id}"), StatusCode::OK).await;
+        assert_eq!(node.ended(accepted).await["state"], "completed");
+    }
+    let mut told: Vec<String> = Vec::new();
+    for _ in accepted {
+        let call = receiver.call().await;
+        assert_eq!(call.body["status"], "completed");
+        told.push(call.body["job_id"].as_str().expect("an id").to_owned());
+    }
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), accepted.len());
 }

@@ -7,6 +7,27 @@ mod repeated;
 mod together;
 mod upgrade;
 
+use reqwest::StatusCode;
+use tokio::time::Instant;
+
+use crate::harness::api::Api;
+use crate::harness::app::{WAIT_MAX, poll_delay};
+
+/// Waits until a node answers so.
+async fn until_answered(api: &Api, path: &str, wanted: StatusCode) {
+    let started = Instant::now();
+    loop {
+        let answer = api.get(path).await;
+        let status = answer.status();
+        if status == wanted {
+            return;
+        }
+        let body = answer.text().await.expect("text");
+        assert!(started.elapsed() < WAIT_MAX, "{path}: {status} for too long, and not {wanted}: {body}");
+        poll_delay().await;
+    }
+}
+
 /// A job that makes two small files, for the serve directory.
 fn small_job() -> serde_json::Value {
     serde_json::json!({ "directHost": true, "formats": { "jpg": { "sizes": [[64]] }, "webp": { "sizes": [[32]] } } })

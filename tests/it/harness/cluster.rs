@@ -1,6 +1,7 @@
 //! What nodes share: a Redis, a bucket, keys, and a directory that all of them serve.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -8,12 +9,14 @@ use tempfile::TempDir;
 use super::app::TestApp;
 use super::process::Home;
 use super::redis::{Appendfsync, Flavour, RedisServer};
+use super::redis_pair::RedisPair;
 use super::stores::{S3Server, s3};
 
 /// All of it, and nodes on demand.
 pub(crate) struct Cluster {
     pub(crate) redis: RedisServer,
     pub(crate) s3: S3Server,
+    queue_url: String,
     dirs: TempDir,
 }
 
@@ -32,11 +35,35 @@ impl Cluster {
     /// The same on this kind of Redis.
     pub(crate) async fn start_on(flavour: Flavour, appendfsync: Appendfsync) -> Option<Self> {
         let redis = RedisServer::start(flavour, appendfsync).await?;
+        let url = redis.url();
+        Some(Self::of(redis, url).await)
+    }
+
+    /// The same on a Redis with a replica, which may take its place; none where no network can be made, either.
+    pub(crate) async fn start_replicated(flavour: Flavour, appendfsync: Appendfsync) -> Option<(Self, RedisPair)> {
+        let (primary, pair) = RedisPair::start(flavour, appendfsync).await?;
+        Some((Self::of(primary, pair.url()).await, pair))
+    }
+
+    async fn of(redis: RedisServer, queue_url: String) -> Self {
         let s3 = s3().await;
         s3.create_bucket(BUCKET);
         let dirs = tempfile::tempdir().expect("a directory");
         pixerve::app::keys(dirs.path()).expect("keys are made");
-        Some(Self { redis, s3, dirs })
+        Self { redis, s3, queue_url, dirs }
+    }
+
+    /// The jobs whose originals are where the leader looks for what the queue doesn't know.
+    pub(crate) async fn spooled(&self) -> Vec<String> {
+        let keys = self.s3.keys(BUCKET).await.into_iter().filter(|key| key.contains("/spool/"));
+        keys.filter_map(|key| Some(key.rsplit_once('/')?.1.to_owned())).collect()
+    }
+
+    /// Has the bucket say of every original that it came so much earlier.
+    pub(crate) async fn age_spooled(&self, by: Duration) {
+        for key in self.s3.keys(BUCKET).await.iter().filter(|key| key.contains("/spool/")) {
+            self.s3.age(BUCKET, key, by);
+        }
     }
 
     /// The format of an accepted job's record, as nodes see it that may not read it.
@@ -65,7 +92,7 @@ impl Cluster {
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         let path = |name: &str| self.dirs.path().join(name).display().to_string();
         vec![
-            ("PIXERVE_QUEUE_URL", self.redis.url()),
+            ("PIXERVE_QUEUE_URL", self.queue_url.clone()),
             ("PIXERVE_SPOOL_URL", format!("s3://{BUCKET}/spool-of-all")),
             ("PIXERVE_SPOOL_ENDPOINT", self.s3.endpoint.to_string()),
             ("PIXERVE_SPOOL_ACCESS_KEY_ID", self.s3.access_key.clone()),

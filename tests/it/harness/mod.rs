@@ -10,14 +10,17 @@ pub(crate) mod ceph;
 pub(crate) mod cluster;
 pub(crate) mod deliveries;
 pub(crate) mod described;
+pub(crate) mod faketime;
 pub(crate) mod fault_proxy;
 pub(crate) mod http2;
 pub(crate) mod mount;
+pub(crate) mod network;
 pub(crate) mod picture;
 pub(crate) mod process;
 pub(crate) mod receiver;
 pub(crate) mod record;
 pub(crate) mod redis;
+pub(crate) mod redis_pair;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod s3;
 pub(crate) mod spool;

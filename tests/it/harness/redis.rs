@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::FromRedisValue;
@@ -13,6 +14,9 @@ use tokio::time::Instant;
 use super::app::{WAIT_MAX, poll_delay};
 use super::process::reserve_port;
 use super::tool::{Tool, program, require};
+
+/// To connect: one try of several.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,7 @@ fn valkey_server() -> Option<PathBuf> {
 /// whatever way.
 pub(crate) struct RedisServer {
     addr: SocketAddr,
+    dir: PathBuf,
     client: redis::Client,
     script: Mutex<Script>,
 }
@@ -78,12 +83,25 @@ impl RedisServer {
 
     /// The same with further arguments, which win.
     pub(crate) async fn start_with(flavour: Flavour, appendfsync: Appendfsync, further: &[&str]) -> Option<Self> {
+        Self::start_at(reserve_port(), &[], flavour, appendfsync, further).await
+    }
+
+    /// The same at an address that `runner` has: a program that is given the server's as its last arguments, and becomes it.
+    pub(crate) async fn start_at(
+        addr: SocketAddr,
+        runner: &[String],
+        flavour: Flavour,
+        appendfsync: Appendfsync,
+        further: &[&str],
+    ) -> Option<Self> {
         let program = flavour.program()?;
-        let (dir, addr) = (tempfile::tempdir().expect("a directory").keep(), reserve_port());
+        let dir = tempfile::tempdir().expect("a directory").keep();
         let mut process = Command::new("sh")
             .args(["-c", include_str!("redis.sh"), "redis.sh"])
-            .args([&dir, &program])
-            .args(["--bind", "127.0.0.1", "--port", &addr.port().to_string(), "--dir"])
+            .arg(&dir)
+            .args(runner)
+            .arg(&program)
+            .args(["--bind", &addr.ip().to_string(), "--port", &addr.port().to_string(), "--dir"])
             .arg(&dir)
             .args(["--save", "", "--appendonly", "yes", "--appendfsync", appendfsync.word()])
             .args(["--maxmemory-policy", "noeviction"])
@@ -95,7 +113,7 @@ impl RedisServer {
         let commands = process.stdin.take();
         let answers = BufReader::new(process.stdout.take().expect("piped"));
         let client = redis::Client::open(format!("redis://{addr}/")).expect("an address");
-        let server = Self { addr, client, script: Mutex::new(Script { process, commands, answers }) };
+        let server = Self { addr, dir, client, script: Mutex::new(Script { process, commands, answers }) };
         server.restart().await;
         Some(server)
     }
@@ -118,6 +136,11 @@ impl RedisServer {
     /// Starts it again after [`Self::kill`], with what it had on its disk; waits until it answers.
     pub(crate) async fn restart(&self) {
         self.say("start");
+        self.reachable().await;
+    }
+
+    /// Waits until it answers.
+    pub(crate) async fn reachable(&self) {
         let started = Instant::now();
         // A replica without its primary says no more than that, and one that has just begun that it is busy.
         let is_up = |answer: &redis::RedisResult<String>| match answer {
@@ -128,6 +151,27 @@ impl RedisServer {
             assert!(started.elapsed() < WAIT_MAX, "no answer from {}", self.url());
             poll_delay().await;
         }
+    }
+
+    /// How much it has written to its log of changes by now.
+    pub(crate) fn logged(&self) -> LogMark {
+        let files =
+            std::fs::read_dir(self.dir.join("appendonlydir")).expect("its log").map(|entry| entry.expect("one"));
+        // After a rewrite an older one stays for a moment.
+        let newest = files.map(|entry| entry.path()).filter(|path| is_increment(path)).max_by_key(|path| number(path));
+        let file = newest.expect("a log");
+        let bytes = std::fs::metadata(&file).expect("its length").len();
+        LogMark { file, bytes }
+    }
+
+    /// Loses what it wrote to its log since then, and is cut in the middle of a change: as a machine does that loses power. It
+    /// must have been killed. Returns how many bytes are gone.
+    pub(crate) fn lose_log_since(&self, mark: &LogMark) -> u64 {
+        let LogMark { file, bytes } = self.logged();
+        // Rewritten meanwhile, all of it is younger than the mark.
+        let kept = if file == mark.file { bytes.min(mark.bytes + 7) } else { bytes };
+        std::fs::File::options().write(true).open(file).and_then(|log| log.set_len(kept)).expect("it is cut");
+        bytes - kept
     }
 
     /// SIGSTOP: connections stay, and nothing is answered.
@@ -146,7 +190,11 @@ impl RedisServer {
     }
 
     async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
-        let mut connection = self.client.get_multiplexed_async_connection().await?;
+        // The client's own are for quick answers, which a busy machine has none of.
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(WAIT_MAX));
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         let mut command = redis::Cmd::new();
         for word in words {
             command.arg(*word);
@@ -161,6 +209,23 @@ impl RedisServer {
         script.answers.read_line(&mut answer).expect("it answers");
         assert_eq!(answer.trim(), line);
     }
+}
+
+/// A place in a server's log of changes.
+pub(crate) struct LogMark {
+    file: PathBuf,
+    bytes: u64,
+}
+
+/// Whether changes are added to this file of a log, and not to one that was written as a whole.
+fn is_increment(file: &Path) -> bool {
+    file.to_str().is_some_and(|name| name.ends_with(".incr.aof"))
+}
+
+/// Which one it is: `appendonly.aof.NUMBER.incr.aof`.
+fn number(file: &Path) -> u64 {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.split('.').find_map(|part| part.parse().ok()).expect("a number")
 }
 
 impl Drop for RedisServer {
@@ -195,6 +260,21 @@ async fn a_server_keeps_what_it_has_when_it_is_killed_and_started_again() {
         assert!(server.try_command::<String>(&["PING"]).await.is_err(), "{flavour:?} answers when it is dead");
         server.restart().await;
         assert_eq!(server.command::<String>(&["GET", "key"]).await, "value", "{flavour:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_log_is_cut_has_what_was_written_before() {
+    for flavour in [Flavour::Redis, Flavour::Valkey] {
+        let Some(server) = RedisServer::start(flavour, Appendfsync::Always).await else { return };
+        server.command::<()>(&["SET", "before", "value"]).await;
+        let mark = server.logged();
+        server.command::<()>(&["SET", "after", "value"]).await;
+        server.kill();
+        assert!(server.lose_log_since(&mark) > 0, "{flavour:?}");
+        server.restart().await;
+        let found: Vec<Option<String>> = server.command(&["MGET", "before", "after"]).await;
+        assert_eq!(found, [Some("value".to_owned()), None], "{flavour:?}");
     }
 }
 

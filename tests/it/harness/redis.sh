@@ -27,7 +27,8 @@ while read -r line; do
     echo "$line"
 done
 if [ -n "$pid" ]; then
-    kill -9 $pid
+    # With its machine, it may have ended already.
+    kill -9 $pid 2>/dev/null
     wait $pid 2>/dev/null
 fi
 rm -rf "$dir"

@@ -15,6 +15,8 @@ pub(crate) enum Tool {
     Strace,
     /// The library that sets a process's wall clock.
     Faketime,
+    /// `ip`, and the right to make network namespaces.
+    Namespaces,
     Nginx,
     /// What verifies units.
     Systemd,
@@ -51,6 +53,7 @@ impl Tool {
             Self::PowerCut => ("an ext4's power can't be cut", "Debian package python3, as root, on Linux 6 or newer"),
             Self::Strace => ("system calls can't be traced", "Debian package strace, with the right to trace"),
             Self::Faketime => ("the clock can't be set", "Debian package libfaketime"),
+            Self::Namespaces => ("no network can be made", "Debian package iproute2, as root"),
             Self::Nginx => ("there is no nginx", "Debian package nginx-light"),
             Self::Systemd => ("there is no systemd-analyze", "Debian package systemd"),
             Self::Prometheus => ("there is no Prometheus", "Debian package prometheus"),

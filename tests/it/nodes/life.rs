@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pixerve::clock::{Clock, Manual};
-use pixerve::nodes::{ClockState, NodeOptions, Nodes, NodesStatus};
+use pixerve::nodes::{ClockState, Leadership, NodeOptions, Nodes, NodesStatus};
 use pixerve::version::VERSION;
+use tokio::time::timeout;
 
 use super::{API, BOTH, Node, Site, WORKER, leaders};
+use crate::harness::app::WAIT_MAX;
 
 every_redis! {
     two_nodes_see_each_other_and_one_that_died_is_gone_after_some_beats,
     one_that_drains_takes_nothing_more_and_one_that_stops_is_gone_at_once,
     exactly_one_leads_and_another_takes_over_within_15_s_of_its_death,
+    whoever_begins_to_lead_is_called_upon_at_once,
     one_that_drains_hands_the_lead_on_at_once,
     one_that_stops_hands_the_lead_on_at_once,
     the_newest_record_format_is_what_all_of_them_read,
@@ -70,6 +73,25 @@ async fn exactly_one_leads_and_another_takes_over_within_15_s_of_its_death(site:
     // All know by the next beat.
     site.pass(Duration::from_secs(1), &others).await;
     assert_eq!(others[0].status().leader(), others[1].status().leader());
+}
+
+async fn whoever_begins_to_lead_is_called_upon_at_once(site: Site) {
+    let first = site.node(BOTH).await;
+    let mut leads = Leadership::of(&first.nodes);
+    let called_upon = async |leadership: &mut Leadership| {
+        timeout(WAIT_MAX, leadership.called_upon()).await.expect("it is");
+    };
+    called_upon(&mut leads).await;
+    assert!(leads.holds());
+    let second = site.node(BOTH).await;
+    let mut follows = Leadership::of(&second.nodes);
+    second.beats().await;
+    for leadership in [&mut leads, &mut follows] {
+        assert!(futures_util::poll!(Box::pin(leadership.called_upon())).is_pending(), "nothing has changed");
+    }
+    first.stop().await;
+    called_upon(&mut follows).await;
+    assert!(follows.holds());
 }
 
 async fn one_that_drains_hands_the_lead_on_at_once(site: Site) {

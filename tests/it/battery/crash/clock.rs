@@ -1,37 +1,16 @@
 //! The wall clock is wrong, or jumps, under a running server and between two lives of it. That leases and waits run on
 //! a clock of their own is proved with a clock in the test's hands in `queue/lease.rs` and `queue/durable.rs`.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-
 use reqwest::Method;
 use serde_json::json;
 
 use super::promise::Witness;
 use crate::battery::figure;
 use crate::harness::app::{poll_delay, small_job};
+use crate::harness::faketime::WallClock;
 use crate::harness::picture::jpeg;
 use crate::harness::process::Home;
 use crate::harness::token::{Claims, now};
-use crate::harness::tool::{Tool, require};
-
-/// Where Debian puts what libfaketime preloads, for whatever machine.
-fn libfaketime() -> Option<PathBuf> {
-    let mut entries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
-    let library = entries.find_map(|entry| {
-        let path = entry.path().join("faketime/libfaketimeMT.so.1");
-        path.exists().then_some(path)
-    });
-    require(Tool::Faketime, library)
-}
-
-/// Sets a server's wall clock, from its next look on.
-fn set(file: &Path, offset: &str) {
-    let partial = file.with_extension("partial");
-    let written = File::create(&partial).and_then(|mut file| file.write_all(offset.as_bytes()));
-    written.and_then(|()| std::fs::rename(&partial, file)).expect("it is set");
-}
 
 fn token(offset_s: i64) -> String {
     let iat = now().checked_add_signed(offset_s).expect("a time");
@@ -41,31 +20,22 @@ fn token(offset_s: i64) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_an_hour_back_or_a_day_ahead_loses_no_job_and_takes_the_tokens_of_its_time() {
     const HOUR: i64 = 3600;
-    let Some(library) = libfaketime() else { return };
     let mut witness = Witness::new(&[("PIXERVE_MAX_WORKERS", "2")]).await;
-    let clock = witness.home.root().join("clock");
-    set(&clock, "+0");
-    let (library, at) = (library.display().to_string(), clock.display().to_string());
-    let faked = [
-        ("LD_PRELOAD", library.as_str()),
-        ("FAKETIME_TIMESTAMP_FILE", at.as_str()),
-        ("FAKETIME_NO_CACHE", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-    ];
+    let Some(clock) = WallClock::below(witness.home.root()) else { return };
     let mut jumps = 0;
-    let mut server = witness.home.start_with(&faked).await;
+    let mut server = witness.home.start_with(&clock.settings()).await;
     for (offset, offset_s) in [("-1h", -HOUR), ("+1d", 24 * HOUR), ("-1h", -HOUR), ("+0", 0)] {
         // In the midst of work, and then for a whole life.
         for restart in [false, true] {
             if restart {
                 server.kill();
-                server = witness.home.start_with(&faked).await;
+                server = witness.home.start_with(&clock.settings()).await;
             } else {
                 // These are held to what they were promised, whatever the clock does next.
-                set(&clock, "+0");
+                clock.set("+0");
                 assert!(witness.upload(&server, 4).await > 0, "{:?}", witness.answers);
             }
-            set(&clock, offset);
+            clock.set(offset);
             jumps += 1;
             for (signed_s, good) in [(0, offset_s == 0), (offset_s, true)] {
                 let seed = u32::from(restart) + 2 * u32::from(good) + 10 * jumps;
@@ -93,18 +63,9 @@ async fn a_clock_an_hour_back_or_a_day_ahead_loses_no_job_and_takes_the_tokens_o
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_forty_days_ahead_at_a_start_removes_no_record() {
-    let Some(library) = libfaketime() else { return };
     let home = Home::new(&[]);
-    let clock = home.root().join("clock");
-    set(&clock, "+0");
-    let (library, at) = (library.display().to_string(), clock.display().to_string());
-    let faked = [
-        ("LD_PRELOAD", library.as_str()),
-        ("FAKETIME_TIMESTAMP_FILE", at.as_str()),
-        ("FAKETIME_NO_CACHE", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-    ];
-    let server = home.start_with(&faked).await;
+    let Some(clock) = WallClock::below(home.root()) else { return };
+    let server = home.start_with(&clock.settings()).await;
     let accepted = server.accepted("me", small_job(), "a.jpg", jpeg(20, 20, 1)).await;
     server.ended(&accepted).await;
     while !home.data_dir().join("clock.seen").exists() {
@@ -113,16 +74,16 @@ async fn a_clock_forty_days_ahead_at_a_start_removes_no_record() {
     server.kill();
     // Twice: the wrong time is not taken for the right one by a second start.
     for start in 1..=2 {
-        set(&clock, "+40d");
-        let server = home.start_with(&faked).await;
+        clock.set("+40d");
+        let server = home.start_with(&clock.settings()).await;
         while home.log().matches("no record is removed").count() < start {
             poll_delay().await;
         }
         assert_eq!(server.ended(&accepted).await["state"], "completed");
         server.kill();
     }
-    set(&clock, "+0");
-    let server = home.start_with(&faked).await;
+    clock.set("+0");
+    let server = home.start_with(&clock.settings()).await;
     assert_eq!(server.ended(&accepted).await["state"], "completed");
     figure("crash", "two starts with the clock 40 days ahead, of 30 that records are kept: none was removed");
 }

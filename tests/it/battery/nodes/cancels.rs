@@ -8,12 +8,12 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{Fleet, Misfortune};
+use super::fleet::Fleet;
 use crate::battery::figure;
 use crate::harness::api::Api;
 use crate::harness::app::files_below;
+use crate::harness::cluster::Cluster;
 use crate::harness::picture::jpeg;
-use crate::harness::redis::{Appendfsync, Flavour};
 use crate::harness::token::Claims;
 
 const CANCELS: usize = 1_000;
@@ -29,7 +29,8 @@ struct Cancelled {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: make battery-nodes"]
 async fn nothing_of_a_job_appears_after_its_cancel_was_answered() {
-    let Some(mut fleet) = Fleet::start(Flavour::Redis, Appendfsync::Everysec).await else { return };
+    let Some(cluster) = Cluster::start().await else { return };
+    let fleet = Fleet::start(cluster, &[]).await;
     let mut all = Vec::new();
     for round in 0..CANCELS / AT_ONCE {
         let mut cancels = JoinSet::new();
@@ -38,7 +39,7 @@ async fn nothing_of_a_job_appears_after_its_cancel_was_answered() {
         }
         tokio::time::sleep(Duration::from_millis(700)).await;
         // One of those that make variants.
-        fleet.suffer(Misfortune::NodeKilled, 3 + round % 3).await;
+        fleet.nodes.kill(3 + round % 3).await;
         while let Some(cancelled) = cancels.join_next().await {
             all.push(cancelled.expect("no panic"));
         }
@@ -46,7 +47,7 @@ async fn nothing_of_a_job_appears_after_its_cancel_was_answered() {
 
     let mut answers = BTreeMap::new();
     let mut api = Api::default();
-    api.at(fleet.homes[0].addr);
+    api.at(fleet.nodes.homes[0].addr);
     let served = files_below(&fleet.cluster.serve_dir());
     let mut begun = 0;
     for Cancelled { accepted, answer, files } in &all {
@@ -74,8 +75,8 @@ async fn nothing_of_a_job_appears_after_its_cancel_was_answered() {
 /// Uploads to one node, and cancels through another, at any time between before its start and after its end.
 fn upload_and_cancel(fleet: &Fleet, nth: usize) -> impl Future<Output = Cancelled> + use<> {
     let [mut one, mut other] = [Api::default(), Api::default()];
-    one.at(fleet.homes[nth % 3].addr);
-    other.at(fleet.homes[(nth + 1) % 3].addr);
+    one.at(fleet.nodes.homes[nth % 3].addr);
+    other.at(fleet.nodes.homes[(nth + 1) % 3].addr);
     let (dir, seed) = (fleet.cluster.serve_dir(), u32::try_from(nth).expect("few"));
     let sub = Arc::<str>::from(format!("sub-{}", nth % 11));
     let job = json!({
