@@ -73,8 +73,12 @@ struct KeysArgs {
 
 #[derive(Args)]
 struct MigrateArgs {
-    /// Where to: nodes (PIXERVE_QUEUE_URL, PIXERVE_SPOOL_URL) or machine (PIXERVE_DATA_DIR); settings name both
-    #[arg(long, value_name = "HOME", value_parser = destination)]
+    #[arg(
+        long,
+        value_name = "HOME",
+        value_parser = destination,
+        help = "Where to: nodes (PIXERVE_QUEUE_URL, PIXERVE_SPOOL_URL) or machine (PIXERVE_DATA_DIR); settings name both"
+    )]
     to: Destination,
     /// Only say what there is to move, and whether it can be moved
     #[arg(long)]

@@ -47,9 +47,9 @@ fn nodes(config: &Config, reader: &mut Reader) {
     let (lease, grace) = (config.worker.lease, config.stores.cancel_grace);
     let has_time_to_stop = lease >= SHARED_LEASE_LEAST && lease > grace * 3;
     reader.check(&["queue.lease", "queue.url", "stores.cancel_grace"], has_time_to_stop || !queue, || {
-        let (lease, grace, least) = (format_duration(lease), format_duration(grace), format_duration(SHARED_LEASE_LEAST));
+        let [lease, grace, shortest] = [lease, grace, SHARED_LEASE_LEAST].map(format_duration);
         format!(
-            "queue.lease ({lease}) must be at least {least}, and more than three times stores.cancel_grace ({grace}), where \
+            "queue.lease ({lease}) must be at least {shortest}, and more than three times stores.cancel_grace ({grace}), where \
              queue.url is set: in the last third of it a node that can't renew it stops, before the job is another's"
         )
     });

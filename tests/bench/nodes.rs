@@ -180,10 +180,10 @@ async fn accepted_a_second(servers: &[&ServerProcess]) -> f64 {
     tokio::time::sleep(WARM_UP).await;
     let (before, began) = (accepted.load(Ordering::Relaxed), Instant::now());
     tokio::time::sleep(MEASURED).await;
-    let (taken, time) = (accepted.load(Ordering::Relaxed) - before, began.elapsed());
+    let (measured, time) = (accepted.load(Ordering::Relaxed) - before, began.elapsed());
     stop.store(true, Ordering::Relaxed);
     clients.join_all().await;
-    taken as f64 / time.as_secs_f64()
+    measured as f64 / time.as_secs_f64()
 }
 
 /// Jobs that one machine stores in a second.

@@ -122,11 +122,11 @@ impl<'a> MachinePlace<'a> {
 }
 
 impl<'a> NodesPlace<'a> {
-    pub(super) fn new(config: &'a Config, clock: &'a SharedClock) -> Result<Self, MigrateError> {
+    pub(super) async fn new(config: &'a Config, clock: &'a SharedClock) -> Result<Self, MigrateError> {
         let (Some(redis_url), Some(bucket_url)) = (&config.redis.url, &config.spool.bucket.url) else {
             return Err(MigrateError::OneHome);
         };
-        let bucket = Arc::new(Bucket::connect(&config.spool.bucket, &config.stores.timeouts, Arc::clone(clock))?);
+        let bucket = Arc::new(Bucket::connect(&config.spool.bucket, &config.stores.timeouts, Arc::clone(clock)).await?);
         let redis = RedisClient::new(redis_url.expose_secret(), Arc::clone(clock))?;
         let nodes = Nodes::new(redis.clone(), Arc::clone(clock), node_options(config, 0));
         let endpoint = config.spool.bucket.endpoint.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();

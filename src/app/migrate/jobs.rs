@@ -60,9 +60,9 @@ async fn move_page(
         let copied = tried(async || copy_upload(&*from.spool, &*to.spool, id).await).await?;
         Ok::<_, MigrateError>((id, copied))
     });
-    let copied: Vec<_> = stream::iter(copies).buffer_unordered(AT_ONCE).try_collect().await?;
+    let outcomes: Vec<_> = stream::iter(copies).buffer_unordered(AT_ONCE).try_collect().await?;
     let mut missing = HashSet::new();
-    for (id, copied) in copied {
+    for (id, copied) in outcomes {
         match copied {
             Copied::Whole { bytes } => moved.original(bytes),
             // It was there when it was looked for.

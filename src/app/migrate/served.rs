@@ -27,8 +27,12 @@ const SERVED: &str = "serve/";
 const PAGE: usize = 500;
 
 /// Everything in the serve directory that is served, into the bucket.
-pub(super) async fn move_to_bucket(config: &Config, moved: &mut Migrated) -> Result<(), MigrateError> {
-    let served = BucketServe::connect(&config.spool.bucket, &config.stores.timeouts)?;
+pub(super) async fn move_to_bucket(
+    config: &Config,
+    place: &NodesPlace<'_>,
+    moved: &mut Migrated,
+) -> Result<(), MigrateError> {
+    let served = BucketServe::new(&place.bucket);
     let root = &config.serve_dir;
     if !root.exists() {
         return Ok(());
@@ -56,8 +60,8 @@ pub(super) async fn move_to_bucket(config: &Config, moved: &mut Migrated) -> Res
             };
             tried(async || put_in_bucket(&served, &path, &sub_dir, &name).await).await
         });
-        let copied: Vec<u64> = stream::iter(copies).buffer_unordered(AT_ONCE).try_collect().await?;
-        moved.served(&copied);
+        let sizes: Vec<u64> = stream::iter(copies).buffer_unordered(AT_ONCE).try_collect().await?;
+        moved.served(&sizes);
         progress.tell(|| info!(files = moved.served_files, bytes = moved.served_bytes, "served files moved so far"));
         if is_last {
             return Ok(());
@@ -122,9 +126,9 @@ pub(super) async fn move_to_directory(
     migration: &str,
     moved: &mut Migrated,
 ) -> Result<(), MigrateError> {
-    let served = BucketServe::connect(&config.spool.bucket, &config.stores.timeouts)?;
-    let (root, server) = (config.serve_dir.clone(), migration.to_owned());
-    let directory = spawn_blocking(move || DirectServe::open(&root, &server)).await??;
+    let served = BucketServe::new(&place.bucket);
+    let (root, migration) = (config.serve_dir.clone(), migration.to_owned());
+    let directory = spawn_blocking(move || DirectServe::open(&root, &migration)).await??;
     let (mut after, mut progress) = (None, Progress::new());
     loop {
         let page = tried(async || Ok(place.bucket.list(SERVED, after.as_deref()).await?)).await?;
@@ -141,8 +145,8 @@ pub(super) async fn move_to_directory(
             }
             tried(async || put_in_directory(config, &served, &directory, &sub_dir, &name).await).await
         });
-        let copied: Vec<u64> = stream::iter(copies).buffer_unordered(AT_ONCE).try_collect().await?;
-        moved.served(&copied);
+        let sizes: Vec<u64> = stream::iter(copies).buffer_unordered(AT_ONCE).try_collect().await?;
+        moved.served(&sizes);
         progress.tell(|| info!(files = moved.served_files, bytes = moved.served_bytes, "served files moved so far"));
         after = page.next;
         if after.is_none() {

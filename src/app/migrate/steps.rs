@@ -54,8 +54,11 @@ pub(super) async fn tried<T>(attempt: impl AsyncFn() -> Result<T, MigrateError>)
 /// What stops it. It may be run again.
 pub async fn migrate(config: &Config, options: MigrateOptions) -> Result<Migrated, MigrateError> {
     let clock: SharedClock = Arc::new(System::new());
-    let places =
-        Places { machine: MachinePlace::new(config, &clock), nodes: NodesPlace::new(config, &clock)?, to: options.to };
+    let places = Places {
+        machine: MachinePlace::new(config, &clock),
+        nodes: NodesPlace::new(config, &clock).await?,
+        to: options.to,
+    };
     let keys = key_file(config);
     let sealer = Arc::new(Sealer::open_existing(&keys)?);
     let begun = places.begun().await?;
@@ -119,7 +122,7 @@ pub async fn migrate(config: &Config, options: MigrateOptions) -> Result<Migrate
     reached(MigrationStep::RegisterCopied);
     if config.serve == ServeKind::Bucket {
         match options.to {
-            Destination::Nodes => served::move_to_bucket(config, &mut moved).await?,
+            Destination::Nodes => served::move_to_bucket(config, &places.nodes, &mut moved).await?,
             Destination::Machine => served::move_to_directory(config, &places.nodes, &migration, &mut moved).await?,
         }
         info!(files = moved.served_files, bytes = moved.served_bytes, "served files moved");

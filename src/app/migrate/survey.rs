@@ -109,11 +109,8 @@ impl Survey {
     }
 
     fn look_at_callback(&mut self, sealer: &Sealer, job: &Job) {
-        let sealed = job.record.callback.as_ref().filter(|target| {
-            let is_sealed = target.sealed_url.is_some() || target.sealed_headers.is_some();
-            is_sealed
-        });
-        if let Some(target) = sealed {
+        let target = job.record.callback.as_ref();
+        if let Some(target) = target.filter(|target| target.sealed_url.is_some() || target.sealed_headers.is_some()) {
             self.sealed.note(sealer.unseal_callback(&job.record.id, target).is_ok());
         }
     }

@@ -344,7 +344,7 @@ impl<Q: LocalQueue> QueueTransfer for Q {
     }
 
     async fn export(&self, from: Option<TransferCursor>) -> Result<TransferPage, QueueError> {
-        self.driver().run(move |machine| machine.export(from)).await
+        self.driver().run(move |machine| machine.export(from.as_ref())).await
     }
 
     async fn import(&self, entries: Vec<TransferEntry>) -> Result<(), QueueError> {

@@ -11,13 +11,13 @@ use crate::queue::{QueueError, TransferCursor, TransferEntry, TransferPage, Tran
 /// The page behind `from`.
 pub(super) fn export<S: RecordStore>(
     records: &S,
-    from: Option<TransferCursor>,
+    from: Option<&TransferCursor>,
     now: Timestamp,
 ) -> Result<TransferPage, QueueError> {
     match from {
         None => jobs(records, 0, now),
         Some(TransferCursor::Job(seq)) => jobs(records, seq.saturating_add(1), now),
-        Some(TransferCursor::Token(last)) => tokens(records, last),
+        Some(TransferCursor::Token(last)) => tokens(records, last.as_ref()),
     }
 }
 
@@ -43,8 +43,8 @@ fn jobs<S: RecordStore>(records: &S, from: u64, now: Timestamp) -> Result<Transf
     Ok(page)
 }
 
-fn tokens<S: RecordStore>(records: &S, last: Option<OnceToken>) -> Result<TransferPage, QueueError> {
-    let from = last.map(|last| [key::used_token_end(&last).as_slice(), &[0]].concat()).unwrap_or_default();
+fn tokens<S: RecordStore>(records: &S, last: Option<&OnceToken>) -> Result<TransferPage, QueueError> {
+    let from = last.map(|last| [key::used_token_end(last).as_slice(), &[0]].concat()).unwrap_or_default();
     let listed =
         records.range(Table::UsedTokensByEnd, &from..key::AFTER_TOKENS, ScanOrder::Ascending, TRANSFERRED_AT_ONCE)?;
     let mut page = TransferPage::default();

@@ -211,8 +211,13 @@ impl QueueTransfer for RedisQueue {
         wait.arg(1).arg(0).arg(PERSIST_TIMEOUT.as_millis().to_string());
         // It waits for what this very connection has written, and for all before it.
         let write = redis::Cmd::hincr(format!("{}meta", self.options.prefix), "place", 0);
-        let _: u64 = self.scripts.client.query_on("writing last", &mut connection, &write).await?;
-        match self.scripts.client.query_on::<(u64, u64)>("waiting for its disk", &mut connection, &wait).await {
+        let _: u64 = self.scripts.client.query_on("writing last", &mut connection, &write, Duration::ZERO).await?;
+        match self
+            .scripts
+            .client
+            .query_on::<(u64, u64)>("waiting for its disk", &mut connection, &wait, PERSIST_TIMEOUT)
+            .await
+        {
             Ok((0, _)) => {
                 let what = format!("Redis has not written to its disk within {} s", PERSIST_TIMEOUT.as_secs());
                 Err(QueueError::Unavailable { what, source: None })

@@ -91,9 +91,9 @@ impl History {
                 json!({ "directHost": true, "subDir": "some/where", "formats": { "jpg": { "sizes": [[8]] } } });
             history.completed.push(api.done("untold", untold, "untold.png", png(16, 12, n)).await);
         }
-        let used = api.upload(&once("used").sign(), "once.png", png(16, 12, 1)).await;
-        assert_eq!(used.status(), StatusCode::OK);
-        history.completed.push(api.ended(&used.json().await.expect("JSON")).await);
+        let upload = api.upload(&once("used").sign(), "once.png", png(16, 12, 1)).await;
+        assert_eq!(upload.status(), StatusCode::OK);
+        history.completed.push(api.ended(&upload.json().await.expect("JSON")).await);
 
         history.live = history.upload_live(api, live).await;
         for n in 0..5 {
@@ -132,7 +132,7 @@ impl History {
     async fn assert_known(&self, api: &Api, home: &Home) {
         let state = async |job: &Value| {
             let status = api.get_json(&format!("/status?job_id={}", id(job))).await;
-            status["state"].as_str().map(str::to_owned).unwrap_or_else(|| panic!("{status}"))
+            status["state"].as_str().map_or_else(|| panic!("{status}"), str::to_owned)
         };
         for job in self.told.iter().chain(&self.completed) {
             assert_eq!(state(job).await, "completed");

@@ -76,9 +76,9 @@ async fn a_request_that_is_not_renewed_may_be_begun_again_and_knows_that_it_has_
 ) -> TestResult {
     let queue = fixture.open()?;
     let (lease, _) = begun(&queue, key("me", "a")).await?;
-    fixture.clock.advance(LEASE - SECOND);
+    fixture.clock.advance(LEASE.saturating_sub(SECOND));
     assert!(queue.extend_request(&lease, LEASE, None).await?);
-    fixture.clock.advance(LEASE - SECOND);
+    fixture.clock.advance(LEASE.saturating_sub(SECOND));
     assert_eq!(queue.begin_request(key("me", "a"), LEASE).await?, BegunRequest::InFlight, "it was renewed");
     fixture.clock.advance(SECOND);
     assert!(queue.extend_request(&lease, LEASE, None).await?, "nobody else has begun it");
@@ -200,7 +200,7 @@ async fn an_answer_outlives_its_jobs_record_and_is_forgotten_after_a_day(fixture
     for (key, record) in [a, b].into_iter().zip(&records) {
         assert_eq!(queue.begin_request(key, LEASE).await?, BegunRequest::Answered(answer(&record.id.to_string())));
     }
-    fixture.clock.advance(IdempotencyKey::KEPT_FOR - 3600 * SECOND);
+    fixture.clock.advance(IdempotencyKey::KEPT_FOR.saturating_sub(3600 * SECOND));
     // Whether anybody has looked for what is old is no matter.
     let (lease, earlier) = begun(&queue, a).await?;
     assert_eq!(earlier, None);

@@ -109,7 +109,7 @@ impl Requests {
         match (begun, self.answered(&key, now)) {
             (BegunRequest::Answered(answer), Some(job)) => assert_eq!(answer.body, job.to_string()),
             (BegunRequest::InFlight, None) => {
-                assert!(expires.is_some_and(|expires| now < expires), "nobody holds {key:?}")
+                assert!(expires.is_some_and(|expires| now < expires), "nobody holds {key:?}");
             }
             (BegunRequest::Begun { lease, earlier }, None) => {
                 assert!(expires.is_none_or(|expires| expires <= now), "{key:?} is held");
@@ -310,14 +310,14 @@ fn check(
     nodes: usize,
     reopens: bool,
 ) -> TestResult {
-    after_any_steps(cases, fixture, async |fixture, steps| balance(fixture, steps, nodes, reopens).await)
+    after_any_steps(cases, fixture, &async |fixture, steps| balance(fixture, steps, nodes, reopens).await)
 }
 
 /// Whatever is to hold after steps of any kind and number, tried so often.
 pub(super) fn after_any_steps(
     cases: u32,
     fixture: fn() -> Result<Option<QueueFixture>, Box<dyn Error>>,
-    holds: impl AsyncFn(&QueueFixture, &[Step]) -> TestResult,
+    holds: &impl AsyncFn(&QueueFixture, &[Step]) -> TestResult,
 ) -> TestResult {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });

@@ -308,20 +308,20 @@ async fn survives_a_move(fixture: &QueueFixture, steps: &[Step]) -> TestResult {
 
 #[test]
 fn whatever_has_happened_in_memory_is_moved() -> TestResult {
-    after_any_steps(48, || QueueFixture::memory().map(Some), survives_a_move)
+    after_any_steps(48, || QueueFixture::memory().map(Some), &survives_a_move)
 }
 
 #[test]
 fn whatever_has_happened_in_sled_is_moved() -> TestResult {
-    after_any_steps(8, || QueueFixture::sled().map(Some), survives_a_move)
+    after_any_steps(8, || QueueFixture::sled().map(Some), &survives_a_move)
 }
 
 #[test]
 fn whatever_has_happened_in_redis_is_moved() -> TestResult {
-    after_any_steps(24, QueueFixture::redis, survives_a_move)
+    after_any_steps(24, QueueFixture::redis, &survives_a_move)
 }
 
 #[test]
 fn whatever_has_happened_in_valkey_is_moved() -> TestResult {
-    after_any_steps(24, QueueFixture::valkey, survives_a_move)
+    after_any_steps(24, QueueFixture::valkey, &survives_a_move)
 }

@@ -11,7 +11,7 @@ use crate::queue::{DeliveryState, QueueError, TransferCursor, TransferEntry, Tra
 
 impl<S: RecordStore> Machine<S> {
     /// The page behind `from`.
-    pub(in crate::queue::local) fn export(&self, from: Option<TransferCursor>) -> Result<TransferPage, QueueError> {
+    pub(in crate::queue::local) fn export(&self, from: Option<&TransferCursor>) -> Result<TransferPage, QueueError> {
         transfer::export(&*self.records, from, self.clock.now())
     }
 
@@ -64,12 +64,11 @@ impl<S: RecordStore> Machine<S> {
 
     /// As a start would, which finds the same records.
     fn schedule_imported(&mut self, stored: &StoredJob, deliveries: Vec<(DeliveryId, StoredDelivery)>) {
-        match ended_count(&mut self.ended, stored.job.state) {
-            Some(count) => *count += 1,
-            None => {
-                let wait = stored.job.not_before.map(|due| self.wait_left(due, stored.wait_ms));
-                self.schedule.wait(live(stored), wait.map(|wait| self.clock.elapsed() + wait));
-            }
+        if let Some(count) = ended_count(&mut self.ended, stored.job.state) {
+            *count += 1;
+        } else {
+            let wait = stored.job.not_before.map(|due| self.wait_left(due, stored.wait_ms));
+            self.schedule.wait(live(stored), wait.map(|wait| self.clock.elapsed() + wait));
         }
         let owed = deliveries.into_iter().filter(|(_, delivery)| delivery.state == DeliveryState::Pending);
         for (id, StoredDelivery { due, wait_ms, attempts, since, recipient, .. }) in owed {

@@ -28,12 +28,12 @@ async fn fifty_idle_nodes_take_less_than_a_percent_of_redis_core() {
     let homes: Vec<_> = (0..NODES).map(|_| cluster.home(&lease)).collect();
     let mut running = Vec::new();
     for homes in homes.chunks(STARTED_AT_ONCE) {
-        running.extend(join_all(homes.iter().map(|home| home.start())).await);
+        running.extend(join_all(homes.iter().map(Home::start)).await);
     }
     sleep(SETTLING).await;
     let idle = Spent::meanwhile(&cluster.redis).await;
     let share = (idle.cpu_seconds - alone.cpu_seconds) / MEASURED.as_secs_f64();
-    let calls: Vec<_> = idle.calls.iter().map(|call| call.of_a_node()).collect();
+    let calls: Vec<_> = idle.calls.iter().map(Calls::of_a_node).collect();
     figure(
         "nodes",
         format!(
