@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use crate::battery::figure;
 use crate::harness::cluster::Cluster;
+use crate::harness::process::Home;
 use crate::harness::redis::RedisServer;
 
 const NODES: usize = 50;
