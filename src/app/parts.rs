@@ -204,6 +204,7 @@ fn app_state(
 ) -> AppState {
     AppState::new(AppParts {
         intake: persistent.queue.clone(),
+        requests: persistent.queue.clone(),
         records: persistent.queue.clone(),
         deliveries: persistent.queue,
         spool: persistent.spool,

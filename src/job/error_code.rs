@@ -55,6 +55,9 @@ error_codes! {
     RangeNotSatisfiable "range_not_satisfiable" "No byte of the file is in the range asked for."
     TooManyRequests "too_many_requests" "Requests of one address, or uploads of one user, come faster than the limit."
     TooManyStreams "too_many_streams" "As many streams of `/events` are open as may be, in all or to one address."
+    BadIdempotencyKey "bad_idempotency_key" "The `Idempotency-Key` is no string of 16 to 255 of `A-Z`, `a-z`, `0-9`, `.`, `_`, `~` and `-`."
+    IdempotencyInFlight "idempotency_in_flight" "A request with this `Idempotency-Key` is under way."
+    IdempotencyKeyReused "idempotency_key_reused" "The `Idempotency-Key` was that of another request."
     // The job and what it meets.
     DuplicateJob "duplicate_job" "The same bytes of the same owner are pending or processing; the body names that job."
     TokenUsed "token_used" "The token is good for one upload, which has been accepted; the body names its job."

@@ -7,8 +7,9 @@ use url::Url;
 use utoipa::ToSchema;
 
 use super::{
-    CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Inspection, JobId, JobRef, JobSpec, OnDuplicate,
-    OnceToken, Owner, SourceFormat, State, Stem, TraceContext, Warnings, original_name, variant_name,
+    CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Idempotency, IdempotencyKey, Inspection, JobId,
+    JobRef, JobSpec, KeptAnswer, OnDuplicate, OnceToken, Owner, SourceFormat, State, Stem, TraceContext, Warnings,
+    original_name, variant_name,
 };
 use crate::clock::Timestamp;
 
@@ -44,6 +45,9 @@ pub struct JobRecord {
     /// What becomes of it if the same bytes of the same owner are live.
     #[serde(default, skip_serializing_if = "OnDuplicate::refuses")]
     pub on_duplicate: OnDuplicate,
+    /// The request that asked for it, if that may be repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
     /// When the upload was accepted.
     pub created_at: Timestamp,
     /// Bytes of memory that making its variants takes, estimated from the header at upload. None if there are none to make.
@@ -70,6 +74,12 @@ impl JobRecord {
         let variants =
             self.spec.variants.iter().map(|v| variant_name(&self.hash, &self.stem, v.height, v.width, v.format));
         variants.chain(self.spec.keep_original.then(|| self.original_name())).collect()
+    }
+
+    /// The key of the request that asked for it, with what that is answered with: for whoever keeps this apart from the record.
+    pub(crate) fn take_answer(&mut self) -> Option<(IdempotencyKey, KeptAnswer)> {
+        let Idempotency { key, answer } = self.idempotency.as_mut()?;
+        Some((*key, answer.take()?))
     }
 
     /// The name the original is stored under.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::job::{JobError, JobId, JobRecord, State, StoredFile};
+use crate::job::{JobError, JobId, JobRecord, KeptAnswer, State, StoredFile};
 
 /// A job as the queue knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,8 @@ pub enum Enqueued {
     Duplicate(Box<Job>),
     /// Its token is good for one upload, and this other job was that.
     TokenUsed(JobId),
+    /// Its request was answered before, with another job or none.
+    Repeated(KeptAnswer),
 }
 
 /// What the queue knows of a job that the spool has.

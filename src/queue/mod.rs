@@ -1,6 +1,7 @@
 //! The queue: jobs from acceptance to their terminal record, and the callbacks they owe.
 //!
-//! It is as many traits as it has kinds of users: [`JobIntake`] for whoever uploads and cancels, [`JobWork`] for workers,
+//! It is as many traits as it has kinds of users: [`JobIntake`] for whoever uploads and cancels, [`IdempotentRequests`] for
+//! whoever answers what may be repeated, [`JobWork`] for workers,
 //! [`JobRecords`] for whoever looks jobs up, [`DeliveryOutbox`] for the webhook client, [`DeliveryRecords`] for whoever asks
 //! what became of a callback, [`JobMaintenance`] for what runs now and then; [`JobQueue`] is all of them, for who opens and closes it. Their calls are written so that Redis could
 //! serve them: claim with a lease, renew, settle with a fence, cancel, look up, page, count. Every implementation passes
@@ -12,6 +13,7 @@
 
 mod delivery;
 mod error;
+mod idempotency;
 mod job;
 mod lease;
 mod listing;
@@ -31,6 +33,7 @@ pub use self::delivery::{
     DeliveryState, DeliveryTry, FileStored,
 };
 pub use self::error::QueueError;
+pub use self::idempotency::{BegunRequest, RequestFate, RequestLease};
 pub use self::job::{CancelOutcome, EndedJob, Enqueued, Job, KnownJob};
 pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, PASS_MAX, Place, Retry, Settled, Settlement};
 pub use self::listing::{Backlog, Counts, Cursor, Filter, LaneCounts, OwedCallbacks, Page, PageRequest};
@@ -40,14 +43,17 @@ pub use self::redis::{RedisQueue, RedisQueueOptions, TimeSource};
 pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
-use crate::job::{ContentHash, DeliveryId, HashKey, JobId, JobRecord, JobRef, Owner, State, StoredFile};
+use crate::job::{
+    ContentHash, DeliveryId, HashKey, IdempotencyKey, JobId, JobRecord, JobRef, KeptAnswer, Owner, State, StoredFile,
+};
 
 /// What a job's owner asks for: to take it in, or to call it off.
 #[async_trait]
 pub trait JobIntake: Send + Sync + 'static {
     /// Takes a job in, unless its token is used, or the same bytes of the same owner are live and it is not to wait for those
     /// ([`JobRecord::waits_for`]). Of such jobs only the oldest is ever given out. Idempotent by id. That it has
-    /// used its token is durable in the same moment.
+    /// used its token is durable in the same moment, and so is the answer to its request, if that may be repeated
+    /// ([`JobRecord::idempotency`]): one that was answered before, with another job, is no job again.
     async fn enqueue(&self, record: JobRecord) -> Result<Enqueued, QueueError>;
 
     /// The newest live job of this owner with this hash, if there is one: a cheap look before the disk is written to, which may
@@ -60,6 +66,25 @@ pub trait JobIntake: Send + Sync + 'static {
     /// Cancels a job that has not ended. `files` is what is stored of it so far. No callback, unless the job
     /// asks to be told of this. One that another node works on is only [`CancelOutcome::Stopping`] from then on.
     async fn cancel(&self, id: &JobId, files: Vec<StoredFile>) -> Result<CancelOutcome, QueueError>;
+}
+
+/// What whoever answers requests asks that may be repeated: each is done once, and answered alike from then on.
+#[async_trait]
+pub trait IdempotentRequests: Send + Sync + 'static {
+    /// Begins the request with this key, unless it has been answered or is under way. It is under way for `lease` from now,
+    /// unless that is renewed.
+    async fn begin_request(&self, key: IdempotencyKey, lease: Duration) -> Result<BegunRequest, QueueError>;
+
+    /// Renews a request's lease, to `by` from now. With the job that it is about to become, that is what it is remembered
+    /// by if nobody ends it. Answers whether it is this request's still: one whose lease has lapsed may have been begun again.
+    async fn extend_request(&self, lease: &RequestLease, by: Duration, job: Option<JobId>) -> Result<bool, QueueError>;
+
+    /// Ends a request that became no job, with what it is to be answered with for [`IdempotencyKey::KEPT_FOR`].
+    /// [`JobIntake::enqueue`] ends one that did.
+    async fn keep_answer(&self, lease: &RequestLease, answer: KeptAnswer) -> Result<(), QueueError>;
+
+    /// Ends a request without an answer that is to be kept. Twice is harmless.
+    async fn end_request(&self, lease: &RequestLease, fate: RequestFate) -> Result<(), QueueError>;
 }
 
 /// What a worker does, from claim to settlement.
@@ -215,6 +240,9 @@ pub trait JobMaintenance: Send + Sync + 'static {
     /// Forgets used tokens that nobody takes any more, at most `limit`; answers how many.
     async fn forget_used_tokens(&self, limit: usize) -> Result<usize, QueueError>;
 
+    /// Forgets answers that are given again no more, at most `limit`; answers how many.
+    async fn forget_answers(&self, limit: usize) -> Result<usize, QueueError>;
+
     /// Removes a live job that had ended according to the spool: its terminal record was in a part of the database that
     /// is lost. Answers whether there was one.
     async fn drop_live(&self, id: &JobId) -> Result<bool, QueueError>;
@@ -222,7 +250,9 @@ pub trait JobMaintenance: Send + Sync + 'static {
 
 /// The whole queue, for who opens it, hands its parts out and closes it.
 #[async_trait]
-pub trait JobQueue: JobIntake + JobWork + JobRecords + DeliveryOutbox + DeliveryRecords + JobMaintenance {
+pub trait JobQueue:
+    JobIntake + IdempotentRequests + JobWork + JobRecords + DeliveryOutbox + DeliveryRecords + JobMaintenance
+{
     /// Notes, durably, that the server is stopping: its death is attributed to no job from now on, whatever
     /// [`CrashAttribution`] says, until the queue is opened again.
     async fn mark_draining(&self) -> Result<(), QueueError>;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DeliveryRecord, DeliveryState, DeliveryTry, FileStored, Job};
 use crate::clock::Timestamp;
-use crate::job::{CallbackTarget, DeliveryId, Owner, UnreadableRecord};
+use crate::job::{CallbackTarget, DeliveryId, JobId, KeptAnswer, Owner, UnreadableRecord};
 
 const VERSION: u8 = 1;
 
@@ -28,6 +28,16 @@ pub(in crate::queue) struct StoredJob {
     /// Whether all of its variants were made: what is left to do takes no place and no memory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::queue) is_made: bool,
+}
+
+/// What a request is answered with when it is repeated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::queue) struct StoredAnswer {
+    pub(in crate::queue) answer: KeptAnswer,
+    /// The job that the request became, if it became one.
+    pub(in crate::queue) job: Option<JobId>,
+    /// When it is given again no more.
+    pub(in crate::queue) until: Timestamp,
 }
 
 /// Where in a [`StoredJob`] the job's record is, as a JSON Pointer.

@@ -196,15 +196,20 @@ impl CrossOrigin {
     }
 }
 
-/// Answers what a page asks before its request, and puts into every answer whether a page may read it.
+/// Puts into every answer whether a page may read it.
 pub(super) async fn cross_origin(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let origin = RequestOrigin::of(&request);
-    let mut response = match state.cross_origin.check_upload(&origin) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
-    };
+    let mut response = next.run(request).await;
     state.cross_origin.share(&origin, &mut response);
     response
+}
+
+/// Refuses uploads of pages that may not. Like every refusal, it counts for the address, and says what that has left.
+pub(super) async fn check_origin(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    match state.cross_origin.check_upload(&RequestOrigin::of(&request)) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 #[cfg(test)]

@@ -61,13 +61,15 @@ pub(super) fn common() -> utoipa::openapi::OpenApi {
 }
 
 impl Description {
-    /// That of these routes and callbacks, for clients who reach the server at `public_url`.
+    /// That of these routes and callbacks, for clients who reach the server at `public_url`. Requests of `limited` paths are
+    /// counted against limits, which their answers tell of.
     pub(super) fn of(
         routes: utoipa::openapi::OpenApi,
         callbacks: utoipa::openapi::OpenApi,
+        limited: &[String],
         public_url: &PublicUrl,
     ) -> Self {
-        let document = document(routes, callbacks, public_url);
+        let document = document(routes, callbacks, limited, public_url);
         Self(Bytes::from(document.to_string()))
     }
 }
@@ -88,6 +90,7 @@ pub(super) async fn openapi(Extension(Description(document)): Extension<Descript
 fn document(
     mut routes: utoipa::openapi::OpenApi,
     callbacks: utoipa::openapi::OpenApi,
+    limited: &[String],
     public_url: &PublicUrl,
 ) -> Value {
     routes.merge(callbacks.clone());
@@ -100,6 +103,9 @@ fn document(
     add_components(&mut document["components"]);
     for path in objects(&mut document["paths"]) {
         describe_path(path);
+    }
+    for path in limited {
+        describe_limits(&mut document["paths"][path]);
     }
     describe_head_of_files(&mut document["paths"]);
     document
@@ -116,6 +122,15 @@ fn add_components(components: &mut Value) {
     components["headers"] = json!({
         "X-Request-ID": text("The id of the request, which its log lines have too."),
         "Cache-Control": text("Whether the answer may be kept; `no-store` for refusals and for what may change."),
+        "RateLimit-Policy": text(
+            "The limits that the request was counted against, as a list of structured fields \
+             (draft-ietf-httpapi-ratelimit-headers-11): `address`, and with uploads `user`; `q` requests may come at once, in `w` \
+             seconds on average. Not there where nothing is limited.",
+        ),
+        "RateLimit": text(
+            "The one of them that is nearest to its end: `r` more requests may come at once; `t` seconds until one more may where `r` is \
+             0, else until all may.",
+        ),
         "Content-Range": text("How many bytes the file has."),
         "WWW-Authenticate": text("What kind of token is needed, and which scope it lacks (RFC 6750)."),
         "Retry-After": {
@@ -159,6 +174,20 @@ fn describe_headers(response: &mut Value) {
     let is_json = response.pointer("/content/application~1json").is_some();
     if is_json && response.pointer("/headers/Cache-Control").is_none() {
         response["headers"]["Cache-Control"] = header("Cache-Control");
+    }
+}
+
+/// What every answer says of the limits that its request was counted against; not where there was no request yet.
+fn describe_limits(path: &mut Value) {
+    for operation in objects(path) {
+        let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
+        for (_, response) in
+            responses.into_iter().flatten().filter(|(status, _)| !["414", "431"].contains(&status.as_str()))
+        {
+            for name in ["RateLimit", "RateLimit-Policy"] {
+                response["headers"][name] = json!({ "$ref": format!("#/components/headers/{name}") });
+            }
+        }
     }
 }
 

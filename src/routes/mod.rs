@@ -17,6 +17,7 @@ pub mod files;
 pub mod fuzz;
 mod health;
 mod http_metrics;
+mod idempotency;
 mod limits;
 mod metrics;
 mod page;
@@ -61,8 +62,12 @@ use self::description::Description;
 /// may read it, a panic becomes a 500, then the routes, those that cost something behind a limit for each address.
 pub fn router(state: AppState, files: Router, callbacks: OpenApi) -> Router {
     let limit = from_fn_with_state(Arc::clone(&state.rates), rate::limit_address);
-    let (routes, described) = limited_routes().route_layer(limit).merge(unlimited_routes()).split_for_parts();
-    let description = Description::of(described, callbacks, &state.http.public_url);
+    let limited = limited_routes();
+    let limited_paths: Vec<String> = limited.get_openapi().paths.paths.keys().cloned().collect();
+    let origin = from_fn_with_state(state.clone(), cross_origin::check_origin);
+    let (routes, described) =
+        limited.route_layer(origin).route_layer(limit).merge(unlimited_routes()).split_for_parts();
+    let description = Description::of(described, callbacks, &limited_paths, &state.http.public_url);
     routes
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state.clone())

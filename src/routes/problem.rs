@@ -65,6 +65,12 @@ pub enum Refusal {
         /// Where to ask about it.
         status_url: String,
     },
+    /// The key of a request that may be repeated is none.
+    BadIdempotencyKey,
+    /// Another request with this key is under way.
+    IdempotencyInFlight,
+    /// Another request had this key.
+    IdempotencyKeyReused,
     /// The job has ended already.
     JobEnded(State),
     /// More bytes than are taken.
@@ -96,6 +102,8 @@ pub enum Refusal {
     StoreRefused(WriteError),
     /// More requests, or uploads, than one may make in a second.
     TooManyRequests {
+        /// The limit that they exceed, as its policy is called.
+        policy: &'static str,
         /// When the next will be answered.
         retry_after_secs: u64,
     },
@@ -184,6 +192,22 @@ impl Refusal {
                     .with("status_url", status_url.as_str())
             }
             Self::TokenUsed { job_id, status_url } => token_used(job_id, status_url),
+            Self::BadIdempotencyKey => {
+                let detail = "the Idempotency-Key must be one string of 16 to 255 of A-Z, a-z, 0-9, `.`, `_`, `~` and `-`, \
+                              such as a UUID in quotes";
+                Document::new(ErrorCode::BadIdempotencyKey, "The Idempotency-Key is unusable", detail)
+            }
+            Self::IdempotencyInFlight => {
+                let detail =
+                    "a request with this Idempotency-Key is under way; its answer is given again once it is made";
+                Document::new(ErrorCode::IdempotencyInFlight, "The request is under way", detail)
+                    .retry_after(RETRY_AT_ONCE_SECS)
+            }
+            Self::IdempotencyKeyReused => {
+                let detail = "this Idempotency-Key was that of a request with another job, file name or file; each has a key of \
+                              its own, and is repeated as it was";
+                Document::new(ErrorCode::IdempotencyKeyReused, "The Idempotency-Key was another request's", detail)
+            }
             Self::JobEnded(state) => {
                 let detail = format!("the job is {state}; only pending and processing jobs can be cancelled");
                 Document::new(ErrorCode::JobEnded, "The job has ended", detail)
@@ -212,9 +236,11 @@ impl Refusal {
             Self::StoreRefused(error) => {
                 Document::new(ErrorCode::StoreRefused, "The store didn't take a probe object", error.to_string())
             }
-            Self::TooManyRequests { retry_after_secs } => {
+            Self::TooManyRequests { policy, retry_after_secs } => {
                 let detail = "they come faster than one address, or one user, may send them; slow down";
-                Document::new(ErrorCode::TooManyRequests, "Too many requests", detail).retry_after(*retry_after_secs)
+                Document::new(ErrorCode::TooManyRequests, "Too many requests", detail)
+                    .retry_after(*retry_after_secs)
+                    .with("violated-policies", json!([policy]))
             }
             Self::TooManyConnections => {
                 let detail =

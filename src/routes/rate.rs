@@ -3,7 +3,12 @@
 //! Both are leaky buckets that hold what some seconds bring: bursts pass, floods don't. `/files`, `/health` and
 //! `/version` are not counted. Behind a proxy every client has the proxy's address, so a trusted proxy's
 //! `X-Forwarded-For` says which client it is, and the proxy itself is never limited.
+//!
+//! Whoever was counted is told how much is left: [`fields`] writes it.
 
+mod fields;
+
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
@@ -11,19 +16,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DefaultKeyedStateStore;
+use governor::{Quota, RateLimiter};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tracing::warn;
 
+use self::fields::{ServiceLimit, write};
 use super::Refusal;
 use crate::job::{Owner, TenantKey};
 use crate::setting;
@@ -74,8 +81,8 @@ impl Rates {
         let RateSettings { rate_per_address, rate_per_user, trusted_proxies } = settings;
         let refused = Tally::new(|count, last| warn!(count, last = %last, "requests refused for their rate"));
         Self {
-            addresses: Buckets::new(rate_per_address),
-            users: Buckets::new(rate_per_user),
+            addresses: Buckets::new(Policy::Address, rate_per_address),
+            users: Buckets::new(Policy::User, rate_per_user),
             trusted_proxies,
             servers: AtomicU32::new(1),
             refused,
@@ -101,18 +108,19 @@ impl Rates {
         self.refused.count(client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
     }
 
-    /// Counts an upload of this owner's tenant.
+    /// Counts an upload of this owner's tenant. What is left then is told with the answer of the request that this task
+    /// answers.
     pub(super) fn count_upload(&self, owner: &Owner) -> Result<(), Refusal> {
-        self.users
-            .as_ref()
-            .map_or(Ok(()), |users| users.take(&owner.tenant_key(), self.servers.load(Ordering::Relaxed)))
+        let Some(users) = &self.users else { return Ok(()) };
+        let counted = users.take(&owner.tenant_key(), self.servers.load(Ordering::Relaxed));
+        // Outside of a request there is nobody to tell.
+        let _ = COUNTED.try_with(|all| all.borrow_mut().push(counted));
+        counted.refusal()
     }
 
-    fn count_request(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Refusal> {
-        match (&self.addresses, self.counted_address(peer, headers)) {
-            (Some(addresses), Some(address)) => addresses.take(&address, self.servers.load(Ordering::Relaxed)),
-            _ => Ok(()),
-        }
+    fn count_request(&self, peer: Peer, headers: &HeaderMap) -> Option<ServiceLimit> {
+        let (addresses, address) = (self.addresses.as_ref()?, self.counted_address(peer, headers)?);
+        Some(addresses.take(&address, self.servers.load(Ordering::Relaxed)))
     }
 
     /// What a request is counted as the address of; none if only trusted proxies are known.
@@ -170,16 +178,47 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Refuses the requests of an address that exceeds its rate.
+tokio::task_local! {
+    /// What the request that this task answers was counted against.
+    static COUNTED: RefCell<Vec<ServiceLimit>>;
+}
+
+/// Refuses the requests of an address that exceeds its rate, and tells with each answer how much is left of the limits that
+/// the request was counted against.
 pub(super) async fn limit_address(State(rates): State<Arc<Rates>>, request: Request, next: Next) -> Response {
     // What a browser asks before a page's request is not the page's doing, and costs nothing.
     if request.method() == Method::OPTIONS {
         return next.run(request).await;
     }
     let peer = request.extensions().get::<Peer>().copied();
-    match peer.map_or(Ok(()), |peer| rates.count_request(peer, request.headers())) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+    let counted = peer.and_then(|peer| rates.count_request(peer, request.headers()));
+    let answer = async {
+        let mut response = match counted.map_or(Ok(()), ServiceLimit::refusal) {
+            Ok(()) => next.run(request).await,
+            Err(refusal) => refusal.into_response(),
+        };
+        COUNTED.with(|counted| write(&counted.borrow(), response.headers_mut()));
+        response
+    };
+    COUNTED.scope(RefCell::new(counted.into_iter().collect()), answer).await
+}
+
+/// Whose requests a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Policy {
+    /// Those of an address.
+    Address,
+    /// Uploads of a tenant.
+    User,
+}
+
+impl Policy {
+    /// Its name on the wire.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::User => "user",
+        }
     }
 }
 
@@ -229,41 +268,56 @@ impl Drop for AddressCount {
     }
 }
 
+type Limiter<K> = RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>;
+
 /// A bucket for each key.
 struct Buckets<K: Clone + Eq + Hash> {
-    limiter: DefaultKeyedRateLimiter<K>,
+    policy: Policy,
+    limiter: Limiter<K>,
+    /// Requests a second that it regains.
+    rate: NonZeroU32,
+    /// Requests that it holds.
     burst: NonZeroU32,
     taken: AtomicU32,
 }
 
 impl<K: Clone + Eq + Hash> Buckets<K> {
     /// None if there is no limit.
-    fn new(per_second: u32) -> Option<Self> {
+    fn new(policy: Policy, per_second: u32) -> Option<Self> {
         let rate = NonZeroU32::new(per_second)?;
         let burst = NonZeroU32::new(per_second.saturating_mul(BURST_SECS)).unwrap_or(rate);
-        let limiter = RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst));
-        Some(Self { limiter, burst, taken: AtomicU32::new(0) })
+        let limiter = RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)).with_middleware();
+        Some(Self { policy, limiter, rate, burst, taken: AtomicU32::new(0) })
     }
 
-    /// One of so many servers' requests counts as that many: what all let through together is the limit.
-    fn take(&self, key: &K, servers: u32) -> Result<(), Refusal> {
+    /// One of so many servers' requests counts as that many: what all let through together is the limit. So the quota that is
+    /// told is this server's share, which holds whichever of them the client's next requests come to.
+    fn take(&self, key: &K, servers: u32) -> ServiceLimit {
         if self.taken.fetch_add(1, Ordering::Relaxed) % CLEANUP_EVERY == CLEANUP_EVERY - 1 {
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
         }
         // With more servers than a burst has requests, each lets one through a burst.
         let weight = NonZeroU32::new(servers).map_or(NonZeroU32::MIN, |servers| servers.min(self.burst));
+        let quota = self.burst.get() / weight;
         let taken = self.limiter.check_key_n(key, weight).expect("INVARIANT: it weighs no more than a burst");
-        taken.map_err(|not_until| {
-            let wait = not_until.wait_time_from(DefaultClock::default().now());
-            Refusal::TooManyRequests { retry_after_secs: whole_seconds(wait) }
-        })
+        let (remaining, reset_secs) = match &taken {
+            Ok(state) => {
+                let left = state.remaining_burst_capacity();
+                let remaining = left / weight;
+                // What it has to regain until one more passes, or until it is as it was. All is whole requests, of which a second
+                // brings a whole number: rounded up to seconds that is exact, although `left` was rounded down.
+                let wanted = if remaining == 0 { weight.get() } else { quota * weight.get() };
+                (remaining, u64::from((wanted - left).div_ceil(self.rate.get())))
+            }
+            // At least one: whoever comes back too early is refused again.
+            Err(not_until) => {
+                let wait = not_until.wait_time_from(DefaultClock::default().now());
+                (0, (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+            }
+        };
+        ServiceLimit { policy: self.policy, quota, remaining, reset_secs, is_exceeded: taken.is_err() }
     }
-}
-
-/// Rounded up, at least one: whoever comes back too early is refused again.
-fn whole_seconds(wait: Duration) -> u64 {
-    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 #[cfg(test)]
@@ -322,7 +376,7 @@ mod tests {
             rates.share_among(servers);
             let addresses = rates.addresses.as_ref().expect("they are limited");
             // A burst is ten; no time passes that matters.
-            (0..20).filter(|_| addresses.take(&address, rates.servers.load(Ordering::Relaxed)).is_ok()).count()
+            (0..20).filter(|_| !addresses.take(&address, rates.servers.load(Ordering::Relaxed)).is_exceeded).count()
         };
         assert_eq!([0, 1, 2, 5, 10, 50].map(let_through), [10, 10, 5, 2, 1, 1]);
     }
@@ -373,10 +427,37 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_a_flood_does_not() {
-        let buckets = Buckets::new(1).expect("a limit");
-        let outcomes: Vec<bool> = (0..BURST_SECS + 5).map(|_| buckets.take(&"me", 1).is_ok()).collect();
+        let buckets = Buckets::new(Policy::Address, 1).expect("a limit");
+        let outcomes: Vec<bool> = (0..BURST_SECS + 5).map(|_| !buckets.take(&"me", 1).is_exceeded).collect();
         assert!(outcomes[..BURST_SECS as usize].iter().all(|ok| *ok));
         assert!(outcomes[BURST_SECS as usize..].iter().any(|ok| !*ok), "{outcomes:?}");
-        assert!(buckets.take(&"you", 1).is_ok(), "others are not concerned");
+        assert!(!buckets.take(&"you", 1).is_exceeded, "others are not concerned");
+    }
+
+    #[test]
+    fn what_is_told_of_a_limit_is_what_is_let_through_and_when() {
+        // So fast that a test's own time hardly matters, and so large that a burst takes seconds to come back.
+        for (servers, quota) in [(1, 10_000), (3, 3333), (7000, 1), (20_000, 1)] {
+            let buckets = Buckets::new(Policy::User, 1000).expect("a limit");
+            let first = buckets.take(&"me", servers);
+            assert_eq!((first.policy, first.quota, first.is_exceeded), (Policy::User, quota, false), "{servers}");
+            let regained = u64::from(servers.min(10_000)).div_ceil(1000);
+            if quota == 1 {
+                // Two of 7,000 don't fit into 10,000: what is missing comes back in four seconds.
+                let missing = 2 * u64::from(servers.min(10_000)) - 10_000;
+                assert_eq!((first.remaining, first.reset_secs), (0, missing.div_ceil(1000)), "{servers}");
+                let refused = buckets.take(&"me", servers);
+                assert!(refused.is_exceeded && refused.remaining == 0, "{servers}: {refused:?}");
+                assert!((1..=first.reset_secs).contains(&refused.reset_secs), "{servers}: {refused:?}");
+            } else {
+                assert_eq!((first.remaining, first.reset_secs), (quota - 1, regained), "{servers}");
+                for _ in 0..quota / 2 {
+                    buckets.take(&"me", servers);
+                }
+                let half = buckets.take(&"me", servers);
+                assert!(half.remaining >= quota / 2 - 2, "{servers}: {half:?}");
+                assert!((1..=6).contains(&half.reset_secs), "{servers}: {half:?}");
+            }
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::job::{CallbackAddresses, JobId, PublicUrl, SpecLimits};
 use crate::metrics::Metrics;
 use crate::nodes::{NodeRoles, NodesStatus};
 use crate::pipeline::{MemoryLimit, PixelLimits};
-use crate::queue::{DeliveryRecords, JobIntake, JobRecords};
+use crate::queue::{DeliveryRecords, IdempotentRequests, JobIntake, JobRecords};
 use crate::register::{Register, Sealer};
 use crate::setting;
 use crate::spool::Spool;
@@ -150,6 +150,7 @@ pub struct AppState(Arc<AppParts>);
 #[expect(missing_docs, reason = "the types say it")]
 pub struct AppParts {
     pub intake: Arc<dyn JobIntake>,
+    pub requests: Arc<dyn IdempotentRequests>,
     pub records: Arc<dyn JobRecords>,
     pub deliveries: Arc<dyn DeliveryRecords>,
     pub spool: Arc<dyn Spool>,

@@ -424,6 +424,7 @@ mod tests {
             reference: None,
             once: None,
             on_duplicate: OnDuplicate::Refuse,
+            idempotency: None,
             trace: None,
         }
     }

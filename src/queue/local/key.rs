@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use super::store::{Batch, Table};
 use crate::clock::Timestamp;
-use crate::job::{ContentHash, DeliveryId, DeliverySubject, HashKey, JobId, JobRef, OnceToken, Owner, State};
+use crate::job::{
+    ContentHash, DeliveryId, DeliverySubject, HashKey, IdempotencyKey, JobId, JobRef, OnceToken, Owner, State,
+};
 use crate::queue::{Cursor, DeliveryScope, DeliveryState, Filter, Job, QueueError};
 
 const OWNER_BYTES: usize = 16;
@@ -119,6 +121,16 @@ pub(super) fn used_token_end(token: &OnceToken) -> Vec<u8> {
 
 /// The digest at the end of a [`used_token_end`] key.
 pub(super) fn digest_of_used_token_end(key: &[u8]) -> Option<&[u8]> {
+    key.get(8..)
+}
+
+/// The answer to the request with this key is given again no more from then on.
+pub(super) fn answer_end(until: Timestamp, key: &IdempotencyKey) -> Vec<u8> {
+    [until.as_millis().to_be_bytes().as_slice(), key.as_bytes()].concat()
+}
+
+/// The key at the end of an [`answer_end`] key.
+pub(super) fn key_of_answer_end(key: &[u8]) -> Option<&[u8]> {
     key.get(8..)
 }
 

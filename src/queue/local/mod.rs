@@ -25,14 +25,17 @@ pub use self::sled::SledQueue;
 use self::status::StatusChannel;
 use self::store::RecordStore;
 use super::{
-    Backlog, CancelOutcome, Claim, ClaimRequest, Claimed, Counts, Delivery, DeliveryContent, DeliveryOutbox,
-    DeliveryOutcome, DeliveryPage, DeliveryRecord, DeliveryRecords, DeliveryScope, DeliveryState, DeliveryTry,
-    Enqueued, Filter, Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork, KnownJob, Lease, LeaseState, Page,
-    PageRequest, Place, QueueError, QueueMetrics, Settled, Settlement,
+    Backlog, BegunRequest, CancelOutcome, Claim, ClaimRequest, Claimed, Counts, Delivery, DeliveryContent,
+    DeliveryOutbox, DeliveryOutcome, DeliveryPage, DeliveryRecord, DeliveryRecords, DeliveryScope, DeliveryState,
+    DeliveryTry, Enqueued, Filter, IdempotentRequests, Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork,
+    KnownJob, Lease, LeaseState, Page, PageRequest, Place, QueueError, QueueMetrics, RequestFate, RequestLease,
+    Settled, Settlement,
 };
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
-use crate::job::{ContentHash, DeliveryId, HashKey, JobId, JobRecord, JobRef, Owner, State, StoredFile};
+use crate::job::{
+    ContentHash, DeliveryId, HashKey, IdempotencyKey, JobId, JobRecord, JobRef, KeptAnswer, Owner, State, StoredFile,
+};
 
 /// Jobs that are looked up by one call of the machine: others wait for it.
 const KNOWN_AT_ONCE: usize = 100;
@@ -109,6 +112,32 @@ impl<Q: LocalQueue> JobIntake for Q {
     async fn cancel(&self, id: &JobId, files: Vec<StoredFile>) -> Result<CancelOutcome, QueueError> {
         let id = *id;
         self.driver().run(move |machine| machine.cancel(&id, files)).await
+    }
+}
+
+#[async_trait]
+impl<Q: LocalQueue> IdempotentRequests for Q {
+    async fn begin_request(&self, key: IdempotencyKey, lease: Duration) -> Result<BegunRequest, QueueError> {
+        self.driver().try_run(move |machine| machine.begin_request(key, lease)).await
+    }
+
+    async fn extend_request(&self, lease: &RequestLease, by: Duration, job: Option<JobId>) -> Result<bool, QueueError> {
+        let lease = *lease;
+        self.driver().run(move |machine| Ok(machine.extend_request(&lease, by, job))).await
+    }
+
+    async fn keep_answer(&self, lease: &RequestLease, answer: KeptAnswer) -> Result<(), QueueError> {
+        let lease = *lease;
+        self.driver().run(move |machine| machine.keep_answer(&lease, answer)).await
+    }
+
+    async fn end_request(&self, lease: &RequestLease, fate: RequestFate) -> Result<(), QueueError> {
+        let lease = *lease;
+        let ended = move |machine: &mut Machine<_>| {
+            machine.end_request(&lease, fate);
+            Ok(())
+        };
+        self.driver().run(ended).await
     }
 }
 
@@ -297,6 +326,10 @@ impl<Q: LocalQueue> JobMaintenance for Q {
 
     async fn forget_used_tokens(&self, limit: usize) -> Result<usize, QueueError> {
         self.driver().run(move |machine| machine.forget_used_tokens(limit)).await
+    }
+
+    async fn forget_answers(&self, limit: usize) -> Result<usize, QueueError> {
+        self.driver().run(move |machine| machine.forget_answers(limit)).await
     }
 
     async fn drop_live(&self, id: &JobId) -> Result<bool, QueueError> {

@@ -6,8 +6,8 @@ use std::ops::Range;
 use super::key;
 use super::store::{RecordStore, ScanOrder, Table};
 use crate::error_chain::ErrorChain;
-use crate::job::{CallbackTarget, ContentHash, DeliveryId, HashKey, JobId, JobRef, Owner};
-use crate::queue::record::{self, StoredDelivery, StoredJob};
+use crate::job::{CallbackTarget, ContentHash, DeliveryId, HashKey, IdempotencyKey, JobId, JobRef, Owner};
+use crate::queue::record::{self, StoredAnswer, StoredDelivery, StoredJob};
 use crate::queue::{
     CallbacksOf, DeliveryPage, DeliveryScope, DeliveryState, Filter, Job, Page, PageRequest, QueueError,
 };
@@ -51,6 +51,13 @@ pub(super) fn job<S: RecordStore>(records: &S, id: &JobId) -> Result<Option<Job>
 /// The job that has used this token.
 pub(super) fn user_of_token<S: RecordStore>(records: &S, token: &ContentHash) -> Result<Option<JobId>, QueueError> {
     Ok(records.get(Table::UsedTokens, token.as_bytes())?.and_then(|id| key::id(&id)))
+}
+
+/// What the request with this key was answered with, if ever, however long ago.
+pub(super) fn answer<S: RecordStore>(records: &S, key: &IdempotencyKey) -> Result<Option<StoredAnswer>, QueueError> {
+    let Some(bytes) = records.get(Table::Answers, key.as_bytes())? else { return Ok(None) };
+    let decoded = record::decode(&bytes);
+    Ok(decoded.inspect_err(|error| tracing::error!(error = %ErrorChain(error), "unreadable answer to a request")).ok())
 }
 
 /// The newest job with this hash.

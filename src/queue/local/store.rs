@@ -28,6 +28,10 @@ pub(super) enum Table {
     UsedTokens,
     /// When a used token is taken no more, its digest -> nothing.
     UsedTokensByEnd,
+    /// Idempotency key -> what its request is answered with.
+    Answers,
+    /// When an answer is given again no more, its key -> nothing.
+    AnswersByEnd,
     /// Callback -> when it is due, of those that are owed.
     Outbox,
     /// Callback -> what became of it, of the others.
@@ -41,7 +45,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Jobs,
         Self::Success,
         Self::Failures,
@@ -51,6 +55,8 @@ impl Table {
         Self::ByRef,
         Self::UsedTokens,
         Self::UsedTokensByEnd,
+        Self::Answers,
+        Self::AnswersByEnd,
         Self::Outbox,
         Self::Deliveries,
         Self::DeliveryListing,
@@ -75,6 +81,8 @@ impl Table {
             Self::ByRef => "by_ref",
             Self::UsedTokens => "used_tokens",
             Self::UsedTokensByEnd => "used_tokens_by_end",
+            Self::Answers => "answers",
+            Self::AnswersByEnd => "answers_by_end",
             Self::Outbox => "outbox",
             Self::Deliveries => "deliveries",
             Self::DeliveryListing => "delivery_listing",

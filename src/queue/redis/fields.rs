@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use super::unreadable;
 use crate::clock::Timestamp;
 use crate::job::{
-    ContentHash, JobError, JobRecord, OnDuplicate, Owner, Priority, RecordVersion, State, StoredFile, TenantKey,
-    UnreadableRecord, UserKey,
+    ContentHash, JobError, JobRecord, KeptAnswer, OnDuplicate, Owner, Priority, RecordVersion, State, StoredFile,
+    TenantKey, UnreadableRecord, UserKey,
 };
 use crate::queue::record::StoredJob;
 use crate::queue::{Job, QueueError};
@@ -147,7 +147,7 @@ fn fields_of(stored: &StoredJob) -> Result<Vec<(&'static str, Vec<u8>)>, QueueEr
 }
 
 /// JSON, deflated.
-fn packed(value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
+pub(super) fn packed(value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
     let mut packer = DeflateEncoder::new(Vec::new(), Compression::default());
     packer
         .write_all(&json(value)?)
@@ -156,10 +156,19 @@ fn packed(value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
 }
 
 fn unpacked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, QueueError> {
+    parsed_record(&inflated(bytes)?, "/0")
+}
+
+/// What an answer to a request was [`packed`] from.
+pub(super) fn unpacked_answer(bytes: &[u8]) -> Result<KeptAnswer, QueueError> {
+    serde_json::from_slice(&inflated(bytes)?).map_err(|error| unreadable("reading an answer to a request", error))
+}
+
+fn inflated(bytes: &[u8]) -> Result<Vec<u8>, QueueError> {
     let mut text = Vec::new();
-    let unpacked = DeflateDecoder::new(bytes).take(UNPACKED_BYTES_MAX).read_to_end(&mut text);
-    unpacked.map_err(|error| unreadable("reading a job's record", error))?;
-    parsed_record(&text, "/0")
+    let inflated = DeflateDecoder::new(bytes).take(UNPACKED_BYTES_MAX).read_to_end(&mut text);
+    inflated.map_err(|error| unreadable("reading a record", error))?;
+    Ok(text)
 }
 
 /// JSON that holds a job's record at this pointer.

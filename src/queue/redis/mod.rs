@@ -10,6 +10,7 @@ mod deliveries;
 mod fields;
 mod journal;
 mod records;
+mod requests;
 mod scripts;
 mod waiting;
 mod work;

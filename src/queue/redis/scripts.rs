@@ -20,9 +20,13 @@ macro_rules! scripts {
     };
 }
 
-// Only `enqueue` is refused while Redis' memory is full: everything else makes room.
+// Only what comes in is refused while Redis' memory is full: everything else makes room.
 scripts! {
-    ENQUEUE = "", ["enqueue"], "taking a job in";
+    ENQUEUE = "", ["request", "enqueue"], "taking a job in";
+    BEGIN_REQUEST = "", ["request", "begin_request"], "beginning a request";
+    EXTEND_REQUEST = " flags=allow-oom", ["request", "extend_request"], "renewing a request's lease";
+    KEEP_ANSWER = " flags=allow-oom", ["request", "keep_answer"], "keeping an answer";
+    END_REQUEST = " flags=allow-oom", ["request", "end_request"], "ending a request";
     CLAIM = " flags=allow-oom", ["turns", "lease", "claim"], "claiming jobs";
     CLAIM_MADE = " flags=allow-oom", ["turns", "lease", "claim_made"], "claiming made jobs";
     CLAIMABLE = " flags=allow-oom", ["turns", "claimable"], "looking for work";

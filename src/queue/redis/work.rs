@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use redis::Value;
 
 use super::change::{Change, Decision, DeliveryChange, Found, With, fields_of, wait_of};
-use super::fields::{self, DIGEST_BYTES, constants, json, owner_key};
+use super::fields::{self, DIGEST_BYTES, constants, json, owner_key, packed};
+use super::requests::{answer_of, request_key};
 use super::scripts::{
     CLAIM, CLAIM_MADE, DROP_LIVE, ENQUEUE, EXPIRED, EXTEND, FORGET_TOKENS, KNOWN, LEFT_SPOOL, MADE, PURGE, PUT_OFF,
 };
@@ -14,7 +15,7 @@ use super::waiting::{MemoryAtHand, WorkKind};
 use super::{RedisQueue, random, unreadable};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
-use crate::job::{ContentHash, HashKey, JobId, JobRecord, Owner, RecordVersion, State, StoredFile};
+use crate::job::{ContentHash, HashKey, IdempotencyKey, JobId, JobRecord, Owner, RecordVersion, State, StoredFile};
 use crate::queue::metrics::AttemptOutcome;
 use crate::queue::record::StoredJob;
 use crate::queue::rules::{self, Next, ToldCallbacks};
@@ -36,14 +37,17 @@ const PURGED_AT_ONCE: usize = 32;
 
 #[async_trait]
 impl JobIntake for RedisQueue {
-    async fn enqueue(&self, record: JobRecord) -> Result<Enqueued, QueueError> {
+    async fn enqueue(&self, mut record: JobRecord) -> Result<Enqueued, QueueError> {
         self.usable()?;
+        let answered = record.take_answer();
         let text = json(&record)?;
         if text.len() > RECORD_BYTES_MAX {
             return Err(QueueError::TooLarge { bytes: text.len(), max: RECORD_BYTES_MAX });
         }
         let token = record.once.as_ref();
-        let args: [Vec<u8>; 8] = [
+        let request = answered.as_ref().map(|(key, answer)| Ok::<_, QueueError>((request_key(key), packed(answer)?)));
+        let (request, answer) = request.transpose()?.unwrap_or_default();
+        let args: [Vec<u8>; 11] = [
             record.id.to_string().into(),
             constants(&record).into(),
             record.memory.unwrap_or(0).to_string().into(),
@@ -52,6 +56,9 @@ impl JobIntake for RedisQueue {
             token.map(|token| token.good_until.as_millis().to_string()).unwrap_or_default().into(),
             self.settings.depth_max.to_string().into(),
             self.settings.owner_depth_max.to_string().into(),
+            request.into(),
+            answer,
+            IdempotencyKey::KEPT_FOR.as_millis().to_string().into(),
         ];
         let answer: Vec<Value> = self.scripts.run(&ENQUEUE, &args).await?;
         let word = |at: usize| answer.get(at).map(text_of).transpose().map(Option::unwrap_or_default);
@@ -63,6 +70,7 @@ impl JobIntake for RedisQueue {
             }
             "known" => Ok(Enqueued::Known),
             "token" => Ok(Enqueued::TokenUsed(word(1)?.parse().map_err(|error| unreadable("reading an id", error))?)),
+            "repeated" => Ok(Enqueued::Repeated(answer_of(answer.get(1))?)),
             "duplicate" => match fields::job(&fields_of(&Value::Array(answer[2..].to_vec()))?)? {
                 Some(live) => Ok(Enqueued::Duplicate(Box::new(live.job))),
                 None => Err(QueueError::Unavailable { what: "a duplicate has no record".to_owned(), source: None }),
@@ -344,6 +352,12 @@ impl JobMaintenance for RedisQueue {
     async fn forget_used_tokens(&self, limit: usize) -> Result<usize, QueueError> {
         self.usable()?;
         Ok(self.scripts.run(&FORGET_TOKENS, &[limit.min(PURGED_AT_ONCE).to_string()]).await?)
+    }
+
+    /// Redis does.
+    async fn forget_answers(&self, _: usize) -> Result<usize, QueueError> {
+        self.usable()?;
+        Ok(0)
     }
 
     async fn drop_live(&self, id: &JobId) -> Result<bool, QueueError> {

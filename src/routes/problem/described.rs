@@ -93,7 +93,8 @@ fn describe_refusal(status: &str, codes: &[ErrorCode], response: &mut Value) {
         ]
     });
     let headers = match status {
-        "401" | "403" if !codes.contains(&ErrorCode::OriginNotAllowed) => &["Cache-Control", "WWW-Authenticate"][..],
+        "409" if codes.contains(&ErrorCode::IdempotencyInFlight) => &["Cache-Control", "Retry-After"][..],
+        "401" | "403" if !codes.contains(&ErrorCode::OriginNotAllowed) => &["Cache-Control", "WWW-Authenticate"],
         "429" | "503" | "507" => &["Cache-Control", "Retry-After"],
         "416" => &["Cache-Control", "Content-Range"],
         _ => &["Cache-Control"],
@@ -134,6 +135,10 @@ pub(in crate::routes) struct Problem {
     /// With `duplicate_job`: where to ask about that job.
     #[schema(nullable = false)]
     status_url: Option<String>,
+    /// With `too_many_requests`: the policies of `RateLimit-Policy` whose limit was met.
+    #[serde(rename = "violated-policies")]
+    #[schema(nullable = false)]
+    violated_policies: Option<Vec<String>>,
 }
 
 /// The codes of refusals.

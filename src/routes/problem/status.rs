@@ -10,18 +10,20 @@ pub fn status_of(code: ErrorCode) -> Option<StatusCode> {
     use ErrorCode as C;
     use StatusCode as S;
     Some(match code {
-        C::BadRequest | C::BadParameter | C::BadJson | C::BadMultipart => S::BAD_REQUEST,
+        C::BadRequest | C::BadParameter | C::BadJson | C::BadMultipart | C::BadIdempotencyKey => S::BAD_REQUEST,
         C::Unauthorized => S::UNAUTHORIZED,
         C::Forbidden | C::OriginNotAllowed | C::NotLocal => S::FORBIDDEN,
         C::NotFound => S::NOT_FOUND,
         C::MethodNotAllowed => S::METHOD_NOT_ALLOWED,
         C::TooSlow => S::REQUEST_TIMEOUT,
-        C::DuplicateJob | C::TokenUsed | C::JobEnded | C::NameTaken => S::CONFLICT,
+        C::DuplicateJob | C::TokenUsed | C::JobEnded | C::NameTaken | C::IdempotencyInFlight => S::CONFLICT,
         C::PreconditionFailed => S::PRECONDITION_FAILED,
         C::TooLarge => S::PAYLOAD_TOO_LARGE,
         C::UnsupportedImage | C::DamagedImage => S::UNSUPPORTED_MEDIA_TYPE,
         C::RangeNotSatisfiable => S::RANGE_NOT_SATISFIABLE,
-        C::InvalidFields | C::ImageTooLarge | C::JobTooLarge | C::StoreRefused => S::UNPROCESSABLE_ENTITY,
+        C::InvalidFields | C::ImageTooLarge | C::JobTooLarge | C::StoreRefused | C::IdempotencyKeyReused => {
+            S::UNPROCESSABLE_ENTITY
+        }
         C::TooManyRequests | C::TooManyJobs => S::TOO_MANY_REQUESTS,
         C::Internal => S::INTERNAL_SERVER_ERROR,
         C::QueueFull | C::TooManyStreams | C::Draining | C::Paused | C::Busy | C::Unavailable => S::SERVICE_UNAVAILABLE,

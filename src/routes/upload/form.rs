@@ -7,7 +7,7 @@ use multer::{Field, Multipart};
 use super::grant::FileLimit;
 use super::parameters::{file_name, kind, parameter};
 use crate::auth::{AuthError, TOKEN_BYTES_MAX};
-use crate::job::{JobId, Stem};
+use crate::job::JobId;
 use crate::routes::body::{BodyError, PacedBody};
 use crate::routes::{AppState, Refusal};
 use crate::spool::{IncomingUpload, Received};
@@ -59,8 +59,7 @@ impl<'a> UploadForm<'a> {
                 ("file", None | Some(false)) if is_named || found_named.is_none() => {
                     // What a part without a name left is gone before the next is received.
                     drop(found.take());
-                    let stem = Stem::of(&file_name.unwrap_or_default());
-                    found = Some((is_named, self.receive(part, stem, limit).await?));
+                    found = Some((is_named, self.receive(part, file_name.unwrap_or_default(), limit).await?));
                 }
                 ("file", Some(found_named)) if found_named == is_named => {
                     return Err(Refusal::BadMultipart("there is more than one part named `file`".into()));
@@ -72,7 +71,7 @@ impl<'a> UploadForm<'a> {
         Ok(file)
     }
 
-    async fn receive(&self, mut part: Field<'static>, stem: Stem, limit: FileLimit) -> Result<UploadedFile, Refusal> {
+    async fn receive(&self, mut part: Field<'static>, name: String, limit: FileLimit) -> Result<UploadedFile, Refusal> {
         let id = JobId::new(self.state.clock.now());
         let mut upload: IncomingUpload = self.state.spool.receive(id).await?;
         let mut bytes = 0;
@@ -83,7 +82,7 @@ impl<'a> UploadForm<'a> {
             }
             upload.write(chunk).await?;
         }
-        Ok(UploadedFile { id, stem, received: upload.finish().await? })
+        Ok(UploadedFile { id, name, received: upload.finish().await? })
     }
 
     async fn next_part(&mut self) -> Result<Option<Field<'static>>, Refusal> {
@@ -142,7 +141,8 @@ impl<'a> UploadForm<'a> {
 pub(super) struct UploadedFile {
     /// The job that it will be.
     pub(super) id: JobId,
-    pub(super) stem: Stem,
+    /// As it came; empty without one.
+    pub(super) name: String,
     pub(super) received: Received,
 }
 

@@ -1,16 +1,16 @@
 //! Where a form without JavaScript is sent: its browser shows whatever comes, and people don't read JSON.
 
-use axum::Json;
 use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::AcceptedUpload;
+use super::UploadAnswer;
 use crate::job::{ErrorCode, ParsedJob};
 use crate::routes::Refusal;
 use crate::routes::extract::asks_for_html;
+use crate::routes::idempotency::IDEMPOTENCY_REPLAYED;
 
 /// How an upload is answered: by a 303 to the job's `redirect`, if its token turns out to be good and to name one, and the
 /// request asks for a page.
@@ -31,11 +31,11 @@ impl FormRedirect {
     }
 
     /// What the client is told.
-    pub(super) fn answer(self, outcome: Result<AcceptedUpload, Refusal>) -> Response {
+    pub(super) fn answer(self, outcome: Result<UploadAnswer, Refusal>) -> Response {
         let (query, response) = match outcome {
-            Ok(accepted) => {
-                let query = vec![("job_id", accepted.job_id.to_string()), ("state", "accepted".to_owned())];
-                (query, (StatusCode::OK, Json(accepted)).into_response())
+            Ok(answer) => {
+                let query = vec![("job_id", answer.job_id.clone()), ("state", "accepted".to_owned())];
+                (query, answer.into_response())
             }
             Err(refusal) => {
                 let response = refusal.into_response();
@@ -47,6 +47,9 @@ impl FormRedirect {
         to.query_pairs_mut().extend_pairs(query);
         let mut redirect = Redirect::to(to.as_str()).into_response();
         redirect.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(replayed) = response.headers().get(IDEMPOTENCY_REPLAYED) {
+            redirect.headers_mut().insert(IDEMPOTENCY_REPLAYED, replayed.clone());
+        }
         // For the access log, and so that the rest of a refused body is read.
         redirect.extensions_mut().extend(response.extensions().clone());
         redirect

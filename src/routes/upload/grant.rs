@@ -8,8 +8,8 @@ use super::InspectedUpload;
 use super::form_redirect::FormRedirect;
 use crate::auth::Verified;
 use crate::job::{
-    CallbackTarget, ClaimErrors, HashKey, JobFingerprint, JobId, JobRecord, OnDuplicate, OnceToken, Owner, ParsedJob,
-    RecordVersion, Stem,
+    CallbackTarget, ClaimErrors, ContentHash, HashKey, JobFingerprint, JobId, JobRecord, OnDuplicate, OnceToken, Owner,
+    ParsedJob, RecordVersion, RequestFingerprint, Stem,
 };
 use crate::register::RegisterError;
 use crate::routes::extract::verify;
@@ -38,27 +38,32 @@ pub(in crate::routes) fn allowed_job(
 
 /// What a verified token allows: an upload of this owner's, for this valid job.
 pub(super) struct UploadGrant {
-    owner: Owner,
+    pub(super) owner: Owner,
     /// The token itself, if it is good for one upload.
     pub(super) once: Option<OnceToken>,
     pub(super) job: ParsedJob,
-    /// All of the job's claim, in one way of writing it, if that is to be compared with another's.
-    compared: Option<String>,
+    /// The job's claim as it came.
+    claim: Value,
 }
 
 impl UploadGrant {
     /// Verifies `token` and its job, and that the job's stores may be used. Once the token is good, `redirect` knows where it
     /// says. Counts as an upload of its owner's.
     pub(super) fn check(state: &AppState, token: &str, redirect: &mut FormRedirect) -> Result<Self, Refusal> {
-        let Verified { owner, claims, good_until, .. } = verify(state, token)?;
+        let Verified { owner, mut claims, good_until, .. } = verify(state, token)?;
         redirect.follow(&claims);
         state.rates.count_upload(&owner)?;
         let job = allowed_job(state, claims.get("job"), owner.user.as_deref())?;
         let mut errors = ClaimErrors::default();
         let jti = if job.once { jti(&claims, &mut errors) } else { None };
         let once = jti.map(|jti| OnceToken::new(&owner, jti, good_until));
-        let compared = job.queues_duplicate.then(|| canonical(&claims["job"]).to_string());
-        errors.or(Self { owner, once, job, compared }).map_err(Refusal::from)
+        let claim = claims.remove("job").unwrap_or_default();
+        errors.or(Self { owner, once, job, claim }).map_err(Refusal::from)
+    }
+
+    /// What is the same for two uploads of this job with a file of this name and these bytes.
+    pub(super) fn fingerprint(&self, state: &AppState, name: &str, sha256: &ContentHash) -> RequestFingerprint {
+        RequestFingerprint(state.sealer.fingerprint(&format!("{sha256} {} {name}", canonical(&self.claim))))
     }
 
     /// How much the file may be.
@@ -74,17 +79,28 @@ impl UploadGrant {
         stem: Stem,
         inspected: InspectedUpload,
     ) -> Result<JobRecord, Refusal> {
-        let ParsedJob { spec, callback_url, callback_headers, callback_events, reference, job_data, .. } = self.job;
+        let ParsedJob {
+            spec,
+            callback_url,
+            callback_headers,
+            callback_events,
+            reference,
+            job_data,
+            queues_duplicate,
+            ..
+        } = self.job;
         let InspectedUpload { original, inspection, memory } = inspected;
         let callback = callback_url
             .map(|url| state.sealer.seal_callback(&id, &url, &callback_headers))
             .transpose()
             .map_err(RegisterError::from)?
             .map(|target| CallbackTarget { events: callback_events, ..target });
-        let on_duplicate = match self.compared {
+        let on_duplicate = if queues_duplicate {
             // Under another name its files are others.
-            Some(claim) => OnDuplicate::Queue(JobFingerprint(state.sealer.fingerprint(&format!("{stem} {claim}")))),
-            None => OnDuplicate::Refuse,
+            let compared = format!("{stem} {}", canonical(&self.claim));
+            OnDuplicate::Queue(JobFingerprint(state.sealer.fingerprint(&compared)))
+        } else {
+            OnDuplicate::Refuse
         };
         Ok(JobRecord {
             version: RecordVersion,
@@ -99,6 +115,7 @@ impl UploadGrant {
             reference,
             once: self.once,
             on_duplicate,
+            idempotency: None,
             created_at: state.clock.now(),
             memory,
             inspection: Some(inspection),

@@ -1,5 +1,5 @@
 //! Removes the records of jobs that ended longer ago than the retention, and the originals that were kept with them; forgets
-//! used tokens that are taken no more.
+//! used tokens that are taken no more, and answers that are given again no more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +74,16 @@ impl RecordCleaner {
                 Ok(_) => {}
                 Err(error) => {
                     warn!(error = %ErrorChain(&error), "used tokens can't be forgotten; will be retried");
+                    break;
+                }
+            }
+        }
+        loop {
+            match self.context.queue.forget_answers(BATCH).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    warn!(error = %ErrorChain(&error), "old answers to requests can't be forgotten; will be retried");
                     break;
                 }
             }

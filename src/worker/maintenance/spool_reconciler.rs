@@ -223,7 +223,7 @@ impl SpoolReconciler {
         if !scope.covers(upload.age, &record) {
             return Ok(false);
         }
-        let again = self.queue.is_shared().then(|| JobRecord { once: None, ..record.clone() });
+        let again = self.queue.is_shared().then(|| JobRecord { once: None, idempotency: None, ..record.clone() });
         match self.queue.enqueue(record).await {
             Ok(Enqueued::Created | Enqueued::Known) => Ok(true),
             // Its client may have been told of it, so it is a job of its own, to be queued once its duplicate has
@@ -239,6 +239,15 @@ impl SpoolReconciler {
                 }
                 self.spool.remove(id).await?;
                 info!(job_id = %id, %used_by, "upload removed from the spool; its token was good for another one");
+                Ok(false)
+            }
+            // The same: it was sent again, and answered then.
+            Ok(Enqueued::Repeated(_)) => {
+                if let Some(again) = again {
+                    return Ok(self.queue.enqueue(again).await? == Enqueued::Created);
+                }
+                self.spool.remove(id).await?;
+                info!(job_id = %id, "upload removed from the spool; it was sent again and answered then");
                 Ok(false)
             }
             Err(error) => Err(error.into()),

@@ -16,6 +16,7 @@ const { sign, photoOf } = await piece('token.mjs');
 const { receive, photos } = await piece('receiver.mjs');
 const { withdraw } = await piece('withdraw.mjs');
 const { hash } = await piece('hash.mjs');
+const { send } = await piece('send.mjs');
 const { Webhook } = createRequire(order.workshop + '/')('standardwebhooks');
 const origin = `http://localhost:${order.port}`;
 const seen = {};
@@ -53,6 +54,22 @@ const uploadInPage = async (bytes, job) => page.evaluate(
     .catch((error) => error.message),
   [bytes.toString('base64'), await sign('alice', job)],
 );
+
+// A connection that breaks once the upload has been done, and before its answer is there.
+const connected = globalThis.fetch;
+globalThis.fetch = async (...request) => {
+  seen.requests_of_sent = (seen.requests_of_sent ?? 0) + 1;
+  const answer = await connected(...request);
+  if (seen.lost) return answer;
+  seen.lost = await answer.json();
+  throw new TypeError('fetch failed');
+};
+const sender = await sign('backend', { directHost: true, formats: { jpg: { sizes: [[100]] } } });
+const key = crypto.randomUUID();
+seen.sent = await send(order.photos[0], sender, key);
+globalThis.fetch = connected;
+seen.sent_again = await send(order.photos[0], sender, key);
+seen.not_sent = await send('shop.json', sender).catch((error) => error.message);
 
 const bytes = order.photos.map((path) => readFileSync(path));
 seen.first = await uploadInPage(bytes[0], photoOf('lamp'));

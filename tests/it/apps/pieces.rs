@@ -8,7 +8,8 @@ use crate::harness::browser::Browser;
 use crate::harness::picture::jpeg;
 
 /// What `pieces.mjs` runs.
-pub(super) const RUN: [&str; 6] = ["token.mjs", "upload.js", "form.html", "receiver.mjs", "withdraw.mjs", "hash.mjs"];
+pub(super) const RUN: [&str; 7] =
+    ["token.mjs", "upload.js", "send.mjs", "form.html", "receiver.mjs", "withdraw.mjs", "hash.mjs"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readmes_pieces_make_an_app() {
@@ -38,6 +39,11 @@ async fn the_readmes_pieces_make_an_app() {
         json!([200, 200, 200, 200, 200, 200]),
         "of the first picture and of the second: {seen}"
     );
+
+    // A backend whose connection breaks before it has read the answer, and one that sends what it has sent.
+    assert_eq!(seen["requests_of_sent"], json!(2), "{seen}");
+    assert_eq!((&seen["sent"], &seen["sent_again"]), (&seen["lost"], &seen["lost"]), "{seen}");
+    assert!(text(&seen["not_sent"]).contains("image"), "{seen}");
 
     // A form, in a browser without JavaScript.
     let back = text(&seen["form"]);

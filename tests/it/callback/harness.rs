@@ -161,6 +161,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        idempotency: None,
         trace: None,
     };
     let name = record.original_name();

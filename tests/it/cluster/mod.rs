@@ -2,6 +2,7 @@
 
 mod loss;
 mod refusals;
+mod repeated;
 mod together;
 
 /// A job that makes two small files, for the serve directory.

@@ -11,6 +11,7 @@ mod error_codes;
 pub(crate) mod events;
 mod form;
 mod health;
+pub(crate) mod idempotency;
 mod metrics;
 pub(crate) mod once;
 mod pages;

@@ -126,6 +126,7 @@ async fn concurrent_duplicates_have_one_winner(fixture: QueueFixture) -> TestRes
             Enqueued::Duplicate(job) => answered.push(job.record.id),
             Enqueued::Known => panic!("no id was used twice"),
             Enqueued::TokenUsed(_) => panic!("no token is for one upload"),
+            Enqueued::Repeated(_) => panic!("no upload has a key"),
         }
     }
     assert_eq!(winners.len(), 1);

@@ -49,6 +49,7 @@ mod dedupe;
 mod delivery;
 mod durable;
 mod fixture;
+mod idempotency;
 mod known;
 mod lease;
 mod list;

@@ -3,22 +3,29 @@
 use std::collections::HashMap;
 use std::error::Error;
 
-use pixerve::job::{ContentHash, JobFingerprint, OnDuplicate, State};
-use pixerve::queue::{Claim, Counts, DeliveryOutcome, Filter, Job, PageRequest, Retry, Settlement};
+use pixerve::clock::Timestamp;
+use pixerve::job::{ContentHash, IdempotencyKey, JobFingerprint, JobId, OnDuplicate, Owner, State};
+use pixerve::queue::{
+    BegunRequest, Claim, Counts, DeliveryOutcome, Enqueued, Filter, Job, PageRequest, RequestFate, RequestLease, Retry,
+    Settlement,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::fixture::{
-    LEASE, Queue, QueueFixture, SECOND, TestResult, calling_back, claim_up_to, completion, crash, failure, purge,
-    queued, realtime, reap_expired,
+    LEASE, Queue, QueueFixture, SECOND, TestResult, calling_back, claim_up_to, completion, crash, failure, owner,
+    purge, queued, realtime, reap_expired,
 };
+use super::idempotency::answered_with;
 use crate::harness::deliveries::tried;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Enqueue { owner: u8, n: u8, realtime: bool, waits: Option<u8> },
+    Enqueue { owner: u8, n: u8, realtime: bool, waits: Option<u8>, key: Option<u8> },
+    Begin { owner: u8, key: u8 },
+    Drop { nth: u8, unknown: bool },
     Claim { max: u8 },
     Made { nth: u8 },
     ClaimMade { max: u8 },
@@ -32,12 +39,15 @@ enum Step {
     Purge,
     Deliver { done: bool },
     Advance { seconds: u8 },
+    Tomorrow,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..3_u8, 0..12_u8, any::<bool>(), option::of(0..3_u8))
-            .prop_map(|(owner, n, realtime, waits)| Step::Enqueue { owner, n, realtime, waits }),
+        6 => (0..3_u8, 0..12_u8, any::<bool>(), option::of(0..3_u8), option::of(0..3_u8))
+            .prop_map(|(owner, n, realtime, waits, key)| Step::Enqueue { owner, n, realtime, waits, key }),
+        2 => (0..3_u8, 0..3_u8).prop_map(|(owner, key)| Step::Begin { owner, key }),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(nth, unknown)| Step::Drop { nth, unknown }),
         4 => (1..4_u8).prop_map(|max| Step::Claim { max }),
         2 => any::<u8>().prop_map(|nth| Step::Made { nth }),
         2 => (1..4_u8).prop_map(|max| Step::ClaimMade { max }),
@@ -51,7 +61,86 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Purge),
         1 => any::<bool>().prop_map(|done| Step::Deliver { done }),
         2 => (0..70_u8).prop_map(|seconds| Step::Advance { seconds }),
+        1 => Just(Step::Tomorrow),
     ]
+}
+
+/// What is known of requests that may be repeated, without the queue.
+#[derive(Default)]
+struct Requests {
+    /// By key: the job that it became, and when it is forgotten.
+    answered: HashMap<IdempotencyKey, (JobId, Timestamp)>,
+    /// Every lease that was given out, with when it lapses and the job that it says it is about to become.
+    leases: Vec<(RequestLease, Timestamp, JobId)>,
+    /// By key: the lease that holds it.
+    held: HashMap<IdempotencyKey, RequestLease>,
+    /// By key: a job that nobody knows of, and until when it is remembered.
+    unknown: HashMap<IdempotencyKey, (JobId, Timestamp)>,
+}
+
+impl Requests {
+    fn key(owner: &Owner, key: u8) -> IdempotencyKey {
+        IdempotencyKey::new(owner, "/upload", &format!("key-{key}"))
+    }
+
+    fn answered(&self, key: &IdempotencyKey, now: Timestamp) -> Option<JobId> {
+        self.answered.get(key).filter(|(_, until)| now < *until).map(|(job, _)| *job)
+    }
+
+    /// The key of a record is that of its request; what it is answered with names the job.
+    fn enqueued(&mut self, id: JobId, key: IdempotencyKey, outcome: &Enqueued, now: Timestamp) {
+        match (self.answered(&key, now), outcome) {
+            (Some(first), Enqueued::Repeated(answer)) => assert_eq!(answer.body, first.to_string()),
+            (Some(first), other) => panic!("{key:?} was answered with {first}, and then {other:?}"),
+            (None, Enqueued::Created) => {
+                self.answered.insert(key, (id, now.after(IdempotencyKey::KEPT_FOR)));
+                self.held.remove(&key);
+                self.unknown.remove(&key);
+            }
+            (None, Enqueued::Duplicate(_)) => {}
+            (None, other) => panic!("{key:?} was not answered, and then {other:?}"),
+        }
+    }
+
+    async fn begin(&mut self, queue: &Queue, key: IdempotencyKey, now: Timestamp) -> TestResult {
+        let begun = queue.begin_request(key, LEASE).await?;
+        let held = self.held.get(&key);
+        let expires = held.and_then(|held| self.leases.iter().find(|(lease, ..)| lease == held)).map(|(_, at, _)| *at);
+        match (begun, self.answered(&key, now)) {
+            (BegunRequest::Answered(answer), Some(job)) => assert_eq!(answer.body, job.to_string()),
+            (BegunRequest::InFlight, None) => {
+                assert!(expires.is_some_and(|expires| now < expires), "nobody holds {key:?}")
+            }
+            (BegunRequest::Begun { lease, earlier }, None) => {
+                assert!(expires.is_none_or(|expires| expires <= now), "{key:?} is held");
+                let remembered = self.unknown.get(&key).filter(|(_, until)| now < *until).map(|(job, _)| *job);
+                assert_eq!(earlier, remembered, "{key:?}");
+                let job = JobId::new(now);
+                assert!(queue.extend_request(&lease, LEASE, Some(job)).await?);
+                self.unknown.insert(key, (job, now.after(IdempotencyKey::KEPT_FOR)));
+                self.held.insert(key, lease);
+                self.leases.push((lease, now.after(LEASE), job));
+            }
+            (begun, answered) => panic!("{key:?} is {begun:?} though it is answered with {answered:?}"),
+        }
+        Ok(())
+    }
+
+    /// Ends a request, or tries to: it may have ended long ago.
+    async fn drop(&mut self, queue: &Queue, nth: u8, unknown: bool) -> TestResult {
+        let Some((lease, ..)) = self.leases.get(usize::from(nth) % self.leases.len().max(1)).copied() else {
+            return Ok(());
+        };
+        let fate = if unknown { RequestFate::Unknown } else { RequestFate::Free };
+        queue.end_request(&lease, fate).await?;
+        if self.held.get(&lease.key) == Some(&lease) {
+            self.held.remove(&lease.key);
+            if !unknown {
+                self.unknown.remove(&lease.key);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Does one step; claims that were ever handed out stay around, stale or not.
@@ -60,17 +149,28 @@ async fn take(
     fixture: &QueueFixture,
     queue: &Queue,
     claims: &mut Vec<Claim>,
+    requests: &mut Requests,
 ) -> Result<(), Box<dyn Error>> {
     let nth = |n: u8| claims.get(usize::from(n) % claims.len().max(1)).map(|claim| claim.lease.clone());
     match step {
-        Step::Enqueue { owner, n, realtime: urgent, waits } => {
+        Step::Enqueue { owner, n, realtime: urgent, waits, key } => {
             let sub = format!("owner-{owner}");
             let mut record = if urgent { realtime(&sub, n.into()) } else { queued(&sub, n.into()) };
             if let Some(what) = waits {
                 record.on_duplicate = OnDuplicate::Queue(JobFingerprint(ContentHash::of(&[what])));
             }
-            queue.enqueue(if n % 2 == 0 { calling_back(record) } else { record }).await?;
+            let (id, key) = (record.id, key.map(|key| Requests::key(&record.owner, key)));
+            record.idempotency = key.map(|key| answered_with(key, &id.to_string()));
+            let outcome = queue.enqueue(if n % 2 == 0 { calling_back(record) } else { record }).await?;
+            if let Some(key) = key {
+                requests.enqueued(id, key, &outcome, fixture.now());
+            }
         }
+        Step::Begin { owner: who, key } => {
+            let key = Requests::key(&owner(&format!("owner-{who}")), key);
+            requests.begin(queue, key, fixture.now()).await?;
+        }
+        Step::Drop { nth, unknown } => requests.drop(queue, nth, unknown).await?,
         Step::Claim { max } => claims.extend(claim_up_to(queue, max.into()).await?),
         Step::Made { nth: n } => {
             if let Some(lease) = nth(n) {
@@ -118,6 +218,10 @@ async fn take(
             }
         }
         Step::Advance { seconds } => fixture.clock.advance(u32::from(seconds) * SECOND),
+        Step::Tomorrow => {
+            fixture.clock.advance(IdempotencyKey::KEPT_FOR);
+            while queue.forget_answers(10).await? > 0 {}
+        }
     }
     Ok(())
 }
@@ -177,9 +281,9 @@ async fn nobody_is_lost(fixture: &QueueFixture, queue: &Queue, pending: u64) -> 
 
 async fn balance(fixture: &QueueFixture, steps: &[Step], nodes: usize, reopens: bool) -> TestResult {
     let queues = (0..nodes).map(|_| fixture.open()).collect::<Result<Vec<_>, _>>()?;
-    let mut claims = Vec::new();
+    let (mut claims, mut requests) = (Vec::new(), Requests::default());
     for (step, queue) in steps.iter().zip(queues.iter().cycle()) {
-        take(*step, fixture, queue, &mut claims).await?;
+        take(*step, fixture, queue, &mut claims, &mut requests).await?;
         no_two_at_once(queue).await?;
     }
     let mut queues = queues;

@@ -8,6 +8,7 @@ mod once;
 mod paused;
 mod private;
 mod process;
+mod repeated;
 mod sealing_keys;
 mod service_manager;
 mod signals;

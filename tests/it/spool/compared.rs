@@ -5,11 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pixerve::clock::{Clock, Manual, SharedClock};
-use pixerve::job::{ErrorCode, JobError, JobId, JobRecord, State};
-use pixerve::queue::{ClaimRequest, CrashAttribution, JobQueue, MemoryQueue, Place, QueueSettings, Retry, Settlement};
+use pixerve::job::{ErrorCode, Idempotency, JobError, JobId, JobRecord, State};
+use pixerve::queue::{
+    BegunRequest, ClaimRequest, CrashAttribution, Enqueued, JobQueue, MemoryQueue, Place, QueueSettings, Retry,
+    Settlement,
+};
 use pixerve::worker::{ReconcileScope, SpoolReconciler, remove_kept_originals};
 
-use super::fixture::{ACCEPTED, KEEP_AFTER_END, Opened, SpoolFixture, TestResult, accept, lists};
+use super::fixture::{
+    ACCEPTED, KEEP_AFTER_END, Opened, SpoolFixture, TestResult, accept, idempotency, lists, new_id, record,
+};
 use crate::harness::spool::entries;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -83,7 +88,24 @@ async fn an_upload_that_the_queue_does_not_know_is_queued_once_it_is_old_by_the_
     assert_eq!(compared.state(young.id).await?, None);
     compared.age("spool", young.id, 11 * SECOND);
     compared.compare().await?;
-    assert_eq!(compared.queue.get(&young.id).await?.map(|job| job.record), Some(young));
+    // What its request is answered with is the queue's to keep, which does so in the step that takes the job in.
+    let Idempotency { key, answer } = idempotency(young.id);
+    let queued = JobRecord { idempotency: Some(Idempotency { key, answer: None }), ..young.clone() };
+    assert_eq!(compared.queue.get(&young.id).await?.map(|job| job.record), Some(queued));
+    let answer = answer.ok_or("an answer")?;
+    assert_eq!(compared.queue.begin_request(key, LEASE).await?, BegunRequest::Answered(answer));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upload_that_was_sent_again_and_answered_then_leaves_the_spool() -> TestResult {
+    let compared = Compared::start().await?;
+    let unanswered = compared.accept_old(b"one").await?;
+    let again = JobRecord { idempotency: unanswered.idempotency.clone(), ..record(new_id(), b"one") };
+    assert_eq!(compared.queue.enqueue(again.clone()).await?, Enqueued::Created);
+    compared.compare().await?;
+    assert_eq!((compared.state(unanswered.id).await?, compared.state(again.id).await?), (None, Some(State::Pending)));
+    assert!(!lists(&*compared.spool, unanswered.id).await?, "it is no job, and won't become one");
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use pixerve::clock::Timestamp;
 use pixerve::job::{
-    ContentHash, HashKey, JobId, JobRecord, JobSpec, OnDuplicate, Original, Owner, Priority, RecordVersion,
-    SourceFormat, Stem, SubDir,
+    ContentHash, HashKey, Idempotency, IdempotencyKey, JobId, JobRecord, JobSpec, KeptAnswer, OnDuplicate, Original,
+    Owner, Priority, RecordVersion, RequestFingerprint, SourceFormat, Stem, SubDir,
 };
 use pixerve::spool::{DirectorySpool, Received, Spool, SpoolError};
 use tempfile::TempDir;
@@ -156,8 +156,20 @@ pub(crate) fn record(id: JobId, bytes: &[u8]) -> JobRecord {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        idempotency: Some(idempotency(id)),
         trace: None,
     }
+}
+
+/// What a job's record says of its request, which had a key of its own.
+pub(crate) fn idempotency(id: JobId) -> Idempotency {
+    let owner = Owner { user: None, access_key: None, sub: "me".to_owned() };
+    let answer = KeptAnswer {
+        fingerprint: RequestFingerprint(ContentHash::of(id.as_bytes())),
+        status: 200,
+        body: format!("{{\"job_id\": \"{id}\"}}"),
+    };
+    Idempotency { key: IdempotencyKey::new(&owner, "/upload", &id.to_string()), answer: Some(answer) }
 }
 
 /// The original as an attempt reads it.

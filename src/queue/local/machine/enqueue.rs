@@ -5,11 +5,12 @@ use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, State};
 use crate::queue::local::store::{Batch, RecordStore, RecordStoreError, Table};
 use crate::queue::local::{key, read};
-use crate::queue::record::StoredJob;
+use crate::queue::record::{StoredAnswer, StoredJob};
 use crate::queue::{Enqueued, Job, QueueError, RECORD_BYTES_MAX};
 
 impl<S: RecordStore> Machine<S> {
-    pub(in crate::queue::local) fn enqueue(&mut self, record: JobRecord) -> Result<Enqueued, QueueError> {
+    pub(in crate::queue::local) fn enqueue(&mut self, mut record: JobRecord) -> Result<Enqueued, QueueError> {
+        let answered = record.take_answer();
         let json = serde_json::to_vec(&record).map_err(|e| RecordStoreError::failed("writing a record", e))?;
         if json.len() > RECORD_BYTES_MAX {
             return Err(QueueError::TooLarge { bytes: json.len(), max: RECORD_BYTES_MAX });
@@ -18,6 +19,13 @@ impl<S: RecordStore> Machine<S> {
         // What is known is known, however full the queue is.
         if read::stored(&*self.records, &record.id)?.is_some() {
             return Ok(Enqueued::Known);
+        }
+        if let Some((key, _)) = &answered
+            && let Some(StoredAnswer { answer, job, .. }) = self.valid_answer(key)?
+            // A job whose record was lost comes again from the spool: it is what its request was answered with.
+            && job != Some(record.id)
+        {
+            return Ok(Enqueued::Repeated(answer));
         }
         if let Some(token) = &record.once
             && let Some(id) = read::user_of_token(&*self.records, &token.digest)?
@@ -42,8 +50,14 @@ impl<S: RecordStore> Machine<S> {
             batch.put(Table::UsedTokens, *token.digest.as_bytes(), *stored.job.record.id.as_bytes());
             batch.put(Table::UsedTokensByEnd, key::used_token_end(token), Vec::new());
         }
+        if let Some((key, answer)) = &answered {
+            self.put_answer(&mut batch, key, answer.clone(), Some(stored.job.record.id))?;
+        }
         self.apply(&batch)?;
         reached(Step::EnqueueApplied);
+        if let Some((key, _)) = &answered {
+            self.requests.remove(key);
+        }
         self.schedule.wait(live(&stored), None);
         Ok(Enqueued::Created)
     }

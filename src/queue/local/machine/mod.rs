@@ -5,6 +5,7 @@ mod claim;
 mod delivery;
 mod enqueue;
 mod recover;
+mod requests;
 mod settle;
 mod sweep;
 #[cfg(test)]
@@ -14,6 +15,8 @@ mod transition;
 use std::sync::Arc;
 
 pub(super) use recover::{RecoveryCause, RecoveryState};
+
+use self::requests::Requests;
 
 use super::Observers;
 use super::deliveries::DeliverySchedule;
@@ -36,6 +39,8 @@ pub(super) struct Machine<S> {
     clock: SharedClock,
     schedule: Schedule,
     deliveries: DeliverySchedule,
+    /// The requests under way that may be repeated.
+    requests: Requests,
     /// By place: the bytes of memory for which the last claim was short, or any number if it was not. With no more than these
     /// another claim would be short again.
     memory_left: [u64; 2],

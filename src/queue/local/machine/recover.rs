@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::delivery::put_delivery;
+use super::requests::Requests;
 use super::{Machine, Sequence, ended_count, live};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
@@ -36,6 +37,7 @@ pub(in crate::queue::local) enum RecoveryCause {
 #[derive(Clone, Debug, Default)]
 pub(in crate::queue::local) struct RecoveryState {
     leases: Leases,
+    requests: Requests,
     seq: u64,
     token: u64,
 }
@@ -71,6 +73,7 @@ impl<S: RecordStore> Machine<S> {
             token: sequence(&*records, key::TOKEN, known.token)?,
             schedule: Schedule::new(isolation, settings.realtime_run_max),
             deliveries: DeliverySchedule::default(),
+            requests: known.requests.clone(),
             memory_left: [u64::MAX; 2],
             ended: count_ended(&*records)?,
             records,
@@ -97,7 +100,12 @@ impl<S: RecordStore> Machine<S> {
 
     /// What a machine on the next store has to be told.
     pub(in crate::queue::local) fn recovery_state(&self) -> RecoveryState {
-        RecoveryState { leases: self.acknowledged.clone(), seq: self.seq.next, token: self.token.next }
+        RecoveryState {
+            leases: self.acknowledged.clone(),
+            requests: self.requests.clone(),
+            seq: self.seq.next,
+            token: self.token.next,
+        }
     }
 
     pub(super) fn leases(&self) -> Leases {

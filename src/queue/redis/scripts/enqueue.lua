@@ -1,10 +1,17 @@
--- id, constants, memory, record, digest of its token, when that ends, live jobs at most, those of a tenant at most
+-- id, constants, memory, record, digest of its token, when that ends, live jobs at most, those of a tenant at most, key of its
+-- request, what that is answered with, for how long
 local id, constants, memory, record, token, token_end = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if call('EXISTS', key('job', id)) == 1 then
   return { 'known' }
 end
 local lane, user, owner, tenant, bytes, _, hash, reference, fingerprint =
   string.match(constants, '^(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|(.-)|')
+local request = ARGV[10] ~= '' and key('req', ARGV[10])
+local answer, by = answer_of(request)
+-- A job whose record was lost comes again from the spool: it is what its request was answered with.
+if answer and by ~= id then
+  return { 'repeated', answer }
+end
 if token ~= '' then
   local by = call('HGET', key('once'), token)
   -- A job whose record was lost comes again from the spool: it is what the token was used for.
@@ -42,6 +49,9 @@ end
 if token ~= '' then
   call('HSET', key('once'), token, id)
   call('ZADD', key('once', 'end'), token_end, token)
+end
+if request then
+  keep_answer(request, ARGV[11], ARGV[12], id)
 end
 call('ZADD', duplicates(job), job.sq, id)
 count('depth', tenant, 1)

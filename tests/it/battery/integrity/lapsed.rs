@@ -188,6 +188,7 @@ async fn accepted(spool: &DirectorySpool) -> JobRecord {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        idempotency: None,
         trace: None,
     };
     received.accept(&record).await.expect("accepted");
