@@ -110,7 +110,6 @@ const FILES: u32 = 1_000;
 const KILLS: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a server that knows Idempotency-Key"]
 async fn a_thousand_files_over_a_server_that_is_killed_five_times_are_one_job_each() {
     let home = Home::new(&[("PIXERVE_QUEUE_DEPTH_MAX", "5000")]);
     let mut server = home.start().await;
