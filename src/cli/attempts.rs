@@ -34,15 +34,18 @@ impl Attempts {
     /// # Errors
     /// `error`, if trying again is no use, or was tried for long enough.
     pub(super) async fn wait_after(&mut self, error: CliError) -> Result<(), CliError> {
-        let Some(asked_for) = error.may_pass() else { return Err(error) };
-        self.failed += 1;
-        let wait = BACKOFF.wait_after(self.failed).max(asked_for);
-        let give_up_at = *self.failing_since.get_or_insert_with(Instant::now) + self.give_up_after;
-        if Instant::now() + wait > give_up_at {
-            return Err(error);
-        }
+        let Some(wait) = self.wait(&error, Instant::now()) else { return Err(error) };
         sleep(wait).await;
         Ok(())
+    }
+
+    /// The wait before the next try; none if there is to be none.
+    fn wait(&mut self, error: &CliError, now: Instant) -> Option<Duration> {
+        let asked_for = error.may_pass()?;
+        self.failed += 1;
+        let wait = BACKOFF.wait_after(self.failed).max(asked_for);
+        let give_up_at = *self.failing_since.get_or_insert(now) + self.give_up_after;
+        (now + wait <= give_up_at).then_some(wait)
     }
 }
 
@@ -51,21 +54,25 @@ mod tests {
     use super::*;
 
     fn stalled() -> CliError {
-        CliError::Stalled { server: "http://server".into(), waited: Duration::from_secs(60) }
+        CliError::Stalled { server: "http://server".into(), waited: Duration::from_mins(1) }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_may_pass_is_tried_for_so_long_since_it_last_went_well() {
-        let mut attempts = Attempts::for_at_most(Duration::from_mins(1));
-        let start = Instant::now();
-        for _ in 0..4 {
-            attempts.wait_after(stalled()).await.expect("tried again");
-        }
+    #[test]
+    fn what_may_pass_is_tried_for_so_long_since_it_last_went_well() {
+        let (mut attempts, start) = (Attempts::for_at_most(Duration::from_mins(1)), Instant::now());
+        let tries_from = |attempts: &mut Attempts, start: Instant| {
+            let mut now = start;
+            while let Some(wait) = attempts.wait(&stalled(), now) {
+                now += wait;
+            }
+            now - start
+        };
+        let tried = tries_from(&mut attempts, start);
+        assert!(tried > Duration::from_secs(45) && tried <= Duration::from_mins(1), "{tried:?}");
+        let later = start + Duration::from_hours(1);
+        assert_eq!(attempts.wait(&stalled(), later), None);
         attempts.succeeded();
-        while attempts.wait_after(stalled()).await.is_ok() {}
-        let tried = start.elapsed();
-        assert!(tried > Duration::from_secs(45) && tried < Duration::from_secs(70), "{tried:?}");
-        attempts.succeeded();
-        assert!(attempts.wait_after(CliError::Usage("no such thing".into())).await.is_err(), "no wait helps");
+        assert!(attempts.wait(&stalled(), later).is_some_and(|wait| wait <= Duration::from_millis(500)));
+        assert_eq!(attempts.wait(&CliError::Usage("no such thing".into()), later), None, "no wait helps");
     }
 }

@@ -15,7 +15,7 @@ use url::Url;
 use super::error::CliError;
 use super::output;
 use super::problem::Problem;
-use super::token::{SignedJob, authenticator};
+use super::token::{SignedJob, TokenError, authenticator};
 use crate::auth::{Authenticator, NewToken, Scope};
 use crate::clock::{Clock, System};
 use crate::config::{ClientVariables, Config};
@@ -34,7 +34,7 @@ const SUBJECT: &str = "local";
 /// Which server.
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
-    /// Address of the server, also in PIXERVE_SERVER; by default the one that listens here by its settings
+    /// Address of the server, also in `PIXERVE_SERVER`; by default the one that listens here by its settings
     #[arg(long, value_name = "URL", value_parser = server_url)]
     pub(super) server: Option<Url>,
 }
@@ -42,7 +42,7 @@ pub struct ServerArgs {
 /// As whom.
 #[derive(Args, Clone, Debug)]
 pub struct CallerArgs {
-    /// Token to send, also in PIXERVE_TOKEN, where others don't see it; by default one is signed with the keys of jwt.json,
+    /// Token to send, also in `PIXERVE_TOKEN`, where others don't see it; by default one is signed with the keys of jwt.json,
     /// where they are here
     #[arg(long, value_name = "TOKEN")]
     token: Option<SecretString>,
@@ -138,8 +138,8 @@ impl Credentials {
                     jti: jti.map(str::to_owned),
                     job: job.map(|job| job.claim.clone()),
                 };
-                let signed = signer.authenticator.sign(&token, System::new().now());
-                format!("Bearer {}", signed.map_err(super::token::TokenError::Sign)?)
+                let token = signer.authenticator.sign(&token, System::new().now()).map_err(TokenError::Sign)?;
+                format!("Bearer {token}")
             }
         };
         let header = HeaderValue::try_from(bearer);

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use self::bars::Bars;
-use self::pictures::{Omitted, Picture, find};
+use self::pictures::{Found, Omitted, Picture, find};
 use self::sender::Sender;
 use super::client::{CallerArgs, Client, Credentials, ServerArgs, Surroundings};
 use super::error::CliError;
@@ -75,7 +75,7 @@ pub(super) async fn upload(here: &Surroundings, args: UploadArgs) -> Result<Exit
     let (credentials, job) = credentials(here, &args)?;
     // The server is asked first: who can't reach it, or may not, is told before a directory is walked.
     let bytes_max = bytes_max(&client, &credentials, job.as_ref()).await?;
-    let (pictures, omitted) = find(&args.files)?;
+    let Found { pictures, omitted } = find(&args.files)?;
     let mut ends = report_omitted(args.output, omitted)?;
 
     let bars = Bars::new(pictures.len());

@@ -30,6 +30,14 @@ enum PictureSource {
     Input(File),
 }
 
+/// What the arguments of a command name.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) pictures: Vec<Picture>,
+    /// What is left out, by name.
+    pub(super) omitted: Vec<(String, Omitted)>,
+}
+
 /// What is wrong with a file that was to be uploaded.
 #[derive(Debug)]
 pub(super) enum Omitted {
@@ -78,22 +86,22 @@ impl Picture {
     }
 }
 
-/// The files that the arguments of a command name, and what of them is left out.
+/// The files that the arguments of a command name.
 ///
 /// # Errors
 /// If the standard input is named and can't be kept.
-pub(super) fn find(arguments: &[PathBuf]) -> Result<(Vec<Picture>, Vec<(String, Omitted)>), CliError> {
-    let (mut pictures, mut omitted) = (Vec::new(), Vec::new());
+pub(super) fn find(arguments: &[PathBuf]) -> Result<Found, CliError> {
+    let mut found = Found::default();
     for argument in arguments {
         if argument == Path::new(STDIN) {
-            pictures.push(read_stdin()?);
+            found.pictures.push(read_stdin()?);
         } else if argument.is_dir() {
-            walk(argument, &mut pictures, &mut omitted);
+            walk(argument, &mut found);
         } else {
-            pictures.push(Picture::named(argument));
+            found.pictures.push(Picture::named(argument));
         }
     }
-    Ok((pictures, omitted))
+    Ok(found)
 }
 
 fn read_stdin() -> Result<Picture, CliError> {
@@ -108,7 +116,7 @@ fn read_stdin() -> Result<Picture, CliError> {
 }
 
 /// The pictures below a directory, in the order of their names. Symlinks are not followed.
-fn walk(directory: &Path, pictures: &mut Vec<Picture>, omitted: &mut Vec<(String, Omitted)>) {
+fn walk(directory: &Path, Found { pictures, omitted }: &mut Found) {
     for entry in WalkDir::new(directory).sort_by_file_name() {
         let entry = match entry {
             Ok(entry) if entry.file_type().is_file() => entry,
@@ -161,7 +169,7 @@ mod tests {
             std::fs::write(path(name), bytes).expect("written");
         }
         symlink(path("a.txt"), path("link.jpg")).expect("made");
-        let (pictures, omitted) = find(&[root.path().to_owned(), path("b/notes.jpg")]).expect("found");
+        let Found { pictures, omitted } = find(&[root.path().to_owned(), path("b/notes.jpg")]).expect("found");
         let shown: Vec<_> = pictures.iter().map(|picture| picture.shown.clone()).collect();
         let expected = ["a.txt", "b/c.jpg", "b/notes.jpg"].map(|name| path(name).display().to_string());
         assert_eq!(shown, expected, "what is named is sent");
