@@ -45,5 +45,6 @@ pub mod worker;
 // Floor 6: the settings of all rooms.
 pub mod config;
 
-// Floor 7: putting it together.
+// Floor 7: putting it together, and talking to it.
 pub mod app;
+pub mod cli;

@@ -1,17 +1,16 @@
 //! The `pixerve` command: command line in, exit code out.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
-use pixerve::app::{
-    self, Destination, HealthOptions, MigrateOptions, NewKeys, ServeOptions, ServerHealth, StartError, TokenOptions,
-};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use pixerve::app::{self, Destination, MigrateOptions, NewKeys, ServeOptions, StartError};
 use pixerve::auth::Scope;
-use pixerve::config::{Config, ConfigErrors, Warning};
+use pixerve::cli::{self, CliError, ClientCommand, CompletionsArgs, Exit, ManArgs, TokenOptions};
+use pixerve::config::{Config, ConfigErrors};
 use pixerve::error_chain::ErrorChain;
 use pixerve::failpoint;
 use pixerve::job::job_schema;
@@ -20,7 +19,6 @@ use pixerve::telemetry::{self, TelemetryError, TraceExport};
 use pixerve::version::VERSION_LINE;
 use rustix::fs::Mode;
 use secrecy::ExposeSecret;
-use url::Url;
 
 /// A self-hosted image-ingestion server: upload, convert, store, tell.
 #[derive(Parser)]
@@ -46,8 +44,12 @@ enum Command {
     /// Move everything that one machine keeps to where many nodes keep it, or back, while no server runs on either; whatever stops it, run
     /// it again
     Migrate(MigrateArgs),
-    /// Ask the running server how it is: exit code 0 if it is ready, 1 if not, 4 if it can't be reached
-    Health(HealthArgs),
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Print what a shell completes this command line by
+    Completions(CompletionsArgs),
+    /// Print a page of the manual, or write all of them
+    Man(ManArgs),
 }
 
 #[derive(Args, Default)]
@@ -86,16 +88,6 @@ struct MigrateArgs {
 }
 
 #[derive(Args)]
-struct HealthArgs {
-    /// Only whether it answers; without this, whether it should be sent requests
-    #[arg(long)]
-    live: bool,
-    /// Address of the server; by default the one it listens on by its settings
-    #[arg(long, value_name = "URL", value_parser = server_url)]
-    server: Option<Url>,
-}
-
-#[derive(Args)]
 struct TokenArgs {
     /// Subject (`sub`) of the token: the owner of its jobs
     #[arg(long, value_name = "S", default_value = "local")]
@@ -117,14 +109,6 @@ struct TokenArgs {
     schema: bool,
 }
 
-/// The exit code of whatever another start may get past.
-const EXIT_FAILED: u8 = 1;
-/// The exit code of what stays until somebody changes a setting, or a file that a setting names: a service manager needn't
-/// try again.
-const EXIT_SETTINGS: u8 = 2;
-/// The exit code where no server answers.
-const EXIT_UNREACHABLE: u8 = 4;
-
 /// For threads that are still at work when the server has stopped.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -140,30 +124,37 @@ fn main() -> ExitCode {
     // What whoever started us left open is none of our children's business. Our own descriptors never are.
     close_fds::set_fds_cloexec(3, &[]);
     failpoint::arm();
-    let cli = Cli::parse();
-    match run(cli) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("pixerve: {}", ErrorChain(error.as_ref()));
-            let is_about_settings = error.is::<ConfigErrors>() || error.is::<TelemetryError>();
-            ExitCode::from(if is_about_settings { EXIT_SETTINGS } else { EXIT_FAILED })
-        }
-    }
-}
-
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let (config, warnings) = Config::from_process(cli.config.as_deref())?;
-    match cli.command.unwrap_or(Command::Serve(ServeArgs::default())) {
-        Command::Serve(args) => serve(config, &warnings, &args),
-        Command::Token(args) => token(&config, &warnings, args),
-        Command::WebhookSecret(args) => webhook_secret(&config, &warnings, &args),
+    let Cli { config, command } = Cli::parse();
+    let ended = match command.unwrap_or(Command::Serve(ServeArgs::default())) {
+        Command::Client(command) => client(command, config),
+        Command::Completions(args) => cli::completions(args, Cli::command()).map(|()| Exit::Done).map_err(Into::into),
+        Command::Man(args) => cli::man(args, Cli::command()).map(|()| Exit::Done).map_err(Into::into),
         Command::Keys(args) => keys(&args),
-        Command::Migrate(args) => migrate(&config, &warnings, &args),
-        Command::Health(args) => health(&config, &warnings, args),
-    }
+        Command::Migrate(args) => migrate(config.as_deref(), &args),
+        Command::Serve(args) => serve(config.as_deref(), &args),
+        Command::Token(args) => token(config.as_deref(), args),
+        Command::WebhookSecret(args) => webhook_secret(config.as_deref(), &args),
+    };
+    let exit = ended.unwrap_or_else(|error| {
+        eprintln!("pixerve: {}", ErrorChain(error.as_ref()));
+        let is_about_settings = error.is::<ConfigErrors>() || error.is::<TelemetryError>();
+        let otherwise = if is_about_settings { Exit::Usage } else { Exit::Failed };
+        error.downcast_ref().map_or(otherwise, CliError::exit)
+    });
+    exit.into()
 }
 
-fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Result<ExitCode> {
+/// The settings of the server, warnings told.
+fn settings(file: Option<&Path>) -> anyhow::Result<Config> {
+    let (config, warnings) = Config::from_process(file)?;
+    for warning in warnings {
+        eprintln!("pixerve: {warning}");
+    }
+    Ok(config)
+}
+
+fn serve(config: Option<&Path>, args: &ServeArgs) -> anyhow::Result<Exit> {
+    let (config, warnings) = Config::from_process(config)?;
     // What sled makes too is its owner's alone; what is served gets its permissions by itself.
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let log = telemetry::init(&config.log)?;
@@ -179,84 +170,63 @@ fn serve(config: Config, warnings: &[Warning], args: &ServeArgs) -> anyhow::Resu
     // An encoder in the middle of a picture can't be stopped; nobody waits for what it makes.
     runtime.shutdown_timeout(EXIT_TIMEOUT);
     match served {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+        Ok(()) => Ok(Exit::Done),
         Err(error) => {
             // Where logs go, the reason for the end belongs too.
             tracing::error!(error = %ErrorChain(error.as_ref()), "server failed");
             let is_about_settings = error.downcast_ref().is_some_and(StartError::is_about_settings);
-            Ok(ExitCode::from(if is_about_settings { EXIT_SETTINGS } else { EXIT_FAILED }))
+            Ok(if is_about_settings { Exit::Usage } else { Exit::Failed })
         }
     }
 }
 
-fn token(config: &Config, warnings: &[Warning], args: TokenArgs) -> anyhow::Result<ExitCode> {
-    tell(warnings);
+fn token(config: Option<&Path>, args: TokenArgs) -> anyhow::Result<Exit> {
+    let config = settings(config)?;
     let TokenArgs { sub, admin, scope, ttl, job, schema } = args;
     if schema {
         print(&format!("{:#}", job_schema())).context("writing the schema to standard output")?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Done);
     }
     let scope = if admin { Some(Scope::Admin) } else { scope };
-    let token = app::token(config, TokenOptions { sub, scope, ttl, job })?;
+    let token = cli::token(&config, TokenOptions { sub, scope, ttl, job })?;
     print(&token).context("writing the token to standard output")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
-fn webhook_secret(config: &Config, warnings: &[Warning], args: &WebhookSecretArgs) -> anyhow::Result<ExitCode> {
-    tell(warnings);
-    let secret = runtime()?.block_on(app::webhook_secret(config, args.rotate))?;
+fn webhook_secret(config: Option<&Path>, args: &WebhookSecretArgs) -> anyhow::Result<Exit> {
+    let config = settings(config)?;
+    let secret = runtime()?.block_on(app::webhook_secret(&config, args.rotate))?;
     print(secret.expose_secret()).context("writing the secret to standard output")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 /// Prints the settings that take them, as a file of variables has them.
-fn keys(args: &KeysArgs) -> anyhow::Result<ExitCode> {
+fn keys(args: &KeysArgs) -> anyhow::Result<Exit> {
     let NewKeys { signing_keys, sealing_keys } = app::keys(&args.dir)?;
     let (signing_keys, sealing_keys) = (signing_keys.display(), sealing_keys.display());
     let said = format!(
         "# Give every node both files, and keep a backup of them.\nPIXERVE_JWT_FILE={signing_keys}\nPIXERVE_VAULT_KEY_FILE={sealing_keys}"
     );
     print(&said).context("writing to standard output")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 /// Tells how far it is as a server tells what it does.
-fn migrate(config: &Config, warnings: &[Warning], args: &MigrateArgs) -> anyhow::Result<ExitCode> {
+fn migrate(config: Option<&Path>, args: &MigrateArgs) -> anyhow::Result<Exit> {
+    let config = settings(config)?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let _log = telemetry::init(&config.log)?;
-    tell(warnings);
     let options = MigrateOptions { to: args.to, dry_run: args.dry_run };
-    match runtime()?.block_on(app::migrate(config, options)) {
+    match runtime()?.block_on(app::migrate(&config, options)) {
         Ok(migrated) => {
             print(&migrated.to_string()).context("writing to standard output")?;
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::Done)
         }
         Err(error) => {
             tracing::error!(error = %ErrorChain(&error), "migration stopped");
-            Ok(ExitCode::from(if error.is_about_settings() { EXIT_SETTINGS } else { EXIT_FAILED }))
+            Ok(if error.is_about_settings() { Exit::Usage } else { Exit::Failed })
         }
     }
-}
-
-fn health(config: &Config, warnings: &[Warning], args: HealthArgs) -> anyhow::Result<ExitCode> {
-    tell(warnings);
-    let HealthArgs { live, server } = args;
-    let health = match runtime()?.block_on(app::health(config, HealthOptions { server, live })) {
-        Ok(health) => health,
-        Err(error) => {
-            // 1 would say that the server isn't ready.
-            eprintln!("pixerve: {}", ErrorChain(error.as_ref()));
-            return Ok(ExitCode::from(EXIT_SETTINGS));
-        }
-    };
-    let (said, code) = match health {
-        ServerHealth::Good if live => ("alive".to_owned(), ExitCode::SUCCESS),
-        ServerHealth::Good => ("ready".to_owned(), ExitCode::SUCCESS),
-        ServerHealth::Bad(said) => (format!("not ready: {said}"), ExitCode::from(EXIT_FAILED)),
-        ServerHealth::Unreachable(why) => (format!("not reachable: {why}"), ExitCode::from(EXIT_UNREACHABLE)),
-    };
-    print(&said).context("writing to standard output")?;
-    Ok(code)
 }
 
 fn destination(text: &str) -> Result<Destination, String> {
@@ -264,15 +234,12 @@ fn destination(text: &str) -> Result<Destination, String> {
     all.into_iter().find(|to| to.as_str() == text).ok_or_else(|| "must be nodes or machine".to_owned())
 }
 
-fn server_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.ok_or_else(|| "must be such as http://127.0.0.1:8080".to_owned())
-}
-
-fn tell(warnings: &[Warning]) {
-    for warning in warnings {
-        eprintln!("pixerve: {warning}");
-    }
+fn client(command: ClientCommand, config: Option<PathBuf>) -> anyhow::Result<Exit> {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(cli::run(command, config));
+    // What is left, such as a read of standard input, is nobody's business any more.
+    runtime.shutdown_background();
+    Ok(ended?)
 }
 
 /// `println!` would panic where a full disk or a closed pipe is at the other end.

@@ -5,7 +5,6 @@ mod compose;
 mod demo;
 mod descriptors;
 mod direct_host;
-mod health;
 mod home_mark;
 mod keys;
 mod listener;
@@ -21,18 +20,15 @@ mod service_manager;
 mod shared_state;
 mod signals;
 mod start_error;
-mod token;
 mod usage_monitor;
 mod webhook_secret;
 
 pub use background::TaskFailure;
 pub use compose::App;
-pub use health::{HealthOptions, ServerHealth, health};
 pub use home_mark::{Destination, HomeMarkError, MarkedHome};
 pub use keys::{NewKeys, keys};
 pub use migrate::{MigrateError, MigrateOptions, Migrated, migrate};
 pub use start_error::StartError;
-pub use token::{TokenOptions, token};
 pub use webhook_secret::webhook_secret;
 
 use anyhow::Context;

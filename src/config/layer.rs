@@ -7,6 +7,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::client;
 use super::error::{ConfigError, Origin, Warning, line_of};
 use super::name::{PREFIX, removed, removed_variable, renamed, renamed_variable, suggest, variable_of};
 use super::sources::Sources;
@@ -104,7 +105,8 @@ impl SettingLayers {
 
     fn add_variables(&mut self, origin: &Origin, variables: Vec<(String, String)>) {
         let keys: BTreeMap<String, String> = self.entries.keys().map(|key| (variable_of(key), key.clone())).collect();
-        for (name, value) in variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+        let is_setting = |name: &str| name.starts_with(PREFIX) && !client::VARIABLES.contains(&name);
+        for (name, value) in variables.into_iter().filter(|(name, _)| is_setting(name)) {
             let new = renamed_variable(&name);
             let entries = keys.get(&name).map(String::as_str).or(new).and_then(|key| self.entries.get_mut(key));
             match entries {

@@ -7,6 +7,7 @@
 
 mod bounds;
 mod check;
+mod client;
 mod defaults;
 mod error;
 mod layer;
@@ -19,6 +20,7 @@ mod tests;
 
 use std::path::Path;
 
+pub use client::ClientVariables;
 pub use error::{ConfigError, ConfigErrors, Origin, Warning};
 pub use settings::{Config, ConnectionLimits, Server};
 pub use sources::Sources;

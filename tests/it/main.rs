@@ -9,6 +9,7 @@ mod battery;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod bucket;
 mod callback;
+mod cli;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod cluster;
 mod compatibility;

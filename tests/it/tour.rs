@@ -17,7 +17,7 @@ use crate::harness::process::Home;
 const README: &str = include_str!("../../README.md");
 const ENV_EXAMPLE: &str = include_str!("../../.env.example");
 /// The one line of the tour that is not run as it stands.
-const ADDRESS_LINE: &str = "PIXERVE=http://localhost:8080\n";
+const ADDRESS: &str = "=http://localhost:8080\n";
 /// Divides what the tour's sections say.
 const MARK: &str = "@@@ ";
 
@@ -26,7 +26,7 @@ async fn every_command_of_the_tour_does_what_the_readme_says() {
     // With keys that its first start makes.
     let home = Home::new(&[("PIXERVE_JWT_SECRET", "")]);
     let _server = home.start().await;
-    let said = tour(&home);
+    let said = run_part_of_readme(&home, "tour");
     let answers = |section: &str| -> Vec<Value> {
         let lines = said[section].lines();
         lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| json!(line))).collect()
@@ -129,14 +129,14 @@ fn size(path: &Path) -> (u32, u32) {
     (picture.width(), picture.height())
 }
 
-/// The tour as one script that says which section it is in.
-fn script(address: SocketAddr) -> String {
-    let (_, tour) = README.split_once("<!-- tour:begin -->").expect("the tour begins");
-    let (tour, _) = tour.split_once("<!-- tour:end -->").expect("the tour ends");
-    assert_eq!(tour.matches(ADDRESS_LINE).count(), 1);
-    let mut script = Vec::new();
+/// A part of the README as one script that says which section it is in.
+fn script(part: &str, address: SocketAddr) -> String {
+    let (_, text) = README.split_once(&format!("<!-- {part}:begin -->")).expect("it begins");
+    let (text, _) = text.split_once(&format!("<!-- {part}:end -->")).expect("it ends");
+    assert_eq!(text.matches(ADDRESS).count(), 1);
+    let mut script = vec![format!("echo '{MARK}{part}'")];
     let mut in_code = false;
-    for line in tour.lines() {
+    for line in text.lines() {
         match line {
             "```sh" => in_code = true,
             "```" => in_code = false,
@@ -144,19 +144,20 @@ fn script(address: SocketAddr) -> String {
             _ => script.extend(line.strip_prefix("### ").map(|section| format!("echo '{MARK}{section}'"))),
         }
     }
-    script.join("\n").replace(ADDRESS_LINE, &format!("PIXERVE=http://{address}\n"))
+    script.join("\n").replace(ADDRESS, &format!("=http://{address}\n"))
 }
 
-/// Runs the tour in a directory that looks like a checkout with a release build and a photo: what each section printed.
+/// Runs the commands of a part of the README in a directory that looks like a checkout with a release build and a photo: what
+/// each section printed.
 #[expect(clippy::disallowed_methods, reason = "durability is not what is tested, and PATH is no setting")]
-fn tour(home: &Home) -> BTreeMap<String, String> {
+pub(crate) fn run_part_of_readme(home: &Home, part: &str) -> BTreeMap<String, String> {
     let release = home.root().join("target/release");
     fs::create_dir_all(&release).expect("made");
     symlink(env!("CARGO_BIN_EXE_pixerve"), release.join("pixerve")).expect("made");
     fs::write(home.root().join("photo.jpg"), jpeg(1200, 800, 1)).expect("written");
 
     let output = Command::new("timeout")
-        .args([&WAIT_MAX.as_secs().to_string(), "bash", "-eu", "-c", &script(home.addr)])
+        .args([&WAIT_MAX.as_secs().to_string(), "bash", "-eu", "-c", &script(part, home.addr)])
         .current_dir(home.root())
         .env_clear()
         .env("PATH", std::env::var("PATH").expect("a PATH"))

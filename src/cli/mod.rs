@@ -1,0 +1,72 @@
+//! The commands that talk to a server over HTTP, as any other client does: one file a command. What they may do is what their
+//! token may.
+//!
+//! For people they print lines, for machines with `--json` one object a line and nothing else on standard output; what went
+//! wrong is told on standard error, and by the exit code ([`Exit`]).
+
+mod attempts;
+mod cancel;
+mod client;
+mod completions;
+mod error;
+mod exit;
+mod health;
+mod man;
+mod output;
+mod problem;
+mod show;
+mod token;
+mod upload;
+mod watch;
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+pub use cancel::CancelArgs;
+pub use client::{CallerArgs, ServerArgs};
+pub use completions::{CompletionsArgs, completions};
+pub use error::CliError;
+pub use exit::Exit;
+pub use health::HealthArgs;
+pub use man::{ManArgs, man};
+pub use output::OutputArgs;
+pub use problem::Problem;
+pub use show::ShowArgs;
+pub use token::{TokenError, TokenOptions, token};
+pub use upload::UploadArgs;
+
+use client::Surroundings;
+
+/// What to ask of a server.
+#[derive(Subcommand)]
+pub enum ClientCommand {
+    /// Send pictures to a server, each once, whatever breaks on the way
+    Upload(UploadArgs),
+    /// Show how a job is
+    Show(ShowArgs),
+    /// Stop a job for good
+    Cancel(CancelArgs),
+    /// Ask the running server how it is: exit code 0 if it is ready, 1 if not, 4 if it can't be reached
+    Health(HealthArgs),
+}
+
+/// Runs `command` with the settings of `config_file`, should it need any: how it ended.
+///
+/// # Errors
+/// Why it did nothing, or not all; [`CliError::exit`] says how that ends the program.
+pub async fn run(command: ClientCommand, config_file: Option<PathBuf>) -> Result<Exit, CliError> {
+    let here = Surroundings::new(config_file)?;
+    let ended = match command {
+        ClientCommand::Upload(args) => upload::upload(&here, args).await,
+        ClientCommand::Show(args) => show::show(&here, args).await,
+        ClientCommand::Cancel(args) => cancel::cancel(&here, args).await,
+        ClientCommand::Health(args) => health::health(&here, args).await,
+    };
+    match ended {
+        // Whoever reads has seen enough, as `head` does.
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Failed),
+        ended => ended,
+    }
+}
