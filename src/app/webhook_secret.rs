@@ -49,10 +49,7 @@ pub async fn webhook_secret(config: &Config, rotate: bool) -> anyhow::Result<Sec
 ///
 /// # Errors
 /// If they name a bucket for which there can be no client.
-#[cfg_attr(
-    not(feature = "s3"),
-    expect(clippy::unused_async, clippy::unnecessary_wraps, reason = "buckets take that feature")
-)]
+#[cfg_attr(not(feature = "s3"), expect(clippy::unused_async, reason = "buckets take that feature"))]
 async fn sealed_secrets(config: &Config) -> Result<Arc<dyn SealedSecrets>, BucketError> {
     #[cfg(feature = "s3")]
     if config.spool.bucket.url.is_some() {

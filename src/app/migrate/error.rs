@@ -121,7 +121,9 @@ impl MigrateError {
     /// Whether the same may succeed a moment later.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Bucket(error) | Self::Mark(HomeMarkError::Bucket(error)) => error.may_pass(),
+            Self::Bucket(error) => error.may_pass(),
+            #[cfg(feature = "s3")]
+            Self::Mark(HomeMarkError::Bucket(error)) => error.may_pass(),
             Self::Queue(error) => matches!(error, QueueError::Unavailable { .. }),
             Self::Spool(error) => error.is_shortage(),
             Self::Write(error) => error.is_transient(),

@@ -4,11 +4,13 @@
 //! leaves alone what is there already, so that a run that was killed anywhere is simply run again. Nothing is taken out of the home that
 //! is left: when all is in the other, and durable there, the mark of the one says that it is left, and that of the other goes.
 
+#[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "nothing moves without a bucket"))]
 mod error;
 #[cfg(feature = "s3")]
 mod home;
 #[cfg(feature = "s3")]
 mod jobs;
+#[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "nothing moves without a bucket"))]
 mod moved;
 #[cfg(feature = "s3")]
 mod served;
@@ -41,7 +43,6 @@ pub struct MigrateOptions {
 /// # Errors
 /// Always.
 #[cfg(not(feature = "s3"))]
-#[expect(clippy::unused_async, reason = "as where it does something")]
 pub async fn migrate(_: &crate::config::Config, _: MigrateOptions) -> Result<Migrated, MigrateError> {
     Err(MigrateError::NotBuiltIn)
 }
