@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::{JoinError, spawn_blocking};
 
 #[cfg(feature = "s3")]
-use crate::bucket::{Bucket, BucketError};
+use crate::bucket::{Bucket, BucketError, tried};
 #[cfg(feature = "s3")]
 use crate::durable::{self, FileError, OWNER_ONLY};
 
@@ -182,7 +182,7 @@ impl MarkPlace {
                 }
             }
             #[cfg(feature = "s3")]
-            Self::Object(bucket) => match bucket.get(NAME, BYTES_MAX).await {
+            Self::Object(bucket) => match tried(|| bucket.get(NAME, BYTES_MAX)).await {
                 Ok(bytes) => bytes.to_vec(),
                 Err(error) if error.is_missing() => return Ok(None),
                 Err(error) => return Err(error.into()),

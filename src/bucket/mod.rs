@@ -23,6 +23,8 @@ pub(crate) mod s3;
 mod settings;
 #[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod timeouts;
+#[cfg(feature = "s3")]
+mod tried;
 
 pub(crate) use checked_file::CheckedFile;
 pub use error::BucketError;
@@ -32,3 +34,5 @@ pub use location::{Bucket, DELETE_MAX, ListPage, ListedObject, ObjectInfo, Objec
 pub use probe::LastProbe;
 pub use settings::{BucketSettings, BucketUrl};
 pub use timeouts::StoreTimeouts;
+#[cfg(feature = "s3")]
+pub(crate) use tried::tried;

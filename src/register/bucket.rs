@@ -10,15 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::time::sleep;
 
 use super::RegisterError;
 use super::records::{KnownVersions, RecordChanges, SealedRecord, SealedRecords, SealedVersion};
 use super::secrets::{SealedSecrets, SecretsError};
-use crate::bucket::{Bucket, BucketError, ListedObject};
+use crate::bucket::{Bucket, BucketError, ListedObject, tried};
 use crate::clock::{SharedClock, Timestamp};
 use crate::job::SealedText;
-use crate::retry::Backoff;
 
 const RECORDS: &str = "register/";
 const SECRETS: &str = "register-secrets/";
@@ -32,11 +30,6 @@ const READS_MAX: usize = 16;
 const SAME_TIME: Duration = Duration::from_secs(5);
 /// Something that was written so shortly before it was read may have been written again since, at what looks like the same time.
 const SETTLED: Duration = Duration::from_secs(15);
-
-/// How often a request is tried that the bucket doesn't answer.
-const TRIES: u32 = 3;
-const BACKOFF: Backoff =
-    Backoff { backoff_min: Duration::from_millis(200), backoff_factor: 2.0, backoff_max: Duration::from_secs(1) };
 
 /// The records in the bucket.
 #[derive(Clone, Debug)]
@@ -187,16 +180,4 @@ impl SealedSecrets for BucketSecrets {
 async fn put(bucket: &Bucket, key: &str, sealed: &SealedText) -> Result<(), BucketError> {
     let bytes = Bytes::copy_from_slice(sealed.0.as_bytes());
     tried(|| bucket.put(key, bytes.clone())).await
-}
-
-/// Asks again for what a bucket doesn't answer. All that is asked can be asked twice.
-async fn tried<T, F: Future<Output = Result<T, BucketError>>>(ask: impl Fn() -> F) -> Result<T, BucketError> {
-    let mut tries = 1;
-    loop {
-        match ask().await {
-            Err(error) if error.may_pass() && tries < TRIES => sleep(BACKOFF.wait_after(tries)).await,
-            answered => return answered,
-        }
-        tries += 1;
-    }
 }

@@ -30,10 +30,11 @@ pub(crate) async fn upload(api: &Api, token: &str, key: &str, name: &str, bytes:
 /// The text of an accepted upload's answer, and whether it was given before.
 pub(crate) async fn accepted(response: Response) -> (String, bool) {
     let is_replayed = response.headers().get("idempotency-replayed").map(|value| value == "true");
-    assert_eq!(response.headers()["content-type"], "application/json");
-    assert_eq!(response.headers()["cache-control"], "no-store");
+    let headers = response.headers().clone();
     let (status, text) = (response.status(), response.text().await.expect("text"));
     assert_eq!(status, StatusCode::OK, "{text}");
+    assert_eq!(headers["content-type"], "application/json");
+    assert_eq!(headers["cache-control"], "no-store");
     (text, is_replayed.unwrap_or(false))
 }
 
