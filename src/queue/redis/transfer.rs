@@ -18,12 +18,10 @@ use crate::queue::record::{StoredAnswer, readable_delivery};
 use crate::queue::rules;
 use crate::queue::transfer::TRANSFERRED_AT_ONCE;
 use crate::queue::{
-    Filter, Job, JobRecords, PageRequest, QueueError, QueueTransfer, TransferCursor, TransferEntry, TransferPage,
-    TransferredJob,
+    Filter, Job, JobRecords, PAGE_MAX, PageRequest, QueueError, QueueTransfer, TransferCursor, TransferEntry,
+    TransferPage, TransferredJob,
 };
 
-/// Jobs that are asked for at once.
-const PAGE: usize = 200;
 /// For Redis to have on its disk what it has: it writes each second.
 const PERSIST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -51,7 +49,7 @@ impl RedisQueue {
     /// # Errors
     /// Redis'.
     pub async fn end_reservation(&self) -> Result<(), QueueError> {
-        let command = redis::Cmd::hdel(format!("{}meta", self.options.prefix), "migration");
+        let command = redis::Cmd::hdel(self.scripts.key("meta"), "migration");
         let _: u64 = self.scripts.client.query("ending a migration", &command).await?;
         Ok(())
     }
@@ -157,7 +155,7 @@ impl QueueTransfer for RedisQueue {
         let filter = Filter { state: Some(State::Processing), owner: None };
         let mut cursor = None;
         loop {
-            let page = self.list(&filter, PageRequest { limit: PAGE, cursor }).await?;
+            let page = self.list(&filter, PageRequest { limit: PAGE_MAX, cursor }).await?;
             for Job { record, .. } in page.jobs {
                 let voided = self.change(&record.id, With::Callbacks, |found| {
                     if found.stored.job.state != State::Processing {
@@ -210,7 +208,7 @@ impl QueueTransfer for RedisQueue {
         let mut wait = cmd("WAITAOF");
         wait.arg(1).arg(0).arg(PERSIST_TIMEOUT.as_millis().to_string());
         // It waits for what this very connection has written, and for all before it.
-        let write = redis::Cmd::hincr(format!("{}meta", self.options.prefix), "place", 0);
+        let write = redis::Cmd::hincr(self.scripts.key("meta"), "place", 0);
         let _: u64 = self.scripts.client.query_on("writing last", &mut connection, &write, Duration::ZERO).await?;
         match self
             .scripts

@@ -14,12 +14,24 @@ mod service_manager;
 mod signals;
 mod waiting;
 
+use pixerve::failpoint::Step;
 use serde_json::{Value, json};
 
 use crate::harness::app::{TestApp, files_below, poll_delay};
 use crate::harness::picture::jpeg;
 use crate::harness::process::reserve_port;
 use crate::harness::stores::{S3Server, s3_at};
+
+/// Where an upload may be cut off by a kill, and whether its original is in the spool by then.
+const UPLOAD_STEPS: [(Step, bool); 7] = [
+    (Step::UploadBeforeRename, false),
+    (Step::UploadAfterRename, true),
+    (Step::UploadBeforeEnqueue, true),
+    (Step::EnqueueApplied, true),
+    (Step::QueueBeforeSync, true),
+    (Step::QueueAfterSync, true),
+    (Step::UploadAfterEnqueue, true),
+];
 
 /// A worker that meets a dead store waits for it, as good as for ever.
 const WAITS_FOR_STORES: [(&str, &str); 3] =

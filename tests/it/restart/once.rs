@@ -10,6 +10,7 @@ use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::UPLOAD_STEPS;
 use crate::harness::app::{assert_problem, files_below, poll_delay};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, ServerProcess};
@@ -60,15 +61,7 @@ async fn dies_at(step: Step, is_accepted: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_an_upload_and_its_token_makes_no_second_job() {
-    for (step, is_accepted) in [
-        (Step::UploadBeforeRename, false),
-        (Step::UploadAfterRename, true),
-        (Step::UploadBeforeEnqueue, true),
-        (Step::EnqueueApplied, true),
-        (Step::QueueBeforeSync, true),
-        (Step::QueueAfterSync, true),
-        (Step::UploadAfterEnqueue, true),
-    ] {
+    for (step, is_accepted) in UPLOAD_STEPS {
         dies_at(step, is_accepted).await;
     }
 }

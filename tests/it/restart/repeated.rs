@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::UPLOAD_STEPS;
 use crate::harness::app::{assert_problem, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, ServerProcess};
@@ -53,15 +54,7 @@ async fn dies_at(step: Step, has_come: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_any_step_of_an_upload_makes_no_second_job_of_the_one_that_is_sent_again() {
-    for (step, has_come) in [
-        (Step::UploadBeforeRename, false),
-        (Step::UploadAfterRename, true),
-        (Step::UploadBeforeEnqueue, true),
-        (Step::EnqueueApplied, true),
-        (Step::QueueBeforeSync, true),
-        (Step::QueueAfterSync, true),
-        (Step::UploadAfterEnqueue, true),
-    ] {
+    for (step, has_come) in UPLOAD_STEPS {
         dies_at(step, has_come).await;
     }
 }
