@@ -5,17 +5,17 @@
 //! only builds of tests turn that on. There `FAILPOINTS="claim::after=return"` ends the process at the first claim, and
 //! `"claim::after=2*off->return"` at the third.
 
-/// Names every step once, so that a test that walks [`Step::ALL`] misses none.
+/// Names every step once, so that a test that walks all of them misses none.
 macro_rules! steps {
-    ($($(#[doc = $doc:literal])+ $step:ident = $name:literal,)*) => {
-        /// A moment between two effects.
+    ($(#[doc = $what:literal])+ $steps:ident: $($(#[doc = $doc:literal])+ $step:ident = $name:literal,)*) => {
+        $(#[doc = $what])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Step {
+        pub enum $steps {
             $($(#[doc = $doc])+ $step,)*
         }
 
-        impl Step {
-            /// Every step, in about the order in which a job passes them.
+        impl $steps {
+            /// Every step, in about the order in which they are passed.
             pub const ALL: &'static [Self] = &[$(Self::$step,)*];
 
             /// What `FAILPOINTS` calls it.
@@ -25,10 +25,18 @@ macro_rules! steps {
                 }
             }
         }
+
+        impl From<$steps> for &'static str {
+            fn from(step: $steps) -> Self {
+                step.name()
+            }
+        }
     };
 }
 
 steps! {
+    /// A moment between two effects of a server.
+    Step:
     /// An upload has its directory and an empty file.
     UploadBegun = "upload::begun",
     /// Its bytes are written, and not synced.
@@ -117,6 +125,29 @@ steps! {
     StopBeforeCleanNote = "stop::before_clean_note",
 }
 
+steps! {
+    /// A moment between two effects of a migration.
+    MigrationStep:
+    /// The home that is left is marked; the other isn't.
+    SourceMarked = "migration::source_marked",
+    /// Both homes are marked.
+    BothMarked = "migration::both_marked",
+    /// The register and the secret of callbacks are in both.
+    RegisterCopied = "migration::register_copied",
+    /// A served file is in both.
+    ServedCopied = "migration::served_copied",
+    /// The original of a job is in both, and not read again; the job isn't.
+    OriginalCopied = "migration::original_copied",
+    /// Some jobs are in both, of which the one that is new has no journals.
+    PageImported = "migration::page_imported",
+    /// Some jobs are in both with all that they have.
+    JournalsCopied = "migration::journals_copied",
+    /// Everything is in both, durably.
+    AllCopied = "migration::all_copied",
+    /// The one home says that it is left; no server starts on the other yet.
+    SourceLeft = "migration::source_left",
+}
+
 /// Does what `FAILPOINTS` of the environment says from now on, where failpoints are compiled in.
 pub fn arm() {
     if fail::has_failpoints() {
@@ -127,8 +158,8 @@ pub fn arm() {
 
 /// Marks the moment. Where a test has chosen it, the process ends here, without any cleaning up.
 #[inline]
-pub fn reached(step: Step) {
-    let name = step.name();
+pub fn reached(step: impl Into<&'static str>) {
+    let name = step.into();
     fail::fail_point!(name, |_| std::process::abort());
     // Without failpoints the macro is empty, and uses nothing.
     let _ = name;

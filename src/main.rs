@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use pixerve::app::{self, HealthOptions, NewKeys, ServeOptions, ServerHealth, StartError, TokenOptions};
+use pixerve::app::{
+    self, Destination, HealthOptions, MigrateOptions, NewKeys, ServeOptions, ServerHealth, StartError, TokenOptions,
+};
 use pixerve::auth::Scope;
 use pixerve::config::{Config, ConfigErrors, Warning};
 use pixerve::error_chain::ErrorChain;
@@ -41,6 +43,9 @@ enum Command {
     WebhookSecret(WebhookSecretArgs),
     /// Make the keys that many nodes share: jwt.json, which signs tokens, and vault.key, which seals secrets
     Keys(KeysArgs),
+    /// Move everything that one machine keeps to where many nodes keep it, or back, while no server runs on either; whatever stops it, run
+    /// it again
+    Migrate(MigrateArgs),
     /// Ask the running server how it is: exit code 0 if it is ready, 1 if not, 4 if it can't be reached
     Health(HealthArgs),
 }
@@ -64,6 +69,16 @@ struct KeysArgs {
     /// Directory to make both files in; what is there already is never overwritten
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
+}
+
+#[derive(Args)]
+struct MigrateArgs {
+    /// Where to: nodes (PIXERVE_QUEUE_URL, PIXERVE_SPOOL_URL) or machine (PIXERVE_DATA_DIR); settings name both
+    #[arg(long, value_name = "HOME", value_parser = destination)]
+    to: Destination,
+    /// Only say what there is to move, and whether it can be moved
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -139,6 +154,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Token(args) => token(&config, &warnings, args),
         Command::WebhookSecret(args) => webhook_secret(&config, &warnings, &args),
         Command::Keys(args) => keys(&args),
+        Command::Migrate(args) => migrate(&config, &warnings, &args),
         Command::Health(args) => health(&config, &warnings, args),
     }
 }
@@ -200,6 +216,24 @@ fn keys(args: &KeysArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Tells how far it is as a server tells what it does.
+fn migrate(config: &Config, warnings: &[Warning], args: &MigrateArgs) -> anyhow::Result<ExitCode> {
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    let _log = telemetry::init(&config.log)?;
+    tell(warnings);
+    let options = MigrateOptions { to: args.to, dry_run: args.dry_run };
+    match runtime()?.block_on(app::migrate(config, options)) {
+        Ok(migrated) => {
+            print(&migrated.to_string()).context("writing to standard output")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            tracing::error!(error = %ErrorChain(&error), "migration stopped");
+            Ok(ExitCode::from(if error.is_about_settings() { EXIT_SETTINGS } else { EXIT_FAILED }))
+        }
+    }
+}
+
 fn health(config: &Config, warnings: &[Warning], args: HealthArgs) -> anyhow::Result<ExitCode> {
     tell(warnings);
     let HealthArgs { live, server } = args;
@@ -219,6 +253,11 @@ fn health(config: &Config, warnings: &[Warning], args: HealthArgs) -> anyhow::Re
     };
     print(&said).context("writing to standard output")?;
     Ok(code)
+}
+
+fn destination(text: &str) -> Result<Destination, String> {
+    let all = [Destination::Nodes, Destination::Machine];
+    all.into_iter().find(|to| to.as_str() == text).ok_or_else(|| "must be nodes or machine".to_owned())
 }
 
 fn server_url(text: &str) -> Result<Url, String> {

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
+use super::home_mark::MarkPlace;
 use super::private_files::{self, mode_for_others};
 use super::sealed_callbacks::KeysSecret;
 #[cfg(feature = "s3")]
@@ -81,6 +82,8 @@ impl PersistentState {
         let (disks, disk_monitor) = watch_disks(config, &config.data_dir)?;
         // The queue first: its lock is what keeps a second server out of the directory.
         let queue = open_queue(config, clock)?;
+        // It keeps a migration out, too. This thread may wait.
+        Handle::current().block_on(MarkPlace::in_directory(&config.data_dir).refuse_marked())?;
         let history_lost = !queue.set_aside().is_empty();
         private_files::tighten(&config.data_dir, &config.serve_dir);
         let sealer = Arc::new(open_sealer(config, &queue)?);

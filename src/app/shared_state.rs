@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "s3")]
-pub(super) use self::open::open;
+pub(super) use self::open::{RedisJournal, check, node_options, open, queue_options, scratch_dir};
 use crate::bucket::LastProbe;
 use crate::nodes::Nodes;
 use crate::queue::RedisQueue;

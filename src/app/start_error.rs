@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tokio::task::JoinError;
 
+use super::home_mark::HomeMarkError;
 use crate::auth::KeyRingError;
 use crate::bucket::BucketError;
 use crate::disks::DirectoryError;
@@ -59,6 +60,10 @@ pub enum StartError {
     #[error("Redis can't be used: {}", shown(.findings))]
     Redis { findings: Vec<Finding> },
     #[error(transparent)]
+    Home(#[from] HomeMarkError),
+    #[error("Redis answers no beat of this node: {why}")]
+    NotHeard { why: String },
+    #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
@@ -109,7 +114,8 @@ impl StartError {
             | Self::Confinement(_)
             | Self::Serve(_)
             | Self::Redis { .. }
-            | Self::OtherRegister { .. } => true,
+            | Self::OtherRegister { .. }
+            | Self::Home(HomeMarkError::Marked(_)) => true,
             _ => false,
         }
     }

@@ -3,7 +3,7 @@
 //! It is as many traits as it has kinds of users: [`JobIntake`] for whoever uploads and cancels, [`IdempotentRequests`] for
 //! whoever answers what may be repeated, [`JobWork`] for workers,
 //! [`JobRecords`] for whoever looks jobs up, [`DeliveryOutbox`] for the webhook client, [`DeliveryRecords`] for whoever asks
-//! what became of a callback, [`JobMaintenance`] for what runs now and then; [`JobQueue`] is all of them, for who opens and closes it. Their calls are written so that Redis could
+//! what became of a callback, [`JobMaintenance`] for what runs now and then, [`QueueTransfer`] for whoever moves it; [`JobQueue`] is all of them, for who opens and closes it. Their calls are written so that Redis could
 //! serve them: claim with a lease, renew, settle with a fence, cancel, look up, page, count. Every implementation passes
 //! the one conformance suite in `tests/it/queue`. Those on one machine ([`MemoryQueue`], [`SledQueue`]) share all of it
 //! but how their records are kept.
@@ -23,6 +23,7 @@ mod record;
 mod redis;
 mod rules;
 mod settings;
+mod transfer;
 
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ pub use self::local::{MemoryQueue, SledQueue};
 pub use self::metrics::QueueMetrics;
 pub use self::redis::{RedisQueue, RedisQueueOptions, TimeSource};
 pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};
+pub use self::transfer::{QueueTransfer, TransferCursor, TransferEntry, TransferPage, TransferredJob};
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
 use crate::job::{
@@ -251,7 +253,14 @@ pub trait JobMaintenance: Send + Sync + 'static {
 /// The whole queue, for who opens it, hands its parts out and closes it.
 #[async_trait]
 pub trait JobQueue:
-    JobIntake + IdempotentRequests + JobWork + JobRecords + DeliveryOutbox + DeliveryRecords + JobMaintenance
+    JobIntake
+    + IdempotentRequests
+    + JobWork
+    + JobRecords
+    + DeliveryOutbox
+    + DeliveryRecords
+    + JobMaintenance
+    + QueueTransfer
 {
     /// Notes, durably, that the server is stopping: its death is attributed to no job from now on, whatever
     /// [`CrashAttribution`] says, until the queue is opened again.

@@ -48,7 +48,7 @@ pub use seal::{SealError, Sealer, UnsealError};
 pub use sealing_keys::SealingKeysError;
 pub use secrets::{SealedSecrets, SecretFiles, SecretsError};
 pub use sled::{OpenedRecords, REGISTER_DATABASE, SledRecords};
-pub use webhook_secret::{KeptWebhookSecret, WebhookSecretError};
+pub use webhook_secret::{KeptWebhookSecret, WEBHOOK_SECRET, WebhookSecretError};
 pub use webhook_secrets::WebhookSecrets;
 
 use record::Record;

@@ -5,7 +5,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use super::RegisterError;
+use super::record::Record;
+use super::{RegisterError, Sealer};
 use crate::clock::Timestamp;
 use crate::job::{ContentHash, SealedText};
 
@@ -46,6 +47,14 @@ impl SealedVersion {
     /// By the text's hash.
     pub(super) fn of(text: &SealedText) -> Self {
         Self { hash: ContentHash::of(text.0.as_bytes()), written_at: None }
+    }
+}
+
+impl SealedRecord {
+    /// Whether one of these keys has sealed it, for its access key.
+    #[must_use]
+    pub fn opens_with(&self, sealer: &Sealer) -> bool {
+        Record::unseal(sealer, &self.access_key, &self.text).is_ok()
     }
 }
 

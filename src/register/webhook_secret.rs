@@ -14,8 +14,8 @@ use super::{Sealer, WebhookSecrets};
 use crate::clock::Timestamp;
 use crate::job::{SealedText, WebhookSecret};
 
-/// Under which it is kept.
-const NAME: &str = "callback";
+/// Under which it is kept, sealed.
+pub const WEBHOOK_SECRET: &str = "callback";
 const CONTEXT: &str = "callback-secret";
 
 /// The secrets that are kept, as they were read last. Clones are one.
@@ -77,9 +77,9 @@ impl KeptWebhookSecret {
                 let text = secret.seal(&WebhookSecrets::of(new_secret()?))?;
                 match peers {
                     Some(peers) => {
-                        create_locked::<WebhookSecretError>(&*secret.kept, NAME, &text, peers).await?;
+                        create_locked::<WebhookSecretError>(&*secret.kept, WEBHOOK_SECRET, &text, peers).await?;
                     }
-                    None => secret.kept.create(NAME, &text).await?,
+                    None => secret.kept.create(WEBHOOK_SECRET, &text).await?,
                 }
                 // Whatever is there now is everybody's.
                 secret.reload().await?;
@@ -126,7 +126,8 @@ impl KeptWebhookSecret {
     /// As for [`KeptWebhookSecret::open`].
     pub async fn reload(&self) -> Result<(), WebhookSecretError> {
         let read = self.read().await?;
-        let (secrets, _) = read.ok_or_else(|| WebhookSecretError::Missing { place: self.kept.place(NAME) })?;
+        let (secrets, _) =
+            read.ok_or_else(|| WebhookSecretError::Missing { place: self.kept.place(WEBHOOK_SECRET) })?;
         self.set(secrets);
         Ok(())
     }
@@ -136,15 +137,15 @@ impl KeptWebhookSecret {
     }
 
     async fn read(&self) -> Result<Option<(WebhookSecrets, KeyAge)>, WebhookSecretError> {
-        let Some(text) = self.kept.get(NAME).await? else { return Ok(None) };
-        let failed = |source| WebhookSecretError::Unseal { place: self.kept.place(NAME), source };
+        let Some(text) = self.kept.get(WEBHOOK_SECRET).await? else { return Ok(None) };
+        let failed = |source| WebhookSecretError::Unseal { place: self.kept.place(WEBHOOK_SECRET), source };
         let (plain, age) = self.sealer.unseal_noting_age(CONTEXT, &text).map_err(failed)?;
         let secrets = serde_json::from_slice(&plain).map_err(|_| failed(UnsealError::Content))?;
         Ok(Some((secrets, age)))
     }
 
     async fn write(&self, secrets: WebhookSecrets) -> Result<(), WebhookSecretError> {
-        self.kept.put(NAME, &self.seal(&secrets)?).await?;
+        self.kept.put(WEBHOOK_SECRET, &self.seal(&secrets)?).await?;
         self.set(secrets);
         Ok(())
     }

@@ -31,6 +31,7 @@ use utoipa::{OpenApi, ToSchema};
 pub use self::redirect::RedirectOrigin;
 
 use self::answer::disarm;
+use self::media::Media;
 use self::redirect::RedirectTarget;
 use self::tree::Tree;
 use super::Refusal;
@@ -54,6 +55,12 @@ enum Kind {
     #[cfg(feature = "s3")]
     Bucket(BucketServe),
     Redirect(RedirectTarget),
+}
+
+/// What a stored file of this name is served as.
+#[must_use]
+pub fn media_type(name: &str) -> &'static str {
+    Media::of(name).content_type
 }
 
 impl FileSource {

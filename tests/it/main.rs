@@ -24,6 +24,8 @@ mod http;
 mod kill;
 mod layers;
 mod logs;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod migrate;
 mod nginx;
 mod nodes;
 mod pixels;

@@ -1,5 +1,6 @@
 //! Opening it, at the start of a node.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,10 +8,12 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Heartbeat, SharedBucket, SharedState};
+use crate::app::home_mark::MarkPlace;
 use crate::app::persistent_state::{PRIVATE_DIRECTORY, PersistentState, key_file, make_dir, watch_disks};
 use crate::app::register_peers::NodePeers;
 use crate::app::sealed_callbacks::KeysSecret;
@@ -36,6 +39,8 @@ use crate::writer::BucketServe;
 const KEY_PREFIX: &str = "{px0}:";
 /// Counts that are older are no answer: they are sampled each second.
 const COUNTS_MAX_AGE: Duration = Duration::from_secs(5);
+/// For the first beat of a node whose Redis was there a moment ago.
+const HEARD_WITHIN: Duration = Duration::from_secs(30);
 
 /// Opens all of it, in the Redis at `url`. Waits for a Redis that can't be reached.
 pub(in crate::app) async fn open(
@@ -78,6 +83,9 @@ async fn open_with(
     redis: RedisClient,
     nodes: &Nodes,
 ) -> Result<(PersistentState, DiskMonitor, Arc<RedisQueue>), StartError> {
+    // A migration writes its mark before it looks whether a node beats: one of the two sees the other.
+    heard(nodes).await?;
+    MarkPlace::Object(Arc::clone(bucket)).refuse_marked().await?;
     let peers: Arc<dyn RegisterPeers> = Arc::new(NodePeers(nodes.clone()));
     let secrets: Arc<dyn SealedSecrets> = Arc::new(BucketSecrets::new(Arc::clone(bucket)));
     let shared = SharedRegister {
@@ -96,16 +104,11 @@ async fn open_with(
     }
     let keys_secret = KeysSecret::open(config, secrets, &sealer, Some(&*peers)).await?;
 
-    let options = RedisQueueOptions {
-        prefix: KEY_PREFIX.to_owned(),
-        memory_total: memory_budget,
-        counts_max_age: COUNTS_MAX_AGE,
-        time: TimeSource::Redis,
-    };
+    let options = queue_options(memory_budget, COUNTS_MAX_AGE);
     let queue = Arc::new(RedisQueue::open(redis, config.queue.clone(), options, Arc::clone(clock)).await?);
     let lines = Arc::new(RedisJournal(Arc::clone(&queue)));
 
-    let scratch = config.spool.scratch_dir.clone().unwrap_or_else(|| config.data_dir.join("scratch"));
+    let scratch = scratch_dir(config);
     let (settings, disks_config) = (config.spool.clone(), config.clone());
     let (probed, bucket) = (Arc::clone(bucket), Arc::clone(bucket));
     let (spool, disks, disk_monitor) = spawn_blocking(move || {
@@ -155,7 +158,27 @@ fn shared_bucket(bucket: Arc<Bucket>) -> SharedBucket {
     }
 }
 
-fn node_options(config: &Config, memory_budget: u64) -> NodeOptions {
+/// Where this node has what it works on.
+pub(in crate::app) fn scratch_dir(config: &Config) -> PathBuf {
+    config.spool.scratch_dir.clone().unwrap_or_else(|| config.data_dir.join("scratch"))
+}
+
+/// How a queue is opened that takes jobs of so much memory, or none.
+pub(in crate::app) fn queue_options(memory_total: u64, counts_max_age: Duration) -> RedisQueueOptions {
+    RedisQueueOptions { prefix: KEY_PREFIX.to_owned(), memory_total, counts_max_age, time: TimeSource::Redis }
+}
+
+/// Waits until the others have heard of this node.
+async fn heard(nodes: &Nodes) -> Result<(), StartError> {
+    let mut status = nodes.status();
+    if timeout(HEARD_WITHIN, status.wait_for(|status| status.heard.is_some())).await.is_ok() {
+        return Ok(());
+    }
+    let why = status.borrow().trouble.clone();
+    Err(StartError::NotHeard { why: why.unwrap_or_else(|| "nothing came".to_owned()) })
+}
+
+pub(in crate::app) fn node_options(config: &Config, memory_budget: u64) -> NodeOptions {
     NodeOptions {
         roles: config.node.roles,
         memory_budget,
@@ -176,7 +199,7 @@ fn installation(config: &Config) -> String {
 }
 
 /// Says everything that is wrong with Redis, and refuses what can't be used.
-async fn check(nodes: &Nodes) -> Result<(), StartError> {
+pub(in crate::app) async fn check(nodes: &Nodes) -> Result<(), StartError> {
     let never = CancellationToken::new();
     let findings = nodes.check(&never).await.unwrap_or_default();
     let (errors, warnings): (Vec<_>, Vec<_>) =
@@ -189,7 +212,7 @@ async fn check(nodes: &Nodes) -> Result<(), StartError> {
 
 /// Journals beside the jobs, where every node reads them.
 #[derive(Clone)]
-struct RedisJournal(Arc<RedisQueue>);
+pub(in crate::app) struct RedisJournal(pub(in crate::app) Arc<RedisQueue>);
 
 impl std::fmt::Debug for RedisJournal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

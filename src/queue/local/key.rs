@@ -77,6 +77,16 @@ pub(super) fn listing(filter: &Filter) -> Range<Vec<u8>> {
     listed(filter, 0)..listed(filter, u64::MAX)
 }
 
+/// All jobs from this place on, oldest first.
+pub(super) fn listing_from(seq: u64) -> Range<Vec<u8>> {
+    listed(&Filter::default(), seq)..listed(&Filter::default(), u64::MAX)
+}
+
+/// The place at the end of a listing's key.
+pub(super) fn seq_of_listed(key: &[u8]) -> Option<u64> {
+    key.last_chunk().map(|seq| u64::from_be_bytes(*seq))
+}
+
 /// The part of a list that is older than a cursor.
 pub(super) fn listing_before(filter: &Filter, cursor: Option<&Cursor>) -> Result<Range<Vec<u8>>, QueueError> {
     let end = match cursor {
@@ -118,6 +128,9 @@ pub(super) fn done_before(finished: Timestamp) -> Range<Vec<u8>> {
 pub(super) fn used_token_end(token: &OnceToken) -> Vec<u8> {
     [token.good_until.as_millis().to_be_bytes().as_slice(), token.digest.as_bytes()].concat()
 }
+
+/// Behind every [`used_token_end`] key.
+pub(super) const AFTER_TOKENS: &[u8] = &[0xFF; 41];
 
 /// The digest at the end of a [`used_token_end`] key.
 pub(super) fn digest_of_used_token_end(key: &[u8]) -> Option<&[u8]> {

@@ -12,6 +12,7 @@ mod schedule;
 mod sled;
 mod status;
 mod store;
+mod transfer;
 
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ use super::{
     Backlog, BegunRequest, CancelOutcome, Claim, ClaimRequest, Claimed, Counts, Delivery, DeliveryContent,
     DeliveryOutbox, DeliveryOutcome, DeliveryPage, DeliveryRecord, DeliveryRecords, DeliveryScope, DeliveryState,
     DeliveryTry, Enqueued, Filter, IdempotentRequests, Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork,
-    KnownJob, Lease, LeaseState, Page, PageRequest, Place, QueueError, QueueMetrics, RequestFate, RequestLease,
-    Settled, Settlement,
+    KnownJob, Lease, LeaseState, Page, PageRequest, Place, QueueError, QueueMetrics, QueueTransfer, RequestFate,
+    RequestLease, Settled, Settlement, TransferCursor, TransferEntry, TransferPage,
 };
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
@@ -333,6 +334,25 @@ impl<Q: LocalQueue> JobMaintenance for Q {
     async fn drop_live(&self, id: &JobId) -> Result<bool, QueueError> {
         let id = *id;
         self.driver().run(move |machine| machine.drop_live(&id)).await
+    }
+}
+
+#[async_trait]
+impl<Q: LocalQueue> QueueTransfer for Q {
+    async fn void_leases(&self) -> Result<(), QueueError> {
+        self.driver().run(Machine::release_leases).await
+    }
+
+    async fn export(&self, from: Option<TransferCursor>) -> Result<TransferPage, QueueError> {
+        self.driver().run(move |machine| machine.export(from)).await
+    }
+
+    async fn import(&self, entries: Vec<TransferEntry>) -> Result<(), QueueError> {
+        self.driver().run(move |machine| machine.import(entries)).await
+    }
+
+    async fn persist(&self) -> Result<(), QueueError> {
+        Ok(())
     }
 }
 

@@ -211,7 +211,7 @@ pub(super) enum Decision<T> {
 }
 
 /// As [`APPLY`] takes a callback.
-fn delivery_args(change: &DeliveryChange) -> Result<[Vec<u8>; 6], QueueError> {
+pub(super) fn delivery_args(change: &DeliveryChange) -> Result<[Vec<u8>; 6], QueueError> {
     let id = change.id.to_string().into_bytes();
     let Some(delivery) = &change.delivery else { return Ok([id, vec![], vec![], vec![], vec![], vec![]]) };
     let record = record::encode(delivery).map_err(|error| unreadable("writing a callback's record", error))?;

@@ -12,6 +12,7 @@ mod journal;
 mod records;
 mod requests;
 mod scripts;
+mod transfer;
 mod waiting;
 mod work;
 

@@ -21,7 +21,7 @@ macro_rules! scripts {
     };
 }
 
-// Only what comes in is refused while Redis' memory is full: everything else makes room.
+// Only what takes jobs in is refused while Redis' memory is full: everything else makes room.
 scripts! {
     ENQUEUE = "", ["request", "enqueue"], "taking a job in";
     BEGIN_REQUEST = "", ["request", "begin_request"], "beginning a request";
@@ -49,6 +49,12 @@ scripts! {
     FORGET_TOKENS = " flags=allow-oom", ["forget_tokens"], "forgetting used tokens";
     DROP_LIVE = " flags=allow-oom", ["drop_live"], "dropping a job";
     STATUS = " flags=allow-oom", ["status"], "counting jobs";
+    RESERVE = "", ["reserve"], "looking whether the queue is unused";
+    EXPORT = " flags=allow-oom", ["export"], "listing all jobs";
+    EXPORT_TOKENS = " flags=allow-oom", ["export_tokens"], "listing used tokens";
+    KEPT_ANSWER = " flags=allow-oom", ["request", "kept_answer"], "reading an answer";
+    IMPORT = "", ["request", "import"], "taking a job in from another queue";
+    IMPORT_TOKENS = "", ["import_tokens"], "taking used tokens in from another queue";
 }
 
 /// A script, and what it attempts.

@@ -73,6 +73,20 @@ impl QueueFixture {
         Ok(Self { clock: Arc::new(Manual::at(START)), kind, temp: tempfile::tempdir()? })
     }
 
+    /// An empty queue of the same kind, by the same clock.
+    pub(crate) fn another(&self) -> Result<Self, Box<dyn Error>> {
+        let kind = match &self.kind {
+            Kind::Redis(url, _) => Kind::Redis(url.clone(), key_prefix()),
+            kind => kind.clone(),
+        };
+        Ok(Self { clock: Arc::clone(&self.clock), ..Self::of(kind)? })
+    }
+
+    /// An empty one in memory, by the same clock.
+    pub(crate) fn another_in_memory(&self) -> Result<Self, Box<dyn Error>> {
+        Ok(Self { clock: Arc::clone(&self.clock), ..Self::memory()? })
+    }
+
     pub(crate) fn open(&self) -> Result<Queue, Box<dyn Error>> {
         self.open_with(QueueSettings::default(), CrashAttribution::NoJob)
     }

@@ -60,4 +60,5 @@ mod random;
 mod reference;
 mod settle;
 mod shared;
+mod transfer;
 mod waiting;

@@ -22,7 +22,7 @@ use super::idempotency::answered_with;
 use crate::harness::deliveries::tried;
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+pub(super) enum Step {
     Enqueue { owner: u8, n: u8, realtime: bool, waits: Option<u8>, key: Option<u8> },
     Begin { owner: u8, key: u8 },
     Drop { nth: u8, unknown: bool },
@@ -67,7 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// What is known of requests that may be repeated, without the queue.
 #[derive(Default)]
-struct Requests {
+pub(super) struct Requests {
     /// By key: the job that it became, and when it is forgotten.
     answered: HashMap<IdempotencyKey, (JobId, Timestamp)>,
     /// Every lease that was given out, with when it lapses and the job that it says it is about to become.
@@ -144,7 +144,7 @@ impl Requests {
 }
 
 /// Does one step; claims that were ever handed out stay around, stale or not.
-async fn take(
+pub(super) async fn take(
     step: Step,
     fixture: &QueueFixture,
     queue: &Queue,
@@ -227,7 +227,7 @@ async fn take(
 }
 
 /// What the lists say, each way of listing.
-async fn listed(queue: &Queue) -> Result<Counts, Box<dyn Error>> {
+pub(super) async fn listed(queue: &Queue) -> Result<Counts, Box<dyn Error>> {
     let all = queue.list(&Filter::default(), PageRequest { limit: 200, cursor: None }).await?.jobs;
     let mut by_state: HashMap<State, u64> = HashMap::new();
     for state in State::ALL {
@@ -268,7 +268,7 @@ async fn no_two_at_once(queue: &Queue) -> TestResult {
 }
 
 /// Once nothing has to wait but for another, each job that waits can be claimed, in one way or the other.
-async fn nobody_is_lost(fixture: &QueueFixture, queue: &Queue, pending: u64) -> TestResult {
+pub(super) async fn nobody_is_lost(fixture: &QueueFixture, queue: &Queue, pending: u64) -> TestResult {
     fixture.clock.advance(100 * SECOND);
     let placed = claim_up_to(queue, 200).await?.len();
     let made = queue.claim_made(200, LEASE).await?.len();
@@ -310,16 +310,25 @@ fn check(
     nodes: usize,
     reopens: bool,
 ) -> TestResult {
+    after_any_steps(cases, fixture, async |fixture, steps| balance(fixture, steps, nodes, reopens).await)
+}
+
+/// Whatever is to hold after steps of any kind and number, tried so often.
+pub(super) fn after_any_steps(
+    cases: u32,
+    fixture: fn() -> Result<Option<QueueFixture>, Box<dyn Error>>,
+    holds: impl AsyncFn(&QueueFixture, &[Step]) -> TestResult,
+) -> TestResult {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
     runner.run(&vec(step(), 1..80), |steps| {
-        let balanced = runtime.block_on(async {
+        let held = runtime.block_on(async {
             match fixture()? {
-                Some(fixture) => balance(&fixture, &steps, nodes, reopens).await,
+                Some(fixture) => holds(&fixture, &steps).await,
                 None => Ok(()),
             }
         });
-        balanced.map_err(|error| TestCaseError::fail(error.to_string()))
+        held.map_err(|error| TestCaseError::fail(error.to_string()))
     })?;
     Ok(())
 }

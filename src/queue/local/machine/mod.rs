@@ -10,6 +10,7 @@ mod settle;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod transition;
 
 use std::sync::Arc;
@@ -77,6 +78,18 @@ impl Sequence {
         }
         self.next += 1;
         self.next - 1
+    }
+
+    /// Never gives this number out, nor one below it.
+    fn pass(&mut self, number: u64, batch: &mut Batch) {
+        if number < self.next {
+            return;
+        }
+        self.next = number + 1;
+        if self.next > self.reserved {
+            self.reserved = self.next + RESERVED;
+            batch.put(Table::Meta, self.key, self.reserved.to_be_bytes());
+        }
     }
 }
 

@@ -196,7 +196,7 @@ impl<S: RecordStore> Machine<S> {
     }
 
     /// How long to wait still. A wall clock that was set back must not make it longer than it was meant to be.
-    fn wait_left(&self, due: Timestamp, wait_ms: u64) -> Duration {
+    pub(super) fn wait_left(&self, due: Timestamp, wait_ms: u64) -> Duration {
         due.since(self.clock.now()).min(Duration::from_millis(wait_ms))
     }
 

@@ -126,12 +126,21 @@ impl<S: RecordStore> Machine<S> {
         answer: KeptAnswer,
         job: Option<JobId>,
     ) -> Result<(), QueueError> {
+        let until = self.clock.now().after(IdempotencyKey::KEPT_FOR);
+        self.replace_answer(batch, key, &StoredAnswer { answer, job, until })
+    }
+
+    pub(super) fn replace_answer(
+        &self,
+        batch: &mut Batch,
+        key: &IdempotencyKey,
+        answer: &StoredAnswer,
+    ) -> Result<(), QueueError> {
         if let Some(before) = read::answer(&*self.records, key)? {
             batch.remove(Table::AnswersByEnd, key::answer_end(before.until, key));
         }
-        let until = self.clock.now().after(IdempotencyKey::KEPT_FOR);
-        batch.put(Table::Answers, *key.as_bytes(), encode(&StoredAnswer { answer, job, until })?);
-        batch.put(Table::AnswersByEnd, key::answer_end(until, key), Vec::new());
+        batch.put(Table::Answers, *key.as_bytes(), encode(answer)?);
+        batch.put(Table::AnswersByEnd, key::answer_end(answer.until, key), Vec::new());
         Ok(())
     }
 
