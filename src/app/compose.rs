@@ -282,7 +282,7 @@ fn log_start(config: &Config, addr: SocketAddr, worker: &WorkerContext) {
 
 /// Jobs that were accepted under larger limits are made all the same, one at a time if need be: better said at start.
 async fn warn_of_jobs_over_limits(queue: &dyn JobQueue, limit: MemoryLimit) -> Result<(), StartError> {
-    let filter = Filter { state: Some(State::Pending), owner: None };
+    let filter = Filter::in_state(State::Pending);
     let (mut over, mut most, mut cursor) = (0_usize, 0, None);
     loop {
         let Page { jobs, next } = queue.list(&filter, PageRequest { limit: PAGE, cursor }).await?;

@@ -14,6 +14,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/status", &["GET"]),
     ("/events", &["GET"]),
     ("/cancel", &["DELETE"]),
+    ("/jobs", &["GET"]),
     ("/success", &["GET"]),
     ("/success/list", &["GET"]),
     ("/failures", &["GET"]),

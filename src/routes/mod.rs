@@ -17,6 +17,7 @@ pub mod files;
 pub mod fuzz;
 mod health;
 mod http_metrics;
+mod jobs;
 mod limits;
 mod metrics;
 mod page;
@@ -25,6 +26,7 @@ mod rate;
 mod records;
 mod register;
 mod request_body;
+mod selection;
 mod snapshot;
 mod state;
 mod status;
@@ -96,6 +98,7 @@ fn limited_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(status::status))
         .routes(routes!(events::events))
         .routes(routes!(cancel::cancel))
+        .routes(routes!(jobs::list))
         .routes(routes!(records::success))
         .routes(routes!(records::success_list))
         .routes(routes!(records::failures))

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::callback_fate::CallbackFate;
-use super::extract::{Admin, JobQuery, Parameters, find};
+use super::extract::{Admin, JobQuery, Parameters, StrictParameters, find};
 use super::problem::refusals;
 use super::{AppState, Refusal};
 use crate::job::{ErrorCode, HashKey, JobId, JobRef, ShownFile, State as JobState, Warnings, shown_files, warnings_of};
 use crate::queue::{Cursor, Filter, Job, Page, PageRequest};
 
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// Records at most; what is more than 200 counts as 200.
@@ -166,7 +167,7 @@ struct FailurePage {
 }
 
 refusals!(RecordRefusals: BadRequest, DiskFull, Unavailable);
-refusals!(ListRefusals: BadRequest, Unauthorized, Forbidden, DiskFull, Unavailable);
+refusals!(ListRefusals: BadRequest, BadParameter, Unauthorized, Forbidden, DiskFull, Unavailable);
 
 /// What became of a job, in the classic shape
 ///
@@ -225,7 +226,7 @@ async fn record_of(state: &AppState, query: &JobQuery) -> Result<Json<Value>, Re
 pub(super) async fn success_list(
     State(state): State<AppState>,
     _: Admin,
-    Parameters(query): Parameters<ListQuery>,
+    StrictParameters(query): StrictParameters<ListQuery>,
 ) -> Result<Json<Value>, Refusal> {
     list(&state, JobState::Completed, query, "success_records").await
 }
@@ -241,13 +242,13 @@ pub(super) async fn success_list(
 pub(super) async fn failures_list(
     State(state): State<AppState>,
     _: Admin,
-    Parameters(query): Parameters<ListQuery>,
+    StrictParameters(query): StrictParameters<ListQuery>,
 ) -> Result<Json<Value>, Refusal> {
     list(&state, JobState::Failed, query, "failures").await
 }
 
 async fn list(state: &AppState, of: JobState, query: ListQuery, name: &str) -> Result<Json<Value>, Refusal> {
-    let filter = Filter { state: Some(of), owner: None };
+    let filter = Filter::in_state(of);
     let cursor = query.cursor.filter(|cursor| !cursor.is_empty()).map(Cursor);
     let page = PageRequest { limit: query.limit.unwrap_or(LIMIT_DEFAULT), cursor };
     let Page { jobs, next } = state.records.list(&filter, page).await?;

@@ -139,7 +139,7 @@ impl SpoolReconciler {
     pub async fn drop_jobs_missing_from_spool(&self) -> Result<(), ReconcileError> {
         let spooled = self.spooled().await?;
         for state in [State::Pending, State::Processing] {
-            let filter = Filter { state: Some(state), owner: None };
+            let filter = Filter::in_state(state);
             let mut cursor = None;
             loop {
                 let page = PageRequest { limit: PAGE, cursor };

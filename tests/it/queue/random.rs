@@ -1,9 +1,9 @@
 //! Whatever happens in whatever order, the books balance.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 
-use pixerve::job::{ContentHash, JobFingerprint, OnDuplicate, State};
+use pixerve::job::{ContentHash, JobFingerprint, OnDuplicate, Owner, Priority, State};
 use pixerve::queue::{Claim, Counts, DeliveryOutcome, Filter, Job, PageRequest, Retry, Settlement};
 use proptest::collection::vec;
 use proptest::option;
@@ -12,7 +12,7 @@ use proptest::test_runner::TestRunner;
 
 use super::fixture::{
     LEASE, Queue, QueueFixture, SECOND, TestResult, calling_back, claim_up_to, completion, crash, failure, purge,
-    queued, realtime, reap_expired,
+    reap_expired, record,
 };
 use crate::harness::deliveries::tried;
 
@@ -65,7 +65,9 @@ async fn take(
     match step {
         Step::Enqueue { owner, n, realtime: urgent, waits } => {
             let sub = format!("owner-{owner}");
-            let mut record = if urgent { realtime(&sub, n.into()) } else { queued(&sub, n.into()) };
+            let user = (owner > 0).then(|| "user".to_owned());
+            let owner = Owner { access_key: user.clone(), user, sub };
+            let mut record = record(&owner, n.into(), if urgent { Priority::Realtime } else { Priority::Queued });
             if let Some(what) = waits {
                 record.on_duplicate = OnDuplicate::Queue(JobFingerprint(ContentHash::of(&[what])));
             }
@@ -127,12 +129,13 @@ async fn listed(queue: &Queue) -> Result<Counts, Box<dyn Error>> {
     let all = queue.list(&Filter::default(), PageRequest { limit: 200, cursor: None }).await?.jobs;
     let mut by_state: HashMap<State, u64> = HashMap::new();
     for state in State::ALL {
-        let filter = Filter { state: Some(state), owner: None };
+        let filter = Filter::in_state(state);
         let jobs = queue.list(&filter, PageRequest { limit: 200, cursor: None }).await?.jobs;
         assert!(jobs.iter().all(|job| job.state == state));
         assert_eq!(jobs.len(), all.iter().filter(|job| job.state == state).count());
         by_state.insert(state, jobs.len() as u64);
     }
+    lists_of_whom_agree(queue, &all).await?;
     Ok(Counts {
         pending: by_state[&State::Pending],
         processing: by_state[&State::Processing],
@@ -142,6 +145,32 @@ async fn listed(queue: &Queue) -> Result<Counts, Box<dyn Error>> {
         failed: by_state[&State::Failed],
         cancelled: by_state[&State::Cancelled],
     })
+}
+
+/// The lists of an owner and of a user have what the list of all has, in either order.
+async fn lists_of_whom_agree(queue: &Queue, all: &[Job]) -> TestResult {
+    let owners: HashSet<_> = all.iter().map(|job| &job.record.owner).collect();
+    let states = State::ALL.into_iter().map(Some).chain([None]);
+    for (state, owner) in states.flat_map(|state| owners.iter().map(move |owner| (state, *owner))) {
+        let of_user = Filter { state, user: Some(owner.user_key()), ..Filter::default() };
+        let of_owner = Filter { state, owner: Some(owner.clone()), ..Filter::default() };
+        for (filter, is_of) in [
+            (of_user, Box::new(|job: &Job| job.record.owner.user == owner.user) as Box<dyn Fn(&Job) -> bool + Send>),
+            (of_owner, Box::new(|job: &Job| job.record.owner == *owner)),
+        ] {
+            let expected: Vec<_> = all
+                .iter()
+                .filter(|job| state.is_none_or(|state| state == job.state) && is_of(job))
+                .map(|job| job.record.id)
+                .collect();
+            let page = || PageRequest { limit: 200, cursor: None };
+            let listed = queue.list(&filter, page()).await?.jobs;
+            assert_eq!(listed.iter().map(|job| job.record.id).collect::<Vec<_>>(), expected);
+            let oldest_first = queue.list_oldest_first(&filter, page()).await?.jobs;
+            assert_eq!(oldest_first.iter().rev().map(|job| job.record.id).collect::<Vec<_>>(), expected);
+        }
+    }
+    Ok(())
 }
 
 fn is_duplicate(one: &Job, other: &Job) -> bool {

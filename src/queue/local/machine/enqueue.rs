@@ -34,7 +34,7 @@ impl<S: RecordStore> Machine<S> {
         self.check_depth(&record)?;
 
         let mut batch = Batch::default();
-        let seq = self.seq.take(&mut batch);
+        let seq = self.seq.take_from(&mut batch, self.clock.now().as_millis().saturating_mul(1000));
         let stored = StoredJob { job: fresh(record, seq), token: 0, wait_ms: 0, is_called_off: false, is_made: false };
         batch.put(Table::Jobs, *stored.job.record.id.as_bytes(), encode(&stored)?);
         key::add(&mut batch, &stored.job);

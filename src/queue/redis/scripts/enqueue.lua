@@ -34,6 +34,7 @@ call('HSET', key('job', id), 'k', constants, 'r', record, 'st', PENDING, 'sq', i
 local job = load_job(id)
 call('ZADD', key('ls'), job.sq, id)
 call('ZADD', key('lo', owner), job.sq, id)
+call('ZADD', key('lu', user), job.sq, id)
 list_in(job, PENDING)
 call('ZADD', key('hash', hash), job.sq, id)
 if reference ~= '' then
