@@ -22,3 +22,4 @@ macro_rules! every_home {
 
 mod home;
 mod list;
+mod scopes;
