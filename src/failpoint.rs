@@ -81,6 +81,8 @@ steps! {
     SettleApplied = "settle::applied",
     /// The terminal record is durable; the spool has the job still.
     SettleAfter = "settle::after",
+    /// The entry of a job that failed or was cancelled is where it is kept, with what attempts have left.
+    SpoolKept = "spool::kept",
     /// The job's entry is in the trash, and not deleted.
     SpoolTrashed = "spool::trashed",
     /// It is gone from the spool.

@@ -34,7 +34,8 @@ use crate::queue::{Filter, JobQueue, Page, PageRequest};
 use crate::routes::{AppState, metrics_router};
 use crate::version::VERSION;
 use crate::worker::{
-    CancellationListener, ClockKeeper, LeaseReaper, Pool, RecordCleaner, SpoolReconciler, StartedPool, WorkerContext,
+    CancellationListener, ClockKeeper, KeptOriginals, LeaseReaper, Pool, RecordCleaner, SpoolReconciler, StartedPool,
+    WorkerContext,
 };
 
 // A stop takes at most `server.drain_timeout` and the following together, some 45 s: what workers take to give their jobs
@@ -337,6 +338,8 @@ fn start_upkeep(
 ) {
     let (cleaner, leads) = (RecordCleaner::new(Arc::clone(worker), leadership.clone()), leadership.clone());
     background.spawn("record cleaner", |stop| cleaner.run(stop));
+    let kept = KeptOriginals::new(Arc::clone(worker), leadership.clone());
+    background.spawn("kept originals", |stop| kept.run(stop));
     background.spawn("spool reconciler", |stop| reconciler.run(leads, stop));
 }
 

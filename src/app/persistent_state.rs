@@ -88,7 +88,8 @@ impl PersistentState {
         let sealer = Arc::new(open_sealer(config, &queue)?);
         let register = Arc::new(open_register(config, &sealer, clock)?);
         let keys_secret = open_keys_secret(config, &sealer)?;
-        let spool: Arc<dyn Spool> = Arc::new(DirectorySpool::open(&config.data_dir)?);
+        let keeps_failed = !config.spool.failed_originals_kept.is_zero();
+        let spool: Arc<dyn Spool> = Arc::new(DirectorySpool::open(&config.data_dir)?.keeping_failed(keeps_failed));
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(config)?;
         let clock_trust = ClockTrust::new(Arc::clone(clock), ClockKeeper::last_seen(&config.data_dir));

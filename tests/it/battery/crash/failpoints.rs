@@ -43,7 +43,7 @@ fn when(step: Step) -> When {
         Step::DatabaseMade => When::FirstStart,
         Step::DatabaseCopied | Step::DatabaseChecked | Step::StartRecovered | Step::StartReconciled => When::Start,
         Step::VariantSpooled | Step::VariantsMade | Step::WriteBeforePut => When::Store,
-        Step::CancelBefore | Step::CancelAfter => When::Cancel,
+        Step::CancelBefore | Step::CancelAfter | Step::SpoolKept => When::Cancel,
         Step::RegisterWritten | Step::RegisterDurable => When::Register,
         Step::StopDraining | Step::StopBeforeCleanNote => When::Stop,
         _ => When::Work,
