@@ -99,6 +99,10 @@ steps! {
     CancelBefore = "cancel::before",
     /// It is written down; the client doesn't know, and the spool has the job still.
     CancelAfter = "cancel::after",
+    /// A job that runs another again is in the spool for good; the queue doesn't know.
+    RetrySpooled = "retry::spooled",
+    /// The queue has it for good, and the other names it; the client doesn't know.
+    RetryEnqueued = "retry::enqueued",
     /// A registration is written, and not durable.
     RegisterWritten = "register::written",
     /// It is durable; the client doesn't know.

@@ -44,6 +44,9 @@ pub struct JobRecord {
     /// What becomes of it if the same bytes of the same owner are live.
     #[serde(default, skip_serializing_if = "OnDuplicate::refuses")]
     pub on_duplicate: OnDuplicate,
+    /// The failed or cancelled job that it runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<JobId>,
     /// When the upload was accepted.
     pub created_at: Timestamp,
     /// Bytes of memory that making its variants takes, estimated from the header at upload. None if there are none to make.

@@ -15,6 +15,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/events", &["GET"]),
     ("/cancel", &["DELETE"]),
     ("/jobs", &["GET"]),
+    ("/retry", &["POST"]),
     ("/success", &["GET"]),
     ("/success/list", &["GET"]),
     ("/failures", &["GET"]),

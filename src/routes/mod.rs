@@ -26,6 +26,7 @@ mod rate;
 mod records;
 mod register;
 mod request_body;
+mod retry;
 mod selection;
 mod snapshot;
 mod state;
@@ -99,6 +100,7 @@ fn limited_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(events::events))
         .routes(routes!(cancel::cancel))
         .routes(routes!(jobs::list))
+        .routes(routes!(retry::retry))
         .routes(routes!(records::success))
         .routes(routes!(records::success_list))
         .routes(routes!(records::failures))

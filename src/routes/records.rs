@@ -58,6 +58,12 @@ struct SuccessRecord {
     warnings: Warnings,
     #[schema(rename = "ref", required = false)]
     reference: JobRef,
+    /// The failed or cancelled job that it runs again.
+    #[schema(required = false)]
+    retry_of: JobId,
+    /// The job that runs it again.
+    #[schema(required = false)]
+    retried_as: JobId,
 }
 
 /// A job that failed.
@@ -83,6 +89,12 @@ struct FailedRecord {
     warnings: Warnings,
     #[schema(rename = "ref", required = false)]
     reference: JobRef,
+    /// The failed or cancelled job that it runs again.
+    #[schema(required = false)]
+    retry_of: JobId,
+    /// The job that runs it again.
+    #[schema(required = false)]
+    retried_as: JobId,
 }
 
 /// A job that has not ended, or was cancelled.
@@ -102,6 +114,12 @@ struct OtherRecord {
     warnings: Warnings,
     #[schema(rename = "ref", required = false)]
     reference: JobRef,
+    /// The failed or cancelled job that it runs again.
+    #[schema(required = false)]
+    retry_of: JobId,
+    /// The job that runs it again.
+    #[schema(required = false)]
+    retried_as: JobId,
 }
 
 /// No job of this hash or id is known.
@@ -307,6 +325,11 @@ async fn record(state: &AppState, job: Job) -> Result<Value, Refusal> {
     }
     if let Some(reference) = &job.record.reference {
         record["ref"] = json!(reference);
+    }
+    for (name, id) in [("retry_of", job.record.retry_of), ("retried_as", job.retried_as)] {
+        if let Some(id) = id {
+            record[name] = json!(id);
+        }
     }
     Ok(record)
 }

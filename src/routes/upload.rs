@@ -191,7 +191,7 @@ fn duplicate(state: &AppState, on_duplicate: OnDuplicate, live: Box<Job>) -> Res
 }
 
 /// Whether there is a point in reading the body at all.
-async fn check_room(state: &AppState) -> Result<(), Refusal> {
+pub(super) async fn check_room(state: &AppState) -> Result<(), Refusal> {
     if state.readiness.refuses_uploads() {
         return Err(Refusal::Draining);
     }
@@ -268,6 +268,7 @@ async fn commit_upload(state: &AppState, received: Received, record: JobRecord) 
         }
         Ok(Enqueued::Duplicate(live)) => duplicate(state, on_duplicate, live),
         Ok(Enqueued::TokenUsed(job_id)) => Err(token_used(state, job_id)),
+        Ok(Enqueued::RetriedAlready(_)) => Err(Refusal::Internal("an upload runs no job again".to_owned())),
         Err(error @ (QueueError::Full { .. } | QueueError::OwnerFull { .. } | QueueError::TooLarge { .. })) => {
             Err(Refusal::Queue(error))
         }

@@ -424,6 +424,7 @@ mod tests {
             reference: None,
             once: None,
             on_duplicate: OnDuplicate::Refuse,
+            retry_of: None,
             trace: None,
         }
     }

@@ -33,6 +33,7 @@ pub(super) fn job_record(n: u8) -> JobRecord {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        retry_of: None,
         trace: None,
     }
 }

@@ -43,7 +43,7 @@ impl JobIntake for RedisQueue {
             return Err(QueueError::TooLarge { bytes: text.len(), max: RECORD_BYTES_MAX });
         }
         let token = record.once.as_ref();
-        let args: [Vec<u8>; 8] = [
+        let args: [Vec<u8>; 9] = [
             record.id.to_string().into(),
             constants(&record).into(),
             record.memory.unwrap_or(0).to_string().into(),
@@ -52,6 +52,7 @@ impl JobIntake for RedisQueue {
             token.map(|token| token.good_until.as_millis().to_string()).unwrap_or_default().into(),
             self.settings.depth_max.to_string().into(),
             self.settings.owner_depth_max.to_string().into(),
+            record.retry_of.map(|id| id.to_string()).unwrap_or_default().into(),
         ];
         let answer: Vec<Value> = self.scripts.run(&ENQUEUE, &args).await?;
         let word = |at: usize| answer.get(at).map(text_of).transpose().map(Option::unwrap_or_default);
@@ -63,6 +64,9 @@ impl JobIntake for RedisQueue {
             }
             "known" => Ok(Enqueued::Known),
             "token" => Ok(Enqueued::TokenUsed(word(1)?.parse().map_err(|error| unreadable("reading an id", error))?)),
+            "retried" => {
+                Ok(Enqueued::RetriedAlready(word(1)?.parse().map_err(|error| unreadable("reading an id", error))?))
+            }
             "duplicate" => match fields::job(&fields_of(&Value::Array(answer[2..].to_vec()))?)? {
                 Some(live) => Ok(Enqueued::Duplicate(Box::new(live.job))),
                 None => Err(QueueError::Unavailable { what: "a duplicate has no record".to_owned(), source: None }),

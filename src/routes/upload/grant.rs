@@ -99,6 +99,7 @@ impl UploadGrant {
             reference,
             once: self.once,
             on_duplicate,
+            retry_of: None,
             created_at: state.clock.now(),
             memory,
             inspection: Some(inspection),

@@ -37,6 +37,7 @@ fn record(id: JobId, received: &Received) -> JobRecord {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        retry_of: None,
         trace: None,
     }
 }

@@ -161,6 +161,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        retry_of: None,
         trace: None,
     };
     let name = record.original_name();
@@ -187,6 +188,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         finished_at: Some(created_at.after(Duration::from_millis(2_500))),
         error: None,
         changes: 1,
+        retried_as: None,
         files: vec![file],
     }
 }

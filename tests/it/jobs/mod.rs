@@ -22,4 +22,5 @@ macro_rules! every_home {
 
 mod home;
 mod list;
+mod retry;
 mod scopes;

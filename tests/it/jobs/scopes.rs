@@ -65,6 +65,7 @@ const ROUTES: &[(&str, &str, &str, Who, Unreached)] = &[
     ("POST", "/register", r#"{"user":""}"#, Who::Admin, Unreached::NotFound),
     ("DELETE", "/register?access_key=", "", Who::Admin, Unreached::NotFound),
     ("POST", "/register/webhook-secret", r#"{"access_key":"{key}"}"#, Who::UserManager, Unreached::NotFound),
+    ("POST", "/retry?job_id={job}", "", Who::Manager, Unreached::NotFound),
     ("GET", "/status?job_id={job}", "", Who::Anyone, Unreached::NotFound),
     ("GET", "/success?hash={hash}", "", Who::Anyone, Unreached::NotFound),
     ("GET", "/success/list", "", Who::Admin, Unreached::NotFound),

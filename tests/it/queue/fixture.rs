@@ -202,6 +202,7 @@ pub(crate) fn record(owner: &Owner, n: u32, priority: Priority) -> JobRecord {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        retry_of: None,
         trace: None,
     }
 }

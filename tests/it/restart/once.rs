@@ -106,6 +106,7 @@ async fn spooled(spool: &DirectorySpool, token: OnceToken, seed: u32) -> JobReco
         reference: None,
         once: Some(token),
         on_duplicate: OnDuplicate::Refuse,
+        retry_of: None,
         trace: None,
     };
     received.accept(&record).await.expect("accepted");

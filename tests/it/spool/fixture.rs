@@ -167,6 +167,7 @@ pub(crate) fn record(id: JobId, bytes: &[u8]) -> JobRecord {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        retry_of: None,
         trace: None,
     }
 }

@@ -26,6 +26,13 @@ impl<S: RecordStore> Machine<S> {
         {
             return Ok(Enqueued::TokenUsed(id));
         }
+        let retried = match record.retry_of {
+            Some(id) => read::stored(&*self.records, &id)?,
+            None => None,
+        };
+        if let Some(other) = retried.as_ref().and_then(|retried| retried.job.retried_as) {
+            return Ok(Enqueued::RetriedAlready(other));
+        }
         if let Some(live) = self.newest_duplicate(&record)?
             && !record.waits_for(&live.record)
         {
@@ -41,6 +48,13 @@ impl<S: RecordStore> Machine<S> {
         if let Some(token) = &stored.job.record.once {
             batch.put(Table::UsedTokens, *token.digest.as_bytes(), *stored.job.record.id.as_bytes());
             batch.put(Table::UsedTokensByEnd, key::used_token_end(token), Vec::new());
+        }
+        // In the same batch: a job is run again once, whatever is killed.
+        if let Some(mut retried) = retried {
+            retried.job.retried_as = Some(stored.job.record.id);
+            retried.job.changes += 1;
+            batch.put(key::home(retried.job.state), *retried.job.record.id.as_bytes(), encode(&retried)?);
+            self.changed.push(retried.job.record.id);
         }
         self.apply(&batch)?;
         reached(Step::EnqueueApplied);
@@ -83,5 +97,6 @@ fn fresh(record: JobRecord, seq: u64) -> Job {
         error: None,
         files: Vec::new(),
         changes: 1,
+        retried_as: None,
     }
 }

@@ -1,4 +1,5 @@
--- id, constants, memory, record, digest of its token, when that ends, live jobs at most, those of a tenant at most
+-- id, constants, memory, record, digest of its token, when that ends, live jobs at most, those of a tenant at most, the job that it
+-- runs again (empty: none)
 local id, constants, memory, record, token, token_end = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if call('EXISTS', key('job', id)) == 1 then
   return { 'known' }
@@ -11,6 +12,11 @@ if token ~= '' then
   if by and by ~= id then
     return { 'token', by }
   end
+end
+local retried = ARGV[10]
+local by = retried ~= '' and call('HGET', key('job', retried), 'ra')
+if by then
+  return { 'retried', by }
 end
 local newest = call('ZREVRANGE', key('dup', owner, bytes), 0, 0)[1]
 local live = newest and load_job(newest)
@@ -48,5 +54,11 @@ call('ZADD', duplicates(job), job.sq, id)
 count('depth', tenant, 1)
 count('meta', 'live', 1)
 put_in(job, 'r')
+-- In the same step: a job is run again once, whatever is killed.
+if retried ~= '' and call('EXISTS', key('job', retried)) == 1 then
+  call('HSET', key('job', retried), 'ra', id)
+  call('HINCRBY', key('job', retried), 'ch', 1)
+  tell(retried)
+end
 tell(id)
 return { 'created' }

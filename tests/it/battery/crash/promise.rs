@@ -129,6 +129,15 @@ impl Witness {
         let _ = cancel.timeout(WAIT_MAX).send().await;
     }
 
+    /// Tries to run again what was cancelled last. Its server may die of it.
+    pub(in crate::battery) async fn retry_last(&self, api: &Api) {
+        let Some(last) = self.accepted.last() else { return };
+        let id = last["job_id"].as_str().expect("an id");
+        let token = Claims::of("crash").with("scope", json!("manage")).sign();
+        let retry = api.request(Method::POST, &format!("/retry?job_id={id}")).bearer_auth(token);
+        let _ = retry.timeout(WAIT_MAX).send().await;
+    }
+
     /// Waits until the server has ended, or has nothing to do any more: whether it has ended.
     pub(in crate::battery) async fn dies_before_it_is_idle(&self, server: &mut ServerProcess) -> bool {
         const CALLBACKS_COME_WITHIN: Duration = Duration::from_secs(2);

@@ -188,6 +188,7 @@ async fn accepted(spool: &DirectorySpool) -> JobRecord {
         reference: None,
         once: None,
         on_duplicate: OnDuplicate::Refuse,
+        retry_of: None,
         trace: None,
     };
     received.accept(&record).await.expect("accepted");
