@@ -28,6 +28,8 @@ const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// A disk that takes longer for one small file hangs. The slowest that works, a hard disk under load or a network's, takes
 /// a second or two.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// What part of the floor is kept free above it, as long as anything can go.
+const MARGIN_OF_FLOOR: u64 = 8;
 
 /// One of the two directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +111,19 @@ impl DiskHealth {
     #[must_use]
     pub fn is_below_floor(&self, kind: RootKind) -> bool {
         self.root(kind).free_bytes.is_some_and(|free| free < self.floor_bytes)
+    }
+
+    /// How many bytes more than are free there would keep one of them a little above the floor, so that what can go goes before
+    /// anything is refused. None are missing where the system doesn't say.
+    #[must_use]
+    pub fn short_by(&self, kind: RootKind) -> u64 {
+        let wanted = self.floor_bytes.saturating_add(self.floor_bytes / MARGIN_OF_FLOOR);
+        self.root(kind).free_bytes.map_or(0, |free| wanted.saturating_sub(free))
+    }
+
+    /// Returns once bytes are missing there.
+    pub async fn wait_short(&self, kind: RootKind) {
+        self.wait(|health| health.short_by(kind) > 0).await;
     }
 
     /// What was found of one of them.

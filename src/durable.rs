@@ -26,7 +26,7 @@ use staged_file::OpenDirectory;
 
 pub(crate) use directory::{create_directories, remove_directory_of, sync_directory};
 pub(crate) use file_error::{FileError, IoContext};
-pub(crate) use staged_directory::{NewFile, StagedDirectory};
+pub(crate) use staged_directory::{NewFile, StagedDirectory, SyncedEntry};
 pub(crate) use staged_file::{Existing, ParentDirectory, StagedFile};
 
 /// Permissions of a file that its owner alone may read and write.

@@ -89,6 +89,8 @@ steps! {
     SettleApplied = "settle::applied",
     /// The terminal record is durable; the spool has the job still.
     SettleAfter = "settle::after",
+    /// The entry of a job that failed or was cancelled is where it is kept, with what attempts have left.
+    SpoolKept = "spool::kept",
     /// The job's entry is in the trash, and not deleted.
     SpoolTrashed = "spool::trashed",
     /// It is gone from the spool.
@@ -105,6 +107,10 @@ steps! {
     CancelBefore = "cancel::before",
     /// It is written down; the client doesn't know, and the spool has the job still.
     CancelAfter = "cancel::after",
+    /// A job that runs another again is in the spool for good; the queue doesn't know.
+    RetrySpooled = "retry::spooled",
+    /// The queue has it for good, and the other names it; the client doesn't know.
+    RetryEnqueued = "retry::enqueued",
     /// A registration is written, and not durable.
     RegisterWritten = "register::written",
     /// It is durable; the client doesn't know.

@@ -34,7 +34,8 @@ use crate::queue::{Filter, JobQueue, PAGE_MAX, Page, PageRequest};
 use crate::routes::{AppState, metrics_router};
 use crate::version::VERSION;
 use crate::worker::{
-    CancellationListener, ClockKeeper, LeaseReaper, Pool, RecordCleaner, SpoolReconciler, StartedPool, WorkerContext,
+    CancellationListener, ClockKeeper, KeptOriginals, LeaseReaper, Pool, RecordCleaner, SpoolReconciler, StartedPool,
+    WorkerContext,
 };
 
 // A stop takes at most `server.drain_timeout` and the following together, some 45 s: what workers take to give their jobs
@@ -279,7 +280,7 @@ fn log_start(config: &Config, addr: SocketAddr, worker: &WorkerContext) {
 
 /// Jobs that were accepted under larger limits are made all the same, one at a time if need be: better said at start.
 async fn warn_of_jobs_over_limits(queue: &dyn JobQueue, limit: MemoryLimit) -> Result<(), StartError> {
-    let filter = Filter { state: Some(State::Pending), owner: None };
+    let filter = Filter::in_state(State::Pending);
     let (mut over, mut most, mut cursor) = (0_usize, 0, None);
     loop {
         let Page { jobs, next } = queue.list(&filter, PageRequest { limit: PAGE_MAX, cursor }).await?;
@@ -334,6 +335,8 @@ fn start_upkeep(
 ) {
     let (cleaner, leads) = (RecordCleaner::new(Arc::clone(worker), leadership.clone()), leadership.clone());
     background.spawn("record cleaner", |stop| cleaner.run(stop));
+    let kept = KeptOriginals::new(Arc::clone(worker), leadership.clone());
+    background.spawn("kept originals", |stop| kept.run(stop));
     background.spawn("spool reconciler", |stop| reconciler.run(leads, stop));
 }
 

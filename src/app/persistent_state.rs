@@ -91,7 +91,8 @@ impl PersistentState {
         let kept = Arc::new(SecretFiles::new(&config.data_dir));
         // This thread may wait.
         let keys_secret = Handle::current().block_on(KeysSecret::open(config, kept, &sealer, None))?;
-        let spool: Arc<dyn Spool> = Arc::new(DirectorySpool::open(&config.data_dir)?);
+        let keeps_failed = !config.spool.failed_originals_kept.is_zero();
+        let spool: Arc<dyn Spool> = Arc::new(DirectorySpool::open(&config.data_dir)?.keeping_failed(keeps_failed));
         // After the lock is ours: a second server in the wrong place must not leave a key file behind.
         let keys = load_keys(config)?;
         let clock_trust = ClockTrust::new(Arc::clone(clock), ClockKeeper::last_seen(&config.data_dir));

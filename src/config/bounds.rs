@@ -69,6 +69,7 @@ const BOUNDS: &[(&str, Bounds)] = &[
     ("queue.lease", Time(SECOND, DAY)),
     ("queue.lease_renew", Time(TENTH, DAY)),
     ("queue.retention", Time(MINUTE, DECADE)),
+    ("queue.failed_originals_kept", Time(Duration::ZERO, YEAR)),
     ("queue.realtime_run_max", Number(1.0, 1e6)),
     ("worker.encode_threads", Number(0.0, 1024.0)),
     ("worker.job_timeout", Time(SECOND, DAY)),

@@ -1,10 +1,11 @@
 //! A directory whose files become visible together.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::BY_UMASK;
 use super::directory::{parent_of, remove_directory_of, sync_directory};
 use super::file_error::{FileError, IoContext};
 use crate::error_chain::ErrorChain;
@@ -55,6 +56,28 @@ impl StagedDirectory {
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path).context("create", &path)?;
         self.names.push(name);
         Ok(NewFile { file, path, name })
+    }
+
+    /// Puts a file in it that is on disk already, and that nobody writes to: under one more name where the file system can, else a
+    /// copy.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if there is no such file; the file system's own.
+    pub(crate) fn adopt_file(&mut self, name: &'static str, source: &Path) -> Result<SyncedEntry, FileError> {
+        let path = self.path.join(name);
+        match fs::hard_link(source, &path) {
+            Ok(()) => {
+                self.names.push(name);
+                Ok(SyncedEntry { name })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error).context("link", source),
+            Err(_) => {
+                let mut original = File::open(source).context("open", source)?;
+                let mut copied = self.create_file(name, BY_UMASK)?;
+                io::copy(&mut original, &mut copied.file).context("copy", source)?;
+                copied.sync()
+            }
+        }
     }
 
     /// Makes it durable under its temporary name. `files` are all that were created in it.

@@ -23,6 +23,13 @@ impl JobId {
         Self(Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, now.as_secs(), subsec_nanos)))
     }
 
+    /// When it was made: as the upload began, so never after the job was accepted.
+    #[must_use]
+    pub fn made_at(&self) -> Timestamp {
+        let (millis, _) = self.as_bytes().split_at(6);
+        Timestamp::from_millis(millis.iter().fold(0, |millis, byte| millis << 8 | u64::from(*byte)))
+    }
+
     /// The 16 bytes, big-endian: database keys.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {

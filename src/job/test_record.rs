@@ -34,6 +34,7 @@ pub(crate) fn job_record(n: u8) -> JobRecord {
         once: None,
         on_duplicate: OnDuplicate::Refuse,
         idempotency: None,
+        retry_of: None,
         trace: None,
     }
 }

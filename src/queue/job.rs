@@ -33,6 +33,9 @@ pub struct Job {
     /// How often it has changed, from its acceptance to this record. Grows, but is no exact count where a server died.
     #[serde(default)]
     pub changes: u64,
+    /// The job that runs it again, if it failed or was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_as: Option<JobId>,
 }
 
 /// What became of an upload's job.
@@ -48,6 +51,8 @@ pub enum Enqueued {
     TokenUsed(JobId),
     /// Its request was answered before, with another job or none.
     Repeated(KeptAnswer),
+    /// The job that it was to run again is run again by this other one.
+    RetriedAlready(JobId),
 }
 
 /// What the queue knows of a job that the spool has.

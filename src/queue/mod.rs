@@ -37,7 +37,9 @@ pub use self::error::QueueError;
 pub use self::idempotency::{BegunRequest, RequestFate, RequestLease};
 pub use self::job::{CancelOutcome, EndedJob, Enqueued, Job, KnownJob};
 pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, PASS_MAX, Place, Retry, Settled, Settlement};
-pub use self::listing::{Backlog, Counts, Cursor, Filter, LaneCounts, OwedCallbacks, PAGE_MAX, Page, PageRequest};
+pub use self::listing::{
+    Backlog, Counts, Cursor, Filter, LaneCounts, OwedCallbacks, PAGE_MAX, Page, PageRequest, WaitReason,
+};
 pub use self::local::{MemoryQueue, SledQueue};
 pub use self::metrics::QueueMetrics;
 pub use self::redis::{RedisQueue, RedisQueueOptions, TimeSource};
@@ -155,6 +157,12 @@ pub trait JobRecords: Send + Sync + 'static {
 
     /// A part of the list, newest upload first (by `seq`).
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError>;
+
+    /// The same, oldest upload first.
+    async fn list_oldest_first(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError>;
+
+    /// What each of these jobs waits for, in their order; nothing of one that is being made, has ended or is not known.
+    async fn waiting_for(&self, ids: &[JobId]) -> Result<Vec<Option<WaitReason>>, QueueError>;
 
     /// How many jobs there are. Never waits on the disk; an error while other calls would fail, so it tells a health
     /// check how the queue is.

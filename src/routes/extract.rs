@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 use super::{AppState, Peer, Refusal};
 use crate::auth::{AuthError, Scope, Verified, bearer};
 use crate::job::{HashKey, JobId, JobRecord, Owner};
-use crate::queue::{DeliveryScope, Job};
+use crate::queue::{DeliveryScope, Filter, Job};
 
 /// Bytes of a body of JSON: a service account's is about 3 KiB, a thousand ids of callbacks some 50.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -73,6 +73,33 @@ impl Manager {
             }
             Scope::Admin => true,
         }
+    }
+
+    /// The jobs of this `sub`, of this registered user, or all that it reaches; a `sub` alone is one of its own user's. None of what
+    /// is another's, or nobody's.
+    pub(super) fn jobs_of(&self, state: &AppState, sub: Option<String>, user: Option<&str>) -> Option<Filter> {
+        let is_own = |user: &str| self.owner.user.as_deref() == Some(user);
+        // An admin's is none: where nothing else is said, it reaches everybody's.
+        let of = |sub: String| Owner { sub, ..self.owner.clone() };
+        let (owner, user) = match (self.scope, user) {
+            (Scope::Admin, Some(name)) => {
+                let access_key = Some(state.register.holder(name)?.access_key.clone());
+                let of = |sub| Owner { user: Some(name.to_owned()), access_key, sub };
+                match sub {
+                    Some(sub) => (Some(of(sub)), None),
+                    None => (None, Some(of(String::new()).user_key())),
+                }
+            }
+            (Scope::Admin, None) => (sub.map(of), None),
+            (_, Some(name)) if !is_own(name) => return None,
+            (Scope::ManageUser, _) => match sub {
+                Some(sub) => (Some(of(sub)), None),
+                None => (None, Some(self.owner.user_key())),
+            },
+            (Scope::Manage, _) if sub.is_some_and(|sub| sub != self.owner.sub) => return None,
+            (Scope::Manage, _) => (Some(self.owner.clone()), None),
+        };
+        Some(Filter { owner, user, ..Filter::default() })
     }
 
     /// The callbacks that it reaches.

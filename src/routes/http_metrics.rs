@@ -14,6 +14,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/status", &["GET"]),
     ("/events", &["GET"]),
     ("/cancel", &["DELETE"]),
+    ("/jobs", &["GET"]),
+    ("/retry", &["POST"]),
     ("/success", &["GET"]),
     ("/success/list", &["GET"]),
     ("/failures", &["GET"]),

@@ -18,6 +18,7 @@ pub mod fuzz;
 mod health;
 mod http_metrics;
 mod idempotency;
+mod jobs;
 mod limits;
 mod metrics;
 mod page;
@@ -26,6 +27,8 @@ mod rate;
 mod records;
 mod register;
 mod request_body;
+mod retry;
+mod selection;
 mod snapshot;
 mod state;
 mod status;
@@ -101,6 +104,8 @@ fn limited_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(status::status))
         .routes(routes!(events::events))
         .routes(routes!(cancel::cancel))
+        .routes(routes!(jobs::list))
+        .routes(routes!(retry::retry))
         .routes(routes!(records::success))
         .routes(routes!(records::success_list))
         .routes(routes!(records::failures))

@@ -73,6 +73,15 @@ pub enum Refusal {
     IdempotencyKeyReused,
     /// The job has ended already.
     JobEnded(State),
+    /// The job is to be run again, and has not ended.
+    JobLive(State),
+    /// The job is to be run again, and has completed, or the one that ran it again has.
+    JobCompleted {
+        /// The one that has.
+        job_id: JobId,
+    },
+    /// The original of the job is kept no longer.
+    OriginalGone,
     /// More bytes than are taken.
     BodyTooLarge {
         /// As many as are.
@@ -211,6 +220,18 @@ impl Refusal {
             Self::JobEnded(state) => {
                 let detail = format!("the job is {state}; only pending and processing jobs can be cancelled");
                 Document::new(ErrorCode::JobEnded, "The job has ended", detail)
+            }
+            Self::JobLive(state) => {
+                let detail = format!("the job is {state}; only failed and cancelled jobs can be run again");
+                Document::new(ErrorCode::JobLive, "The job has not ended", detail)
+            }
+            Self::JobCompleted { job_id } => {
+                let detail = format!("job {job_id} has completed; only failed and cancelled jobs can be run again");
+                Document::new(ErrorCode::JobCompleted, "The job has completed", detail)
+            }
+            Self::OriginalGone => {
+                let detail = "the original of the job is kept no longer; upload it again";
+                Document::new(ErrorCode::OriginalGone, "The original is gone", detail)
             }
             Self::BodyTooLarge { bytes_max } => {
                 too_large(format!("at most {bytes_max} bytes are taken; nothing was kept"))

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::callback_fate::CallbackFate;
-use super::extract::{Admin, JobQuery, Parameters, find};
+use super::extract::{Admin, JobQuery, Parameters, StrictParameters, find};
 use super::problem::refusals;
 use super::{AppState, Refusal};
 use crate::job::{ErrorCode, HashKey, JobId, JobRef, ShownFile, State as JobState, Warnings, shown_files, warnings_of};
 use crate::queue::{Cursor, Filter, Job, Page, PageRequest};
 
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// Records at most; what is more than 200 counts as 200.
@@ -57,6 +58,12 @@ struct SuccessRecord {
     warnings: Warnings,
     #[schema(rename = "ref", required = false)]
     reference: JobRef,
+    /// The failed or cancelled job that it runs again.
+    #[schema(required = false)]
+    retry_of: JobId,
+    /// The job that runs it again.
+    #[schema(required = false)]
+    retried_as: JobId,
 }
 
 /// A job that failed.
@@ -82,6 +89,12 @@ struct FailedRecord {
     warnings: Warnings,
     #[schema(rename = "ref", required = false)]
     reference: JobRef,
+    /// The failed or cancelled job that it runs again.
+    #[schema(required = false)]
+    retry_of: JobId,
+    /// The job that runs it again.
+    #[schema(required = false)]
+    retried_as: JobId,
 }
 
 /// A job that has not ended, or was cancelled.
@@ -101,6 +114,12 @@ struct OtherRecord {
     warnings: Warnings,
     #[schema(rename = "ref", required = false)]
     reference: JobRef,
+    /// The failed or cancelled job that it runs again.
+    #[schema(required = false)]
+    retry_of: JobId,
+    /// The job that runs it again.
+    #[schema(required = false)]
+    retried_as: JobId,
 }
 
 /// No job of this hash or id is known.
@@ -166,7 +185,7 @@ struct FailurePage {
 }
 
 refusals!(RecordRefusals: BadRequest, DiskFull, Unavailable);
-refusals!(ListRefusals: BadRequest, Unauthorized, Forbidden, DiskFull, Unavailable);
+refusals!(ListRefusals: BadRequest, BadParameter, Unauthorized, Forbidden, DiskFull, Unavailable);
 
 /// What became of a job, in the classic shape
 ///
@@ -225,7 +244,7 @@ async fn record_of(state: &AppState, query: &JobQuery) -> Result<Json<Value>, Re
 pub(super) async fn success_list(
     State(state): State<AppState>,
     _: Admin,
-    Parameters(query): Parameters<ListQuery>,
+    StrictParameters(query): StrictParameters<ListQuery>,
 ) -> Result<Json<Value>, Refusal> {
     list(&state, JobState::Completed, query, "success_records").await
 }
@@ -241,13 +260,13 @@ pub(super) async fn success_list(
 pub(super) async fn failures_list(
     State(state): State<AppState>,
     _: Admin,
-    Parameters(query): Parameters<ListQuery>,
+    StrictParameters(query): StrictParameters<ListQuery>,
 ) -> Result<Json<Value>, Refusal> {
     list(&state, JobState::Failed, query, "failures").await
 }
 
 async fn list(state: &AppState, of: JobState, query: ListQuery, name: &str) -> Result<Json<Value>, Refusal> {
-    let filter = Filter { state: Some(of), owner: None };
+    let filter = Filter::in_state(of);
     let cursor = query.cursor.filter(|cursor| !cursor.is_empty()).map(Cursor);
     let page = PageRequest { limit: query.limit.unwrap_or(LIMIT_DEFAULT), cursor };
     let Page { jobs, next } = state.records.list(&filter, page).await?;
@@ -306,6 +325,11 @@ async fn record(state: &AppState, job: Job) -> Result<Value, Refusal> {
     }
     if let Some(reference) = &job.record.reference {
         record["ref"] = json!(reference);
+    }
+    for (name, id) in [("retry_of", job.record.retry_of), ("retried_as", job.retried_as)] {
+        if let Some(id) = id {
+            record[name] = json!(id);
+        }
     }
     Ok(record)
 }

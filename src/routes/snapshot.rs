@@ -61,6 +61,14 @@ pub(super) struct Status {
     #[schema(required = false)]
     warnings: Warnings,
     callback: CallbackFate,
+    /// The failed or cancelled job that it runs again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_of: Option<JobId>,
+    /// The job that runs it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retried_as: Option<JobId>,
     /// The stores that the job waits for, none of them most of the time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waiting_for: Vec<StoreOutage>,
@@ -107,6 +115,8 @@ impl Snapshot {
             error_code,
             warnings,
             callback,
+            retry_of: job.record.retry_of,
+            retried_as: job.retried_as,
             waiting_for: state.active_jobs.outages(id),
         };
         let written =

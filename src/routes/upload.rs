@@ -309,7 +309,7 @@ fn duplicate(state: &AppState, on_duplicate: OnDuplicate, live: Box<Job>) -> Res
 }
 
 /// Whether there is a point in reading the body at all.
-async fn check_room(state: &AppState) -> Result<(), Refusal> {
+pub(super) async fn check_room(state: &AppState) -> Result<(), Refusal> {
     if state.readiness.refuses_uploads() {
         return Err(Refusal::Draining);
     }
@@ -431,6 +431,7 @@ async fn spool_and_queue(
             Some(RepeatableUpload { fingerprint, .. }) => replay(answer, *fingerprint),
             None => Err(Refusal::Internal("an upload without a key was answered before".to_owned())),
         },
+        Ok(Enqueued::RetriedAlready(_)) => Err(Refusal::Internal("an upload runs no job again".to_owned())),
         Err(error @ (QueueError::Full { .. } | QueueError::OwnerFull { .. } | QueueError::TooLarge { .. })) => {
             Err(Refusal::Queue(error))
         }

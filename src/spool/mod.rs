@@ -171,8 +171,9 @@ pub trait Spool: Debug + Send + Sync + 'static {
     /// An attempt of this job on this machine is over, whatever it came to: lets go of what only it needed.
     async fn attempt_ended(&self, id: JobId);
 
-    /// A job has ended, durably. Its original leaves the spool, unless that keeps it for a queue that may forget the end:
-    /// then [`Spool::remove_ended`] finds it. That of a cancelled job never stays where it would be queued again.
+    /// A job has ended, durably. Its original leaves the accepted uploads, unless it stays for a queue that may forget the end:
+    /// then [`Spool::remove_ended`] finds it. That of a cancelled job never stays where it would be queued again. Where the
+    /// settings say so, those of failed and cancelled jobs are kept elsewhere: [`Spool::kept`].
     async fn job_ended(&self, id: JobId, state: State) -> Result<(), SpoolError>;
 
     /// Of uploads whose jobs have ended, those that have to stay no longer leave. Others are left, and to be named again.
@@ -181,14 +182,32 @@ pub trait Spool: Debug + Send + Sync + 'static {
     /// Removes an upload that became no job. Twice is harmless.
     async fn remove(&self, id: JobId) -> Result<(), SpoolError>;
 
-    /// A part of the originals of ended jobs that are kept beside the accepted uploads, for a person to try them again.
+    /// A part of the originals of failed and cancelled jobs that are kept beside the accepted uploads, so that those can be run
+    /// again; the oldest upload first where the spool is on this machine. One that is read to its end has each that was there all
+    /// the while.
     async fn kept(&self, from: Option<SpoolCursor>) -> Result<SpoolPage, SpoolError>;
+
+    /// Whether what is kept takes space on this machine's disk.
+    fn keeps_on_disk(&self) -> bool;
+
+    /// What was accepted of this job, whether its original is kept or among the accepted uploads; none if it is gone.
+    async fn original_of(&self, id: JobId) -> Result<Option<SpoolEntry>, SpoolError>;
+
+    /// Accepts the bytes of another job, whose original is kept or among the accepted uploads, once more: for the job of this
+    /// record. When this returns true, they and the manifest are as safe as those of an upload; it is false if the original
+    /// is gone.
+    async fn accept_again(&self, from: JobId, record: &JobRecord) -> Result<bool, SpoolError>;
 
     /// Removes those of them.
     async fn remove_kept(&self, ids: &[JobId]) -> Result<(), SpoolError>;
 
     /// How much there is, roughly.
     async fn usage(&self) -> Result<SpoolUsage, SpoolError>;
+}
+
+/// The manifest of a job, as it is written.
+fn manifest_of(record: &JobRecord, place: &Path) -> Result<Vec<u8>, FileError> {
+    serde_json::to_vec(record).map_err(|error| FileError::new("write the manifest beside", place, error.into()))
 }
 
 /// What a manifest says, or what is wrong with it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{SpoolError, blocking};
+use super::{SpoolError, blocking, manifest_of};
 use crate::durable::{BY_UMASK, FileError, NewFile, StagedDirectory};
 use crate::job::{ContentHash, ContentHasher, JobRecord};
 
@@ -75,8 +75,7 @@ impl Received {
     /// Accepts the upload: when this returns, the original and its manifest are safe. If it fails, the spool has nothing of
     /// it, unless it was a bucket that didn't answer.
     pub async fn accept(self, record: &JobRecord) -> Result<(), SpoolError> {
-        let manifest = serde_json::to_vec(record)
-            .map_err(|error| FileError::new("write the manifest beside", self.staged.file.path(), error.into()))?;
+        let manifest = manifest_of(record, self.staged.file.path())?;
         self.accept.accept(self.staged, manifest, record).await
     }
 }

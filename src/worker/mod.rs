@@ -14,8 +14,8 @@ mod uploader;
 
 pub use budget::{MemoryBudget, half_of_memory};
 pub use maintenance::{
-    CancellationListener, ClockKeeper, LeaseReaper, ReconcileError, ReconcileScope, RecordCleaner, SpoolReconciler,
-    remove_kept_originals,
+    CancellationListener, ClockKeeper, KeptFor, KeptOriginals, LeaseReaper, ReconcileError, ReconcileScope,
+    RecordCleaner, SpoolReconciler, remove_kept_originals,
 };
 pub use metrics::WorkerMetrics;
 pub use pool::{Pool, StartedPool};
@@ -58,6 +58,9 @@ pub struct WorkerSettings {
     /// How long the record of an ended job is kept.
     #[serde(rename = ".queue.retention", deserialize_with = "setting::duration")]
     pub retention: Duration,
+    /// How long the originals of failed and cancelled jobs are kept.
+    #[serde(rename = ".queue.failed_originals_kept", deserialize_with = "setting::duration_or_zero")]
+    pub failed_originals_kept: Duration,
     /// How long the pixels of one job may take.
     #[serde(deserialize_with = "setting::duration")]
     pub job_timeout: Duration,

@@ -188,7 +188,7 @@ async fn ended_jobs_of_every_version_are_read() -> Checked {
         let counts = queue.counts().await?;
         let ended = (counts.completed, counts.failed, counts.cancelled);
         assert_eq!((ended, counts.pending, counts.processing), ((2, 1, 1), 4, 0));
-        let of_shop = Filter { state: None, owner: Some(job(&queue, FRESH).await?.record.owner) };
+        let of_shop = Filter { owner: Some(job(&queue, FRESH).await?.record.owner), ..Filter::default() };
         let listed = queue.list(&of_shop, PageRequest { limit: 10, cursor: None }).await?.jobs;
         let listed: Vec<_> = listed.into_iter().map(|job| job.record.id).collect();
         assert_eq!(listed, [FRESH, PROCESSING, FAILED_AND_TRIED].map(id));

@@ -22,6 +22,8 @@ mod files;
 mod harness;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod http;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod jobs;
 mod kill;
 mod layers;
 mod logs;

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::job::{
     ContentHash, DeliveryId, DeliverySubject, HashKey, IdempotencyKey, JobId, JobRef, OnceToken, Owner, State,
 };
+use crate::queue::listing::ListOrder;
 use crate::queue::{Cursor, DeliveryScope, DeliveryState, Filter, Job, QueueError};
 
 const OWNER_BYTES: usize = 16;
@@ -17,6 +18,9 @@ pub(super) const SEQ: &[u8] = b"seq";
 pub(super) const TOKEN: &[u8] = b"token";
 /// There if the last server was stopping.
 pub(super) const DRAINING: &[u8] = b"draining";
+
+/// When this began: the time from which on places tell when a job was queued; every job is listed by its user then.
+pub(super) const TIMED_PLACES: &[u8] = b"timed_places";
 
 /// There once no ended job has the URL of a callback in clear that is owed no more.
 pub(super) const CALLBACKS_FORGOTTEN: &[u8] = b"callbacks_forgotten";
@@ -32,34 +36,40 @@ pub(super) fn home(state: State) -> Table {
 
 /// Puts a new job into every index.
 pub(super) fn add(batch: &mut Batch, job: &Job) {
-    let by = [Filter::default(), Filter { state: None, owner: Some(job.record.owner.clone()) }];
-    for filter in by {
+    for filter in lists(job, None) {
         batch.put(Table::Listing, listed(&filter, job.seq), *job.record.id.as_bytes());
     }
     batch.put(Table::ByHash, of_hash(&job.record.hash, job.seq), *job.record.id.as_bytes());
     if let Some(reference) = &job.record.reference {
         batch.put(Table::ByRef, of_reference(&job.record.owner, reference, job.seq), *job.record.id.as_bytes());
     }
-    for filter in with_state(job, job.state) {
+    for filter in lists(job, Some(job.state)) {
+        batch.put(Table::Listing, listed(&filter, job.seq), *job.record.id.as_bytes());
+    }
+}
+
+/// Lists a job by its user, which versions before 0.3.0 did not.
+pub(super) fn list_by_user(batch: &mut Batch, job: &Job) {
+    let [_, _, by_user] = lists(job, None);
+    let [_, _, by_user_and_state] = lists(job, Some(job.state));
+    for filter in [by_user, by_user_and_state] {
         batch.put(Table::Listing, listed(&filter, job.seq), *job.record.id.as_bytes());
     }
 }
 
 /// Moves a job that was in state `before` to where it is listed now.
 pub(super) fn move_on(batch: &mut Batch, job: &Job, before: State) {
-    for filter in with_state(job, before) {
+    for filter in lists(job, Some(before)) {
         batch.remove(Table::Listing, listed(&filter, job.seq));
     }
-    for filter in with_state(job, job.state) {
+    for filter in lists(job, Some(job.state)) {
         batch.put(Table::Listing, listed(&filter, job.seq), *job.record.id.as_bytes());
     }
 }
 
 /// Takes a job out of every index and table.
 pub(super) fn remove(batch: &mut Batch, job: &Job) {
-    let [by_state, by_both] = with_state(job, job.state);
-    let by_owner = Filter { state: None, owner: Some(job.record.owner.clone()) };
-    for filter in [Filter::default(), by_owner, by_state, by_both] {
+    for filter in lists(job, None).into_iter().chain(lists(job, Some(job.state))) {
         batch.remove(Table::Listing, listed(&filter, job.seq));
     }
     batch.remove(Table::ByHash, of_hash(&job.record.hash, job.seq));
@@ -82,26 +92,25 @@ pub(super) fn listing_from(seq: u64) -> Range<Vec<u8>> {
     listed(&Filter::default(), seq)..listed(&Filter::default(), u64::MAX)
 }
 
-/// The place at the end of a listing's key.
-pub(super) fn seq_of_listed(key: &[u8]) -> Option<u64> {
-    key.last_chunk().map(|seq| u64::from_be_bytes(*seq))
-}
-
-/// The part of a list that is older than a cursor.
-pub(super) fn listing_before(filter: &Filter, cursor: Option<&Cursor>) -> Result<Range<Vec<u8>>, QueueError> {
-    let end = match cursor {
-        None => u64::MAX,
-        Some(Cursor(text)) if text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            u64::from_str_radix(text, 16).map_err(|_| QueueError::BadCursor)?
-        }
-        Some(_) => return Err(QueueError::BadCursor),
+/// The part of a list behind a cursor, from this place on.
+pub(super) fn listing_behind(
+    filter: &Filter,
+    order: ListOrder,
+    cursor: Option<&Cursor>,
+    least_place: u64,
+) -> Result<Range<Vec<u8>>, QueueError> {
+    let behind = cursor.map(Cursor::place).transpose()?;
+    let (first, end) = match order {
+        ListOrder::NewestFirst => (least_place, behind.unwrap_or(u64::MAX)),
+        ListOrder::OldestFirst => (least_place.max(behind.map_or(0, |place| place.saturating_add(1))), u64::MAX),
     };
-    Ok(listed(filter, 0)..listed(filter, end))
+    // Of a range that ends before it begins nothing can be read.
+    Ok(listed(filter, first.min(end))..listed(filter, end))
 }
 
-/// Where the page after the job at `seq` begins.
-pub(super) fn cursor(seq: u64) -> Cursor {
-    Cursor(format!("{seq:016x}"))
+/// The place of the job that is listed here.
+pub(super) fn listed_place(listed: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*listed.last_chunk()?))
 }
 
 /// Every job with this hash, oldest first.
@@ -232,16 +241,21 @@ fn deliveries_at(scope: &DeliveryScope, state: DeliveryState, seq: u64) -> Vec<u
     [&[tag], whose.as_slice(), &[state], &seq.to_be_bytes()].concat()
 }
 
-fn with_state(job: &Job, state: State) -> [Filter; 2] {
-    let owner = Some(job.record.owner.clone());
-    [Filter { state: Some(state), owner: None }, Filter { state: Some(state), owner }]
+/// The lists that a job is in, or those of this state: of all jobs, of its owner, of its user.
+fn lists(job: &Job, state: Option<State>) -> [Filter; 3] {
+    let of = |owner, user| Filter { state, owner, user, ..Filter::default() };
+    let owner = &job.record.owner;
+    [of(None, None), of(Some(owner.clone()), None), of(None, Some(owner.user_key()))]
 }
 
 fn listed(filter: &Filter, seq: u64) -> Vec<u8> {
-    let mut key = vec![u8::from(filter.state.is_some()) | u8::from(filter.owner.is_some()) << 1];
-    if let Some(owner) = &filter.owner {
-        key.extend_from_slice(&short(owner));
-    }
+    let (tag, whose) = match (&filter.owner, &filter.user) {
+        (None, None) => (0, Vec::new()),
+        (Some(owner), _) => (2, short(owner).to_vec()),
+        (None, Some(user)) => (4, user.as_bytes()[..OWNER_BYTES].to_vec()),
+    };
+    let mut key = vec![u8::from(filter.state.is_some()) | tag];
+    key.extend_from_slice(&whose);
     key.extend(filter.state.map(number));
     key.extend_from_slice(&seq.to_be_bytes());
     key

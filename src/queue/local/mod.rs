@@ -23,12 +23,13 @@ pub use self::memory::MemoryQueue;
 pub use self::sled::SledQueue;
 use self::status::StatusChannel;
 use self::store::RecordStore;
+use super::listing::ListOrder;
 use super::{
     Backlog, BegunRequest, CancelOutcome, Claim, ClaimRequest, Claimed, Counts, Delivery, DeliveryContent,
     DeliveryOutbox, DeliveryOutcome, DeliveryPage, DeliveryRecord, DeliveryRecords, DeliveryScope, DeliveryState,
     DeliveryTry, Enqueued, Filter, IdempotentRequests, Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork,
     KnownJob, Lease, LeaseState, Page, PageRequest, Place, QueueError, QueueMetrics, QueueTransfer, RequestFate,
-    RequestLease, Settled, Settlement, TransferCursor, TransferEntry, TransferPage,
+    RequestLease, Settled, Settlement, TransferCursor, TransferEntry, TransferPage, WaitReason,
 };
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
@@ -211,7 +212,17 @@ impl<Q: LocalQueue> JobRecords for Q {
 
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError> {
         let filter = filter.clone();
-        self.driver().read(move |records| read::page(records, &filter, &page)).await
+        self.driver().read(move |records| read::page(records, &filter, ListOrder::NewestFirst, &page)).await
+    }
+
+    async fn list_oldest_first(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError> {
+        let filter = filter.clone();
+        self.driver().read(move |records| read::page(records, &filter, ListOrder::OldestFirst, &page)).await
+    }
+
+    async fn waiting_for(&self, ids: &[JobId]) -> Result<Vec<Option<WaitReason>>, QueueError> {
+        let ids = ids.to_vec();
+        self.driver().run(move |machine| Ok(machine.waiting_for(&ids))).await
     }
 
     async fn counts(&self) -> Result<Counts, QueueError> {

@@ -7,11 +7,15 @@ use super::key;
 use super::store::{RecordStore, ScanOrder, Table};
 use crate::error_chain::ErrorChain;
 use crate::job::{CallbackTarget, ContentHash, DeliveryId, HashKey, IdempotencyKey, JobId, JobRef, Owner};
+use crate::queue::listing::ListOrder;
 use crate::queue::record::{self, StoredAnswer, StoredDelivery, StoredJob, readable_delivery};
 use crate::queue::{
-    CallbacksOf, DeliveryPage, DeliveryScope, DeliveryState, Filter, Job, PAGE_MAX, Page, PageRequest, QueueError,
+    CallbacksOf, Cursor, DeliveryPage, DeliveryScope, DeliveryState, Filter, Job, PAGE_MAX, Page, PageRequest,
+    QueueError,
 };
 
+/// Entries of a list that are looked at for one page: those of uploads that began too late are passed over.
+const LISTED_AT_MOST: usize = 20_000;
 /// Jobs of one hash, or of one `ref`, that are looked up at once.
 const INDEXED_AT_ONCE: usize = 4;
 
@@ -105,23 +109,46 @@ pub(super) fn live<S: RecordStore>(records: &S, hash: &HashKey, owner: &Owner) -
     Ok(newest_of(records, hash, owner)?.filter(|job| !job.state.is_terminal()))
 }
 
-/// A part of a list, newest first.
-pub(super) fn page<S: RecordStore>(records: &S, filter: &Filter, request: &PageRequest) -> Result<Page, QueueError> {
+/// A part of a list, in this order.
+pub(super) fn page<S: RecordStore>(
+    records: &S,
+    filter: &Filter,
+    order: ListOrder,
+    request: &PageRequest,
+) -> Result<Page, QueueError> {
     let limit = request.entries();
-    let mut keys = key::listing_before(filter, request.cursor.as_ref())?;
-    let mut jobs: Vec<Job> = Vec::with_capacity(limit);
+    let mut keys = key::listing_behind(filter, order, request.cursor.as_ref(), least_place(records, filter)?)?;
+    let begun_before = filter.begun_before();
+    let scan = match order {
+        ListOrder::NewestFirst => ScanOrder::Descending,
+        ListOrder::OldestFirst => ScanOrder::Ascending,
+    };
+    let at_once = if begun_before.is_some() { PAGE_MAX + 1 } else { limit + 1 };
+    let (mut jobs, mut looked_at, mut behind) = (Vec::with_capacity(limit), 0, None);
     loop {
-        let entries = records.range(Table::Listing, &keys.start..&keys.end, ScanOrder::Descending, limit + 1)?;
-        let exhausted = entries.len() <= limit;
+        let entries = records.range(Table::Listing, &keys.start..&keys.end, scan, at_once)?;
+        let exhausted = entries.len() < at_once;
         for (listed, id) in entries {
-            keys.end.clone_from(&listed);
-            let Some(found) = key::id(&id).map(|id| job(records, &id)).transpose()?.flatten() else { continue };
+            if looked_at == LISTED_AT_MOST {
+                return Ok(Page { jobs, next: behind });
+            }
+            looked_at += 1;
+            behind = key::listed_place(&listed).map(Cursor::behind);
+            match order {
+                ListOrder::NewestFirst => keys.end.clone_from(&listed),
+                ListOrder::OldestFirst => keys.start = [listed.as_slice(), &[0]].concat(),
+            }
+            let Some(id) = key::id(&id) else { continue };
+            if begun_before.is_some_and(|before| id.made_at() >= before) {
+                continue;
+            }
+            let Some(found) = job(records, &id)? else { continue };
             // It may have moved on since it was listed, and another owner's key may begin alike.
             if !lists(filter, &found) || !listed.ends_with(&found.seq.to_be_bytes()) {
                 continue;
             }
             if jobs.len() == limit {
-                let next = jobs.last().map(|last| key::cursor(last.seq));
+                let next = jobs.last().map(|last: &Job| Cursor::behind(last.seq));
                 return Ok(Page { jobs, next });
             }
             jobs.push(found);
@@ -130,6 +157,14 @@ pub(super) fn page<S: RecordStore>(records: &S, filter: &Filter, request: &PageR
             return Ok(Page { jobs, next: None });
         }
     }
+}
+
+/// Where a list may begin. What was queued before places told the time has lower ones than any time.
+fn least_place<S: RecordStore>(records: &S, filter: &Filter) -> Result<u64, QueueError> {
+    let Some(least) = filter.least_place() else { return Ok(0) };
+    let timed = records.get(Table::Meta, key::TIMED_PLACES)?.and_then(|bytes| bytes.try_into().ok());
+    let timed_from = timed.map_or(u64::MAX, u64::from_be_bytes);
+    Ok(if least / 1000 >= timed_from { least } else { 0 })
 }
 
 /// Where a callback is looked for. It moves from the first table to the second, and back when it is asked for again: looked
@@ -235,6 +270,9 @@ pub(super) fn each_callback<S: RecordStore>(
 }
 
 fn lists(filter: &Filter, job: &Job) -> bool {
+    let owner = &job.record.owner;
     filter.state.is_none_or(|state| state == job.state)
-        && filter.owner.as_ref().is_none_or(|owner| *owner == job.record.owner)
+        && filter.owner.as_ref().is_none_or(|listed| listed == owner)
+        && (filter.owner.is_some() || filter.user.is_none_or(|user| user == owner.user_key()))
+        && filter.covers(job.record.created_at)
 }

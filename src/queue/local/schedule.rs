@@ -15,7 +15,7 @@ use lane::PriorityLane;
 
 use crate::clock::Timestamp;
 use crate::job::{ContentHash, JobId, OwnerKey, Priority, TenantKey, UserKey};
-use crate::queue::LaneCounts;
+use crate::queue::{LaneCounts, WaitReason};
 
 /// What the schedule has to know of a live job.
 #[derive(Clone, Copy, Debug)]
@@ -316,6 +316,16 @@ impl Schedule {
     pub(super) fn first_made(&mut self, now: Duration) -> Option<JobId> {
         self.promote(now);
         self.made.first().map(|(_, id)| *id)
+    }
+
+    /// What a job waits for; nothing of one that is being made or doesn't live.
+    pub(super) fn waits_for(&self, id: &JobId) -> Option<WaitReason> {
+        match self.jobs.get(id)? {
+            (_, Availability::Leased(held)) => (held.stage == Stage::Storing).then_some(WaitReason::Store),
+            (live, _) if live.is_made => Some(WaitReason::Store),
+            _ if self.short_since.contains_key(id) => Some(WaitReason::Memory),
+            _ => Some(WaitReason::Turn),
+        }
     }
 
     /// How many jobs are live.

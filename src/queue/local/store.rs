@@ -16,7 +16,7 @@ pub(super) enum Table {
     Success,
     /// Id -> record, of failed and cancelled jobs.
     Failures,
-    /// Every job under four keys, one for each way of listing -> id.
+    /// Every job under six keys, one for each way of listing -> id.
     Listing,
     /// Hash, NUL, seq -> id: the newest is the last.
     ByHash,

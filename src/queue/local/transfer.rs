@@ -27,7 +27,7 @@ fn jobs<S: RecordStore>(records: &S, from: u64, now: Timestamp) -> Result<Transf
     let mut page = TransferPage::default();
     let mut last = None;
     for (listed, id) in &listed {
-        last = key::seq_of_listed(listed).or(last);
+        last = key::listed_place(listed).or(last);
         let Some(stored) = key::id(id).map(|id| read::stored(records, &id)).transpose()?.flatten() else {
             page.unreadable += 1;
             continue;

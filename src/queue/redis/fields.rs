@@ -261,6 +261,7 @@ pub(super) fn job(fields: &Fields) -> Result<Option<StoredJob>, QueueError> {
         error,
         files,
         changes: number(fields, "ch"),
+        retried_as: fields.get("ra").and_then(|id| std::str::from_utf8(id).ok()?.parse().ok()),
     };
     let (token, wait_ms) = (number(fields, "tk"), number(fields, "wt"));
     let [is_made, is_called_off] = ["md", "so"].map(|mark| fields.contains_key(mark));

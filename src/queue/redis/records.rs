@@ -3,16 +3,17 @@
 use async_trait::async_trait;
 
 use super::change::With;
-use super::fields::{self, Fields, owner_key, state_word, text_key};
-use super::scripts::{NEWEST, PAGE, STATUS};
+use super::fields::{self, Fields, owner_key, state_word, text_key, user_key};
+use super::scripts::{NEWEST, PAGE, STATUS, WAITING_FOR};
 use super::{RedisQueue, Sampled};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
 use crate::events::JobEvents;
 use crate::job::{HashKey, JobId, JobRef, Owner};
+use crate::queue::listing::ListOrder;
 use crate::queue::{
     Backlog, Counts, Cursor, Filter, Job, JobRecords, LaneCounts, OwedCallbacks, Page, PageRequest, QueueError,
-    QueueMetrics,
+    QueueMetrics, WaitReason,
 };
 
 /// Jobs of one hash, or of one `ref`, that are looked up at once.
@@ -39,24 +40,24 @@ impl JobRecords for RedisQueue {
     }
 
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError> {
+        self.page(filter, ListOrder::NewestFirst, page).await
+    }
+
+    async fn list_oldest_first(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError> {
+        self.page(filter, ListOrder::OldestFirst, page).await
+    }
+
+    async fn waiting_for(&self, ids: &[JobId]) -> Result<Vec<Option<WaitReason>>, QueueError> {
         self.usable()?;
-        let limit = page.entries();
-        let before = match &page.cursor {
-            None => "+inf".to_owned(),
-            Some(cursor) => format!("({}", place(cursor)?),
+        let ids: Vec<String> = ids.iter().map(JobId::to_string).collect();
+        let words: Vec<String> = self.scripts.run(&WAITING_FOR, &ids).await?;
+        let reason = |word: &String| match word.as_str() {
+            "s" => Some(WaitReason::Store),
+            "m" => Some(WaitReason::Memory),
+            "t" => Some(WaitReason::Turn),
+            _ => None,
         };
-        let list = match (filter.state, &filter.owner) {
-            (None, None) => "ls".to_owned(),
-            (Some(state), None) => format!("ls:{}", state_word(state)),
-            (None, Some(owner)) => format!("lo:{}", owner_key(owner)),
-            (Some(state), Some(owner)) => format!("lo:{}:{}", owner_key(owner), state_word(state)),
-        };
-        let mut listed: Vec<(u64, Fields)> = self.scripts.run(&PAGE, &[list, before, (limit + 1).to_string()]).await?;
-        // By what is listed, of which not everything may be readable: nothing that is behind it would be seen.
-        let has_more = listed.len() > limit;
-        listed.truncate(limit);
-        let next = listed.last().filter(|_| has_more).map(|(place, _)| Cursor(format!("{place:016x}")));
-        Ok(Page { jobs: readable(listed.iter().map(|(_, fields)| fields)), next })
+        Ok(words.iter().map(reason).collect())
     }
 
     async fn counts(&self) -> Result<Counts, QueueError> {
@@ -107,6 +108,34 @@ impl RedisQueue {
         Ok(counts)
     }
 
+    async fn page(&self, filter: &Filter, order: ListOrder, request: PageRequest) -> Result<Page, QueueError> {
+        self.usable()?;
+        let limit = request.entries();
+        let behind = request.cursor.as_ref().map(place).transpose()?;
+        let least = filter.least_place();
+        let (from, to, word) = match order {
+            ListOrder::NewestFirst => {
+                let from = behind.map_or_else(|| "+inf".to_owned(), |place| format!("({place}"));
+                (from, least.map_or_else(|| "-inf".to_owned(), |least| least.to_string()), "n")
+            }
+            ListOrder::OldestFirst => {
+                let from = match (behind, least) {
+                    (Some(place), least) if least.is_none_or(|least| least <= place) => format!("({place}"),
+                    (_, Some(least)) => least.to_string(),
+                    (_, None) => "-inf".to_owned(),
+                };
+                (from, "+inf".to_owned(), "o")
+            }
+        };
+        let begun_before = filter.begun_before().map(|before| before.as_millis().to_string()).unwrap_or_default();
+        let args = [list_key(filter), from, to, word.to_owned(), limit.to_string(), begun_before];
+        // By what was looked at, of which not everything may be readable: nothing that is behind it would be seen.
+        let (found, last): (Vec<Fields>, String) = self.scripts.run(&PAGE, &args).await?;
+        let mut jobs = readable(&found);
+        jobs.retain(|job| filter.covers(job.record.created_at));
+        Ok(Page { jobs, next: last.parse().ok().map(Cursor::behind) })
+    }
+
     /// The newest job in an index that `is_it`. Most often the newest of all: only another holder of the user's name has the
     /// same hash.
     pub(super) async fn newest_in(
@@ -139,13 +168,22 @@ fn readable<'a>(found: impl IntoIterator<Item = &'a Fields>) -> Vec<Job> {
     jobs.map(|stored| stored.job).collect()
 }
 
+/// The list of those that a filter has, whenever they were accepted.
+fn list_key(filter: &Filter) -> String {
+    let list = match (&filter.owner, &filter.user) {
+        (None, None) => "ls".to_owned(),
+        (Some(owner), _) => format!("lo:{}", owner_key(owner)),
+        (None, Some(user)) => format!("lu:{}", user_key(user)),
+    };
+    match filter.state {
+        Some(state) => format!("{list}:{}", state_word(state)),
+        None => list,
+    }
+}
+
 /// The place in a list that a cursor stands for.
 fn place(cursor: &Cursor) -> Result<u64, QueueError> {
-    let Cursor(text) = cursor;
-    if text.len() != 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(QueueError::BadCursor);
-    }
-    let place = u64::from_str_radix(text, 16).map_err(|_| QueueError::BadCursor)?;
+    let place = cursor.place()?;
     // Redis counts no further, so no page ended there.
     if place >= 1 << 53 { Err(QueueError::BadCursor) } else { Ok(place) }
 }

@@ -47,7 +47,7 @@ impl JobIntake for RedisQueue {
         let token = record.once.as_ref();
         let request = request.as_ref().map(|(key, answer)| Ok::<_, QueueError>((request_key(key), packed(answer)?)));
         let (request, answer) = request.transpose()?.unwrap_or_default();
-        let args: [Vec<u8>; 11] = [
+        let args: [Vec<u8>; 12] = [
             record.id.to_string().into(),
             constants(&record).into(),
             record.memory.unwrap_or(0).to_string().into(),
@@ -59,6 +59,7 @@ impl JobIntake for RedisQueue {
             request.into(),
             answer,
             IdempotencyKey::KEPT_FOR.as_millis().to_string().into(),
+            record.retry_of.map(|id| id.to_string()).unwrap_or_default().into(),
         ];
         let answer: Vec<Value> = self.scripts.run(&ENQUEUE, &args).await?;
         let word = |at: usize| answer.get(at).map(answered::<String>).transpose().map(Option::unwrap_or_default);
@@ -71,6 +72,9 @@ impl JobIntake for RedisQueue {
             "known" => Ok(Enqueued::Known),
             "token" => Ok(Enqueued::TokenUsed(word(1)?.parse().map_err(|error| unreadable("reading an id", error))?)),
             "repeated" => Ok(Enqueued::Repeated(answer_of(answer.get(1))?)),
+            "retried" => {
+                Ok(Enqueued::RetriedAlready(word(1)?.parse().map_err(|error| unreadable("reading an id", error))?))
+            }
             "duplicate" => match fields::job(&answered(&answer[2])?)? {
                 Some(live) => Ok(Enqueued::Duplicate(Box::new(live.job))),
                 None => Err(QueueError::Unavailable { what: "a duplicate has no record".to_owned(), source: None }),

@@ -16,7 +16,14 @@ pub fn status_of(code: ErrorCode) -> Option<StatusCode> {
         C::NotFound => S::NOT_FOUND,
         C::MethodNotAllowed => S::METHOD_NOT_ALLOWED,
         C::TooSlow => S::REQUEST_TIMEOUT,
-        C::DuplicateJob | C::TokenUsed | C::JobEnded | C::NameTaken | C::IdempotencyInFlight => S::CONFLICT,
+        C::DuplicateJob
+        | C::TokenUsed
+        | C::JobEnded
+        | C::JobLive
+        | C::JobCompleted
+        | C::NameTaken
+        | C::IdempotencyInFlight => S::CONFLICT,
+        C::OriginalGone => S::GONE,
         C::PreconditionFailed => S::PRECONDITION_FAILED,
         C::TooLarge => S::PAYLOAD_TOO_LARGE,
         C::UnsupportedImage | C::DamagedImage => S::UNSUPPORTED_MEDIA_TYPE,

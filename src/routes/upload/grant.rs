@@ -116,6 +116,7 @@ impl UploadGrant {
             once: self.once,
             on_duplicate,
             idempotency: None,
+            retry_of: None,
             created_at: state.clock.now(),
             memory,
             inspection: Some(inspection),

@@ -27,8 +27,8 @@ pub(super) struct FetchedOriginals(Mutex<HashMap<JobId, Slot>>);
 
 /// It is removed when this is dropped. Whoever has opened it reads on.
 #[derive(Debug)]
-struct Fetched {
-    path: PathBuf,
+pub(super) struct Fetched {
+    pub(super) path: PathBuf,
     _dir: IncomingDirectory,
 }
 
@@ -45,7 +45,7 @@ impl FetchedOriginals {
         if let Some(fetched) = &*slot {
             return Ok(fetched.path.clone());
         }
-        let fetched = fetch(record, bucket, scratch.for_fetching()).await?;
+        let fetched = fetch(record, bucket, &key(SPOOL, record.id), scratch.for_fetching()).await?;
         Ok(slot.insert(fetched).path.clone())
     }
 
@@ -55,8 +55,9 @@ impl FetchedOriginals {
     }
 }
 
-async fn fetch(record: &JobRecord, bucket: &Bucket, to: PathBuf) -> Result<Fetched, SpoolError> {
-    let reader = bucket.open(&key(SPOOL, record.id)).await.map_err(Cause::Bucket)?;
+/// Fetches the original in this object, which is to be that of `record`, into a directory of its own.
+pub(super) async fn fetch(record: &JobRecord, bucket: &Bucket, from: &str, to: PathBuf) -> Result<Fetched, SpoolError> {
+    let reader = bucket.open(from).await.map_err(Cause::Bucket)?;
     let begin = move || {
         let mut staged = StagedDirectory::create(to)?;
         let file = staged.create_file(ORIGINAL, BY_UMASK)?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spool/<2 hex>/<job id>    accepted: what is said of it, its manifest, its original (see `format`)
-//! kept/<2 hex>/<job id>     of a job that failed or was cancelled, where the comparison doesn't look
+//! kept/<2 hex>/<job id>     of a job that failed or was cancelled, where the comparison doesn't look; the same object
 //! ```
 //!
 //! One PUT accepts an upload. What arrives, and what is worked on, is in the node's scratch directory meanwhile; journals are
@@ -35,7 +35,7 @@ use super::error::Cause;
 use super::upload::{Accept, StagedUpload};
 use super::{
     EndedUpload, IncomingUpload, Journal, JournalEntries, MadeFile, Removal, Spool, SpoolCursor, SpoolEntry,
-    SpoolError, SpoolPage, SpoolSettings, SpoolUsage, SpooledUpload, blocking, made, read_manifest,
+    SpoolError, SpoolPage, SpoolSettings, SpoolUsage, SpooledUpload, blocking, made, manifest_of, read_manifest,
 };
 use crate::bucket::{Bucket, BucketError, DELETE_MAX, ListPage};
 use crate::durable::IoContext;
@@ -45,6 +45,10 @@ use crate::job::{JobId, JobRecord, State};
 /// Below which accepted uploads are, and originals that are kept for a person.
 const SPOOL: &str = "spool/";
 const KEPT: &str = "kept/";
+
+/// Where the original of a job may be. It moves from the second to the first, so one that isn't in either is looked for in the first
+/// again.
+const PLACES: [&str; 3] = [KEPT, SPOOL, KEPT];
 
 /// Originals of ended jobs that are moved at once.
 const CONCURRENT_MOVES: usize = 16;
@@ -59,6 +63,7 @@ pub struct BucketSpool {
     scratch: Scratch,
     lines: Arc<dyn JournalLines>,
     keep_after_end: Duration,
+    keeps_failed: bool,
     fetched: FetchedOriginals,
     /// The journals that attempts of this node have open.
     journals: Mutex<HashMap<JobId, PendingLines>>,
@@ -92,14 +97,18 @@ impl BucketSpool {
             scratch,
             lines,
             keep_after_end: settings.keep_after_end,
+            keeps_failed: !settings.failed_originals_kept.is_zero(),
             fetched: FetchedOriginals::default(),
             journals: Mutex::default(),
             usage: Mutex::default(),
         })
     }
 
-    /// Moves an original to where nobody looks for work. Twice is harmless.
+    /// Moves an original to where nobody looks for work, or removes it if none are kept. Twice is harmless.
     async fn keep(&self, id: JobId) -> Result<(), SpoolError> {
+        if !self.keeps_failed {
+            return self.remove(id).await;
+        }
         let key = key(SPOOL, id);
         match self.bucket.copy(&key, &self::key(KEPT, id)).await {
             // It has been moved, or removed, before.
@@ -134,8 +143,8 @@ impl BucketSpool {
         Ok((page, bytes))
     }
 
-    async fn read_entry(&self, id: JobId) -> Result<Option<SpoolEntry>, SpoolError> {
-        let key = key(SPOOL, id);
+    async fn read_entry(&self, prefix: &str, id: JobId) -> Result<Option<SpoolEntry>, SpoolError> {
+        let key = key(prefix, id);
         let mut wanted = HEAD_BYTES;
         loop {
             let (head, total) = match self.bucket.get_range(&key, 0..wanted).await {
@@ -212,7 +221,7 @@ impl Spool for BucketSpool {
     }
 
     async fn manifest(&self, id: JobId) -> Result<Option<SpoolEntry>, SpoolError> {
-        self.read_entry(id).await
+        self.read_entry(SPOOL, id).await
     }
 
     async fn journal(&self, id: JobId) -> Result<Journal, SpoolError> {
@@ -294,6 +303,37 @@ impl Spool for BucketSpool {
         Ok(self.page(KEPT, from).await?.0)
     }
 
+    fn keeps_on_disk(&self) -> bool {
+        false
+    }
+
+    async fn original_of(&self, id: JobId) -> Result<Option<SpoolEntry>, SpoolError> {
+        for place in PLACES {
+            if let Some(entry) = self.read_entry(place, id).await? {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The manifest is in the same object as the original, which so is fetched and put again.
+    async fn accept_again(&self, from: JobId, record: &JobRecord) -> Result<bool, SpoolError> {
+        let manifest = manifest_of(record, self.scratch.path()).map_err(Cause::Scratch)?;
+        for place in PLACES {
+            let to = self.scratch.for_fetching();
+            match fetching::fetch(record, &self.bucket, &key(place, from), to).await {
+                Ok(fetched) => {
+                    put(&self.bucket, &manifest, record, &fetched.path).await?;
+                    return Ok(true);
+                }
+                // It had left that place, or has just been moved.
+                Err(error) if error.had_ended() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
     async fn remove_kept(&self, ids: &[JobId]) -> Result<(), SpoolError> {
         let keys: Vec<_> = ids.iter().map(|id| key(KEPT, *id)).collect();
         Ok(self.bucket.delete_all(&keys).await.map_err(Cause::Bucket)?)
@@ -325,14 +365,19 @@ struct Object {
 #[async_trait]
 impl Accept for Object {
     async fn accept(&self, upload: StagedUpload, manifest: Vec<u8>, record: &JobRecord) -> Result<(), SpoolError> {
-        let (key, original) = (key(SPOOL, record.id), &record.original);
-        let head = format::head(&manifest, original.bytes);
-        let put = self.bucket.put_with_file(&key, head, upload.file.path(), original.bytes, original.sha256).await;
-        let Err(error) = put else { return Ok(()) };
-        // It may have arrived all the same. If that can't be undone now, it is queued by the comparison.
-        if error.may_pass() {
-            let _ = timeout(CLEANUP_TIMEOUT, self.bucket.delete(&key)).await;
-        }
-        Err(Cause::Bucket(error).into())
+        put(&self.bucket, &manifest, record, upload.file.path()).await
     }
+}
+
+/// Puts the one object of an accepted upload, whose original is in this file.
+async fn put(bucket: &Bucket, manifest: &[u8], record: &JobRecord, path: &Path) -> Result<(), SpoolError> {
+    let (key, original) = (key(SPOOL, record.id), &record.original);
+    let head = format::head(manifest, original.bytes);
+    let put = bucket.put_with_file(&key, head, path, original.bytes, original.sha256).await;
+    let Err(error) = put else { return Ok(()) };
+    // It may have arrived all the same. If that can't be undone now, it is queued by the comparison.
+    if error.may_pass() {
+        let _ = timeout(CLEANUP_TIMEOUT, bucket.delete(&key)).await;
+    }
+    Err(Cause::Bucket(error).into())
 }

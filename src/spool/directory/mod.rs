@@ -6,10 +6,12 @@
 //!                            manifest.json       the JobRecord
 //!                            stored.jsonl        the journal: what this job has made, and written where
 //!                            made/<name>         variants that are not in every store yet
+//! <data>/spool/kept/<job id>/original, manifest.json    of a job that failed or was cancelled, where the comparison doesn't look
 //! ```
 //!
 //! Everything in `jobs/` was fsynced before it got there; everything in `incoming/` is worthless after a restart. An entry
-//! leaves as soon as its job has ended durably: the queue on the same disk forgets no end.
+//! leaves as soon as its job has ended durably: the queue on the same disk forgets no end. Original and manifest are never written
+//! to again, so two entries may share an original.
 
 mod journal_file;
 #[cfg(test)]
@@ -28,9 +30,9 @@ use self::journal_file::JournalFile;
 use super::upload::{Accept, ORIGINAL, StagedUpload};
 use super::{
     EndedUpload, IncomingUpload, Journal, JournalEntries, MadeFile, Removal, Spool, SpoolCursor, SpoolEntry,
-    SpoolError, SpoolPage, SpoolUsage, SpooledUpload, blocking, made, read_manifest,
+    SpoolError, SpoolPage, SpoolUsage, SpooledUpload, blocking, made, manifest_of, read_manifest,
 };
-use crate::durable::{self, BY_UMASK, FileError, IoContext};
+use crate::durable::{self, BY_UMASK, FileError, IoContext, StagedDirectory, SyncedEntry};
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, JobRecord, State};
 
@@ -43,6 +45,8 @@ const MADE: &str = "made";
 pub struct DirectorySpool {
     incoming: PathBuf,
     jobs: PathBuf,
+    kept: PathBuf,
+    keeps_failed: bool,
 }
 
 impl DirectorySpool {
@@ -52,11 +56,12 @@ impl DirectorySpool {
     /// The file system's own.
     pub fn open(data_dir: &Path) -> Result<Self, SpoolError> {
         let root = data_dir.join("spool");
-        let spool = Self { incoming: root.join("incoming"), jobs: root.join("jobs") };
+        let [incoming, jobs, kept] = ["incoming", "jobs", "kept"].map(|name| root.join(name));
+        let spool = Self { incoming, jobs, kept, keeps_failed: true };
         if spool.incoming.exists() {
             fs::remove_dir_all(&spool.incoming).context("remove", &spool.incoming)?;
         }
-        for dir in [&spool.incoming, &spool.jobs] {
+        for dir in [&spool.incoming, &spool.jobs, &spool.kept] {
             durable::create_directories(dir)?;
         }
         // Also what was there before: whoever made it may have died before its own fsync.
@@ -66,8 +71,24 @@ impl DirectorySpool {
         Ok(spool)
     }
 
+    /// The same; the originals of failed and cancelled jobs are kept, as they are otherwise, or not.
+    #[must_use]
+    pub fn keeping_failed(self, keeps_failed: bool) -> Self {
+        Self { keeps_failed, ..self }
+    }
+
     fn job_dir(&self, id: JobId) -> PathBuf {
         self.jobs.join(id.to_string())
+    }
+
+    fn kept_dir(&self, id: JobId) -> PathBuf {
+        self.kept.join(id.to_string())
+    }
+
+    /// Where the original of a job may be. It moves from the second to the first, so one that isn't in either is looked for in the
+    /// first again.
+    fn places_of(&self, id: JobId) -> [PathBuf; 3] {
+        [self.kept_dir(id), self.job_dir(id), self.kept_dir(id)]
     }
 }
 
@@ -144,14 +165,18 @@ impl Spool for DirectorySpool {
     /// The next attempt, which is on this machine too, goes on with what is there.
     async fn attempt_ended(&self, _: JobId) {}
 
-    async fn job_ended(&self, id: JobId, _: State) -> Result<(), SpoolError> {
-        self.remove(id).await
+    async fn job_ended(&self, id: JobId, state: State) -> Result<(), SpoolError> {
+        if state == State::Completed || !self.keeps_failed {
+            return self.remove(id).await;
+        }
+        let (entry, kept) = (self.job_dir(id), self.kept_dir(id));
+        blocking(move || keep_entry(&entry, &kept)).await
     }
 
     async fn remove_ended(&self, ended: &[EndedUpload]) -> Removal {
         let mut removal = Removal::default();
         for upload in ended {
-            removal.add([upload.id], self.remove(upload.id).await);
+            removal.add([upload.id], self.job_ended(upload.id, upload.state).await);
         }
         removal
     }
@@ -161,11 +186,55 @@ impl Spool for DirectorySpool {
         blocking(move || remove_entry(&entry, &trash)).await
     }
 
+    /// All of it, oldest first.
     async fn kept(&self, _: Option<SpoolCursor>) -> Result<SpoolPage, SpoolError> {
-        Ok(SpoolPage::default())
+        let kept = self.kept.clone();
+        blocking(move || list(&kept)).await
     }
 
-    async fn remove_kept(&self, _: &[JobId]) -> Result<(), SpoolError> {
+    fn keeps_on_disk(&self) -> bool {
+        true
+    }
+
+    async fn original_of(&self, id: JobId) -> Result<Option<SpoolEntry>, SpoolError> {
+        let places = self.places_of(id);
+        blocking(move || {
+            for place in places {
+                match read_entry(&place)? {
+                    // It has been moved while it was read.
+                    Some(SpoolEntry::Damaged { .. }) if !place.try_exists().context("look for", &place)? => {}
+                    Some(entry) => return Ok(Some(entry)),
+                    None => {}
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    async fn accept_again(&self, from: JobId, record: &JobRecord) -> Result<bool, SpoolError> {
+        let (incoming, entry) = (self.incoming.join(record.id.to_string()), self.job_dir(record.id));
+        let (originals, manifest) =
+            (self.places_of(from).map(|place| place.join(ORIGINAL)), manifest_of(record, &entry)?);
+        blocking(move || {
+            let mut staged = StagedDirectory::create(incoming)?;
+            for original in originals {
+                match staged.adopt_file(ORIGINAL, &original) {
+                    Ok(original) => return publish(staged, original, &manifest, &entry).map(|()| true),
+                    Err(error) if error.cause().kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(false)
+        })
+        .await
+    }
+
+    async fn remove_kept(&self, ids: &[JobId]) -> Result<(), SpoolError> {
+        for id in ids {
+            let (entry, trash) = (self.kept_dir(*id), self.incoming.join(id.to_string()));
+            blocking(move || remove_entry(&entry, &trash)).await?;
+        }
         Ok(())
     }
 
@@ -192,16 +261,20 @@ struct Entry {
 impl Accept for Entry {
     async fn accept(&self, upload: StagedUpload, manifest: Vec<u8>, _: &JobRecord) -> Result<(), SpoolError> {
         let entry = self.path.clone();
-        blocking(move || publish(upload, &manifest, &entry)).await
+        blocking(move || publish_upload(upload, &manifest, &entry)).await
     }
 }
 
-/// Original and manifest are fsynced, the directory that holds them is renamed, and the one that holds it fsynced.
-fn publish(mut upload: StagedUpload, manifest: &[u8], entry: &Path) -> Result<(), FileError> {
-    let mut staged = upload.take_directory();
+fn publish_upload(mut upload: StagedUpload, manifest: &[u8], entry: &Path) -> Result<(), FileError> {
+    let staged = upload.take_directory();
     reached(Step::UploadBeforeOriginalFsync);
     let original = upload.file.sync()?;
     reached(Step::UploadAfterOriginalFsync);
+    publish(staged, original, manifest, entry)
+}
+
+/// The original is on disk; the manifest is fsynced, the directory that holds both is renamed, and the one that holds it fsynced.
+fn publish(mut staged: StagedDirectory, original: SyncedEntry, manifest: &[u8], entry: &Path) -> Result<(), FileError> {
     let mut file = staged.create_file(MANIFEST, BY_UMASK)?;
     file.write_all(manifest)?;
     let manifest = file.sync()?;
@@ -209,6 +282,19 @@ fn publish(mut upload: StagedUpload, manifest: &[u8], entry: &Path) -> Result<()
     let synced = staged.sync(&[original, manifest])?;
     reached(Step::UploadBeforeRename);
     synced.publish(entry, || reached(Step::UploadAfterRename))
+}
+
+/// Moves an entry to where the comparison doesn't look, in one step, and removes what only attempts needed. One that comes back after
+/// a loss of power is found by the comparison.
+fn keep_entry(entry: &Path, kept: &Path) -> Result<(), FileError> {
+    match fs::rename(entry, kept) {
+        Ok(()) => reached(Step::SpoolKept),
+        // It has been moved, or removed, before.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).context("keep", entry),
+    }
+    made::remove(&kept.join(MADE))?;
+    made::remove_one(&kept.join(JOURNAL))
 }
 
 /// Takes an entry out of sight in one step before deleting it, so that a crash in between can't leave a directory

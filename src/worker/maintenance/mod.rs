@@ -9,7 +9,7 @@ mod spool_reconciler;
 
 pub use cancellation_listener::CancellationListener;
 pub use clock_keeper::ClockKeeper;
-pub use kept_originals::remove_kept_originals;
+pub use kept_originals::{KeptFor, KeptOriginals, remove_kept_originals};
 pub use lease_reaper::LeaseReaper;
 pub use record_cleaner::RecordCleaner;
 pub use spool_reconciler::{ReconcileError, ReconcileScope, SpoolReconciler};

@@ -1,5 +1,5 @@
-//! Removes the records of jobs that ended longer ago than the retention, and the originals that were kept with them; forgets
-//! used tokens that are taken no more, and answers that are given again no more.
+//! Removes the records of jobs that ended longer ago than the retention; forgets used tokens that are taken no more, and answers
+//! that are given again no more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{BATCH, remove_kept_originals, repeat};
+use super::{BATCH, repeat};
 use crate::clock::PROBATION;
 use crate::error_chain::ErrorChain;
 use crate::nodes::Leadership;
@@ -59,14 +59,6 @@ impl RecordCleaner {
         }
         if removed > 0 {
             info!(records = removed, "records older than the retention removed");
-        }
-        let WorkerContext { spool, queue, settings, .. } = &*self.context;
-        match remove_kept_originals(&**spool, &**queue, settings.retention).await {
-            Ok(0) => {}
-            Ok(originals) => info!(originals, "originals of ended jobs removed with their records"),
-            Err(error) => {
-                warn!(error = %ErrorChain(&error), "originals of old records can't be removed; will be retried");
-            }
         }
         loop {
             match self.context.queue.forget_used_tokens(BATCH).await {

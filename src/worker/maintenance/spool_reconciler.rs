@@ -150,7 +150,7 @@ impl SpoolReconciler {
     pub async fn drop_jobs_missing_from_spool(&self) -> Result<(), ReconcileError> {
         let spooled = self.spooled().await?;
         for state in [State::Pending, State::Processing] {
-            let filter = Filter { state: Some(state), owner: None };
+            let filter = Filter::in_state(state);
             let mut cursor = None;
             loop {
                 let page = PageRequest { limit: PAGE_MAX, cursor };
@@ -257,6 +257,12 @@ impl SpoolReconciler {
             Ok(Enqueued::Duplicate(_)) | Err(QueueError::Full { .. } | QueueError::OwnerFull { .. }) => Ok(false),
             // A full Redis takes it later; what has ended can leave meanwhile.
             Err(QueueError::StorageFull) if self.queue.is_shared() => Ok(false),
+            // Two requests to run one job again were under way when the server died.
+            Ok(Enqueued::RetriedAlready(by)) => {
+                self.spool.remove(id).await?;
+                info!(job_id = %id, %by, "upload removed from the spool; another job runs the same one again");
+                Ok(false)
+            }
             // Its client was answered that much, or nothing: two uploads with one token were under way when the server died.
             // Of nodes whose Redis was emptied, either may have been told of: both are jobs.
             Ok(Enqueued::TokenUsed(used_by)) => {

@@ -162,6 +162,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         finished_at: Some(created_at.after(Duration::from_millis(2_500))),
         error: None,
         changes: 1,
+        retried_as: None,
         files: vec![file],
     }
 }

@@ -163,6 +163,13 @@ pub(crate) async fn assert_problem(response: Response, status: u16, code: &str) 
     body
 }
 
+/// What the spool in a data directory has of uploads: not the originals that are kept of failed and cancelled jobs.
+pub(crate) fn spooled(data_dir: &Path) -> Vec<String> {
+    let mut files = files_below(&data_dir.join("spool"));
+    files.retain(|file| !file.starts_with("kept/"));
+    files
+}
+
 /// Every file below `dir`, as relative paths, sorted.
 pub(crate) fn files_below(dir: &Path) -> Vec<String> {
     fn walk(dir: &Path, root: &Path, found: &mut Vec<String>) {

@@ -42,6 +42,7 @@ pub(crate) fn job_record(
         once: None,
         on_duplicate: OnDuplicate::Refuse,
         idempotency: None,
+        retry_of: None,
         trace: None,
     }
 }

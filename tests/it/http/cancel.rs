@@ -4,7 +4,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 use super::upload::dead_store;
-use crate::harness::app::{TestApp, assert_problem, files_below, small_job};
+use crate::harness::app::{TestApp, assert_problem, files_below, small_job, spooled};
 use crate::harness::picture::jpeg;
 use crate::harness::receiver::Receiver;
 use crate::harness::token::Claims;
@@ -38,7 +38,8 @@ async fn a_cancelled_pending_job_never_starts_and_makes_no_callback() {
     assert_eq!((&status["state"], &status["attempt"]), (&json!("cancelled"), &json!(0)));
     assert_eq!(cancel(&app, "me", &first).await.status(), 204);
     assert_eq!(files_below(&app.serve_dir()), Vec::<String>::new());
-    assert_eq!(files_below(&app.data_dir().join("spool")), Vec::<String>::new(), "the originals are gone");
+    assert_eq!(spooled(&app.data_dir()), Vec::<String>::new(), "the originals are where nobody looks for work");
+    assert_eq!(files_below(&app.data_dir().join("spool/kept")).len(), 4, "of each its original and its manifest");
     assert!(receiver.unexpected().await.is_none());
 }
 

@@ -144,6 +144,6 @@ async fn lists_are_newest_first_and_paged_for_admins_only() {
         let bad = app.admin(Method::GET, &format!("{path}?cursor=%21%21"), None).await;
         assert_problem(bad, 400, "bad_request").await;
         let bad = app.admin(Method::GET, &format!("{path}?limit=many"), None).await;
-        assert_problem(bad, 400, "bad_request").await;
+        assert_problem(bad, 400, "bad_parameter").await;
     }
 }

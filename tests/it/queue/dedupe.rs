@@ -125,8 +125,9 @@ async fn concurrent_duplicates_have_one_winner(fixture: QueueFixture) -> TestRes
             Enqueued::Created => winners.push(id),
             Enqueued::Duplicate(job) => answered.push(job.record.id),
             Enqueued::Known => panic!("no id was used twice"),
-            Enqueued::TokenUsed(_) => panic!("no token is for one upload"),
-            Enqueued::Repeated(_) => panic!("no upload has a key"),
+            other @ (Enqueued::TokenUsed(_) | Enqueued::Repeated(_) | Enqueued::RetriedAlready(_)) => {
+                panic!("it is none of these: {other:?}")
+            }
         }
     }
     assert_eq!(winners.len(), 1);

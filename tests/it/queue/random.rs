@@ -1,10 +1,10 @@
 //! Whatever happens in whatever order, the books balance.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 
 use pixerve::clock::Timestamp;
-use pixerve::job::{ContentHash, IdempotencyKey, JobFingerprint, JobId, OnDuplicate, Owner, State};
+use pixerve::job::{ContentHash, IdempotencyKey, JobFingerprint, JobId, OnDuplicate, Owner, Priority, State};
 use pixerve::queue::{
     BegunRequest, Claim, Counts, DeliveryOutcome, Enqueued, Filter, Job, PageRequest, RequestFate, RequestLease, Retry,
     Settlement,
@@ -15,8 +15,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::fixture::{
-    LEASE, Queue, QueueFixture, SECOND, TestResult, calling_back, claim_up_to, completion, crash, failure, owner,
-    purge, queued, realtime, reap_expired,
+    LEASE, Queue, QueueFixture, SECOND, TestResult, calling_back, claim_up_to, completion, crash, failure, purge,
+    reap_expired, record,
 };
 use super::idempotency::answered_with;
 use crate::harness::deliveries::tried;
@@ -143,6 +143,12 @@ impl Requests {
     }
 }
 
+/// The first is of the keys of `jwt.json`, the others of one user.
+fn owner_of(n: u8) -> Owner {
+    let user = (n > 0).then(|| "user".to_owned());
+    Owner { access_key: user.clone(), user, sub: format!("owner-{n}") }
+}
+
 /// Does one step; claims that were ever handed out stay around, stale or not.
 pub(super) async fn take(
     step: Step,
@@ -154,8 +160,8 @@ pub(super) async fn take(
     let nth = |n: u8| claims.get(usize::from(n) % claims.len().max(1)).map(|claim| claim.lease.clone());
     match step {
         Step::Enqueue { owner, n, realtime: urgent, waits, key } => {
-            let sub = format!("owner-{owner}");
-            let mut record = if urgent { realtime(&sub, n.into()) } else { queued(&sub, n.into()) };
+            let mut record =
+                record(&owner_of(owner), n.into(), if urgent { Priority::Realtime } else { Priority::Queued });
             if let Some(what) = waits {
                 record.on_duplicate = OnDuplicate::Queue(JobFingerprint(ContentHash::of(&[what])));
             }
@@ -167,7 +173,7 @@ pub(super) async fn take(
             }
         }
         Step::Begin { owner: who, key } => {
-            let key = Requests::key(&owner(&format!("owner-{who}")), key);
+            let key = Requests::key(&owner_of(who), key);
             requests.begin(queue, key, fixture.now()).await?;
         }
         Step::Drop { nth, unknown } => requests.drop(queue, nth, unknown).await?,
@@ -231,12 +237,13 @@ pub(super) async fn listed(queue: &Queue) -> Result<Counts, Box<dyn Error>> {
     let all = queue.list(&Filter::default(), PageRequest { limit: 200, cursor: None }).await?.jobs;
     let mut by_state: HashMap<State, u64> = HashMap::new();
     for state in State::ALL {
-        let filter = Filter { state: Some(state), owner: None };
+        let filter = Filter::in_state(state);
         let jobs = queue.list(&filter, PageRequest { limit: 200, cursor: None }).await?.jobs;
         assert!(jobs.iter().all(|job| job.state == state));
         assert_eq!(jobs.len(), all.iter().filter(|job| job.state == state).count());
         by_state.insert(state, jobs.len() as u64);
     }
+    lists_of_whom_agree(queue, &all).await?;
     Ok(Counts {
         pending: by_state[&State::Pending],
         processing: by_state[&State::Processing],
@@ -246,6 +253,32 @@ pub(super) async fn listed(queue: &Queue) -> Result<Counts, Box<dyn Error>> {
         failed: by_state[&State::Failed],
         cancelled: by_state[&State::Cancelled],
     })
+}
+
+/// The lists of an owner and of a user have what the list of all has, in either order.
+async fn lists_of_whom_agree(queue: &Queue, all: &[Job]) -> TestResult {
+    let owners: HashSet<_> = all.iter().map(|job| &job.record.owner).collect();
+    let states = State::ALL.into_iter().map(Some).chain([None]);
+    for (state, owner) in states.flat_map(|state| owners.iter().map(move |owner| (state, *owner))) {
+        let of_user = Filter { state, user: Some(owner.user_key()), ..Filter::default() };
+        let of_owner = Filter { state, owner: Some(owner.clone()), ..Filter::default() };
+        for (filter, is_of) in [
+            (of_user, Box::new(|job: &Job| job.record.owner.user == owner.user) as Box<dyn Fn(&Job) -> bool + Send>),
+            (of_owner, Box::new(|job: &Job| job.record.owner == *owner)),
+        ] {
+            let expected: Vec<_> = all
+                .iter()
+                .filter(|job| state.is_none_or(|state| state == job.state) && is_of(job))
+                .map(|job| job.record.id)
+                .collect();
+            let page = || PageRequest { limit: 200, cursor: None };
+            let listed = queue.list(&filter, page()).await?.jobs;
+            assert_eq!(listed.iter().map(|job| job.record.id).collect::<Vec<_>>(), expected);
+            let oldest_first = queue.list_oldest_first(&filter, page()).await?.jobs;
+            assert_eq!(oldest_first.iter().rev().map(|job| job.record.id).collect::<Vec<_>>(), expected);
+        }
+    }
+    Ok(())
 }
 
 fn is_duplicate(one: &Job, other: &Job) -> bool {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::app::{files_below, poll_delay};
+use crate::harness::app::{poll_delay, spooled};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, reserve_port};
 use crate::harness::receiver::Receiver;
@@ -43,7 +43,7 @@ async fn a_job_that_failed_because_the_server_died_names_what_it_had_stored() {
         server.file(&location).await;
     }
     assert_eq!(receiver.call().await.body["files"], status["files"], "the caller is told the same");
-    assert_eq!(files_below(&home.data_dir().join("spool")), Vec::<String>::new());
+    assert_eq!(spooled(&home.data_dir()), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::FakeChild;
-use crate::harness::app::{TestApp, assert_problem, files_below, poll_delay, small_job};
+use crate::harness::app::{TestApp, assert_problem, files_below, poll_delay, small_job, spooled};
 use crate::harness::picture::{jpeg, png};
 use crate::harness::token::Claims;
 
@@ -31,7 +31,7 @@ async fn a_job_that_kills_its_child_fails_after_three_and_the_others_finish() {
     assert!(error.contains("took its worker down 3 times") && error.contains("killed by signal 9"), "{error}");
     assert_eq!(files_below(&app.serve_dir()).len(), 5);
     // It leaves the spool once its end is durable.
-    while !files_below(&app.data_dir().join("spool")).is_empty() {
+    while !spooled(&app.data_dir()).is_empty() {
         poll_delay().await;
     }
 }

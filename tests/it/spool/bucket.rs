@@ -1,13 +1,12 @@
 //! What is the bucket's alone.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pixerve::job::{JobRecord, State};
-use pixerve::spool::{EndedUpload, SpoolEntry};
+use pixerve::spool::SpoolEntry;
 
 use super::fixture::shared::{Shared, open, scratch};
-use super::fixture::{KEEP_AFTER_END, SpoolFixture, TestResult, accept, new_id, read_original, receive, record};
+use super::fixture::{SpoolFixture, TestResult, accept, new_id, read_original, receive, record};
 use crate::bucket::bucket_of;
 use crate::harness::app::{files_below, poll_delay};
 use crate::harness::fault_proxy::{Fault, FaultProxy};
@@ -150,26 +149,6 @@ async fn an_upload_whose_put_fails_or_is_torn_is_not_there() -> TestResult {
             poll_delay().await;
         }
     }
-    Ok(())
-}
-
-#[tokio::test]
-async fn originals_of_failed_and_cancelled_jobs_are_kept_until_they_are_removed() -> TestResult {
-    let fixture = SpoolFixture::bucket().await?;
-    let spool = fixture.open()?;
-    let (cancelled, failed) = (accept(&*spool, b"one").await?.id, accept(&*spool, b"other").await?.id);
-    let completed = accept(&*spool, b"third").await?.id;
-    spool.job_ended(cancelled, State::Cancelled).await?;
-    let ended = |id, state| EndedUpload { id, state, ago: KEEP_AFTER_END, owes_callback: false };
-    let removal = spool.remove_ended(&[ended(failed, State::Failed), ended(completed, State::Completed)]).await;
-    assert!(removal.failures.is_empty() && removal.removed.len() == 2, "{removal:?}");
-
-    let kept: Vec<_> = spool.kept(None).await?.uploads.iter().map(|upload| upload.id).collect();
-    assert_eq!(BTreeSet::from_iter(&kept), BTreeSet::from([&cancelled, &failed]));
-    assert!(entries(&*spool).await?.is_empty());
-    spool.remove_kept(&kept).await?;
-    spool.remove_kept(&kept).await?;
-    assert_eq!(shared(&fixture).server.keys("pixerve").await, Vec::<String>::new());
     Ok(())
 }
 

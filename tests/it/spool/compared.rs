@@ -10,7 +10,7 @@ use pixerve::queue::{
     BegunRequest, ClaimRequest, CrashAttribution, Enqueued, JobQueue, MemoryQueue, Place, QueueSettings, Retry,
     Settlement,
 };
-use pixerve::worker::{ReconcileScope, SpoolReconciler, remove_kept_originals};
+use pixerve::worker::{KeptFor, ReconcileScope, SpoolReconciler, remove_kept_originals};
 
 use super::fixture::{
     ACCEPTED, KEEP_AFTER_END, Opened, SpoolFixture, TestResult, accept, idempotency, lists, new_id, record,
@@ -158,7 +158,7 @@ async fn a_queue_that_forgot_an_end_within_the_wait_does_the_job_again() -> Test
 }
 
 #[tokio::test]
-async fn an_original_of_a_failed_job_is_kept_as_long_as_its_record() -> TestResult {
+async fn an_original_of_a_failed_job_is_kept_for_so_long_after_its_end() -> TestResult {
     let compared = Compared::start().await?;
     let id = compared.accept_old(b"one").await?.id;
     compared.compare().await?;
@@ -167,14 +167,23 @@ async fn an_original_of_a_failed_job_is_kept_as_long_as_its_record() -> TestResu
     compared.compare().await?;
     assert!(entries(&*compared.spool).await?.is_empty(), "the comparison finds nothing to queue");
     let kept = async || compared.spool.kept(None).await.map(|page| page.uploads.len());
-    let remove = async || remove_kept_originals(&*compared.spool, &*compared.queue, LEASE).await;
+    let kept_for = KeptFor { after_end: KEEP_AFTER_END + LEASE, without_record: LEASE };
+    let remove = async || {
+        let now = compared.clock.now();
+        remove_kept_originals(&*compared.spool, &*compared.queue, kept_for, now).await
+    };
 
-    compared.age("kept", id, 2 * LEASE);
-    assert_eq!((remove().await?, kept().await?), (0, 1), "its record is there");
-    compared.queue.purge(compared.clock.now().after(SECOND), 10).await?;
-    assert_eq!(compared.state(id).await?, None);
-    let other = accept(&*compared.spool, b"other").await?.id;
-    compared.spool.job_ended(other, State::Cancelled).await?;
+    compared.age("kept", id, 2 * kept_for.after_end);
+    assert_eq!((remove().await?, kept().await?), (0, 1), "its end says how long, and no clock of the bucket");
+    compared.clock.advance(LEASE);
+    assert_eq!((remove().await?, kept().await?), (1, 0));
+
+    // Of these the queue knows nothing any more.
+    let (old, young) = (accept(&*compared.spool, b"two").await?.id, accept(&*compared.spool, b"three").await?.id);
+    for id in [old, young] {
+        compared.spool.job_ended(id, State::Cancelled).await?;
+    }
+    compared.age("kept", old, 2 * LEASE);
     assert_eq!((remove().await?, kept().await?), (1, 1), "one that is young may have lost its record otherwise");
     Ok(())
 }

@@ -25,6 +25,8 @@ pub(crate) struct SpoolFixture {
     pub(crate) dir: TempDir,
     /// Whether many nodes share it: originals of ended jobs stay for a while then.
     pub(crate) is_shared: bool,
+    /// Whether those of failed and cancelled jobs are kept.
+    pub(crate) keeps_failed: bool,
     #[cfg(all(feature = "s3", feature = "gcs"))]
     pub(crate) shared: Option<shared::Shared>,
 }
@@ -34,6 +36,7 @@ impl SpoolFixture {
         Ok(Self {
             dir: tempfile::tempdir()?,
             is_shared: false,
+            keeps_failed: true,
             #[cfg(all(feature = "s3", feature = "gcs"))]
             shared: None,
         })
@@ -41,16 +44,18 @@ impl SpoolFixture {
 
     #[cfg(all(feature = "s3", feature = "gcs"))]
     pub(crate) async fn bucket() -> Result<Self, Box<dyn Error>> {
-        Ok(Self { dir: tempfile::tempdir()?, is_shared: true, shared: Some(shared::Shared::start().await) })
+        let shared = Some(shared::Shared::start().await);
+        Ok(Self { dir: tempfile::tempdir()?, is_shared: true, keeps_failed: true, shared })
     }
 
     /// Opens it: as a server that was started anew does, or as one more node.
     pub(crate) fn open(&self) -> Result<Opened, SpoolError> {
         #[cfg(all(feature = "s3", feature = "gcs"))]
         if let Some(shared) = &self.shared {
-            return Ok(Arc::new(shared.open(&shared::scratch(self.dir.path()))?));
+            let scratch = shared::scratch(self.dir.path());
+            return Ok(Arc::new(shared.open(&scratch, self.keeps_failed)?));
         }
-        Ok(Arc::new(DirectorySpool::open(self.dir.path())?))
+        Ok(Arc::new(DirectorySpool::open(self.dir.path())?.keeping_failed(self.keeps_failed)))
     }
 }
 
@@ -58,6 +63,7 @@ impl SpoolFixture {
 pub(crate) mod shared {
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
+    use std::time::Duration;
 
     use pixerve::bucket::{Bucket, BucketSettings};
     use pixerve::spool::{BucketSpool, JournalLines, MemoryJournalLines, SpoolError, SpoolSettings};
@@ -83,8 +89,9 @@ pub(crate) mod shared {
             Arc::new(bucket_of(&self.server, "pixerve"))
         }
 
-        pub(super) fn open(&self, scratch: &Path) -> Result<BucketSpool, SpoolError> {
-            open(&self.server, self.bucket(), scratch, Arc::new(self.lines.clone()))
+        pub(super) fn open(&self, scratch: &Path, keeps_failed: bool) -> Result<BucketSpool, SpoolError> {
+            let lines = Arc::new(self.lines.clone());
+            BucketSpool::open(self.bucket(), &spool_settings(&self.server, keeps_failed), scratch, lines)
         }
     }
 
@@ -100,9 +107,13 @@ pub(crate) mod shared {
         scratch: &Path,
         lines: Arc<dyn JournalLines>,
     ) -> Result<BucketSpool, SpoolError> {
-        let bucket_settings: BucketSettings = settings(&user.endpoint, "id", "secret", "pixerve");
-        let settings = SpoolSettings { bucket: bucket_settings, keep_after_end: KEEP_AFTER_END, scratch_dir: None };
-        BucketSpool::open(bucket, &settings, scratch, lines)
+        BucketSpool::open(bucket, &spool_settings(user, true), scratch, lines)
+    }
+
+    fn spool_settings(user: &S3Client, keeps_failed: bool) -> SpoolSettings {
+        let bucket: BucketSettings = settings(&user.endpoint, "id", "secret", "pixerve");
+        let failed_originals_kept = if keeps_failed { 10 * KEEP_AFTER_END } else { Duration::ZERO };
+        SpoolSettings { bucket, keep_after_end: KEEP_AFTER_END, failed_originals_kept, scratch_dir: None }
     }
 }
 

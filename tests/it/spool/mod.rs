@@ -26,6 +26,7 @@ mod compared;
 mod ended;
 pub(crate) mod fixture;
 mod journal;
+mod kept;
 mod made;
 mod uploads;
 #[cfg(all(feature = "s3", feature = "gcs"))]

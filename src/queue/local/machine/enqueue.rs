@@ -34,6 +34,13 @@ impl<S: RecordStore> Machine<S> {
         {
             return Ok(Enqueued::TokenUsed(id));
         }
+        let retried = match record.retry_of {
+            Some(id) => read::stored(&*self.records, &id)?,
+            None => None,
+        };
+        if let Some(other) = retried.as_ref().and_then(|retried| retried.job.retried_as) {
+            return Ok(Enqueued::RetriedAlready(other));
+        }
         if let Some(live) = self.newest_duplicate(&record)?
             && !record.waits_for(&live.record)
         {
@@ -42,7 +49,7 @@ impl<S: RecordStore> Machine<S> {
         self.check_depth(&record)?;
 
         let mut batch = Batch::default();
-        let seq = self.seq.take(&mut batch);
+        let seq = self.seq.take_from(&mut batch, self.clock.now().as_millis().saturating_mul(1000));
         let stored = StoredJob { job: fresh(record, seq), token: 0, wait_ms: 0, is_called_off: false, is_made: false };
         batch.put(Table::Jobs, *stored.job.record.id.as_bytes(), encode(&stored)?);
         key::add(&mut batch, &stored.job);
@@ -52,6 +59,13 @@ impl<S: RecordStore> Machine<S> {
         }
         if let Some((key, answer)) = &answered {
             self.put_answer(&mut batch, key, answer.clone(), Some(stored.job.record.id))?;
+        }
+        // In the same batch: a job is run again once, whatever is killed.
+        if let Some(mut retried) = retried {
+            retried.job.retried_as = Some(stored.job.record.id);
+            retried.job.changes += 1;
+            batch.put(key::home(retried.job.state), *retried.job.record.id.as_bytes(), encode(&retried)?);
+            self.changed.push(retried.job.record.id);
         }
         self.apply(&batch)?;
         reached(Step::EnqueueApplied);
@@ -97,5 +111,6 @@ fn fresh(record: JobRecord, seq: u64) -> Job {
         error: None,
         files: Vec::new(),
         changes: 1,
+        retried_as: None,
     }
 }

@@ -28,10 +28,11 @@ use crate::clock::SharedClock;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobId, State};
 use crate::queue::record::{self, StoredJob};
-use crate::queue::{Counts, Place, QueueError, QueueSettings};
+use crate::queue::{Counts, Place, QueueError, QueueSettings, WaitReason};
 
-/// Numbers are reserved so many at a time.
+/// Numbers are reserved so many at a time: of places, which are those of a moment in microseconds, a minute's.
 const RESERVED: u64 = 1024;
+const PLACES_RESERVED: u64 = 60_000_000;
 
 /// The queue itself. One thread at a time; every call may block on the store.
 pub(super) struct Machine<S> {
@@ -67,17 +68,24 @@ struct Sequence {
     next: u64,
     /// On disk: everything below may have been given out.
     reserved: u64,
+    reserved_at_once: u64,
 }
 
 impl Sequence {
     /// The next number; its reservation is part of the batch that uses it.
     fn take(&mut self, batch: &mut Batch) -> u64 {
         if self.next >= self.reserved {
-            self.reserved = self.next + RESERVED;
+            self.reserved = self.next + self.reserved_at_once;
             batch.put(Table::Meta, self.key, self.reserved.to_be_bytes());
         }
         self.next += 1;
         self.next - 1
+    }
+
+    /// The same, and no less than this.
+    fn take_from(&mut self, batch: &mut Batch, least: u64) -> u64 {
+        self.next = self.next.max(least);
+        self.take(batch)
     }
 
     /// Never gives this number out, nor one below it.
@@ -87,7 +95,7 @@ impl Sequence {
         }
         self.next = number + 1;
         if self.next > self.reserved {
-            self.reserved = self.next + RESERVED;
+            self.reserved = self.next + self.reserved_at_once;
             batch.put(Table::Meta, self.key, self.reserved.to_be_bytes());
         }
     }
@@ -118,6 +126,11 @@ impl<S: RecordStore> Machine<S> {
             next_delayed: self.schedule.next_delayed(),
             next_delivery: self.deliveries.next_due(),
         }
+    }
+
+    /// What each of these jobs waits for.
+    pub(super) fn waiting_for(&self, ids: &[JobId]) -> Vec<Option<WaitReason>> {
+        ids.iter().map(|id| self.schedule.waits_for(id)).collect()
     }
 
     /// Where its records are.

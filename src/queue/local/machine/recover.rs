@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::delivery::put_delivery;
 use super::requests::Requests;
-use super::{Machine, Sequence, ended_count, live};
+use super::{Machine, PLACES_RESERVED, RESERVED, Sequence, ended_count, live};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
 use crate::job::{ErrorCode, JobError, JobId, State};
@@ -23,6 +23,8 @@ use crate::queue::{Counts, CrashAttribution, Filter, Lease, QueueError, QueueSet
 
 /// Records read from the store in one go.
 const READ_AT_ONCE: usize = 512;
+/// Jobs that are listed in one batch.
+const LISTED_AT_ONCE: usize = 64;
 
 /// Why the records are read.
 #[derive(Debug)]
@@ -69,8 +71,8 @@ impl<S: RecordStore> Machine<S> {
             RecoveryCause::StoreReopened(known) => (known, CrashAttribution::NoJob, false),
         };
         let mut machine = Self {
-            seq: sequence(&*records, key::SEQ, known.seq)?,
-            token: sequence(&*records, key::TOKEN, known.token)?,
+            seq: sequence(&*records, key::SEQ, known.seq, PLACES_RESERVED)?,
+            token: sequence(&*records, key::TOKEN, known.token, RESERVED)?,
             schedule: Schedule::new(isolation, settings.realtime_run_max),
             deliveries: DeliverySchedule::default(),
             requests: known.requests.clone(),
@@ -88,6 +90,7 @@ impl<S: RecordStore> Machine<S> {
         machine.recover_jobs(&known, blamed)?;
         machine.recover_deliveries()?;
         machine.forget_clear_callbacks()?;
+        machine.list_by_users()?;
         if drained {
             // Only now: a start that is cut short must find it again.
             let mut batch = Batch::default();
@@ -150,6 +153,31 @@ impl<S: RecordStore> Machine<S> {
             }
         }
         Ok(())
+    }
+
+    /// Lists every job by its user, and notes since when places tell the time. Once for a store: versions before 0.3.0 did
+    /// neither.
+    fn list_by_users(&mut self) -> Result<(), QueueError> {
+        if self.records.get(Table::Meta, key::TIMED_PLACES)?.is_some() {
+            return Ok(());
+        }
+        for table in Table::OF_JOBS {
+            let mut from = Vec::new();
+            loop {
+                let entries = self.records.range(table, &from..key::AFTER_IDS, ScanOrder::Ascending, LISTED_AT_ONCE)?;
+                let Some((last, _)) = entries.last() else { break };
+                from = [last.as_slice(), &[0]].concat();
+                let mut batch = Batch::default();
+                // One that can't be read is set aside by whoever looks it up.
+                for stored in entries.iter().filter_map(|(_, bytes)| record::decode::<StoredJob>(bytes).ok()) {
+                    key::list_by_user(&mut batch, &stored.job);
+                }
+                self.apply(&batch)?;
+            }
+        }
+        let mut batch = Batch::default();
+        batch.put(Table::Meta, key::TIMED_PLACES, self.clock.now().as_millis().to_be_bytes());
+        self.apply(&batch)
     }
 
     /// A job whose worker died with the server.
@@ -262,16 +290,21 @@ fn check_schema<S: RecordStore>(store: &S) -> Result<(), QueueError> {
     Ok(())
 }
 
-fn sequence<S: RecordStore>(store: &S, key: &'static [u8], at_least: u64) -> Result<Sequence, RecordStoreError> {
+fn sequence<S: RecordStore>(
+    store: &S,
+    key: &'static [u8],
+    at_least: u64,
+    reserved_at_once: u64,
+) -> Result<Sequence, RecordStoreError> {
     let reserved = store.get(Table::Meta, key)?.and_then(|bytes| bytes.try_into().ok()).map_or(1, u64::from_be_bytes);
-    Ok(Sequence { key, next: reserved.max(at_least), reserved })
+    Ok(Sequence { key, next: reserved.max(at_least), reserved, reserved_at_once })
 }
 
 fn count_ended<S: RecordStore>(store: &S) -> Result<Counts, RecordStoreError> {
     let mut counts = Counts::default();
     for state in State::ALL {
         if let Some(count) = ended_count(&mut counts, state) {
-            let keys = key::listing(&Filter { state: Some(state), owner: None });
+            let keys = key::listing(&Filter::in_state(state));
             *count = store.count(Table::Listing, &keys.start..&keys.end)?;
         }
     }

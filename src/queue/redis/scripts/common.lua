@@ -209,11 +209,13 @@ end
 local function list_in(job, state)
   call('ZADD', key('ls', state), job.sq, job.id)
   call('ZADD', key('lo', job.ow, state), job.sq, job.id)
+  call('ZADD', key('lu', job.us, state), job.sq, job.id)
 end
 
 local function unlist(job, state)
   call('ZREM', key('ls', state), job.id)
   call('ZREM', key('lo', job.ow, state), job.id)
+  call('ZREM', key('lu', job.us, state), job.id)
 end
 
 -- Callbacks. Of each, `dv:<job>` has the record and, under m<id>, its state and how it is listed.
@@ -281,6 +283,7 @@ local function remove_job(job)
   unlist(job, job.st)
   call('ZREM', key('ls'), job.id)
   call('ZREM', key('lo', job.ow), job.id)
+  call('ZREM', key('lu', job.us), job.id)
   call('ZREM', key('hash', job.h), job.id)
   if job.rf ~= '' then
     call('ZREM', key('ref', job.ow, job.rf), job.id)

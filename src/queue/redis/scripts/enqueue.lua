@@ -1,5 +1,5 @@
 -- id, constants, memory, record, digest of its token, when that ends, live jobs at most, those of a tenant at most, key of its
--- request, what that is answered with, for how long
+-- request, what that is answered with, for how long, the job that it runs again (empty: none)
 local id, constants, memory, record, token, token_end = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if call('EXISTS', key('job', id)) == 1 then
   return { 'known' }
@@ -18,6 +18,11 @@ if token ~= '' then
   if by and by ~= id then
     return { 'token', by }
   end
+end
+local retried = ARGV[13]
+local by = retried ~= '' and call('HGET', key('job', retried), 'ra')
+if by then
+  return { 'retried', by }
 end
 local newest = call('ZREVRANGE', key('dup', owner, bytes), 0, 0)[1]
 local live = newest and load_job(newest)
@@ -41,6 +46,7 @@ call('HSET', key('job', id), 'k', constants, 'r', record, 'st', PENDING, 'sq', i
 local job = load_job(id)
 call('ZADD', key('ls'), job.sq, id)
 call('ZADD', key('lo', owner), job.sq, id)
+call('ZADD', key('lu', user), job.sq, id)
 list_in(job, PENDING)
 call('ZADD', key('hash', hash), job.sq, id)
 if reference ~= '' then
@@ -57,5 +63,11 @@ call('ZADD', duplicates(job), job.sq, id)
 count('depth', tenant, 1)
 count('meta', 'live', 1)
 put_in(job, 'r')
+-- In the same step: a job is run again once, whatever is killed.
+if retried ~= '' and call('EXISTS', key('job', retried)) == 1 then
+  call('HSET', key('job', retried), 'ra', id)
+  call('HINCRBY', key('job', retried), 'ch', 1)
+  tell(retried)
+end
 tell(id)
 return { 'created' }

@@ -29,15 +29,14 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::harness::api::Api;
-use crate::harness::app::{WAIT_MAX, files_below, poll_delay, small_job};
+use crate::harness::app::{WAIT_MAX, poll_delay, small_job, spooled};
 use crate::harness::picture::jpeg;
 
 /// Waits until the spool is as empty as it was at the start: no job, nothing on its way in.
 async fn assert_spool_is_empty(data_dir: &Path) {
-    let spool = data_dir.join("spool");
     let started = Instant::now();
     loop {
-        let left = files_below(&spool);
+        let left = spooled(data_dir);
         if left.is_empty() {
             return;
         }

@@ -32,6 +32,8 @@ enum When {
     Store,
     /// When a job is cancelled.
     Cancel,
+    /// When a job that was cancelled is run again.
+    Retry,
     /// When a user is registered.
     Register,
     /// After SIGTERM.
@@ -43,7 +45,8 @@ fn when(step: Step) -> When {
         Step::DatabaseMade => When::FirstStart,
         Step::DatabaseCopied | Step::DatabaseChecked | Step::StartRecovered | Step::StartReconciled => When::Start,
         Step::VariantSpooled | Step::VariantsMade | Step::WriteBeforePut => When::Store,
-        Step::CancelBefore | Step::CancelAfter => When::Cancel,
+        Step::CancelBefore | Step::CancelAfter | Step::SpoolKept => When::Cancel,
+        Step::RetrySpooled | Step::RetryEnqueued => When::Retry,
         Step::RegisterWritten | Step::RegisterDurable => When::Register,
         Step::StopDraining | Step::StopBeforeCleanNote => When::Stop,
         _ => When::Work,
@@ -80,6 +83,13 @@ async fn die_at(step: Step, passed: u32) -> (bool, Kept) {
         When::Cancel => {
             while server.ended_already().is_none() {
                 witness.cancel_last(&server).await;
+                witness.upload(&server, 2 * UPLOADS).await;
+            }
+        }
+        When::Retry => {
+            while server.ended_already().is_none() {
+                witness.cancel_last(&server).await;
+                witness.retry_last(&server).await;
                 witness.upload(&server, 2 * UPLOADS).await;
             }
         }

@@ -129,12 +129,21 @@ impl Witness {
         let _ = cancel.timeout(WAIT_MAX).send().await;
     }
 
+    /// Tries to run again what was cancelled last. Its server may die of it.
+    pub(in crate::battery) async fn retry_last(&self, api: &Api) {
+        let Some(last) = self.accepted.last() else { return };
+        let id = last["job_id"].as_str().expect("an id");
+        let token = Claims::of("crash").with("scope", json!("manage")).sign();
+        let retry = api.request(Method::POST, &format!("/retry?job_id={id}")).bearer_auth(token);
+        let _ = retry.timeout(WAIT_MAX).send().await;
+    }
+
     /// Waits until the server has ended, or has nothing to do any more: whether it has ended.
     pub(in crate::battery) async fn dies_before_it_is_idle(&self, server: &mut ServerProcess) -> bool {
         const CALLBACKS_COME_WITHIN: Duration = Duration::from_secs(2);
         let mut idle_since = None;
         while server.ended_already().is_none() {
-            if files_below(&self.spool()).is_empty()
+            if files_below(&self.spool()).iter().all(|path| path.starts_with("kept/"))
                 && idle_since.get_or_insert_with(Instant::now).elapsed() > CALLBACKS_COME_WITHIN
             {
                 return false;
