@@ -7,8 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pixerve::job::ContentHash;
 use pixerve::writer::{
-    BucketServe, Deletion, DirectServe, ProbeOutcome, StorageSettings, StoreTimeouts, WriteError, WriteErrorKind,
-    WriterBackend,
+    BucketServe, DirectServe, ProbeOutcome, StorageSettings, StoreTimeouts, WriteError, WriteErrorKind, WriterBackend,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -293,13 +292,12 @@ async fn what_is_deleted_is_gone_and_nothing_else(subject: &impl Subject) {
     }
     let before = subject.content().await.len();
     let location = format!("{}t/a.jpg", subject.location_base());
-    let deleted = writer.delete(&location).await.expect("deleted");
-    assert_eq!(deleted, Deletion { was_there: true, keeps_versions: false });
+    assert!(writer.delete(&location).await.expect("deleted").was_there);
     let content = subject.content().await;
     assert!(content.len() == before - 1 && !content.contains_key("t/a.jpg"), "{:?}", content.keys());
     for gone in ["t/a.jpg", "t/never.jpg", "nowhere/at/all.jpg", "nowhere.jpg"] {
         let again = writer.delete(&format!("{}{gone}", subject.location_base())).await.expect("no error");
-        assert_eq!(again, Deletion { was_there: false, keeps_versions: false }, "{gone}");
+        assert!(!again.was_there, "{gone}");
     }
     assert_eq!(subject.content().await.len(), before - 1);
 }
@@ -308,7 +306,11 @@ async fn deleting_twice_at_once_is_harmless(subject: &impl Subject) {
     let (one, other) = (subject.writer(), subject.writer());
     let location = one.put(&object("t", "a.jpg", "x")).await.expect("stored").location;
     let (first, second) = tokio::join!(one.delete(&location), other.delete(&location));
-    assert!(first.expect("deleted").was_there | second.expect("deleted").was_there);
+    // A store may fail at one of them, for the file has just gone; it is gone all the same.
+    for failed in [&first, &second].into_iter().filter_map(|deleted| deleted.as_ref().err()) {
+        assert!(failed.is_transient(), "{failed}");
+    }
+    assert!([first, second].iter().flatten().any(|deleted| deleted.was_there));
     assert_eq!(subject.content().await, BTreeMap::new());
 }
 
