@@ -23,6 +23,7 @@ mod harness;
 mod http;
 mod kill;
 mod layers;
+mod ledger;
 mod logs;
 mod nginx;
 mod nodes;
