@@ -167,7 +167,7 @@ fn large(number: u64) -> LedgerEntry {
     let owner = owner(&format!("customer-{owner_number:06}"));
     let content = ContentHash::of(&noise);
     let hash = HashKey::new(&content, &owner);
-    let files = [1600, 800, 400].into_iter().flat_map(|width| ["webp", "jpg"].map(|extension| (width, extension)));
+    let files = [1600_u64, 800, 400].into_iter().flat_map(|width| ["webp", "jpg"].map(|extension| (width, extension)));
     let files = files.map(|(width, extension)| {
         let name = format!("{hash}_IMG-{:08}-{:06}_0_{width}_.{extension}", number % 100_000_000, number % 999_983);
         let direct = Place { backend: "directHost".into(), access_key: None, location: format!("/files/tour/{name}") };
@@ -176,7 +176,7 @@ fn large(number: u64) -> LedgerEntry {
             access_key: Some("pxs_6d9f4c2ab1e84d0c".into()),
             location: format!("s3://pictures-of-the-shop/px/tour/{name}"),
         });
-        EntryFile { name, bytes: 100_000 + u64::from(width), places: [direct].into_iter().chain(bucket).collect() }
+        EntryFile { name, bytes: 100_000 + width, places: [direct].into_iter().chain(bucket).collect() }
     });
     LedgerEntry {
         job_id: JobId::from_bytes(id),
