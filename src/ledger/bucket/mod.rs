@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::{DueJob, Ledger, LedgerCursor, LedgerEntry, LedgerError, LedgerPage, LedgerPageRequest};
 use crate::bucket::{Bucket, BucketError, ListPage};
 use crate::clock::Timestamp;
-use crate::job::{HashKey, JobId, Owner};
+use crate::job::{ContentHash, HashKey, JobId, Owner};
 use crate::retry::Backoff;
 
 const ENTRIES: &str = "ledger/entries/";
@@ -27,6 +27,9 @@ const ERASED: &str = "ledger/erased/";
 
 /// Anything larger is no object of the ledger's.
 const BYTES_MAX: u64 = 4 << 20;
+/// Hex digits of a SHA-256 in keys. All 64 would make names too long for stores that keep objects as files, whose names have
+/// 255 bytes at most.
+const PART_DIGITS: usize = 32;
 /// Requests at once.
 const REQUESTS_MAX: usize = 16;
 /// How often a request is tried that the bucket doesn't answer.
@@ -132,10 +135,12 @@ impl Ledger for BucketLedger {
         let name = JobName::of(entry);
         self.put_json(&name.entry_key(), entry).await?;
         self.put(&name.key(), Bytes::new()).await?;
-        match entry.expires_at {
-            Some(expires_at) => self.put(&due_key(&DueJob { expires_at, job_id: entry.job_id }), Bytes::new()).await,
-            None => Ok(()),
+        if let Some(expires_at) = entry.expires_at {
+            self.put(&due_key(&DueJob { expires_at, job_id: entry.job_id }), Bytes::new()).await?;
         }
+        let mut others: Vec<_> = self.names_of(&entry.job_id).await?.iter().map(JobName::key).collect();
+        others.retain(|other| *other != name.key());
+        self.delete_all(&others).await
     }
 
     async fn entry(&self, job: &JobId) -> Result<Option<LedgerEntry>, LedgerError> {
@@ -146,9 +151,11 @@ impl Ledger for BucketLedger {
     }
 
     async fn of_hash(&self, hash: &HashKey) -> Result<Vec<LedgerEntry>, LedgerError> {
-        let prefix = format!("{ENTRIES}{}/{}/", part_of(hash.owner_part()), hash.content());
+        let prefix = format!("{ENTRIES}{}/{}/", part_of(hash.owner_part()), content_part(&hash.content()));
         let names = self.names(&prefix).await?;
-        self.entries_at(names.into_iter().map(|name| format!("{prefix}{name}")).collect()).await
+        let mut entries = self.entries_at(names.into_iter().map(|name| format!("{prefix}{name}")).collect()).await?;
+        entries.retain(|entry| entry.hash() == *hash);
+        Ok(entries)
     }
 
     async fn of_subject(
@@ -260,7 +267,7 @@ impl Ledger for BucketLedger {
 struct JobName {
     job_id: JobId,
     owner_part: String,
-    content: String,
+    content_part: String,
     /// Each with how many files it holds.
     stores: Vec<(String, u64)>,
 }
@@ -272,18 +279,18 @@ impl JobName {
         Self {
             job_id: entry.job_id,
             owner_part: part_of(&entry.owner.hash_part()),
-            content: entry.content.to_string(),
+            content_part: content_part(&entry.content),
             stores: stores.collect(),
         }
     }
 
     fn key(&self) -> String {
         let stores = self.stores.iter().map(|(access_key, files)| format!(".{access_key}-{files}"));
-        format!("{}{}.{}{}", job_prefix(&self.job_id), self.owner_part, self.content, stores.collect::<String>())
+        format!("{}{}.{}{}", job_prefix(&self.job_id), self.owner_part, self.content_part, stores.collect::<String>())
     }
 
     fn entry_key(&self) -> String {
-        format!("{ENTRIES}{}/{}/{}", self.owner_part, self.content, self.job_id)
+        format!("{ENTRIES}{}/{}/{}", self.owner_part, self.content_part, self.job_id)
     }
 
     fn parse_key(key: &str) -> Option<Self> {
@@ -293,12 +300,12 @@ impl JobName {
 
     fn parse(job_id: JobId, name: &str) -> Option<Self> {
         let mut parts = name.split('.');
-        let (owner_part, content) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+        let (owner_part, content_part) = (parts.next()?.to_owned(), parts.next()?.to_owned());
         let stores = parts.filter_map(|part| {
             let (access_key, files) = part.rsplit_once('-')?;
             Some((access_key.to_owned(), files.parse().ok()?))
         });
-        Some(Self { job_id, owner_part, content, stores: stores.collect() })
+        Some(Self { job_id, owner_part, content_part, stores: stores.collect() })
     }
 }
 
@@ -327,7 +334,14 @@ fn fan_out(job: &JobId) -> String {
 /// What stands for an owner in keys, by what stands for it in `hash`.
 fn part_of(owner_part: &str) -> String {
     let mut digest = hex::encode(Sha256::digest(owner_part));
-    digest.truncate(32);
+    digest.truncate(PART_DIGITS);
+    digest
+}
+
+/// What stands for an original in keys.
+fn content_part(content: &ContentHash) -> String {
+    let mut digest = content.to_string();
+    digest.truncate(PART_DIGITS);
     digest
 }
 
