@@ -25,6 +25,7 @@ pub mod telemetry;
 // Floor 2: the rooms that hold things.
 pub mod active_jobs;
 pub mod encoder;
+pub mod ledger;
 pub mod nodes;
 pub mod queue;
 pub mod register;

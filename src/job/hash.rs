@@ -14,6 +14,12 @@ use super::Owner;
 pub struct ContentHash([u8; 32]);
 
 impl ContentHash {
+    /// The digest of these 32 bytes.
+    #[must_use]
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Hashes `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
@@ -101,6 +107,22 @@ impl HashKey {
         ContentHash::from_hex(content)?;
         ((1..=OWNER_PART_BYTES_MAX).contains(&owner.len()) && !content.bytes().any(|b| b.is_ascii_uppercase()))
             .then(|| Self(text.to_owned()))
+    }
+
+    /// The SHA-256 of the bytes.
+    #[must_use]
+    pub fn content(&self) -> ContentHash {
+        ContentHash::from_hex(self.parts().0).expect("INVARIANT: a key begins with a SHA-256")
+    }
+
+    /// What stands for the owner in it: [`Owner::hash_part`].
+    #[must_use]
+    pub fn owner_part(&self) -> &str {
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_once('_').expect("INVARIANT: a key has a `_`")
     }
 
     /// The key as it goes over the wire.

@@ -15,8 +15,8 @@ use crate::error_chain::ErrorChain;
 use crate::job::{BackendKind, JobRecord, StorageKey, Stored};
 use crate::register::{Register, RegisterError};
 use crate::writer::{
-    BACKENDS, GiveUpTime, Object, ProbeOutcome, Retrying, ServeKind, StorageSettings, StoreGate, StoreMetrics,
-    StoreSettings, WriteError, WriteErrorKind, WriteSignals, WriterBackend,
+    BACKENDS, Deletion, GiveUpTime, Object, ObjectBytes, ProbeOutcome, Retrying, ServeKind, StorageSettings, StoreGate,
+    StoreMetrics, StoreSettings, WriteError, WriteErrorKind, WriteSignals, WriterBackend,
 };
 
 /// How often what the server serves itself is tried while it can't be written to: a disk that has space again is to be used
@@ -222,6 +222,14 @@ impl WriterBackend for Registered {
         self.client().await?.put_until(object, stop).await
     }
 
+    async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {
+        self.client().await?.delete(location).await
+    }
+
+    async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
+        self.client().await?.get(location, bytes_max).await
+    }
+
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
         self.client().await?.probe().await
     }
@@ -388,6 +396,14 @@ mod tests {
         async fn put(&self, _: &Object) -> Result<Stored, WriteError> {
             let (what, detail) = ("put".to_owned(), "nobody is there".to_owned());
             Err(WriteError { what, detail, kind: WriteErrorKind::Unavailable })
+        }
+
+        async fn delete(&self, _: &str) -> Result<Deletion, WriteError> {
+            unreachable!("nothing is deleted here")
+        }
+
+        async fn get(&self, _: &str, _: u64) -> Result<ObjectBytes, WriteError> {
+            unreachable!("nothing is read here")
         }
 
         async fn probe(&self) -> Result<ProbeOutcome, WriteError> {

@@ -2,21 +2,24 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use cap_std::fs::Dir;
-use rustix::fs::{Mode, OFlags};
+use futures_util::{Stream, StreamExt, stream};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::body::BodyReader;
 use super::failure::off_the_runtime;
-use super::{Failure, Object, ProbeOutcome, WriteError, WriterBackend};
+use super::{Deletion, Failure, Object, ObjectBytes, ProbeOutcome, WriteError, WriterBackend};
 use crate::durable::{
     self, Existing, FileError, OWNER_ONLY, PUBLIC, PUBLIC_DIRECTORY, ParentDirectory, StagedFile, TEMPORARY_SUFFIX,
 };
@@ -32,6 +35,12 @@ const LEFTOVER_AGE: Duration = Duration::from_hours(1);
 
 /// Bytes of a file that are read at once.
 const COPY_BYTES: usize = 1024 * 1024;
+
+/// How long a disk may take for a piece of a file.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the location of a served file starts with.
+pub(super) const LOCATION_BASE: &str = "/files/";
 
 /// Tries at a file whose half-written bytes, or whose directory, somebody removes meanwhile.
 const WRITE_TRIES: usize = 3;
@@ -142,6 +151,49 @@ impl DirectServe {
         published.map_err(FileError::into_cause)
     }
 
+    /// Removes the file `name` below `sub_dir`, durably; a link of that name itself. Whether it was there.
+    fn delete_blocking(&self, sub_dir: &SubDir, name: &str) -> io::Result<bool> {
+        let Some(dir) = self.existing(sub_dir)? else { return Ok(false) };
+        let was_there = match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
+            Ok(()) => true,
+            Err(Errno::NOENT) => false,
+            Err(error) => return Err(error.into()),
+        };
+        // Also when it wasn't there: whoever removed it may have died before its own fsync.
+        sync_dir(&dir)?;
+        Ok(was_there)
+    }
+
+    /// The file `name` below `sub_dir`, and its size; none if there is none.
+    fn open_blocking(&self, sub_dir: &SubDir, name: &str) -> io::Result<Option<(File, u64)>> {
+        let Some(dir) = self.existing(sub_dir)? else { return Ok(None) };
+        // What is no file may hang whoever opens it.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&dir, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(Errno::ISDIR.into());
+        }
+        Ok(Some((file, metadata.len())))
+    }
+
+    /// The directory `sub_dir` below the root, if it is there.
+    fn existing(&self, sub_dir: &SubDir) -> io::Result<Option<Dir>> {
+        // The root must be there: files of one that is not mounted are not gone.
+        let mut dir = self.root.open()?;
+        for segment in sub_dir.segments() {
+            dir = match open_dir(&dir, segment) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                opened => opened?,
+            };
+        }
+        Ok(Some(dir))
+    }
+
     fn staged<'d>(&self, dir: &'d Dir) -> io::Result<StagedFile<&'d Dir>> {
         StagedFile::create(dir, self.temporary_name(), OWNER_ONLY).map_err(FileError::into_cause)
     }
@@ -169,13 +221,34 @@ impl WriterBackend for DirectServe {
         off_the_runtime(move || this.put_blocking(&object))
             .await
             .map_err(|failure| failure.on(format!("write `{path}` into the serve directory")))?;
-        Ok(Stored { backend: self.name().to_owned(), location: format!("/files/{path}") })
+        Ok(Stored { backend: self.name().to_owned(), location: format!("{LOCATION_BASE}{path}") })
     }
 
     /// Not interrupted: a thread writes, and the file would appear although nobody waits for it. It takes no longer than
     /// a disk does.
     async fn put_until(&self, object: &Object, _: &CancellationToken) -> Result<Stored, WriteError> {
         self.put(object).await
+    }
+
+    async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {
+        let what = || format!("delete `{location}` from the serve directory");
+        let (sub_dir, name) = served_at(location).ok_or_else(|| Failure::elsewhere(location).on(what()))?;
+        let (this, name) = (self.clone(), name.to_owned());
+        let deleted = move || this.delete_blocking(&sub_dir, &name).map_err(|error| Failure::of_own_directory(&error));
+        let was_there = off_the_runtime(deleted).await.map_err(|failure| failure.on(what()))?;
+        Ok(Deletion { was_there, keeps_versions: false })
+    }
+
+    async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
+        let what = format!("get `{location}` from the serve directory");
+        let (sub_dir, name) = served_at(location).ok_or_else(|| Failure::elsewhere(location).on(&*what))?;
+        let (this, name) = (self.clone(), name.to_owned());
+        let opened = off_the_runtime(move || {
+            let opened = this.open_blocking(&sub_dir, &name).map_err(|error| Failure::of_own_directory(&error))?;
+            opened.ok_or_else(Failure::missing)
+        });
+        let (file, bytes) = opened.await.map_err(|failure| failure.on(&*what))?;
+        ObjectBytes::of(what, bytes, bytes_max, READ_TIMEOUT, pieces(file).boxed())
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
@@ -192,6 +265,26 @@ impl ParentDirectory for &Dir {
         // Where the directory is, is for the caller to say.
         name.into()
     }
+}
+
+/// The bytes of `file`, as they are asked for.
+fn pieces(file: File) -> impl Stream<Item = Result<Bytes, Failure>> + Send {
+    stream::try_unfold(file, |mut file| {
+        off_the_runtime(move || {
+            let mut piece = Vec::with_capacity(COPY_BYTES);
+            let read = (&mut file).take(COPY_BYTES as u64).read_to_end(&mut piece);
+            read.map_err(|error| Failure::of_own_directory(&error))?;
+            Ok((!piece.is_empty()).then(|| (piece.into(), file)))
+        })
+    })
+}
+
+/// The directories and the name of what is served at `location`; none if nothing of ours can be there.
+pub(super) fn served_at(location: &str) -> Option<(SubDir, &str)> {
+    let path = location.strip_prefix(LOCATION_BASE)?;
+    let (sub_dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let sub_dir = SubDir::parse(sub_dir).filter(|parsed| parsed.join(name) == path)?;
+    is_plain_name(name).then_some((sub_dir, name))
 }
 
 /// Opens the directory `name` in `parent`, unless it is a symbolic link.

@@ -38,6 +38,16 @@ impl Failure {
         Self::new(WriteErrorKind::Invalid, detail)
     }
 
+    /// There is no such object.
+    pub(super) fn missing() -> Self {
+        Self::new(WriteErrorKind::Missing, "there is no such object")
+    }
+
+    /// What is at `location` is in another store, or the location is none.
+    pub(super) fn elsewhere(location: &str) -> Self {
+        Self::permanent(format!("`{location}` is nowhere in this store"))
+    }
+
     /// An answer with an error status. A 4xx is a refusal, but for those that ask for another try.
     pub(super) fn of_status(status: u16, words: &str) -> Self {
         let kind =

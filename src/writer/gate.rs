@@ -263,7 +263,7 @@ impl Pass {
         let outcome = match result {
             Ok(_) => Outcome::Reached,
             Err(error) => match error.kind {
-                WriteErrorKind::Refused => Outcome::Reached,
+                WriteErrorKind::Refused | WriteErrorKind::Missing => Outcome::Reached,
                 WriteErrorKind::Unavailable => Outcome::Failed(&error.detail),
                 WriteErrorKind::Shortage
                 | WriteErrorKind::Invalid

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{WriteError, WriteErrorKind};
-use crate::job::{BackendKind, Stored};
+use crate::job::BackendKind;
 use crate::metrics::{CounterBy, HistogramBy, Registry, answer_seconds, begin_at_zero};
 
 /// The directory that this server serves itself.
@@ -14,8 +14,10 @@ pub(super) const DIRECT_HOST: &str = "directHost";
 pub const BACKENDS: [&str; 3] = [DIRECT_HOST, BackendKind::S3.as_str(), BackendKind::Gcs.as_str()];
 
 /// What is done to a store.
-const OPERATIONS: [&str; 3] = [PUT, "get", "delete"];
-const PUT: &str = "put";
+const OPERATIONS: [&str; 3] = [PUT, GET, DELETE];
+pub(super) const PUT: &str = "put";
+pub(super) const GET: &str = "get";
+pub(super) const DELETE: &str = "delete";
 
 const OK: &str = "ok";
 const RETRIED: &str = "retried";
@@ -55,18 +57,27 @@ impl StoreMetrics {
         registry.register("pixerve_store_operation_duration_seconds", "What a call to a store took", durations.clone());
     }
 
-    /// A write to a store of this kind came to `result` after so long.
-    pub(super) fn put(&self, backend: &'static str, result: &Result<Stored, WriteError>, took: Duration) {
+    /// What was asked of a store of this kind came to `result` after so long.
+    pub(super) fn count<T>(
+        &self,
+        backend: &'static str,
+        operation: &'static str,
+        result: &Result<T, WriteError>,
+        took: Duration,
+    ) {
         let word = match result {
             Ok(_) => OK,
             Err(error) => match error.kind {
                 WriteErrorKind::Unavailable | WriteErrorKind::Shortage => RETRIED,
-                WriteErrorKind::Refused | WriteErrorKind::Invalid | WriteErrorKind::SourceDamaged => FAILED,
+                WriteErrorKind::Refused
+                | WriteErrorKind::Missing
+                | WriteErrorKind::Invalid
+                | WriteErrorKind::SourceDamaged => FAILED,
                 // That says nothing about the store.
                 WriteErrorKind::Cancelled => return,
             },
         };
-        self.0.operations.get_or_create(&[("backend", backend), ("operation", PUT), ("result", word)]).inc();
-        self.0.durations.get_or_create(&[("backend", backend), ("operation", PUT)]).observe(took.as_secs_f64());
+        self.0.operations.get_or_create(&[("backend", backend), ("operation", operation), ("result", word)]).inc();
+        self.0.durations.get_or_create(&[("backend", backend), ("operation", operation)]).observe(took.as_secs_f64());
     }
 }

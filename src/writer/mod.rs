@@ -1,4 +1,4 @@
-//! Bytes to a store, one kind of store a folder.
+//! Bytes to a store and away from it, one kind of store a folder.
 
 // Some of what all remote stores share is needed by one of them alone, or by none.
 #[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]
@@ -11,6 +11,7 @@ mod failure;
 mod gate;
 mod gcs;
 mod metrics;
+mod object_bytes;
 #[cfg_attr(not(any(feature = "s3", feature = "gcs")), allow(dead_code))]
 mod probe;
 mod retrying;
@@ -27,6 +28,7 @@ use failure::Failure;
 pub use gate::{Outage, StoreGate};
 pub use gcs::GcsSettings;
 pub use metrics::{BACKENDS, StoreMetrics};
+pub use object_bytes::ObjectBytes;
 pub use probe::ProbeOutcome;
 pub use retrying::{GiveUpTime, Retrying, WriteSignals};
 pub use s3::S3Settings;
@@ -99,7 +101,16 @@ impl Body {
     }
 }
 
-/// Why a write failed, and what may help.
+/// What became of an object that was to be deleted. It is gone now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// Whether it was there until then; also if the store doesn't say.
+    pub was_there: bool,
+    /// Whether the store says that it keeps what is deleted or replaced, for a while or for good: a bucket with versions.
+    pub keeps_versions: bool,
+}
+
+/// Why something that was asked of a store failed, most often a write, and what may help.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{what}: {detail}")]
 pub struct WriteError {
@@ -120,6 +131,8 @@ pub enum WriteErrorKind {
     Shortage,
     /// Somebody who changes something there: the store answered, and refuses (401, 403, no such bucket).
     Refused,
+    /// Nothing: the store has no such object.
+    Missing,
     /// Nothing: the same would fail for ever.
     Invalid,
     /// Other bytes: those at hand are not the ones that were promised.
@@ -135,6 +148,7 @@ impl WriteErrorKind {
             Self::Unavailable => "unavailable",
             Self::Shortage => "shortage",
             Self::Refused => "refused",
+            Self::Missing => "missing",
             Self::Invalid => "invalid",
             Self::SourceDamaged => "source_damaged",
             Self::Cancelled => "cancelled",
@@ -156,9 +170,9 @@ impl WriteError {
         Self { what: format!("use the {} store", kind.as_str()), detail, kind: WriteErrorKind::Invalid }
     }
 
-    /// A write that was stopped from our side.
-    fn cancelled(name: &str) -> Self {
-        Failure::cancelled().on(format!("put `{name}`"))
+    /// `what` was stopped from our side.
+    fn cancelled(what: String) -> Self {
+        Failure::cancelled().on(what)
     }
 }
 
@@ -176,8 +190,18 @@ pub trait WriterBackend: Send + Sync {
     /// are missing; one that the store has whole, but hasn't answered for, may still appear. A store that can do better, or
     /// must not be interrupted, overrides it.
     async fn put_until(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
-        stop.run_until_cancelled(self.put(object)).await.unwrap_or_else(|| Err(WriteError::cancelled(&object.name)))
+        let cancelled = || Err(WriteError::cancelled(format!("put `{}`", object.name)));
+        stop.run_until_cancelled(self.put(object)).await.unwrap_or_else(cancelled)
     }
+
+    /// Deletes what [`put`](Self::put) said is at `location`, durably. What is gone already is no error. One try.
+    async fn delete(&self, location: &str) -> Result<Deletion, WriteError>;
+
+    /// The bytes of what is at `location`, as they come, at most `bytes_max` of them. Whose they are is for the caller to
+    /// check: anyone who may write to the store may have replaced them. One try.
+    ///
+    /// An object that isn't there is [`WriteErrorKind::Missing`], a larger one [`WriteErrorKind::Invalid`].
+    async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError>;
 
     /// Writes and deletes a small object of a random name, to see what the credentials are good for. The error says which
     /// of the two failed.
@@ -196,6 +220,14 @@ impl<W: WriterBackend + ?Sized> WriterBackend for Arc<W> {
 
     async fn put_until(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
         (**self).put_until(object, stop).await
+    }
+
+    async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {
+        (**self).delete(location).await
+    }
+
+    async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
+        (**self).get(location, bytes_max).await
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {

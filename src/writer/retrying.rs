@@ -1,26 +1,31 @@
-//! Tries again what may pass, for as long as it is worth it: a wrapper around any store, for the writes of one job.
+//! Tries again what may pass, for as long as it is worth it: a wrapper around any store, for what one job asks of it.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::gate::Pass;
-use super::metrics::DIRECT_HOST;
-use super::{Object, ProbeOutcome, StoreGate, StoreMetrics, StoreSettings, WriteError, WriteErrorKind, WriterBackend};
+use super::metrics::{DELETE, DIRECT_HOST, GET, PUT};
+use super::{
+    Deletion, Object, ObjectBytes, ProbeOutcome, StoreGate, StoreMetrics, StoreSettings, WriteError, WriteErrorKind,
+    WriterBackend,
+};
 use crate::clock::{SharedClock, Timestamp, millis};
 use crate::error_chain::ErrorChain;
 use crate::job::{OwnerKey, Stored};
 use crate::telemetry::{SpanKind, TraceSpan};
 
-/// A store whose writes are tried until they succeed, can't, or are no longer worth it.
+/// A store of which everything is asked until it succeeds, can't, or is no longer worth it.
 ///
-/// While the store can't be reached, its gate lets one write in at a time, of whichever job. While it refuses this job,
-/// one of the job's writes asks at a time.
+/// While the store can't be reached, its gate lets one try in at a time, of whichever job. While it refuses this job,
+/// one of the job's calls asks at a time.
 pub struct Retrying<W> {
     inner: W,
     gate: Arc<StoreGate>,
@@ -123,27 +128,60 @@ impl<W: WriterBackend> Retrying<W> {
     }
 
     async fn one_try(&self, pass: Pass, object: &Object) -> Result<Stored, WriteError> {
-        let (give_up, began) = (CancellationToken::new(), self.clock.elapsed());
+        let give_up = CancellationToken::new();
         let mut trace = self.trace_of(object);
         let object = &Object { trace: trace.context().cloned(), ..object.clone() };
         let mut put = pin!(self.inner.put_until(object, &give_up));
-        let grace_over = async {
-            self.signals.stop.cancelled().await;
-            tokio::time::sleep(self.settings.cancel_grace).await;
-        };
-        let result = tokio::select! {
-            result = &mut put => result,
-            () = grace_over => {
-                give_up.cancel();
-                put.await
+        let tried = async {
+            tokio::select! {
+                result = &mut put => result,
+                () = self.grace_over() => {
+                    give_up.cancel();
+                    put.await
+                }
             }
         };
+        let result = self.settled(pass, PUT, tried).await;
         if let Err(error) = &result {
             trace.fail(error.kind.word());
         }
-        pass.settle(&result);
-        self.metrics.put(self.name(), &result, self.clock.elapsed().saturating_sub(began));
         result
+    }
+
+    /// One try at what is cancelled by dropping it.
+    async fn one_try_of<T>(
+        &self,
+        pass: Pass,
+        operation: &'static str,
+        location: &str,
+        tried: impl Future<Output = Result<T, WriteError>>,
+    ) -> Result<T, WriteError> {
+        let until_stopped = async {
+            tokio::select! {
+                result = tried => result,
+                () = self.grace_over() => Err(WriteError::cancelled(format!("{operation} `{location}`"))),
+            }
+        };
+        self.settled(pass, operation, until_stopped).await
+    }
+
+    /// What `tried` comes to, as the gate and the metrics are told.
+    async fn settled<T>(
+        &self,
+        pass: Pass,
+        operation: &'static str,
+        tried: impl Future<Output = Result<T, WriteError>>,
+    ) -> Result<T, WriteError> {
+        let began = self.clock.elapsed();
+        let result = tried.await;
+        pass.settle(&result);
+        self.metrics.count(self.name(), operation, &result, self.clock.elapsed().saturating_sub(began));
+        result
+    }
+
+    async fn grace_over(&self) {
+        self.signals.stop.cancelled().await;
+        tokio::time::sleep(self.settings.cancel_grace).await;
     }
 
     fn trace_of(&self, object: &Object) -> TraceSpan {
@@ -156,7 +194,7 @@ impl<W: WriterBackend> Retrying<W> {
     }
 
     /// A place at the store; why there is none any more, otherwise.
-    async fn enter(&self, object: &Object, last_error: Option<WriteError>) -> Result<Pass, WriteError> {
+    async fn enter(&self, what: &str, last_error: Option<WriteError>) -> Result<Pass, WriteError> {
         let given_up = async {
             match &self.give_up {
                 Some(give_up) => give_up.passed(&self.clock).await,
@@ -169,11 +207,11 @@ impl<W: WriterBackend> Retrying<W> {
         };
         tokio::select! {
             biased;
-            () = self.signals.stop.cancelled() => Err(WriteError::cancelled(&object.name)),
+            () = self.signals.stop.cancelled() => Err(WriteError::cancelled(what.to_owned())),
             pass = self.gate.enter(self.owner) => Ok(pass),
-            () = not_worth_waiting => Err(WriteError::cancelled(&object.name)),
+            () = not_worth_waiting => Err(WriteError::cancelled(what.to_owned())),
             () = given_up => Err(last_error.unwrap_or_else(|| WriteError {
-                what: format!("put `{}`", object.name),
+                what: what.to_owned(),
                 detail: self.gate.outage().map_or_else(|| "the store has no place".to_owned(), |outage| outage.error),
                 kind: WriteErrorKind::Unavailable,
             })),
@@ -236,22 +274,12 @@ impl<W: WriterBackend> Retrying<W> {
         refusal.since.is_some().then_some(refusal)
     }
 
-    fn end_refusal(&self, refusal: Option<MutexGuard<'_, Refusal>>) {
-        if let Some(mut refusal) = refusal {
-            *refusal = Refusal::default();
-            self.refused_since.send_replace(None);
-        }
-    }
-}
-
-#[async_trait]
-impl<W: WriterBackend> WriterBackend for Retrying<W> {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    /// The last try's error stands for all.
-    async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
+    /// What `one_try` comes to in the end. The last try's error stands for all.
+    async fn tried<'s, T>(
+        &'s self,
+        what: &str,
+        one_try: impl Fn(Pass) -> BoxFuture<'s, Result<T, WriteError>> + Send + Sync,
+    ) -> Result<T, WriteError> {
         let mut tries = 0;
         let mut last_error = None;
         let mut asking = None;
@@ -265,11 +293,11 @@ impl<W: WriterBackend> WriterBackend for Retrying<W> {
                     return Err(error);
                 }
             }
-            let pass = self.enter(object, last_error.take()).await?;
-            let error = match self.one_try(pass, object).await {
-                Ok(stored) => {
+            let pass = self.enter(what, last_error.take()).await?;
+            let error = match one_try(pass).await {
+                Ok(done) => {
                     self.end_refusal(asking);
-                    return Ok(stored);
+                    return Ok(done);
                 }
                 Err(error) => error,
             };
@@ -288,11 +316,41 @@ impl<W: WriterBackend> WriterBackend for Retrying<W> {
                         None => error,
                     }
                 }
-                WriteErrorKind::Invalid | WriteErrorKind::SourceDamaged | WriteErrorKind::Cancelled => {
-                    return Err(error);
-                }
+                WriteErrorKind::Missing
+                | WriteErrorKind::Invalid
+                | WriteErrorKind::SourceDamaged
+                | WriteErrorKind::Cancelled => return Err(error),
             });
         }
+    }
+
+    fn end_refusal(&self, refusal: Option<MutexGuard<'_, Refusal>>) {
+        if let Some(mut refusal) = refusal {
+            *refusal = Refusal::default();
+            self.refused_since.send_replace(None);
+        }
+    }
+}
+
+#[async_trait]
+impl<W: WriterBackend> WriterBackend for Retrying<W> {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
+        self.tried(&format!("put `{}`", object.name), |pass| self.one_try(pass, object).boxed()).await
+    }
+
+    async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {
+        let one_try = |pass| self.one_try_of(pass, DELETE, location, self.inner.delete(location)).boxed();
+        self.tried(&format!("delete `{location}`"), one_try).await
+    }
+
+    /// Only until the first byte may come: what breaks off later is for whoever reads to ask for again.
+    async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
+        let one_try = |pass| self.one_try_of(pass, GET, location, self.inner.get(location, bytes_max)).boxed();
+        self.tried(&format!("get `{location}`"), one_try).await
     }
 
     /// One try: whoever probes waits for the answer.

@@ -26,6 +26,7 @@ mod http;
 mod jobs;
 mod kill;
 mod layers;
+mod ledger;
 mod logs;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod migrate;

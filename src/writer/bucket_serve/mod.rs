@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use self::read::{ByteRange, GetCondition, ObjectVersion, OpenedObject, ServedObject};
-use super::direct_serve::is_plain_name;
+use super::direct_serve::{LOCATION_BASE, is_plain_name, served_at};
 use super::s3::S3;
-use super::{Failure, Object, ProbeOutcome, WriteError, WriteErrorKind, WriterBackend, serve_prefix};
+use super::{
+    Deletion, Failure, Object, ObjectBytes, ProbeOutcome, WriteError, WriteErrorKind, WriterBackend, serve_prefix,
+};
 use crate::bucket::Bucket;
 use crate::job::Stored;
 
@@ -24,6 +26,13 @@ impl BucketServe {
     #[must_use]
     pub fn new(bucket: &Bucket) -> Self {
         Self { s3: S3 { bucket: bucket.s3.clone(), prefix: serve_prefix(&bucket.prefix) } }
+    }
+
+    /// The key of what is at `location`; `verb` is attempted.
+    fn key_of(&self, location: &str, verb: &str) -> Result<String, WriteError> {
+        let elsewhere = || Failure::elsewhere(location).on(format!("{verb} a file below `serve/` of the bucket"));
+        let (sub_dir, name) = served_at(location).ok_or_else(elsewhere)?;
+        Ok(self.s3.prefix.join(&sub_dir.join(name)))
     }
 }
 
@@ -44,7 +53,20 @@ impl WriterBackend for BucketServe {
             return Err(Failure::permanent(detail).on(format!("write `{path}` below `serve/` of the bucket")));
         }
         self.s3.put_until(object, stop).await.map_err(never_final)?;
-        Ok(Stored { backend: self.name().to_owned(), location: format!("/files/{path}") })
+        Ok(Stored { backend: self.name().to_owned(), location: format!("{LOCATION_BASE}{path}") })
+    }
+
+    async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {
+        self.s3.delete_key(&self.key_of(location, "delete")?).await.map_err(never_final)
+    }
+
+    async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
+        let key = self.key_of(location, "get")?;
+        // One that is larger stays so.
+        self.s3.get_key(&key, bytes_max).await.map_err(|error| match error.kind {
+            WriteErrorKind::Invalid => error,
+            _ => never_final(error),
+        })
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
@@ -57,6 +79,7 @@ fn never_final(mut error: WriteError) -> WriteError {
     error.kind = match error.kind {
         WriteErrorKind::Refused | WriteErrorKind::Invalid => WriteErrorKind::Unavailable,
         kind @ (WriteErrorKind::Unavailable
+        | WriteErrorKind::Missing
         | WriteErrorKind::Shortage
         | WriteErrorKind::SourceDamaged
         | WriteErrorKind::Cancelled) => kind,

@@ -6,12 +6,13 @@
 //! - It has no setting that keeps it from the environment: uploads go through the proxies of `HTTP_PROXY`,
 //!   `HTTPS_PROXY` and `ALL_PROXY` unless `NO_PROXY` exempts the endpoint. A `GOOGLE_CLOUD_UNIVERSE_DOMAIN` that is not
 //!   the credentials' own makes every write fail, and `GOOGLE_CLOUD_RUST_LOGGING` turns its tracing on.
-//! - It deletes objects by gRPC only, which no emulator speaks and not every endpoint passes on. The probe's one deletion
-//!   is therefore a plain request of the JSON API.
+//! - It deletes objects by gRPC only, which no emulator speaks and not every endpoint passes on. Deletions are therefore
+//!   plain requests of the JSON API, and so are reads, of which that library has more to offer than is needed.
 //! - It says the endpoint's host without its port in the `Host` header. An emulator that tells where to go on with a
 //!   resumable upload by that header points nowhere, which is one reason why each object goes out in one request; the
 //!   other is that a failed try begins anew in any case.
 
+mod stored;
 mod upload;
 
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use google_cloud_auth::credentials::{CacheableResource, Credentials, anonymous, 
 use google_cloud_auth::errors::CredentialsError;
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_storage::client::Storage;
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, Method};
 use reqwest::Response;
 use reqwest::redirect::Policy;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use url::Url;
 use uuid::Uuid;
 
@@ -37,7 +38,10 @@ use crate::bucket::answer::unreadable;
 use crate::error_chain::ErrorChain;
 use crate::job::{ContentHash, Stored, SubDir};
 use crate::tls;
-use crate::writer::{Body, Failure, KeyPrefix, Object, ProbeOutcome, StoreTimeouts, WriteError, WriterBackend, probe};
+use crate::writer::{
+    Body, Deletion, Failure, KeyPrefix, Object, ObjectBytes, ProbeOutcome, StoreTimeouts, WriteError, WriterBackend,
+    probe,
+};
 
 const HOME: &str = "https://storage.googleapis.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
@@ -49,7 +53,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 pub(super) struct Gcs {
     /// Made by the first write, since making it takes a runtime, and again when the store no longer takes its token.
     session: Mutex<Option<Arc<Session>>>,
-    /// For deletions.
+    /// For all but uploads.
     http: reqwest::Client,
     /// None for an emulator.
     account: Option<SecretString>,
@@ -57,6 +61,8 @@ pub(super) struct Gcs {
     bucket: String,
     prefix: KeyPrefix,
     timeouts: StoreTimeouts,
+    /// Whether the bucket keeps what is deleted, once it has said so.
+    keeps_versions: OnceCell<bool>,
 }
 
 /// A client, and who it says it is. The token is kept for as long as it says it holds.
@@ -92,6 +98,7 @@ impl Gcs {
             bucket: settings.bucket.clone(),
             prefix: settings.prefix.clone(),
             timeouts: *timeouts,
+            keeps_versions: OnceCell::new(),
         })
     }
 
@@ -127,22 +134,40 @@ impl Gcs {
     async fn upload(&self, key: &str, object: &Object) -> Result<(), Failure> {
         let session = self.session().await?;
         match self.upload_as(&session, key, object).await {
-            Err(failure) if failure.status == Some(401) && self.account.is_some() => {
-                let mut kept = self.session.lock().await;
-                if kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &session)) {
-                    *kept = None;
-                }
-                drop(kept);
+            Err(failure) if self.is_stale_token(&failure) => {
+                self.end_session(&session).await;
                 self.upload_as(&*self.session().await?, key, object).await
             }
             settled => settled,
         }
     }
 
-    async fn delete(&self, key: &str) -> Result<(), Failure> {
-        let url = self.url(&["storage", "v1", "b", &self.bucket, "o", key]);
-        let request = self.http.delete(url).headers(self.authorization().await?);
+    /// Asks the JSON API, in the same way.
+    async fn ask(&self, method: Method, url: Url) -> Result<Response, Failure> {
+        let session = self.session().await?;
+        match self.ask_as(&session, method.clone(), url.clone()).await {
+            Err(failure) if self.is_stale_token(&failure) => {
+                self.end_session(&session).await;
+                self.ask_as(&*self.session().await?, method, url).await
+            }
+            settled => settled,
+        }
+    }
+
+    async fn ask_as(&self, session: &Session, method: Method, url: Url) -> Result<Response, Failure> {
+        let request = self.http.request(method, url).headers(authorization(session).await?);
         self.within(0, async { confirm(request.send().await.map_err(of_transport)?).await }).await
+    }
+
+    fn is_stale_token(&self, failure: &Failure) -> bool {
+        failure.status == Some(401) && self.account.is_some()
+    }
+
+    async fn end_session(&self, session: &Arc<Session>) {
+        let mut kept = self.session.lock().await;
+        if kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, session)) {
+            *kept = None;
+        }
     }
 
     /// Waits for an `exchange` that carries `bytes`, but not for ever.
@@ -150,15 +175,6 @@ impl Gcs {
         let limit = self.timeouts.exchange(bytes);
         let late = |_| Err(Failure::transient(format!("no answer within {limit:?}")));
         tokio::time::timeout(limit, exchange).await.unwrap_or_else(late)
-    }
-
-    async fn authorization(&self) -> Result<HeaderMap, Failure> {
-        match self.session().await?.credentials.headers(Extensions::new()).await {
-            Ok(CacheableResource::New { data, .. }) => Ok(data),
-            // Only said to who shows what it has cached already.
-            Ok(CacheableResource::NotModified) => Err(Failure::transient("no token could be had")),
-            Err(error) => Err(of_credentials(&error)),
-        }
     }
 
     /// `segments` below the endpoint, each percent-encoded, slashes included.
@@ -187,10 +203,20 @@ impl WriterBackend for Gcs {
         Ok(Stored { backend: self.name().to_owned(), location: format!("gs://{}/{key}", self.bucket) })
     }
 
+    async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {
+        let key = self.key_of(location)?;
+        self.deleted(key).await.map_err(|failure| failure.on(self.what("delete", key)))
+    }
+
+    async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
+        let key = self.key_of(location)?;
+        self.read(key, bytes_max).await
+    }
+
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
         let object = probe_object();
         let key = object.key(&self.prefix);
-        let (write, delete) = (self.upload(&key, &object), || self.delete(&key).boxed());
+        let (write, delete) = (self.upload(&key, &object), || self.delete_object(&key).boxed());
         probe::write_and_delete(write, delete, |verb| self.what(verb, &key)).await
     }
 }
@@ -204,6 +230,15 @@ fn probe_object() -> Object {
         sha256: ContentHash::of(bytes),
         body: Body::Bytes(bytes.as_slice().into()),
         trace: None,
+    }
+}
+
+async fn authorization(session: &Session) -> Result<HeaderMap, Failure> {
+    match session.credentials.headers(Extensions::new()).await {
+        Ok(CacheableResource::New { data, .. }) => Ok(data),
+        // Only said to who shows what it has cached already.
+        Ok(CacheableResource::NotModified) => Err(Failure::transient("no token could be had")),
+        Err(error) => Err(of_credentials(&error)),
     }
 }
 
@@ -223,11 +258,11 @@ fn credentials(account: Option<&SecretString>) -> Result<Credentials, Failure> {
         .map_err(|_| unusable())
 }
 
-/// Nothing if the answer is a good one, else what it says, cut where no honest one goes on.
-async fn confirm(mut response: Response) -> Result<(), Failure> {
+/// The answer if it is a good one, else what it says, cut where no honest one goes on.
+async fn confirm(mut response: Response) -> Result<Response, Failure> {
     let status = response.status();
     if status.is_success() {
-        return Ok(());
+        return Ok(response);
     }
     let mut body = Vec::new();
     // If the connection breaks, the status says enough.

@@ -10,7 +10,8 @@ use super::S3Settings;
 use crate::bucket::s3::{ObjectBody, PutContext, RequestFailure, S3Bucket, S3Connection, Signer, SourceFile};
 use crate::job::{ContentHash, Stored};
 use crate::writer::{
-    Body, Failure, KeyPrefix, Object, ProbeOutcome, StoreTimeouts, WriteError, WriteErrorKind, WriterBackend, probe,
+    Body, Deletion, Failure, KeyPrefix, Object, ObjectBytes, ProbeOutcome, StoreTimeouts, WriteError, WriteErrorKind,
+    WriterBackend, probe,
 };
 
 /// A bucket.
@@ -58,6 +59,14 @@ impl WriterBackend for S3 {
         let key = object.key(&self.prefix);
         self.put_object(&key, object, stop).await.map_err(|failure| failure.on(self.bucket.what("put", &key)))?;
         Ok(Stored { backend: self.name().to_owned(), location: format!("s3://{}/{key}", self.bucket.bucket) })
+    }
+
+    async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {
+        self.delete_key(self.key_of(location)?).await
+    }
+
+    async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
+        self.get_key(self.key_of(location)?, bytes_max).await
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {

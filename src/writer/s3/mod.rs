@@ -3,6 +3,8 @@
 #[cfg(feature = "s3")]
 mod client;
 mod settings;
+#[cfg(feature = "s3")]
+mod stored;
 
 #[cfg(feature = "s3")]
 pub(super) use client::S3;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pixerve::job::ContentHash;
-use pixerve::writer::{BucketServe, DirectServe, ProbeOutcome, StorageSettings, StoreTimeouts, WriterBackend};
+use pixerve::writer::{
+    BucketServe, DirectServe, ProbeOutcome, StorageSettings, StoreTimeouts, WriteError, WriteErrorKind, WriterBackend,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -282,6 +284,77 @@ async fn directories_become_part_of_the_key(subject: &impl Subject) {
     assert_eq!(keys, ["a/b/c/d/e/f/g/h/x.jpg", "a/x.jpg", "x.jpg"]);
 }
 
+async fn what_is_deleted_is_gone_and_nothing_else(subject: &impl Subject) {
+    let writer = subject.writer();
+    for (sub_dir, name) in [("t", "a.jpg"), ("t", "a.jpg.jpg"), ("", "a.jpg"), ("t/t", "a.jpg")] {
+        writer.put(&object(sub_dir, name, "x")).await.expect("stored");
+    }
+    let before = subject.content().await.len();
+    let location = format!("{}t/a.jpg", subject.location_base());
+    assert!(writer.delete(&location).await.expect("deleted").was_there);
+    let content = subject.content().await;
+    assert!(content.len() == before - 1 && !content.contains_key("t/a.jpg"), "{:?}", content.keys());
+    for gone in ["t/a.jpg", "t/never.jpg", "nowhere/at/all.jpg", "nowhere.jpg"] {
+        let again = writer.delete(&format!("{}{gone}", subject.location_base())).await.expect("no error");
+        assert!(!again.was_there, "{gone}");
+    }
+    assert_eq!(subject.content().await.len(), before - 1);
+}
+
+async fn deleting_twice_at_once_is_harmless(subject: &impl Subject) {
+    let (one, other) = (subject.writer(), subject.writer());
+    let location = one.put(&object("t", "a.jpg", "x")).await.expect("stored").location;
+    let (first, second) = tokio::join!(one.delete(&location), other.delete(&location));
+    // A store may fail at one of them, for the file has just gone; it is gone all the same.
+    for failed in [&first, &second].into_iter().filter_map(|deleted| deleted.as_ref().err()) {
+        assert!(failed.is_transient(), "{failed}");
+    }
+    assert!([first, second].iter().flatten().any(|deleted| deleted.was_there));
+    assert_eq!(subject.content().await, BTreeMap::new());
+}
+
+async fn what_lies_elsewhere_is_not_touched(subject: &impl Subject) {
+    let writer = subject.writer();
+    writer.put(&object("", "a.jpg", "x")).await.expect("stored");
+    let base = subject.location_base();
+    let bucket = base.trim_end_matches("site/pics/").trim_end_matches('/');
+    let elsewhere =
+        ["", "a.jpg", "/a.jpg", "/files/", "/files", "s3://other/a.jpg", "gs://other/a.jpg", "ftp://x/a.jpg", bucket];
+    for location in elsewhere.into_iter().chain([&*format!("{bucket}-too/a.jpg"), &*format!("{bucket}/")]) {
+        let error = writer.delete(location).await.expect_err(location);
+        assert_eq!(error.kind, WriteErrorKind::Invalid, "{location}: {error}");
+        let error = writer.get(location, 1 << 20).await.expect_err(location);
+        assert_eq!(error.kind, WriteErrorKind::Invalid, "{location}: {error}");
+    }
+    assert_eq!(subject.content().await.len(), 1);
+}
+
+/// Everything at `location`.
+async fn read(writer: &dyn WriterBackend, location: &str, bytes_max: u64) -> Result<Vec<u8>, WriteError> {
+    let mut bytes = writer.get(location, bytes_max).await?;
+    let (mut all, said) = (Vec::new(), bytes.len());
+    while let Some(piece) = bytes.chunk().await? {
+        all.extend_from_slice(&piece);
+    }
+    assert_eq!(all.len() as u64, said);
+    Ok(all)
+}
+
+async fn what_was_stored_is_read_again(subject: &impl Subject) {
+    let writer = subject.writer();
+    for (name, bytes) in [("empty.jpg", Vec::new()), ("big.jpg", noise(17 * 1024 * 1024 + 3)), ("a..b", noise(10))] {
+        let location = writer.put(&object("a.b-c_d/k=v,w~1+2@x", name, bytes.clone())).await.expect("stored").location;
+        let size = bytes.len() as u64;
+        assert!(read(&*writer, &location, size).await.expect("read") == bytes, "{name}");
+        if let Some(less) = size.checked_sub(1) {
+            let error = read(&*writer, &location, less).await.expect_err("it is larger");
+            assert!(error.kind == WriteErrorKind::Invalid && error.detail.contains("more than"), "{error}");
+        }
+        assert!(writer.delete(&location).await.expect("deleted").was_there, "{name}");
+        assert_eq!(read(&*writer, &location, size).await.expect_err("gone").kind, WriteErrorKind::Missing, "{name}");
+    }
+}
+
 async fn a_probe_leaves_nothing_behind(subject: &impl Subject) {
     let outcome = subject.writer().probe().await.expect("good");
     assert!(matches!(outcome, ProbeOutcome::Deleted), "{outcome:?}");
@@ -299,6 +372,10 @@ pub(crate) async fn assert_conforms<S: Subject>(start: impl AsyncFn() -> S) {
     awkward_names_arrive_as_they_are(&start().await).await;
     the_longest_name_arrives(&start().await).await;
     directories_become_part_of_the_key(&start().await).await;
+    what_is_deleted_is_gone_and_nothing_else(&start().await).await;
+    deleting_twice_at_once_is_harmless(&start().await).await;
+    what_lies_elsewhere_is_not_touched(&start().await).await;
+    what_was_stored_is_read_again(&start().await).await;
     a_probe_leaves_nothing_behind(&start().await).await;
 }
 
@@ -328,6 +405,10 @@ suite!(
         awkward_names_arrive_as_they_are,
         the_longest_name_arrives,
         directories_become_part_of_the_key,
+        what_is_deleted_is_gone_and_nothing_else,
+        deleting_twice_at_once_is_harmless,
+        what_lies_elsewhere_is_not_touched,
+        what_was_stored_is_read_again,
         a_probe_leaves_nothing_behind,
     ]
 );
@@ -347,6 +428,10 @@ suite!(
         the_content_type_is_kept,
         awkward_names_arrive_as_they_are,
         directories_become_part_of_the_key,
+        what_is_deleted_is_gone_and_nothing_else,
+        deleting_twice_at_once_is_harmless,
+        what_lies_elsewhere_is_not_touched,
+        what_was_stored_is_read_again,
         a_probe_leaves_nothing_behind,
     ]
 );
@@ -364,6 +449,10 @@ suite!(
         the_content_type_is_kept,
         awkward_names_arrive_as_they_are,
         directories_become_part_of_the_key,
+        what_is_deleted_is_gone_and_nothing_else,
+        deleting_twice_at_once_is_harmless,
+        what_lies_elsewhere_is_not_touched,
+        what_was_stored_is_read_again,
         a_probe_leaves_nothing_behind,
     ]
 );
@@ -382,6 +471,10 @@ suite!(
         awkward_names_arrive_as_they_are,
         the_longest_name_arrives,
         directories_become_part_of_the_key,
+        what_is_deleted_is_gone_and_nothing_else,
+        deleting_twice_at_once_is_harmless,
+        what_lies_elsewhere_is_not_touched,
+        what_was_stored_is_read_again,
         a_probe_leaves_nothing_behind,
     ]
 );
@@ -397,6 +490,22 @@ async fn an_unreachable_store_is_a_transient_error(registration: Value) {
     let error = writer.put(&object("", "a.jpg", "x")).await.expect_err("nobody there");
     assert!(error.is_transient(), "{error}");
     assert!(writer.probe().await.expect_err("nobody there").is_transient());
+}
+
+/// Of a bucket that isn't there, nothing is gone: whoever asked may look for it in vain, and must not be told so.
+async fn in_a_bucket_that_is_not_there_nothing_is_missing(registration: Value, scheme: &str) {
+    let writer = connect(&with(registration, "bucket", json!("no-such-bucket")));
+    let location = format!("{scheme}://no-such-bucket/a.jpg");
+    for error in
+        [writer.delete(&location).await.expect_err("refused"), writer.get(&location, 1).await.expect_err("refused")]
+    {
+        assert_eq!(error.kind, WriteErrorKind::Refused, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn without_its_bucket_s3_says_of_nothing_that_it_is_gone() {
+    in_a_bucket_that_is_not_there_nothing_is_missing(S3::start().await.registration(), "s3").await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pixerve::clock::{Clock, System};
-use pixerve::writer::{Body, DirectServe, Object, WriterBackend};
+use pixerve::writer::{Body, DirectServe, Object, WriteErrorKind, WriterBackend};
 use proptest::prelude::*;
 use rustix::fs::{FileType, Mode};
 use tempfile::TempDir;
@@ -63,6 +63,56 @@ async fn a_symlinked_directory_is_not_followed() {
     }
     assert_eq!(names(&fixture.outside), [""; 0]);
     assert_eq!(names(&fixture.root.join("real")), ["link"]);
+}
+
+#[tokio::test]
+async fn deleting_and_reading_follow_no_link_out_of_the_root() {
+    let fixture = ServeFixture::new();
+    fs::create_dir(fixture.root.join("real")).expect("made");
+    touch(&fixture.outside.join("a.jpg"));
+    touch(&fixture.root.join("real/kept.jpg"));
+    symlink(&fixture.outside, fixture.root.join("link")).expect("linked");
+    symlink("real", fixture.root.join("inner")).expect("linked");
+    symlink("../../outside/a.jpg", fixture.root.join("real/a.jpg")).expect("linked");
+    let writer = fixture.writer();
+    for location in ["/files/link/a.jpg", "/files/inner/kept.jpg"] {
+        for error in
+            [writer.delete(location).await.expect_err(location), writer.get(location, 1).await.expect_err(location)]
+        {
+            assert!(error.kind == WriteErrorKind::Refused && error.detail.contains("symbolic link"), "{error}");
+        }
+    }
+    let location = "/files/real/a.jpg";
+    assert_eq!(writer.get(location, 1).await.expect_err("a link").kind, WriteErrorKind::Refused);
+    assert!(writer.delete(location).await.expect("the link itself").was_there);
+    for climbing in ["/files/../outside/a.jpg", "/files/real/../../outside/a.jpg", "/files//a.jpg", "/files/real/.."] {
+        let error = writer.delete(climbing).await.expect_err(climbing);
+        assert_eq!(error.kind, WriteErrorKind::Invalid, "{climbing}");
+    }
+    assert_eq!(names(&fixture.outside), ["a.jpg"]);
+    assert_eq!(names(&fixture.root.join("real")), ["kept.jpg"]);
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_neither_deleted_nor_waited_for() {
+    let fixture = ServeFixture::new();
+    let writer = fixture.writer();
+    fs::create_dir(fixture.root.join("dir.jpg")).expect("made");
+    rustix::fs::mknodat(rustix::fs::CWD, fixture.root.join("pipe.jpg"), FileType::Fifo, Mode::RWXU, 0).expect("made");
+    for location in ["/files/dir.jpg", "/files/pipe.jpg"] {
+        assert_eq!(writer.get(location, 1).await.expect_err(location).kind, WriteErrorKind::Refused, "{location}");
+    }
+    let error = writer.delete("/files/dir.jpg").await.expect_err("a directory");
+    assert_eq!(error.kind, WriteErrorKind::Refused, "{error}");
+}
+
+#[tokio::test]
+async fn of_a_root_that_is_gone_nothing_counts_as_deleted() {
+    let fixture = ServeFixture::new();
+    let writer = fixture.writer();
+    fs::remove_dir(&fixture.root).expect("removed");
+    assert!(writer.delete("/files/a.jpg").await.expect_err("it may come back").is_transient());
+    assert!(writer.get("/files/a.jpg", 1).await.expect_err("it may come back").is_transient());
 }
 
 #[tokio::test]

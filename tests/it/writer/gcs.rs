@@ -11,7 +11,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::StatusCode;
 use pixerve::job::ContentHash;
-use pixerve::writer::{ProbeOutcome, StorageSettings, StoreTimeouts, WriterBackend};
+use pixerve::writer::{Deletion, ProbeOutcome, StorageSettings, StoreTimeouts, WriteErrorKind, WriterBackend};
 use serde_json::{Value, json};
 
 use super::scripted::{Request, Scripted};
@@ -220,4 +220,66 @@ async fn a_token_that_the_store_no_longer_takes_is_replaced_once() {
 
     writer.put(&object("", "b.jpg", "x")).await.expect_err("refused");
     assert_eq!(server.asked().len(), 3, "the new session is kept");
+}
+
+#[tokio::test]
+async fn a_bucket_that_keeps_what_is_deleted_is_asked_once_and_says_so() {
+    for (facts, keeps_versions) in [
+        (json!({}), false),
+        (json!({"versioning": {"enabled": true}}), true),
+        (json!({"softDeletePolicy": {"retentionDurationSeconds": "604800"}}), true),
+        (json!({"versioning": {"enabled": false}, "softDeletePolicy": {"retentionDurationSeconds": "0"}}), false),
+    ] {
+        let said = facts.to_string();
+        let server = Scripted::start(move |_, request| match request.method.as_str() {
+            "GET" => said.clone().into_response(),
+            _ => StatusCode::NO_CONTENT.into_response(),
+        })
+        .await;
+        let writer = writer_at(&server.endpoint, &Value::Null);
+        for name in ["a", "b"] {
+            let deleted = writer.delete(&format!("gs://pics/t/{name}.jpg")).await.expect("deleted");
+            assert_eq!(deleted, Deletion { was_there: true, keeps_versions }, "{facts}");
+        }
+        let asked: Vec<_> = server.asked().iter().map(|asked| asked.uri.path().to_owned()).collect();
+        let objects = ["/storage/v1/b/pics/o/t%2Fa.jpg", "/storage/v1/b/pics/o/t%2Fb.jpg"];
+        assert_eq!(asked, ["/storage/v1/b/pics", objects[0], objects[1]]);
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_not_look_at_the_bucket_can_delete_and_a_missing_bucket_is_no_missing_object() {
+    let answers = |status: u16, message: &'static str| {
+        move |_: usize, request: &Request| match request.uri.path() {
+            "/storage/v1/b/pics" => google_error(403, "storage.buckets.get denied"),
+            _ => google_error(status, message),
+        }
+    };
+    for (status, message, kind) in [
+        (404, "No such object: pics/a.jpg", None),
+        (404, "The specified bucket does not exist.", Some(WriteErrorKind::Refused)),
+        (403, "storage.objects.delete denied", Some(WriteErrorKind::Refused)),
+        (503, "later", Some(WriteErrorKind::Unavailable)),
+    ] {
+        let server = Scripted::start(answers(status, message)).await;
+        let writer = writer_at(&server.endpoint, &Value::Null);
+        let deleted = writer.delete("gs://pics/a.jpg").await;
+        assert_eq!(deleted.as_ref().err().map(|error| error.kind), kind, "{message}: {deleted:?}");
+        assert!(deleted.is_err() || deleted.is_ok_and(|deleted| !deleted.was_there && !deleted.keeps_versions));
+        let error = writer.get("gs://pics/a.jpg", 1).await.expect_err("nothing is there");
+        assert_eq!(error.kind, kind.unwrap_or(WriteErrorKind::Missing), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_too_replaces_a_token_that_is_no_longer_taken() {
+    let server = Scripted::start(|before, request| match (before, request.method.as_str()) {
+        (0, _) => google_error(401, "Token expired"),
+        (_, "GET") => json!({}).to_string().into_response(),
+        _ => StatusCode::NO_CONTENT.into_response(),
+    })
+    .await;
+    let deleted = writer_at(&server.endpoint, &service_account()).delete("gs://pics/a.jpg").await.expect("deleted");
+    assert!(deleted.was_there);
+    assert_eq!(server.asked().len(), 3);
 }

@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::response::IntoResponse;
 use futures_util::future::join_all;
+use http::StatusCode;
 use md5::{Digest, Md5};
 use pixerve::clock::{SharedClock, System};
 use pixerve::job::Stored;
+use pixerve::metrics::{Exposition, MetricsBuilder};
 use pixerve::retry::Backoff;
 use pixerve::writer::{
-    GiveUpTime, Object, ProbeOutcome, Retrying, StorageSettings, StoreGate, StoreMetrics, StoreSettings, StoreTimeouts,
-    WriteError, WriteErrorKind, WriteSignals, WriterBackend,
+    Deletion, GiveUpTime, Object, ObjectBytes, ProbeOutcome, Retrying, StorageSettings, StoreGate, StoreMetrics,
+    StoreSettings, StoreTimeouts, WriteError, WriteErrorKind, WriteSignals, WriterBackend,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -44,10 +47,29 @@ fn retrying<W: WriterBackend>(
     give_up: Option<GiveUpTime>,
     stop: &CancellationToken,
 ) -> Retrying<W> {
+    counted(writer, settings, give_up, stop, StoreMetrics::default())
+}
+
+/// The same, counted in `metrics`.
+fn counted<W: WriterBackend>(
+    writer: W,
+    settings: StoreSettings,
+    give_up: Option<GiveUpTime>,
+    stop: &CancellationToken,
+    metrics: StoreMetrics,
+) -> Retrying<W> {
     let clock: SharedClock = Arc::new(System::new());
     let gate = StoreGate::new("a store".to_owned(), 16, Arc::clone(&clock));
     let signals = WriteSignals { stop: stop.clone(), no_waiting: CancellationToken::new() };
-    Retrying::new(writer, gate, [0; 32], settings, give_up, signals, clock, StoreMetrics::default())
+    Retrying::new(writer, gate, [0; 32], settings, give_up, signals, clock, metrics)
+}
+
+fn s3(server: &Scripted) -> Arc<dyn WriterBackend> {
+    let body = json!({
+        "type": "s3", "bucket": "pics", "region": "test-1", "access_key_id": "id", "secret_access_key": "secret",
+        "endpoint": server.endpoint
+    });
+    StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client")
 }
 
 fn retrying_s3(
@@ -55,13 +77,7 @@ fn retrying_s3(
     settings: StoreSettings,
     give_up: Option<GiveUpTime>,
 ) -> Retrying<Arc<dyn WriterBackend>> {
-    let body = json!({
-        "type": "s3", "bucket": "pics", "region": "test-1", "access_key_id": "id", "secret_access_key": "secret",
-        "endpoint": server.endpoint
-    });
-    let writer =
-        StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client");
-    retrying(writer, settings, give_up, &CancellationToken::new())
+    retrying(s3(server), settings, give_up, &CancellationToken::new())
 }
 
 fn given_up_now() -> GiveUpTime {
@@ -181,6 +197,14 @@ impl WriterBackend for Gate {
         Err(WriteError { what: "put".to_owned(), detail: "gate".to_owned(), kind: WriteErrorKind::Unavailable })
     }
 
+    async fn delete(&self, _: &str) -> Result<Deletion, WriteError> {
+        self.put(&object("", "a.jpg", "")).await.map(|_| unreachable!("it always fails"))
+    }
+
+    async fn get(&self, _: &str, _: u64) -> Result<ObjectBytes, WriteError> {
+        self.put(&object("", "a.jpg", "")).await.map(|_| unreachable!("it always fails"))
+    }
+
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
         Ok(ProbeOutcome::Deleted)
     }
@@ -226,4 +250,47 @@ async fn a_write_that_outlasts_the_grace_after_a_stop_is_cancelled() {
     let error = put.await.expect("no panic").expect_err("never stored");
     assert!(error.is_transient() && error.detail.contains("cancelled"), "{error}");
     assert_eq!(gate.puts.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_deletion_and_a_read_are_tried_like_a_write() {
+    let server = Scripted::start(|before, request| match (before, request.method.as_str()) {
+        (0..2, _) => s3_error(503, "SlowDown", "later"),
+        (_, "HEAD") => StatusCode::NOT_FOUND.into_response(),
+        (_, "DELETE") => StatusCode::NO_CONTENT.into_response(),
+        _ => s3_error(404, "NoSuchKey", "it is not there"),
+    })
+    .await;
+    let writer = retrying_s3(&server, quick(), None);
+    assert!(!writer.delete("s3://pics/a.jpg").await.expect("deleted at last").was_there);
+    assert_eq!(server.asked().len(), 4);
+    assert_eq!(writer.get("s3://pics/a.jpg", 1).await.expect_err("gone").kind, WriteErrorKind::Missing);
+    assert_eq!(server.asked().len(), 5, "what is missing is not asked for again");
+}
+
+#[tokio::test]
+async fn what_is_asked_of_stores_is_counted_by_what_it_was() {
+    let server = Scripted::start(|before, request| match (before, request.method.as_str()) {
+        (0, _) => s3_error(503, "SlowDown", "later"),
+        (_, "HEAD") => StatusCode::NOT_FOUND.into_response(),
+        (_, "DELETE") => StatusCode::NO_CONTENT.into_response(),
+        _ => s3_error(403, "AccessDenied", "no"),
+    })
+    .await;
+    let settings = StoreSettings { refused_give_up_after: Duration::ZERO, ..quick() };
+    let metrics = StoreMetrics::default();
+    let writer = counted(s3(&server), settings, None, &CancellationToken::new(), metrics.clone());
+    writer.delete("s3://pics/a.jpg").await.expect("deleted at last");
+    writer.get("s3://pics/a.jpg", 1).await.expect_err("refused");
+    let mut builder = MetricsBuilder::default();
+    metrics.register(builder.registry());
+    let text = builder.build().expose(Exposition::Text);
+    for (operation, result, count) in
+        [("delete", "ok", 1), ("delete", "retried", 1), ("get", "failed", 1), ("put", "ok", 0)]
+    {
+        let line = format!(
+            "pixerve_store_operations_total{{backend=\"s3\",operation=\"{operation}\",result=\"{result}\"}} {count}"
+        );
+        assert!(text.contains(&line), "{line} in {text}");
+    }
 }

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use md5::{Digest, Md5};
 use pixerve::job::ContentHash;
-use pixerve::writer::{ProbeOutcome, StorageSettings, StoreTimeouts, WriteError, WriterBackend};
+use pixerve::writer::{
+    Deletion, ProbeOutcome, StorageSettings, StoreTimeouts, WriteError, WriteErrorKind, WriterBackend,
+};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -385,4 +388,81 @@ async fn a_store_that_does_not_even_abort_is_not_waited_for() {
         let (took, _) = cancelled_at(stalls).await;
         assert!(took < Duration::from_secs(20), "{took:?}");
     }
+}
+
+#[tokio::test]
+async fn a_bucket_with_versions_says_so_and_is_given_no_second_mark() {
+    let headers = |pairs: &[(&'static str, &'static str)], status: u16| {
+        let mut response = axum::http::Response::builder().status(status);
+        for (name, value) in pairs {
+            response = response.header(*name, *value);
+        }
+        response.body(axum::body::Body::empty()).expect("a response")
+    };
+    let version = [("x-amz-version-id", "v1"), ("etag", "\"e\""), ("content-length", "1")];
+    let marked = [("x-amz-version-id", "v2"), ("x-amz-delete-marker", "true")];
+    let server = Scripted::start(move |before, request| match (before, request.method.as_str()) {
+        (0, "HEAD") => headers(&version, 200),
+        (1, "DELETE") => headers(&marked, 204),
+        (2, "HEAD") => headers(&marked, 404),
+        other => panic!("{other:?} was not to be asked"),
+    })
+    .await;
+    let writer = writer_at(&server.endpoint);
+    for was_there in [true, false] {
+        let deleted = writer.delete("s3://pics/t/a.jpg").await.expect("deleted");
+        assert_eq!(deleted, Deletion { was_there, keeps_versions: true });
+    }
+    assert_eq!(server.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn whoever_may_delete_but_not_look_can_delete() {
+    let server = Scripted::start(|_, request| match request.method.as_str() {
+        "HEAD" => s3_error(403, "AccessDenied", "no"),
+        _ => StatusCode::NO_CONTENT.into_response(),
+    })
+    .await;
+    let deleted = writer_at(&server.endpoint).delete("s3://pics/a.jpg").await.expect("deleted");
+    assert_eq!(deleted, Deletion { was_there: true, keeps_versions: false });
+}
+
+#[tokio::test]
+async fn what_is_not_deleted_is_an_error_that_says_whether_it_may_pass() {
+    for (status, code, kind) in [
+        (403, "AccessDenied", WriteErrorKind::Refused),
+        (404, "NoSuchBucket", WriteErrorKind::Refused),
+        (500, "InternalError", WriteErrorKind::Unavailable),
+        (503, "SlowDown", WriteErrorKind::Unavailable),
+    ] {
+        let server = Scripted::start(move |_, _| s3_error(status, code, "on purpose")).await;
+        let writer = writer_at(&server.endpoint);
+        let error = writer.delete("s3://pics/t/a.jpg").await.expect_err(code);
+        assert!(error.kind == kind && error.what.contains("delete `t/a.jpg`"), "{code}: {error:?}");
+        let error = writer.get("s3://pics/t/a.jpg", 1).await.expect_err(code);
+        assert!(error.kind == kind && error.what.contains("get `t/a.jpg`"), "{code}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_breaks_off_is_no_object() {
+    let server = stores::s3().await;
+    server.create_bucket("pics");
+    let writer = |endpoint: &str| {
+        let mut body = server.registration("pics");
+        body["endpoint"] = json!(endpoint);
+        StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client")
+    };
+    writer(server.endpoint.as_str()).put(&object("", "a.jpg", noise(300_000))).await.expect("stored");
+    let upstream = server.endpoint.socket_addrs(|| None).expect("an address")[0];
+    let proxy = FaultProxy::start(upstream).await;
+    proxy.script(|_| Fault::ResetReplyAfter(100_000));
+    let mut bytes = writer(&proxy.endpoint()).get("s3://pics/a.jpg", 1 << 20).await.expect("its head");
+    let error = loop {
+        match bytes.chunk().await {
+            Ok(piece) => assert!(piece.is_some(), "it has no end"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_transient(), "{error}");
 }

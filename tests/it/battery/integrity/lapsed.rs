@@ -19,7 +19,10 @@ use pixerve::worker::{
     DirectStore, LeaseReaper, MemoryBudget, Pool, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics,
     WorkerSettings,
 };
-use pixerve::writer::{Object, ProbeOutcome, StoreSettings, StoreTimeouts, WriteError, WriteErrorKind, WriterBackend};
+use pixerve::writer::{
+    Deletion, Object, ObjectBytes, ProbeOutcome, StoreSettings, StoreTimeouts, WriteError, WriteErrorKind,
+    WriterBackend,
+};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +69,14 @@ impl WriterBackend for FirstOnly {
             () = stop.cancelled() => self.told.cancel(),
         }
         put.await
+    }
+
+    async fn delete(&self, _: &str) -> Result<Deletion, WriteError> {
+        panic!("nothing is to be deleted");
+    }
+
+    async fn get(&self, _: &str, _: u64) -> Result<ObjectBytes, WriteError> {
+        panic!("nothing is to be read");
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
