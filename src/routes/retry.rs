@@ -163,8 +163,18 @@ async fn prepare(state: &AppState, job: &Job, priority: Option<Priority>) -> Res
     let mut spec = old.spec;
     spec.priority = priority.unwrap_or(spec.priority);
     let callback = old.callback.map(|target| seal_again(state, &old.id, &id, target)).transpose()?;
-    // Its token was used for the upload, and is asked for no more.
-    Ok(JobRecord { id, spec, callback, once: None, retry_of: Some(old.id), created_at: now, trace: None, ..old })
+    // Its token was used for the upload, and is asked for no more; nor is this the request that was answered for it.
+    Ok(JobRecord {
+        id,
+        spec,
+        callback,
+        once: None,
+        idempotency: None,
+        retry_of: Some(old.id),
+        created_at: now,
+        trace: None,
+        ..old
+    })
 }
 
 /// A store that is registered no more takes no file.
@@ -217,7 +227,9 @@ async fn commit(state: &AppState, old: JobId, record: JobRecord) -> Result<Retri
             Some(job) => Refusal::DuplicateJob { status_url: state.status_url(other), job: Box::new(job) },
             None => Refusal::OriginalGone,
         },
-        Ok(Enqueued::TokenUsed(_)) => Refusal::Internal("a job that is run again has no token".to_owned()),
+        Ok(Enqueued::TokenUsed(_) | Enqueued::Repeated(_)) => {
+            Refusal::Internal("a job that is run again was taken for an upload".to_owned())
+        }
         Err(error @ (QueueError::Full { .. } | QueueError::OwnerFull { .. } | QueueError::TooLarge { .. })) => {
             Refusal::Queue(error)
         }

@@ -290,6 +290,7 @@ async fn resume(
         // It stays in the spool, and is queued when that one has ended.
         Enqueued::Duplicate(live) => duplicate(state, on_duplicate, live).map(Some),
         Enqueued::TokenUsed(job_id) => Err(token_used(state, job_id)),
+        Enqueued::RetriedAlready(_) => Err(Refusal::Internal("an upload runs no job again".to_owned())),
     }
 }
 

@@ -67,7 +67,7 @@ impl Survey {
     }
 
     async fn look_at_live(&mut self, home: &Home, sealer: &Sealer, state: State) -> Result<(), MigrateError> {
-        let filter = Filter { state: Some(state), owner: None };
+        let filter = Filter::in_state(state);
         let mut cursor = None;
         loop {
             let page = home.queue.list(&filter, PageRequest { limit: PAGE, cursor }).await?;

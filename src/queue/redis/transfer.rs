@@ -152,7 +152,7 @@ impl RedisQueue {
 #[async_trait]
 impl QueueTransfer for RedisQueue {
     async fn void_leases(&self) -> Result<(), QueueError> {
-        let filter = Filter { state: Some(State::Processing), owner: None };
+        let filter = Filter::in_state(State::Processing);
         let mut cursor = None;
         loop {
             let page = self.list(&filter, PageRequest { limit: PAGE_MAX, cursor }).await?;
