@@ -343,16 +343,18 @@ fn start_upkeep(
 /// Starts what a node does because there are others; its heartbeat goes on until nothing is answered any more.
 fn start_sharing(background: &mut BackgroundTasks, shared: SharedState, state: &AppState) -> Heartbeat {
     let SharedState { nodes, bucket, queue, heartbeat } = shared;
+    let shared_queue = Arc::clone(&queue);
     background.spawn("sampler", |stop| sample(queue, stop));
     background.spawn("bucket prober", |stop| (bucket.keep_probing)(stop));
     let register = Arc::clone(&state.register);
     background.spawn("register follower", |stop| async move { register.follow(stop).await });
     let (rates, mut status) = (Arc::clone(&state.rates), nodes.status());
-    background.spawn("rate sharer", |stop| async move {
+    background.spawn("sharer", |stop| async move {
         let share = async {
             loop {
                 if let Some(heard) = &status.borrow_and_update().heard {
                     rates.share_among(heard.api_nodes);
+                    shared_queue.share_among(heard.workers);
                 }
                 if status.changed().await.is_err() {
                     std::future::pending::<()>().await;

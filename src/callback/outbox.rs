@@ -28,9 +28,6 @@ use crate::telemetry::{SpanKind, TraceSpan, trace_span};
 
 /// Deliveries asked of the queue at a time.
 const BATCH: usize = 64;
-/// How late a delivery may be begun because the queue's hint was missed, or was given to a node that died. Each idle node asks
-/// that often.
-const WAIT_AT_MOST: Duration = Duration::from_secs(5);
 /// The first wait after the queue failed; it doubles up to the second.
 const QUEUE_PAUSE_MIN: Duration = Duration::from_secs(1);
 const QUEUE_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -101,7 +98,7 @@ impl Outbox {
             let free = self.queues.has_place();
             let wait = async {
                 match &filled {
-                    Ok(()) if free => queue.wait_delivery(WAIT_AT_MOST).await,
+                    Ok(()) if free => queue.wait_delivery(queue.idle_delivery_poll()).await,
                     Ok(()) => std::future::pending().await,
                     // Not the queue's own hint: it may say "due" for as long as it fails.
                     Err(_) => tokio::time::sleep(pause).await,

@@ -51,6 +51,9 @@ use crate::job::{
     ContentHash, DeliveryId, HashKey, IdempotencyKey, JobId, JobRecord, JobRef, KeptAnswer, Owner, State, StoredFile,
 };
 
+/// How late whatever is due may be begun because a hint was missed.
+const IDLE_POLL: Duration = Duration::from_secs(5);
+
 /// What a job's owner asks for: to take it in, or to call it off.
 #[async_trait]
 pub trait JobIntake: Send + Sync + 'static {
@@ -107,6 +110,12 @@ pub trait JobWork: Send + Sync + 'static {
     /// Returns when a claim for this place may find something, or after `at_most`. A hint: spurious and missed wake-ups are
     /// allowed. While the last claim for it was short of memory, only what takes no more than that had counts.
     async fn wait_ready(&self, place: Place, at_most: Duration);
+
+    /// How long who has nothing to do waits before it asks again though nothing has woken it: as late a job is taken whose
+    /// hint was missed, or given to a node that died.
+    fn idle_poll(&self) -> Duration {
+        IDLE_POLL
+    }
 
     /// Notes that every variant of a claimed job is made: from now on it has no place, and counts as [`Counts::storing`].
     /// Its lease stays; an old lease changes nothing. Should it wait again, only [`JobWork::claim_made`] finds it, until an
@@ -198,6 +207,11 @@ pub trait DeliveryOutbox: Send + Sync + 'static {
 
     /// Returns when a delivery may be due, or after `at_most`. A hint, like [`JobWork::wait_ready`].
     async fn wait_delivery(&self, at_most: Duration);
+
+    /// As [`JobWork::idle_poll`], of deliveries.
+    fn idle_delivery_poll(&self) -> Duration {
+        IDLE_POLL
+    }
 }
 
 /// What became of callbacks. It is kept as long as their jobs' records.

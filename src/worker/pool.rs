@@ -20,8 +20,6 @@ use crate::error_chain::ErrorChain;
 use crate::job::{ErrorCode, JobError};
 use crate::queue::{Claim, ClaimRequest, Place, QueueError, Retry, Settlement};
 
-/// An idle worker asks the queue again after this long, even if nothing wakes it.
-const IDLE_POLL: Duration = Duration::from_secs(5);
 /// For workers to cancel writes to stores and to release their jobs when the server stops.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(8);
 /// A worker that waits for memory asks the queue again after this long: the job that needs it may be cancelled, or has
@@ -138,7 +136,7 @@ impl Worker {
         while self.signals.draining.run_until_cancelled(room()).await.is_some() {
             match self.next().await {
                 Ok(Next::Claimed(claim, memory)) => self.make(*claim, memory).await,
-                Ok(Next::Idle) => self.idle(self.context.queue.wait_ready(self.place, IDLE_POLL)).await,
+                Ok(Next::Idle) => self.idle(self.nothing_to_do()).await,
                 Ok(Next::RegularIsFree) => self.idle(self.regular_all_taken()).await,
                 Ok(Next::WaitForMemory(bytes)) => {
                     // Meanwhile the place is no use to anyone: the spare one is, for who needs less.
@@ -180,6 +178,11 @@ impl Worker {
         if self.place == Place::Regular {
             self.regular_free.send_modify(change);
         }
+    }
+
+    async fn nothing_to_do(&self) {
+        let queue = &self.context.queue;
+        queue.wait_ready(self.place, queue.idle_poll()).await;
     }
 
     async fn regular_all_taken(&self) {
@@ -232,7 +235,7 @@ impl Resumer {
         while self.signals.draining.run_until_cancelled(usable()).await.is_some() {
             let wait: Pin<Box<dyn Future<Output = ()> + Send + '_>> =
                 match queue.claim_made(RESUMED_AT_ONCE, settings.lease).await {
-                    Ok(claims) if claims.is_empty() => queue.wait_made(IDLE_POLL),
+                    Ok(claims) if claims.is_empty() => queue.wait_made(queue.idle_poll()),
                     Ok(claims) => {
                         for claim in claims {
                             let attempt = attempt(Arc::clone(&self.context), claim, None, self.signals.clone());

@@ -94,6 +94,10 @@ impl DeliveryOutbox for RedisQueue {
     async fn wait_delivery(&self, at_most: Duration) {
         self.waiting(WorkKind::Callback).wait(at_most).await;
     }
+
+    fn idle_delivery_poll(&self) -> Duration {
+        self.poll_among_nodes()
+    }
 }
 
 impl RedisQueue {

@@ -19,7 +19,7 @@ mod work;
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,13 +31,16 @@ use tracing::warn;
 pub use self::scripts::TimeSource;
 use self::scripts::{RELEASE_HELD, Scripts};
 use self::waiting::{Waiting, WorkKind};
-use super::{Backlog, Counts, JobQueue, Lease, QueueError, QueueMetrics, QueueSettings, Settlement};
+use super::{Backlog, Counts, IDLE_POLL, JobQueue, Lease, QueueError, QueueMetrics, QueueSettings, Settlement};
 use crate::clock::SharedClock;
 use crate::error_chain::ErrorChain;
 use crate::events::JobEvents;
 use crate::job::JobId;
 use crate::queue::JobWork;
 use crate::redis_client::{RedisClient, RedisError};
+
+/// However many nodes there are, an idle one asks for work that often: some of it only few may take.
+const IDLE_POLL_MAX: Duration = Duration::from_mins(1);
 
 /// What a node brings to the queue that it shares.
 #[derive(Clone, Debug)]
@@ -65,6 +68,8 @@ pub struct RedisQueue {
     held: Arc<Mutex<HashMap<JobId, Lease>>>,
     sampled: Mutex<Option<Sampled>>,
     is_closed: AtomicBool,
+    /// How many nodes take work from it.
+    nodes: AtomicU32,
     /// Jobs that other nodes were asked to cancel.
     stops: tokio::sync::Mutex<mpsc::UnboundedReceiver<JobId>>,
     listener: tokio::task::JoinHandle<()>,
@@ -116,11 +121,22 @@ impl RedisQueue {
             held,
             sampled: Mutex::default(),
             is_closed: AtomicBool::new(false),
+            nodes: AtomicU32::new(1),
             stops: tokio::sync::Mutex::new(stops),
             listener,
         };
         while queue.scripts.run::<u64>(&RELEASE_HELD, &[""; 0]).await.map_err(QueueError::from)? > 0 {}
         Ok(queue)
+    }
+
+    /// Says how many nodes take work from it, this one included: idle ones ask for some no more often together than one would
+    /// alone, so that what they cost doesn't grow with their number.
+    pub fn share_among(&self, nodes: u32) {
+        self.nodes.store(nodes.max(1), Ordering::Relaxed);
+    }
+
+    fn poll_among_nodes(&self) -> Duration {
+        IDLE_POLL.saturating_mul(self.nodes.load(Ordering::Relaxed)).min(IDLE_POLL_MAX)
     }
 
     fn usable(&self) -> Result<(), QueueError> {

@@ -19,8 +19,9 @@ use crate::job::{JobId, RecordVersion};
 use crate::queue::{PASS_MAX, Place};
 use crate::redis_client::RedisError;
 
-/// A read for tokens blocks for so long, and then looks whether anybody waits still.
-const BLOCKED_FOR: Duration = Duration::from_secs(5);
+/// A read for tokens blocks for so long, and then looks whether anybody waits still. As long a connection may be cut before that is
+/// noticed, which polling makes up for.
+const BLOCKED_FOR: Duration = Duration::from_secs(20);
 /// After an error.
 const PAUSE: Duration = Duration::from_secs(1);
 

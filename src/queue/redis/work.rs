@@ -167,6 +167,10 @@ impl JobWork for RedisQueue {
         self.waiting(WorkKind::of(place)).wait(at_most).await;
     }
 
+    fn idle_poll(&self) -> Duration {
+        self.poll_among_nodes()
+    }
+
     async fn made(&self, lease: &Lease) -> Result<(), QueueError> {
         self.usable()?;
         let _: u64 = self.scripts.run(&MADE, &[lease.id.to_string(), lease.token.to_string()]).await?;
