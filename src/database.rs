@@ -27,6 +27,7 @@ use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 
 pub use error::DatabaseError;
+pub(crate) use files::until;
 
 /// An open database. All of it blocks: it belongs on a thread of its own or in `spawn_blocking`.
 #[derive(Debug)]

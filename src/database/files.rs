@@ -322,7 +322,7 @@ pub(super) fn wait_for_lock(file: &File, at_most: Duration) -> bool {
 }
 
 /// Calls `poll` every 10 ms until it answers; none after `at_most`.
-pub(super) fn until<T>(at_most: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn until<T>(at_most: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
     const STEP: Duration = Duration::from_millis(10);
     let mut waited = Duration::ZERO;
     loop {

@@ -262,7 +262,7 @@ async fn retry_many(state: &AppState, retries: Retries, whose: Filter) -> Result
             match retry_queued(state, job).await {
                 Ok(()) => count += 1,
                 // Whatever fails for the others, too.
-                Err(error @ Refusal::Queue(_) | error @ Refusal::Spool(_)) if count == 0 => return Err(error),
+                Err(error @ (Refusal::Queue(_) | Refusal::Spool(_))) if count == 0 => return Err(error),
                 Err(Refusal::Queue(QueueError::OwnerFull { .. } | QueueError::TooLarge { .. })) => skipped += 1,
                 Err(Refusal::Queue(_) | Refusal::Spool(_)) => return Ok((count, skipped + 1)),
                 Err(_) => skipped += 1,

@@ -1,7 +1,7 @@
 //! The database's file, behind guard rails: nobody else has it, what is damaged is set aside and never deleted, and it is
 //! never taken for empty when it isn't there.
 //!
-//! Beside the file `<path>` live SQLite's `<path>-wal`, and `<path>.lock` (held while open), `<path>.uuid` (what must be found
+//! Beside the file `<path>` live `SQLite`'s `<path>-wal`, and `<path>.lock` (held while open), `<path>.uuid` (what must be found
 //! inside again), `<path>.synced` (which of its commits must be found inside) and `<path>.damaged-<n>` (set aside).
 
 use std::ffi::OsString;
@@ -9,18 +9,17 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use uuid::Uuid;
 
-use crate::database::SetAside;
+use crate::database::{SetAside, until};
 use crate::durable::{self, FileError, OWNER_ONLY};
 use crate::error_chain::ErrorChain;
 use crate::ledger::LedgerError;
 
-/// What SQLite's own tools show of whose file it is: `pxlg`.
+/// What `SQLite`'s own tools show of whose file it is: `pxlg`.
 const APPLICATION_ID: u32 = 0x7078_6c67;
 const FORMAT: u32 = 1;
 /// How long the lock of a process that has just ended may still be held.
@@ -181,16 +180,14 @@ impl Paths {
         let open =
             OpenOptions::new().create(true).truncate(false).write(true).mode(OWNER_ONLY).open(self.beside("lock"));
         let lock = open.map_err(|source| self.io("opening the lock of", source))?;
-        let began = Instant::now();
-        loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(lock),
-                Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_TIMEOUT => {
-                    thread::sleep(Duration::from_millis(10));
-                }
-                Err(TryLockError::WouldBlock) => return Err(LedgerError::AlreadyRunning { path: self.0.clone() }),
-                Err(TryLockError::Error(source)) => return Err(self.io("locking", source)),
-            }
+        let locked = until(LOCK_TIMEOUT, || match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Error(source)) => Some(Err(self.io("locking", source))),
+            Ok(()) => Some(Ok(())),
+        });
+        match locked {
+            Some(locked) => locked.map(|()| lock),
+            None => Err(LedgerError::AlreadyRunning { path: self.0.clone() }),
         }
     }
 
@@ -305,7 +302,7 @@ impl Paths {
     }
 }
 
-/// Whether an error says that the file is not what SQLite wrote.
+/// Whether an error says that the file is not what `SQLite` wrote.
 fn is_damage(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
         // The last: a table that isn't there.

@@ -1,4 +1,4 @@
-//! The ledger of one machine: SQLite, in a file of its own in the data directory.
+//! The ledger of one machine: `SQLite`, in a file of its own in the data directory.
 //!
 //! It is another engine than the queue's, since it holds millions of entries: sled would take three times the disk, and copies
 //! a database before it opens one that was left in use. Here opening takes no longer with more in it, and what is deleted is

@@ -130,10 +130,10 @@ impl RedisQueue {
         let begun_before = filter.begun_before().map(|before| before.as_millis().to_string()).unwrap_or_default();
         let args = [list_key(filter), from, to, word.to_owned(), limit.to_string(), begun_before];
         // By what was looked at, of which not everything may be readable: nothing that is behind it would be seen.
-        let (found, last): (Vec<Fields>, String) = self.scripts.run(&PAGE, &args).await?;
+        let (found, end): (Vec<Fields>, String) = self.scripts.run(&PAGE, &args).await?;
         let mut jobs = readable(&found);
         jobs.retain(|job| filter.covers(job.record.created_at));
-        Ok(Page { jobs, next: last.parse().ok().map(Cursor::behind) })
+        Ok(Page { jobs, next: end.parse().ok().map(Cursor::behind) })
     }
 
     /// The newest job in an index that `is_it`. Most often the newest of all: only another holder of the user's name has the
