@@ -157,7 +157,7 @@ fn add_components(components: &mut Value) {
 fn describe_path(path: &mut Map<String, Value>) {
     for (_, operation) in path.iter_mut().filter(|(method, _)| METHODS.contains(&method.as_str())) {
         if let Some(body) = operation.get_mut("requestBody") {
-            body["required"] = true.into();
+            describe_body(body);
         }
         if let Value::Object(responses) = &mut operation["responses"] {
             describe_refusals(responses);
@@ -165,6 +165,17 @@ fn describe_path(path: &mut Map<String, Value>) {
         }
     }
     path.insert("parameters".into(), json!([{ "$ref": "#/components/parameters/X-Request-ID" }]));
+}
+
+/// A body is needed, but for one that is described as an `Option`: such a one is left out, and is no `null`.
+fn describe_body(body: &mut Value) {
+    let of_json = body.pointer_mut("/content/application~1json/schema");
+    let optional = of_json.filter(|schema| schema["oneOf"][0]["type"] == "null");
+    let is_needed = optional.is_none();
+    if let Some(schema) = optional {
+        *schema = schema["oneOf"][1].take();
+    }
+    body["required"] = is_needed.into();
 }
 
 /// Those that a response has because of what it is.

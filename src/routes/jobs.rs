@@ -48,7 +48,7 @@ pub(super) struct JobsQuery {
     #[param(nullable = false)]
     store: Option<String>,
     /// Live ones that wait for this.
-    #[param(value_type = WaitWord, required = false)]
+    #[param(inline, value_type = WaitWord, required = false)]
     waiting_for: Option<String>,
     /// Jobs at most; what is more than 200 counts as 200.
     #[param(nullable = false, default = 50)]
@@ -111,15 +111,15 @@ impl JobsQuery {
         let given = |parameter: Option<String>| parameter.filter(|text| !text.is_empty());
         let bad = |what: &str| Refusal::BadParameter(what.to_owned());
         let time = |name: &str, parameter| {
-            let parsed = given(parameter).map(|text| Timestamp::parse_rfc3339(&text).ok_or(()));
+            let parsed = parameter.map(|text: String| Timestamp::parse_rfc3339(&text).ok_or(()));
             parsed.transpose().map_err(|()| {
                 Refusal::BadParameter(format!("`{name}` must be a time as RFC 3339 writes it: 2026-01-31T12:00:00Z"))
             })
         };
-        let of = given(self.state).map(|word| {
+        let of = self.state.map(|word| {
             state_of(&word).ok_or_else(|| bad("`state` must be pending, processing, completed, failed or cancelled"))
         });
-        let waiting_for = given(self.waiting_for).map(|word| match word.as_str() {
+        let waiting_for = self.waiting_for.map(|word| match word.as_str() {
             "store" => Ok(WaitReason::Store),
             "memory" => Ok(WaitReason::Memory),
             "turn" => Ok(WaitReason::Turn),

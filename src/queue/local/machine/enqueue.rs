@@ -38,7 +38,9 @@ impl<S: RecordStore> Machine<S> {
             Some(id) => read::stored(&*self.records, &id)?,
             None => None,
         };
-        if let Some(other) = retried.as_ref().and_then(|retried| retried.job.retried_as) {
+        if let Some(other) = retried.as_ref().and_then(|retried| retried.job.retried_as)
+            && other != record.id
+        {
             return Ok(Enqueued::RetriedAlready(other));
         }
         if let Some(live) = self.newest_duplicate(&record)?

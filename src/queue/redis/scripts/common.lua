@@ -212,6 +212,27 @@ local function list_in(job, state)
   call('ZADD', key('lu', job.us, state), job.sq, job.id)
 end
 
+-- Into the lists and look-ups that have every job, whatever its state.
+local function list_always(job)
+  call('ZADD', key('ls'), job.sq, job.id)
+  call('ZADD', key('lo', job.ow), job.sq, job.id)
+  call('ZADD', key('lu', job.us), job.sq, job.id)
+  call('ZADD', key('hash', job.h), job.sq, job.id)
+  if job.rf ~= '' then
+    call('ZADD', key('ref', job.ow, job.rf), job.sq, job.id)
+  end
+end
+
+local function unlist_always(job)
+  call('ZREM', key('ls'), job.id)
+  call('ZREM', key('lo', job.ow), job.id)
+  call('ZREM', key('lu', job.us), job.id)
+  call('ZREM', key('hash', job.h), job.id)
+  if job.rf ~= '' then
+    call('ZREM', key('ref', job.ow, job.rf), job.id)
+  end
+end
+
 local function unlist(job, state)
   call('ZREM', key('ls', state), job.id)
   call('ZREM', key('lo', job.ow, state), job.id)
@@ -281,13 +302,7 @@ local function remove_job(job)
     end
   end
   unlist(job, job.st)
-  call('ZREM', key('ls'), job.id)
-  call('ZREM', key('lo', job.ow), job.id)
-  call('ZREM', key('lu', job.us), job.id)
-  call('ZREM', key('hash', job.h), job.id)
-  if job.rf ~= '' then
-    call('ZREM', key('ref', job.ow, job.rf), job.id)
-  end
+  unlist_always(job)
   call('ZREM', key('done'), job.id)
   call('DEL', key('job', job.id), key('dv', job.id), key('j', job.id))
 end

@@ -21,7 +21,7 @@ if token ~= '' then
 end
 local retried = ARGV[13]
 local by = retried ~= '' and call('HGET', key('job', retried), 'ra')
-if by then
+if by and by ~= id then
   return { 'retried', by }
 end
 local newest = call('ZREVRANGE', key('dup', owner, bytes), 0, 0)[1]
@@ -44,14 +44,8 @@ local place = math.max((tonumber(call('HGET', key('meta'), 'place')) or 0) + 1, 
 call('HSET', key('meta'), 'place', int(place))
 call('HSET', key('job', id), 'k', constants, 'r', record, 'st', PENDING, 'sq', int(place), 'me', memory, 'ch', 1, 'rv', 1)
 local job = load_job(id)
-call('ZADD', key('ls'), job.sq, id)
-call('ZADD', key('lo', owner), job.sq, id)
-call('ZADD', key('lu', user), job.sq, id)
+list_always(job)
 list_in(job, PENDING)
-call('ZADD', key('hash', hash), job.sq, id)
-if reference ~= '' then
-  call('ZADD', key('ref', owner, reference), job.sq, id)
-end
 if token ~= '' then
   call('HSET', key('once'), token, id)
   call('ZADD', key('once', 'end'), token_end, token)

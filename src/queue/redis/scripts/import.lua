@@ -12,13 +12,8 @@ end
 at = at + 2 * tonumber(ARGV[at])
 call('HSET', key('job', id), unpack(fields))
 local job = load_job(id)
-call('ZADD', key('ls'), place, id)
-call('ZADD', key('lo', job.ow), place, id)
+list_always(job)
 list_in(job, job.st)
-call('ZADD', key('hash', job.h), place, id)
-if job.rf ~= '' then
-  call('ZADD', key('ref', job.ow, job.rf), place, id)
-end
 if av == 'e' then
   call('ZADD', key('done'), call('HGET', key('job', id), 'fa'), id)
   -- Its original is not moved.
