@@ -110,8 +110,8 @@ impl JobsQuery {
     fn selection(self, state: &AppState, manager: &Manager) -> Result<Selection, Refusal> {
         let given = |parameter: Option<String>| parameter.filter(|text| !text.is_empty());
         let bad = |what: &str| Refusal::BadParameter(what.to_owned());
-        let time = |name: &str, parameter| {
-            let parsed = parameter.map(|text: String| Timestamp::parse_rfc3339(&text).ok_or(()));
+        let time = |name: &str, parameter: Option<String>| {
+            let parsed = parameter.map(|text| Timestamp::parse_rfc3339(&text).ok_or(()));
             parsed.transpose().map_err(|()| {
                 Refusal::BadParameter(format!("`{name}` must be a time as RFC 3339 writes it: 2026-01-31T12:00:00Z"))
             })

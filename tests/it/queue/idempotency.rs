@@ -130,6 +130,9 @@ async fn a_request_of_which_nobody_knows_how_it_ended_is_remembered_by_its_job(f
     let (lease, _) = begun(&queue, a).await?;
     assert!(queue.extend_request(&lease, LEASE, Some(job)).await?);
     queue.end_request(&lease, RequestFate::Unknown).await?;
+    // It has ended: its lease is good for nothing any more.
+    assert!(!queue.extend_request(&lease, LEASE, None).await?);
+    queue.end_request(&lease, RequestFate::Free).await?;
     let (lease, earlier) = begun(&queue, a).await?;
     assert_eq!(earlier, Some(job));
     // Its holder dies: nobody ends it.

@@ -105,9 +105,14 @@ impl<S: RecordStore> Machine<S> {
     }
 
     pub(in crate::queue::local) fn end_request(&mut self, lease: &RequestLease, fate: RequestFate) {
+        let next_token = self.requests.last_token + 1;
         let Some(request) = self.requests.of(lease) else { return };
         match fate {
-            RequestFate::Unknown if request.job.is_some() => request.expires = Duration::ZERO,
+            RequestFate::Unknown if request.job.is_some() => {
+                // Nobody's from now on: whoever held it neither renews it nor ends it again.
+                (request.token, request.expires) = (next_token, Duration::ZERO);
+                self.requests.last_token = next_token;
+            }
             RequestFate::Unknown | RequestFate::Free => self.requests.remove(&lease.key),
         }
     }
