@@ -170,10 +170,10 @@ fn describe_path(path: &mut Map<String, Value>) {
 /// A body is needed, but for one that is described as an `Option`: such a one is left out, and is no `null`.
 fn describe_body(body: &mut Value) {
     let of_json = body.pointer_mut("/content/application~1json/schema");
-    let optional = of_json.filter(|schema| schema["oneOf"][0]["type"] == "null");
+    let optional = of_json.filter(|schema| schema["oneOf"][1]["type"] == "null");
     let is_needed = optional.is_none();
     if let Some(schema) = optional {
-        *schema = schema["oneOf"][1].take();
+        *schema = schema["oneOf"][0].take();
     }
     body["required"] = is_needed.into();
 }

@@ -93,15 +93,12 @@ async fn each_scope_lists_as_far_as_it_reaches(home: JobsHome) {
         (admin(), "user=shop&state=failed", Some(&[])),
     ];
     for (token, query, expected) in cases {
-        match expected {
-            Some(expected) => {
-                let expected: Vec<_> = expected.iter().map(|n| jobs[*n].clone()).collect();
-                assert_eq!(listed(&app, &token, query).await, expected, "{query}");
-            }
-            None => {
-                let answer = send(&app, &token, Method::GET, &format!("/jobs?{query}")).await;
-                assert_problem(answer, 404, "not_found").await;
-            }
+        if let Some(expected) = expected {
+            let expected: Vec<_> = expected.iter().map(|n| jobs[*n].clone()).collect();
+            assert_eq!(listed(&app, &token, query).await, expected, "{query}");
+        } else {
+            let answer = send(&app, &token, Method::GET, &format!("/jobs?{query}")).await;
+            assert_problem(answer, 404, "not_found").await;
         }
     }
     let without = send(&app, &owners[0], Method::GET, "/jobs").await;

@@ -129,9 +129,8 @@ fn expected(who: Who, holds: Holds, whose: Whose) -> Expected {
         }
         (_, H::NoToken) => E::Unauthorized,
         (_, H::Admin) => E::Answered,
-        (Who::Owner, _) => by(whose == W::Own),
+        (Who::Owner, _) | (Who::Manager, H::Manage) => by(whose == W::Own),
         (Who::Manager, H::NoScope | H::AdminOfUser) => E::Forbidden("manage"),
-        (Who::Manager, H::Manage) => by(whose == W::Own),
         (Who::Manager | Who::UserManager, H::ManageUser) => by(whose != W::Foreign),
         (Who::UserManager, H::NoScope | H::AdminOfUser | H::Manage) => E::Forbidden("manage-user"),
         (Who::Admin, _) => E::Forbidden("admin"),

@@ -191,8 +191,10 @@ fn large(number: u64) -> LedgerEntry {
 /// `cargo test --release --test it -- --ignored --nocapture ten_million_jobs`
 #[tokio::test]
 #[ignore = "takes half an hour and 3 GB"]
+#[expect(clippy::disallowed_methods, reason = "how long it takes is what is measured")]
 async fn ten_million_jobs_take_less_than_4_gb_and_open_at_once() {
     const JOBS: u64 = 10_000_000;
+    const COMMITS: u32 = 200;
     let temporary = tempfile::tempdir().expect("temporary directory");
     let data = temporary.path();
     let ledger = open(data).ledger;
@@ -243,7 +245,6 @@ async fn ten_million_jobs_take_less_than_4_gb_and_open_at_once() {
 
     let owner = Owner { user: None, access_key: None, sub: "customer-000043".into() };
     let began = Instant::now();
-    const COMMITS: u32 = 200;
     for number in 0..COMMITS {
         let entry = LedgerEntry { owner: owner.clone(), ..large(JOBS + u64::from(number)) };
         ledger.record(&entry).await.expect("recorded");
