@@ -10,7 +10,7 @@ const LOOK_AFTER_MAX_MS = 5000;
 /** For the answer to an order: the server makes what it can of it within ten seconds. */
 const ORDER_MS = 60_000;
 /** Places that a question and an outcome name. */
-const NAMED_MAX = 5;
+const NAMED_MAX = 3;
 
 /**
  * Erases what `query` names (`{job_id}`, `{hash}`, or `{sub}` with or without `{user}`), called `what`, unless the person thinks better of it:
@@ -38,7 +38,7 @@ export async function erase(server, query, what, tell) {
 function question({ jobs, files, kept = [] }, what) {
   const lines = [`${counted(files.deleted, 'file')} of ${counted(jobs, 'job')} would be deleted, wherever ${files.deleted === 1 ? 'it is' : 'they are'} stored, and with them all that is known of ${jobs === 1 ? 'the job' : 'the jobs'}. Nobody can bring that back.`];
   if (files.kept) lines.push(`${counted(files.kept, 'file')} would stay, because other jobs name the same:`, places(kept));
-  return { title: `Erase ${what}?`, lines, yes: 'Erase', no: 'Keep' };
+  return { title: `Erase ${what}?`, lines, yes: 'Erase', no: 'Keep', isFinal: true };
 }
 
 const places = (entries) => [

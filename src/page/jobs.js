@@ -15,12 +15,12 @@ const TIMES = ['since', 'until'];
 /** What to call a job: by its caller's word for it, by the name of its picture as far as files tell, or by its id. */
 export function nameOf(job) {
   const [file] = job.files;
-  const stem = file && /^[0-9a-f]{64}_(.*?)(?:_\d+_\d+_)?\.\w+$/.exec(file.name)?.[1];
+  const stem = file && /^(.*?)(?:_\d+_\d+_)?\.\w+$/.exec(shortName(file.name, job.hash))?.[1];
   return job.ref ?? (stem || null);
 }
 
-/** A file's name without the hash that it begins with. */
-export const shortName = (name) => name.replace(/^[0-9a-f]{64}_/, '');
+/** A file's name without the hash, and what else of its owner, that it begins with. */
+export const shortName = (name, hash) => (name.startsWith(`${hash}_`) ? name.slice(hash.length + 1) : name);
 
 /** A state, with what stands for it beside its word. */
 export function stateMark(state) {
@@ -40,6 +40,8 @@ function local(time) {
   if (Number.isNaN(date.getTime())) return '';
   return new Date(date.getTime() - 60_000 * date.getTimezoneOffset()).toISOString().slice(0, 19);
 }
+
+const seconds = (time) => Math.floor(new Date(time).getTime() / 1000);
 
 /** The address of a job in this page, in the list that it is shown in. */
 export const linkTo = (id, filters = '') => `#watch/${id}${filters ? `?${filters}` : ''}`;
@@ -110,8 +112,8 @@ export class JobList {
     for (const name of FILTERS) {
       const value = of(`filter-${name}`).value.trim();
       const set = this.filters.get(name);
-      // Seconds and less are lost in the field: what was not touched stays as it was.
-      if (TIMES.includes(name) && value) filters[name] = set && local(set) === value ? set : new Date(value).toISOString();
+      // Less than a second is lost in the field: what was not touched stays as it was.
+      if (TIMES.includes(name) && value) filters[name] = set && seconds(set) === seconds(value) ? set : new Date(value).toISOString();
       else if (value) filters[name] = value;
     }
     this.go(filters);

@@ -19,7 +19,7 @@ export class Story {
     Object.assign(this, { server, go, look, filters: new URLSearchParams(), id: null });
     this.forget();
     this.events = new Rows(of('story-events'), ({ key }) => key, () => new EventRow(this));
-    this.files = new Rows(of('story-files'), ({ name }) => name, (file) => new FileRow(file));
+    this.files = new Rows(of('story-files'), ({ name }) => name, (file) => new FileRow(file, this.job.hash));
     this.deliveries = new Rows(of('story-deliveries'), ({ id }) => id, () => new DeliveryRow(this));
     of('story-retry').addEventListener('click', () => this.act('story-retry', () => this.retry()));
     of('story-cancel').addEventListener('click', () => this.act('story-cancel', () => this.cancel()));
@@ -129,7 +129,8 @@ export class Story {
       events.push({ key: `store ${store}`, at: since, said: `Waits for ${store}, which ${reason === 'refused' ? 'refuses what it is sent' : 'can’t be reached'}`, isTrouble: true });
     }
     if (ENDED.includes(job.state)) {
-      const took = duration((new Date(job.finished_at) - new Date(job.created_at)) / 1000);
+      const seconds = (new Date(job.finished_at) - new Date(job.created_at)) / 1000;
+      const took = seconds < 10 ? `${seconds.toFixed(1)}\u202fs` : duration(seconds);
       const isFailed = job.state === 'failed';
       events.push({ key: 'ended', at: job.finished_at, said: isFailed ? `Failed after ${took}: ${job.error}` : `${job.state === 'completed' ? 'Completed' : 'Cancelled'} after ${took}`, code: isFailed ? job.error_code : null, isTrouble: isFailed });
     }
@@ -176,6 +177,7 @@ export class Story {
       lines: [`It is stopped for good, with ${this.job.progress.done} of ${this.job.progress.total} files stored. Those stay where they are.`],
       yes: 'Cancel the job',
       no: 'Let it go on',
+      isFinal: true,
     });
     if (!isSure) return;
     const { id } = this;
@@ -236,17 +238,18 @@ class EventRow {
 }
 
 class FileRow {
-  constructor(file) {
+  constructor(file, hash) {
+    this.hash = hash;
     this.facts = element('span', { className: 'file-facts' });
     this.places = element('ul', { className: 'places' });
     this.rows = new Rows(this.places, ({ location }) => location, () => new PlaceRow());
-    this.node = element('li', {}, element('b', { textContent: shortName(file.name) }), this.facts, this.places);
+    this.node = element('li', {}, element('b', { textContent: `${formatName(file.format)}, ${dimensions(file.width, file.height)}` }), this.facts, this.places);
   }
 
   update(file) {
-    const kind = file.kind === 'original' ? 'the original, ' : '';
-    const twin = file.same_as ? `, the same as ${shortName(file.same_as)}` : '';
-    write(this.facts, `${kind}${formatName(file.format)}, ${dimensions(file.width, file.height)}, ${bytes(file.bytes)}${twin}`);
+    const kind = file.kind === 'original' ? ', the original' : '';
+    const twin = file.same_as ? `, the same as ${shortName(file.same_as, this.hash)}` : '';
+    write(this.facts, `${bytes(file.bytes)}${kind}${twin}`);
     this.rows.show(file.stored.map((place) => ({ ...place, url: addressOf({ stored: [place] }) })));
   }
 }

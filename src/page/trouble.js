@@ -18,6 +18,9 @@ const STORING_MS = 60_000;
 /** How much earlier than it was asked for a job may have been accepted that runs another again: clocks are compared no better. */
 const CLOCK_SLACK_MS = 2000;
 
+/** Of the picture itself: running its job again makes the same of it. */
+const LASTING = ['unsupported_image', 'damaged_image', 'image_truncated', 'image_too_large'];
+
 const SUBJECTS = { queue: 'The queue', disk: 'The disk', workers: 'The workers', redis: 'Redis', bucket: 'The bucket', clock: 'The clock', background: 'The server', draining: 'The server' };
 
 const rfc3339 = (milliseconds) => new Date(milliseconds).toISOString();
@@ -141,7 +144,7 @@ export class Trouble {
       detail: `The last ${shortly(Date.parse(group.newest.finished_at), this.server.now())} ago: ${group.newest.error}`,
       acts: [
         this.showing({ state: 'failed', since: this.since, ...(group.code ? { error_code: group.code } : {}) }),
-        ...(group.code ? [{ label: isMore || group.jobs > 1 ? `Retry all ${group.jobs.toLocaleString('en')}${isMore ? '+' : ''}` : 'Retry it', isMain: true, run: () => this.retry(group, isMore) }] : []),
+        ...(group.code ? [{ label: isMore || group.jobs > 1 ? `Retry all ${group.jobs.toLocaleString('en')}${isMore ? '+' : ''}` : 'Retry it', isMain: !LASTING.includes(group.code), run: () => this.retry(group, isMore) }] : []),
       ],
     }));
   }

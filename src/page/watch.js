@@ -10,6 +10,8 @@ import { Trouble } from './trouble.js';
 
 /** Between two looks. */
 const LOOK_AFTER_MS = 3000;
+/** The same where the connection broke. */
+const LOOK_AFTER_LOSS_MS = 500;
 /** Between two times that a screen reader hears how much there is. */
 const TELL_AFTER_MS = 15_000;
 /** Between two tokens of the demo's. */
@@ -39,6 +41,8 @@ const story = new Story(server, go, look);
 let health = null;
 /** When the server answered last, by this clock. */
 let answeredAt = null;
+/** Whether the last look found no server. */
+let isLost = false;
 
 // Which half, and what of it: `#try`, `#watch`, `#watch?state=failed`, `#watch/<job>?state=failed`.
 
@@ -82,7 +86,7 @@ of('skip').addEventListener('click', (event) => {
   if (half !== 'watch') return;
   // Its address would take the place of that of the list.
   event.preventDefault();
-  of(of('watch').hidden ? 'watch-token' : 'jobs-title').focus();
+  of(of('watched').hidden ? 'watch-token' : 'jobs-title').focus();
 });
 
 // The token.
@@ -103,7 +107,8 @@ function use(text, error = null) {
   trouble.forget();
   story.forget();
   showRefusal(of('watch-refusal'), error);
-  of('watch').hidden = claims === null;
+  of('watched').hidden = claims === null;
+  of('watch-view').classList.toggle('is-out', claims === null);
   of('watch-token-entry').hidden = claims !== null;
   of('watch-token-other').hidden = claims === null;
   write(of('watch-token-state'), claims ? reach(claims) : 'Paste a token that may manage jobs: whose jobs are shown, and what can be done, is up to it.');
@@ -173,9 +178,12 @@ async function refresh() {
     if (refused.problem.code === 'unauthorized' && of('watch-token').value === '') await useDemo();
     return 0;
   }
-  const isLost = errors.some((error) => error instanceof Lost);
+  const wasLost = isLost;
+  isLost = errors.some((error) => error instanceof Lost);
   if (!isLost) answeredAt = new Date();
-  of('watch').classList.toggle('is-stale', isLost);
+  // Once is nothing: a laptop that changes its network, for example.
+  else if (!wasLost) return LOOK_AFTER_LOSS_MS;
+  of('watched').classList.toggle('is-stale', isLost);
   show('watch-lost', isLost ? `The server can’t be reached, and is asked again every few seconds.${answeredAt ? ` What is shown is as of ${moment(answeredAt)}.` : ''}` : null);
   showRefusal(of('watch-refusal'), refused ?? null);
   tell(trouble.show(health));
@@ -202,7 +210,7 @@ function showLanes(lanes) {
       write(cells[i + 1], lanes[lane][stage].toLocaleString('en'));
       cells[i + 1].classList.toggle('is-none', lanes[lane][stage] === 0);
     });
-    write(cells[4], oldest === null ? 'none waits' : duration(oldest));
+    write(cells[4], oldest === null ? 'none' : duration(oldest));
     cells[4].classList.toggle('is-none', oldest === null);
   }
 }

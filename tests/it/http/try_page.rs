@@ -105,7 +105,7 @@ async fn a_person_drops_pastes_chooses_mends_retries_and_compares() {
         "expired": Claims::of("alice").job(own_job.clone()).with("exp", json!(now() - 60)).sign(),
         "picture": picture.is_some(),
     });
-    let script = concat!(include_str!("scene.mjs"), include_str!("try_page.mjs"));
+    let script = concat!(include_str!("scene.mjs"), include_str!("visit.mjs"), include_str!("try_page.mjs"));
     let seen = browser.drive(script, order).await;
 
     assert_eq!(seen["errors"], json!([]), "{seen}");
