@@ -19,7 +19,7 @@ const STORING_MS = 60_000;
 const CLOCK_SLACK_MS = 2000;
 
 /** Of the picture itself: running its job again makes the same of it. */
-const LASTING = ['unsupported_image', 'damaged_image', 'image_truncated', 'image_too_large'];
+const LASTING = ['unsupported_image', 'damaged_image', 'image_truncated', 'image_too_large', 'original_missing'];
 
 const SUBJECTS = { queue: 'The queue', disk: 'The disk', workers: 'The workers', redis: 'Redis', bucket: 'The bucket', clock: 'The clock', background: 'The server', draining: 'The server' };
 

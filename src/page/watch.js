@@ -153,10 +153,15 @@ async function look() {
   isLooking = true;
   isDueAgain = false;
   const { token } = server;
-  const pause = await refresh();
-  isLooking = false;
+  let pause = LOOK_AFTER_MS;
+  try {
+    pause = await refresh();
+  } finally {
+    isLooking = false;
+    // Whatever becomes of one look, another follows.
+    timer = setTimeout(look, pause);
+  }
   if (isDueAgain || token !== server.token) look();
-  else timer = setTimeout(look, pause);
 }
 
 document.addEventListener('visibilitychange', () => look());
