@@ -37,7 +37,8 @@ export function showRefusal(place, error) {
   const named = errors.map((named) => element('li', {}, element('code', { textContent: named.pointer || '/' }), ` ${named.detail}`));
   place.replaceChildren(
     element('p', { className: 'refusal-title', textContent: title }),
-    element('p', { textContent: detail + wait }),
+    // The details of what it named, one after the other, are all that it says.
+    ...(named.length ? [] : [element('p', { textContent: detail + wait })]),
     ...needed,
     ...(named.length ? [element('ul', { className: 'refusal-fields' }, ...named)] : []),
   );

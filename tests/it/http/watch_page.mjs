@@ -96,7 +96,7 @@ const scenes = {
     await failed.getByRole('button', { name: 'Retry all 3' }).click();
     result.asked = await question(page);
     await page.keyboard.press('Enter');
-    result.kept = { ...(await question(page)), open: await page.locator('#question').isVisible(), jobs: (await rows(page)).length };
+    result.kept = { ...(await question(page)), open: await page.locator('#question').isVisible(), returned: await focused(page), jobs: (await rows(page)).length };
     await failed.getByRole('button', { name: 'Retry all 3' }).click();
     await page.click('#question-yes');
     const batch = issue(page, '3 jobs run again after store_refused');

@@ -150,6 +150,7 @@ async fn an_operator_sees_an_outage_retries_what_failed_reads_cancels_filters_an
     assert!(texts(&outage["shown"]["rows"]).iter().all(|row| row.contains("failed") && row.contains("store_refused")));
     assert_eq!((&outage["asked"]["title"], &outage["asked"]["isOpen"]), (&json!("Retry 3 jobs?"), &json!(true)));
     assert_eq!(outage["asked"]["focused"], "question-no", "what changes nothing is at hand");
+    assert_eq!(outage["kept"]["returned"], "button", "the focus is where it was");
     assert_eq!((&outage["kept"]["open"], &outage["kept"]["jobs"]), (&json!(false), &json!(3)), "and changed nothing");
     contains(&outage["batch"]["said"], &["3 jobs run again", "3 completed"]);
     assert_eq!((&outage["batch"]["isGood"], &outage["failedLeft"]), (&json!(true), &json!(0)), "{outage}");
