@@ -23,7 +23,7 @@ export async function erase(server, query, what, tell) {
   tell('Erasing');
   let erasure = await server.call(`erase?${parameters}`, { method: 'DELETE', withinMs: ORDER_MS });
   for (let pause = LOOK_AFTER_MS; erasure.state === 'running'; pause = Math.min(2 * pause, LOOK_AFTER_MAX_MS)) {
-    tell(`Erasing: ${counted(erasure.files.deleted, 'file')} deleted, ${erasure.files.left} to go`);
+    tell(`Erasing: ${counted(erasure.files.deleted, 'file')} deleted so far.${refusals(erasure)} It goes on without this page, too.`);
     await new Promise((resolve) => { setTimeout(resolve, pause); });
     try {
       erasure = await server.call(`erasures/${erasure.erasure_id}`);
@@ -46,11 +46,18 @@ const places = (entries) => [
   ...(entries.length > NAMED_MAX ? [`and ${entries.length - NAMED_MAX} more`] : []),
 ];
 
-function outcome({ state, jobs, files, left = [] }) {
+/** What stores refuse to delete, which is tried again for days. */
+function refusals({ files, left = [] }) {
+  if (!left.length) return '';
+  const named = left.slice(0, NAMED_MAX).map(({ backend, location, error }) => `${backend} ${location}: ${error}`);
+  return ` ${counted(files.left, 'file')} can’t be deleted: ${named.join('; ')}${left.length > NAMED_MAX ? '; and others' : ''}.`;
+}
+
+function outcome(erasure) {
+  const { state, jobs, files, versioned = false } = erasure;
   const said = [`${counted(jobs, 'job')} erased, ${counted(files.deleted, 'file')} deleted`];
   if (files.missing) said.push(`${files.missing} gone before`);
   if (files.kept) said.push(`${files.kept} kept for other jobs`);
-  if (state === 'done') return { isDone: true, text: `${said.join(', ')}.` };
-  const refused = left.slice(0, NAMED_MAX).map(({ backend, location, error }) => `${backend} ${location}: ${error}`);
-  return { isDone: false, text: `${said.join(', ')}. ${counted(files.left, 'file')} can’t be deleted: ${refused.join('; ')}` };
+  const versions = versioned ? ' A store keeps older versions of what is deleted from it; those are for you to delete there.' : '';
+  return { isDone: state === 'done', text: `${said.join(', ')}.${refusals(erasure)}${versions}` };
 }
