@@ -1,6 +1,7 @@
 // The job: a form and its JSON. Whichever is edited, the other one follows; what the form doesn't know stays as it is.
 
-import { element, pretty } from './text.js';
+import { element, of } from './dom.js';
+import { pretty } from './text.js';
 
 const FORMATS = ['avif', 'webp', 'jpg', 'png'];
 /** How else a format may be called in a job. */
@@ -8,7 +9,6 @@ const ALIASES = { jpg: ['jpg', 'jpeg'] };
 /** The claim that pointers of errors begin with. */
 const CLAIM = '/job';
 
-const of = (id) => document.getElementById(id);
 const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
 
 /** `1600, 800 × 600` as boxes. */

@@ -1,4 +1,4 @@
-//! The page of `GET /`, on which a person tries the server: static files, compiled in. They need no build step, and load
+//! The page of `GET /`, on which a person tries the server and watches its jobs: static files, compiled in. They need no build step, and load
 //! nothing but what stands here.
 
 /// One of its files.
@@ -18,14 +18,21 @@ pub(crate) const INDEX: PageFile =
     PageFile { name: "index.html", media_type: "text/html; charset=utf-8", content: include_str!("index.html") };
 
 /// What it loads, by relative addresses: a proxy may show the server under a path of its own.
-const LOADED: [PageFile; 8] = [
-    PageFile { name: "try.css", media_type: STYLE, content: include_str!("try.css") },
+const LOADED: [PageFile; 15] = [
+    PageFile { name: "page.css", media_type: STYLE, content: include_str!("page.css") },
     PageFile { name: "try.js", media_type: SCRIPT, content: include_str!("try.js") },
+    PageFile { name: "watch.js", media_type: SCRIPT, content: include_str!("watch.js") },
     PageFile { name: "token.js", media_type: SCRIPT, content: include_str!("token.js") },
     PageFile { name: "job.js", media_type: SCRIPT, content: include_str!("job.js") },
     PageFile { name: "transfer.js", media_type: SCRIPT, content: include_str!("transfer.js") },
     PageFile { name: "comparison.js", media_type: SCRIPT, content: include_str!("comparison.js") },
     PageFile { name: "variants.js", media_type: SCRIPT, content: include_str!("variants.js") },
+    PageFile { name: "trouble.js", media_type: SCRIPT, content: include_str!("trouble.js") },
+    PageFile { name: "jobs.js", media_type: SCRIPT, content: include_str!("jobs.js") },
+    PageFile { name: "story.js", media_type: SCRIPT, content: include_str!("story.js") },
+    PageFile { name: "erasure.js", media_type: SCRIPT, content: include_str!("erasure.js") },
+    PageFile { name: "question.js", media_type: SCRIPT, content: include_str!("question.js") },
+    PageFile { name: "dom.js", media_type: SCRIPT, content: include_str!("dom.js") },
     PageFile { name: "text.js", media_type: SCRIPT, content: include_str!("text.js") },
 ];
 
@@ -51,7 +58,10 @@ mod tests {
     fn the_page_loads_what_is_compiled_in_and_all_of_it() {
         let mut loaded_names = Vec::new();
         for file in [INDEX].into_iter().chain(LOADED) {
-            for address in asked_for(file.content).into_iter().filter(|address| !address.starts_with(['#', 'd'])) {
+            for address in asked_for(file.content)
+                .into_iter()
+                .filter(|address| !address.starts_with("data:") && !address.starts_with('#'))
+            {
                 let name = address.strip_prefix("page/").unwrap_or(address);
                 assert!(loaded(name).is_some(), "{} asks for {address}", file.name);
                 loaded_names.push(name.to_owned());

@@ -20,6 +20,26 @@ export function bytes(count) {
 
 export const dimensions = (width, height) => `${width}${THIN}×${THIN}${height}`;
 
+/** A number of things: `1 job`, `12 jobs`. With `isMore` there are more than were counted. */
+export const counted = (count, thing, isMore = false) => `${count.toLocaleString('en')}${isMore ? '+' : ''} ${thing}${count === 1 && !isMore ? '' : 's'}`;
+
+/** How long something takes or is ago, in its largest unit: `12 s`, `4 min`, `3 h`, `2 days`. */
+export function duration(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  for (const [unit, length] of [['day', 86_400], ['h', 3600], ['min', 60]]) {
+    // Up to two of a unit are told in the smaller one, but for minutes.
+    const isTold = whole >= length * (unit === 'min' ? 1 : 2);
+    if (isTold) return `${Math.floor(whole / length)}${THIN}${unit}${unit === 'day' ? 's' : ''}`;
+  }
+  return `${whole}${THIN}s`;
+}
+
+/** A moment: the time, with the date if it is another day's. */
+export function moment(date) {
+  const isToday = date.toDateString() === new Date().toDateString();
+  return date.toLocaleString('en', isToday ? { timeStyle: 'medium' } : { dateStyle: 'medium', timeStyle: 'medium' });
+}
+
 /** How much smaller, or larger, a file is than the original. */
 export function saving(count, original) {
   const percent = Math.round(100 * (1 - count / original));
@@ -72,10 +92,4 @@ export async function copy(text) {
   area.remove();
   focused?.focus();
   if (!done) throw new Error('the browser does not let this page copy');
-}
-
-export function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children.filter((child) => child !== null));
-  return made;
 }

@@ -31,6 +31,17 @@ export function described(claims) {
   return `Token of ${claims.sub ?? 'nobody'}${until}.${scope}`;
 }
 
+/** The scopes that a token names, the words of its claim. */
+export const scopesOf = (claims) => (typeof claims.scope === 'string' ? claims.scope.split(' ') : []);
+
+/** Whose jobs a token watches, and until when. */
+export function reach(claims) {
+  const scopes = scopesOf(claims);
+  const reached = [['admin', 'everybody’s jobs'], ['manage-user', 'the jobs of its user'], ['manage', 'its own jobs']].find(([scope]) => scopes.includes(scope));
+  const until = typeof claims.exp === 'number' ? `, until ${time(claims.exp)}` : '';
+  return `Token of ${claims.sub ?? 'nobody'}${until}: ${reached?.[1] ?? 'it names no scope'}.`;
+}
+
 function time(seconds) {
   const date = new Date(seconds * 1000);
   const isToday = date.toDateString() === new Date().toDateString();
@@ -39,8 +50,14 @@ function time(seconds) {
 
 /** A token of the demo's for this job; the job that the demo suggests, if none is given. Null where there is no demo. */
 export async function demoToken(job) {
-  const query = job === undefined ? '' : `?${new URLSearchParams({ job: JSON.stringify(job) })}`;
-  const answer = await ask(`demo-token${query}`, { cache: 'no-store' });
+  return demo(job === undefined ? {} : { job: JSON.stringify(job) });
+}
+
+/** One that watches the demo's jobs; null where there is no demo. */
+export const demoManager = () => demo({ scope: 'manage' });
+
+async function demo(parameters) {
+  const answer = await ask(`demo-token?${new URLSearchParams(parameters)}`, { cache: 'no-store' });
   if (answer.ok) return answer.json();
   const problem = await problemOf(answer);
   if (problem.code === 'not_found' || problem.code === 'not_local') return null;

@@ -39,7 +39,40 @@ export async function ask(url, options) {
   }
 }
 
-export const problemOf = async (answer) => problemIn(await answer.text(), answer.status);
+/** The problem of an answer, with the `scope` that would have done, if that is what was missing. */
+export async function problemOf(answer) {
+  const problem = problemIn(await textOf(answer), answer.status);
+  const scope = /scope="([^"]*)"/.exec(answer.headers.get('WWW-Authenticate') ?? '')?.[1];
+  return scope ? { ...problem, scope } : problem;
+}
+
+/** The whole of an answer; one that breaks off is a lost connection. */
+async function textOf(answer) {
+  try {
+    return await answer.text();
+  } catch {
+    throw new Lost(0, 0);
+  }
+}
+
+/** A request with this token, if there is one, whose `body` goes as JSON: what was answered, as JSON, or null if nothing was. */
+export async function request(token, path, { method = 'GET', body, withinMs = ANSWER_MS } = {}) {
+  const headers = {};
+  if (token !== null) headers.Authorization = `Bearer ${token}`;
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  const answer = await ask(path, { method, headers, body: JSON.stringify(body), cache: 'no-store', signal: AbortSignal.timeout(withinMs) });
+  if (!answer.ok) throw new Refused(await problemOf(answer), answer.headers.get('Retry-After'));
+  const text = await textOf(answer);
+  try {
+    return text === '' ? null : JSON.parse(text);
+  } catch {
+    throw new Refused(NOT_PIXERVE);
+  }
+}
+
+const NOT_PIXERVE = { title: 'That was not Pixerve', detail: 'Something between this page and the server answered in its place.' };
+/** For an answer: after this the connection is taken for lost. */
+const ANSWER_MS = 20_000;
 
 /** Sends a file: `done` is what the server answered, `progress` is told of bytes. */
 export function upload(token, file, progress) {
@@ -56,7 +89,7 @@ export function upload(token, file, progress) {
       try {
         return resolve(JSON.parse(responseText));
       } catch {
-        return reject(new Refused({ title: 'That was not Pixerve', detail: 'Something between this page and the server answered in its place.' }));
+        return reject(new Refused(NOT_PIXERVE));
       }
     });
     request.addEventListener('error', () => reject(new Lost(sent, file.size)));

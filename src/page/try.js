@@ -1,18 +1,12 @@
-// The page: a picture, a job, an upload, and what comes of it.
+// Try: a picture, a job, an upload, and what comes of it.
 
 import { Comparison } from './comparison.js';
+import { announce, of, show } from './dom.js';
 import { JobForm } from './job.js';
 import { bytes, copy, curlLines, dimensions, formatName } from './text.js';
 import { claimsOf, demoToken, described, objection } from './token.js';
 import { Follower, Lost, Refused, Stopped, cancel, upload } from './transfer.js';
 import { Variants } from './variants.js';
-
-const of = (id) => document.getElementById(id);
-const announce = (text) => { of('announce').textContent = text; };
-const show = (id, text) => {
-  of(id).textContent = text ?? '';
-  of(id).hidden = !text;
-};
 
 const comparison = new Comparison();
 const form = new JobForm();

@@ -1,6 +1,7 @@
 // The list of files: those to come, those that are there, which of them is compared.
 
-import { bytes, copy, dimensions, element, formatName, saving } from './text.js';
+import { element } from './dom.js';
+import { bytes, copy, dimensions, formatName, saving } from './text.js';
 
 /** What is known of a file by its name: `<hash>_<stem>_<height>_<width>_.<ext>`, or `<hash>_<stem>.<ext>` of the original. */
 function expected(name) {
@@ -15,7 +16,7 @@ function expected(name) {
  * The address at which a browser gets a file; none if it is in stores alone. Seen from this page: a location begins with the
  * path of `server.public_url`, which the page need not have been reached by.
  */
-function locationOf(file) {
+export function addressOf(file) {
   const place = file.stored.find(({ location }) => location.startsWith('/'));
   return place ? new URL(place.location.slice(place.location.indexOf('/files/') + 1), document.baseURI).href : null;
 }
@@ -71,7 +72,7 @@ export class Variants {
 
   fill(row) {
     const { file, item } = row;
-    const url = locationOf(file);
+    const url = addressOf(file);
     const isVariant = file.kind !== 'original';
     const what = element(isVariant && url ? 'button' : 'span', { className: 'what' },
       element('b', { textContent: isVariant ? row.title : `Original, ${formatName(file.format)}` }), element('span', { textContent: dimensions(file.width, file.height) }));
@@ -127,12 +128,12 @@ export class Variants {
 
   /** Variants that a browser can load, the largest first; of those of one size in the order of the list. */
   shown() {
-    const files = [...this.rows.values()].map(({ file }) => file).filter((file) => file && file.kind !== 'original' && locationOf(file));
+    const files = [...this.rows.values()].map(({ file }) => file).filter((file) => file && file.kind !== 'original' && addressOf(file));
     return files.sort((a, b) => b.width * b.height - a.width * a.height);
   }
 
   /** Where to load a file's picture from. A later job may write the same name with other bytes: caches must tell them apart. */
   static pictureOf(file) {
-    return `${locationOf(file)}?sha256=${file.sha256.slice(0, 16)}`;
+    return `${addressOf(file)}?sha256=${file.sha256.slice(0, 16)}`;
   }
 }

@@ -1,6 +1,6 @@
 //! `GET /demo-token`: with `--demo`, a token for the page, so that whoever tries the server needs none of their own.
 //!
-//! Whoever has it may upload. It is for those who sit at the server's own machine: pages of this server's own and programs, on
+//! Whoever has it may upload, or watch what was uploaded with others of its kind. It is for those who sit at the server's own machine: pages of this server's own and programs, on
 //! loopback, without a proxy between them and the server. A page elsewhere whose name was made to mean this machine (DNS
 //! rebinding) still says that name in `Host`. A proxy on this machine that hides that it is one can't be told from them:
 //! `--demo` is not for servers that others reach.
@@ -20,7 +20,7 @@ use super::extract::Parameters;
 use super::problem::refusals;
 use super::upload::allowed_job;
 use super::{AppState, Peer, Refusal, RequestOrigin};
-use crate::auth::{NewToken, SignError};
+use crate::auth::{NewToken, Scope, SignError};
 use crate::job::{ClaimErrors, JobId};
 
 /// Whose jobs they are.
@@ -36,13 +36,24 @@ const FORWARDED_OTHERS: [&str; 5] =
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 const OWN_SITES: [&str; 2] = ["same-origin", "none"];
 
-/// The job that the token is to carry, as JSON.
+/// What the token is to be good for.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DemoQuery {
-    /// A `Job`; without it, a small one.
+    /// A `Job`, as JSON, for an upload; without it, a small one.
     #[param(nullable = false)]
     job: Option<String>,
+    /// In place of an upload: to list the demo's jobs, run them again and erase them.
+    #[param(value_type = DemoScope, required = false)]
+    scope: Option<String>,
+}
+
+/// The scopes that the demo grants: its own owner's jobs, and no further.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "`DemoQuery` takes it as a word; here is which there are")]
+enum DemoScope {
+    Manage,
 }
 
 /// A token, and what it says.
@@ -51,9 +62,10 @@ pub(super) struct DemoToken {
     token: String,
     #[schema(format = "date-time")]
     expires_at: String,
-    /// The job that it carries.
-    #[schema(value_type = Object)]
-    job: Value,
+    /// The job that it carries, if it is for an upload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, required = false)]
+    job: Option<Value>,
 }
 
 refusals!(DemoRefusals: BadRequest, InvalidFields, NotLocal, NotFound);
@@ -61,7 +73,8 @@ refusals!(DemoRefusals: BadRequest, InvalidFields, NotLocal, NotFound);
 /// A token for the page, in the demo
 ///
 /// There with `pixerve serve --demo` alone, for whoever is on the server's own machine. A job that an upload would be refused
-/// for is refused here, with the same words.
+/// for is refused here, with the same words. One that goes with an upload carries no scope, and one with a scope no job: neither does
+/// what the other is for.
 #[utoipa::path(
     get, path = "/demo-token", tag = "Server", params(DemoQuery),
     responses((status = 200, description = "A token of one hour.", body = DemoToken), DemoRefusals)
@@ -77,16 +90,24 @@ pub(super) async fn demo_token(
     if !is_local(&request) {
         return Err(Refusal::NotLocal);
     }
-    let job = match query.job.as_deref() {
-        None | Some("") => default_job(),
-        Some(text) => {
-            serde_json::from_str(text).map_err(|error| Refusal::BadRequest(format!("`job` is not JSON: {error}")))?
+    let given = |parameter: Option<String>| parameter.filter(|text| !text.is_empty());
+    let (job, scope) = match (given(query.job), given(query.scope).as_deref()) {
+        (None, Some("manage")) => (None, Some(Scope::Manage)),
+        (None, Some(_)) => return Err(Refusal::BadRequest("`scope` must be manage: the demo grants no other".into())),
+        (Some(_), Some(_)) => return Err(Refusal::BadRequest("`job` and `scope` don't go together".into())),
+        (None, None) => (Some(default_job()), None),
+        (Some(text), None) => {
+            let parsed = serde_json::from_str(&text);
+            (Some(parsed.map_err(|error| Refusal::BadRequest(format!("`job` is not JSON: {error}")))?), None)
         }
     };
-    let is_good_once = allowed_job(&state, Some(&job), None)?.once;
+    let is_good_once = match &job {
+        Some(job) => allowed_job(&state, Some(job), None)?.once,
+        None => false,
+    };
     let (now, ttl) = (state.clock.now(), TTL.min(state.auth.lifetime_max()));
     let jti = is_good_once.then(|| JobId::new(now).to_string());
-    let token = NewToken { sub: SUBJECT.to_owned(), scope: None, ttl, jti, job: Some(job.clone()) };
+    let token = NewToken { sub: SUBJECT.to_owned(), scope, ttl, jti, job: job.clone() };
     let token = state.auth.sign(&token, now).map_err(|error| refusal(&error))?;
     Ok(Json(DemoToken { token, expires_at: now.after(ttl).rfc3339(), job }))
 }

@@ -1,11 +1,13 @@
 //! `GET /health`: whether this server should be sent requests. Never waits on a worker or a remote store. `GET /health/live`:
 //! whether its process answers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
 use time::macros::format_description;
 use utoipa::ToSchema;
@@ -14,7 +16,9 @@ use super::{AppState, NodeHealth};
 use crate::bucket::LastProbe;
 use crate::clock::millis;
 use crate::disks::{RootHealth, RootKind};
+use crate::job::Priority;
 use crate::nodes::{ClockState, RedisMemory};
+use crate::queue::LaneCounts;
 use crate::version::VERSION;
 
 /// Workers beside those that are set, for who has nothing under way.
@@ -94,9 +98,33 @@ struct QueueCheck {
     /// Jobs.
     #[schema(nullable = false)]
     processing: Option<u64>,
+    /// By priority, as of the last change; where nodes share a queue, as of when it was asked last.
+    #[schema(nullable = false)]
+    lanes: Option<LanesCheck>,
     /// What is wrong.
     #[schema(nullable = false)]
     detail: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct LanesCheck {
+    realtime: LaneCheck,
+    queued: LaneCheck,
+}
+
+/// The live jobs of one priority.
+#[derive(Serialize, ToSchema)]
+struct LaneCheck {
+    /// Those that wait.
+    pending: u64,
+    /// Those of which variants are being made.
+    making: u64,
+    /// Those that are being stored, or wait for a store.
+    storing: u64,
+    /// How long ago the oldest of those that wait was accepted; none while none waits.
+    #[schema(required)]
+    oldest_pending_seconds: Option<u64>,
 }
 
 /// The worse of both directories.
@@ -242,9 +270,24 @@ pub(super) async fn live() -> Json<Value> {
 
 async fn queue(state: &AppState) -> Value {
     match state.records.counts().await {
-        Ok(counts) => json!({ "status": "ok", "pending": counts.pending, "processing": counts.processing }),
+        Ok(counts) => {
+            let (pending, processing) = (counts.pending, counts.processing);
+            json!({ "status": "ok", "pending": pending, "processing": processing, "lanes": lanes(state) })
+        }
         Err(error) => json!({ "status": "failing", "detail": error.to_string() }),
     }
+}
+
+fn lanes(state: &AppState) -> BTreeMap<&'static str, LaneCheck> {
+    let now = state.clock.now();
+    let lanes = Priority::ALL.into_iter().zip(state.records.backlog().lanes);
+    let check = |lane: LaneCounts| LaneCheck {
+        pending: lane.pending,
+        making: lane.making,
+        storing: lane.storing,
+        oldest_pending_seconds: lane.oldest_pending.map(|oldest| now.since(oldest).as_secs()),
+    };
+    lanes.map(|(priority, lane)| (priority.as_str(), check(lane))).collect()
 }
 
 /// `free_bytes` is of the data directory, as it always was; beside it each directory by itself.

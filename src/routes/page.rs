@@ -1,4 +1,4 @@
-//! `GET /` and `GET /page/{file}`: the page on which a person tries the server. It holds no secret, and can do only what the
+//! `GET /` and `GET /page/{file}`: the page on which a person tries the server and watches its jobs. It holds no secret, and can do only what the
 //! token can that it is given.
 
 use axum::extract::rejection::PathRejection;
@@ -30,7 +30,7 @@ const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 
 refusals!(PageRefusals: NotFound);
 
-/// The page to try the server on, for browsers
+/// The page to try the server on and to watch it, for browsers
 ///
 /// There for whoever names `text/html` in `Accept`, with `server.page` or `pixerve serve --demo`.
 #[utoipa::path(
@@ -61,7 +61,7 @@ pub(super) async fn index(State(state): State<AppState>, headers: HeaderMap) -> 
     response
 }
 
-/// What the page to try the server on loads
+/// What the page loads
 #[utoipa::path(
     get, path = "/page/{file}", tag = "Server", operation_id = "page_file",
     params(("file" = String, Path, description = "Its name.")),

@@ -439,10 +439,12 @@ async fn the_page_and_its_tokens_are_as_described() {
     let html = |request: reqwest::RequestBuilder| request.header("accept", "text/html");
     fixture.answers(200, Method::GET, "/", html).await;
     fixture.get(404, "/").await;
-    fixture.get(200, "/page/try.css").await;
+    fixture.get(200, "/page/page.css").await;
     fixture.get(404, "/page/nothing").await;
     fixture.get(200, "/demo-token").await;
+    fixture.get(200, "/demo-token?scope=manage").await;
     fixture.get(400, "/demo-token?job=no").await;
+    fixture.get(400, "/demo-token?scope=admin").await;
     fixture.get(422, "/demo-token?job=%7B%22typo%22%3A1%7D").await;
     let forwarded = |request: reqwest::RequestBuilder| request.header("x-forwarded-for", "192.0.2.1");
     fixture.answers(403, Method::GET, "/demo-token", forwarded).await;

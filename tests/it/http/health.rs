@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use crate::harness::app::TestApp;
+use crate::harness::picture::jpeg;
 use crate::harness::process::Home;
+use crate::harness::stores::dead_store;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_has_every_field_a_balancer_or_a_classic_client_reads() {
@@ -23,6 +25,34 @@ async fn health_has_every_field_a_balancer_or_a_classic_client_reads() {
     assert!(start.len() == "2006-01-02 15:04:05 UTC".len() && start.ends_with(" UTC"), "{start}");
     for check in ["queue", "disk", "workers"] {
         assert_eq!(body["checks"][check]["status"], "ok", "{body}");
+    }
+    let idle = json!({ "pending": 0, "making": 0, "storing": 0, "oldest_pending_seconds": null });
+    assert_eq!(body["checks"]["queue"]["lanes"], json!({ "realtime": idle, "queued": idle }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_tells_of_each_lane_what_waits_and_for_how_long() {
+    let app = TestApp::start_with(&[("PIXERVE_MAX_WORKERS", "1")]).await;
+    let store = app.register(dead_store()).await;
+    let stored = |priority: u8, more: serde_json::Value| {
+        let mut job =
+            json!({ "storageKeys": { "s3": store }, "formats": { "jpg": { "sizes": [[16]] } }, "priority": priority });
+        job.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        job
+    };
+    app.accepted("me", stored(0, json!({})), "a.jpg", jpeg(32, 32, 1)).await;
+    // Of the same bytes, so it waits for the other's end.
+    app.accepted("me", stored(1, json!({ "onDuplicate": "queue" })), "a.jpg", jpeg(32, 32, 1)).await;
+    loop {
+        let lanes = app.get_json("/health").await["checks"]["queue"]["lanes"].clone();
+        let (realtime, queued) = (&lanes["realtime"], &lanes["queued"]);
+        if realtime["storing"] == 1 {
+            assert_eq!((&realtime["pending"], &realtime["oldest_pending_seconds"]), (&json!(0), &json!(null)));
+            assert_eq!((&queued["pending"], &queued["storing"]), (&json!(1), &json!(0)));
+            assert!(queued["oldest_pending_seconds"].is_u64(), "{lanes}");
+            return;
+        }
+        crate::harness::app::poll_delay().await;
     }
 }
 

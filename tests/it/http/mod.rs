@@ -28,3 +28,5 @@ mod try_page;
 mod upload;
 mod upload_refused;
 mod waiting;
+mod watch_erase;
+mod watch_page;

@@ -1,52 +1,15 @@
-// Drives a browser for `try_page.rs`: a person at the page of `GET /`. `scene.mjs` stands before it, for its `paint`.
+// Drives a browser for `try_page.rs`: a person at the page of `GET /`. `scene.mjs` stands before it, for its `paint`, and `visit.mjs`, for the browser.
 //
-// in:  { playwright, chromium, profile, base, photo, large, tiff, text: paths, token, expired, picture: whether to show it for the README }
+// in:  { base, photo, large, tiff, text: paths, token, expired, picture: whether to show it for the README }
 // out: what the person saw, by what they did
-import { createRequire } from 'node:module';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-
-const order = JSON.parse(readFileSync(0, 'utf8'));
-const require = createRequire(order.playwright + '/');
-const { chromium } = require('playwright-core');
-
-const WAIT = 120_000;
-const context = await chromium.launchPersistentContext(order.profile, {
-  executablePath: order.chromium,
-  headless: true,
-  timeout: WAIT,
-  viewport: { width: 1440, height: 900 },
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync', '--no-proxy-server'],
-});
-context.setDefaultTimeout(WAIT);
-await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: order.base });
-
-const seen = { errors: [], foreign: [], violations: [] };
-context.on('request', (request) => {
-  const url = request.url();
-  if (!url.startsWith('data:') && !url.startsWith('blob:') && !url.startsWith(`${order.base}/`)) seen.foreign.push(url);
-});
-await context.exposeFunction('tellViolation', (told) => seen.violations.push(told));
-await context.addInitScript(() => {
-  document.addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) => window.tellViolation(`${violatedDirective}: ${blockedURI}`));
-});
 
 /** What the proxy before the server is to lose from now on. */
 const lose = (what) => fetch(`${order.base}/test/lose/${what}`);
 
-async function open() {
-  const page = await context.newPage();
-  page.on('pageerror', (error) => seen.errors.push(String(error)));
-  await page.goto(order.base);
-  await page.waitForSelector('body.ready');
-  return page;
-}
-
-const text = (page, selector) => page.locator(selector).evaluate((found) => (found.hidden ? null : found.textContent.replace(/\s+/g, ' ').trim()));
-const focused = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.className);
 const title = (page, pattern) => page.waitForFunction((source) => new RegExp(source).test(document.querySelector('#course-title').textContent), pattern.source);
 const finished = (page) => title(page, / in [\d.]+\s*s$/);
 const rows = (page) => page.locator('.variant').evaluateAll((all) => all.map((row) => row.innerText.replace(/\s+/g, ' ').trim()));
@@ -164,9 +127,7 @@ const scenes = {
     await tabTo('split', 'Shift+Tab');
     for (let i = 0; i < 5; i += 1) await page.keyboard.press('ArrowRight');
     const split = await page.locator('#split').getAttribute('aria-valuetext');
-    const unlabelled = await page.evaluate(() => [...document.querySelectorAll('input, select, textarea, button')]
-      .filter((control) => control.checkVisibility() && !control.labels?.length && !control.getAttribute('aria-label') && !control.textContent.trim()).map((control) => control.id));
-    const result = { visited, afterStart, announced, job, split, unlabelled, rows: await rows(page) };
+    const result = { visited, afterStart, announced, job, split, unlabelled: await unlabelled(page), rows: await rows(page) };
     await page.close();
     return result;
   },
@@ -356,9 +317,4 @@ async function picture() {
   return taken.toString('base64');
 }
 
-for (const [name, play] of Object.entries(scenes)) {
-  if (order.only && order.only !== name) continue;
-  seen[name] = await play();
-}
-await context.close();
-process.stdout.write(JSON.stringify(seen), () => process.exit(0));
+await play(scenes);

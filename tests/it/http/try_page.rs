@@ -105,7 +105,7 @@ async fn a_person_drops_pastes_chooses_mends_retries_and_compares() {
         "expired": Claims::of("alice").job(own_job.clone()).with("exp", json!(now() - 60)).sign(),
         "picture": picture.is_some(),
     });
-    let script = concat!(include_str!("scene.mjs"), include_str!("try_page.mjs"));
+    let script = concat!(include_str!("scene.mjs"), include_str!("visit.mjs"), include_str!("try_page.mjs"));
     let seen = browser.drive(script, order).await;
 
     assert_eq!(seen["errors"], json!([]), "{seen}");
@@ -226,7 +226,7 @@ async fn the_page_is_for_browsers_where_it_is_wanted() {
     {
         assert_eq!(header(name).as_deref(), Some(value), "{name}");
     }
-    for (path, kind) in [("/page/try.css", "text/css"), ("/page/try.js", "text/javascript")] {
+    for (path, kind) in [("/page/page.css", "text/css"), ("/page/try.js", "text/javascript")] {
         let loaded = app.get(path).await;
         assert_eq!(loaded.status(), 200, "{path}");
         assert!(loaded.headers()["content-type"].to_str().expect("text").starts_with(kind), "{path}");
@@ -248,7 +248,7 @@ async fn the_page_is_for_browsers_where_it_is_wanted() {
 #[tokio::test]
 async fn without_the_setting_or_the_demo_there_is_no_page() {
     let app = TestApp::start().await;
-    for path in ["/", "/page/try.js", "/page/try.css", "/demo-token"] {
+    for path in ["/", "/page/try.js", "/page/page.css", "/demo-token"] {
         let asked = app.request(Method::GET, path).header("accept", HTML).send().await.expect("an answer");
         assert_problem(asked, 404, "not_found").await;
     }
