@@ -75,7 +75,7 @@ async fn nothing_of_a_subject_is_left_anywhere_once_it_is_purged(home: ErasureHo
         let list = app.admin(Method::GET, list, None).await.text().await.expect("text");
         assert!(canaries.iter().all(|canary| !list.contains(canary)), "{list}");
     }
-    assert_eq!(app.get_json("/health").await["status"], "ok");
+    assert_eq!(app.get_json("/health").await["status"], "healthy");
     app.done("bystander", small_job(), "c.jpg", jpeg(96, 96, 4)).await;
 }
 
