@@ -152,6 +152,27 @@ impl Database {
         Ok(())
     }
 
+    /// The same, and rewrites it, so that nothing of what was removed is left in its files; the copy of how it was found after
+    /// an unclean stop goes, too. What was set aside as damaged stays.
+    ///
+    /// # Errors
+    /// As for [`Database::sync`]. The database itself is good still, and may have something of what was removed.
+    pub fn close_rewritten(self) -> Result<(), DatabaseError> {
+        self.sync()?;
+        let Self { syncs, engine, file, files, _lock } = self;
+        drop(syncs);
+        drop(file);
+        let rewritten = compact::always(engine, &files)?;
+        let file = files.open_file()?;
+        drop(rewritten);
+        if !files::wait_for_lock(&file, files::RELEASE_TIMEOUT) {
+            return Err(DatabaseError::AlreadyRunning { path: files.dir().to_owned() });
+        }
+        file.sync_all().map_err(|source| files.io_error("syncing", source))?;
+        files.note_clean_stop()?;
+        files.remove_copy()
+    }
+
     fn create(files: DatabaseFiles, lock: File) -> Result<Self, DatabaseError> {
         files.remove_uuid()?;
         files.remove_synced()?;

@@ -85,6 +85,8 @@ steps! {
     JournalAfter = "journal::after",
     /// Every file is stored; the queue doesn't know.
     SettleBefore = "settle::before",
+    /// What is stored of it is in the ledger; the queue doesn't know.
+    SettleRecorded = "settle::recorded",
     /// The job has its terminal record, in memory.
     SettleApplied = "settle::applied",
     /// The terminal record is durable; the spool has the job still.
@@ -152,6 +154,33 @@ steps! {
     AllCopied = "migration::all_copied",
     /// The one home says that it is left; no server starts on the other yet.
     SourceLeft = "migration::source_left",
+}
+
+steps! {
+    /// A moment between two effects of an erasure.
+    ErasureStep:
+    /// The order is written down; nobody carries it out.
+    Ordered = "erasure::ordered",
+    /// A live job that is to be erased has ended.
+    Cancelled = "erasure::cancelled",
+    /// What is stored of it is in the ledger, whatever is known of it besides.
+    Recorded = "erasure::recorded",
+    /// Its original has left the spool; its record is there.
+    SpoolLeft = "erasure::spool_left",
+    /// Its record is gone; its files are not.
+    RecordGone = "erasure::record_gone",
+    /// One of its files is gone.
+    FileDeleted = "erasure::file_deleted",
+    /// All of its files are; the ledger has them.
+    FilesDeleted = "erasure::files_deleted",
+    /// The ledger has nothing of the job; the order has not ended.
+    JobSettled = "erasure::job_settled",
+    /// The order has ended; the databases have its bytes.
+    Finished = "erasure::finished",
+    /// The queue's database is rewritten, the ledger's is not.
+    QueueRewritten = "erasure::queue_rewritten",
+    /// Both are; the order doesn't say so.
+    Purged = "erasure::purged",
 }
 
 /// Does what `FAILPOINTS` of the environment says from now on, where failpoints are compiled in.

@@ -32,7 +32,8 @@ pub mod register;
 pub mod spool;
 pub mod writer;
 
-// Floor 3: pixels.
+// Floor 3: pixels, and the end of jobs that nobody wants any more.
+pub mod canceller;
 pub mod pipeline;
 
 // Floor 4: pixels in a process of their own.

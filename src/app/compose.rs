@@ -34,8 +34,8 @@ use crate::queue::{Filter, JobQueue, PAGE_MAX, Page, PageRequest};
 use crate::routes::{AppState, metrics_router};
 use crate::version::VERSION;
 use crate::worker::{
-    CancellationListener, ClockKeeper, KeptOriginals, LeaseReaper, Pool, RecordCleaner, SpoolReconciler, StartedPool,
-    WorkerContext,
+    CancellationListener, ClockKeeper, Eraser, KeptOriginals, LeaseReaper, Pool, RecordCleaner, SpoolReconciler,
+    StartedPool, WorkerContext,
 };
 
 // A stop takes at most `server.drain_timeout` and the following together, some 45 s: what workers take to give their jobs
@@ -132,6 +132,8 @@ impl App {
         let takes_jobs = !config.paused && (nodes.is_none() || config.node.roles.worker);
         if !config.paused {
             start_upkeep(&mut background, &worker, reconciler, &leadership);
+            let eraser = Eraser::new(Arc::clone(&worker), config.erase, leadership);
+            background.spawn("eraser", |stop| eraser.run(stop));
         }
         let pool = takes_jobs.then(|| {
             start_work(&mut background, &worker, outbox);
@@ -230,7 +232,11 @@ impl App {
         if let Some(heartbeat) = self.heartbeat {
             heartbeat.end().await;
         }
-        tokio::join!(close("queue", self.queue.shutdown()), close("register", self.state.register.close()));
+        tokio::join!(
+            close("queue", self.queue.shutdown()),
+            close("register", self.state.register.close()),
+            close("ledger", self.state.ledger.close())
+        );
     }
 }
 

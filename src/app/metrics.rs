@@ -55,13 +55,14 @@ pub(super) fn metrics(sources: &Sources<'_>) -> Metrics {
     }
     let (queue, active_jobs) = (Arc::clone(&worker.queue), worker.active_jobs.clone());
     let (disks, clock, stores) = (worker.disks.clone(), Arc::clone(&worker.clock), worker.stores.clone());
-    let memory = worker.memory.clone();
+    let (memory, erasures) = (worker.memory.clone(), worker.erasures.clone());
     builder.read(move || {
         levels.read_queue(&*queue, &clock);
         levels.read_storing(&active_jobs, stores.outages(), &clock);
         levels.memory_budget.set(whole(memory.bytes()));
         levels.memory_reserved.set(whole(memory.reserved()));
         levels.read_disks(&disks);
+        levels.erasures.set(whole(erasures.running() as u64));
         if let Some((levels, status)) = &shared {
             levels.read(&status.borrow());
         }

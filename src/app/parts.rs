@@ -21,6 +21,7 @@ use crate::callback::{self, AddressPolicy, Outbox, SystemResolver, WebhookClient
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
+use crate::ledger::ErasureSignals;
 use crate::metrics::Metrics;
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit, RenderStep, StepMetrics, StepTimer};
 use crate::routes::{
@@ -67,7 +68,7 @@ impl ServerParts {
         let renderer = renderer(config, clock, program, worker_metrics.steps()).await?;
         let outbox = outbox(config, &persistent, clock)?;
         let DirectHost { store, files } = DirectHost::open(config, &persistent.server, shared)?;
-        let worker = worker_context(config, &persistent, clock, store, renderer, active_jobs.clone(), worker_metrics)?;
+        let worker = worker_context(config, &persistent, clock, store, renderer, active_jobs, worker_metrics)?;
         let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
         let sources = Sources {
             worker: &worker,
@@ -79,7 +80,7 @@ impl ServerParts {
         let told = Told { metrics: metrics(&sources), http_metrics };
         let node = shared.map(|shared| node_health(config, shared));
         let takes_requests = node.as_ref().is_none_or(|node| node.roles.api);
-        let state = app_state(config, options, persistent, node, clock, worker.memory_limit, active_jobs, told);
+        let state = app_state(config, options, persistent, node, clock, &worker, told);
         if !takes_requests {
             let router = worker_router(state.clone());
             return Ok(Self { state, router, worker: Arc::new(worker), outbox, usage });
@@ -165,6 +166,8 @@ fn worker_context(
     Ok(WorkerContext {
         queue: Arc::clone(&persistent.queue),
         spool: persistent.spool.clone(),
+        ledger: Arc::clone(&persistent.ledger),
+        erasures: ErasureSignals::default(),
         disks: persistent.disks.clone(),
         active_jobs,
         renderer,
@@ -185,15 +188,13 @@ fn node_health(config: &Config, shared: &SharedState) -> NodeHealth {
     NodeHealth { roles: config.node.roles, nodes: shared.nodes.status(), bucket }
 }
 
-#[expect(clippy::too_many_arguments, reason = "it is where everything comes together")]
 fn app_state(
     config: &Config,
     options: ServeOptions,
     persistent: PersistentState,
     node: Option<NodeHealth>,
     clock: &SharedClock,
-    memory_limit: MemoryLimit,
-    active_jobs: ActiveJobs,
+    worker: &WorkerContext,
     told: Told,
 ) -> AppState {
     AppState::new(AppParts {
@@ -203,7 +204,11 @@ fn app_state(
         deliveries: persistent.queue,
         spool: persistent.spool,
         disks: persistent.disks,
-        active_jobs,
+        active_jobs: worker.active_jobs.clone(),
+        canceller: worker.canceller(),
+        ledger: persistent.ledger,
+        erasures: worker.erasures.clone(),
+        erase: config.erase,
         register: persistent.register,
         sealer: persistent.sealer,
         auth: Authenticator::new(persistent.keys, config.auth.clone()),
@@ -219,7 +224,7 @@ fn app_state(
         waiters: Watchers::new(WAITERS_MAX, WAITERS_PER_ADDRESS_MAX),
         spec_limits: config.spec,
         pixel_limits: config.pixels,
-        memory_limit,
+        memory_limit: worker.memory_limit,
         callback_addresses: Arc::new(AddressPolicy::new(config.callback.allow.clone())),
         store_timeouts: config.stores.timeouts,
         readiness: Readiness::new(config.paused),

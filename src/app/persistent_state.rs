@@ -20,6 +20,7 @@ use crate::auth::{KeyRing, KeyRingError};
 use crate::clock::{ClockTrust, SharedClock};
 use crate::config::Config;
 use crate::disks::{self, DiskHealth, DiskMonitor};
+use crate::ledger::{ErasableLedger, OpenedLedger, SqliteLedger};
 use crate::queue::{CallbacksOf, CrashAttribution, JobQueue, SledQueue};
 use crate::register::{OpenedRegister, Register, Sealer, SecretFiles};
 use crate::sandbox::SandboxMode;
@@ -44,6 +45,7 @@ pub(super) fn key_file(config: &Config) -> PathBuf {
 pub(super) struct PersistentState {
     pub(super) queue: Arc<dyn JobQueue>,
     pub(super) spool: Arc<dyn Spool>,
+    pub(super) ledger: Arc<dyn ErasableLedger>,
     pub(super) register: Arc<Register>,
     pub(super) sealer: Arc<Sealer>,
     pub(super) keys_secret: KeysSecret,
@@ -88,6 +90,7 @@ impl PersistentState {
         private_files::tighten(&config.data_dir, &config.serve_dir);
         let sealer = Arc::new(open_sealer(config, &queue)?);
         let register = Arc::new(open_register(config, &sealer, clock)?);
+        let ledger = Arc::new(open_ledger(config)?);
         let kept = Arc::new(SecretFiles::new(&config.data_dir));
         // This thread may wait.
         let keys_secret = Handle::current().block_on(KeysSecret::open(config, kept, &sealer, None))?;
@@ -101,6 +104,7 @@ impl PersistentState {
         let persistent = Self {
             queue,
             spool,
+            ledger,
             register,
             sealer,
             keys_secret,
@@ -117,6 +121,7 @@ impl PersistentState {
     /// What makes the queue agree with the spool.
     pub(super) fn reconciler(&self, clock: &SharedClock) -> SpoolReconciler {
         SpoolReconciler::new(Arc::clone(&self.spool), Arc::clone(&self.queue), Arc::clone(clock))
+            .heeding(Arc::clone(&self.ledger))
     }
 
     /// Makes the queue agree with the spool. What is returned keeps it so.
@@ -240,6 +245,17 @@ fn open_register(config: &Config, sealer: &Arc<Sealer>, clock: &SharedClock) -> 
         );
     }
     Ok(register)
+}
+
+fn open_ledger(config: &Config) -> Result<SqliteLedger, StartError> {
+    let OpenedLedger { ledger, set_aside } = SqliteLedger::open(&config.data_dir)?;
+    if let Some(set_aside) = set_aside {
+        error!(
+            set_aside = %set_aside.path.display(), why = set_aside.why,
+            "ledger was damaged and has been set aside; erasing finds nothing any more of jobs whose records are gone, too"
+        );
+    }
+    Ok(ledger)
 }
 
 /// The keys of `jwt.json`, or of the environment, or new ones.

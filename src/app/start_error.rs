@@ -9,6 +9,7 @@ use super::home_mark::HomeMarkError;
 use crate::auth::KeyRingError;
 use crate::bucket::BucketError;
 use crate::disks::DirectoryError;
+use crate::ledger::LedgerError;
 use crate::nodes::{Finding, NodesError};
 use crate::queue::QueueError;
 use crate::redis_client::RedisError;
@@ -31,6 +32,8 @@ pub enum StartError {
     Bucket(#[from] BucketError),
     #[error(transparent)]
     Register(#[from] RegisterError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     #[error(transparent)]
     SealingKeys(#[from] SealingKeysError),
     #[error(transparent)]

@@ -68,6 +68,8 @@ const BOUNDS: &[(&str, Bounds)] = &[
     ("queue.crashes_max", Number(1.0, 1e3)),
     ("queue.lease", Time(SECOND, DAY)),
     ("queue.lease_renew", Time(TENTH, DAY)),
+    ("erase.within", Time(TENTH, MINUTE)),
+    ("erase.purge_within", Time(SECOND, YEAR)),
     ("queue.retention", Time(MINUTE, DECADE)),
     ("queue.failed_originals_kept", Time(Duration::ZERO, YEAR)),
     ("queue.realtime_run_max", Number(1.0, 1e6)),

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::auth::AuthSettings;
 use crate::callback::CallbackSettings;
 use crate::job::SpecLimits;
+use crate::ledger::EraseSettings;
 use crate::metrics::MetricsSettings;
 use crate::nodes::NodeSettings;
 use crate::pipeline::PixelLimits;
@@ -76,6 +77,8 @@ pub struct Config {
     pub stores: StoreSettings,
     /// Delivering callbacks.
     pub callback: CallbackSettings,
+    /// Erasing.
+    pub erase: EraseSettings,
     /// Telling a monitoring system.
     pub metrics: MetricsSettings,
 }

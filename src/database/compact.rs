@@ -1,6 +1,7 @@
 //! Compaction: sled's file never shrinks by itself after a burst of records.
 
 use std::fs;
+use std::io;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -28,6 +29,20 @@ pub(super) fn if_bloated(checked: CheckedEngine, files: &DatabaseFiles) -> Resul
     compact(engine, files)
 }
 
+/// Rewrites the database whatever is in it, so that nothing of what was removed is left in its files. Trees handed out must have
+/// been dropped before.
+///
+/// # Errors
+/// It could not be rewritten, or the old files are still there; the database itself is good in either case.
+pub(super) fn always(engine: sled::Db, files: &DatabaseFiles) -> Result<sled::Db, DatabaseError> {
+    rewrite(&engine, files)?;
+    let Replaced { engine, left } = replace(engine, files)?;
+    match left {
+        None => Ok(engine),
+        Some(source) => Err(files.io_error("replacing", source)),
+    }
+}
+
 fn compact(engine: sled::Db, files: &DatabaseFiles) -> Result<sled::Db, DatabaseError> {
     let bytes_before = files.file_bytes()?;
     if let Err(error) = rewrite(&engine, files) {
@@ -35,6 +50,30 @@ fn compact(engine: sled::Db, files: &DatabaseFiles) -> Result<sled::Db, Database
         tracing::warn!(database = %files.dir().display(), error = %ErrorChain(&error), "database compaction failed");
         return Ok(engine);
     }
+    let Replaced { engine, left } = replace(engine, files)?;
+    match left {
+        None => {
+            let bytes_after = files.file_bytes()?;
+            tracing::info!(database = %files.dir().display(), bytes_before, bytes_after, "database compacted");
+        }
+        Some(error) => {
+            tracing::warn!(
+                database = %files.dir().display(), error = %ErrorChain(&error),
+                "compacted database could not replace the old one, or that could not be removed"
+            );
+        }
+    }
+    Ok(engine)
+}
+
+/// The database after its files were to change places with the rewritten ones.
+struct Replaced {
+    engine: sled::Db,
+    /// Why there still are old files, if there are.
+    left: Option<io::Error>,
+}
+
+fn replace(engine: sled::Db, files: &DatabaseFiles) -> Result<Replaced, DatabaseError> {
     // sled writes snapshots by path: both must be closed before their directories change places.
     let file = files.open_file()?;
     drop(engine);
@@ -43,31 +82,17 @@ fn compact(engine: sled::Db, files: &DatabaseFiles) -> Result<sled::Db, Database
     }
     drop(file);
     let exchanged = renameat_with(CWD, files.compacted(), CWD, files.dir(), RenameFlags::EXCHANGE);
-    match exchanged {
-        Ok(()) => {
-            files.sync_directories()?;
-            let bytes_after = files.file_bytes()?;
-            tracing::info!(database = %files.dir().display(), bytes_before, bytes_after, "database compacted");
-        }
-        Err(error) => {
-            tracing::warn!(
-                database = %files.dir().display(), error = %ErrorChain(&error),
-                "compacted database could not replace the old one"
-            );
-        }
+    if exchanged.is_ok() {
+        files.sync_directories()?;
     }
-    if let Err(error) = fs::remove_dir_all(files.compacted()) {
-        tracing::warn!(
-            database = %files.dir().display(), error = %ErrorChain(&error),
-            "old files of a compacted database could not be removed"
-        );
-    }
-    engine::open(files).map_err(|error| match error {
+    let removed = fs::remove_dir_all(files.compacted());
+    let engine = engine::open(files).map_err(|error| match error {
         DatabaseOpenError::Failed(error) => error,
         DatabaseOpenError::Damaged(why) => {
             files.engine_error("opening after compaction", sled::Error::ReportableBug(why))
         }
-    })
+    })?;
+    Ok(Replaced { engine, left: exchanged.map_err(io::Error::from).and(removed).err() })
 }
 
 /// Copies every record into a new database beside the old, durably.
@@ -128,6 +153,34 @@ mod tests {
         let after = files.file_bytes()?;
         assert!(after * 2 < before, "{before} bytes became {after}");
         assert_eq!(tree.len(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_removed_is_in_no_file_once_the_database_is_rewritten() -> Result<(), Box<dyn std::error::Error>> {
+        let temp = tempfile::tempdir()?;
+        let dir = temp.path().join("queue.db");
+        let opened = |database: &Database| database.tree("jobs");
+        let database = Database::open(&dir)?.database;
+        opened(&database)?.insert("gone", "a canary that is removed")?;
+        opened(&database)?.insert("kept", "a record that stays")?;
+        // Not closed, so that the next opening takes a copy.
+        database.sync()?;
+        drop(database);
+        let database = Database::open(&dir)?.database;
+        opened(&database)?.remove("gone")?;
+        let holds = |needle: &str| {
+            let files = walkdir::WalkDir::new(temp.path()).into_iter().filter_map(Result::ok);
+            let bytes = files.filter(|entry| entry.file_type().is_file()).filter_map(|file| fs::read(file.path()).ok());
+            bytes.into_iter().any(|bytes| bytes.windows(needle.len()).any(|window| window == needle.as_bytes()))
+        };
+        assert!(holds("a canary"), "sled keeps what was removed");
+        database.close_rewritten()?;
+        assert!(!holds("a canary"));
+
+        let reopened = Database::open(&dir)?;
+        assert_eq!(reopened.set_aside, None);
+        assert_eq!(opened(&reopened.database)?.get("kept")?.as_deref(), Some(&b"a record that stays"[..]));
         Ok(())
     }
 

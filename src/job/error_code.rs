@@ -65,6 +65,7 @@ error_codes! {
     JobLive "job_live" "The job has not ended, and can't be run again."
     JobCompleted "job_completed" "The job, or the one that ran it again, has completed."
     OriginalGone "original_gone" "The original of the job is kept no longer: only an upload makes it again."
+    Erased "erased" "The job that the request with this `Idempotency-Key` became has been erased."
     JobTooLarge "job_too_large" "The job is larger than the queue stores."
     TooManyJobs "too_many_jobs" "The owner has as many live jobs as are allowed."
     NameTaken "name_taken" "A user of this name is registered."

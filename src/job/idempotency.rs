@@ -51,6 +51,26 @@ pub struct KeptAnswer {
     pub body: String,
 }
 
+impl KeptAnswer {
+    const GONE: u16 = 410;
+
+    /// That of a request whose job has been erased: nothing of either.
+    #[must_use]
+    pub fn erased() -> Self {
+        Self {
+            fingerprint: RequestFingerprint(ContentHash::from_bytes([0; 32])),
+            status: Self::GONE,
+            body: String::new(),
+        }
+    }
+
+    /// Whether it is that.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.status == Self::GONE
+    }
+}
+
 /// The request that asked for a job, as the job's record has it: in the spool with its answer, so that whoever queues the job keeps
 /// that in the same step; in the queue without, which keeps answers by their keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

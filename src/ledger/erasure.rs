@@ -6,6 +6,7 @@ use std::str::FromStr;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 use uuid::{NoContext, Uuid};
 
 use super::LedgerError;
@@ -170,17 +171,18 @@ pub struct Erasure {
 }
 
 /// A place that another job names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeptPlace {
     /// Where; none once the order is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub location: Option<String>,
     /// The other job.
     pub job_id: JobId,
 }
 
 /// A place from which a file could not be deleted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeftPlace {
     /// `directHost`, `s3` or `gcs`.
     pub backend: String,

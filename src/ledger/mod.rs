@@ -12,6 +12,8 @@ mod bucket;
 mod entry;
 mod erasure;
 mod error;
+mod settings;
+mod signals;
 mod sqlite;
 
 use std::fmt::Debug;
@@ -19,7 +21,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::job::{HashKey, JobId};
+use crate::job::{HashKey, JobId, JobRecord, StoredFile};
 
 #[cfg(feature = "s3")]
 pub use bucket::BucketLedger;
@@ -29,6 +31,8 @@ pub use erasure::{
     NewErasure, OrderedErasure, PendingJob, TargetKey,
 };
 pub use error::LedgerError;
+pub use settings::EraseSettings;
+pub use signals::ErasureSignals;
 pub use sqlite::{LEDGER_DATABASE, OpenedLedger, SqliteLedger};
 
 /// Which part of a list.
@@ -112,4 +116,26 @@ pub trait Ledger: Debug + Send + Sync {
 
     /// Lets go of it. Nothing else is called after this.
     async fn close(&self) -> Result<(), LedgerError>;
+}
+
+/// All of it: what lies where, and the orders to erase it. One place keeps both, so that an entry goes in the same step that
+/// notes its job as erased.
+pub trait ErasableLedger: Ledger + Erasures {}
+
+impl<L: Ledger + Erasures> ErasableLedger for L {}
+
+/// Writes down what is stored of a job that is about to end, if anything is.
+///
+/// # Errors
+/// The ledger's. The job must not end before this has succeeded.
+pub async fn record_stored(
+    ledger: &dyn Ledger,
+    record: &JobRecord,
+    files: &[StoredFile],
+    ended_at: Timestamp,
+) -> Result<(), LedgerError> {
+    match LedgerEntry::of(record, files, ended_at, None) {
+        Some(entry) => ledger.record(&entry).await,
+        None => Ok(()),
+    }
 }

@@ -91,3 +91,14 @@ pub enum CancelOutcome {
     /// There is no such job.
     Unknown,
 }
+
+/// What became of a record that was to be erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErasedRecord {
+    /// It is gone.
+    Gone,
+    /// Its job has not ended; nothing has changed.
+    Live,
+    /// There is none.
+    Unknown,
+}

@@ -35,7 +35,7 @@ pub use self::delivery::{
 };
 pub use self::error::QueueError;
 pub use self::idempotency::{BegunRequest, RequestFate, RequestLease};
-pub use self::job::{CancelOutcome, EndedJob, Enqueued, Job, KnownJob};
+pub use self::job::{CancelOutcome, EndedJob, Enqueued, ErasedRecord, Job, KnownJob};
 pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, PASS_MAX, Place, Retry, Settled, Settlement};
 pub use self::listing::{
     Backlog, Counts, Cursor, Filter, LaneCounts, OwedCallbacks, PAGE_MAX, Page, PageRequest, WaitReason,
@@ -164,6 +164,9 @@ pub trait JobRecords: Send + Sync + 'static {
     /// The newest job, live or ended, of this owner with this `ref`.
     async fn newest_of_reference(&self, owner: &Owner, reference: &JobRef) -> Result<Option<Job>, QueueError>;
 
+    /// Every job, live or ended, with this hash: the newest first.
+    async fn of_hash(&self, hash: &HashKey) -> Result<Vec<Job>, QueueError>;
+
     /// A part of the list, newest upload first (by `seq`).
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError>;
 
@@ -270,6 +273,11 @@ pub trait JobMaintenance: Send + Sync + 'static {
     /// Removes a live job that had ended according to the spool: its terminal record was in a part of the database that
     /// is lost. Answers whether there was one.
     async fn drop_live(&self, id: &JobId) -> Result<bool, QueueError>;
+
+    /// Forgets all of an ended job: its record, what became of its callbacks and those that it owes, its journal if it is kept
+    /// here. The request that asked for it is answered [`KeptAnswer::erased`] from now on, for as long as it would have been
+    /// answered otherwise. Of a live job nothing changes.
+    async fn erase(&self, id: &JobId) -> Result<ErasedRecord, QueueError>;
 }
 
 /// The whole queue, for who opens it, hands its parts out and closes it.
@@ -287,6 +295,10 @@ pub trait JobQueue:
     /// Notes, durably, that the server is stopping: its death is attributed to no job from now on, whatever
     /// [`CrashAttribution`] says, until the queue is opened again.
     async fn mark_draining(&self) -> Result<(), QueueError>;
+
+    /// Rewrites what is kept on this machine's disk, so that nothing of what was removed before is left in it, but for what was
+    /// set aside as damaged. Other calls wait meanwhile. What is kept elsewhere is not this process' to rewrite.
+    async fn rewrite(&self) -> Result<(), QueueError>;
 
     /// Settles what was asked for before, then closes; later calls fail.
     async fn shutdown(&self) -> Result<(), QueueError>;

@@ -1,5 +1,6 @@
 //! What handlers need from a request before they can begin: who asks, and for what.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::net::IpAddr;
 
@@ -16,7 +17,8 @@ use utoipa::IntoParams;
 
 use super::{AppState, Peer, Refusal};
 use crate::auth::{AuthError, Scope, Verified, bearer};
-use crate::job::{HashKey, JobId, JobRecord, Owner};
+use crate::clock::Timestamp;
+use crate::job::{HashKey, JobId, JobRecord, Owner, OwnerKey};
 use crate::queue::{DeliveryScope, Filter, Job};
 
 /// Bytes of a body of JSON: a service account's is about 3 KiB, a thousand ids of callbacks some 50.
@@ -66,11 +68,45 @@ impl FromRequestParts<AppState> for Manager {
 impl Manager {
     /// Whether it reaches this job.
     pub(super) fn may_manage(&self, state: &AppState, record: &JobRecord) -> bool {
+        self.reaches(state, &record.owner, record.created_at)
+    }
+
+    /// Whether it reaches a job of this owner, accepted at that time.
+    pub(super) fn reaches(&self, state: &AppState, owner: &Owner, accepted: Timestamp) -> bool {
+        let is_of_user = match self.scope {
+            Scope::Manage => owner.has_names_of(&self.owner),
+            Scope::ManageUser => owner.user == self.owner.user,
+            Scope::Admin => return true,
+        };
+        is_of_user && state.register.is_of_holder(owner, accepted)
+    }
+
+    /// The user whose jobs it means where none, or this one, is named; none stands for the keys of `jwt.json`.
+    pub(super) fn user_of(&self, named: Option<String>) -> Option<String> {
+        named.or_else(|| self.owner.user.clone())
+    }
+
+    /// Who may ask what becomes of what it does to jobs of these owners, which it reaches: their owner, if they are one's, and
+    /// their user.
+    pub(super) fn keys_of<'a>(&self, owners: impl Iterator<Item = &'a Owner>) -> (Option<OwnerKey>, Option<OwnerKey>) {
+        let owners: HashSet<&Owner> = owners.collect();
+        let only = |keys: HashSet<OwnerKey>| keys.iter().next().copied().filter(|_| keys.len() == 1);
+        let owner = only(owners.iter().map(|owner| owner.digest()).collect());
+        let user = only(owners.iter().map(|owner| *owner.user_key().as_bytes()).collect());
+        let own_user = Some(*self.owner.user_key().as_bytes());
         match self.scope {
-            Scope::Manage => is_own(state, &self.owner, record),
-            Scope::ManageUser => {
-                record.owner.user == self.owner.user && state.register.is_of_holder(&record.owner, record.created_at)
-            }
+            // Records of versions before 0.3.0 have the same owner under other keys.
+            Scope::Manage => (Some(self.owner.digest()), own_user),
+            Scope::ManageUser => (owner, own_user),
+            Scope::Admin => (owner, user),
+        }
+    }
+
+    /// Whether it may ask for what is kept under these.
+    pub(super) fn reaches_keys(&self, owner: Option<OwnerKey>, user: Option<OwnerKey>) -> bool {
+        match self.scope {
+            Scope::Manage => owner == Some(self.owner.digest()),
+            Scope::ManageUser => user == Some(*self.owner.user_key().as_bytes()),
             Scope::Admin => true,
         }
     }

@@ -15,6 +15,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/events", &["GET"]),
     ("/cancel", &["DELETE"]),
     ("/jobs", &["GET"]),
+    ("/erase", &["DELETE"]),
+    ("/erasures/{erasure_id}", &["GET"]),
     ("/retry", &["POST"]),
     ("/success", &["GET"]),
     ("/success/list", &["GET"]),

@@ -86,6 +86,9 @@ pub(super) async fn begin(
 
 /// The kept answer, if the request is the one that it was given to.
 pub(super) fn replay(answer: KeptAnswer, fingerprint: RequestFingerprint) -> Result<KeptAnswer, Refusal> {
+    if answer.is_erased() {
+        return Err(Refusal::Erased);
+    }
     if answer.fingerprint == fingerprint { Ok(answer) } else { Err(Refusal::IdempotencyKeyReused) }
 }
 

@@ -9,6 +9,7 @@ mod deliveries;
 mod demo_token;
 mod description;
 mod docs;
+mod erase;
 mod events;
 mod extract;
 pub mod files;
@@ -106,6 +107,8 @@ fn limited_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(cancel::cancel))
         .routes(routes!(jobs::list))
         .routes(routes!(retry::retry))
+        .routes(routes!(erase::erase))
+        .routes(routes!(erase::erasure))
         .routes(routes!(records::success))
         .routes(routes!(records::success_list))
         .routes(routes!(records::failures))

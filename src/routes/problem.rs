@@ -13,8 +13,10 @@ use self::document::Document;
 pub use self::status::status_of;
 use crate::auth::{AuthError, Scope};
 use crate::bucket::BucketError;
+use crate::canceller::CancelError;
 use crate::error_chain::ErrorChain;
 use crate::job::{ClaimErrors, ErrorCode, JobId, State};
+use crate::ledger::LedgerError;
 use crate::pipeline::InspectError;
 use crate::queue::{Job, QueueError};
 use crate::register::RegisterError;
@@ -142,6 +144,10 @@ pub enum Refusal {
     Spool(SpoolError),
     /// The register failed.
     Register(RegisterError),
+    /// The ledger failed.
+    Ledger(LedgerError),
+    /// The job that the request with this key became has been erased.
+    Erased,
     /// A bug.
     Internal(String),
 }
@@ -307,6 +313,13 @@ impl Refusal {
             // What exactly failed on which file is for the log, not for a stranger.
             Self::Spool(_) => internal("the upload could not be written to disk; nothing was kept"),
             Self::Register(error) => register(error),
+            Self::Ledger(error) if error.is_full() => disk_full("no space left for the ledger; nothing was changed"),
+            Self::Ledger(_) => unavailable("the ledger can't be read or written right now; try again in a moment"),
+            Self::Erased => {
+                let detail =
+                    "the job that this request became has been erased; a new request takes a new Idempotency-Key";
+                Document::new(ErrorCode::Erased, "The job has been erased", detail)
+            }
             Self::Internal(_) => internal("this is a bug in Pixerve; its log has more under this request's id"),
         }
     }
@@ -320,6 +333,7 @@ impl Refusal {
                 Some(ErrorChain(error).to_string())
             }
             Self::Register(error) => Some(ErrorChain(error).to_string()),
+            Self::Ledger(error) => Some(ErrorChain(error).to_string()),
             Self::FilesUnavailable(error) => Some(ErrorChain(error).to_string()),
             Self::Internal(detail) => Some(detail.clone()),
             _ => None,
@@ -466,6 +480,23 @@ impl From<SpoolError> for Refusal {
 impl From<RegisterError> for Refusal {
     fn from(error: RegisterError) -> Self {
         Self::Register(error)
+    }
+}
+
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+impl From<CancelError> for Refusal {
+    fn from(error: CancelError) -> Self {
+        match error {
+            CancelError::Queue(error) => Self::Queue(error),
+            CancelError::Ledger(error) => Self::Ledger(error),
+            CancelError::NotStoppedYet => Self::NotStoppedYet,
+            CancelError::NotLeftSpool => Self::NotLeftSpool,
+        }
     }
 }
 

@@ -16,9 +16,11 @@ use super::watching::{WatchedJobs, Watchers};
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
 use crate::bucket::LastProbe;
+use crate::canceller::JobCanceller;
 use crate::clock::{SharedClock, Timestamp};
 use crate::disks::DiskHealth;
 use crate::job::{CallbackAddresses, CallbackTarget, JobId, PublicUrl, RecordVersion, SpecLimits};
+use crate::ledger::{ErasableLedger, EraseSettings, ErasureSignals};
 use crate::metrics::Metrics;
 use crate::nodes::{NodeRoles, NodesStatus};
 use crate::pipeline::{MemoryLimit, PixelLimits};
@@ -156,6 +158,10 @@ pub struct AppParts {
     pub spool: Arc<dyn Spool>,
     pub disks: DiskHealth,
     pub active_jobs: ActiveJobs,
+    pub canceller: JobCanceller,
+    pub ledger: Arc<dyn ErasableLedger>,
+    pub erasures: ErasureSignals,
+    pub erase: EraseSettings,
     pub register: Arc<Register>,
     pub sealer: Arc<Sealer>,
     pub auth: Authenticator,

@@ -93,7 +93,7 @@ struct UploadParts {
 refusals!(
     UploadRefusals: BadMultipart, InvalidFields, Unauthorized, OriginNotAllowed, TooSlow, TooLarge, DuplicateJob, TokenUsed,
     JobTooLarge, TooManyJobs, UnsupportedImage, DamagedImage, ImageTooLarge, DiskFull, QueueFull, Draining, Paused, Unavailable,
-    BadIdempotencyKey, IdempotencyInFlight, IdempotencyKeyReused
+    BadIdempotencyKey, IdempotencyInFlight, IdempotencyKeyReused, Erased
 );
 
 /// Takes a picture and a signed job, and answers once both are safe

@@ -14,7 +14,7 @@ mod uploader;
 
 pub use budget::{MemoryBudget, half_of_memory};
 pub use maintenance::{
-    CancellationListener, ClockKeeper, KeptFor, KeptOriginals, LeaseReaper, ReconcileError, ReconcileScope,
+    CancellationListener, ClockKeeper, Eraser, KeptFor, KeptOriginals, LeaseReaper, ReconcileError, ReconcileScope,
     RecordCleaner, SpoolReconciler, remove_kept_originals,
 };
 pub use metrics::WorkerMetrics;
@@ -29,10 +29,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::active_jobs::ActiveJobs;
+use crate::canceller::JobCanceller;
 use crate::clock::{ClockTrust, SharedClock};
 use crate::disks::DiskHealth;
 use crate::encoder::AvifEngine;
 use crate::job::JobRecord;
+use crate::ledger::{ErasableLedger, ErasureSignals};
 use crate::pipeline::MemoryLimit;
 use crate::queue::JobQueue;
 use crate::retry::Backoff;
@@ -86,6 +88,10 @@ pub struct WorkerContext {
     pub queue: Arc<dyn JobQueue>,
     /// Where originals are.
     pub spool: Arc<dyn Spool>,
+    /// Where it is written down what lies where.
+    pub ledger: Arc<dyn ErasableLedger>,
+    /// What whoever carries out orders to erase is told, and tells.
+    pub erasures: ErasureSignals,
     /// Whether the directories can be written now.
     pub disks: DiskHealth,
     /// Where attempts are registered.
@@ -111,6 +117,14 @@ pub struct WorkerContext {
 }
 
 impl WorkerContext {
+    /// Cancels its jobs, and those of other nodes.
+    #[must_use]
+    pub fn canceller(&self) -> JobCanceller {
+        let (queue, spool) = (Arc::clone(&self.queue), Arc::clone(&self.spool));
+        let (ledger, clock) = (Arc::clone(&self.ledger), Arc::clone(&self.clock));
+        JobCanceller::new(queue, spool, self.active_jobs.clone(), ledger, clock)
+    }
+
     /// What a job may take: what settings say, or what they said when it was accepted, where that is more. An accepted job
     /// is made; one that takes more than the whole budget waits until it has all of it.
     fn limit_of(&self, record: &JobRecord) -> MemoryLimit {

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use crate::active_jobs::{OutageReason, StoreOutage, StoreState};
 use crate::clock::SharedClock;
 use crate::error_chain::ErrorChain;
-use crate::job::{BackendKind, JobRecord, StorageKey, Stored};
+use crate::job::{BackendKind, JobRecord, Owner, StorageKey, Stored};
+use crate::ledger::Place;
 use crate::register::{Register, RegisterError};
 use crate::writer::{
     BACKENDS, Deletion, GiveUpTime, Object, ObjectBytes, ProbeOutcome, Retrying, ServeKind, StorageSettings, StoreGate,
@@ -137,6 +138,50 @@ impl StoreClients {
             store(writer, inner.gate(key), Some(give_up.clone()), Some(key.access_key.clone()))
         });
         direct.into_iter().chain(registered).collect()
+    }
+}
+
+/// Why a file could not be deleted.
+#[derive(Debug)]
+pub(super) enum DeleteError {
+    /// Nothing is registered under the access key of its store any more, or it is not this owner's to use.
+    UnknownStore,
+    /// The store's, or that it can't be reached.
+    Store(WriteError),
+}
+
+impl StoreClients {
+    /// Deletes what is at a place that holds a file of `owner`'s. One try, which waits for its turn, and not for a store that
+    /// can't be reached.
+    pub(super) async fn delete(&self, place: &Place, owner: &Owner) -> Result<Deletion, DeleteError> {
+        let inner = &self.inner;
+        let (writer, gate): (Arc<dyn WriterBackend>, _) = match &place.access_key {
+            None => (Arc::clone(&inner.direct.writer), Arc::clone(&inner.direct_gate)),
+            Some(access_key) => {
+                let backend = BackendKind::from_name(&place.backend).ok_or(DeleteError::UnknownStore)?;
+                let (key, user) = (StorageKey { backend, access_key: access_key.clone() }, owner.user.clone());
+                match inner.register.find_usable(access_key, backend, user.as_deref()).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Err(DeleteError::UnknownStore),
+                    Err(error) => return Err(DeleteError::Store(unknown(backend, &error))),
+                }
+                let gate = inner.gate(&key);
+                (Arc::new(Registered { stores: Arc::clone(inner), key, user }), gate)
+            }
+        };
+        let signals = WriteSignals::default();
+        signals.no_waiting.cancel();
+        let (settings, metrics, clock) = (inner.settings, inner.metrics.clone(), Arc::clone(&inner.clock));
+        let deleting =
+            Retrying::new(writer, Arc::clone(&gate), owner.digest(), settings, None, signals, clock, metrics);
+        let deleted = deleting.delete(&place.location).await;
+        deleted.map_err(|error| match gate.outage() {
+            // Nobody asked: why, is known already.
+            Some(outage) if error.kind == WriteErrorKind::Cancelled => {
+                DeleteError::Store(WriteError { detail: outage.error, ..error })
+            }
+            _ => DeleteError::Store(error),
+        })
     }
 }
 

@@ -196,7 +196,8 @@ async fn readmes_public_nginx_passes_what_pages_and_apps_need_and_nothing_else()
     for (path, status) in PUBLIC {
         assert_eq!(get(path).await, (status, true), "{path}");
     }
-    let routes = ["/register", "/register/webhook-secret", "/deliveries", "/deliveries/redeliver", "/success/list"];
+    let routes =
+        ["/erase", "/register", "/register/webhook-secret", "/deliveries", "/deliveries/redeliver", "/success/list"];
     let more = [
         "/failures/list",
         "/metrics",

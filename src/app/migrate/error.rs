@@ -9,6 +9,7 @@ use crate::app::home_mark::{HomeMarkError, MarkedHome};
 use crate::app::start_error::StartError;
 use crate::bucket::BucketError;
 use crate::job::JobId;
+use crate::ledger::LedgerError;
 use crate::nodes::NodesError;
 use crate::queue::QueueError;
 use crate::redis_client::RedisError;
@@ -86,6 +87,12 @@ pub enum MigrateError {
     Spool(#[from] SpoolError),
     #[error(transparent)]
     Register(#[from] RegisterError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(
+        "{count} erasures are under way in {home}: start it again until they are done (GET /erasures/<id> says so)"
+    )]
+    ErasuresRun { home: String, count: usize },
     #[error(transparent)]
     Secrets(#[from] SecretsError),
     #[error(transparent)]

@@ -16,6 +16,7 @@ use crate::app::shared_state::{self, RedisJournal, node_options, queue_options, 
 use crate::bucket::Bucket;
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::ledger::{BucketLedger, ErasableLedger, LEDGER_DATABASE, SqliteLedger};
 use crate::nodes::{NodeTiming, Nodes};
 use crate::queue::{CrashAttribution, JobQueue, QueueError, RedisQueue, SledQueue};
 use crate::redis_client::RedisClient;
@@ -28,7 +29,7 @@ use crate::spool::{BucketSpool, DirectorySpool, Spool};
 const REDIS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a server keeps in a data directory, which one that nobody has used has none of.
-const KEPT_IN_DIRECTORY: [&str; 4] = [QUEUE_DATABASE, REGISTER_DATABASE, "callback.secret", "spool"];
+const KEPT_IN_DIRECTORY: [&str; 5] = [QUEUE_DATABASE, REGISTER_DATABASE, LEDGER_DATABASE, "callback.secret", "spool"];
 
 /// Where one machine keeps everything, closed.
 pub(super) struct MachinePlace<'a> {
@@ -54,6 +55,7 @@ pub(super) struct Home {
     pub(super) name: String,
     pub(super) queue: Arc<dyn JobQueue>,
     pub(super) spool: Arc<dyn Spool>,
+    pub(super) ledger: Arc<dyn ErasableLedger>,
     pub(super) records: Arc<dyn SealedRecords>,
     pub(super) secrets: Arc<dyn SealedSecrets>,
     /// Records of its queue were lost: what lives, by those that are left, may have ended.
@@ -113,9 +115,10 @@ impl<'a> MachinePlace<'a> {
             })?;
             let history_lost = !queue.set_aside().is_empty();
             let spool = Arc::new(DirectorySpool::open(&dir)?);
+            let ledger = Arc::new(SqliteLedger::open(&dir)?.ledger);
             let records = Arc::new(SledRecords::open(&dir)?.records);
             let secrets = Arc::new(SecretFiles::new(&dir));
-            Ok(Home { name, queue: Arc::new(queue), spool, records, secrets, history_lost })
+            Ok(Home { name, queue: Arc::new(queue), spool, ledger, records, secrets, history_lost })
         })
         .await?
     }
@@ -182,6 +185,7 @@ impl<'a> NodesPlace<'a> {
             name: self.name.clone(),
             queue: Arc::clone(&queue) as _,
             spool: Arc::new(spool),
+            ledger: Arc::new(BucketLedger::new(Arc::clone(&self.bucket))),
             records: Arc::new(BucketRecords::new(Arc::clone(&self.bucket), Arc::clone(clock))),
             secrets: Arc::new(BucketSecrets::new(Arc::clone(&self.bucket))),
             history_lost: false,
@@ -193,6 +197,7 @@ impl<'a> NodesPlace<'a> {
 impl Home {
     pub(super) async fn close(&self) -> Result<(), MigrateError> {
         self.queue.shutdown().await?;
+        self.ledger.close().await?;
         Ok(self.records.close().await?)
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::sleep;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -18,12 +19,15 @@ use crate::clock::{SharedClock, System};
 use crate::config::Config;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{MigrationStep, reached};
+use crate::ledger::LedgerPageRequest;
 use crate::queue::RedisQueue;
 use crate::register::{SealedRecord, Sealer, WEBHOOK_SECRET};
 use crate::retry::Backoff;
 use crate::worker::{ReconcileScope, SpoolReconciler};
 use crate::writer::ServeKind;
 
+/// Entries of the ledger that are read at once.
+const LEDGER_PAGE: usize = 500;
 /// Copies at once.
 pub(super) const AT_ONCE: usize = 8;
 
@@ -90,12 +94,14 @@ pub async fn migrate(config: &Config, options: MigrateOptions) -> Result<Migrate
         Destination::Nodes => {
             // From here on no server starts on it.
             (from, to) = (places.machine.open().await?, nodes);
+            check_no_erasures(&from).await?;
             survey = Survey::of(&from, &sealer).await?;
             survey.check(&from, options.to, &keys)?;
             migration = places.begin(&begun, &redis).await?;
         }
         Destination::Machine => {
             from = nodes;
+            check_no_erasures(&from).await?;
             survey = Survey::of(&from, &sealer).await?;
             survey.check(&from, options.to, &keys)?;
             migration = places.begin(&begun, &redis).await?;
@@ -116,6 +122,7 @@ pub async fn migrate(config: &Config, options: MigrateOptions) -> Result<Migrate
         "migration begins"
     );
     settle_source(from, &clock).await?;
+    move_ledger(from, to).await?;
     move_register(&survey.registrations, from, to).await?;
     moved.registrations = survey.registrations.len() as u64;
     info!(registrations = moved.registrations, "register moved");
@@ -309,6 +316,7 @@ async fn look(
     if places.to == Destination::Nodes && !redis.is_free_for(migration).await? {
         return Err(MigrateError::RedisUsed);
     }
+    check_no_erasures(from).await?;
     let survey = Survey::of(from, sealer).await?;
     survey.check(from, places.to, keys)?;
     moved.live_jobs = survey.live();
@@ -330,6 +338,32 @@ async fn settle_source(from: &Home, clock: &SharedClock) -> Result<(), MigrateEr
         reconciler.drop_jobs_missing_from_spool().await?;
     }
     Ok(reconciler.reconcile(ReconcileScope::AtStart).await?)
+}
+
+/// An order is carried out where it was given: what it is about must not be copied meanwhile.
+async fn check_no_erasures(from: &Home) -> Result<(), MigrateError> {
+    match from.ledger.running().await?.len() {
+        0 => Ok(()),
+        count => Err(MigrateError::ErasuresRun { home: from.name.clone(), count }),
+    }
+}
+
+/// What lies where: each entry in place of what an earlier run has written of it.
+async fn move_ledger(from: &Home, to: &Home) -> Result<(), MigrateError> {
+    let (mut page, mut entries) = (LedgerPageRequest::first(LEDGER_PAGE), 0);
+    loop {
+        let found = from.ledger.all(&page).await?;
+        entries += found.entries.len();
+        let moved = stream::iter(found.entries)
+            .map(|entry| async move { tried(async || Ok(to.ledger.record(&entry).await?)).await });
+        moved.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        page.after = found.next;
+        if page.after.is_none() {
+            break;
+        }
+    }
+    info!(entries, "ledger moved");
+    Ok(())
 }
 
 /// Sealed as they are: what they are bound to moves with them.

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::disks::DiskMonitor;
 use crate::error_chain::ErrorChain;
 use crate::job::{JobId, RecordVersion};
+use crate::ledger::BucketLedger;
 use crate::nodes::{NodeOptions, NodeTiming, Nodes, Severity};
 use crate::queue::{RedisQueue, RedisQueueOptions, TimeSource};
 use crate::redis_client::RedisClient;
@@ -107,6 +108,7 @@ async fn open_with(
     let options = queue_options(memory_budget, COUNTS_MAX_AGE);
     let queue = Arc::new(RedisQueue::open(redis, config.queue.clone(), options, Arc::clone(clock)).await?);
     let lines = Arc::new(RedisJournal(Arc::clone(&queue)));
+    let ledger = BucketLedger::new(Arc::clone(bucket));
 
     let scratch = scratch_dir(config);
     let (settings, disks_config) = (config.spool.clone(), config.clone());
@@ -126,6 +128,7 @@ async fn open_with(
     let persistent = PersistentState {
         queue: Arc::clone(&queue) as _,
         spool: Arc::new(spool),
+        ledger: Arc::new(ledger),
         register: Arc::new(register),
         sealer,
         keys_secret,

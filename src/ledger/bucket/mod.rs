@@ -30,6 +30,8 @@ const BYTES_MAX: u64 = 4 << 20;
 /// Hex digits of a SHA-256 in keys. All 64 would make names too long for stores that keep objects as files, whose names have
 /// 255 bytes at most.
 const PART_DIGITS: usize = 32;
+/// The same of what stands for a store, of which an installation has few.
+const STORE_DIGITS: usize = 10;
 /// Requests at once.
 const REQUESTS_MAX: usize = 16;
 /// How often a request is tried that the bucket doesn't answer.
@@ -207,14 +209,15 @@ impl Ledger for BucketLedger {
     }
 
     async fn files_in(&self, access_key: &str) -> Result<u64, LedgerError> {
+        let store = &*store_part(access_key);
         let parts = stream::iter(0..=u8::MAX).map(|part| async move {
             let names = self.names(&format!("{JOBS}{part:02x}/")).await?;
             let mut files = 0;
             let mut names = names.iter().filter_map(|name| name.split_once('/')).peekable();
             while let Some((job, name)) = names.next() {
-                let mut of_job = files_of(name, access_key);
+                let mut of_job = files_of(name, store);
                 while let Some((_, name)) = names.next_if(|(other, _)| *other == job) {
-                    of_job = of_job.max(files_of(name, access_key));
+                    of_job = of_job.max(files_of(name, store));
                 }
                 files += of_job;
             }
@@ -268,14 +271,14 @@ struct JobName {
     job_id: JobId,
     owner_part: String,
     content_part: String,
-    /// Each with how many files it holds.
+    /// What stands for each, with how many files it holds.
     stores: Vec<(String, u64)>,
 }
 
 impl JobName {
     fn of(entry: &LedgerEntry) -> Self {
         let stores = entry.files_by_store();
-        let stores = stores.into_iter().filter_map(|((_, key), files)| Some((key?.to_owned(), files)));
+        let stores = stores.into_iter().filter_map(|((_, key), files)| Some((store_part(key?), files)));
         Self {
             job_id: entry.job_id,
             owner_part: part_of(&entry.owner.hash_part()),
@@ -285,7 +288,7 @@ impl JobName {
     }
 
     fn key(&self) -> String {
-        let stores = self.stores.iter().map(|(access_key, files)| format!(".{access_key}-{files}"));
+        let stores = self.stores.iter().map(|(store, files)| format!(".{store}-{files}"));
         format!("{}{}.{}{}", job_prefix(&self.job_id), self.owner_part, self.content_part, stores.collect::<String>())
     }
 
@@ -302,16 +305,16 @@ impl JobName {
         let mut parts = name.split('.');
         let (owner_part, content_part) = (parts.next()?.to_owned(), parts.next()?.to_owned());
         let stores = parts.filter_map(|part| {
-            let (access_key, files) = part.rsplit_once('-')?;
-            Some((access_key.to_owned(), files.parse().ok()?))
+            let (store, files) = part.split_once('-')?;
+            Some((store.to_owned(), files.parse().ok()?))
         });
         Some(Self { job_id, owner_part, content_part, stores: stores.collect() })
     }
 }
 
-/// How many files of the job of this name a store holds.
-fn files_of(name: &str, access_key: &str) -> u64 {
-    let of_store = |part: &str| part.strip_prefix(access_key)?.strip_prefix('-')?.parse::<u64>().ok();
+/// How many files of the job of this name a store holds, by what stands for that.
+fn files_of(name: &str, store: &str) -> u64 {
+    let of_store = |part: &str| part.strip_prefix(store)?.strip_prefix('-')?.parse::<u64>().ok();
     name.split('.').skip(2).filter_map(of_store).sum()
 }
 
@@ -335,6 +338,13 @@ fn fan_out(job: &JobId) -> String {
 fn part_of(owner_part: &str) -> String {
     let mut digest = hex::encode(Sha256::digest(owner_part));
     digest.truncate(PART_DIGITS);
+    digest
+}
+
+/// What stands for a store in keys, by its access key.
+fn store_part(access_key: &str) -> String {
+    let mut digest = hex::encode(Sha256::digest(access_key));
+    digest.truncate(STORE_DIGITS);
     digest
 }
 

@@ -78,6 +78,10 @@ impl Driver for MemoryQueue {
         &self.observers
     }
 
+    async fn rewrite(&self) -> Result<(), QueueError> {
+        Ok(())
+    }
+
     async fn close(&self) -> Result<(), QueueError> {
         drop(self.machine.lock().take());
         self.status.publish_outage(Outage::Closed);

@@ -27,9 +27,10 @@ use super::listing::ListOrder;
 use super::{
     Backlog, BegunRequest, CancelOutcome, Claim, ClaimRequest, Claimed, Counts, Delivery, DeliveryContent,
     DeliveryOutbox, DeliveryOutcome, DeliveryPage, DeliveryRecord, DeliveryRecords, DeliveryScope, DeliveryState,
-    DeliveryTry, Enqueued, Filter, IdempotentRequests, Job, JobIntake, JobMaintenance, JobQueue, JobRecords, JobWork,
-    KnownJob, Lease, LeaseState, Page, PageRequest, Place, QueueError, QueueMetrics, QueueTransfer, RequestFate,
-    RequestLease, Settled, Settlement, TransferCursor, TransferEntry, TransferPage, WaitReason,
+    DeliveryTry, Enqueued, ErasedRecord, Filter, IdempotentRequests, Job, JobIntake, JobMaintenance, JobQueue,
+    JobRecords, JobWork, KnownJob, Lease, LeaseState, Page, PageRequest, Place, QueueError, QueueMetrics,
+    QueueTransfer, RequestFate, RequestLease, Settled, Settlement, TransferCursor, TransferEntry, TransferPage,
+    WaitReason,
 };
 use crate::clock::Timestamp;
 use crate::events::JobEvents;
@@ -88,6 +89,9 @@ trait Driver: Send + Sync + 'static {
     fn count(&self) -> Result<Counts, QueueError> {
         self.status().current().usable_counts()
     }
+
+    /// Rewrites its files, if it has any, without what was removed from them.
+    fn rewrite(&self) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Does what was asked for before, then closes.
     fn close(&self) -> impl Future<Output = Result<(), QueueError>> + Send;
@@ -208,6 +212,11 @@ impl<Q: LocalQueue> JobRecords for Q {
     async fn newest_of_reference(&self, owner: &Owner, reference: &JobRef) -> Result<Option<Job>, QueueError> {
         let (owner, reference) = (owner.clone(), reference.clone());
         self.driver().read(move |records| read::newest_of_reference(records, &owner, &reference)).await
+    }
+
+    async fn of_hash(&self, hash: &HashKey) -> Result<Vec<Job>, QueueError> {
+        let hash = hash.clone();
+        self.driver().read(move |records| read::of_hash(records, &hash)).await
     }
 
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError> {
@@ -346,6 +355,11 @@ impl<Q: LocalQueue> JobMaintenance for Q {
         let id = *id;
         self.driver().run(move |machine| machine.drop_live(&id)).await
     }
+
+    async fn erase(&self, id: &JobId) -> Result<ErasedRecord, QueueError> {
+        let id = *id;
+        self.driver().run(move |machine| machine.erase(&id)).await
+    }
 }
 
 #[async_trait]
@@ -371,6 +385,10 @@ impl<Q: LocalQueue> QueueTransfer for Q {
 impl<Q: LocalQueue> JobQueue for Q {
     async fn mark_draining(&self) -> Result<(), QueueError> {
         self.driver().run(Machine::mark_draining).await
+    }
+
+    async fn rewrite(&self) -> Result<(), QueueError> {
+        self.driver().rewrite().await
     }
 
     async fn shutdown(&self) -> Result<(), QueueError> {

@@ -68,6 +68,14 @@ pub(super) fn newest<S: RecordStore>(records: &S, hash: &HashKey) -> Result<Opti
     newest_in(records, Table::ByHash, key::hash(hash), |_| true)
 }
 
+/// Every job with this hash, the newest first.
+pub(super) fn of_hash<S: RecordStore>(records: &S, hash: &HashKey) -> Result<Vec<Job>, QueueError> {
+    let keys = key::hash(hash);
+    let entries = records.range(Table::ByHash, &keys.start..&keys.end, ScanOrder::Descending, usize::MAX)?;
+    let jobs = entries.iter().filter_map(|(_, id)| key::id(id)).map(|id| job(records, &id));
+    jobs.filter_map(Result::transpose).collect()
+}
+
 /// The newest job of this owner with this hash. Most often the newest of all: only another holder of the user's name has
 /// the same hash.
 pub(super) fn newest_of<S: RecordStore>(records: &S, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {

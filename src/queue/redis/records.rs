@@ -39,6 +39,20 @@ impl JobRecords for RedisQueue {
             .await
     }
 
+    async fn of_hash(&self, hash: &HashKey) -> Result<Vec<Job>, QueueError> {
+        self.usable()?;
+        let (mut jobs, mut from) = (Vec::new(), 0);
+        loop {
+            let args = [format!("hash:{hash}"), from.to_string(), INDEXED_AT_ONCE.to_string()];
+            let found: Vec<Fields> = self.scripts.run(&NEWEST, &args).await?;
+            jobs.extend(readable(&found));
+            if found.len() < INDEXED_AT_ONCE {
+                return Ok(jobs);
+            }
+            from += INDEXED_AT_ONCE;
+        }
+    }
+
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError> {
         self.page(filter, ListOrder::NewestFirst, page).await
     }

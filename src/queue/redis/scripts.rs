@@ -49,6 +49,7 @@ scripts! {
     PURGE = " flags=allow-oom", ["purge"], "removing old records";
     FORGET_TOKENS = " flags=allow-oom", ["forget_tokens"], "forgetting used tokens";
     DROP_LIVE = " flags=allow-oom", ["drop_live"], "dropping a job";
+    ERASE = " flags=allow-oom", ["request", "erase"], "erasing a job";
     STATUS = " flags=allow-oom", ["status"], "counting jobs";
     RESERVE = "", ["reserve"], "looking whether the queue is unused";
     EXPORT = " flags=allow-oom", ["export"], "listing all jobs";

@@ -9,19 +9,22 @@ use super::change::{Change, Decision, DeliveryChange, Found, With, wait_of};
 use super::fields::{self, DIGEST_BYTES, Fields, constants, json, owner_key, packed};
 use super::requests::{answer_of, request_key};
 use super::scripts::{
-    CLAIM, CLAIM_MADE, DROP_LIVE, ENQUEUE, EXPIRED, EXTEND, FORGET_TOKENS, KNOWN, LEFT_SPOOL, MADE, PURGE, PUT_OFF,
+    CLAIM, CLAIM_MADE, DROP_LIVE, ENQUEUE, ERASE, EXPIRED, EXTEND, FORGET_TOKENS, KNOWN, LEFT_SPOOL, MADE, PURGE,
+    PUT_OFF,
 };
 use super::waiting::{MemoryAtHand, WorkKind};
 use super::{RedisQueue, answered, random, unreadable};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
-use crate::job::{ContentHash, HashKey, IdempotencyKey, JobId, JobRecord, Owner, RecordVersion, State, StoredFile};
+use crate::job::{
+    ContentHash, HashKey, IdempotencyKey, JobId, JobRecord, KeptAnswer, Owner, RecordVersion, State, StoredFile,
+};
 use crate::queue::metrics::AttemptOutcome;
 use crate::queue::record::StoredJob;
 use crate::queue::rules::{self, Next, ToldCallbacks};
 use crate::queue::{
-    CancelOutcome, Claim, ClaimRequest, Claimed, EndedJob, Enqueued, Job, JobIntake, JobMaintenance, JobWork, KnownJob,
-    Lease, LeaseState, PASS_MAX, Place, QueueError, RECORD_BYTES_MAX, Settled, Settlement,
+    CancelOutcome, Claim, ClaimRequest, Claimed, EndedJob, Enqueued, ErasedRecord, Job, JobIntake, JobMaintenance,
+    JobWork, KnownJob, Lease, LeaseState, PASS_MAX, Place, QueueError, RECORD_BYTES_MAX, Settled, Settlement,
 };
 
 /// Leases have random numbers below this: Lua counts no further.
@@ -372,6 +375,19 @@ impl JobMaintenance for RedisQueue {
         self.usable()?;
         let dropped: u64 = self.scripts.run(&DROP_LIVE, &[id.to_string()]).await?;
         Ok(dropped > 0)
+    }
+
+    async fn erase(&self, id: &JobId) -> Result<ErasedRecord, QueueError> {
+        let found = self.load(id, With::JobAlone).await?;
+        let request = found.and_then(|found| found.stored.job.record.idempotency);
+        let request = request.map(|request| request_key(&request.key)).unwrap_or_default();
+        let args: [Vec<u8>; 3] = [id.to_string().into(), request.into(), packed(&KeptAnswer::erased())?];
+        let erased: u64 = self.scripts.run(&ERASE, &args).await?;
+        Ok(match erased {
+            2 => ErasedRecord::Gone,
+            1 => ErasedRecord::Live,
+            _ => ErasedRecord::Unknown,
+        })
     }
 }
 

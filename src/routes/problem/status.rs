@@ -23,7 +23,7 @@ pub fn status_of(code: ErrorCode) -> Option<StatusCode> {
         | C::JobCompleted
         | C::NameTaken
         | C::IdempotencyInFlight => S::CONFLICT,
-        C::OriginalGone => S::GONE,
+        C::OriginalGone | C::Erased => S::GONE,
         C::PreconditionFailed => S::PRECONDITION_FAILED,
         C::TooLarge => S::PAYLOAD_TOO_LARGE,
         C::UnsupportedImage | C::DamagedImage => S::UNSUPPORTED_MEDIA_TYPE,

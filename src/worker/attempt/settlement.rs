@@ -10,6 +10,7 @@ use crate::clock::{SharedClock, millis};
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{JobRecord, State};
+use crate::ledger::{LedgerError, record_stored};
 use crate::queue::{Lease, Settled, Settlement};
 use crate::worker::WorkerContext;
 
@@ -27,6 +28,12 @@ pub(super) async fn settle(
     timings: &Timings,
 ) {
     reached(Step::SettleBefore);
+    if let Err(error) = record_stored_files(context, record, &settlement, drain).await {
+        return warn!(
+            error = %ErrorChain(&error),
+            "what is stored of the job can't be written down before the server stops; the next start retries it"
+        );
+    }
     loop {
         match context.queue.settle(lease, settlement.clone()).await {
             Ok(settled) => {
@@ -45,6 +52,37 @@ pub(super) async fn settle(
             }
         }
     }
+}
+
+/// Writes down what is stored of a job that this may end, before it does: a store must hold nothing that no one knows of.
+async fn record_stored_files(
+    context: &WorkerContext,
+    record: &JobRecord,
+    settlement: &Settlement,
+    drain: &CancellationToken,
+) -> Result<(), LedgerError> {
+    let files = match settlement {
+        Settlement::Completed { files }
+        | Settlement::Failed { files, .. }
+        | Settlement::Crashed { files, .. }
+        | Settlement::Stopped { files } => files,
+        Settlement::Released
+        | Settlement::Postponed { .. }
+        | Settlement::Unmade { .. }
+        | Settlement::Outgrown { .. } => return Ok(()),
+    };
+    loop {
+        match record_stored(&*context.ledger, record, files, context.clock.now()).await {
+            Ok(()) => break,
+            Err(error) if drain.is_cancelled() => return Err(error),
+            Err(error) => {
+                warn!(error = %ErrorChain(&error), "what is stored of the job can't be written down; will be retried");
+                tokio::time::sleep(SETTLE_RETRY_DELAY).await;
+            }
+        }
+    }
+    reached(Step::SettleRecorded);
+    Ok(())
 }
 
 fn log(context: &WorkerContext, record: &JobRecord, settled: Settled, settlement: &Settlement, timings: &Timings) {

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::{BATCH, repeat};
 use crate::error_chain::ErrorChain;
 use crate::job::{JobId, State};
+use crate::ledger::record_stored;
 use crate::worker::WorkerContext;
 
 /// For an attempt that lost its lease to stop: longer than writes to stores take to be cancelled.
@@ -63,7 +64,7 @@ impl LeaseReaper {
 
     /// Where the job is afterwards; none if its lease holds again, or it could not be ended.
     async fn end_lease(&self, id: JobId) -> Option<State> {
-        let WorkerContext { queue, spool, .. } = &*self.context;
+        let WorkerContext { queue, spool, ledger, clock, .. } = &*self.context;
         let failed = |error: &dyn std::error::Error| {
             warn!(
                 job_id = %id, error = %ErrorChain(error),
@@ -72,7 +73,13 @@ impl LeaseReaper {
         };
         let job = queue.get(&id).await.inspect_err(|error| failed(error)).ok()?;
         let files = match job {
-            Some(job) => spool.stored_files(&job.record).await.inspect_err(|error| failed(error)).ok()?,
+            Some(job) => {
+                let files = spool.stored_files(&job.record).await.inspect_err(|error| failed(error)).ok()?;
+                // It may have been the last attempt.
+                let recorded = record_stored(&**ledger, &job.record, &files, clock.now()).await;
+                recorded.inspect_err(|error| failed(error)).ok()?;
+                files
+            }
             None => Vec::new(),
         };
         queue.reap(&id, files).await.inspect_err(|error| failed(error)).ok()?

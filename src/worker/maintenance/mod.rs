@@ -2,6 +2,7 @@
 
 mod cancellation_listener;
 mod clock_keeper;
+mod eraser;
 mod kept_originals;
 mod lease_reaper;
 mod record_cleaner;
@@ -9,6 +10,7 @@ mod spool_reconciler;
 
 pub use cancellation_listener::CancellationListener;
 pub use clock_keeper::ClockKeeper;
+pub use eraser::Eraser;
 pub use kept_originals::{KeptFor, KeptOriginals, remove_kept_originals};
 pub use lease_reaper::LeaseReaper;
 pub use record_cleaner::RecordCleaner;

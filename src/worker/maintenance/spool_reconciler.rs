@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::clock::{SharedClock, Timestamp};
 use crate::error_chain::ErrorChain;
 use crate::job::{JobId, JobRecord, State, StoredFile};
+use crate::ledger::{ErasableLedger, LedgerError, record_stored};
 use crate::nodes::Leadership;
 use crate::queue::{EndedJob, Enqueued, Filter, Job, JobQueue, KnownJob, PAGE_MAX, Page, PageRequest, QueueError};
 use crate::spool::{EndedUpload, Removal, Spool, SpoolEntry, SpoolError, SpoolPage, SpooledUpload};
@@ -37,6 +38,9 @@ pub enum ReconcileError {
     /// The spool can't be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The ledger can't be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The queue can't be read.
     #[error("comparing the spool with the queue: {0}")]
     Queue(#[from] QueueError),
@@ -80,6 +84,8 @@ pub struct SpoolReconciler {
     spool: Arc<dyn Spool>,
     queue: Arc<dyn JobQueue>,
     clock: SharedClock,
+    /// What is written down of jobs, where it is.
+    ledger: Option<Arc<dyn ErasableLedger>>,
     /// What is damaged and has been logged: once is enough.
     logged: Mutex<HashSet<String>>,
 }
@@ -88,7 +94,13 @@ impl SpoolReconciler {
     /// A reconciler that has not started.
     #[must_use]
     pub fn new(spool: Arc<dyn Spool>, queue: Arc<dyn JobQueue>, clock: SharedClock) -> Self {
-        Self { spool, queue, clock, logged: Mutex::default() }
+        Self { spool, queue, clock, ledger: None, logged: Mutex::default() }
+    }
+
+    /// The same, which queues nothing that has been erased, and has it written down what ended jobs have stored.
+    #[must_use]
+    pub fn heeding(self, ledger: Arc<dyn ErasableLedger>) -> Self {
+        Self { ledger: Some(ledger), ..self }
     }
 
     /// Reconciles now and then once a minute as long as it is this node's to do, and at once when it has become so or the queue was
@@ -249,6 +261,13 @@ impl SpoolReconciler {
         if !scope.covers(upload.age, &record) {
             return Ok(false);
         }
+        if let Some(ledger) = &self.ledger
+            && ledger.erased_at(&id).await?.is_some()
+        {
+            self.spool.remove(id).await?;
+            info!(job_id = %id, "upload removed from the spool; its job has been erased");
+            return Ok(false);
+        }
         let again = self.queue.is_shared().then(|| JobRecord { once: None, idempotency: None, ..record.clone() });
         match self.queue.enqueue(record).await {
             Ok(Enqueued::Created | Enqueued::Known) => Ok(true),
@@ -293,6 +312,12 @@ impl SpoolReconciler {
         }
         let Some(job) = self.queue.get(&id).await? else { return Ok(()) };
         let files = self.spool.stored_files(&job.record).await?;
+        if let Some(ledger) = &self.ledger
+            && !files.is_empty()
+            && ledger.erased_at(&id).await?.is_none()
+        {
+            record_stored(&**ledger, &job.record, &files, job.finished_at.unwrap_or(self.clock.now())).await?;
+        }
         if copies(&files) > copies(&job.files) {
             self.queue.record_files(&id, files).await?;
         }

@@ -11,6 +11,7 @@ mod crash;
 mod dependencies;
 mod description;
 mod disk;
+mod erasure;
 mod exhaustion;
 mod fairness;
 mod integrity;

@@ -236,6 +236,11 @@ impl S3Client {
         Some(StoredObject { bytes, content_type })
     }
 
+    /// Deletes an object.
+    pub(crate) async fn delete(&self, bucket: &str, key: &str) {
+        self.client.delete_object().bucket(bucket).key(key).send().await.expect("deleted");
+    }
+
     /// Every key of the bucket, sorted.
     pub(crate) async fn keys(&self, bucket: &str) -> Vec<String> {
         let mut pages = self.client.list_objects_v2().bucket(bucket).into_paginator().send();

@@ -432,6 +432,29 @@ async fn answers_about_callbacks_are_as_described() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_about_erasing_are_as_described() {
+    let fixture = Fixture::start(&[]).await;
+    let upload = async || {
+        let accepted = fixture.upload(200, small_job(), jpeg(16, 16, 1)).await.json();
+        fixture.app.ended(&accepted).await;
+        format!("/erase?job_id={}", accepted["job_id"].as_str().expect("an id"))
+    };
+    upload().await;
+    let path = upload().await;
+    fixture.admin(200, Method::DELETE, &format!("{path}&dry_run=true"), json!(null)).await;
+    let erased = fixture.admin(200, Method::DELETE, &path, json!(null)).await.json();
+    assert_eq!(erased["files"]["kept"], 1, "{erased}");
+    let order = format!("/erasures/{}", erased["erasure_id"].as_str().expect("an id"));
+    fixture.admin(200, Method::GET, &order, json!(null)).await;
+    fixture.admin(404, Method::DELETE, &path, json!(null)).await;
+    fixture.admin(404, Method::GET, "/erasures/none", json!(null)).await;
+    fixture.admin(400, Method::DELETE, "/erase", json!(null)).await;
+    fixture.get(401, &order).await;
+    let own = |request: reqwest::RequestBuilder| request.bearer_auth(Claims::of("me").sign());
+    fixture.answers(403, Method::DELETE, &path, own).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_and_its_tokens_are_as_described() {
     let app = TestApp::start_demo(&[]).await;
     let described = Described::of(&app).await;

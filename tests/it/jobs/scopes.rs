@@ -49,6 +49,9 @@ const ROUTES: &[(&str, &str, &str, Who, Unreached)] = &[
     ("GET", "/demo-token", "", Who::Anyone, Unreached::NotFound),
     ("GET", "/docs", "", Who::Anyone, Unreached::NotFound),
     ("GET", "/docs/{file}", "", Who::Anyone, Unreached::NotFound),
+    // A dry run: what comes after it is about the same jobs.
+    ("DELETE", "/erase?job_id={job}&dry_run=true", "", Who::Manager, Unreached::NotFound),
+    ("GET", "/erasures/{erasure_id}", "", Who::Manager, Unreached::NotFound),
     ("GET", "/events?job_id={job}", "", Who::Anyone, Unreached::NotFound),
     ("GET", "/failures?hash={hash}", "", Who::Anyone, Unreached::NotFound),
     ("GET", "/failures/list", "", Who::Admin, Unreached::NotFound),
@@ -140,6 +143,8 @@ fn expected(who: Who, holds: Holds, whose: Whose) -> Expected {
 /// A job that has ended, and whose it is.
 struct Target {
     job: Value,
+    /// An erasure of another job of the same owner.
+    erasure: String,
     sub: &'static str,
     user: &'static str,
     key: String,
@@ -155,10 +160,17 @@ impl Target {
     ) -> Self {
         let [name, sub] = name;
         let job = json!({ "directHost": true, "completionCallback": receiver.url, "formats": { "jpg": { "sizes": [[16]] } } });
+        let erased = app.upload(&user.claims(sub).job(job.clone()).sign(), "e.jpg", jpeg(32, 32, seed + 100)).await;
+        let erased: Value = erased.json().await.expect("JSON");
+        let path = format!("/erase?job_id={}", text(&erased["job_id"]));
+        let token = with_scope(&user.claims(sub), "manage").sign();
+        let erasure = app.request(Method::DELETE, &path).bearer_auth(token).send().await.expect("an answer");
+        let erasure: Value = erasure.json().await.expect("JSON");
         let response = app.upload(&user.claims(sub).job(job).sign(), "a.jpg", jpeg(32, 32, seed)).await;
         let accepted: Value = response.json().await.expect("JSON");
         let job = app.wait_for(&accepted, "told of", |status| status["callback"]["state"] == "delivered").await;
-        Self { job, sub, user: name, key: user.access_key.clone() }
+        let erasure = text(&erasure["erasure_id"]).to_owned();
+        Self { job, erasure, sub, user: name, key: user.access_key.clone() }
     }
 
     fn fill(&self, template: &str) -> String {
@@ -171,6 +183,7 @@ impl Target {
             .replace("{key}", &self.key)
             .replace("/files/{path}", location)
             .replace("{file}", "style.css")
+            .replace("{erasure_id}", &self.erasure)
     }
 }
 

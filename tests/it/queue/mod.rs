@@ -48,6 +48,7 @@ mod database;
 mod dedupe;
 mod delivery;
 mod durable;
+mod erase;
 mod fixture;
 mod idempotency;
 mod known;

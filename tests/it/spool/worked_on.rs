@@ -9,6 +9,7 @@ use pixerve::disks::DiskHealth;
 use pixerve::encoder::Registry;
 use pixerve::events::JobEvents;
 use pixerve::job::{Format, JobId, JobRecord, State};
+use pixerve::ledger::{ErasureSignals, SqliteLedger};
 use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
 use pixerve::queue::{CrashAttribution, Job, MemoryQueue, QueueSettings};
 use pixerve::register::{Register, Sealer};
@@ -37,6 +38,8 @@ fn node(fixture: &SpoolFixture) -> Result<WorkerContext, Box<dyn Error>> {
         queue: Arc::new(queue),
         spool: fixture.open()?,
         disks: DiskHealth::always_good(),
+        ledger: Arc::new(SqliteLedger::in_memory()?),
+        erasures: ErasureSignals::default(),
         active_jobs: ActiveJobs::new(JobEvents::default()),
         renderer: Renderer::InProcess(Arc::new(engine), Arc::clone(&clock)),
         stores: StoreClients::new(

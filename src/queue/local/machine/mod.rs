@@ -4,6 +4,7 @@
 mod claim;
 mod delivery;
 mod enqueue;
+mod erase;
 mod recover;
 mod requests;
 mod settle;

@@ -181,6 +181,12 @@ impl<S: RecordStore> Driver for WriterThread<S> {
         self.status().current().usable_counts()
     }
 
+    async fn rewrite(&self) -> Result<(), QueueError> {
+        let (rewritten, answer) = oneshot::channel();
+        self.requests.send(Request::Rewrite(rewritten)).await.map_err(|_| QueueError::closed())?;
+        answer.await.unwrap_or_else(|_| Err(QueueError::closed()))
+    }
+
     async fn close(&self) -> Result<(), QueueError> {
         let (closed, answer) = oneshot::channel();
         if self.requests.send(Request::Shutdown(closed)).await.is_err() {

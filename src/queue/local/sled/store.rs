@@ -147,6 +147,12 @@ impl RecordStore for SledRecords {
         drop(trees);
         Ok(database.close()?)
     }
+
+    fn close_rewritten(self) -> Result<(), RecordStoreError> {
+        let Self { trees, database } = self;
+        drop(trees);
+        Ok(database.close_rewritten()?)
+    }
 }
 
 fn failed(what: &'static str, error: Error) -> RecordStoreError {

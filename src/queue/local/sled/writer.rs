@@ -32,6 +32,8 @@ pub(super) type Work<S> = Box<dyn FnOnce(Result<&mut Machine<S>, RecordStoreErro
 /// What the writer is asked for.
 pub(super) enum Request<S> {
     Work(Work<S>),
+    /// Its files are to be rewritten without what was removed from them.
+    Rewrite(oneshot::Sender<Result<(), QueueError>>),
     Shutdown(oneshot::Sender<Result<(), QueueError>>),
 }
 
@@ -126,10 +128,11 @@ impl<O: StoreOpener> QueueWriter<O> {
     fn serve(&mut self, waiting: &mut Vec<Request<O::Records>>) -> Option<oneshot::Sender<Result<(), QueueError>>> {
         self.reopen_if_failed();
         let mut works = Vec::with_capacity(waiting.len());
-        let mut shutdown = None;
+        let (mut rewrites, mut shutdown) = (Vec::new(), None);
         for request in waiting.drain(..) {
             match request {
                 Request::Work(work) => works.push(work),
+                Request::Rewrite(rewritten) => rewrites.push(rewritten),
                 Request::Shutdown(closed) => {
                     shutdown = Some(closed);
                     break;
@@ -154,7 +157,52 @@ impl<O: StoreOpener> QueueWriter<O> {
                 }
             }
         }
+        for rewritten in rewrites {
+            // The receiver may have gone.
+            let _: Result<(), _> = rewritten.send(self.rewrite());
+        }
         shutdown
+    }
+
+    /// Has the store close, rewrite its files and open again. Whoever reads waits meanwhile.
+    fn rewrite(&mut self) -> Result<(), QueueError> {
+        let known = match &mut self.phase {
+            Phase::Running(machine) => {
+                machine.sync()?;
+                machine.recovery_state()
+            }
+            Phase::Failed { why, .. } => return Err(why.clone().into()),
+        };
+        let began = self.clock.elapsed();
+        let mut published = self.published.records.write();
+        let why = RecordStoreError::failed("rewriting", io::Error::other("it could not be opened again"));
+        // The machine goes, so that the store that is published is the last one.
+        self.phase = Phase::Failed { known: known.clone(), why, tried: None };
+        let rewritten = match published.take().and_then(Arc::into_inner) {
+            Some(records) => records.close_rewritten(),
+            None => Err(RecordStoreError::failed("rewriting", io::Error::other("it is in use"))),
+        };
+        let (records, mut machine) = self.recover(known).inspect_err(|error| {
+            tracing::error!(error = %ErrorChain(error), "rewritten queue database could not be reopened; will be retried");
+            self.published.status.publish_outage(Outage::from(&RecordStoreError::failed("rewriting", io::Error::other("reopening failed"))));
+        })?;
+        self.published.status.publish(machine.status());
+        *published = Some(records);
+        drop(published);
+        self.phase = Phase::Running(Box::new(machine));
+        rewritten?;
+        let took_ms = crate::clock::millis(self.clock.elapsed().saturating_sub(began));
+        tracing::info!(took_ms, "queue database rewritten without what was removed");
+        Ok(())
+    }
+
+    /// Opens the store, and has the queue go on as far as it is `known`.
+    fn recover(&self, known: RecoveryState) -> Result<(Arc<O::Records>, Machine<O::Records>), QueueError> {
+        let records = Arc::new(self.opener.open()?);
+        let (settings, clock) = (self.settings.clone(), Arc::clone(&self.clock));
+        let (observers, cause) = (self.published.observers.clone(), RecoveryCause::StoreReopened(known));
+        let machine = Machine::recover(Arc::clone(&records), settings, clock, observers, self.attribution, cause)?;
+        Ok((records, machine))
     }
 
     /// Serves nothing until the store could be opened again.
@@ -178,14 +226,9 @@ impl<O: StoreOpener> QueueWriter<O> {
         }
         *tried = Some(now);
         self.published.replace(None);
-        let cause = RecoveryCause::StoreReopened(known.clone());
-        let opened = self.opener.open().and_then(|records| {
-            let records = Arc::new(records);
-            let (settings, clock) = (self.settings.clone(), Arc::clone(&self.clock));
-            let observers = self.published.observers.clone();
-            Machine::recover(Arc::clone(&records), settings, clock, observers, self.attribution, cause)
-                .map(|machine| (records, machine))
-        });
+        let known = known.clone();
+        let opened = self.recover(known);
+        let Phase::Failed { why, .. } = &mut self.phase else { return };
         match opened {
             Ok((records, mut machine)) => {
                 tracing::info!("queue database reopened");

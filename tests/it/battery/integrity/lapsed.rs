@@ -11,6 +11,7 @@ use pixerve::disks::DiskHealth;
 use pixerve::encoder::Registry;
 use pixerve::events::JobEvents;
 use pixerve::job::{CallbackEvents, CallbackTarget, Format, JobId, JobRecord, Priority, State, Stored};
+use pixerve::ledger::{ErasureSignals, SqliteLedger};
 use pixerve::pipeline::{Engine, MemoryLimit, PixelLimits};
 use pixerve::queue::{CrashAttribution, Job, JobIntake, MemoryQueue, QueueSettings};
 use pixerve::register::{Register, Sealer};
@@ -116,6 +117,8 @@ impl LapsedLeaseFixture {
             disks: DiskHealth::always_good(),
             queue: Arc::new(queue),
             spool: Arc::new(spool),
+            ledger: Arc::new(SqliteLedger::in_memory().expect("a ledger")),
+            erasures: ErasureSignals::default(),
             active_jobs: ActiveJobs::new(JobEvents::default()),
             renderer: Renderer::InProcess(Arc::new(engine), Arc::clone(&shared)),
             stores: StoreClients::new(

@@ -1,0 +1,63 @@
+//! What whoever takes an order in, and whoever carries it out, tell each other in one process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::ErasureId;
+
+/// Of orders to erase: that there is a new one, and that one has come further. Clones are one. What is said here is a hint:
+/// the orders themselves are in the ledger.
+#[derive(Clone, Debug, Default)]
+pub struct ErasureSignals(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    ordered: Mutex<Vec<ErasureId>>,
+    wake: Notify,
+    progress: watch::Sender<u64>,
+    running: AtomicUsize,
+}
+
+impl ErasureSignals {
+    /// There is a new order, written down.
+    pub fn ordered(&self, id: ErasureId) {
+        self.0.ordered.lock().push(id);
+        self.0.wake.notify_one();
+    }
+
+    /// Waits for new orders; answers all that there are.
+    pub async fn next_orders(&self) -> Vec<ErasureId> {
+        loop {
+            let ordered = std::mem::take(&mut *self.0.ordered.lock());
+            if !ordered.is_empty() {
+                return ordered;
+            }
+            self.0.wake.notified().await;
+        }
+    }
+
+    /// Some order has come further.
+    pub fn progressed(&self) {
+        self.0.progress.send_modify(|times| *times += 1);
+    }
+
+    /// This process carries out so many orders now.
+    pub fn set_running(&self, orders: usize) {
+        self.0.running.store(orders, Ordering::Relaxed);
+    }
+
+    /// How many orders this process carries out.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.0.running.load(Ordering::Relaxed)
+    }
+
+    /// Sees each time that one has come further, from now on.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<u64> {
+        self.0.progress.subscribe()
+    }
+}

@@ -1,0 +1,556 @@
+//! Carries out orders to erase jobs, whatever is killed or can't be reached meanwhile.
+//!
+//! An order is written down before anything is erased (`src/routes/erase.rs`), and every step here can be done twice. Of each job
+//! first goes what tells that there is one: it ends, if it lives; its original leaves the spool, and its record the queue. What
+//! is stored where is in the ledger by then, and stays there until it is deleted, so that a start after any death finds what is
+//! left to be done. Whoever takes an order in carries it out, and the leader what others have left.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::BATCH;
+use crate::canceller::{CancelError, Cancellation, JobCanceller};
+use crate::clock::Timestamp;
+use crate::error_chain::ErrorChain;
+use crate::failpoint::{ErasureStep, reached};
+use crate::job::{JobId, StoredFile};
+use crate::ledger::{
+    EraseSettings, Erasure, ErasureId, ErasureOutcome, ErasureState, ErasureTally, KeptPlace, LedgerEntry, LedgerError,
+    LeftPlace, PendingJob, Place, record_stored,
+};
+use crate::nodes::Leadership;
+use crate::queue::{ErasedRecord, Job, QueueError};
+use crate::retry::Backoff;
+use crate::spool::SpoolError;
+use crate::worker::WorkerContext;
+use crate::worker::stores::DeleteError;
+use crate::writer::Deletion;
+
+/// How often it looks for what was left, by others or by itself.
+const PERIOD: Duration = Duration::from_mins(1);
+/// A younger order is still carried out by the node that took it in.
+const TAKEN_OVER_AFTER: Duration = Duration::from_mins(2);
+/// Between tries at what a store doesn't delete.
+const BACKOFF: Backoff =
+    Backoff { backoff_min: Duration::from_secs(2), backoff_factor: 3.0, backoff_max: Duration::from_hours(1) };
+/// For how long that is tried.
+const GIVE_UP_AFTER: Duration = Duration::from_hours(7 * 24);
+/// Before the next look at a place that a live job may be writing to.
+const WAIT_FOR_LIVE: Duration = Duration::from_secs(1);
+/// How long it is known which jobs were erased, and what became of orders.
+const KEPT_FOR: Duration = Duration::from_hours(30 * 24);
+/// Jobs of one order that are looked at in one go.
+const JOBS_AT_ONCE: usize = 100_000;
+/// Jobs that are worked on at the same time, and files of each.
+const CONCURRENT_JOBS: usize = 16;
+const CONCURRENT_FILES: usize = 4;
+/// With no more jobs under way, and no more records to copy, databases are rewritten at once.
+const QUIET_JOBS: u64 = 16;
+const QUIET_RECORDS: u64 = 200_000;
+
+/// After every time that something may be due.
+const FAR_FUTURE: Timestamp = Timestamp::from_millis(i64::MAX as u64);
+
+/// What is left of a file in a store that is registered no more.
+const UNKNOWN_STORE: &str = "unknown_store";
+
+/// Why a job could not be taken out of sight yet.
+#[derive(Debug, thiserror::Error)]
+enum EraseError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Cancel(#[from] CancelError),
+    #[error("the job lives again")]
+    Live,
+}
+
+/// How far one go at an order came.
+enum Progress {
+    Ended,
+    /// The next try of something is due then.
+    Waits(Timestamp),
+}
+
+/// What became of some places of a job.
+#[derive(Debug, Default)]
+struct Deleted {
+    tally: ErasureTally,
+    is_versioned: bool,
+    kept: Vec<KeptPlace>,
+    left: Vec<LeftPlace>,
+    /// Whether something is left that a live job writes to.
+    waits_for_live: bool,
+}
+
+impl Deleted {
+    fn add(&mut self, other: Self) {
+        self.tally.deleted += other.tally.deleted;
+        self.tally.missing += other.tally.missing;
+        self.tally.kept += other.tally.kept;
+        self.is_versioned |= other.is_versioned;
+        self.kept.extend(other.kept);
+        self.left.extend(other.left);
+        self.waits_for_live |= other.waits_for_live;
+    }
+}
+
+/// One for each server: it takes up what is asked for there, and where it leads all the rest.
+pub struct Eraser(Arc<Inner>);
+
+struct Inner {
+    context: Arc<WorkerContext>,
+    canceller: JobCanceller,
+    leadership: Leadership,
+    settings: EraseSettings,
+    /// The orders that this process carries out.
+    carried_out: Mutex<HashSet<ErasureId>>,
+    /// Orders that are incomplete, since when databases have been rewritten all the same.
+    rewritten: Mutex<HashSet<ErasureId>>,
+    /// Locked while databases are rewritten.
+    purging: tokio::sync::Mutex<()>,
+}
+
+impl Eraser {
+    /// One that has not started.
+    #[must_use]
+    pub fn new(context: Arc<WorkerContext>, settings: EraseSettings, leadership: Leadership) -> Self {
+        Self(Arc::new(Inner {
+            canceller: context.canceller(),
+            context,
+            leadership,
+            settings,
+            carried_out: Mutex::default(),
+            rewritten: Mutex::default(),
+            purging: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Carries out what is ordered, and what was left by a process that died, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self(eraser) = self;
+        let mut tasks = JoinSet::new();
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // What has begun is done again by the next start.
+                () = stop.cancelled() => return,
+                orders = eraser.context.erasures.next_orders() => {
+                    orders.into_iter().for_each(|id| eraser.begin(&mut tasks, id));
+                }
+                _ = ticks.tick() => {
+                    for id in eraser.left_by_others().await {
+                        eraser.begin(&mut tasks, id);
+                    }
+                    let eraser = Arc::clone(&eraser);
+                    tasks.spawn(async move { eraser.tidy_up().await });
+                }
+                Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                    if let Err(panic) = ended {
+                        error!(error = %ErrorChain(&panic), "erasing failed; will be retried");
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn begin(self: &Arc<Self>, tasks: &mut JoinSet<()>, id: ErasureId) {
+        if !self.carried_out.lock().insert(id) {
+            return;
+        }
+        let running = RunningOrder { eraser: Arc::clone(self), id };
+        self.tell_running();
+        tasks.spawn(async move {
+            running.eraser.carry_out(&running.id).await;
+            let eraser = Arc::clone(&running.eraser);
+            drop(running);
+            eraser.tidy_up().await;
+        });
+    }
+
+    fn tell_running(&self) {
+        self.context.erasures.set_running(self.carried_out.lock().len());
+    }
+
+    /// Orders that nobody carries out.
+    async fn left_by_others(&self) -> Vec<ErasureId> {
+        if !self.leadership.holds() {
+            return Vec::new();
+        }
+        let left =
+            async {
+                let mut left = Vec::new();
+                for id in self.context.ledger.running().await? {
+                    let is_left =
+                        !self.context.queue.is_shared()
+                            || self.context.ledger.erasure(&id).await?.is_some_and(|order| {
+                                self.context.clock.now().since(order.created_at) >= TAKEN_OVER_AFTER
+                            });
+                    left.extend(is_left.then_some(id));
+                }
+                Ok::<_, LedgerError>(left)
+            };
+        left.await.unwrap_or_else(|error| {
+            warn!(error = %ErrorChain(&error), "erasures that are under way can't be listed; will be retried");
+            Vec::new()
+        })
+    }
+
+    async fn carry_out(&self, id: &ErasureId) {
+        let mut failures = 0;
+        loop {
+            let outcome = self.go_on(id).await;
+            self.context.erasures.progressed();
+            let wait = match outcome {
+                Ok(Progress::Ended) => return,
+                Ok(Progress::Waits(until)) => {
+                    failures = 0;
+                    until.since(self.context.clock.now())
+                }
+                Err(error) => {
+                    failures += 1;
+                    warn!(erasure_id = %id, error = %ErrorChain(&error), "erasing failed; will be retried");
+                    BACKOFF.wait_after(failures)
+                }
+            };
+            sleep(wait.min(BACKOFF.backoff_max)).await;
+        }
+    }
+
+    /// One try at everything of an order that is due.
+    async fn go_on(&self, id: &ErasureId) -> Result<Progress, EraseError> {
+        let WorkerContext { ledger, clock, .. } = &*self.context;
+        let Some(order) = ledger.erasure(id).await?.filter(|order| order.state == ErasureState::Running) else {
+            return Ok(Progress::Ended);
+        };
+        let pending = ledger.pending(id, clock.now(), JOBS_AT_ONCE).await?;
+        // All of them before the first file: from here on nobody sees any.
+        let mut failed = None;
+        let taken_out = stream::iter(pending).map(|job| async move { (self.take_out(job.job_id).await, job) });
+        let mut taken_out = taken_out.buffer_unordered(CONCURRENT_JOBS);
+        let mut unseen = Vec::new();
+        while let Some((outcome, job)) = taken_out.next().await {
+            match outcome {
+                Ok(()) => unseen.push(job),
+                Err(error) => {
+                    warn!(erasure_id = %id, job_id = %job.job_id, error = %ErrorChain(&error), "job can't be erased yet; will be retried");
+                    failed = Some(error);
+                }
+            }
+        }
+        let being_erased = self.being_erased().await?;
+        // What this server serves itself goes before anything that takes a store's time.
+        let being_erased = &being_erased;
+        let own = stream::iter(unseen).map(|job: PendingJob| async move {
+            let own = self.delete_files(&job, being_erased, Whose::Own).await;
+            (own, job)
+        });
+        let own: Vec<_> = own.buffer_unordered(CONCURRENT_JOBS).collect().await;
+        let settled =
+            stream::iter(own).map(|(own, job)| async move { self.settle(id, &job, own?, being_erased).await });
+        let mut settled = settled.buffer_unordered(CONCURRENT_JOBS);
+        while let Some(outcome) = settled.next().await {
+            if let Err(error) = outcome {
+                failed = Some(error);
+            }
+        }
+        let is_over = clock.now().since(order.created_at) >= GIVE_UP_AFTER;
+        match failed {
+            Some(error) if !is_over => Err(error),
+            _ => self.finish_if_over(&order, is_over).await,
+        }
+    }
+
+    async fn finish_if_over(&self, order: &Erasure, is_over: bool) -> Result<Progress, EraseError> {
+        let WorkerContext { ledger, clock, .. } = &*self.context;
+        if let Some(due) = ledger.next_due(&order.id).await? {
+            // A store that is registered again has another access key.
+            let is_in_vain = |job: &PendingJob| {
+                job.tries > 0 && !job.left.is_empty() && job.left.iter().all(|place| place.error == UNKNOWN_STORE)
+            };
+            let pending = ledger.pending(&order.id, FAR_FUTURE, JOBS_AT_ONCE).await?;
+            if !is_over && !pending.iter().all(is_in_vain) {
+                return Ok(Progress::Waits(due));
+            }
+        }
+        let state = ledger.finish(&order.id, clock.now()).await?;
+        reached(ErasureStep::Finished);
+        match state {
+            ErasureState::Incomplete => {
+                error!(erasure_id = %order.id, jobs = order.jobs, "erasure is incomplete; GET /erasures says what is left");
+            }
+            _ => info!(erasure_id = %order.id, jobs = order.jobs, "jobs erased"),
+        }
+        Ok(Progress::Ended)
+    }
+
+    /// Ends a job if it lives, and takes away everything that tells of it, but for what is stored where.
+    async fn take_out(&self, id: JobId) -> Result<(), EraseError> {
+        let WorkerContext { queue, spool, .. } = &*self.context;
+        if let Some(job) = queue.get(&id).await?.filter(|job| !job.state.is_terminal()) {
+            // What it has to say to its caller goes below.
+            match self.canceller.cancel(job).await? {
+                Cancellation::Cancelled => reached(ErasureStep::Cancelled),
+                Cancellation::Ended(_) | Cancellation::Unknown => {}
+            }
+        }
+        if let Some(job) = queue.get(&id).await? {
+            self.record_all(&job).await?;
+            reached(ErasureStep::Recorded);
+        }
+        spool.remove(id).await?;
+        spool.remove_kept(&[id]).await?;
+        reached(ErasureStep::SpoolLeft);
+        match queue.erase(&id).await? {
+            ErasedRecord::Gone | ErasedRecord::Unknown => {}
+            ErasedRecord::Live => return Err(EraseError::Live),
+        }
+        reached(ErasureStep::RecordGone);
+        Ok(())
+    }
+
+    /// Has the ledger know whatever its record and its journal say that is stored of a job: a version without a ledger may have
+    /// stored it, or an attempt that had not stopped when the job ended.
+    async fn record_all(&self, job: &Job) -> Result<(), EraseError> {
+        let WorkerContext { spool, ledger, clock, .. } = &*self.context;
+        let mut files = job.files.clone();
+        add_files(&mut files, spool.stored_files(&job.record).await?);
+        let Some(found) = LedgerEntry::of(&job.record, &files, clock.now(), None) else { return Ok(()) };
+        let known = ledger.entry(&job.record.id).await?;
+        if found.places().all(|place| known.as_ref().is_some_and(|known| known.names(place))) {
+            return Ok(());
+        }
+        let ended_at = job.finished_at.unwrap_or(clock.now());
+        Ok(record_stored(&**ledger, &job.record, &files, ended_at).await?)
+    }
+
+    /// Every job of every order under way.
+    async fn being_erased(&self) -> Result<HashSet<JobId>, EraseError> {
+        let mut jobs = HashSet::new();
+        for id in self.context.ledger.running().await? {
+            let pending = self.context.ledger.pending(&id, FAR_FUTURE, JOBS_AT_ONCE).await?;
+            jobs.extend(pending.into_iter().map(|job| job.job_id));
+        }
+        Ok(jobs)
+    }
+
+    async fn settle(
+        &self,
+        id: &ErasureId,
+        job: &PendingJob,
+        own: Deleted,
+        being_erased: &HashSet<JobId>,
+    ) -> Result<(), EraseError> {
+        let WorkerContext { ledger, clock, .. } = &*self.context;
+        let mut deleted = own;
+        deleted.add(self.delete_files(job, being_erased, Whose::Stores).await?);
+        let Deleted { tally, is_versioned, kept, left, waits_for_live } = deleted;
+        let outcome = if left.is_empty() {
+            reached(ErasureStep::FilesDeleted);
+            ErasureOutcome::Erased { tally, is_versioned, kept }
+        } else {
+            let wait = if waits_for_live { WAIT_FOR_LIVE } else { BACKOFF.wait_after(job.tries + 1) };
+            ErasureOutcome::Left { left, retry_at: clock.now().after(wait) }
+        };
+        ledger.settle(id, &job.job_id, &outcome, clock.now()).await?;
+        reached(ErasureStep::JobSettled);
+        Ok(())
+    }
+
+    /// Deletes the files of a job in some of its places, but for those that other jobs name.
+    async fn delete_files(
+        &self,
+        job: &PendingJob,
+        being_erased: &HashSet<JobId>,
+        whose: Whose,
+    ) -> Result<Deleted, EraseError> {
+        let WorkerContext { ledger, queue, .. } = &*self.context;
+        let Some(entry) = ledger.entry(&job.job_id).await? else { return Ok(Deleted::default()) };
+        if !entry.places().any(|place| whose.has(place)) {
+            return Ok(Deleted::default());
+        }
+        let hash = entry.hash();
+        let stays = |id: &JobId| *id != job.job_id && !being_erased.contains(id);
+        // Before the ledger: one that ends meanwhile is in one of the two.
+        let mut live = queue.of_hash(&hash).await?;
+        live.retain(|other| stays(&other.record.id) && !other.state.is_terminal());
+        let mut others = ledger.of_hash(&hash).await?;
+        others.retain(|other| stays(&other.job_id));
+        let places: Vec<Place> = entry.places().filter(|place| whose.has(place)).cloned().collect();
+        let (entry, others, live) = (&entry, &*others, &*live);
+        let outcomes =
+            stream::iter(places).map(|place| async move { self.delete(job, entry, &place, others, live).await });
+        let mut outcomes = outcomes.buffer_unordered(CONCURRENT_FILES);
+        let mut all = Deleted::default();
+        while let Some(outcome) = outcomes.next().await {
+            all.add(outcome);
+        }
+        Ok(all)
+    }
+
+    async fn delete(
+        &self,
+        job: &PendingJob,
+        entry: &LedgerEntry,
+        place: &Place,
+        others: &[LedgerEntry],
+        live: &[Job],
+    ) -> Deleted {
+        let Place { backend, location, .. } = place;
+        let left = |error: String| LeftPlace { backend: backend.clone(), location: location.clone(), error };
+        let mut outcome = Deleted::default();
+        if let Some(other) = others.iter().find(|other| other.names(place)) {
+            outcome.tally.kept = 1;
+            outcome.kept.push(KeptPlace { location: Some(location.clone()), job_id: other.job_id });
+            return outcome;
+        }
+        if let Some(other) = live.iter().find(|other| may_write(other, place)) {
+            outcome.left.push(left(format!("job {} may be writing it; waited for", other.record.id)));
+            outcome.waits_for_live = true;
+            return outcome;
+        }
+        match self.context.stores.delete(place, &entry.owner).await {
+            Ok(Deletion { was_there, keeps_versions }) => {
+                // What an earlier try didn't leave it has deleted.
+                let was_deleted = job.tries > 0 && !job.left.iter().any(|left| left.location == *location);
+                if was_there || was_deleted {
+                    outcome.tally.deleted = 1;
+                } else {
+                    outcome.tally.missing = 1;
+                }
+                outcome.is_versioned = keeps_versions;
+                reached(ErasureStep::FileDeleted);
+            }
+            Err(DeleteError::UnknownStore) => outcome.left.push(left(UNKNOWN_STORE.to_owned())),
+            Err(DeleteError::Store(error)) => outcome.left.push(left(ErrorChain(&error).to_string())),
+        }
+        outcome
+    }
+
+    /// Rewrites databases, if it is time for that, and forgets what is old.
+    async fn tidy_up(&self) {
+        if let Err(error) = self.purge().await {
+            warn!(error = %ErrorChain(&error), "databases can't be rewritten without what was erased; will be retried");
+        }
+        // By a clock that was set wrong, everything would be old.
+        if !self.leadership.holds() || !self.context.clock_trust.is_trusted() {
+            return;
+        }
+        let before = self.context.clock.now().before(KEPT_FOR);
+        loop {
+            match self.context.ledger.forget(before, BATCH).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    return warn!(error = %ErrorChain(&error), "old erasures can't be forgotten; will be retried");
+                }
+            }
+        }
+    }
+
+    async fn purge(&self) -> Result<(), EraseError> {
+        let WorkerContext { ledger, queue, clock, .. } = &*self.context;
+        let Ok(_alone) = self.purging.try_lock() else { return Ok(()) };
+        let (mut done, mut incomplete, mut longest) = (Vec::new(), Vec::new(), Duration::ZERO);
+        for id in ledger.unpurged().await? {
+            let Some(order) = ledger.erasure(&id).await? else { continue };
+            if order.state == ErasureState::Done {
+                done.push(id);
+            } else if self.rewritten.lock().contains(&id) {
+                continue;
+            } else {
+                incomplete.push(id);
+            }
+            longest = longest.max(clock.now().since(order.done_at.unwrap_or(order.created_at)));
+        }
+        let is_overdue = longest >= self.settings.purge_within;
+        if (done.is_empty() && incomplete.is_empty()) || (!is_overdue && !self.is_quiet().await?) {
+            return Ok(());
+        }
+        queue.rewrite().await?;
+        reached(ErasureStep::QueueRewritten);
+        ledger.purge().await?;
+        reached(ErasureStep::Purged);
+        ledger.mark_purged(&done, clock.now()).await?;
+        self.rewritten.lock().extend(incomplete);
+        self.context.erasures.progressed();
+        Ok(())
+    }
+
+    /// Whether few would wait while databases are rewritten, and not for long.
+    async fn is_quiet(&self) -> Result<bool, EraseError> {
+        let counts = self.context.queue.counts().await?;
+        let records = counts.completed + counts.failed + counts.cancelled;
+        Ok(counts.pending + counts.processing <= QUIET_JOBS && records <= QUIET_RECORDS)
+    }
+}
+
+/// An order that this process carries out, until it is dropped.
+struct RunningOrder {
+    eraser: Arc<Inner>,
+    id: ErasureId,
+}
+
+impl Drop for RunningOrder {
+    fn drop(&mut self) {
+        self.eraser.carried_out.lock().remove(&self.id);
+        self.eraser.tell_running();
+    }
+}
+
+/// Some of a job's places.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// What is served under `/files`.
+    Own,
+    Stores,
+}
+
+impl Whose {
+    fn has(self, place: &Place) -> bool {
+        (self == Self::Own) == place.access_key.is_none()
+    }
+}
+
+/// Whether a live job has a file of its own at this place, or will have one.
+fn may_write(job: &Job, place: &Place) -> bool {
+    let spec = &job.record.spec;
+    let goes_there = match &place.access_key {
+        None => spec.direct_host,
+        // The same bucket may be registered twice.
+        Some(_) => spec.storage.iter().any(|key| key.backend.as_str() == place.backend),
+    };
+    let ends_so = |name: &String| place.location.ends_with(&format!("/{}", spec.sub_dir.join(name)));
+    goes_there && job.record.expected_files().iter().any(ends_so)
+}
+
+/// Adds what `more` says is stored to `files`.
+fn add_files(files: &mut Vec<StoredFile>, more: Vec<StoredFile>) {
+    for file in more {
+        match files.iter_mut().find(|known| known.name == file.name) {
+            Some(known) => {
+                for stored in file.stored {
+                    if !known.stored.contains(&stored) {
+                        known.stored.push(stored);
+                    }
+                }
+            }
+            None => files.push(file),
+        }
+    }
+}

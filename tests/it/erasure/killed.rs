@@ -1,0 +1,88 @@
+//! Kills at each step of an erasure, and at the step at which what is stored is written down.
+
+use std::os::unix::process::ExitStatusExt;
+
+use pixerve::failpoint::{ErasureStep, Step};
+use reqwest::Method;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::home::{PICTURES, manager, stored_job, text};
+use crate::harness::app::{WAIT_MAX, files_below, poll_delay, small_job};
+use crate::harness::picture::jpeg;
+use crate::harness::process::{Home, ServerProcess};
+use crate::harness::stores::s3;
+use tokio::time::Instant;
+
+/// Waits until an erasure of this subject is known as done and purged, by asking for it again until there is nothing.
+async fn until_nothing_is_left(server: &ServerProcess) {
+    let started = Instant::now();
+    loop {
+        let asked = server.request(Method::DELETE, "/erase?sub=me").bearer_auth(manager("me").sign());
+        let answer = asked.send().await.expect("an answer");
+        if answer.status() == 404 {
+            return;
+        }
+        let status = answer.status();
+        assert!(matches!(status.as_u16(), 200 | 202), "{status}: {}", answer.text().await.expect("text"));
+        assert!(started.elapsed() < WAIT_MAX, "it is not erased");
+        poll_delay().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_is_carried_out_whatever_step_the_server_dies_at() {
+    for step in ErasureStep::ALL {
+        let store = s3().await;
+        store.create_bucket(PICTURES);
+        let home = Home::new(&[("PIXERVE_MAX_WORKERS", "1")]);
+        let points = format!("{}=return", step.name());
+        let mut server = home.spawn(&[("FAILPOINTS", &points)]);
+        home.answers(&mut server).await;
+        let access_key = server.register(store.registration(PICTURES)).await;
+        server.done("me", stored_job(&access_key), "a.jpg", jpeg(96, 96, 1)).await;
+        let slow = json!({ "directHost": true, "formats": { "avif": { "settings": { "speed": 1 }, "sizes": [[900], [800], [700]] } } });
+        let live = server.accepted("me", slow, "b.jpg", jpeg(1000, 1000, 2)).await;
+        server.processing(&live).await;
+
+        let order = server.request(Method::DELETE, "/erase?sub=me").bearer_auth(manager("me").sign());
+        let _ = order.send().await;
+        let ended = server.exited().await;
+        assert_eq!(ended.signal(), Some(Signal::ABORT.as_raw()), "{} is not come by: {}", step.name(), home.terminal());
+        drop(server);
+
+        let server = home.start().await;
+        until_nothing_is_left(&server).await;
+        assert_eq!(files_below(&home.serve_dir()), [""; 0], "{}", step.name());
+        assert!(store.keys(PICTURES).await.is_empty(), "{}", step.name());
+        let left = files_below(&home.data_dir().join("spool"));
+        assert!(left.iter().all(|file| !file.contains("original")), "{}: {left:?}", step.name());
+        for id in [&live["job_id"]] {
+            assert_eq!(server.get(&format!("/status?job_id={}", text(id))).await.status(), 404, "{}", step.name());
+        }
+        // It serves as before.
+        server.done("me", small_job(), "c.jpg", jpeg(96, 96, 3)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_attempt_stored_whose_process_died_is_known() {
+    let home = Home::new(&[]);
+    for step in [Step::SettleBefore, Step::SettleRecorded, Step::SettleAfter] {
+        let points = format!("{}=return", step.name());
+        let mut server = home.spawn(&[("FAILPOINTS", &points)]);
+        home.answers(&mut server).await;
+        let accepted = server.accepted("me", small_job(), "a.jpg", jpeg(96, 96, 1)).await;
+        assert_eq!(server.exited().await.signal(), Some(Signal::ABORT.as_raw()), "{}", home.terminal());
+        drop(server);
+        assert_eq!(files_below(&home.serve_dir()).len(), 1, "it is stored");
+
+        let server = home.start().await;
+        server.ended(&accepted).await;
+        let asked = server.request(Method::DELETE, "/erase?sub=me").bearer_auth(manager("me").sign());
+        let answer: Value = asked.send().await.expect("an answer").json().await.expect("JSON");
+        assert_eq!(answer["files"]["deleted"], 1, "{}: {answer}", step.name());
+        assert_eq!(files_below(&home.serve_dir()), [""; 0]);
+        server.kill();
+    }
+}
