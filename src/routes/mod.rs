@@ -1,5 +1,6 @@
 //! HTTP: one file a family of routes.
 
+mod acceptance;
 mod access;
 mod body;
 mod callback_fate;
@@ -26,6 +27,7 @@ mod problem;
 mod rate;
 mod records;
 mod register;
+mod reprocess;
 mod request_body;
 mod retry;
 mod selection;
@@ -106,6 +108,7 @@ fn limited_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(cancel::cancel))
         .routes(routes!(jobs::list))
         .routes(routes!(retry::retry))
+        .routes(routes!(reprocess::reprocess))
         .routes(routes!(records::success))
         .routes(routes!(records::success_list))
         .routes(routes!(records::failures))
@@ -114,7 +117,7 @@ fn limited_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deliveries::redeliver))
         .routes(routes!(limits::limits))
         .routes(routes!(register::renew_webhook_secret))
-        .routes(routes!(register::register, register::list, register::deregister))
+        .routes(routes!(register::register, register::list, register::change, register::deregister))
         .routes(routes!(description::openapi))
         .routes(routes!(docs::page))
         .routes(routes!(docs::asset))

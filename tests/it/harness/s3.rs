@@ -236,6 +236,18 @@ impl S3Client {
         Some(StoredObject { bytes, content_type })
     }
 
+    /// Puts an object in the place of what is there.
+    #[allow(dead_code, reason = "the benchmarks don't")]
+    pub(crate) async fn put(&self, bucket: &str, key: &str, bytes: Vec<u8>) {
+        self.client.put_object().bucket(bucket).key(key).body(bytes.into()).send().await.expect("put");
+    }
+
+    /// Removes an object.
+    #[allow(dead_code, reason = "the benchmarks don't")]
+    pub(crate) async fn remove(&self, bucket: &str, key: &str) {
+        self.client.delete_object().bucket(bucket).key(key).send().await.expect("removed");
+    }
+
     /// Every key of the bucket, sorted.
     pub(crate) async fn keys(&self, bucket: &str) -> Vec<String> {
         let mut pages = self.client.list_objects_v2().bucket(bucket).into_paginator().send();
