@@ -105,7 +105,7 @@ async fn prepare(
         Some(inspection) => Some(hold_to_limits(state, original.clone(), inspection.source, &grant.job)?),
         None => None,
     };
-    let bytes = find_bytes(state, named).await?;
+    let (id, bytes) = find_bytes(state, named).await?;
     let inspected = match (known, &bytes) {
         (Some(inspected), _) => inspected,
         (None, JobBytes::Received(received)) => inspect_upload(state, received, &grant.job).await?,
@@ -115,7 +115,7 @@ async fn prepare(
             hold_to_limits(state, original, source, &grant.job)?
         }
     };
-    let record = grant.into_record(state, JobId::new(state.clock.now()), stem, inspected)?;
+    let record = grant.into_record(state, id, stem, inspected)?;
     Ok((bytes, JobRecord { trace, reprocess_of: Some(of), ..record }))
 }
 
@@ -125,16 +125,16 @@ fn is_current(state: &AppState, inspection: &Inspection) -> bool {
 }
 
 /// The bytes of this job: those that the spool has, or those that are stored. What it was itself given of another's may be there still,
-/// where its own are not.
-async fn find_bytes(state: &AppState, named: Job) -> Result<JobBytes, Refusal> {
+/// where its own are not. With them comes the id of the job that is to have them.
+async fn find_bytes(state: &AppState, named: Job) -> Result<(JobId, JobBytes), Refusal> {
     let (mut job, mut unavailable) = (named, None);
     for _ in 0..CHAIN_MAX {
         let id = job.record.id;
         if let Some(SpoolEntry::Whole(_)) = state.spool.original_of(id).await? {
-            return Ok(JobBytes::Spooled(id));
+            return Ok((JobId::new(state.clock.now()), JobBytes::Spooled(id)));
         }
         match fetch_stored(state, &job).await {
-            Ok(Some(received)) => return Ok(JobBytes::Received(received)),
+            Ok(Some((id, received))) => return Ok((id, JobBytes::Received(received))),
             Ok(None) => {}
             Err(Refusal::OriginalUnavailable(error)) => unavailable = Some(error),
             Err(refusal) => return Err(refusal),
@@ -148,7 +148,7 @@ async fn find_bytes(state: &AppState, named: Job) -> Result<JobBytes, Refusal> {
 }
 
 /// The original of a job from the first of the places where it is stored that still has the same bytes; none if none has.
-async fn fetch_stored(state: &AppState, job: &Job) -> Result<Option<Received>, Refusal> {
+async fn fetch_stored(state: &AppState, job: &Job) -> Result<Option<(JobId, Received)>, Refusal> {
     let (record, name) = (&job.record, job.record.original_name());
     if !record.spec.keep_original {
         return Ok(None);
@@ -206,23 +206,24 @@ enum FetchError {
     Refused(Refusal),
 }
 
-/// Fetches what is stored at this place, which may be something else by now.
+/// Fetches what is stored at this place, which may be something else by now, for a job of this id.
 async fn fetch_from(
     state: &AppState,
     store: &dyn WriterBackend,
     place: &Stored,
     record: &JobRecord,
-) -> Result<Received, FetchError> {
+) -> Result<(JobId, Received), FetchError> {
     let of_server = |error: SpoolError| FetchError::Refused(Refusal::Spool(error));
     let mut bytes = store.get(&place.location, record.original.bytes).await.map_err(FetchError::Store)?;
-    // An id of its own: what another place began may still be being removed.
-    let mut incoming = state.spool.receive(JobId::new(state.clock.now())).await.map_err(of_server)?;
+    // Each place's is another: what one began may still be being removed.
+    let id = JobId::new(state.clock.now());
+    let mut incoming = state.spool.receive(id).await.map_err(of_server)?;
     while let Some(chunk) = bytes.chunk().await.map_err(FetchError::Store)? {
         incoming.write(chunk).await.map_err(of_server)?;
     }
     let received = incoming.finish().await.map_err(of_server)?;
     if received.sha256 == record.original.sha256 {
-        return Ok(received);
+        return Ok((id, received));
     }
     Err(FetchError::Store(WriteError {
         what: format!("get `{}`", place.location),

@@ -77,6 +77,7 @@ async fn jobs_that_wait_for_a_store_go_on_with_its_new_credentials(home: JobsHom
     for accepted in &waits {
         completes(&app, accepted).await;
     }
+    s3.let_in(&s3.access_key, &s3.secret);
     let stored = s3.keys("pictures").await;
     assert_eq!(stored.iter().filter(|key| key.starts_with("later/")).count(), 3, "{stored:?}");
     let listed = app.admin(Method::GET, "/register", None).await.json::<Value>().await.expect("JSON");
