@@ -113,6 +113,10 @@ steps! {
     RetrySpooled = "retry::spooled",
     /// The queue has it for good, and the other names it; the client doesn't know.
     RetryEnqueued = "retry::enqueued",
+    /// A job on the bytes of another is in the spool for good; the queue doesn't know.
+    ReprocessSpooled = "reprocess::spooled",
+    /// The queue has it for good; the client doesn't know.
+    ReprocessEnqueued = "reprocess::enqueued",
     /// A registration is written, and not durable.
     RegisterWritten = "register::written",
     /// It is durable; the client doesn't know.

@@ -30,6 +30,7 @@ use crate::routes::{
 };
 use crate::sandbox::{Sandbox, SandboxMode};
 use crate::worker::{DirectStore, MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics};
+use crate::writer::WriterBackend;
 
 /// Streams of `/events` that are open at once.
 const STREAMS_MAX: usize = 4096;
@@ -67,7 +68,7 @@ impl ServerParts {
         let worker_metrics = WorkerMetrics::default();
         let renderer = renderer(config, clock, program, worker_metrics.steps()).await?;
         let outbox = outbox(config, &persistent, clock)?;
-        let DirectHost { store, files } = DirectHost::open(config, &persistent.server, shared)?;
+        let DirectHost { store, reader, files } = DirectHost::open(config, &persistent.server, shared)?;
         let worker = worker_context(config, &persistent, clock, store, renderer, active_jobs, worker_metrics)?;
         let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
         let sources = Sources {
@@ -80,7 +81,7 @@ impl ServerParts {
         let told = Told { metrics: metrics(&sources), http_metrics };
         let node = shared.map(|shared| node_health(config, shared));
         let takes_requests = node.as_ref().is_none_or(|node| node.roles.api);
-        let state = app_state(config, options, persistent, node, clock, &worker, told);
+        let state = app_state(config, options, persistent, node, clock, &worker, reader, told);
         if !takes_requests {
             let router = worker_router(state.clone());
             return Ok(Self { state, router, worker: Arc::new(worker), outbox, usage });
@@ -195,6 +196,7 @@ fn app_state(
     node: Option<NodeHealth>,
     clock: &SharedClock,
     worker: &WorkerContext,
+    served: Arc<dyn WriterBackend>,
     told: Told,
 ) -> AppState {
     AppState::new(AppParts {
@@ -227,6 +229,7 @@ fn app_state(
         memory_limit: worker.memory_limit,
         callback_addresses: Arc::new(AddressPolicy::new(config.callback.allow.clone())),
         store_timeouts: config.stores.timeouts,
+        served,
         readiness: Readiness::new(config.paused),
         node,
         is_demo: options.demo,

@@ -2,13 +2,15 @@
 
 use secrecy::SecretString;
 
-/// A registered user's signing key. Its algorithm is HS256, over the secret's UTF-8 bytes.
+/// A registered user's signing keys. Their algorithm is HS256, over each secret's UTF-8 bytes.
 #[derive(Clone, Debug)]
 pub struct UserKey {
     /// The user's name.
     pub name: String,
     /// The secret the user signs with.
     pub secret: SecretString,
+    /// Those it signed with before, as far as they are still taken.
+    pub earlier_secrets: Vec<SecretString>,
 }
 
 /// Where the keys of registered users are found.

@@ -102,12 +102,14 @@ fn signer<'a>(ring: &'a KeyRing, header: &TokenHeader, users: &dyn UserKeys) -> 
         return registered_for(algorithm, key).map(|()| Signer::Ring(vec![key]));
     }
     let user = users.user_key(kid).ok_or(AuthError::UnknownKid)?;
-    // A registered secret is always long enough; one that is not verifies nothing.
-    let key = Key::shared(user.secret.expose_secret().as_bytes()).map_err(|_| AuthError::BadSignature)?;
-    registered_for(algorithm, &key).map(|()| {
-        let (name, access_key) = (user.name, kid.clone());
-        Signer::User { name, access_key, key: Box::new(key) }
-    })
+    let mut keys = Vec::with_capacity(1 + user.earlier_secrets.len());
+    for secret in [&user.secret].into_iter().chain(&user.earlier_secrets) {
+        // A registered secret is always long enough; one that is not verifies nothing.
+        let key = Key::shared(secret.expose_secret().as_bytes()).map_err(|_| AuthError::BadSignature)?;
+        registered_for(algorithm, &key)?;
+        keys.push(key);
+    }
+    Ok(Signer::User { name: user.name, access_key: kid.clone(), keys })
 }
 
 /// Refuses an `alg` that the key is not for: a public key could be passed off as a shared secret.
@@ -120,15 +122,15 @@ fn registered_for(algorithm: Algorithm, key: &Key) -> Result<(), AuthError> {
 enum Signer<'a> {
     /// A holder of one of these keys of `jwt.json`.
     Ring(Vec<&'a Key>),
-    /// A registered user.
-    User { name: String, access_key: String, key: Box<Key> },
+    /// A registered user, with one of these.
+    User { name: String, access_key: String, keys: Vec<Key> },
 }
 
 impl Signer<'_> {
     fn signed(&self, message: &[u8], signature: &str) -> bool {
         match self {
             Self::Ring(keys) => keys.iter().any(|key| key.verifies(message, signature)),
-            Self::User { key, .. } => key.verifies(message, signature),
+            Self::User { keys, .. } => keys.iter().any(|key| key.verifies(message, signature)),
         }
     }
 

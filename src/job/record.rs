@@ -51,6 +51,9 @@ pub struct JobRecord {
     /// The failed or cancelled job that it runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<JobId>,
+    /// The job whose bytes it was given, if it was not uploaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reprocess_of: Option<JobId>,
     /// When the upload was accepted.
     pub created_at: Timestamp,
     /// Bytes of memory that making its variants takes, estimated from the header at upload. None if there are none to make.

@@ -35,6 +35,7 @@ pub(crate) fn job_record(n: u8) -> JobRecord {
         on_duplicate: OnDuplicate::Refuse,
         idempotency: None,
         retry_of: None,
+        reprocess_of: None,
         trace: None,
     }
 }

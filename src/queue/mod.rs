@@ -176,6 +176,9 @@ pub trait JobRecords: Send + Sync + 'static {
     /// What each of these jobs waits for, in their order; nothing of one that is being made, has ended or is not known.
     async fn waiting_for(&self, ids: &[JobId]) -> Result<Vec<Option<WaitReason>>, QueueError>;
 
+    /// How many live jobs have files for the store of this access key. Looks at each of them.
+    async fn live_of_store(&self, access_key: &str) -> Result<u64, QueueError>;
+
     /// How many jobs there are. Never waits on the disk; an error while other calls would fail, so it tells a health
     /// check how the queue is.
     async fn counts(&self) -> Result<Counts, QueueError>;

@@ -5,14 +5,17 @@
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use tokio::sync::MutexGuard;
 use tokio::time::{Instant, timeout_at};
 
-use super::entry::{self, NewStore, NewUser, UserRef};
+use super::entry::{self, NewStore, NewUser, Registration, RotatedSecret, UserRef};
 use super::peers::{PeersError, RegisterLock, RegisterPeers, RegisterVersion};
 use super::record::Record;
-use super::{Kept, Register, RegisterError, RegisterInner, WebhookSecrets};
+use super::{EarlierSecrets, Kept, Register, RegisterError, RegisterInner, WebhookSecrets};
 use crate::error_chain::ErrorChain;
 use crate::job::WebhookSecret;
 
@@ -35,6 +38,36 @@ impl Register {
     pub async fn renew_webhook_secret(&self, access_key: &str) -> Result<Option<WebhookSecret>, RegisterError> {
         let access_key = access_key.to_owned();
         self.detached(|inner| async move { inner.renew_webhook_secret(&access_key).await }).await
+    }
+
+    /// Makes a new secret that a user signs tokens with; the one before is taken too for `overlap`, and those before that no longer. None
+    /// if no user has this access key.
+    ///
+    /// # Errors
+    /// [`RegisterError::RotationNotConfirmed`] if the new one is kept and another node may not know: this can be called again for
+    /// another one. Else nothing has changed, as far as anyone can see.
+    pub async fn rotate_secret(
+        &self,
+        access_key: &str,
+        overlap: Duration,
+    ) -> Result<Option<RotatedSecret>, RegisterError> {
+        let access_key = access_key.to_owned();
+        self.detached(move |inner| async move { inner.rotate_secret(&access_key, overlap).await }).await
+    }
+
+    /// Puts other settings in the place of a store's, which stays what it is and whose it is, and answers whether there is such a store.
+    /// Whatever is written there next is written with these. `settings` and `summary` are those of [`NewStore`].
+    ///
+    /// # Errors
+    /// [`RegisterError::Unreadable`] if it isn't known what this access key stands for, or the store of records. Then nothing has changed.
+    pub async fn change_store(
+        &self,
+        access_key: &str,
+        settings: SecretString,
+        summary: Value,
+    ) -> Result<bool, RegisterError> {
+        let access_key = access_key.to_owned();
+        self.detached(move |inner| async move { inner.change_store(&access_key, settings, summary).await }).await
     }
 
     /// Registers a store, and gives the access key that tokens call it by.
@@ -127,7 +160,8 @@ impl RegisterInner {
         let created_at = self.clock.now();
         let webhook_secret = WebhookSecret::generate().map_err(RegisterError::Random)?;
         let webhook_secrets = WebhookSecrets::of(webhook_secret.clone());
-        let record = Record::User { created_at, name, secret: secret.clone(), webhook_secrets };
+        let earlier_secrets = EarlierSecrets::default();
+        let record = Record::User { created_at, name, secret: secret.clone(), earlier_secrets, webhook_secrets };
         self.write(kept, &access_key, record).await?;
         Ok(NewUser { access_key, secret, webhook_secret })
     }
@@ -151,10 +185,80 @@ impl RegisterInner {
             created_at: user.created_at,
             name: user.name.clone(),
             secret: user.secret.clone(),
+            earlier_secrets: user.earlier_secrets.clone(),
             webhook_secrets: user.webhook_secrets.renewed(secret.clone(), self.clock.now()),
         };
         self.write(kept, access_key, record).await?;
         Ok(Some(secret))
+    }
+
+    async fn rotate_secret(&self, access_key: &str, overlap: Duration) -> Result<Option<RotatedSecret>, RegisterError> {
+        let mut change = self.begin().await?;
+        let rotated = within(change.deadline(), self.put_secret(&mut change.kept, access_key, overlap)).await;
+        let (rotated, version) = self.end(change, rotated).await?;
+        if let (Some(_), Some((peers, version))) = (&rotated, version) {
+            let confirmed = peers.shown_by_all(version, self.timeouts.confirm).await;
+            let access_key = access_key.to_owned();
+            confirmed.map_err(|source| RegisterError::RotationNotConfirmed { access_key, source })?;
+        }
+        self.kept.lock().await.unshown.remove(access_key);
+        Ok(rotated)
+    }
+
+    async fn put_secret(
+        &self,
+        kept: &mut Kept,
+        access_key: &str,
+        overlap: Duration,
+    ) -> Result<Option<RotatedSecret>, RegisterError> {
+        let Some(user) = self.known().users.get(access_key).cloned() else { return Ok(None) };
+        let (secret, now) = (entry::user_secret()?, self.clock.now());
+        // One that nobody was told takes no place among those that clients have.
+        let unshown = kept.unshown.get(access_key).map(SecretString::expose_secret);
+        let replaced = (unshown != Some(user.secret.expose_secret())).then(|| user.secret.clone());
+        let record = Record::User {
+            created_at: user.created_at,
+            name: user.name.clone(),
+            secret: secret.clone(),
+            earlier_secrets: user.earlier_secrets.with(replaced, now, overlap),
+            webhook_secrets: user.webhook_secrets.clone(),
+        };
+        self.write(kept, access_key, record).await?;
+        kept.unshown.insert(access_key.to_owned(), secret.clone());
+        Ok(Some(RotatedSecret { secret, overlap_until: now.after(overlap) }))
+    }
+
+    async fn change_store(
+        &self,
+        access_key: &str,
+        settings: SecretString,
+        summary: Value,
+    ) -> Result<bool, RegisterError> {
+        let mut change = self.begin().await?;
+        let put = within(change.deadline(), self.put_store(&mut change.kept, access_key, settings, summary)).await;
+        let (was_there, version) = self.end(change, put).await?;
+        self.tell(version).await;
+        Ok(was_there)
+    }
+
+    async fn put_store(
+        &self,
+        kept: &mut Kept,
+        access_key: &str,
+        settings: SecretString,
+        summary: Value,
+    ) -> Result<bool, RegisterError> {
+        let store = match self.known().registration(access_key) {
+            Some(Registration::Store(store)) => store,
+            // Whose it is isn't known, and must not be lost.
+            Some(Registration::Unreadable) => {
+                return Err(RegisterError::Unreadable { access_key: access_key.to_owned() });
+            }
+            Some(Registration::User(_)) | None => return Ok(false),
+        };
+        let (created_at, backend, user) = (store.created_at, store.kind, store.user.clone());
+        self.write(kept, access_key, Record::Storage { created_at, backend, user, settings, summary }).await?;
+        Ok(true)
     }
 
     async fn register_store(&self, new: NewStore) -> Result<String, RegisterError> {

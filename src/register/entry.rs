@@ -1,5 +1,7 @@
 //! Users and stores, as the other rooms see them.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
@@ -7,7 +9,7 @@ use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{RegisterError, WebhookSecrets};
+use super::{EarlierSecrets, RegisterError, WebhookSecrets};
 use crate::clock::Timestamp;
 use crate::job::{BackendKind, WebhookSecret};
 
@@ -24,6 +26,8 @@ pub struct User {
     pub name: String,
     /// What it signs with.
     pub secret: SecretString,
+    /// What it signed with before.
+    pub earlier_secrets: EarlierSecrets,
     /// What calls about its jobs are signed with.
     pub webhook_secrets: WebhookSecrets,
     /// When it was registered.
@@ -39,6 +43,15 @@ pub struct NewUser {
     pub secret: SecretString,
     /// What it verifies calls about its jobs with.
     pub webhook_secret: WebhookSecret,
+}
+
+/// What a user's rotation came to, answered once.
+#[derive(Debug)]
+pub struct RotatedSecret {
+    /// What it signs with from now on (HS256), as UTF-8 bytes.
+    pub secret: SecretString,
+    /// When the one before is taken no more.
+    pub overlap_until: Timestamp,
 }
 
 /// A store to register.
@@ -80,7 +93,18 @@ pub struct UserRef {
     pub name: String,
 }
 
-/// What an access key stands for.
+/// What an access key stands for, with all that is known of it.
+#[derive(Clone, Debug)]
+pub enum Registration {
+    /// A user.
+    User(Arc<User>),
+    /// A store, whoever may use it.
+    Store(Arc<RegisteredStore>),
+    /// Something that can't be unsealed.
+    Unreadable,
+}
+
+/// What kind of thing an access key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// A user, who signs tokens.

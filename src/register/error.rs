@@ -63,6 +63,14 @@ pub enum RegisterError {
         /// Who hasn't.
         source: PeersError,
     },
+    /// It has a new secret, and a node may not know.
+    #[error("`{access_key}` has a new secret, and not every node has confirmed that")]
+    RotationNotConfirmed {
+        /// Whose it is.
+        access_key: String,
+        /// Who hasn't.
+        source: PeersError,
+    },
     /// What is registered under it can't be unsealed, so it isn't known whether it may be used.
     #[error("the registration of `{access_key}` can't be unsealed: it is damaged, or a sealing key is missing")]
     Unreadable {

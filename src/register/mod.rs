@@ -8,6 +8,7 @@
 mod bucket;
 mod callback;
 mod change;
+mod earlier_secrets;
 mod entry;
 mod error;
 mod installation;
@@ -29,6 +30,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::{RwLock, RwLockReadGuard};
+use secrecy::SecretString;
 use tokio::sync::Mutex;
 
 use crate::auth::{UserKey, UserKeys};
@@ -37,7 +39,10 @@ use crate::job::{BackendKind, Owner, WebhookSecret};
 
 #[cfg(feature = "s3")]
 pub use bucket::{BucketRecords, BucketSecrets};
-pub use entry::{EntryKind, NewStore, NewUser, RegisterEntry, RegisteredStore, User, UserRef};
+pub use earlier_secrets::EarlierSecrets;
+pub use entry::{
+    EntryKind, NewStore, NewUser, RegisterEntry, RegisteredStore, Registration, RotatedSecret, User, UserRef,
+};
 pub use error::RegisterError;
 pub use installation::{Installation, InstallationError};
 pub use memory::{MemoryNode, MemoryPeers, MemoryRecords, MemorySecrets};
@@ -84,6 +89,8 @@ struct Kept {
     unanswered: HashSet<String>,
     /// Access keys that are removed, of which a node may not know.
     unconfirmed: HashSet<String>,
+    /// New secrets of users that nobody was told, by access key: a node didn't confirm them.
+    unshown: HashMap<String, SecretString>,
     /// Access keys of what is sealed with an older key.
     aged: HashSet<String>,
     is_closed: bool,
@@ -166,7 +173,11 @@ impl fmt::Debug for Register {
 
 impl UserKeys for Register {
     fn user_key(&self, kid: &str) -> Option<UserKey> {
-        self.user(kid).map(|user| UserKey { name: user.name.clone(), secret: user.secret.clone() })
+        self.user(kid).map(|user| UserKey {
+            name: user.name.clone(),
+            secret: user.secret.clone(),
+            earlier_secrets: user.earlier_secrets.good_at(self.inner.clock.now()),
+        })
     }
 }
 
@@ -194,6 +205,14 @@ impl Registered {
         user.or_else(|| self.stores.get(access_key).map(|store| Record::from(&**store)))
     }
 
+    /// What this access key stands for, if it is known to stand for something.
+    fn registration(&self, access_key: &str) -> Option<Registration> {
+        let user = self.users.get(access_key).map(|user| Registration::User(Arc::clone(user)));
+        let store = || self.stores.get(access_key).map(|store| Registration::Store(Arc::clone(store)));
+        let unreadable = || self.unreadable.contains(access_key).then_some(Registration::Unreadable);
+        user.or_else(store).or_else(unreadable)
+    }
+
     /// The user of this name. Of two the later one: the other was written by a node that had lost its lock, and its access
     /// key was never handed out.
     fn holder(&self, name: &str) -> Option<&Arc<User>> {
@@ -210,8 +229,9 @@ impl Registered {
     fn insert(&mut self, access_key: String, record: Record) {
         self.unreadable.remove(&access_key);
         match record {
-            Record::User { created_at, name, secret, webhook_secrets } => {
-                let user = User { access_key: access_key.clone(), name, secret, webhook_secrets, created_at };
+            Record::User { created_at, name, secret, earlier_secrets, webhook_secrets } => {
+                let user =
+                    User { access_key: access_key.clone(), name, secret, earlier_secrets, webhook_secrets, created_at };
                 self.users.insert(access_key, Arc::new(user));
             }
             Record::Storage { created_at, backend, user, settings, summary } => {

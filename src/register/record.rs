@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::seal::{SealError, Sealer, UnsealError};
 use super::webhook_secrets::WebhookSecrets;
-use super::{RegisteredStore, User, UserRef, seal};
+use super::{EarlierSecrets, RegisteredStore, User, UserRef, seal};
 use crate::clock::Timestamp;
 use crate::job::{BackendKind, SealedText};
 
@@ -21,6 +21,9 @@ pub(super) enum Record {
         name: String,
         #[serde(serialize_with = "exposed")]
         secret: SecretString,
+        /// None of a user whose secret was never rotated.
+        #[serde(default, skip_serializing_if = "EarlierSecrets::is_empty")]
+        earlier_secrets: EarlierSecrets,
         /// None of a user who was registered before calls were signed.
         #[serde(default)]
         webhook_secrets: WebhookSecrets,
@@ -58,6 +61,7 @@ impl From<&User> for Record {
             created_at: user.created_at,
             name: user.name.clone(),
             secret: user.secret.clone(),
+            earlier_secrets: user.earlier_secrets.clone(),
             webhook_secrets: user.webhook_secrets.clone(),
         }
     }

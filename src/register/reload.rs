@@ -12,7 +12,7 @@ use super::peers::{PeersError, RegisterPeers, RegisterVersion};
 use super::record::Record;
 use super::records::{RecordChanges, SealedRecord};
 use super::seal::KeyAge;
-use super::{Kept, Register, RegisterError, RegisterInner, Registered, RegisteredStore};
+use super::{Kept, Register, RegisterError, RegisterInner, Registered, RegisteredStore, Registration};
 use crate::error_chain::ErrorChain;
 use crate::job::BackendKind;
 
@@ -50,6 +50,20 @@ impl Register {
     /// The version that memory is of, or a later one.
     pub fn version(&self) -> RegisterVersion {
         RegisterVersion(self.inner.reloads.version.load(Ordering::Acquire))
+    }
+
+    /// What `access_key` stands for. What isn't known is looked for once more where the register is kept: another node may have registered
+    /// it a moment ago.
+    ///
+    /// # Errors
+    /// It isn't known whether it stands for anything: the register can't be read. That may pass.
+    pub async fn find(&self, access_key: &str) -> Result<Option<Registration>, RegisterError> {
+        let known = || self.inner.known().registration(access_key);
+        if let Some(found) = known() {
+            return Ok(Some(found));
+        }
+        self.reload().await?;
+        Ok(known())
     }
 
     /// The store that a job of this user may put files into by this access key; none if there is none for it. One that isn't

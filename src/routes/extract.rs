@@ -60,12 +60,22 @@ impl FromRequestParts<AppState> for Manager {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
         let Caller(verified) = Caller::from_request_parts(parts, state).await?;
-        let scope = verified.require(Scope::Manage)?;
-        Ok(Self { owner: verified.owner, scope })
+        Self::of(&verified)
     }
 }
 
 impl Manager {
+    /// Whom this token makes one.
+    pub(super) fn of(token: &Verified) -> Result<Self, Refusal> {
+        let scope = token.require(Scope::Manage)?;
+        Ok(Self { owner: token.owner.clone(), scope })
+    }
+
+    /// The token's own owner.
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
     /// Whether it reaches this job.
     pub(super) fn may_manage(&self, state: &AppState, record: &JobRecord) -> bool {
         self.reaches(state, &record.owner, record.created_at)
@@ -239,6 +249,26 @@ pub(super) struct JobQuery {
     /// That job; it counts before `hash`.
     #[param(nullable = false)]
     pub(super) job_id: Option<String>,
+}
+
+impl JobQuery {
+    /// Whether it names one at all.
+    pub(super) fn is_given(&self) -> bool {
+        [&self.hash, &self.job_id].into_iter().flatten().any(|text| !text.is_empty())
+    }
+
+    /// What is the same for two requests about what these parameters name. A hash is compared as such: its newest job may be another by
+    /// the time that the request is repeated.
+    pub(super) fn compared(&self) -> String {
+        let [hash, job_id] = [&self.hash, &self.job_id].map(|text| text.as_deref().unwrap_or_default());
+        format!("{hash:?} {job_id:?}")
+    }
+}
+
+/// The job that `query` names and `manager` reaches.
+pub(super) async fn find_managed(state: &AppState, manager: &Manager, query: &JobQuery) -> Result<Job, Refusal> {
+    let job = find(state, query).await?.filter(|job| manager.may_manage(state, &job.record));
+    job.ok_or_else(|| Refusal::NotFound("no job of this hash or id is known, or it is another's".into()))
 }
 
 /// The job that `query` names, if there is one. An empty parameter is as good as none.

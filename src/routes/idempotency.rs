@@ -5,13 +5,16 @@
 //! What it is answered with is kept by whoever queues its job, in the same step ([`RequestInFlight::idempotency`]), or, where there is
 //! no job, by [`RequestInFlight::keep`]. A request that ends otherwise leaves nothing behind: its key is free again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName};
+use serde_json::Value;
 use sfv::{BareItem, Item, Parser};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use utoipa::IntoParams;
 
 use super::{AppState, Refusal};
 use crate::error_chain::ErrorChain;
@@ -28,6 +31,17 @@ const RENEW_EVERY: Duration = Duration::from_secs(3);
 
 const KEY_BYTES_MIN: usize = 16;
 const KEY_BYTES_MAX: usize = 255;
+
+/// The key's header, for descriptions.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "`RequestKey::of` reads it; here is what clients send")]
+pub(super) struct IdempotencyHeader {
+    /// A string that this owner gives to no other request of this route: 16 to 255 of `A-Z`, `a-z`, `0-9`, `.`, `_`, `~` and `-`, in quotes
+    /// or without. A request that is sent again with it is answered as before for 24 hours, and nothing is done twice.
+    #[param(rename = "Idempotency-Key", nullable = false)]
+    idempotency_key: Option<String>,
+}
 
 /// What a client tells its request from every other by.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,6 +104,18 @@ pub(super) fn replay(answer: KeptAnswer, fingerprint: RequestFingerprint) -> Res
         return Err(Refusal::Erased);
     }
     if answer.fingerprint == fingerprint { Ok(answer) } else { Err(Refusal::IdempotencyKeyReused) }
+}
+
+/// `value` with the fields of every object in one order, whatever the one was in which they came.
+pub(super) fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let sorted: BTreeMap<_, _> = fields.iter().map(|(name, value)| (name.clone(), canonical(value))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
+        other => other.clone(),
+    }
 }
 
 /// A request that is being done. Its key is taken until this ends or is dropped, as it is when the client hangs up; or for a few

@@ -1,5 +1,6 @@
 //! HTTP: one file a family of routes.
 
+mod acceptance;
 mod access;
 mod body;
 mod callback_fate;
@@ -27,6 +28,7 @@ mod problem;
 mod rate;
 mod records;
 mod register;
+mod reprocess;
 mod request_body;
 mod retry;
 mod selection;
@@ -109,6 +111,7 @@ fn limited_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(retry::retry))
         .routes(routes!(erase::erase))
         .routes(routes!(erase::erasure))
+        .routes(routes!(reprocess::reprocess))
         .routes(routes!(records::success))
         .routes(routes!(records::success_list))
         .routes(routes!(records::failures))
@@ -117,7 +120,7 @@ fn limited_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deliveries::redeliver))
         .routes(routes!(limits::limits))
         .routes(routes!(register::renew_webhook_secret))
-        .routes(routes!(register::register, register::list, register::deregister))
+        .routes(routes!(register::register, register::list, register::change, register::deregister))
         .routes(routes!(description::openapi))
         .routes(routes!(docs::page))
         .routes(routes!(docs::asset))

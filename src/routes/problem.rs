@@ -84,6 +84,8 @@ pub enum Refusal {
     },
     /// The original of the job is kept no longer.
     OriginalGone,
+    /// The original of the job is stored where it can't be read now.
+    OriginalUnavailable(WriteError),
     /// More bytes than are taken.
     BodyTooLarge {
         /// As many as are.
@@ -109,6 +111,11 @@ pub enum Refusal {
     File(std::io::Error),
     /// The bucket of stored files can't be reached, or doesn't let this server in.
     FilesUnavailable(BucketError),
+    /// A store is to be deregistered that is needed.
+    StoreInUse {
+        /// Live jobs that have files for it.
+        jobs: u64,
+    },
     /// A store refused the probe.
     StoreRefused(WriteError),
     /// More requests, or uploads, than one may make in a second.
@@ -239,6 +246,9 @@ impl Refusal {
                 let detail = "the original of the job is kept no longer; upload it again";
                 Document::new(ErrorCode::OriginalGone, "The original is gone", detail)
             }
+            Self::OriginalUnavailable(_) => {
+                unavailable("the store that has the original can't be read right now; try again in a moment")
+            }
             Self::BodyTooLarge { bytes_max } => {
                 too_large(format!("at most {bytes_max} bytes are taken; nothing was kept"))
             }
@@ -259,6 +269,13 @@ impl Refusal {
             Self::File(_) => internal("the file can't be read"),
             Self::FilesUnavailable(_) => {
                 unavailable("the bucket that files are kept in can't be used right now; try again in a moment")
+            }
+            Self::StoreInUse { jobs } => {
+                let detail = format!(
+                    "{jobs} jobs that have not ended have files for this store, and would fail: PUT /register gives it other \
+                     credentials; `force=true` deregisters it all the same"
+                );
+                Document::new(ErrorCode::StoreInUse, "The store is in use", detail).with("jobs", *jobs)
             }
             Self::StoreRefused(error) => {
                 Document::new(ErrorCode::StoreRefused, "The store didn't take a probe object", error.to_string())
@@ -335,6 +352,7 @@ impl Refusal {
             Self::Register(error) => Some(ErrorChain(error).to_string()),
             Self::Ledger(error) => Some(ErrorChain(error).to_string()),
             Self::FilesUnavailable(error) => Some(ErrorChain(error).to_string()),
+            Self::OriginalUnavailable(error) => Some(ErrorChain(error).to_string()),
             Self::Internal(detail) => Some(detail.clone()),
             _ => None,
         }
@@ -403,6 +421,10 @@ fn register(error: &RegisterError) -> Document {
         RegisterError::NotConfirmed { access_key, .. } => unavailable(&format!(
             "{access_key} is removed from the register, but not every node has confirmed that, and one may still take it; \
              repeat this request: 204 or 404 say that it is gone everywhere"
+        )),
+        RegisterError::RotationNotConfirmed { access_key, .. } => unavailable(&format!(
+            "{access_key} has a new secret, but not every node has confirmed that, so it is not shown; repeat this request for \
+             another one: until then, those before are good for as long as `overlap` says"
         )),
         RegisterError::Peers(_) | RegisterError::TookTooLong => unavailable(
             "the register can't be changed right now, or it is not known whether it was; try again in a moment",

@@ -64,6 +64,9 @@ struct SuccessRecord {
     /// The job that runs it again.
     #[schema(required = false)]
     retried_as: JobId,
+    /// The job whose bytes it was given, if it was not uploaded.
+    #[schema(required = false)]
+    reprocess_of: JobId,
 }
 
 /// A job that failed.
@@ -95,6 +98,9 @@ struct FailedRecord {
     /// The job that runs it again.
     #[schema(required = false)]
     retried_as: JobId,
+    /// The job whose bytes it was given, if it was not uploaded.
+    #[schema(required = false)]
+    reprocess_of: JobId,
 }
 
 /// A job that has not ended, or was cancelled.
@@ -120,6 +126,9 @@ struct OtherRecord {
     /// The job that runs it again.
     #[schema(required = false)]
     retried_as: JobId,
+    /// The job whose bytes it was given, if it was not uploaded.
+    #[schema(required = false)]
+    reprocess_of: JobId,
 }
 
 /// No job of this hash or id is known.
@@ -326,7 +335,9 @@ async fn record(state: &AppState, job: Job) -> Result<Value, Refusal> {
     if let Some(reference) = &job.record.reference {
         record["ref"] = json!(reference);
     }
-    for (name, id) in [("retry_of", job.record.retry_of), ("retried_as", job.retried_as)] {
+    let others =
+        [("retry_of", job.record.retry_of), ("retried_as", job.retried_as), ("reprocess_of", job.record.reprocess_of)];
+    for (name, id) in others {
         if let Some(id) = id {
             record[name] = json!(id);
         }

@@ -1,5 +1,7 @@
 //! `/register`: users and their storage. For admins, but for a user's own webhook secret.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -16,8 +18,14 @@ use super::problem::refusals;
 use super::{AppState, Refusal};
 use crate::auth::Scope;
 use crate::job::{BackendKind, ClaimErrors};
-use crate::register::{EntryKind, NewStore, RegisterEntry};
+use crate::register::{self, EntryKind, NewStore, RegisterEntry, RegisterError, Registration, RotatedSecret};
+use crate::setting::parse_duration;
 use crate::writer::{ProbeOutcome, StorageSettings};
+
+/// For how long a user's secret is taken beside its successor: as long as a token is good at most.
+const OVERLAP_DEFAULT: Duration = Duration::from_hours(24);
+/// Beyond it one would have two secrets, and have rotated neither.
+const OVERLAP_MAX: Duration = Duration::from_hours(365 * 24);
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -33,6 +41,20 @@ pub(super) struct DeregisterQuery {
     /// Of a user or a store.
     #[param(required = true, nullable = false, min_length = 1)]
     access_key: Option<String>,
+    /// Whether a store goes although jobs that have not ended have files for it. They fail.
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ChangeQuery {
+    /// Of a user or a store.
+    #[param(required = true, nullable = false, min_length = 1)]
+    access_key: Option<String>,
+    /// Whether a store is first tried: a probe object is written and deleted.
+    #[serde(default)]
+    verify: bool,
 }
 
 /// What is answered to a registration.
@@ -83,6 +105,37 @@ struct RegisteredStore {
     /// What the trial left behind.
     #[schema(nullable = false)]
     note: Option<String>,
+}
+
+/// What is answered to a change.
+enum ChangedAnswer {}
+
+impl PartialSchema for ChangedAnswer {
+    fn schema() -> RefOr<Schema> {
+        let either = AnyOfBuilder::new().item(Ref::from_schema_name(RotatedUser::name()));
+        either.item(Ref::from_schema_name(RegisteredStore::name())).into()
+    }
+}
+
+impl ToSchema for ChangedAnswer {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((RotatedUser::name().into(), RotatedUser::schema()));
+        RotatedUser::schemas(schemas);
+    }
+}
+
+/// A user's new secret, which is never shown again.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct RotatedUser {
+    /// What its tokens carry as `kid`, as before.
+    access_key: String,
+    /// What it signs tokens with, as UTF-8 bytes.
+    secret: String,
+    algorithm: SigningAlgorithm,
+    /// When tokens that the secret before has signed are taken no more.
+    #[schema(format = "date-time")]
+    overlap_until: String,
 }
 
 /// All that is registered.
@@ -153,6 +206,24 @@ pub(super) fn registration_components() -> Map<String, Value> {
     let kinds = components.keys().map(|name| json!({ "$ref": format!("#/components/schemas/{name}") }));
     let registration = json!({ "description": "What to register.", "oneOf": kinds.collect::<Vec<_>>() });
     components.insert("Registration".to_owned(), registration);
+    let rotation = json!({
+        "description": "That a user is to have a new signing secret.",
+        "type": "object",
+        "required": ["rotate"],
+        "properties": {
+            "rotate": { "const": true },
+            "overlap": {
+                "description": "For how long the secret before is taken too, such as `30s` or `7days`; at most a year.",
+                "type": "string", "default": "24h",
+            },
+        },
+        "additionalProperties": false,
+    });
+    components.insert("SecretRotation".to_owned(), rotation);
+    let changes = ["SecretRotation"].into_iter().chain(StorageSettings::schemas().into_iter().map(|(name, _)| name));
+    let changes = changes.map(|name| json!({ "$ref": format!("#/components/schemas/{name}") }));
+    let change = json!({ "description": "What to change.", "oneOf": changes.collect::<Vec<_>>() });
+    components.insert("RegistrationChange".to_owned(), change);
     let renewal = json!({
         "description": "Whose secret to renew.",
         "type": "object",
@@ -169,7 +240,11 @@ refusals!(
     Paused, Unavailable
 );
 refusals!(RegistrationsRefusals: Unauthorized, Forbidden);
-refusals!(DeregisterRefusals: BadRequest, Unauthorized, Forbidden, NotFound, DiskFull, Unavailable);
+refusals!(
+    ChangeRefusals: BadRequest, BadJson, Unauthorized, Forbidden, NotFound, TooLarge, InvalidFields, StoreRefused, DiskFull, Paused,
+    Unavailable
+);
+refusals!(DeregisterRefusals: BadRequest, Unauthorized, Forbidden, NotFound, StoreInUse, DiskFull, Unavailable);
 refusals!(
     RenewalRefusals: BadJson, Unauthorized, Forbidden, NotFound, TooLarge, InvalidFields, DiskFull, Paused, Unavailable
 );
@@ -235,7 +310,8 @@ fn shown(registered: RegisterEntry) -> Value {
 
 /// Removes a user or a store
 ///
-/// A user's tokens are refused from then on, and its stores can't be used any more.
+/// A user's tokens are refused from then on, and its stores can't be used any more. A store for which jobs wait stays, unless `force` says
+/// otherwise.
 #[utoipa::path(
     delete, path = "/register", tag = "Register", security(("token" = ["admin"])), params(DeregisterQuery),
     responses((status = 204, description = "It is removed."), DeregisterRefusals)
@@ -245,16 +321,119 @@ pub(super) async fn deregister(
     _: Admin,
     Parameters(query): Parameters<DeregisterQuery>,
 ) -> Result<StatusCode, Refusal> {
-    let access_key = query
-        .access_key
-        .filter(|key| !key.is_empty())
-        .ok_or_else(|| Refusal::BadRequest("the parameter `access_key` is missing".into()))?;
+    let access_key = named(query.access_key)?;
+    if !query.force
+        && let Some(Registration::Store(_) | Registration::Unreadable) = state.register.find(&access_key).await?
+    {
+        let jobs = state.records.live_of_store(&access_key).await?;
+        if jobs > 0 {
+            return Err(Refusal::StoreInUse { jobs });
+        }
+    }
     if state.register.deregister(&access_key).await? {
         info!(access_key, "registration removed");
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(Refusal::NotFound("nothing is registered under this access_key".into()))
+        Err(nothing_registered())
     }
+}
+
+fn named(access_key: Option<String>) -> Result<String, Refusal> {
+    let given = access_key.filter(|key| !key.is_empty());
+    given.ok_or_else(|| Refusal::BadRequest("the parameter `access_key` is missing".into()))
+}
+
+fn nothing_registered() -> Refusal {
+    Refusal::NotFound("nothing is registered under this access_key".into())
+}
+
+/// Gives a store other credentials, or a user another secret
+///
+/// A store has the body that `POST` takes, and stays of its kind, its bucket and its user: its credentials, region, endpoint and prefix may
+/// be others. Jobs that wait for it use them from their next try on. A user is given a new signing secret; the one before is taken too
+/// for as long as `overlap` says, and so are those before that, but none for longer.
+#[utoipa::path(
+    put, path = "/register", tag = "Register", operation_id = "change_registration", security(("token" = ["admin"])),
+    params(ChangeQuery),
+    request_body(content = ref("#/components/schemas/RegistrationChange"), content_type = "application/json"),
+    responses((status = 200, description = "It is changed.", body = ChangedAnswer), ChangeRefusals)
+)]
+pub(super) async fn change(
+    State(state): State<AppState>,
+    _: Admin,
+    Parameters(query): Parameters<ChangeQuery>,
+    request: Request,
+) -> Result<Json<Value>, Refusal> {
+    if state.readiness.is_paused() {
+        return Err(Refusal::Paused);
+    }
+    let access_key = named(query.access_key)?;
+    let answer = match state.register.find(&access_key).await?.ok_or_else(nothing_registered)? {
+        Registration::User(_) => rotate_secret(&state, &access_key, &read_json(request).await?).await?,
+        Registration::Store(store) => change_store(&state, &store, &read_json(request).await?, query.verify).await?,
+        Registration::Unreadable => return Err(RegisterError::Unreadable { access_key }.into()),
+    };
+    Ok(Json(answer))
+}
+
+async fn rotate_secret(state: &AppState, access_key: &str, body: &Value) -> Result<Value, Refusal> {
+    let mut errors = ClaimErrors::default();
+    for field in body.as_object().into_iter().flat_map(|fields| fields.keys()) {
+        if !["rotate", "overlap"].contains(&field.as_str()) {
+            errors.push(format!("/{field}"), "unknown field; of a user there are `rotate` and `overlap`");
+        }
+    }
+    if body.get("rotate") != Some(&Value::Bool(true)) {
+        errors.push("/rotate", "must be true: of a user nothing but the secret can be changed");
+    }
+    let overlap = match body.get("overlap") {
+        None | Some(Value::Null) => Some(OVERLAP_DEFAULT),
+        Some(text) => text.as_str().and_then(parse_duration).filter(|overlap| *overlap <= OVERLAP_MAX),
+    };
+    if overlap.is_none() {
+        errors.push("/overlap", "must be a duration such as \"30s\" or \"7days\", of a year at most");
+    }
+    errors.or(())?;
+    let rotated = state.register.rotate_secret(access_key, overlap.unwrap_or(OVERLAP_DEFAULT)).await?;
+    let RotatedSecret { secret, overlap_until } = rotated.ok_or_else(nothing_registered)?;
+    let overlap_until = overlap_until.rfc3339();
+    info!(access_key, overlap_until, "secret of a user rotated");
+    Ok(json!({
+        "access_key": access_key, "secret": secret.expose_secret(), "algorithm": "HS256", "overlap_until": overlap_until
+    }))
+}
+
+async fn change_store(
+    state: &AppState,
+    store: &register::RegisteredStore,
+    body: &Value,
+    verify: bool,
+) -> Result<Value, Refusal> {
+    let settings = StorageSettings::from_request(body)?;
+    let mut errors = ClaimErrors::default();
+    if settings.kind() != store.kind {
+        errors.push("/type", format!("must be {}, as it was registered", store.kind.as_str()));
+    }
+    // What is stored there is erased and read by its bucket and key.
+    let summary = settings.summary();
+    if summary["bucket"] != store.summary["bucket"] {
+        errors.push("/bucket", "must be the one that was registered; for another bucket register another store");
+    }
+    // Left out, it stays: a store must not become everybody's because somebody forgot to say whose it is.
+    let names_holder = |user: &str| {
+        user.is_empty() || store.user.as_ref().is_some_and(|holder| user == holder.name || user == holder.access_key)
+    };
+    if !matches!(body.get("user"), None | Some(Value::Null)) && !body["user"].as_str().is_some_and(names_holder) {
+        errors.push("/user", "must be the one for whom it was registered, or be left out");
+    }
+    errors.or(())?;
+    let note = if verify { try_store(state, &settings).await? } else { None };
+    let access_key = &store.access_key;
+    if !state.register.change_store(access_key, settings.expose_for_sealing(), summary).await? {
+        return Err(nothing_registered());
+    }
+    info!(access_key, kind = store.kind.as_str(), "store changed");
+    Ok(store_answer(access_key, note))
 }
 
 async fn register_user(state: &AppState, body: &Value) -> Result<Value, Refusal> {
@@ -327,15 +506,7 @@ async fn register_store(state: &AppState, body: &Value, verify: bool) -> Result<
             return Err(errors.into());
         }
     };
-    let mut note = None;
-    if verify {
-        let store = settings.connect(&state.store_timeouts).map_err(Refusal::StoreRefused)?;
-        if let ProbeOutcome::Kept(why) = store.probe().await.map_err(Refusal::StoreRefused)? {
-            note = Some(format!(
-                "the store takes objects, which is enough, but refuses to delete any: the probe is still there ({why})"
-            ));
-        }
-    }
+    let note = if verify { try_store(state, &settings).await? } else { None };
     let kind = settings.kind();
     let store = NewStore {
         kind,
@@ -345,9 +516,24 @@ async fn register_store(state: &AppState, body: &Value, verify: bool) -> Result<
     };
     let access_key = state.register.register_store(store).await?;
     info!(access_key, kind = kind.as_str(), "store registered");
+    Ok(store_answer(&access_key, note))
+}
+
+/// Writes a probe object and deletes it: what there is to be said of that.
+async fn try_store(state: &AppState, settings: &StorageSettings) -> Result<Option<String>, Refusal> {
+    let store = settings.connect(&state.store_timeouts).map_err(Refusal::StoreRefused)?;
+    Ok(match store.probe().await.map_err(Refusal::StoreRefused)? {
+        ProbeOutcome::Kept(why) => Some(format!(
+            "the store takes objects, which is enough, but refuses to delete any: the probe is still there ({why})"
+        )),
+        ProbeOutcome::Deleted => None,
+    })
+}
+
+fn store_answer(access_key: &str, note: Option<String>) -> Value {
     let mut answer = json!({ "access_key": access_key });
     if let Some(note) = note {
         answer["note"] = note.into();
     }
-    Ok(answer)
+    answer
 }

@@ -1,30 +1,32 @@
 //! `POST /retry`: runs failed and cancelled jobs again, each as a new job.
 
-use axum::Json;
+use std::collections::HashSet;
+
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tracing::{Instrument, info, warn};
+use tracing::info;
 use utoipa::ToSchema;
 
-use super::extract::{JobQuery, Manager, Parameters, find, read_json};
+use super::acceptance::{self, BegunWhole, JobBytes, RepeatableRequest, RequestAnswer};
+use super::extract::{JobQuery, Manager, Parameters, find_managed, read_json};
+use super::idempotency::{IdempotencyHeader, RequestKey, canonical};
 use super::problem::refusals;
 use super::upload::check_room;
 use super::{AppState, Refusal};
 use crate::clock::Timestamp;
-use crate::error_chain::ErrorChain;
-use crate::failpoint::{Step, reached};
-use crate::job::{CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Priority, State as JobState};
-use crate::queue::{Enqueued, Filter, Job, Page, PageRequest, QueueError};
+use crate::job::{
+    CallbackTarget, ClaimErrors, HashKey, JobId, JobRecord, Priority, RequestFingerprint, State as JobState,
+};
+use crate::queue::{Filter, Job, Page, PageRequest, QueueError};
 use crate::register::{RegisterError, UnsealError};
 use crate::spool::SpoolEntry;
 
+const PATH: &str = "/retry";
+
 /// Jobs that one request runs again.
 const RETRIED_MAX: u64 = 1_000;
-/// Jobs that are looked at for that: those that were run again before are passed over.
-const LOOKED_AT_MOST: usize = 20_000;
 const AT_ONCE: usize = 200;
 /// How often a job may have been run again, each time in vain.
 const CHAIN_MAX: usize = 1_000;
@@ -84,7 +86,8 @@ struct RetriedJobs {
 
 refusals!(
     RetryRefusals: BadRequest, BadJson, Unauthorized, Forbidden, NotFound, JobLive, JobCompleted, DuplicateJob, OriginalGone,
-    TooLarge, InvalidFields, JobTooLarge, TooManyJobs, DiskFull, QueueFull, Draining, Paused, Unavailable
+    TooLarge, InvalidFields, JobTooLarge, TooManyJobs, DiskFull, QueueFull, Draining, Paused, Unavailable, BadIdempotencyKey,
+    IdempotencyInFlight, IdempotencyKeyReused
 );
 
 /// Runs failed or cancelled jobs again, each as a new job
@@ -92,11 +95,23 @@ refusals!(
 /// One that a parameter names, or those that the body describes: a thousand at most, the oldest first, with priority 1. The same job on the same
 /// bytes with the same callback; what has been run again before stands for the job that did it.
 #[utoipa::path(
-    post, path = "/retry", tag = "Jobs", security(("token" = ["manage"])), params(JobQuery),
+    post, path = "/retry", tag = "Jobs", security(("token" = ["manage"])), params(JobQuery, IdempotencyHeader),
     request_body(content = inline(Option<RetryRequest>), content_type = "application/json"),
     responses(
-        (status = 200, description = "The job that runs it again.", body = RetriedJob),
-        (status = 202, description = "How many are run again.", body = RetriedJobs),
+        (
+            status = 200, description = "The job that runs it again.", body = RetriedJob,
+            headers((
+                "Idempotency-Replayed" = bool,
+                description = "`true` where this was answered to an earlier request with the same `Idempotency-Key`."
+            ))
+        ),
+        (
+            status = 202, description = "How many are run again.", body = RetriedJobs,
+            headers((
+                "Idempotency-Replayed" = bool,
+                description = "`true` where this was answered to an earlier request with the same `Idempotency-Key`."
+            ))
+        ),
         RetryRefusals
     )
 )]
@@ -105,44 +120,77 @@ pub(super) async fn retry(
     manager: Manager,
     Parameters(query): Parameters<JobQuery>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let is_given = |parameter: &Option<String>| parameter.as_ref().is_some_and(|text| !text.is_empty());
-    if is_given(&query.hash) || is_given(&query.job_id) {
-        check_room(&state).await?;
-        let unknown = || Refusal::NotFound("no job of this hash or id is known, or it is another's".into());
-        let job = find(&state, &query).await?.filter(|job| manager.may_manage(&state, &job.record));
-        let retried = retry_one(&state, job.ok_or_else(unknown)?).await?;
-        return Ok(Json(retried).into_response());
+) -> Result<RequestAnswer, Refusal> {
+    let key = RequestKey::of(request.headers())?;
+    if query.is_given() {
+        return retry_one(&state, &manager, &query, key).await;
     }
-    let retries = Retries::parse(&read_json(request).await?)?;
+    let body = read_json(request).await?;
+    let retries = Retries::parse(&body)?;
     check_room(&state).await?;
+    let fingerprint = fingerprint(&state, &canonical(&body).to_string());
+    let repeatable = match RepeatableRequest::begin(&state, manager.owner(), PATH, key, fingerprint).await? {
+        BegunWhole::Answered(answer) => return Ok(answer),
+        BegunWhole::ToDo(repeatable) => repeatable,
+    };
     let whose = manager.jobs_of(&state, None, None).unwrap_or_default();
-    let (count, skipped) = retry_many(&state, retries, whose).await?;
-    info!(count, skipped, "jobs are run again");
-    Ok((StatusCode::ACCEPTED, Json(json!({ "count": count, "skipped": skipped }))).into_response())
+    let retried = retry_many(&state, retries, whose).await;
+    let outcome = retried.map(|(count, skipped)| {
+        info!(count, skipped, "jobs are run again");
+        RequestAnswer::new(StatusCode::ACCEPTED, &json!({ "count": count, "skipped": skipped }))
+    });
+    match repeatable {
+        Some(repeatable) => repeatable.end(&outcome).await.and(outcome),
+        None => outcome,
+    }
 }
 
-/// Runs one again, or the last of those that have run it again before.
-async fn retry_one(state: &AppState, named: Job) -> Result<RetriedJob, Refusal> {
-    let mut job = named;
-    let mut is_named = true;
+fn fingerprint(state: &AppState, asked_for: &str) -> RequestFingerprint {
+    RequestFingerprint(state.sealer.fingerprint(asked_for))
+}
+
+async fn retry_one(
+    state: &AppState,
+    manager: &Manager,
+    query: &JobQuery,
+    key: Option<RequestKey>,
+) -> Result<RequestAnswer, Refusal> {
+    check_room(state).await?;
+    let fingerprint = fingerprint(state, &query.compared());
+    let repeatable = match RepeatableRequest::begin(state, manager.owner(), PATH, key, fingerprint).await? {
+        BegunWhole::Answered(answer) => return Ok(answer),
+        BegunWhole::ToDo(repeatable) => repeatable,
+    };
+    let prepared = async {
+        let job = last_of_chain(state, find_managed(state, manager, query).await?).await?;
+        prepare(state, &job, None).await
+    };
+    match prepared.await {
+        Ok(record) => accept(state, record, repeatable).await,
+        Err(refusal) => {
+            if let Some(repeatable) = repeatable {
+                repeatable.request.end().await;
+            }
+            Err(refusal)
+        }
+    }
+}
+
+/// The job that is to be run again: the one that was named, or the last of those that have run it again before.
+async fn last_of_chain(state: &AppState, named: Job) -> Result<Job, Refusal> {
+    let (mut job, mut is_named) = (named, true);
     for _ in 0..CHAIN_MAX {
         let Some(next) = job.retried_as else { break };
-        let Some(next) = state.records.get(&next).await? else { break };
+        // Whatever it came to, nobody knows any more.
+        let Some(next) = state.records.get(&next).await? else { return Err(Refusal::OriginalGone) };
         (job, is_named) = (next, false);
     }
     match job.state {
-        JobState::Failed | JobState::Cancelled => {}
-        JobState::Completed => return Err(Refusal::JobCompleted { job_id: job.record.id }),
-        live if is_named => return Err(Refusal::JobLive(live)),
-        _ => return Err(Refusal::DuplicateJob { status_url: state.status_url(job.record.id), job: Box::new(job) }),
+        JobState::Failed | JobState::Cancelled => Ok(job),
+        JobState::Completed => Err(Refusal::JobCompleted { job_id: job.record.id }),
+        live if is_named => Err(Refusal::JobLive(live)),
+        _ => Err(Refusal::DuplicateJob { status_url: state.status_url(job.record.id), job: Box::new(job) }),
     }
-    let prepared = prepare(state, &job, None).await?;
-    // In a task of its own: a client that hangs up now must not leave a job in the spool that nobody queued.
-    let state = state.clone();
-    tokio::spawn(async move { commit(&state, job.record.id, prepared).await }.in_current_span())
-        .await
-        .map_err(|error| Refusal::Internal(format!("running a job again: {error}")))?
 }
 
 /// The record of a job that runs this one again, which is as it was accepted.
@@ -153,11 +201,6 @@ async fn prepare(state: &AppState, job: &Job, priority: Option<Priority>) -> Res
         Some(SpoolEntry::Damaged { .. }) | None => return Err(Refusal::OriginalGone),
     };
     check_stores(state, &old)?;
-    if let Some(live) = state.intake.find_live(&old.hash, &old.owner).await?
-        && !old.waits_for(&live.record)
-    {
-        return Err(Refusal::DuplicateJob { status_url: state.status_url(live.record.id), job: Box::new(live) });
-    }
     let now = state.clock.now();
     let id = JobId::new(now);
     let mut spec = old.spec;
@@ -165,6 +208,8 @@ async fn prepare(state: &AppState, job: &Job, priority: Option<Priority>) -> Res
     let callback = old.callback.map(|target| seal_again(state, &old.id, &id, target)).transpose()?;
     // Its token was used for the upload, and is asked for no more; nor is this the request that was answered for it.
     Ok(JobRecord {
+        // Not that of the old one: in the first, nothing is said of a URL that is sealed.
+        version: state.record_version(callback.as_ref()),
         id,
         spec,
         callback,
@@ -200,58 +245,36 @@ fn seal_again(state: &AppState, old: &JobId, new: &JobId, target: CallbackTarget
     Ok(CallbackTarget { events: target.events, ..sealed })
 }
 
-/// Spool first, then queue, as for an upload. The queue notes in one step that the old job is run again by this one.
-async fn commit(state: &AppState, old: JobId, record: JobRecord) -> Result<RetriedJob, Refusal> {
-    let id = record.id;
+/// The queue notes in the step in which it takes the job that the old one is run again by it.
+async fn accept(
+    state: &AppState,
+    record: JobRecord,
+    repeatable: Option<RepeatableRequest>,
+) -> Result<RequestAnswer, Refusal> {
+    let Some(old) = record.retry_of else { return Err(Refusal::Internal("a job runs none again".to_owned())) };
     let retried = RetriedJob {
         hash: record.hash.clone(),
-        job_id: id,
+        job_id: record.id,
         expected_files: record.expected_files(),
-        status_url: state.status_url(id),
+        status_url: state.status_url(record.id),
         retry_of: old,
     };
-    if !state.spool.accept_again(old, &record).await? {
-        return Err(Refusal::OriginalGone);
-    }
-    reached(Step::RetrySpooled);
-    let refusal = match state.intake.enqueue(record).await {
-        Ok(Enqueued::Created | Enqueued::Known) => {
-            reached(Step::RetryEnqueued);
-            info!(job_id = %id, retry_of = %old, "job is run again");
-            return Ok(retried);
-        }
-        Ok(Enqueued::Duplicate(live)) => {
-            Refusal::DuplicateJob { status_url: state.status_url(live.record.id), job: live }
-        }
-        Ok(Enqueued::RetriedAlready(other)) => match state.records.get(&other).await? {
-            Some(job) => Refusal::DuplicateJob { status_url: state.status_url(other), job: Box::new(job) },
-            None => Refusal::OriginalGone,
-        },
-        Ok(Enqueued::TokenUsed(_) | Enqueued::Repeated(_)) => {
-            Refusal::Internal("a job that is run again was taken for an upload".to_owned())
-        }
-        Err(error @ (QueueError::Full { .. } | QueueError::OwnerFull { .. } | QueueError::TooLarge { .. })) => {
-            Refusal::Queue(error)
-        }
-        Err(error @ QueueError::StorageFull) if state.node.is_some() => Refusal::Queue(error),
-        // Nobody knows whether the queue has it: the comparison queues it then.
-        Err(error) => return Err(Refusal::Queue(error)),
-    };
-    if let Err(error) = state.spool.remove(id).await {
-        warn!(job_id = %id, error = %ErrorChain(&error), "original of what is no job could not be removed from the spool");
-    }
-    Err(refusal)
+    let answer = RequestAnswer::new(StatusCode::OK, &retried);
+    acceptance::accept(state, JobBytes::Spooled(old), record, answer, repeatable).await
 }
 
 /// How many are run again, and how many could not be.
 async fn retry_many(state: &AppState, retries: Retries, whose: Filter) -> Result<(usize, usize), Refusal> {
     let Retries { of, error_codes, since, until, limit } = retries;
+    // What fails again meanwhile is not run again by the same request.
+    let now = state.clock.now();
+    let until = Some(until.map_or(now, |until| until.min(now)));
     let filter = Filter { state: Some(of), since, until, ..whose };
-    let (mut count, mut skipped, mut looked_at, mut cursor) = (0, 0, 0, None);
+    let (mut count, mut skipped, mut cursor) = (0, 0, None);
+    let (mut full, mut last_full) = (HashSet::new(), None);
     loop {
         let Page { jobs, next } =
             state.records.list_oldest_first(&filter, PageRequest { limit: AT_ONCE, cursor }).await?;
-        looked_at += jobs.len().max(1);
         let is_meant = |job: &Job| {
             error_codes.is_empty() || job.error.as_ref().is_some_and(|error| error_codes.contains(&error.code))
         };
@@ -259,30 +282,42 @@ async fn retry_many(state: &AppState, retries: Retries, whose: Filter) -> Result
             if count == limit {
                 return Ok((count, skipped));
             }
-            match retry_queued(state, job).await {
+            let tenant = job.record.owner.tenant_key();
+            if job.retried_as.is_some() || full.contains(&tenant) {
+                skipped += 1;
+                continue;
+            }
+            match retry_queued(state, &job).await {
                 Ok(()) => count += 1,
+                // Nothing more of this one's has room, and of others' there may be.
+                Err(error @ Refusal::Queue(QueueError::OwnerFull { .. })) => {
+                    full.insert(tenant);
+                    last_full = Some(error);
+                    skipped += 1;
+                }
+                Err(Refusal::Queue(QueueError::TooLarge { .. })) => skipped += 1,
+                Err(Refusal::Spool(error)) if error.is_damaged() => skipped += 1,
                 // Whatever fails for the others, too.
                 Err(error @ (Refusal::Queue(_) | Refusal::Spool(_))) if count == 0 => return Err(error),
-                Err(Refusal::Queue(QueueError::OwnerFull { .. } | QueueError::TooLarge { .. })) => skipped += 1,
                 Err(Refusal::Queue(_) | Refusal::Spool(_)) => return Ok((count, skipped + 1)),
                 Err(_) => skipped += 1,
             }
         }
         cursor = next;
-        if cursor.is_none() || looked_at >= LOOKED_AT_MOST {
-            return Ok((count, skipped));
+        if cursor.is_none() {
+            break;
         }
+    }
+    // None are run again, and not since there were none: whoever repeats this until that is so must not stop yet.
+    match last_full {
+        Some(refusal) if count == 0 => Err(refusal),
+        _ => Ok((count, skipped)),
     }
 }
 
-async fn retry_queued(state: &AppState, job: Job) -> Result<(), Refusal> {
-    if job.retried_as.is_some() {
-        return Err(Refusal::JobLive(job.state));
-    }
-    let prepared = prepare(state, &job, Some(Priority::Queued)).await?;
-    let (state, old) = (state.clone(), job.record.id);
-    let committed = tokio::spawn(async move { commit(&state, old, prepared).await }.in_current_span()).await;
-    committed.map_err(|error| Refusal::Internal(format!("running a job again: {error}")))?.map(drop)
+async fn retry_queued(state: &AppState, job: &Job) -> Result<(), Refusal> {
+    let record = prepare(state, job, Some(Priority::Queued)).await?;
+    accept(state, record, None).await.map(drop)
 }
 
 /// Which jobs to run again.

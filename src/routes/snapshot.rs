@@ -69,6 +69,10 @@ pub(super) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retried_as: Option<JobId>,
+    /// The job whose bytes it was given, if it was not uploaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reprocess_of: Option<JobId>,
     /// The stores that the job waits for, none of them most of the time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     waiting_for: Vec<StoreOutage>,
@@ -117,6 +121,7 @@ impl Snapshot {
             callback,
             retry_of: job.record.retry_of,
             retried_as: job.retried_as,
+            reprocess_of: job.record.reprocess_of,
             waiting_for: state.active_jobs.outages(id),
         };
         let written =

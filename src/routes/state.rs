@@ -28,7 +28,7 @@ use crate::queue::{DeliveryRecords, IdempotentRequests, JobIntake, JobRecords};
 use crate::register::{Register, Sealer};
 use crate::setting;
 use crate::spool::Spool;
-use crate::writer::StoreTimeouts;
+use crate::writer::{StoreTimeouts, WriterBackend};
 
 /// Limits of the HTTP side.
 #[derive(Clone, Debug, Deserialize)]
@@ -181,6 +181,8 @@ pub struct AppParts {
     pub memory_limit: MemoryLimit,
     pub callback_addresses: Arc<dyn CallbackAddresses>,
     pub store_timeouts: StoreTimeouts,
+    /// What reads what this server serves itself.
+    pub served: Arc<dyn WriterBackend>,
     pub readiness: Readiness,
     /// What this server is among others, if it shares a queue.
     pub node: Option<NodeHealth>,

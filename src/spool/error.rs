@@ -85,6 +85,12 @@ impl SpoolError {
         matches!(&self.0, Cause::Bucket(error) if error.is_missing())
     }
 
+    /// Whether what is kept of one job is not what was accepted: of others that says nothing.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        matches!(&self.0, Cause::Damaged { .. })
+    }
+
     /// Whether it is about what all nodes share, and not about a disk.
     #[must_use]
     pub fn is_of_bucket(&self) -> bool {

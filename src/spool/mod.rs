@@ -34,7 +34,7 @@ use bytes::Bytes;
 use tokio::task::spawn_blocking;
 
 use crate::durable::{FileError, IoContext};
-use crate::job::{JobId, JobRecord, State, StoredFile, UnreadableRecord};
+use crate::job::{JobId, JobRecord, Original, State, StoredFile, UnreadableRecord};
 
 /// One accepted upload, as it is found.
 #[derive(Debug)]
@@ -192,6 +192,10 @@ pub trait Spool: Debug + Send + Sync + 'static {
 
     /// What was accepted of this job, whether its original is kept or among the accepted uploads; none if it is gone.
     async fn original_of(&self, id: JobId) -> Result<Option<SpoolEntry>, SpoolError>;
+
+    /// The uploaded bytes of this job, whether they are kept or among the accepted uploads, to be read from their start; none if they
+    /// are gone. `original` is what was accepted.
+    async fn open_kept(&self, id: JobId, original: &Original) -> Result<Option<File>, SpoolError>;
 
     /// Accepts the bytes of another job, whose original is kept or among the accepted uploads, once more: for the job of this
     /// record. When this returns true, they and the manifest are as safe as those of an upload; it is false if the original

@@ -14,7 +14,7 @@ use crate::clock::SharedClock;
 use crate::error_chain::ErrorChain;
 use crate::job::{BackendKind, JobRecord, Owner, StorageKey, Stored};
 use crate::ledger::Place;
-use crate::register::{Register, RegisterError};
+use crate::register::{Register, RegisterError, RegisteredStore};
 use crate::writer::{
     BACKENDS, Deletion, GiveUpTime, Object, ObjectBytes, ProbeOutcome, Retrying, ServeKind, StorageSettings, StoreGate,
     StoreMetrics, StoreSettings, WriteError, WriteErrorKind, WriteSignals, WriterBackend,
@@ -65,8 +65,8 @@ struct Inner {
     settings: StoreSettings,
     clock: SharedClock,
     metrics: StoreMetrics,
-    /// By access key.
-    clients: Mutex<HashMap<String, Arc<dyn WriterBackend>>>,
+    /// By access key, each with the registration that it was made for.
+    clients: Mutex<HashMap<String, (Arc<RegisteredStore>, Arc<dyn WriterBackend>)>>,
     /// By [`StorageSettings::place`].
     gates: Mutex<HashMap<String, (BackendKind, Arc<StoreGate>)>>,
 }
@@ -210,13 +210,16 @@ impl Inner {
             }
             Err(error) => return Err(unknown(key.backend, &error)),
         };
-        if let Some(client) = self.clients.lock().get(&key.access_key) {
+        // What is registered under the key may have been changed since.
+        if let Some((of, client)) = self.clients.lock().get(&key.access_key)
+            && Arc::ptr_eq(of, &store)
+        {
             return Ok(Arc::clone(client));
         }
         let settings = StorageSettings::from_sealed(&store.settings)
             .ok_or_else(|| unusable(key.backend, "its credentials can't be read; register the store again"))?;
         let client = settings.connect(&self.settings.timeouts)?;
-        self.clients.lock().insert(key.access_key.clone(), Arc::clone(&client));
+        self.clients.lock().insert(key.access_key.clone(), (store, Arc::clone(&client)));
         Ok(client)
     }
 }

@@ -234,6 +234,11 @@ impl<Q: LocalQueue> JobRecords for Q {
         self.driver().run(move |machine| Ok(machine.waiting_for(&ids))).await
     }
 
+    async fn live_of_store(&self, access_key: &str) -> Result<u64, QueueError> {
+        let access_key = access_key.to_owned();
+        self.driver().read(move |records| read::live_of_store(records, &access_key)).await
+    }
+
     async fn counts(&self) -> Result<Counts, QueueError> {
         self.driver().count()
     }

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use memchr::memmem::Finder;
+
 use super::key;
 use super::store::{RecordStore, ScanOrder, Table};
 use crate::error_chain::ErrorChain;
@@ -107,6 +109,23 @@ fn newest_in<S: RecordStore>(
             if let Some(job) = job(records, &id)?.filter(&is_it) {
                 return Ok(Some(job));
             }
+        }
+    }
+}
+
+/// How many live jobs have files for the store of this access key. Only the records that have its text in them are read as such.
+pub(super) fn live_of_store<S: RecordStore>(records: &S, access_key: &str) -> Result<u64, QueueError> {
+    let (text, mut from, mut count) = (Finder::new(access_key), Vec::new(), 0);
+    loop {
+        let entries = records.range(Table::Jobs, &from..key::AFTER_IDS, ScanOrder::Ascending, PAGE_MAX)?;
+        let Some((last, _)) = entries.last() else { return Ok(count) };
+        from = [last.as_slice(), &[0]].concat();
+        for (id, _) in entries.iter().filter(|(_, record)| text.find(record).is_some()) {
+            let Some(id) = key::id(id) else { continue };
+            let stored = stored_in(records, Table::Jobs, &id)?;
+            let names =
+                |stored: &StoredJob| stored.job.record.spec.storage.iter().any(|key| key.access_key == access_key);
+            count += u64::from(stored.as_ref().is_some_and(names));
         }
     }
 }

@@ -70,6 +70,12 @@ pub(super) fn constants(record: &JobRecord) -> String {
     [lane, &user, &owner, &tenant, &bytes, &created, hash.as_str(), &reference, &fingerprint, &format].join("|")
 }
 
+/// What the JSON of a job's record has in it if it has files for the store of this access key, and else hasn't: nobody but us writes
+/// a name without a backslash before its quotes.
+pub(super) fn naming_store(access_key: &str) -> String {
+    format!("\"access_key\":{}", Value::from(access_key))
+}
+
 /// What a lane is called.
 pub(super) fn lane(priority: Priority) -> &'static str {
     match priority {

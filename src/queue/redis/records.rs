@@ -1,15 +1,17 @@
 //! Looking jobs up, and counting them.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 
 use super::change::With;
 use super::fields::{self, Fields, owner_key, state_word, text_key, user_key};
-use super::scripts::{NEWEST, PAGE, STATUS, WAITING_FOR};
+use super::scripts::{NAMING, NEWEST, PAGE, STATUS, WAITING_FOR};
 use super::{RedisQueue, Sampled};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
 use crate::events::JobEvents;
-use crate::job::{HashKey, JobId, JobRef, Owner};
+use crate::job::{HashKey, JobId, JobRef, Owner, State};
 use crate::queue::listing::ListOrder;
 use crate::queue::{
     Backlog, Counts, Cursor, Filter, Job, JobRecords, LaneCounts, OwedCallbacks, Page, PageRequest, QueueError,
@@ -18,6 +20,8 @@ use crate::queue::{
 
 /// Jobs of one hash, or of one `ref`, that are looked up at once.
 const INDEXED_AT_ONCE: usize = 4;
+/// Jobs that one script searches: a few milliseconds, in which Redis does nothing else.
+const SEARCHED_AT_ONCE: &str = "1000";
 
 #[async_trait]
 impl JobRecords for RedisQueue {
@@ -72,6 +76,26 @@ impl JobRecords for RedisQueue {
             _ => None,
         };
         Ok(words.iter().map(reason).collect())
+    }
+
+    async fn live_of_store(&self, access_key: &str) -> Result<u64, QueueError> {
+        self.usable()?;
+        let named = fields::naming_store(access_key);
+        let mut ids = HashSet::new();
+        // One may go from the first list to the second meanwhile, and back.
+        for state in [State::Pending, State::Processing, State::Pending] {
+            let (list, mut from) = (format!("ls:{}", state_word(state)), "-inf".to_owned());
+            loop {
+                let args = [list.as_str(), &from, SEARCHED_AT_ONCE, &named];
+                let (found, last): (Vec<String>, String) = self.scripts.run(&NAMING, &args).await?;
+                ids.extend(found);
+                if last.is_empty() {
+                    break;
+                }
+                from = format!("({last}");
+            }
+        }
+        Ok(ids.len() as u64)
     }
 
     async fn counts(&self) -> Result<Counts, QueueError> {

@@ -37,6 +37,7 @@ scripts! {
     LOAD = " flags=allow-oom", ["load"], "looking a job up";
     NEWEST = " flags=allow-oom", ["newest"], "looking for the newest job";
     PAGE = " flags=allow-oom", ["page"], "listing jobs";
+    NAMING = " flags=allow-oom", ["naming"], "searching live jobs";
     WAITING_FOR = " flags=allow-oom", ["waiting_for"], "looking jobs up";
     DELIVERIES = " flags=allow-oom", ["deliveries"], "listing callbacks";
     DUE = " flags=allow-oom", ["due"], "looking for callbacks that are due";

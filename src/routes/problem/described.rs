@@ -135,6 +135,9 @@ pub(in crate::routes) struct Problem {
     /// With `duplicate_job`: where to ask about that job.
     #[schema(nullable = false)]
     status_url: Option<String>,
+    /// With `store_in_use`: how many jobs have files for the store.
+    #[schema(nullable = false)]
+    jobs: Option<u64>,
     /// With `too_many_requests`: the policies of `RateLimit-Policy` whose limit was met.
     #[serde(rename = "violated-policies")]
     #[schema(nullable = false)]

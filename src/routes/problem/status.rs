@@ -22,6 +22,7 @@ pub fn status_of(code: ErrorCode) -> Option<StatusCode> {
         | C::JobLive
         | C::JobCompleted
         | C::NameTaken
+        | C::StoreInUse
         | C::IdempotencyInFlight => S::CONFLICT,
         C::OriginalGone | C::Erased => S::GONE,
         C::PreconditionFailed => S::PRECONDITION_FAILED,

@@ -6,9 +6,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::UploadAnswer;
 use crate::job::{ErrorCode, ParsedJob};
 use crate::routes::Refusal;
+use crate::routes::acceptance::RequestAnswer;
 use crate::routes::extract::asks_for_html;
 use crate::routes::idempotency::IDEMPOTENCY_REPLAYED;
 
@@ -31,10 +31,10 @@ impl FormRedirect {
     }
 
     /// What the client is told.
-    pub(super) fn answer(self, outcome: Result<UploadAnswer, Refusal>) -> Response {
+    pub(super) fn answer(self, outcome: Result<RequestAnswer, Refusal>) -> Response {
         let (query, response) = match outcome {
             Ok(answer) => {
-                let query = vec![("job_id", answer.job_id.clone()), ("state", "accepted".to_owned())];
+                let query = vec![("job_id", answer.job_id()), ("state", "accepted".to_owned())];
                 (query, answer.into_response())
             }
             Err(refusal) => {

@@ -1,7 +1,5 @@
 //! Whether a token allows an upload, known before the body is read.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
 use super::InspectedUpload;
@@ -13,6 +11,7 @@ use crate::job::{
 };
 use crate::register::RegisterError;
 use crate::routes::extract::verify;
+use crate::routes::idempotency::canonical;
 use crate::routes::{AppState, Refusal};
 
 /// The job of a `job` claim, if this registered user, or none, may ask for it.
@@ -37,11 +36,11 @@ pub(in crate::routes) fn allowed_job(
 }
 
 /// What a verified token allows: an upload of this owner's, for this valid job.
-pub(super) struct UploadGrant {
+pub(in crate::routes) struct UploadGrant {
     pub(super) owner: Owner,
     /// The token itself, if it is good for one upload.
-    pub(super) once: Option<OnceToken>,
-    pub(super) job: ParsedJob,
+    pub(in crate::routes) once: Option<OnceToken>,
+    pub(in crate::routes) job: ParsedJob,
     /// The job's claim as it came.
     claim: Value,
 }
@@ -50,13 +49,20 @@ impl UploadGrant {
     /// Verifies `token` and its job, and that the job's stores may be used. Once the token is good, `redirect` knows where it
     /// says. Counts as an upload of its owner's.
     pub(super) fn check(state: &AppState, token: &str, redirect: &mut FormRedirect) -> Result<Self, Refusal> {
-        let Verified { owner, mut claims, good_until, .. } = verify(state, token)?;
-        redirect.follow(&claims);
-        state.rates.count_upload(&owner)?;
+        let verified = verify(state, token)?;
+        redirect.follow(&verified.claims);
+        state.rates.count_upload(&verified.owner)?;
+        let owner = verified.owner.clone();
+        Self::of(state, verified, owner)
+    }
+
+    /// What a good token allows that reaches `owner`: a job of that one's.
+    pub(in crate::routes) fn of(state: &AppState, token: Verified, owner: Owner) -> Result<Self, Refusal> {
+        let Verified { owner: signer, mut claims, good_until, .. } = token;
         let job = allowed_job(state, claims.get("job"), owner.user.as_deref())?;
         let mut errors = ClaimErrors::default();
         let jti = if job.once { jti(&claims, &mut errors) } else { None };
-        let once = jti.map(|jti| OnceToken::new(&owner, jti, good_until));
+        let once = jti.map(|jti| OnceToken::new(&signer, jti, good_until));
         let claim = claims.remove("job").unwrap_or_default();
         errors.or(Self { owner, once, job, claim }).map_err(Refusal::from)
     }
@@ -67,12 +73,12 @@ impl UploadGrant {
     }
 
     /// How much the file may be.
-    pub(super) fn file_limit(&self, state: &AppState) -> FileLimit {
+    pub(in crate::routes) fn file_limit(&self, state: &AppState) -> FileLimit {
         FileLimit::of(state, self.job.bytes_max)
     }
 
     /// The record of the granted job, with what the upload turned out to be.
-    pub(super) fn into_record(
+    pub(in crate::routes) fn into_record(
         self,
         state: &AppState,
         id: JobId,
@@ -117,23 +123,12 @@ impl UploadGrant {
             on_duplicate,
             idempotency: None,
             retry_of: None,
+            reprocess_of: None,
             created_at: state.clock.now(),
             memory,
             inspection: Some(inspection),
             trace: None,
         })
-    }
-}
-
-/// `value` with the fields of every object in one order, whatever the one was in which they came.
-fn canonical(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let sorted: BTreeMap<_, _> = fields.iter().map(|(name, value)| (name.clone(), canonical(value))).collect();
-            Value::Object(sorted.into_iter().collect())
-        }
-        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
-        other => other.clone(),
     }
 }
 
@@ -153,8 +148,8 @@ fn jti<'a>(claims: &'a Map<String, Value>, errors: &mut ClaimErrors) -> Option<&
 
 /// How much the file of an upload may be, and whose limit that is.
 #[derive(Clone, Copy)]
-pub(super) struct FileLimit {
-    pub(super) bytes_max: u64,
+pub(in crate::routes) struct FileLimit {
+    pub(in crate::routes) bytes_max: u64,
     is_tokens: bool,
 }
 
@@ -169,7 +164,7 @@ impl FileLimit {
     }
 
     /// What a file is told that is larger.
-    pub(super) fn refusal(self) -> Refusal {
+    pub(in crate::routes) fn refusal(self) -> Refusal {
         let Self { bytes_max, is_tokens } = self;
         if is_tokens { Refusal::LargerThanToken { bytes_max } } else { Refusal::BodyTooLarge { bytes_max } }
     }

@@ -13,7 +13,7 @@ use super::scratch::Scratch;
 use super::{SPOOL, key};
 use crate::bucket::{Bucket, ObjectReader};
 use crate::durable::{BY_UMASK, StagedDirectory};
-use crate::job::{ContentHash, JobId, JobRecord};
+use crate::job::{ContentHash, JobId, JobRecord, Original};
 use crate::spool::error::Cause;
 use crate::spool::upload::{Hashed, HashedFile, IncomingDirectory, ORIGINAL};
 use crate::spool::{SpoolError, blocking};
@@ -45,7 +45,8 @@ impl FetchedOriginals {
         if let Some(fetched) = &*slot {
             return Ok(fetched.path.clone());
         }
-        let fetched = fetch(record, bucket, &key(SPOOL, record.id), scratch.for_fetching()).await?;
+        let (id, original) = (record.id, &record.original);
+        let fetched = fetch(id, original, bucket, &key(SPOOL, id), scratch.for_fetching()).await?;
         Ok(slot.insert(fetched).path.clone())
     }
 
@@ -55,8 +56,14 @@ impl FetchedOriginals {
     }
 }
 
-/// Fetches the original in this object, which is to be that of `record`, into a directory of its own.
-pub(super) async fn fetch(record: &JobRecord, bucket: &Bucket, from: &str, to: PathBuf) -> Result<Fetched, SpoolError> {
+/// Fetches the original of job `id` in this object, which is to be what was accepted, into a directory of its own.
+pub(super) async fn fetch(
+    id: JobId,
+    original: &Original,
+    bucket: &Bucket,
+    from: &str,
+    to: PathBuf,
+) -> Result<Fetched, SpoolError> {
     let reader = bucket.open(from).await.map_err(Cause::Bucket)?;
     let begin = move || {
         let mut staged = StagedDirectory::create(to)?;
@@ -64,8 +71,8 @@ pub(super) async fn fetch(record: &JobRecord, bucket: &Bucket, from: &str, to: P
         Ok((IncomingDirectory::new(staged), HashedFile::new(file)))
     };
     let (dir, file) = blocking(begin).await.map_err(SpoolError::of_scratch)?;
-    let Hashed { file, sha256, bytes } = copy_original(reader, record.id, file).await?;
-    hold_to(record, sha256, bytes)?;
+    let Hashed { file, sha256, bytes } = copy_original(reader, id, file).await?;
+    hold_to(id, original, sha256, bytes)?;
     Ok(Fetched { path: file.path().to_owned(), _dir: dir })
 }
 
@@ -93,8 +100,7 @@ async fn copy_original(mut reader: ObjectReader, id: JobId, mut file: HashedFile
 }
 
 /// What was fetched is what was accepted, or nobody gets to see it.
-fn hold_to(record: &JobRecord, sha256: ContentHash, bytes: u64) -> Result<(), SpoolError> {
-    let original = &record.original;
+fn hold_to(id: JobId, original: &Original, sha256: ContentHash, bytes: u64) -> Result<(), SpoolError> {
     if (bytes, sha256) == (original.bytes, original.sha256) {
         return Ok(());
     }
@@ -102,7 +108,7 @@ fn hold_to(record: &JobRecord, sha256: ContentHash, bytes: u64) -> Result<(), Sp
         "the bucket has {bytes} bytes with the SHA-256 {sha256}, but {} with {} were accepted",
         original.bytes, original.sha256
     );
-    Err(damaged(record.id, why))
+    Err(damaged(id, why))
 }
 
 fn damaged(job: JobId, why: String) -> SpoolError {

@@ -17,6 +17,7 @@ mod scratch;
 pub use journal_lines::{JournalLines, JournalLinesError, MemoryJournalLines};
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use self::fetching::FetchedOriginals;
+use self::fetching::{Fetched, FetchedOriginals};
 use self::format::{HEAD_BYTES, Parsed};
 use self::journal_lines::PendingLines;
 use self::scratch::Scratch;
@@ -40,7 +41,7 @@ use super::{
 use crate::bucket::{Bucket, BucketError, DELETE_MAX, ListPage};
 use crate::durable::IoContext;
 use crate::error_chain::ErrorChain;
-use crate::job::{JobId, JobRecord, State};
+use crate::job::{JobId, JobRecord, Original, State};
 
 /// Below which accepted uploads are, and originals that are kept for a person.
 const SPOOL: &str = "spool/";
@@ -124,6 +125,20 @@ impl BucketSpool {
             State::Cancelled => true,
             _ => !upload.owes_callback && upload.ago >= self.keep_after_end,
         }
+    }
+
+    /// The original of a job that may be kept, or among the accepted uploads; none if it is gone.
+    async fn fetch_kept(&self, id: JobId, original: &Original) -> Result<Option<Fetched>, SpoolError> {
+        for place in PLACES {
+            let to = self.scratch.for_fetching();
+            match fetching::fetch(id, original, &self.bucket, &key(place, id), to).await {
+                Ok(fetched) => return Ok(Some(fetched)),
+                // It had left that place, or has just been moved.
+                Err(error) if error.had_ended() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     async fn page(&self, prefix: &str, from: Option<SpoolCursor>) -> Result<(SpoolPage, u64), SpoolError> {
@@ -316,22 +331,19 @@ impl Spool for BucketSpool {
         Ok(None)
     }
 
+    async fn open_kept(&self, id: JobId, original: &Original) -> Result<Option<File>, SpoolError> {
+        let Some(fetched) = self.fetch_kept(id, original).await? else { return Ok(None) };
+        let path = fetched.path.clone();
+        let opened = blocking(move || File::open(&path).context("open", &path)).await;
+        opened.map(Some).map_err(SpoolError::of_scratch)
+    }
+
     /// The manifest is in the same object as the original, which so is fetched and put again.
     async fn accept_again(&self, from: JobId, record: &JobRecord) -> Result<bool, SpoolError> {
         let manifest = manifest_of(record, self.scratch.path()).map_err(Cause::Scratch)?;
-        for place in PLACES {
-            let to = self.scratch.for_fetching();
-            match fetching::fetch(record, &self.bucket, &key(place, from), to).await {
-                Ok(fetched) => {
-                    put(&self.bucket, &manifest, record, &fetched.path).await?;
-                    return Ok(true);
-                }
-                // It had left that place, or has just been moved.
-                Err(error) if error.had_ended() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
+        let Some(fetched) = self.fetch_kept(from, &record.original).await? else { return Ok(false) };
+        put(&self.bucket, &manifest, record, &fetched.path).await?;
+        Ok(true)
     }
 
     async fn remove_kept(&self, ids: &[JobId]) -> Result<(), SpoolError> {

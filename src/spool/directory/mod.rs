@@ -17,7 +17,7 @@ mod journal_file;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use super::{
 };
 use crate::durable::{self, BY_UMASK, FileError, IoContext, StagedDirectory, SyncedEntry};
 use crate::failpoint::{Step, reached};
-use crate::job::{JobId, JobRecord, State};
+use crate::job::{JobId, JobRecord, Original, State};
 
 const MANIFEST: &str = "manifest.json";
 const JOURNAL: &str = "stored.jsonl";
@@ -205,6 +205,21 @@ impl Spool for DirectorySpool {
                     Some(SpoolEntry::Damaged { .. }) if !place.try_exists().context("look for", &place)? => {}
                     Some(entry) => return Ok(Some(entry)),
                     None => {}
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    async fn open_kept(&self, id: JobId, _: &Original) -> Result<Option<File>, SpoolError> {
+        let originals = self.places_of(id).map(|place| place.join(ORIGINAL));
+        blocking(move || {
+            for original in originals {
+                match File::open(&original) {
+                    Ok(file) => return Ok(Some(file)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error).context("open", &original),
                 }
             }
             Ok(None)

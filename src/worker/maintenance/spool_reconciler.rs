@@ -277,11 +277,7 @@ impl SpoolReconciler {
             // A full Redis takes it later; what has ended can leave meanwhile.
             Err(QueueError::StorageFull) if self.queue.is_shared() => Ok(false),
             // Two requests to run one job again were under way when the server died.
-            Ok(Enqueued::RetriedAlready(by)) => {
-                self.spool.remove(id).await?;
-                info!(job_id = %id, %by, "upload removed from the spool; another job runs the same one again");
-                Ok(false)
-            }
+            Ok(Enqueued::RetriedAlready(by)) => self.remove_retry(id, by).await,
             // Its client was answered that much, or nothing: two uploads with one token were under way when the server died.
             // Of nodes whose Redis was emptied, either may have been told of: both are jobs.
             Ok(Enqueued::TokenUsed(used_by)) => {
@@ -295,7 +291,10 @@ impl SpoolReconciler {
             // The same: it was sent again, and answered then.
             Ok(Enqueued::Repeated(_)) => {
                 if let Some(again) = again {
-                    return Ok(self.queue.enqueue(again).await? == Enqueued::Created);
+                    return match self.queue.enqueue(again).await? {
+                        Enqueued::RetriedAlready(by) => self.remove_retry(id, by).await,
+                        enqueued => Ok(enqueued == Enqueued::Created),
+                    };
                 }
                 self.spool.remove(id).await?;
                 info!(job_id = %id, "upload removed from the spool; it was sent again and answered then");
@@ -303,6 +302,13 @@ impl SpoolReconciler {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Removes a job that was to run another again, which `by` does.
+    async fn remove_retry(&self, id: JobId, by: JobId) -> Result<bool, ReconcileError> {
+        self.spool.remove(id).await?;
+        info!(job_id = %id, %by, "upload removed from the spool; another job runs the same one again");
+        Ok(false)
     }
 
     /// A job that failed or was cancelled without its worker may have stored more than its record says.

@@ -106,7 +106,10 @@ pub(super) struct Users(HashMap<String, UserKey>);
 impl Users {
     pub(super) fn of(users: &[(&str, &str, &str)]) -> Self {
         let entry = |(kid, name, secret): &(&str, &str, &str)| {
-            ((*kid).to_owned(), UserKey { name: (*name).to_owned(), secret: SecretString::from(*secret) })
+            (
+                (*kid).to_owned(),
+                UserKey { name: (*name).to_owned(), secret: SecretString::from(*secret), earlier_secrets: Vec::new() },
+            )
         };
         Self(users.iter().map(entry).collect())
     }

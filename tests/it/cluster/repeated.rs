@@ -16,6 +16,7 @@ use crate::harness::cluster::{BUCKET, Cluster};
 use crate::harness::picture::jpeg;
 use crate::harness::token::Claims;
 use crate::http::idempotency::{KEY, accepted, assert_one_job, json_of, upload};
+use crate::restart::again::{again, all_jobs, cancelled, waiting_job};
 
 /// What the `Retry-After` of a request says that is under way.
 const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
@@ -88,4 +89,49 @@ async fn an_upload_that_died_with_its_node_before_the_queue_knew_it_is_the_same_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_whose_node_died_before_it_answered_is_answered_by_another() {
     dies_at(Step::UploadAfterEnqueue, true, true).await;
+}
+
+/// A node is asked to run a job again, or to make another of its bytes, and dies at `step`; another one is asked the same. There is one.
+async fn dies_at_again(step: Step, route: &str, is_replayed: bool) {
+    let Some(cluster) = Cluster::start().await else { return };
+    let home = cluster.home(&[("PIXERVE_NODE_ROLES", "api")]);
+    let points = format!("{}=return", step.name());
+    let mut dying = home.start_with(&[("FAILPOINTS", &points)]).await;
+    let other = cluster.node(&[("PIXERVE_NODE_ROLES", "api")]).await;
+    cluster.s3.create_bucket("later");
+    let token = waiting_job(&other.register(cluster.s3.registration("later")).await);
+    let old = cancelled(&dying, &token).await;
+    assert!(again(&dying, route, &old, &token, Some(KEY)).send().await.is_err(), "nobody is told anything");
+    assert_eq!(dying.exited().await.signal(), Some(Signal::ABORT.as_raw()), "{}", step.name());
+
+    let started = Instant::now();
+    let answer = loop {
+        let answer = again(&other, route, &old, &token, Some(KEY)).send().await.expect("an answer");
+        if answer.status() != StatusCode::CONFLICT {
+            break answer;
+        }
+        assert_problem(answer, 409, "idempotency_in_flight").await;
+        assert!(started.elapsed() < WAIT_MAX, "{}: the key is never free", step.name());
+        sleep(IN_FLIGHT_RETRY).await;
+    };
+    let (text, replayed) = accepted(answer).await;
+    assert_eq!(replayed, is_replayed, "{}", step.name());
+    let repeated = again(&other, route, &old, &token, Some(KEY)).send().await.expect("an answer");
+    assert_eq!(accepted(repeated).await, (text.clone(), true), "{}", step.name());
+    assert_eq!(all_jobs(&other, &token).await, [json_of(&text)["job_id"].clone(), json!(old)], "{}", step.name());
+    let worker = cluster.node(&[("PIXERVE_NODE_ROLES", "worker")]).await;
+    assert_eq!(other.ended(&json_of(&text)).await["state"], json!("completed"), "{}", step.name());
+    drop(worker);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_whose_node_died_is_the_same_job_when_another_gets_it() {
+    dies_at_again(Step::RetrySpooled, "/retry", false).await;
+    dies_at_again(Step::RetryEnqueued, "/retry", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_on_known_bytes_whose_node_died_is_the_same_job_when_another_gets_it() {
+    dies_at_again(Step::ReprocessSpooled, "/reprocess", false).await;
+    dies_at_again(Step::ReprocessEnqueued, "/reprocess", true).await;
 }

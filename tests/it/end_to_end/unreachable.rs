@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::app::{TestApp, files_below, poll_delay};
+use crate::harness::app::{TestApp, assert_problem, files_below, poll_delay};
 use crate::harness::picture::jpeg;
 use crate::harness::process::reserve_port;
 use crate::harness::receiver::Receiver;
@@ -203,7 +203,10 @@ async fn a_store_deregistered_while_a_job_waits_for_it_fails_the_job_and_the_err
     let app = TestApp::start().await;
     let half = HalfStored::start(&app, "deregistered").await;
     app.wait_for(&half.accepted, "to wait for a store", |status| status["waiting_for"].is_array()).await;
-    assert_eq!(app.admin(Method::DELETE, &format!("/register?access_key={}", half.key), None).await.status(), 204);
+    let path = format!("/register?access_key={}", half.key);
+    let problem = assert_problem(app.admin(Method::DELETE, &path, None).await, 409, "store_in_use").await;
+    assert_eq!(problem["jobs"], 1, "{problem}");
+    assert_eq!(app.admin(Method::DELETE, &format!("{path}&force=true"), None).await.status(), 204);
     let s3 = s3_at(half.addr, &[half.bucket]).await;
     let status = app.ended(&half.accepted).await;
 

@@ -174,7 +174,7 @@ impl ErasureHome {
                     let _: u64 = cluster.redis.command(&["DEL", key]).await;
                 }
                 for key in cluster.s3.keys(BUCKET).await.iter().filter(|key| key.contains("/spool/")) {
-                    cluster.s3.delete(BUCKET, key).await;
+                    cluster.s3.remove(BUCKET, key).await;
                 }
             }
             None => {

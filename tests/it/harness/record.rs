@@ -43,6 +43,7 @@ pub(crate) fn job_record(
         on_duplicate: OnDuplicate::Refuse,
         idempotency: None,
         retry_of: None,
+        reprocess_of: None,
         trace: None,
     }
 }

@@ -236,9 +236,16 @@ impl S3Client {
         Some(StoredObject { bytes, content_type })
     }
 
-    /// Deletes an object.
-    pub(crate) async fn delete(&self, bucket: &str, key: &str) {
-        self.client.delete_object().bucket(bucket).key(key).send().await.expect("deleted");
+    /// Puts an object in the place of what is there.
+    #[allow(dead_code, reason = "the benchmarks don't")]
+    pub(crate) async fn put(&self, bucket: &str, key: &str, bytes: Vec<u8>) {
+        self.client.put_object().bucket(bucket).key(key).body(bytes.into()).send().await.expect("put");
+    }
+
+    /// Removes an object.
+    #[allow(dead_code, reason = "the benchmarks don't")]
+    pub(crate) async fn remove(&self, bucket: &str, key: &str) {
+        self.client.delete_object().bucket(bucket).key(key).send().await.expect("removed");
     }
 
     /// Every key of the bucket, sorted.

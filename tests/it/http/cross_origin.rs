@@ -181,7 +181,7 @@ async fn a_preflight_says_what_a_listed_page_may_send_and_any_other_options_what
     }
     // Routes of operators are no page's.
     for (path, methods) in
-        [("/register", "POST,GET,HEAD,DELETE"), ("/success/list", "GET,HEAD"), ("/health", "GET,HEAD")]
+        [("/register", "POST,GET,HEAD,PUT,DELETE"), ("/success/list", "GET,HEAD"), ("/health", "GET,HEAD")]
     {
         let response = answer(preflight(path, SHOP)).await;
         assert_not_shared(&response);

@@ -197,9 +197,9 @@ async fn answers_of_the_server_about_itself_are_as_described() {
     fixture.answers(403, Method::GET, "/metrics", user).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn answers_of_the_register_are_as_described() {
-    let fixture = Fixture::start(&[]).await;
+    let fixture = &Fixture::start(&[]).await;
     let register = |status, body| fixture.admin(status, Method::POST, "/register", body);
     let user = register(201, json!({ "user": "shop" })).await.json();
     register(409, json!({ "user": "shop" })).await;
@@ -224,6 +224,19 @@ async fn answers_of_the_register_are_as_described() {
     renew(404, json!({ "access_key": "none" })).await;
     renew(422, json!({ "typo": 1 })).await;
     renew(400, json!([])).await;
+    let of = |access_key: &Value| format!("/register?access_key={}", access_key.as_str().expect("a key"));
+    let change = |status, path: String, body| async move { fixture.admin(status, Method::PUT, &path, body).await };
+    change(200, of(&user["access_key"]), json!({ "rotate": true, "overlap": "7days" })).await;
+    change(422, of(&user["access_key"]), json!({ "rotate": false })).await;
+    change(200, of(&store["access_key"]), dead_store()).await;
+    change(422, format!("{}&verify=true", of(&store["access_key"])), dead_store()).await;
+    change(404, of(&json!("none")), dead_store()).await;
+    change(400, "/register".to_owned(), dead_store()).await;
+    let waits = json!({ "storageKeys": { "s3": store["access_key"] }, "formats": { "jpg": { "sizes": [[8]] } } });
+    let live = fixture.upload(200, waits, jpeg(16, 16, 1)).await.json();
+    fixture.admin(409, Method::DELETE, &of(&store["access_key"]), json!(null)).await;
+    let cancel = format!("/cancel?job_id={}", live["job_id"].as_str().expect("an id"));
+    fixture.admin(204, Method::DELETE, &cancel, json!(null)).await;
     let deregister = |access_key: &Value| format!("/register?access_key={}", access_key.as_str().expect("a key"));
     fixture.admin(204, Method::DELETE, &deregister(&store["access_key"]), json!(null)).await;
     fixture.admin(404, Method::DELETE, &deregister(&store["access_key"]), json!(null)).await;
@@ -270,6 +283,18 @@ async fn answers_about_a_job_that_completes_and_its_files_are_as_described() {
             request.bearer_auth(Claims::of("me").sign())
         })
     };
+    let again = |job: Value| {
+        let token = Claims::of("me").with("scope", json!("manage")).job(job).sign();
+        |request: reqwest::RequestBuilder| request.bearer_auth(token)
+    };
+    let path = of("/reprocess");
+    let second = fixture.answers(200, Method::POST, &path, again(small_job())).await.json();
+    assert_eq!(second["reprocess_of"], accepted["job_id"]);
+    fixture.answers(422, Method::POST, &path, again(json!({ "typo": 1 }))).await;
+    fixture.answers(404, Method::POST, "/reprocess?hash=none", again(small_job())).await;
+    fixture.answers(400, Method::POST, "/reprocess", again(small_job())).await;
+    fixture.app.ended(&second).await;
+    fixture.get(200, &format!("/success?job_id={}", second["job_id"].as_str().expect("an id"))).await;
     cancel(409, of("/cancel")).await;
     cancel(404, "/cancel?hash=none".to_owned()).await;
     cancel(400, "/cancel".to_owned()).await;

@@ -24,9 +24,12 @@ async fn new_user(app: &TestApp, name: &str) -> (String, String) {
 async fn only_admins_register() {
     let app = TestApp::start().await;
     let (key, secret) = new_user(&app, "shop").await;
-    for (method, path) in
-        [(Method::POST, "/register"), (Method::GET, "/register"), (Method::DELETE, "/register?access_key=x")]
-    {
+    for (method, path) in [
+        (Method::POST, "/register"),
+        (Method::GET, "/register"),
+        (Method::PUT, "/register?access_key=x"),
+        (Method::DELETE, "/register?access_key=x"),
+    ] {
         let send = |token: Option<String>| {
             let request = app.request(method.clone(), path).json(&json!({ "user": "eve" }));
             match token {

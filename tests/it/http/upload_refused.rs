@@ -285,7 +285,7 @@ async fn other_methods_are_a_405_and_other_paths_a_404() {
         (Method::GET, "/cancel"),
         (Method::POST, "/success"),
         (Method::DELETE, "/failures"),
-        (Method::PUT, "/register"),
+        (Method::PATCH, "/register"),
         (Method::POST, "/health"),
         (Method::POST, "/version"),
         (Method::POST, "/files/x.jpg"),

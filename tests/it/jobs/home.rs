@@ -1,10 +1,12 @@
 //! Where jobs are in these tests.
 
+use std::path::PathBuf;
+
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::harness::app::TestApp;
-use crate::harness::cluster::Cluster;
+use crate::harness::app::{TestApp, poll_delay};
+use crate::harness::cluster::{BUCKET, Cluster};
 use crate::harness::token::Claims;
 
 /// One machine, or what many nodes share.
@@ -27,6 +29,36 @@ impl JobsHome {
         match &self.cluster {
             Some(cluster) => cluster.node(settings).await,
             None => TestApp::start_with(settings).await,
+        }
+    }
+}
+
+impl JobsHome {
+    /// One more node; none where there can be but one server.
+    pub(super) async fn other(&self, settings: &[(&str, &str)]) -> Option<TestApp> {
+        match &self.cluster {
+            Some(cluster) => Some(cluster.node(settings).await),
+            None => None,
+        }
+    }
+
+    /// Where what `app` serves lies.
+    pub(super) fn serve_dir(&self, app: &TestApp) -> PathBuf {
+        self.cluster.as_ref().map_or_else(|| app.serve_dir(), Cluster::serve_dir)
+    }
+
+    /// Has the original of a job that completed leave the spool, which may keep it for a while.
+    pub(super) async fn leave_spool(&self, app: &TestApp, id: &str) {
+        match &self.cluster {
+            Some(cluster) => {
+                let key = format!("spool-of-all/spool/{}/{id}", &id[id.len() - 2..]);
+                cluster.s3.remove(BUCKET, &key).await;
+            }
+            None => {
+                while app.data_dir().join("spool/jobs").join(id).exists() {
+                    poll_delay().await;
+                }
+            }
         }
     }
 }

@@ -22,5 +22,7 @@ macro_rules! every_home {
 
 mod home;
 mod list;
+mod register;
+mod reprocess;
 mod retry;
 mod scopes;

@@ -3,12 +3,13 @@
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::home::{JobsHome, get, ids, text, with_scope};
+use super::home::{JobsHome, admin, get, ids, text, with_scope};
 use crate::harness::app::{TestApp, assert_problem, poll_delay, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::receiver::Receiver;
 use crate::harness::stores::{GIVES_UP_SOON, dead_store};
 use crate::harness::token::Claims;
+use crate::http::idempotency::KEY;
 
 every_home! {
     a_failed_job_is_run_again_as_a_new_one_with_the_same_callback,
@@ -16,6 +17,8 @@ every_home! {
     one_request_runs_again_what_an_outage_left_the_oldest_first_and_each_once,
     one_job_is_run_again_once_however_many_ask,
     nothing_is_run_again_whose_original_is_not_kept,
+    a_repeated_request_is_answered_as_before_and_runs_nothing_again,
+    of_a_tenant_that_has_no_room_nothing_more_is_tried_and_that_is_said,
 }
 
 /// One that fails for its store, and calls back.
@@ -176,4 +179,70 @@ async fn nothing_is_run_again_whose_original_is_not_kept(home: JobsHome) {
         }
         poll_delay().await;
     }
+}
+
+async fn with_key(app: &TestApp, query: &str, body: Option<&Value>, key: &str) -> Response {
+    let request = app.request(Method::POST, &format!("/retry{query}")).bearer_auth(manager().sign());
+    let request = request.header("idempotency-key", key);
+    let request = body.into_iter().fold(request, |request, body| request.json(body));
+    request.send().await.expect("an answer")
+}
+
+async fn a_repeated_request_is_answered_as_before_and_runs_nothing_again(home: JobsHome) {
+    let (app, receiver) = (home.start(&GIVES_UP_SOON).await, Receiver::start().await);
+    let store = app.register(dead_store()).await;
+    let first = app.done("me", job(&store, &receiver), "a.jpg", jpeg(32, 32, 1)).await;
+    let second = app.done("me", job(&store, &receiver), "a.jpg", jpeg(32, 32, 2)).await;
+    let [named, other] = [&first, &second].map(|job| format!("?job_id={}", text(&job["job_id"])));
+    let answer = with_key(&app, &named, None, KEY).await;
+    assert!(!answer.headers().contains_key("idempotency-replayed"));
+    let told = answer.text().await.expect("text");
+    // It has failed again by then, and would be run again by another request.
+    app.ended(&serde_json::from_str(&told).expect("JSON")).await;
+    let answer = with_key(&app, &named, None, &format!("\"{KEY}\"")).await;
+    assert_eq!(answer.headers()["idempotency-replayed"], "true");
+    assert_eq!(answer.text().await.expect("text"), told);
+    assert_problem(with_key(&app, &other, None, KEY).await, 422, "idempotency_key_reused").await;
+    let body = json!({ "state": "failed", "limit": 1 });
+    assert_problem(with_key(&app, "", Some(&body), KEY).await, 422, "idempotency_key_reused").await;
+    assert_problem(with_key(&app, &named, None, "short").await, 400, "bad_idempotency_key").await;
+
+    let key = "another-key-0123456789";
+    let completed = app.done("me", small_job(), "a.jpg", jpeg(32, 32, 3)).await;
+    let refused = format!("?job_id={}", text(&completed["job_id"]));
+    assert_problem(with_key(&app, &refused, None, key).await, 409, "job_completed").await;
+    // That refusal has left the key free. The first was run again before.
+    let reordered = json!({ "limit": 1, "state": "failed" });
+    for (body, is_replayed) in [(&body, false), (&reordered, true), (&body, true)] {
+        let answer = with_key(&app, "", Some(body), key).await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        assert_eq!(answer.headers().contains_key("idempotency-replayed"), is_replayed);
+        assert_eq!(answer.json::<Value>().await.expect("JSON"), json!({ "count": 1, "skipped": 1 }));
+    }
+    let all = json!({ "state": "failed" });
+    assert_problem(with_key(&app, "", Some(&all), key).await, 422, "idempotency_key_reused").await;
+    let jobs = get(&app, &manager(), "/jobs").await;
+    assert_eq!(jobs["count"], 5, "three uploads, and two that were run again: {jobs}");
+}
+
+async fn of_a_tenant_that_has_no_room_nothing_more_is_tried_and_that_is_said(home: JobsHome) {
+    let app = home.start(&[("PIXERVE_QUEUE_OWNER_DEPTH_MAX", "2")]).await;
+    let receiver = Receiver::start().await;
+    let store = app.register(dead_store()).await;
+    for seed in 1..=3 {
+        let accepted = app.accepted("me", job(&store, &receiver), "a.jpg", jpeg(32, 32, seed)).await;
+        cancel(&app, text(&accepted["job_id"])).await;
+    }
+    let other = app.accepted("other", job(&store, &receiver), "a.jpg", jpeg(32, 32, 4)).await;
+    let request = app.request(Method::DELETE, &format!("/cancel?job_id={}", text(&other["job_id"])));
+    let cancelled = request.bearer_auth(Claims::of("other").sign()).send().await.expect("an answer");
+    assert_eq!(cancelled.status(), StatusCode::NO_CONTENT);
+    let all = json!({ "state": "cancelled" });
+    // Of another owner, whose jobs are behind those that have no room, one is run again all the same.
+    let request = app.request(Method::POST, "/retry").bearer_auth(admin().sign()).json(&all);
+    let answer: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+    assert_eq!(answer, json!({ "count": 3, "skipped": 1 }));
+    // None is left but for want of room: it isn't time to stop asking.
+    let request = app.request(Method::POST, "/retry").bearer_auth(manager().sign()).json(&all);
+    assert_problem(request.send().await.expect("an answer"), 429, "too_many_jobs").await;
 }

@@ -4,15 +4,15 @@ use std::error::Error;
 
 use std::time::Duration;
 
-use pixerve::job::{JobId, JobRecord, Owner, Priority, State};
+use pixerve::job::{BackendKind, JobId, JobRecord, JobRef, Owner, Priority, State, StorageKey};
 use pixerve::queue::{
     CancelOutcome, ClaimRequest, Cursor, Enqueued, Filter, PageRequest, Place, QueueError, Retry, Settlement,
     WaitReason,
 };
 
 use super::fixture::{
-    LEASE, Queue, QueueFixture, SECOND, TestResult, claim, complete, enqueue, enqueue_all, failure, owner, purge,
-    queued, record,
+    LEASE, Queue, QueueFixture, SECOND, TestResult, claim, claim_up_to, complete, enqueue, enqueue_all, failure, owner,
+    purge, queued, record,
 };
 
 every_queue! {
@@ -24,6 +24,7 @@ every_queue! {
     the_oldest_come_first_where_that_is_asked_for,
     time_bounds_are_those_of_acceptance_whenever_a_job_was_queued,
     what_a_job_waits_for_is_told_while_it_lives,
+    live_jobs_of_a_store_are_counted_wherever_they_are,
     state_filter_follows_the_job,
     foreign_cursor_is_refused,
     purge_removes_the_job_everywhere,
@@ -277,5 +278,35 @@ async fn purge_takes_no_more_than_its_limit(fixture: QueueFixture) -> TestResult
     for expected in [40, 30, 0] {
         assert_eq!(purge(&queue, fixture.now(), 40).await?, expected);
     }
+    Ok(())
+}
+
+async fn live_jobs_of_a_store_are_counted_wherever_they_are(fixture: QueueFixture) -> TestResult {
+    let queue = fixture.open()?;
+    let for_stores = |owner_name: &str, n: u32, keys: &[&str]| -> JobRecord {
+        let mut record = record(&owner(owner_name), n, Priority::Queued);
+        let kinds = [BackendKind::S3, BackendKind::Gcs];
+        let keys = keys.iter().zip(kinds);
+        record.spec.storage =
+            keys.map(|(key, backend)| StorageKey { backend, access_key: (*key).to_owned() }).collect();
+        record
+    };
+    // Of a `ref` that looks like a store's, nothing is said.
+    let mut named = for_stores("a", 0, &["pxs_other"]);
+    named.reference = JobRef::parse("\"access_key\":\"pxs_one\"");
+    assert!(named.reference.is_some());
+    enqueue(&queue, &named).await?;
+    for n in 1..=450 {
+        enqueue(&queue, &for_stores("a", n, &["pxs_one", "pxs_two"])).await?;
+    }
+    enqueue(&queue, &for_stores("b", 451, &["pxs_one"])).await?;
+    let claimed = claim_up_to(&queue, 3).await?;
+    assert_eq!(claimed.len(), 3);
+    assert_eq!(queue.live_of_store("pxs_one").await?, 451, "those that wait, and those that are worked on");
+    assert_eq!(queue.live_of_store("pxs_two").await?, 450);
+    assert_eq!(queue.live_of_store("pxs_on").await?, 0);
+    let ends = claimed.iter().find(|claim| claim.job.record.spec.storage.len() == 2).ok_or("none claimed")?;
+    complete(&queue, ends).await?;
+    assert_eq!((queue.live_of_store("pxs_one").await?, queue.live_of_store("pxs_two").await?), (450, 449));
     Ok(())
 }

@@ -453,3 +453,31 @@ async fn after_all_nodes_started_with_a_new_key_the_old_one_can_go() {
     assert!(c.unreadable.is_empty());
     assert_eq!(c.register.list(), b.list());
 }
+
+#[tokio::test]
+async fn a_rotated_secret_is_answered_once_every_node_takes_it() {
+    let shared = Shared::in_memory().impatient();
+    let (a, deaf) = (shared.node("a").await.register, Arc::new(shared.deaf("deaf").await));
+    let user = a.register_user("shop").await.expect("good in any case");
+    deaf.reload().await.expect("read");
+    let day = Duration::from_hours(24);
+    let refused = a.rotate_secret(&user.access_key, day).await;
+    assert!(
+        matches!(&refused, Err(RegisterError::RotationNotConfirmed { access_key, .. }) if *access_key == user.access_key)
+    );
+    // The first is good everywhere, whether a node has heard or not, and stays so when it is asked for another one.
+    let _hears = Node::following(Arc::clone(&deaf));
+    let rotated = loop {
+        match a.rotate_secret(&user.access_key, day).await {
+            Err(RegisterError::RotationNotConfirmed { .. }) => poll_delay().await,
+            rotated => break rotated.expect("confirmed").expect("a user"),
+        }
+    };
+    for node in [&a, &deaf] {
+        let key = node.user_key(&user.access_key).expect("known");
+        assert_eq!(key.secret.expose_secret(), rotated.secret.expose_secret());
+        let earlier: Vec<_> = key.earlier_secrets.iter().map(ExposeSecret::expose_secret).collect();
+        assert_eq!(earlier, [user.secret.expose_secret()], "those that nobody was told are not among them");
+    }
+    assert!(a.rotate_secret("pxu_none", day).await.expect("no fault").is_none());
+}

@@ -1,5 +1,6 @@
 //! Servers that stop and start again: nothing that was accepted is lost, nothing that had ended is forgotten.
 
+pub(crate) mod again;
 mod crashed;
 mod database;
 mod graceful;

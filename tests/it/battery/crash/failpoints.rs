@@ -34,6 +34,8 @@ enum When {
     Cancel,
     /// When a job that was cancelled is run again.
     Retry,
+    /// When another job is made of the bytes of one that completed.
+    Reprocess,
     /// When a user is registered.
     Register,
     /// After SIGTERM.
@@ -47,6 +49,7 @@ fn when(step: Step) -> When {
         Step::VariantSpooled | Step::VariantsMade | Step::WriteBeforePut => When::Store,
         Step::CancelBefore | Step::CancelAfter | Step::SpoolKept => When::Cancel,
         Step::RetrySpooled | Step::RetryEnqueued => When::Retry,
+        Step::ReprocessSpooled | Step::ReprocessEnqueued => When::Reprocess,
         Step::RegisterWritten | Step::RegisterDurable => When::Register,
         Step::StopDraining | Step::StopBeforeCleanNote => When::Stop,
         _ => When::Work,
@@ -91,6 +94,11 @@ async fn die_at(step: Step, passed: u32) -> (bool, Kept) {
                 witness.cancel_last(&server).await;
                 witness.retry_last(&server).await;
                 witness.upload(&server, 2 * UPLOADS).await;
+            }
+        }
+        When::Reprocess => {
+            while server.ended_already().is_none() {
+                witness.reprocess_last(&server).await;
             }
         }
         When::Register => {

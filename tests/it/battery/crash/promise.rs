@@ -138,6 +138,16 @@ impl Witness {
         let _ = retry.timeout(WAIT_MAX).send().await;
     }
 
+    /// Tries to make another job of the bytes of what was accepted last. Its server may die of it.
+    pub(in crate::battery) async fn reprocess_last(&self, api: &Api) {
+        let Some(last) = self.accepted.last() else { return };
+        let id = last["job_id"].as_str().expect("an id");
+        let job = json!({ "directHost": true, "subDir": "again", "keepOriginal": true, "formats": { "jpg": { "sizes": [[20]] } } });
+        let token = Claims::of("crash").with("scope", json!("manage")).job(job).sign();
+        let reprocess = api.request(Method::POST, &format!("/reprocess?job_id={id}")).bearer_auth(token);
+        let _ = reprocess.timeout(WAIT_MAX).send().await;
+    }
+
     /// Waits until the server has ended, or has nothing to do any more: whether it has ended.
     pub(in crate::battery) async fn dies_before_it_is_idle(&self, server: &mut ServerProcess) -> bool {
         const CALLBACKS_COME_WITHIN: Duration = Duration::from_secs(2);
