@@ -8,13 +8,18 @@ mod attempts;
 mod cancel;
 mod client;
 mod completions;
+mod erase;
 mod error;
 mod exit;
 mod health;
+mod jobs;
 mod man;
+mod moment;
 mod output;
 mod problem;
+mod retry;
 mod show;
+mod table;
 mod token;
 mod upload;
 mod watch;
@@ -25,14 +30,17 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 pub use cancel::CancelArgs;
-pub use client::{CallerArgs, ServerArgs};
+pub use client::{CallerArgs, OwnerArgs, ServerArgs};
 pub use completions::{CompletionsArgs, completions};
+pub use erase::EraseArgs;
 pub use error::CliError;
 pub use exit::Exit;
 pub use health::HealthArgs;
+pub use jobs::JobsArgs;
 pub use man::{ManArgs, man};
 pub use output::OutputArgs;
 pub use problem::Problem;
+pub use retry::RetryArgs;
 pub use show::ShowArgs;
 pub use token::{TokenError, TokenOptions, token};
 pub use upload::UploadArgs;
@@ -46,8 +54,14 @@ pub enum ClientCommand {
     Upload(UploadArgs),
     /// Show how a job is
     Show(ShowArgs),
+    /// List the jobs that there are, the newest first
+    Jobs(JobsArgs),
     /// Stop a job for good
     Cancel(CancelArgs),
+    /// Run failed and cancelled jobs again, each as a new job
+    Retry(RetryArgs),
+    /// Erase jobs and everything that was stored of them, for good
+    Erase(EraseArgs),
     /// Ask the running server how it is: exit code 0 if it is ready, 1 if not, 4 if it can't be reached
     Health(HealthArgs),
 }
@@ -61,7 +75,10 @@ pub async fn run(command: ClientCommand, config_file: Option<PathBuf>) -> Result
     let ended = match command {
         ClientCommand::Upload(args) => upload::upload(&here, args).await,
         ClientCommand::Show(args) => show::show(&here, args).await,
+        ClientCommand::Jobs(args) => jobs::jobs(&here, args).await,
         ClientCommand::Cancel(args) => cancel::cancel(&here, args).await,
+        ClientCommand::Retry(args) => retry::retry(&here, args).await,
+        ClientCommand::Erase(args) => erase::erase(&here, args).await,
         ClientCommand::Health(args) => health::health(&here, args).await,
     };
     match ended {
