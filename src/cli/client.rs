@@ -18,7 +18,7 @@ use super::problem::Problem;
 use super::token::{SignedJob, TokenError, authenticator};
 use crate::auth::{Authenticator, NewToken, Scope};
 use crate::clock::{Clock, System};
-use crate::config::{ClientVariables, Config};
+use crate::config::{ClientVariables, Config, ConfigErrors, Warning};
 use crate::tls;
 use crate::version::VERSION;
 
@@ -86,16 +86,27 @@ impl Surroundings {
         Ok(Self { config_file, variables: ClientVariables::from_process()?, config: OnceCell::new() })
     }
 
+    /// Whether a server is named, which needn't be the one of the settings here.
+    pub(super) fn names_server(&self, args: &ServerArgs) -> bool {
+        args.server.is_some() || self.variables.server.is_some()
+    }
+
+    /// The settings of the server that runs here, and what of them has no effect, for who tells of both.
+    pub(super) fn load_config(&self) -> Result<(&Config, Vec<Warning>), ConfigErrors> {
+        let (config, warnings) = Config::from_process(self.config_file.as_deref())?;
+        Ok((self.config.get_or_init(|| config), warnings))
+    }
+
     /// The settings of the server that runs here.
     pub(super) fn config(&self) -> Result<&Config, CliError> {
         if let Some(config) = self.config.get() {
             return Ok(config);
         }
-        let (config, warnings) = Config::from_process(self.config_file.as_deref())?;
+        let (config, warnings) = self.load_config()?;
         for warning in warnings {
             output::warn(format_args!("{warning}"));
         }
-        Ok(self.config.get_or_init(|| config))
+        Ok(config)
     }
 
     /// A client of the server that is meant.

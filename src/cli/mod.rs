@@ -8,6 +8,7 @@ mod attempts;
 mod cancel;
 mod client;
 mod completions;
+mod doctor;
 mod erase;
 mod error;
 mod exit;
@@ -32,6 +33,7 @@ use clap::Subcommand;
 pub use cancel::CancelArgs;
 pub use client::{CallerArgs, OwnerArgs, ServerArgs};
 pub use completions::{CompletionsArgs, completions};
+pub use doctor::DoctorArgs;
 pub use erase::EraseArgs;
 pub use error::CliError;
 pub use exit::Exit;
@@ -62,6 +64,8 @@ pub enum ClientCommand {
     Retry(RetryArgs),
     /// Erase jobs and everything that was stored of them, for good
     Erase(EraseArgs),
+    /// Look at settings, keys, directories, the system and the running server, and say what to do: exit code 0 only if all is well
+    Doctor(DoctorArgs),
     /// Ask the running server how it is: exit code 0 if it is ready, 1 if not, 4 if it can't be reached
     Health(HealthArgs),
 }
@@ -79,6 +83,7 @@ pub async fn run(command: ClientCommand, config_file: Option<PathBuf>) -> Result
         ClientCommand::Cancel(args) => cancel::cancel(&here, args).await,
         ClientCommand::Retry(args) => retry::retry(&here, args).await,
         ClientCommand::Erase(args) => erase::erase(&here, args).await,
+        ClientCommand::Doctor(args) => doctor::doctor(&here, args).await,
         ClientCommand::Health(args) => health::health(&here, args).await,
     };
     match ended {

@@ -9,6 +9,7 @@ mod deliveries;
 mod demo_token;
 mod description;
 mod docs;
+mod doctor;
 mod events;
 mod extract;
 pub mod files;
@@ -37,6 +38,7 @@ mod version;
 mod watching;
 
 pub use cross_origin::{AllowedOrigins, CrossOrigin, RequestOrigin};
+pub use doctor::{Examined, StoreOutages};
 pub use http_metrics::{ConnectionCount, HttpMetrics};
 pub use metrics::metrics_router;
 pub use problem::{Refusal, status_of};
@@ -113,6 +115,7 @@ fn limited_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::redeliver))
         .routes(routes!(limits::limits))
+        .routes(routes!(doctor::doctor))
         .routes(routes!(register::renew_webhook_secret))
         .routes(routes!(register::register, register::list, register::deregister))
         .routes(routes!(description::openapi))

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::cross_origin::{AllowedOrigins, CrossOrigin};
+use super::doctor::Examined;
 use super::http_metrics::HttpMetrics;
 use super::rate::Rates;
 use super::watching::{WatchedJobs, Watchers};
@@ -176,6 +177,7 @@ pub struct AppParts {
     pub callback_addresses: Arc<dyn CallbackAddresses>,
     pub store_timeouts: StoreTimeouts,
     pub readiness: Readiness,
+    pub examined: Examined,
     /// What this server is among others, if it shares a queue.
     pub node: Option<NodeHealth>,
     /// The page is shown, and given tokens.

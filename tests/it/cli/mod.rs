@@ -1,5 +1,7 @@
 //! The commands that talk to a server, run as a person or a script runs them: what they print, and how they end.
 
+mod backup;
+mod doctor;
 mod erase;
 mod flaky;
 mod jobs;
