@@ -12,6 +12,7 @@ mod compact;
 mod engine;
 mod error;
 mod files;
+mod look;
 mod segments;
 mod syncs;
 
@@ -28,6 +29,7 @@ use crate::failpoint::{Step, reached};
 
 pub use error::DatabaseError;
 pub(crate) use files::until;
+pub use look::{DatabaseLook, DatabaseState};
 
 /// An open database. All of it blocks: it belongs on a thread of its own or in `spawn_blocking`.
 #[derive(Debug)]

@@ -8,7 +8,7 @@
 mod directory;
 mod prober;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +54,8 @@ impl RootKind {
     }
 
     /// The variable that chooses it.
-    fn setting(self) -> &'static str {
+    #[must_use]
+    pub fn setting(self) -> &'static str {
         match self {
             Self::Data => "PIXERVE_DATA_DIR",
             Self::Serve => "PIXERVE_SERVE_DIR",
@@ -171,6 +172,17 @@ impl DiskHealth {
 pub struct DiskMonitor {
     probers: Arc<[Prober]>,
     published: watch::Sender<Published>,
+}
+
+/// Looks at one of the directories once: bytes that are free for this process there; none if the system doesn't say. Blocks on
+/// its disk.
+///
+/// # Errors
+/// If it is missing or can't be written.
+pub fn look(kind: RootKind, path: &Path) -> Result<Option<u64>, DirectoryError> {
+    let directory = ProbedDirectory::open(kind, path.to_owned())?;
+    directory.probe()?;
+    Ok(directory.free_bytes())
 }
 
 /// Looks at both directories once, and starts the threads that go on doing so until the monitor is dropped. Blocks on the

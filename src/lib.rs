@@ -39,14 +39,17 @@ pub mod pipeline;
 // Floor 4: pixels in a process of their own.
 pub mod sandbox;
 
-// Floor 5: what is done.
+// Floor 5: whether all is well.
+pub mod doctor;
+
+// Floor 6: what is done.
 pub mod callback;
 pub mod routes;
 pub mod worker;
 
-// Floor 6: the settings of all rooms.
+// Floor 7: the settings of all rooms.
 pub mod config;
 
-// Floor 7: putting it together, and talking to it.
+// Floor 8: putting it together, and talking to it.
 pub mod app;
 pub mod cli;

@@ -45,7 +45,7 @@ enum Command {
     /// it again
     Migrate(MigrateArgs),
     #[command(flatten)]
-    Client(ClientCommand),
+    Client(Box<ClientCommand>),
     /// Print what a shell completes this command line by
     Completions(CompletionsArgs),
     /// Print a page of the manual, or write all of them
@@ -126,7 +126,7 @@ fn main() -> ExitCode {
     failpoint::arm();
     let Cli { config, command } = Cli::parse();
     let ended = match command.unwrap_or(Command::Serve(ServeArgs::default())) {
-        Command::Client(command) => client(command, config),
+        Command::Client(command) => client(*command, config),
         Command::Completions(args) => cli::completions(args, Cli::command()).map(|()| Exit::Done).map_err(Into::into),
         Command::Man(args) => cli::man(args, Cli::command()).map(|()| Exit::Done).map_err(Into::into),
         Command::Keys(args) => keys(&args),

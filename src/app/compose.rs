@@ -17,7 +17,7 @@ use super::background::{BackgroundTasks, TaskFailure};
 use super::descriptors::connections_within_limit;
 use super::listener::{ListenerStop, listen};
 use super::parts::ServerParts;
-use super::persistent_state::{PersistentState, key_file};
+use super::persistent_state::PersistentState;
 use super::service_manager::lent_socket;
 use super::shared_state::{Heartbeat, SharedState, sample};
 use super::start_error::StartError;
@@ -277,7 +277,7 @@ fn log_start(config: &Config, addr: SocketAddr, worker: &WorkerContext) {
         data_dir = shown(&config.data_dir),
         serve_dir = config.served_dir().map(shown),
         jwt_file,
-        vault_key_file = shown(&key_file(config)),
+        vault_key_file = shown(&config.key_file()),
         memory_budget_bytes = worker.memory.bytes(),
         memory_max_bytes = worker.memory_limit.bytes_max,
         "listening"

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf, absolute};
 
 use anyhow::{Context, bail};
 
-use super::persistent_state::SEALING_KEYS;
 use crate::auth::KeyRing;
-use crate::register::Sealer;
+use crate::register::{SEALING_KEYS, Sealer};
 
 const SIGNING_KEYS: &str = "jwt.json";
 

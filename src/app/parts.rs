@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::ServeOptions;
@@ -25,8 +26,8 @@ use crate::ledger::ErasureSignals;
 use crate::metrics::Metrics;
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit, RenderStep, StepMetrics, StepTimer};
 use crate::routes::{
-    AppParts, AppState, CrossOrigin, HttpMetrics, NodeHealth, Rates, Readiness, WatchedJobs, Watchers, files, router,
-    worker_router,
+    AppParts, AppState, CrossOrigin, Examined, HttpMetrics, NodeHealth, Rates, Readiness, WatchedJobs, Watchers, files,
+    router, worker_router,
 };
 use crate::sandbox::{Sandbox, SandboxMode};
 use crate::worker::{DirectStore, MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics};
@@ -81,7 +82,8 @@ impl ServerParts {
         let told = Told { metrics: metrics(&sources), http_metrics };
         let node = shared.map(|shared| node_health(config, shared));
         let takes_requests = node.as_ref().is_none_or(|node| node.roles.api);
-        let state = app_state(config, options, persistent, node, clock, &worker, reader, told);
+        let examined = examined(config, program, &persistent, &worker);
+        let state = app_state(config, options, persistent, node, clock, &worker, reader, told, examined);
         if !takes_requests {
             let router = worker_router(state.clone());
             return Ok(Self { state, router, worker: Arc::new(worker), outbox, usage });
@@ -189,6 +191,19 @@ fn node_health(config: &Config, shared: &SharedState) -> NodeHealth {
     NodeHealth { roles: config.node.roles, nodes: shared.nodes.status(), bucket }
 }
 
+/// What the server looks at to see whether all is well.
+fn examined(config: &Config, program: &Path, persistent: &PersistentState, worker: &WorkerContext) -> Examined {
+    let stores = worker.stores.clone();
+    Examined {
+        premises: config.premises(),
+        sandbox: (config.sandbox.clone(), program.to_owned()),
+        clock_trust: persistent.clock_trust.clone(),
+        store_outages: Arc::new(move || stores.outages().to_vec()),
+        examining: Mutex::default(),
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "it is where everything comes together")]
 fn app_state(
     config: &Config,
     options: ServeOptions,
@@ -198,6 +213,7 @@ fn app_state(
     worker: &WorkerContext,
     served: Arc<dyn WriterBackend>,
     told: Told,
+    examined: Examined,
 ) -> AppState {
     AppState::new(AppParts {
         intake: persistent.queue.clone(),
@@ -231,6 +247,7 @@ fn app_state(
         store_timeouts: config.stores.timeouts,
         served,
         readiness: Readiness::new(config.paused),
+        examined,
         node,
         is_demo: options.demo,
         started_at: clock.now(),

@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -21,25 +21,15 @@ use crate::clock::{ClockTrust, SharedClock};
 use crate::config::Config;
 use crate::disks::{self, DiskHealth, DiskMonitor};
 use crate::ledger::{ErasableLedger, OpenedLedger, SqliteLedger};
-use crate::queue::{CallbacksOf, CrashAttribution, JobQueue, SledQueue};
+use crate::queue::{CallbacksOf, CrashAttribution, JobQueue, QUEUE_DATABASE, SledQueue};
 use crate::register::{OpenedRegister, Register, Sealer, SecretFiles};
 use crate::sandbox::SandboxMode;
 use crate::spool::{DirectorySpool, Spool};
 use crate::worker::{ClockKeeper, ReconcileScope, SpoolReconciler, half_of_memory};
 
-/// The queue's database, in the data directory.
-pub(super) const QUEUE_DATABASE: &str = "ConvertQueue.db";
 /// Permissions of a data directory that is made, and of a serve directory.
 pub(super) const PRIVATE_DIRECTORY: u32 = 0o700;
 const SERVED_DIRECTORY: u32 = 0o755;
-
-/// The file that holds what seals secrets, unless a setting names another: in the data directory, or where `pixerve keys` makes it.
-pub(super) const SEALING_KEYS: &str = "vault.key";
-
-/// Where the keys are, or are to be, that seal secrets.
-pub(super) fn key_file(config: &Config) -> PathBuf {
-    config.vault_key_file.clone().unwrap_or_else(|| config.data_dir.join(SEALING_KEYS))
-}
 
 /// Everything that is kept: on this machine's disk, or where many nodes share it.
 pub(super) struct PersistentState {
@@ -188,7 +178,7 @@ fn open_queue(config: &Config, clock: &SharedClock) -> Result<SledQueue, StartEr
 
 /// A new key is made only where nothing is sealed: it would open none of that, and hide that the old one is missing.
 fn open_sealer(config: &Config, queue: &SledQueue) -> Result<Sealer, StartError> {
-    let path = key_file(config);
+    let path = config.key_file();
     if !path.exists() {
         // A queue that lost records may have lost what it owes; the spool has it still.
         let mut sealed = !queue.set_aside().is_empty() || Register::has_records(&config.data_dir)?;

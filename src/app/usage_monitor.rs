@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use walkdir::WalkDir;
 
-use super::persistent_state::QUEUE_DATABASE;
 use crate::error_chain::ErrorChain;
 use crate::metrics::{Gauge, GaugeBy, Registry, begin_at_zero};
+use crate::queue::QUEUE_DATABASE;
 use crate::register::REGISTER_DATABASE;
 use crate::spool::Spool;
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::bail;
 use secrecy::SecretString;
 
-use super::persistent_state::key_file;
 #[cfg(feature = "s3")]
 use crate::bucket::Bucket;
 use crate::bucket::BucketError;
@@ -27,7 +26,7 @@ pub async fn webhook_secret(config: &Config, rotate: bool) -> anyhow::Result<Sec
         }
         return Ok(secret.text());
     }
-    let keys = key_file(config);
+    let keys = config.key_file();
     if config.spool.bucket.url.is_none() && !keys.exists() {
         bail!(
             "there is no file of sealing keys {}: run this where the server runs, with its settings; its first start \

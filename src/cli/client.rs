@@ -18,7 +18,7 @@ use super::problem::Problem;
 use super::token::{SignedJob, TokenError, authenticator};
 use crate::auth::{Authenticator, NewToken, Scope};
 use crate::clock::{Clock, System};
-use crate::config::{ClientVariables, Config};
+use crate::config::{ClientVariables, Config, ConfigErrors, Warning};
 use crate::tls;
 use crate::version::VERSION;
 
@@ -55,6 +55,24 @@ pub struct CallerArgs {
     scope: Option<Scope>,
 }
 
+/// Whose jobs are meant, and as whom to ask.
+#[derive(Args, Clone, Debug)]
+pub struct OwnerArgs {
+    /// Subject (`sub`) whose jobs are meant; a token that is signed here is of this subject, by default of your user name
+    #[arg(long, value_name = "S")]
+    pub(super) sub: Option<String>,
+    /// Registered user whose jobs are meant; takes a token with the scope admin
+    #[arg(long, value_name = "U")]
+    pub(super) user: Option<String>,
+    /// Token to send, also in `PIXERVE_TOKEN`, where others don't see it; by default one is signed with the keys of jwt.json,
+    /// where they are here
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<SecretString>,
+    /// Scope of a token that is signed here: manage, manage-user or admin; by default the least that reaches those jobs
+    #[arg(long, value_name = "SCOPE", conflicts_with = "token")]
+    scope: Option<Scope>,
+}
+
 /// What a command finds where it is run.
 pub(super) struct Surroundings {
     config_file: Option<PathBuf>,
@@ -68,16 +86,27 @@ impl Surroundings {
         Ok(Self { config_file, variables: ClientVariables::from_process()?, config: OnceCell::new() })
     }
 
+    /// Whether a server is named, which needn't be the one of the settings here.
+    pub(super) fn names_server(&self, args: &ServerArgs) -> bool {
+        args.server.is_some() || self.variables.server.is_some()
+    }
+
+    /// The settings of the server that runs here, and what of them has no effect, for who tells of both.
+    pub(super) fn load_config(&self) -> Result<(&Config, Vec<Warning>), ConfigErrors> {
+        let (config, warnings) = Config::from_process(self.config_file.as_deref())?;
+        Ok((self.config.get_or_init(|| config), warnings))
+    }
+
     /// The settings of the server that runs here.
     pub(super) fn config(&self) -> Result<&Config, CliError> {
         if let Some(config) = self.config.get() {
             return Ok(config);
         }
-        let (config, warnings) = Config::from_process(self.config_file.as_deref())?;
+        let (config, warnings) = self.load_config()?;
         for warning in warnings {
             output::warn(format_args!("{warning}"));
         }
-        Ok(self.config.get_or_init(|| config))
+        Ok(config)
     }
 
     /// A client of the server that is meant.
@@ -99,9 +128,22 @@ impl Surroundings {
         if let Some(token) = args.token.as_ref().or(self.variables.token.as_ref().filter(|_| !signs)) {
             return Ok(Credentials::Given(token.clone()));
         }
-        let sub = args.sub.as_deref().or(self.variables.user.as_deref()).unwrap_or(SUBJECT).to_owned();
+        self.signer(args.sub.as_deref(), args.scope.or(least))
+    }
+
+    /// The token to send for the jobs of an owner: the one that is given, or one that reaches them.
+    pub(super) fn credentials_for(&self, args: &OwnerArgs) -> Result<Credentials, CliError> {
+        if let Some(token) = args.token.as_ref().or(self.variables.token.as_ref().filter(|_| args.scope.is_none())) {
+            return Ok(Credentials::Given(token.clone()));
+        }
+        let least = if args.user.is_some() { Scope::Admin } else { Scope::Manage };
+        self.signer(args.sub.as_deref(), Some(args.scope.unwrap_or(least)))
+    }
+
+    fn signer(&self, sub: Option<&str>, scope: Option<Scope>) -> Result<Credentials, CliError> {
+        let sub = sub.or(self.variables.user.as_deref()).unwrap_or(SUBJECT).to_owned();
         let authenticator = authenticator(self.config()?)?;
-        Ok(Credentials::Signs(Box::new(Signer { authenticator, sub, scope: args.scope.or(least) })))
+        Ok(Credentials::Signs(Box::new(Signer { authenticator, sub, scope })))
     }
 }
 

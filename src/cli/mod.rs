@@ -8,13 +8,19 @@ mod attempts;
 mod cancel;
 mod client;
 mod completions;
+mod doctor;
+mod erase;
 mod error;
 mod exit;
 mod health;
+mod jobs;
 mod man;
+mod moment;
 mod output;
 mod problem;
+mod retry;
 mod show;
+mod table;
 mod token;
 mod upload;
 mod watch;
@@ -25,14 +31,18 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 pub use cancel::CancelArgs;
-pub use client::{CallerArgs, ServerArgs};
+pub use client::{CallerArgs, OwnerArgs, ServerArgs};
 pub use completions::{CompletionsArgs, completions};
+pub use doctor::DoctorArgs;
+pub use erase::EraseArgs;
 pub use error::CliError;
 pub use exit::Exit;
 pub use health::HealthArgs;
+pub use jobs::JobsArgs;
 pub use man::{ManArgs, man};
 pub use output::OutputArgs;
 pub use problem::Problem;
+pub use retry::RetryArgs;
 pub use show::ShowArgs;
 pub use token::{TokenError, TokenOptions, token};
 pub use upload::UploadArgs;
@@ -46,8 +56,16 @@ pub enum ClientCommand {
     Upload(UploadArgs),
     /// Show how a job is
     Show(ShowArgs),
+    /// List the jobs that there are, the newest first
+    Jobs(JobsArgs),
     /// Stop a job for good
     Cancel(CancelArgs),
+    /// Run failed and cancelled jobs again, each as a new job
+    Retry(RetryArgs),
+    /// Erase jobs and everything that was stored of them, for good
+    Erase(EraseArgs),
+    /// Look at settings, keys, directories, the system and the running server, and say what to do: exit code 0 only if all is well
+    Doctor(DoctorArgs),
     /// Ask the running server how it is: exit code 0 if it is ready, 1 if not, 4 if it can't be reached
     Health(HealthArgs),
 }
@@ -61,7 +79,11 @@ pub async fn run(command: ClientCommand, config_file: Option<PathBuf>) -> Result
     let ended = match command {
         ClientCommand::Upload(args) => upload::upload(&here, args).await,
         ClientCommand::Show(args) => show::show(&here, args).await,
+        ClientCommand::Jobs(args) => jobs::jobs(&here, args).await,
         ClientCommand::Cancel(args) => cancel::cancel(&here, args).await,
+        ClientCommand::Retry(args) => retry::retry(&here, args).await,
+        ClientCommand::Erase(args) => erase::erase(&here, args).await,
+        ClientCommand::Doctor(args) => doctor::doctor(&here, args).await,
         ClientCommand::Health(args) => health::health(&here, args).await,
     };
     match ended {

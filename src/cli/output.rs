@@ -50,13 +50,18 @@ pub(super) fn warn(text: fmt::Arguments<'_>) {
 
 /// A job's state, coloured.
 pub(super) fn state(state: &str) -> String {
+    styled(&Plain(state), state_style(state))
+}
+
+/// The colour of a state, of a job or of something that was looked at.
+pub(super) fn state_style(state: &str) -> Style {
     let colour = match state {
-        "completed" => AnsiColor::Green,
+        "completed" | "done" | "ok" => AnsiColor::Green,
         "failed" => AnsiColor::Red,
-        "cancelled" => AnsiColor::Yellow,
+        "cancelled" | "incomplete" | "warning" => AnsiColor::Yellow,
         _ => AnsiColor::Cyan,
     };
-    styled(&Plain(state), colour.on_default())
+    colour.on_default()
 }
 
 /// A text in a style, for [`print`].

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::auth::AuthSettings;
 use crate::callback::CallbackSettings;
+use crate::doctor::Premises;
 use crate::job::SpecLimits;
 use crate::ledger::EraseSettings;
 use crate::metrics::MetricsSettings;
@@ -16,6 +17,7 @@ use crate::nodes::NodeSettings;
 use crate::pipeline::PixelLimits;
 use crate::queue::QueueSettings;
 use crate::redis_client::RedisSettings;
+use crate::register::SEALING_KEYS;
 use crate::routes::files::RedirectOrigin;
 use crate::routes::{HttpSettings, RateSettings};
 use crate::sandbox::SandboxSettings;
@@ -91,6 +93,28 @@ impl Config {
             ServeKind::Directory => Some(&self.serve_dir),
             ServeKind::Bucket => None,
         }
+    }
+
+    /// What it says of where things lie, for whoever looks whether all is well.
+    #[must_use]
+    pub fn premises(&self) -> Premises {
+        Premises {
+            data_dir: self.data_dir.clone(),
+            serve_dir: self.served_dir().map(Path::to_owned),
+            jwt_file: self.auth.jwt_file.clone(),
+            jwt_secret: self.auth.jwt_secret.clone(),
+            sealing_keys: self.key_file(),
+            is_shared: self.redis.url.is_some(),
+            free_disk_min: self.server.http.free_disk_min,
+            connections_max: self.server.connections.connections_max,
+            callback_allow: self.callback.allow.clone(),
+        }
+    }
+
+    /// Where the keys are, or are to be, that seal secrets.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.vault_key_file.clone().unwrap_or_else(|| self.data_dir.join(SEALING_KEYS))
     }
 }
 

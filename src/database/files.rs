@@ -125,6 +125,12 @@ impl DatabaseFiles {
         self.write_beside("clean", &bytes.to_string())
     }
 
+    /// Whether it was closed cleanly, and nothing of it is missing since.
+    pub(super) fn was_closed_cleanly(&self) -> Result<bool, DatabaseError> {
+        let noted = self.read_beside("clean")?.and_then(|text| text.trim().parse::<u64>().ok());
+        Ok(noted == Some(self.file_bytes()?))
+    }
+
     /// How it was closed; from here on it counts as in use.
     pub(super) fn take_clean_stop(&self) -> Result<PreviousStop, DatabaseError> {
         let noted = self.read_beside("clean")?.and_then(|text| text.trim().parse::<u64>().ok());

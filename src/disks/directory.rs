@@ -26,6 +26,21 @@ impl DirectoryError {
         Self { kind, path: path.to_owned(), cause, advice }
     }
 
+    /// What the system says.
+    #[must_use]
+    pub fn cause(&self) -> &io::Error {
+        &self.cause
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self.advice.strip_prefix("; ") {
+            Some(advice) => advice.to_owned(),
+            None => format!("look at {}, or choose another by {}", self.path.display(), self.kind.setting()),
+        }
+    }
+
     /// Whether the disk, or this process's user's share of it, is full.
     pub(super) fn is_full(&self) -> bool {
         matches!(self.cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -40,7 +40,7 @@ pub use self::lease::{Claim, ClaimRequest, Claimed, Lease, LeaseState, PASS_MAX,
 pub use self::listing::{
     Backlog, Counts, Cursor, Filter, LaneCounts, OwedCallbacks, PAGE_MAX, Page, PageRequest, WaitReason,
 };
-pub use self::local::{MemoryQueue, SledQueue};
+pub use self::local::{MemoryQueue, QUEUE_DATABASE, SledQueue};
 pub use self::metrics::QueueMetrics;
 pub use self::redis::{RedisQueue, RedisQueueOptions, TimeSource};
 pub use self::settings::{CrashAttribution, QueueSettings, RECORD_BYTES_MAX};

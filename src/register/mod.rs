@@ -50,7 +50,7 @@ pub use open::{OpenedRegister, OpenedSharedRegister, SharedRegister};
 pub use peers::{PeersError, RegisterLock, RegisterPeers, RegisterVersion, SharedTimeouts};
 pub use records::{KnownVersions, RecordChanges, SealedRecord, SealedRecords, SealedVersion};
 pub use seal::{SealError, Sealer, UnsealError};
-pub use sealing_keys::SealingKeysError;
+pub use sealing_keys::{SEALING_KEYS, SealingKeysError};
 pub use secrets::{SealedSecrets, SecretFiles, SecretsError};
 pub use sled::{OpenedRecords, REGISTER_DATABASE, SledRecords};
 pub use webhook_secret::{KeptWebhookSecret, WEBHOOK_SECRET, WebhookSecretError};

@@ -12,6 +12,9 @@ use secrecy::zeroize::Zeroizing;
 
 use crate::durable::{self, OWNER_ONLY};
 
+/// What the file is called where no setting names it: in the data directory, or where `pixerve keys` makes it.
+pub const SEALING_KEYS: &str = "vault.key";
+
 const KEY_BYTES: usize = 32;
 /// Anything larger is no key file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;

@@ -16,6 +16,7 @@ use super::{AppState, NodeHealth};
 use crate::bucket::LastProbe;
 use crate::clock::millis;
 use crate::disks::{RootHealth, RootKind};
+use crate::doctor::Check;
 use crate::job::Priority;
 use crate::nodes::{ClockState, RedisMemory};
 use crate::queue::LaneCounts;
@@ -255,6 +256,27 @@ pub(super) async fn health(State(state): State<AppState>) -> (StatusCode, Json<V
         body["checks"]["draining"] = json!({ "status": "failing", "detail": "the server is stopping" });
     }
     (if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body))
+}
+
+/// What of the server itself doesn't work, and what it shares with others; one line, if all of it does.
+pub(super) fn failing_parts(state: &AppState) -> Vec<Check> {
+    let shared =
+        state.node.as_ref().map(|node| [("redis", redis(node)), ("bucket", bucket(node)), ("clock", clock(node))]);
+    let parts = [("disk", disk(state)), ("workers", workers(state))].into_iter().chain(shared.into_iter().flatten());
+    let mut checks: Vec<Check> = parts
+        .filter(|(_, part)| part["status"] != "ok")
+        .map(|(name, part)| {
+            let detail = part["detail"].as_str().unwrap_or_default();
+            Check::failed(name, detail, "see the log of the server; GET /health is 503 until it passes")
+        })
+        .collect();
+    if let Some(ended) = state.readiness.failure() {
+        checks.push(Check::failed("background", ended, "restart the server, and report this"));
+    }
+    if checks.is_empty() {
+        checks.push(Check::ok("health", "every part of the server works"));
+    }
+    checks
 }
 
 /// Whether the process answers

@@ -25,6 +25,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/deliveries", &["GET"]),
     ("/deliveries/redeliver", &["POST"]),
     ("/limits", &["GET"]),
+    ("/doctor", &["POST"]),
     ("/openapi.json", &["GET"]),
     ("/docs", &["GET"]),
     ("/docs/{file}", &["GET"]),

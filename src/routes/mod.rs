@@ -10,6 +10,7 @@ mod deliveries;
 mod demo_token;
 mod description;
 mod docs;
+mod doctor;
 mod erase;
 mod events;
 mod extract;
@@ -40,6 +41,7 @@ mod version;
 mod watching;
 
 pub use cross_origin::{AllowedOrigins, CrossOrigin, RequestOrigin};
+pub use doctor::{Examined, StoreOutages};
 pub use http_metrics::{ConnectionCount, HttpMetrics};
 pub use metrics::metrics_router;
 pub use problem::{Refusal, status_of};
@@ -119,6 +121,7 @@ fn limited_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::redeliver))
         .routes(routes!(limits::limits))
+        .routes(routes!(doctor::doctor))
         .routes(routes!(register::renew_webhook_secret))
         .routes(routes!(register::register, register::list, register::change, register::deregister))
         .routes(routes!(description::openapi))

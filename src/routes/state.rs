@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::cross_origin::{AllowedOrigins, CrossOrigin};
+use super::doctor::Examined;
 use super::http_metrics::HttpMetrics;
 use super::rate::Rates;
 use super::watching::{WatchedJobs, Watchers};
@@ -184,6 +185,7 @@ pub struct AppParts {
     /// What reads what this server serves itself.
     pub served: Arc<dyn WriterBackend>,
     pub readiness: Readiness,
+    pub examined: Examined,
     /// What this server is among others, if it shares a queue.
     pub node: Option<NodeHealth>,
     /// The page is shown, and given tokens.

@@ -11,14 +11,14 @@ use url::Url;
 
 use super::MigrateError;
 use crate::app::home_mark::MarkPlace;
-use crate::app::persistent_state::{PRIVATE_DIRECTORY, QUEUE_DATABASE, make_dir};
+use crate::app::persistent_state::{PRIVATE_DIRECTORY, make_dir};
 use crate::app::shared_state::{self, RedisJournal, node_options, queue_options, scratch_dir};
 use crate::bucket::Bucket;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::ledger::{BucketLedger, ErasableLedger, LEDGER_DATABASE, SqliteLedger};
 use crate::nodes::{NodeTiming, Nodes};
-use crate::queue::{CrashAttribution, JobQueue, QueueError, RedisQueue, SledQueue};
+use crate::queue::{CrashAttribution, JobQueue, QUEUE_DATABASE, QueueError, RedisQueue, SledQueue};
 use crate::redis_client::RedisClient;
 use crate::register::{
     BucketRecords, BucketSecrets, REGISTER_DATABASE, SealedRecords, SealedSecrets, SecretFiles, SledRecords,

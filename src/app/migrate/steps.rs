@@ -14,7 +14,6 @@ use super::moved::Migrated;
 use super::survey::Survey;
 use super::{MigrateError, MigrateOptions, jobs, served};
 use crate::app::home_mark::{Destination, HomeMark, HomeState, MarkPlace, MarkedHome};
-use crate::app::persistent_state::key_file;
 use crate::clock::{SharedClock, System};
 use crate::config::Config;
 use crate::error_chain::ErrorChain;
@@ -63,7 +62,7 @@ pub async fn migrate(config: &Config, options: MigrateOptions) -> Result<Migrate
         nodes: NodesPlace::new(config, &clock).await?,
         to: options.to,
     };
-    let keys = key_file(config);
+    let keys = config.key_file();
     let sealer = Arc::new(Sealer::open_existing(&keys)?);
     let begun = places.begun().await?;
     let (from_name, to_name) = places.names();

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::{Heartbeat, SharedBucket, SharedState};
 use crate::app::home_mark::MarkPlace;
-use crate::app::persistent_state::{PRIVATE_DIRECTORY, PersistentState, key_file, make_dir, watch_disks};
+use crate::app::persistent_state::{PRIVATE_DIRECTORY, PersistentState, make_dir, watch_disks};
 use crate::app::register_peers::NodePeers;
 use crate::app::sealed_callbacks::KeysSecret;
 use crate::app::start_error::StartError;
@@ -144,7 +144,7 @@ async fn open_with(
 
 /// The keys that every node is given, from files.
 async fn load_keys(config: &Config) -> Result<(KeyRing, Arc<Sealer>), StartError> {
-    let (auth, key_file) = (config.auth.clone(), key_file(config));
+    let (auth, key_file) = (config.auth.clone(), config.key_file());
     spawn_blocking(move || {
         let keys = KeyRing::load_existing(&auth.jwt_file, auth.jwt_secret.as_ref())?;
         Ok((keys, Arc::new(Sealer::open_existing(&key_file)?)))

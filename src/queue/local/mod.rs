@@ -20,7 +20,7 @@ use async_trait::async_trait;
 
 use self::machine::Machine;
 pub use self::memory::MemoryQueue;
-pub use self::sled::SledQueue;
+pub use self::sled::{QUEUE_DATABASE, SledQueue};
 use self::status::StatusChannel;
 use self::store::RecordStore;
 use super::listing::ListOrder;

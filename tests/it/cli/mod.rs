@@ -1,8 +1,13 @@
 //! The commands that talk to a server, run as a person or a script runs them: what they print, and how they end.
 
+mod backup;
+mod doctor;
+mod erase;
 mod flaky;
+mod jobs;
 mod manual;
 mod readme;
+mod stub;
 mod upload;
 
 use std::io::Write;

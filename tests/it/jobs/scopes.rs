@@ -47,6 +47,7 @@ const ROUTES: &[(&str, &str, &str, Who, Unreached)] = &[
     ("GET", "/deliveries?job_id={job}", "", Who::Manager, Unreached::NotFound),
     ("POST", "/deliveries/redeliver", r#"{"ids":["{job}"]}"#, Who::Manager, Unreached::CountOfNone),
     ("GET", "/demo-token", "", Who::Anyone, Unreached::NotFound),
+    ("POST", "/doctor", "", Who::Admin, Unreached::NotFound),
     ("GET", "/docs", "", Who::Anyone, Unreached::NotFound),
     ("GET", "/docs/{file}", "", Who::Anyone, Unreached::NotFound),
     // A dry run: what comes after it is about the same jobs.

@@ -29,6 +29,9 @@ const WAITING_MAX: usize = 1024;
 /// Reads at once; each takes a blocking thread.
 const READS_MAX: usize = 4;
 
+/// What the directory of the queue's database is called, in the data directory.
+pub const QUEUE_DATABASE: &str = "ConvertQueue.db";
+
 /// A queue in a directory of its own. What it has acknowledged survives the loss of power.
 #[derive(Debug)]
 pub struct SledQueue {
