@@ -168,6 +168,9 @@ fn summary(erasure: &Value) -> String {
         let (location, job) = (kept["location"].as_str(), kept["job_id"].as_str().unwrap_or_default());
         line(&format!("  {} of {}", Plain(location.unwrap_or("a file")), Plain(job)));
     }
+    if erasure["versioned"] == true {
+        line("a store keeps older versions of what is deleted from it: remove those there");
+    }
     if number("left") > 0 {
         line(&format!("{} are left:", number("left")));
     }
@@ -215,7 +218,7 @@ mod tests {
     #[test]
     fn what_stays_and_what_is_left_is_told_by_name() {
         let erasure = json!({
-            "state": "incomplete", "jobs": 3, "files": { "deleted": 11, "missing": 1, "kept": 1, "left": 1 },
+            "state": "incomplete", "jobs": 3, "versioned": true, "files": { "deleted": 11, "missing": 1, "kept": 1, "left": 1 },
             "kept": [{ "location": "/files/a.webp", "job_id": "0190" }],
             "left": [{ "backend": "s3", "location": "s3://b/a.webp", "error": "refused" }]
         });
@@ -225,6 +228,7 @@ mod tests {
             "  1 were gone already",
             "  1 stay: other jobs name the same places",
             "    /files/a.webp of 0190",
+            "  a store keeps older versions of what is deleted from it: remove those there",
             "  1 are left:",
             "    s3 s3://b/a.webp: refused",
         ];
