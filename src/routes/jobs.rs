@@ -48,7 +48,7 @@ pub(super) struct JobsQuery {
     #[param(nullable = false)]
     store: Option<String>,
     /// Live ones that wait for this.
-    #[param(value_type = WaitWord, inline, required = false)]
+    #[param(inline, value_type = WaitWord, required = false)]
     waiting_for: Option<String>,
     /// Jobs at most; what is more than 200 counts as 200.
     #[param(nullable = false, default = 50)]

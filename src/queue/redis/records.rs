@@ -70,9 +70,9 @@ impl JobRecords for RedisQueue {
         let mut ids = HashSet::new();
         // One may go from the first list to the second meanwhile, and back.
         for state in [State::Pending, State::Processing, State::Pending] {
-            let (list, mut from) = (format!("ls:{}", state_word(state)), "-inf".to_owned());
+            let (name, mut from) = (format!("ls:{}", state_word(state)), "-inf".to_owned());
             loop {
-                let args = [list.as_str(), &from, SEARCHED_AT_ONCE, &named];
+                let args = [name.as_str(), &from, SEARCHED_AT_ONCE, &named];
                 let (found, last): (Vec<String>, String) = self.scripts.run(&NAMING, &args).await?;
                 ids.extend(found);
                 if last.is_empty() {
@@ -154,10 +154,10 @@ impl RedisQueue {
         let begun_before = filter.begun_before().map(|before| before.as_millis().to_string()).unwrap_or_default();
         let args = [list_key(filter), from, to, word.to_owned(), limit.to_string(), begun_before];
         // By what was looked at, of which not everything may be readable: nothing that is behind it would be seen.
-        let (found, last): (Vec<Fields>, String) = self.scripts.run(&PAGE, &args).await?;
+        let (found, end): (Vec<Fields>, String) = self.scripts.run(&PAGE, &args).await?;
         let mut jobs = readable(&found);
         jobs.retain(|job| filter.covers(job.record.created_at));
-        Ok(Page { jobs, next: last.parse().ok().map(Cursor::behind) })
+        Ok(Page { jobs, next: end.parse().ok().map(Cursor::behind) })
     }
 
     /// The newest job in an index that `is_it`. Most often the newest of all: only another holder of the user's name has the
