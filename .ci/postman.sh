@@ -80,6 +80,10 @@ cat >job.json <<'JSON'
 }
 JSON
 
+cat >other.json <<'JSON'
+{"formats": {"webp": {"sizes": [[20]]}}, "directHost": true, "subDir": "postman"}
+JSON
+
 # No colour and no spinner: the output ends up in files.
 run_collection() {
     "$newman" run "$collection" --working-dir "$work" --color off --disable-unicode --timeout 300000 \
@@ -93,4 +97,6 @@ run_collection --env-var "jwtSecret=$(jwt_key secret)" --env-var "jwtKid=$(jwt_k
 echo "With tokens that are given:"
 user_token=$(with_settings "$pixerve" token --sub postman --job job.json)
 admin_token=$(with_settings "$pixerve" token --sub postman-admin --admin)
-run_collection --env-var "userToken=$user_token" --env-var "adminToken=$admin_token"
+manager_token=$(with_settings "$pixerve" token --sub postman --scope manage --job other.json)
+run_collection --env-var "userToken=$user_token" --env-var "adminToken=$admin_token" \
+    --env-var "managerToken=$manager_token"

@@ -134,8 +134,8 @@ pub(super) async fn retry(
         BegunWhole::ToDo(repeatable) => repeatable,
     };
     let whose = manager.jobs_of(&state, None, None).unwrap_or_default();
-    let retried = retry_many(&state, retries, whose).await;
-    let outcome = retried.map(|(count, skipped)| {
+    let counted = retry_many(&state, retries, whose).await;
+    let outcome = counted.map(|(count, skipped)| {
         info!(count, skipped, "jobs are run again");
         RequestAnswer::new(StatusCode::ACCEPTED, &json!({ "count": count, "skipped": skipped }))
     });

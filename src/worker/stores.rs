@@ -65,10 +65,16 @@ struct Inner {
     settings: StoreSettings,
     clock: SharedClock,
     metrics: StoreMetrics,
-    /// By access key, each with the registration that it was made for.
-    clients: Mutex<HashMap<String, (Arc<RegisteredStore>, Arc<dyn WriterBackend>)>>,
+    /// By access key.
+    clients: Mutex<HashMap<String, StoreClient>>,
     /// By [`StorageSettings::place`].
     gates: Mutex<HashMap<String, (BackendKind, Arc<StoreGate>)>>,
+}
+
+/// A client, and the registration that it was made for.
+struct StoreClient {
+    of: Arc<RegisteredStore>,
+    client: Arc<dyn WriterBackend>,
 }
 
 /// One store of one job.
@@ -211,15 +217,14 @@ impl Inner {
             Err(error) => return Err(unknown(key.backend, &error)),
         };
         // What is registered under the key may have been changed since.
-        if let Some((of, client)) = self.clients.lock().get(&key.access_key)
-            && Arc::ptr_eq(of, &store)
-        {
-            return Ok(Arc::clone(client));
+        if let Some(kept) = self.clients.lock().get(&key.access_key).filter(|kept| Arc::ptr_eq(&kept.of, &store)) {
+            return Ok(Arc::clone(&kept.client));
         }
         let settings = StorageSettings::from_sealed(&store.settings)
             .ok_or_else(|| unusable(key.backend, "its credentials can't be read; register the store again"))?;
         let client = settings.connect(&self.settings.timeouts)?;
-        self.clients.lock().insert(key.access_key.clone(), (store, Arc::clone(&client)));
+        let kept = StoreClient { of: store, client: Arc::clone(&client) };
+        self.clients.lock().insert(key.access_key.clone(), kept);
         Ok(client)
     }
 }

@@ -84,9 +84,9 @@ impl JobRecords for RedisQueue {
         let mut ids = HashSet::new();
         // One may go from the first list to the second meanwhile, and back.
         for state in [State::Pending, State::Processing, State::Pending] {
-            let (list, mut from) = (format!("ls:{}", state_word(state)), "-inf".to_owned());
+            let (name, mut from) = (format!("ls:{}", state_word(state)), "-inf".to_owned());
             loop {
-                let args = [list.as_str(), &from, SEARCHED_AT_ONCE, &named];
+                let args = [name.as_str(), &from, SEARCHED_AT_ONCE, &named];
                 let (found, last): (Vec<String>, String) = self.scripts.run(&NAMING, &args).await?;
                 ids.extend(found);
                 if last.is_empty() {

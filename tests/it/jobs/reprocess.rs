@@ -1,6 +1,7 @@
 //! `POST /reprocess`: another job on bytes that are there.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Write;
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -105,8 +106,8 @@ async fn a_stored_original_is_worked_on_again_unless_it_was_replaced(home: JobsH
     assert_eq!(third["reprocess_of"], second["job_id"]);
 
     let name = text(&done["files"][1]["name"]);
-    let replace = |dir: &Path| std::fs::write(dir.join(name), png(40, 30, 2)).expect("written");
-    replace(&home.serve_dir(&app));
+    let served = home.serve_dir(&app).join(name);
+    File::create(served).and_then(|mut file| file.write_all(&png(40, 30, 2))).expect("written");
     let query = format!("job_id={}", text(&done["job_id"]));
     // From the other store, once the first has something else.
     reprocessed(&app, &manager(another()), &query).await;

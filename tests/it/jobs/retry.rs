@@ -1,6 +1,6 @@
 //! `POST /retry`: failed and cancelled jobs run again, each as a new job.
 
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::home::{JobsHome, admin, get, ids, text, with_scope};
@@ -184,7 +184,7 @@ async fn nothing_is_run_again_whose_original_is_not_kept(home: JobsHome) {
 async fn with_key(app: &TestApp, query: &str, body: Option<&Value>, key: &str) -> Response {
     let request = app.request(Method::POST, &format!("/retry{query}")).bearer_auth(manager().sign());
     let request = request.header("idempotency-key", key);
-    let request = body.into_iter().fold(request, |request, body| request.json(body));
+    let request = body.into_iter().fold(request, RequestBuilder::json);
     request.send().await.expect("an answer")
 }
 
