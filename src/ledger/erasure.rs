@@ -288,7 +288,7 @@ mod tests {
             subject(Some("a"), "b"),
             subject(None, "ab"),
         ];
-        let keys: std::collections::HashSet<_> = targets.iter().map(|target| target.key()).collect();
+        let keys: std::collections::HashSet<_> = targets.iter().map(ErasureTarget::key).collect();
         assert_eq!(keys.len(), targets.len());
     }
 }

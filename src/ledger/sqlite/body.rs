@@ -70,7 +70,9 @@ pub(super) fn encode<S: StoreNumbers>(
         put_text(&mut body, &file.name[shared..]);
         put(&mut body, file.bytes);
         put(&mut body, of_file.len());
-        of_file.into_iter().for_each(|base| put(&mut body, base));
+        for base in of_file {
+            put(&mut body, base);
+        }
         before = &file.name;
     }
     Ok(body)

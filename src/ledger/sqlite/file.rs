@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use uuid::Uuid;
@@ -23,8 +23,9 @@ use crate::ledger::LedgerError;
 /// What SQLite's own tools show of whose file it is: `pxlg`.
 const APPLICATION_ID: u32 = 0x7078_6c67;
 const FORMAT: u32 = 1;
-/// How long the lock of a process that has just ended may still be held.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// The lock of a process that has just ended may still be held for a second.
+const LOCK_TRIES: u32 = 100;
+const LOCK_TRY_EVERY: Duration = Duration::from_millis(10);
 
 /// One connection, which has the file to itself. Every commit is an `fdatasync` of the write-ahead log, and what is deleted is
 /// overwritten with zeros.
@@ -181,12 +182,13 @@ impl Paths {
         let open =
             OpenOptions::new().create(true).truncate(false).write(true).mode(OWNER_ONLY).open(self.beside("lock"));
         let lock = open.map_err(|source| self.io("opening the lock of", source))?;
-        let began = Instant::now();
+        let mut tries = 1;
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(lock),
-                Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_TIMEOUT => {
-                    thread::sleep(Duration::from_millis(10));
+                Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => {
+                    thread::sleep(LOCK_TRY_EVERY);
+                    tries += 1;
                 }
                 Err(TryLockError::WouldBlock) => return Err(LedgerError::AlreadyRunning { path: self.0.clone() }),
                 Err(TryLockError::Error(source)) => return Err(self.io("locking", source)),

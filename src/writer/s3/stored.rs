@@ -36,10 +36,9 @@ impl S3 {
         let (client, limit, told) = (&self.bucket.client, self.bucket.timeouts.exchange(0), ToldVersions::default());
         let head = client.head_object().bucket(&self.bucket.bucket).key(key);
         let was_there = match within(limit, head.customize().interceptor(told.clone()).send()).await {
-            Ok(_) => true,
             Err(RequestFailure::Answered { status: 404, .. }) => false,
             // Whoever may delete may be forbidden to look.
-            Err(RequestFailure::Answered { may_pass: false, .. }) => true,
+            Ok(_) | Err(RequestFailure::Answered { may_pass: false, .. }) => true,
             Err(failure) => return Err(failure.into()),
         };
         if !was_there && told.is_deleted_version() {
