@@ -47,8 +47,8 @@ async fn find_and_cancel(state: AppState, caller: Verified, query: JobQuery) -> 
     // In a task of its own: a client that hangs up must not leave a job stopped but not cancelled.
     let id = job.record.id;
     let canceller = state.canceller.clone();
-    let cancelled = tokio::spawn(async move { canceller.cancel(job).await }.in_current_span()).await;
-    match cancelled.map_err(|error| Refusal::Internal(format!("cancelling {id}: {error}")))?? {
+    let outcome = tokio::spawn(async move { canceller.cancel(job).await }.in_current_span()).await;
+    match outcome.map_err(|error| Refusal::Internal(format!("cancelling {id}: {error}")))?? {
         Cancellation::Cancelled => Ok(StatusCode::NO_CONTENT),
         Cancellation::Ended(ended) => Err(Refusal::JobEnded(ended)),
         Cancellation::Unknown => Err(no_such_job()),

@@ -114,7 +114,7 @@ impl ShownErasure {
             kept,
             left,
             versioned: is_versioned,
-            purged_at: purged_at.map(|at| at.rfc3339()),
+            purged_at: purged_at.map(Timestamp::rfc3339),
         }
     }
 }

@@ -34,10 +34,13 @@ use crate::worker::WorkerContext;
 use crate::worker::stores::DeleteError;
 use crate::writer::Deletion;
 
-/// How often it looks for what was left, by others or by itself.
-const PERIOD: Duration = Duration::from_mins(1);
-/// A younger order is still carried out by the node that took it in.
-const TAKEN_OVER_AFTER: Duration = Duration::from_mins(2);
+/// How often it looks for what others have left.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// A younger order is still carried out by the node that took it in. Two that carry out the same do no harm: what one has deleted
+/// the other counts as missing, if it is the first to say so.
+const TAKEN_OVER_AFTER: Duration = Duration::from_secs(30);
+/// How often databases and old erasures are looked after.
+const TIDY_EVERY: Duration = Duration::from_mins(1);
 /// Between tries at what a store doesn't delete.
 const BACKOFF: Backoff =
     Backoff { backoff_min: Duration::from_secs(2), backoff_factor: 3.0, backoff_max: Duration::from_hours(1) };
@@ -142,19 +145,24 @@ impl Eraser {
     pub async fn run(self, stop: CancellationToken) {
         let Self(eraser) = self;
         let mut tasks = JoinSet::new();
-        let mut ticks = interval(PERIOD);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut looks, mut tidying) = (interval(LOOK_EVERY), interval(TIDY_EVERY));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tidying.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 // What has begun is done again by the next start.
                 () = stop.cancelled() => return,
                 orders = eraser.context.erasures.next_orders() => {
-                    orders.into_iter().for_each(|id| eraser.begin(&mut tasks, id));
+                    for id in orders {
+                        eraser.begin(&mut tasks, id);
+                    }
                 }
-                _ = ticks.tick() => {
+                _ = looks.tick() => {
                     for id in eraser.left_by_others().await {
                         eraser.begin(&mut tasks, id);
                     }
+                }
+                _ = tidying.tick() => {
                     let eraser = Arc::clone(&eraser);
                     tasks.spawn(async move { eraser.tidy_up().await });
                 }
@@ -290,11 +298,10 @@ impl Inner {
         }
         let state = ledger.finish(&order.id, clock.now()).await?;
         reached(ErasureStep::Finished);
-        match state {
-            ErasureState::Incomplete => {
-                error!(erasure_id = %order.id, jobs = order.jobs, "erasure is incomplete; GET /erasures says what is left");
-            }
-            _ => info!(erasure_id = %order.id, jobs = order.jobs, "jobs erased"),
+        if state == ErasureState::Incomplete {
+            error!(erasure_id = %order.id, jobs = order.jobs, "erasure is incomplete; GET /erasures says what is left");
+        } else {
+            info!(erasure_id = %order.id, jobs = order.jobs, "jobs erased");
         }
         Ok(Progress::Ended)
     }

@@ -66,6 +66,9 @@ enum Phase<S> {
     },
 }
 
+/// A store that is open again, and the machine that goes on with it.
+type Recovered<S> = (Arc<S>, Machine<S>);
+
 pub(super) struct QueueWriter<O: StoreOpener> {
     phase: Phase<O::Records>,
     opener: Arc<O>,
@@ -197,7 +200,7 @@ impl<O: StoreOpener> QueueWriter<O> {
     }
 
     /// Opens the store, and has the queue go on as far as it is `known`.
-    fn recover(&self, known: RecoveryState) -> Result<(Arc<O::Records>, Machine<O::Records>), QueueError> {
+    fn recover(&self, known: RecoveryState) -> Result<Recovered<O::Records>, QueueError> {
         let records = Arc::new(self.opener.open()?);
         let (settings, clock) = (self.settings.clone(), Arc::clone(&self.clock));
         let (observers, cause) = (self.published.observers.clone(), RecoveryCause::StoreReopened(known));
