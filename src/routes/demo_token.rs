@@ -44,7 +44,7 @@ pub(super) struct DemoQuery {
     #[param(nullable = false)]
     job: Option<String>,
     /// In place of an upload: to list the demo's jobs, run them again and erase them.
-    #[param(value_type = DemoScope, required = false)]
+    #[param(inline, value_type = DemoScope, required = false)]
     scope: Option<String>,
 }
 

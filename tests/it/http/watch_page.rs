@@ -24,18 +24,18 @@ const BUCKET: &str = "pictures";
 const PICTURE_BYTES_MAX: usize = 150_000;
 
 /// A demo, a store and somebody who is called back, all of which do what the browser's script says.
-pub(super) struct Scene {
-    pub(super) app: TestApp,
+struct Scene {
+    app: TestApp,
     /// Before the server.
-    pub(super) proxy: FaultProxy,
+    proxy: FaultProxy,
     /// Before the store.
-    pub(super) store_proxy: FaultProxy,
+    store_proxy: FaultProxy,
     store: S3Server,
     receiver: Arc<Receiver>,
 }
 
 impl Scene {
-    pub(super) async fn start() -> Self {
+    async fn start() -> Self {
         let settings = [("PIXERVE_STORES_REFUSED_GIVE_UP_AFTER", "0s")];
         let (app, store, receiver) =
             (TestApp::start_demo(&settings).await, s3().await, Arc::new(Receiver::start().await));
@@ -72,16 +72,16 @@ impl Scene {
     }
 
     /// Registers the store, as it is behind its proxy: the access key.
-    pub(super) async fn register(&self) -> String {
+    async fn register(&self) -> String {
         let S3Client { access_key, secret, .. } = &*self.store;
         let endpoint = self.store_proxy.endpoint().parse().expect("a URL");
         self.app.register(S3Client::new(endpoint, access_key, secret).registration(BUCKET)).await
     }
+}
 
-    /// A token of the demo's owner that uploads for this job.
-    pub(super) fn token(&self, job: Value) -> String {
-        Claims::of("demo").job(job).sign()
-    }
+/// A token of the demo's owner that uploads for this job.
+fn uploader(job: Value) -> String {
+    Claims::of("demo").job(job).sign()
 }
 
 fn contains(seen: &Value, words: &[&str]) {
@@ -107,17 +107,17 @@ async fn an_operator_sees_an_outage_retries_what_failed_reads_cancels_filters_an
     let named = |number: u32| {
         let mut job = stored(&store);
         job["ref"] = json!(format!("order-{number}"));
-        scene.token(job)
+        uploader(job)
     };
     let called = json!({ "directHost": true, "formats": small, "completionCallback": scene.receiver.url });
     let picture = std::env::var_os("PIXERVE_TEST_PICTURE");
     let order = json!({
         "base": scene.proxy.endpoint(),
         "photo": photo,
-        "stored": scene.token(stored(&store)),
-        "lost": scene.token(stored(&lost_store)),
-        "called": scene.token(called),
-        "served": scene.token(json!({ "directHost": true, "formats": small })),
+        "stored": uploader(stored(&store)),
+        "lost": uploader(stored(&lost_store)),
+        "called": uploader(called),
+        "served": uploader(json!({ "directHost": true, "formats": small })),
         "named": (1041..1054).map(named).collect::<Vec<_>>(),
         "admin": Claims::of("operator").admin().sign(),
         "plain": Claims::of("demo").sign(),
@@ -162,17 +162,17 @@ async fn an_operator_sees_an_outage_retries_what_failed_reads_cancels_filters_an
         assert!(old["retried_as"].is_string(), "{old}");
     }
 
-    let story = &seen["story"];
-    assert_eq!(story["title"], "beach-at-night", "{story}");
-    contains(&story["events"], &["Accepted", "Begun", "Completed after"]);
-    contains(&story["files"], &["JPEG", "16 × 11", "directHost", "/files/"]);
-    contains(&story["delivery"], &["job.completed", "given up", "127.0.0.1", "1 try", "410"]);
-    assert_eq!(story["acts"], json!(["Erase…"]));
-    assert_eq!((&story["job"]["formats"], story["links"].as_array().map(Vec::len)), (&small, Some(1)));
-    contains(&story["job"]["completionCallback"], &["[redacted]"]);
-    contains(&story["trouble"], &["1 callback given up", "Send it again"]);
-    contains(&story["delivered"], &["delivered", "200"]);
-    assert_eq!(story["closed"], json!([true, format!("#watch/{}", story["id"].as_str().expect("an id"))]));
+    let told = &seen["story"];
+    assert_eq!(told["title"], "beach-at-night", "{told}");
+    contains(&told["events"], &["Accepted", "Begun", "Completed after"]);
+    contains(&told["files"], &["JPEG", "16 × 11", "directHost", "/files/"]);
+    contains(&told["delivery"], &["job.completed", "given up", "127.0.0.1", "1 try", "410"]);
+    assert_eq!(told["acts"], json!(["Erase…"]));
+    assert_eq!((&told["job"]["formats"], told["links"].as_array().map(Vec::len)), (&small, Some(1)));
+    contains(&told["job"]["completionCallback"], &["[redacted]"]);
+    contains(&told["trouble"], &["1 callback given up", "Send it again"]);
+    contains(&told["delivered"], &["delivered", "200"]);
+    assert_eq!(told["closed"], json!([true, format!("#watch/{}", told["id"].as_str().expect("an id"))]));
 
     let retried = &seen["retried"];
     let (old, new) = (retried["id"].as_str().expect("an id"), retried["again"].as_str().expect("an id"));
@@ -225,7 +225,7 @@ async fn an_operator_sees_an_outage_retries_what_failed_reads_cancels_filters_an
     assert_eq!((&calm["second"]["isOther"], &calm["second"]["newer"]), (&json!(true), &json!(true)));
     let wider = [&empty["overflow"]]
         .into_iter()
-        .chain([story, calm].into_iter().flat_map(|seen| seen["overflow"].as_array().expect("a list")));
+        .chain([told, calm].into_iter().flat_map(|seen| seen["overflow"].as_array().expect("a list")));
     assert!(
         wider.clone().all(|pixels| pixels.as_i64().is_some_and(|pixels| pixels <= 0)),
         "{:?}",
