@@ -18,6 +18,7 @@ use crate::clock::SharedClock;
 use crate::database::{Database, DatabaseState};
 use crate::error_chain::ErrorChain;
 use crate::job::JobId;
+use crate::ledger::{Erasures, LEDGER_DATABASE, Ledger, LedgerError, OpenedLedger, SqliteLedger};
 use crate::queue::{
     CallbacksOf, CrashAttribution, DeliveryRecords, DeliveryScope, DeliveryState, JobMaintenance, JobQueue, JobRecords,
     KnownJob, PAGE_MAX, PageRequest, QUEUE_DATABASE, QueueError, QueueSettings, SledQueue,
@@ -34,6 +35,7 @@ const KEYS: &str = "sealing keys";
 const REGISTRATIONS: &str = "users and stores";
 const WOULD_RUN: &str = "jobs that would run";
 const WOULD_BE_SENT: &str = "callbacks that would be sent";
+const WOULD_BE_ERASED: &str = "erasures that would go on";
 
 /// What the directory begins with in which its databases are opened.
 const SCRATCH_PREFIX: &str = "pixerve-doctor-";
@@ -76,6 +78,7 @@ pub async fn look_at_backup(backup: Backup, clock: SharedClock) -> Vec<Check> {
     let Some(Copied { scratch, sealer, keys }) = copied else { return checks };
     checks.push(keys);
     checks.extend(queue(&backup, scratch.path(), sealer.clone(), &clock).await);
+    checks.extend(ledger(scratch.path()).await);
     let registrations = {
         let (scratch, clock) = (scratch.path().to_owned(), Arc::clone(&clock));
         match sealer {
@@ -149,8 +152,8 @@ fn copy(directory: &Path, sealing_keys: &Path) -> io::Result<Copied> {
         let entry = entry?;
         let name = entry.file_name();
         let text = name.to_string_lossy();
-        let is_database = [QUEUE_DATABASE, REGISTER_DATABASE].iter().any(|database| {
-            text.strip_prefix(database).is_some_and(|rest| ["", ".uuid", ".synced", ".clean"].contains(&rest))
+        let is_database = [QUEUE_DATABASE, REGISTER_DATABASE, LEDGER_DATABASE].iter().any(|database| {
+            text.strip_prefix(database).is_some_and(|rest| ["", ".uuid", ".synced", ".clean", "-wal"].contains(&rest))
         });
         if is_database {
             copy_tree(&entry.path(), &scratch.path().join(&name))?;
@@ -199,6 +202,47 @@ fn open_keys(directory: &Path, named: &Path, scratch: &Path) -> io::Result<(Opti
             (None, Check::failed(KEYS, found, "restore it from its own backup"))
         }
     })
+}
+
+/// What the ledger would have done. An older version left none.
+async fn ledger(scratch: &Path) -> Option<Check> {
+    let database = scratch.join(LEDGER_DATABASE);
+    if !database.exists() && !database.with_extension("db.uuid").exists() {
+        return None;
+    }
+    let scratch = scratch.to_owned();
+    let look = async {
+        let OpenedLedger { ledger, set_aside } = match spawn_blocking(move || SqliteLedger::open(&scratch)).await {
+            Ok(opened) => opened?,
+            Err(error) => return Ok(broke_off(&error)),
+        };
+        let running = ledger.running().await?.len();
+        // It is a copy of a copy.
+        let _ = ledger.close().await;
+        if let Some(damaged) = set_aside {
+            let remedy = "use an older backup, or live with it: what lies in stores is erased by their own means then";
+            return Ok(Check::failed(
+                WOULD_BE_ERASED,
+                format!("{LEDGER_DATABASE} is damaged: {}", damaged.why),
+                remedy,
+            ));
+        }
+        Ok::<_, LedgerError>(match running {
+            0 => Check::ok(WOULD_BE_ERASED, "none"),
+            orders => Check::warning(
+                WOULD_BE_ERASED,
+                format!(
+                    "{}: what has been stored again since the copy was made, in the same places, goes too",
+                    counted(orders, "order")
+                ),
+                PAUSED,
+            ),
+        })
+    };
+    Some(look.await.unwrap_or_else(|error| {
+        let found = format!("{LEDGER_DATABASE} can't be read: {}", ErrorChain(&error));
+        Check::failed(WOULD_BE_ERASED, found, "use the Pixerve that it was written by, or an older backup")
+    }))
 }
 
 /// What is in the queue, and what it would do.

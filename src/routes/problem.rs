@@ -115,6 +115,8 @@ pub enum Refusal {
     StoreInUse {
         /// Live jobs that have files for it.
         jobs: u64,
+        /// Files that it holds.
+        files: u64,
     },
     /// A store refused the probe.
     StoreRefused(WriteError),
@@ -270,12 +272,14 @@ impl Refusal {
             Self::FilesUnavailable(_) => {
                 unavailable("the bucket that files are kept in can't be used right now; try again in a moment")
             }
-            Self::StoreInUse { jobs } => {
+            Self::StoreInUse { jobs, files } => {
                 let detail = format!(
-                    "{jobs} jobs that have not ended have files for this store, and would fail: PUT /register gives it other \
-                     credentials; `force=true` deregisters it all the same"
+                    "{jobs} jobs that have not ended have files for this store, and would fail; it holds {files} files, which nobody \
+                     could erase any more: PUT /register gives it other credentials; `force=true` deregisters it all the same"
                 );
-                Document::new(ErrorCode::StoreInUse, "The store is in use", detail).with("jobs", *jobs)
+                Document::new(ErrorCode::StoreInUse, "The store is in use", detail)
+                    .with("jobs", *jobs)
+                    .with("files", *files)
             }
             Self::StoreRefused(error) => {
                 Document::new(ErrorCode::StoreRefused, "The store didn't take a probe object", error.to_string())

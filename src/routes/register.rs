@@ -325,9 +325,10 @@ pub(super) async fn deregister(
     if !query.force
         && let Some(Registration::Store(_) | Registration::Unreadable) = state.register.find(&access_key).await?
     {
-        let jobs = state.records.live_of_store(&access_key).await?;
-        if jobs > 0 {
-            return Err(Refusal::StoreInUse { jobs });
+        let (jobs, files) =
+            (state.records.live_of_store(&access_key).await?, state.ledger.files_in(&access_key).await?);
+        if jobs > 0 || files > 0 {
+            return Err(Refusal::StoreInUse { jobs, files });
         }
     }
     if state.register.deregister(&access_key).await? {

@@ -5,15 +5,17 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::doctor::register;
 use super::{Ran, put, run};
 use crate::harness::app::{files_below, small_job};
+use crate::harness::fault_proxy::{Fault, FaultProxy};
 use crate::harness::picture::jpeg;
 use crate::harness::process::Home;
 use crate::harness::receiver::Receiver;
-use crate::harness::stores::dead_store;
+use crate::harness::stores::{dead_store, s3};
 
 async fn look_at(home: &Home, directory: &Path) -> (Option<i32>, BTreeMap<String, Value>, Ran) {
     let ran = run(home, &["doctor", "--json", "--backup", &directory.display().to_string()]).await;
@@ -116,4 +118,33 @@ async fn a_backup_of_a_server_at_rest_is_well() {
     let (code, checks, ran) = look_at(&home, &backup).await;
     assert_eq!(code, Some(0), "{ran:#?}");
     assert_eq!(found(&checks, "jobs that would run").1, "none");
+    assert_eq!(found(&checks, "erasures that would go on").1, "none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_says_which_erasures_would_go_on() {
+    let home = Home::new(&[("PIXERVE_JWT_SECRET", ""), ("PIXERVE_ERASE_WITHIN", "100ms")]);
+    let mut server = home.start().await;
+    let pictures = s3().await;
+    pictures.create_bucket("pictures");
+    let proxy = FaultProxy::start(pictures.endpoint.socket_addrs(|| None).expect("an address")[0]).await;
+    let mut registration = pictures.registration("pictures");
+    registration["endpoint"] = json!(proxy.endpoint());
+    let store = register(&home, &server, registration).await;
+    let job = json!({ "storageKeys": { "s3": store }, "formats": { "jpg": { "sizes": [[16]] } } });
+    put(&home, "job.json", job.to_string().as_bytes());
+    put(&home, "a.jpg", &jpeg(32, 32, 1));
+    let ran = run(&home, &["upload", "--job", "job.json", "--sub", "me", "--json", "--wait", "a.jpg"]).await;
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    proxy.script(|asked| if asked.method == "DELETE" { Fault::s3_error(500, "InternalError") } else { Fault::Pass });
+    let token = run(&home, &["token", "--sub", "me", "--scope", "manage"]).await.stdout;
+    let ordered = server.request(Method::DELETE, "/erase?sub=me").bearer_auth(token.trim()).send().await;
+    assert_eq!(ordered.expect("an answer").status(), 202);
+    server.terminate();
+    assert!(server.exited().await.success());
+
+    let (code, checks, ran) = look_at(&home, &home.data_dir()).await;
+    assert_eq!(code, Some(1), "{ran:#?}");
+    let (state, text) = found(&checks, "erasures that would go on");
+    assert!(state == "warning" && text.starts_with("1 order: "), "{ran:#?}");
 }

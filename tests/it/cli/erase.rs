@@ -104,7 +104,6 @@ async fn on_a_terminal_it_asks_and_anything_but_a_yes_is_a_no() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "DELETE /erase is not in this tree yet"]
 async fn everything_of_a_subject_is_erased_and_nothing_of_others() {
     let home = Home::new(&[]);
     let server = home.start().await;

@@ -14,6 +14,26 @@ use crate::harness::token::Claims;
 /// The bucket of the store that jobs name.
 pub(super) const PICTURES: &str = "pictures";
 
+/// Which keys of a Redis have a text in their names or in what is kept there.
+const KEYS_WITH: &str = "
+    local function has(value)
+        if type(value) ~= 'table' then return string.find(tostring(value), ARGV[1], 1, true) end
+        for _, part in ipairs(value) do if has(part) then return true end end
+    end
+    local read = {
+        string = function(key) return redis.call('GET', key) end,
+        hash = function(key) return redis.call('HGETALL', key) end,
+        list = function(key) return redis.call('LRANGE', key, 0, -1) end,
+        set = function(key) return redis.call('SMEMBERS', key) end,
+        zset = function(key) return redis.call('ZRANGE', key, 0, -1) end,
+    }
+    local found = {}
+    for _, key in ipairs(redis.call('KEYS', '*')) do
+        if has(key) or has(read[redis.call('TYPE', key).ok](key)) then table.insert(found, key) end
+    end
+    return found
+";
+
 /// One machine, or what many nodes share; and a store.
 pub(super) struct ErasureHome {
     cluster: Option<Cluster>,
@@ -71,8 +91,8 @@ impl ErasureHome {
                 found.push(format!("the bucket's {key}"));
             }
         }
-        let keys: Vec<String> = cluster.redis.command(&["KEYS", "*"]).await;
-        found.extend(keys.into_iter().filter(|key| key.contains(text)).map(|key| format!("Redis' {key}")));
+        let keys: Vec<String> = cluster.redis.command(&["EVAL", KEYS_WITH, "0", text]).await;
+        found.extend(keys.into_iter().map(|key| format!("Redis' {key}")));
         found
     }
 }

@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::home::{ErasureHome, PICTURES, assert_unknown, erase, erased, manager, stored_job, text, until};
+use crate::harness::app::assert_problem;
 use crate::harness::fault_proxy::{Fault, FaultProxy};
 use crate::harness::picture::jpeg;
 
@@ -55,8 +56,11 @@ async fn what_is_in_a_store_that_is_registered_no_more_is_left(home: ErasureHome
     let app = home.start(&[]).await;
     let access_key = app.register(home.store.registration(PICTURES)).await;
     app.done("me", stored_job(&access_key), "a.jpg", jpeg(96, 96, 1)).await;
-    let path = format!("/register?access_key={access_key}&force=true");
-    assert_eq!(app.admin(Method::DELETE, &path, None).await.status(), StatusCode::NO_CONTENT);
+    let path = format!("/register?access_key={access_key}");
+    let problem = assert_problem(app.admin(Method::DELETE, &path, None).await, 409, "store_in_use").await;
+    assert_eq!((&problem["jobs"], &problem["files"]), (&json!(0), &json!(2)), "{problem}");
+    let forced = app.admin(Method::DELETE, &format!("{path}&force=true"), None).await;
+    assert_eq!(forced.status(), StatusCode::NO_CONTENT);
 
     let answer = erased(&app, &manager("me"), "sub=me").await;
 
