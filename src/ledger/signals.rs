@@ -1,5 +1,6 @@
 //! What whoever takes an order in, and whoever carries it out, tell each other in one process.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,6 +19,7 @@ struct Inner {
     ordered: Mutex<Vec<ErasureId>>,
     wake: Notify,
     progress: watch::Sender<u64>,
+    hidden: Mutex<HashSet<ErasureId>>,
     running: AtomicUsize,
 }
 
@@ -37,6 +39,23 @@ impl ErasureSignals {
             }
             self.0.wake.notified().await;
         }
+    }
+
+    /// Nothing of what this order is about is told or served any more.
+    pub fn set_hidden(&self, id: ErasureId) {
+        self.0.hidden.lock().insert(id);
+        self.progressed();
+    }
+
+    /// Whether [`ErasureSignals::set_hidden`] was said of it, while this process carries it out.
+    #[must_use]
+    pub fn is_hidden(&self, id: &ErasureId) -> bool {
+        self.0.hidden.lock().contains(id)
+    }
+
+    /// This process doesn't carry it out any more.
+    pub fn let_go(&self, id: &ErasureId) {
+        self.0.hidden.lock().remove(id);
     }
 
     /// Some order has come further.

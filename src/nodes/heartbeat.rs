@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::{ScriptInvocation, cmd};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -26,14 +26,14 @@ pub(super) const REMIND_EVERY: Duration = Duration::from_mins(1);
 pub(super) async fn run(nodes: &Inner, stop: &CancellationToken) {
     let beating = async {
         let mut heartbeat = Heartbeat::new(nodes);
-        let mut beats = interval(nodes.options.timing.beat_every);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let began = Instant::now();
+            heartbeat.beat().await;
+            let others = nodes.status.borrow().heard.as_ref().map_or(0, |heard| heard.nodes);
             tokio::select! {
-                _ = beats.tick() => {}
+                () = sleep_until(began + nodes.options.timing.beat_every_among(others)) => {}
                 () = nodes.news.notified() => {}
             }
-            heartbeat.beat().await;
         }
     };
     tokio::select! {

@@ -1,7 +1,7 @@
 //! What the nodes that share one Redis know of each other: who lives, who leads, what they read, and whether all know the
 //! newest register.
 //!
-//! Each node beats once a second under a random name that it has only while it runs: a name that came back would hide what
+//! Each node beats once a second (of many: every two) under a random name that it has only while it runs: a name that came back would hide what
 //! its former owner left behind. A beat is one script, which tells what this node is and answers what there is to know. That
 //! is published as a [`NodesStatus`], for which nobody waits; a beat that fails leaves it as it was, and older.
 //!
@@ -64,7 +64,8 @@ pub struct NodeOptions {
 /// How often nodes beat, and what follows from silence. The same on all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeTiming {
-    /// Between two beats.
+    /// Between two beats, while there are no more than 25 nodes. Of more each beats less often, of 50 and more half as often, so that
+    /// what they cost Redis while they idle grows more slowly than their number.
     pub beat_every: Duration,
     /// A node that was silent for longer is gone.
     pub gone_after: Duration,
@@ -74,6 +75,16 @@ pub struct NodeTiming {
     pub memory_every: Duration,
     /// Between two tries to reach Redis at the start.
     pub retry_every: Duration,
+}
+
+/// As many nodes beat as often as they may.
+const NODES_AT_FULL_RATE: u32 = 25;
+
+impl NodeTiming {
+    /// Between two beats of one of so many nodes.
+    fn beat_every_among(&self, nodes: u32) -> Duration {
+        self.beat_every * nodes.clamp(NODES_AT_FULL_RATE, 2 * NODES_AT_FULL_RATE) / NODES_AT_FULL_RATE
+    }
 }
 
 impl Default for NodeTiming {

@@ -28,6 +28,9 @@ use crate::queue::{Filter, PAGE_MAX, Page, PageRequest};
 
 /// Entries of the ledger that are read at once.
 const ENTRIES_AT_ONCE: usize = 1000;
+/// An answer waits for so long, whatever `erase.within` says, until nothing of the jobs is told or served any more: whoever is answered
+/// finds it so, unless a queue or a disk can't be reached.
+const HIDDEN_WITHIN: Duration = Duration::from_secs(10);
 /// How often it is looked what became of an order, if nobody says.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -175,11 +178,13 @@ pub(super) async fn erase(
     state.erasures.ordered(id);
     info!(erasure_id = %id, jobs = new.jobs.len(), "jobs are to be erased");
     let answer_by = Instant::now() + state.erase.within;
+    let hidden_by = Instant::now() + HIDDEN_WITHIN;
     loop {
         let erasure = known(&state, &id).await?;
         if erasure.state != ErasureState::Running {
             return Ok(Json(ShownErasure::of(erasure)).into_response());
         }
+        let answer_by = if state.erasures.is_hidden(&id) { answer_by } else { answer_by.max(hidden_by) };
         if Instant::now() >= answer_by {
             return Ok(accepted(&state, erasure));
         }

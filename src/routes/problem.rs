@@ -273,13 +273,15 @@ impl Refusal {
                 unavailable("the bucket that files are kept in can't be used right now; try again in a moment")
             }
             Self::StoreInUse { jobs, files } => {
+                let waits = format!("{jobs} jobs that have not ended have files for this store, and would fail");
+                let holds = format!("it holds {files} files, which could not be erased any more");
+                let reasons = [(*jobs > 0).then_some(waits), (*files > 0).then_some(holds)];
                 let detail = format!(
-                    "{jobs} jobs that have not ended have files for this store, and would fail; it holds {files} files, which nobody \
-                     could erase any more: PUT /register gives it other credentials; `force=true` deregisters it all the same"
+                    "{}; PUT /register gives it other credentials, and `force=true` deregisters it all the same",
+                    reasons.into_iter().flatten().collect::<Vec<_>>().join("; ")
                 );
-                Document::new(ErrorCode::StoreInUse, "The store is in use", detail)
-                    .with("jobs", *jobs)
-                    .with("files", *files)
+                let document = Document::new(ErrorCode::StoreInUse, "The store is in use", detail);
+                document.with("jobs", *jobs).with("files", *files)
             }
             Self::StoreRefused(error) => {
                 Document::new(ErrorCode::StoreRefused, "The store didn't take a probe object", error.to_string())

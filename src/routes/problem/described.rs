@@ -138,6 +138,9 @@ pub(in crate::routes) struct Problem {
     /// With `store_in_use`: how many jobs have files for the store.
     #[schema(nullable = false)]
     jobs: Option<u64>,
+    /// With `store_in_use`: how many files it holds.
+    #[schema(nullable = false)]
+    files: Option<u64>,
     /// With `too_many_requests`: the policies of `RateLimit-Policy` whose limit was met.
     #[serde(rename = "violated-policies")]
     #[schema(nullable = false)]

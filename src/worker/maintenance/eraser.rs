@@ -269,6 +269,9 @@ impl Inner {
             (own, job)
         });
         let own: Vec<_> = own.buffer_unordered(CONCURRENT_JOBS).collect().await;
+        if failed.is_none() && own.iter().all(|(own, _)| own.as_ref().is_ok_and(|own| own.left.is_empty())) {
+            self.context.erasures.set_hidden(*id);
+        }
         let settled =
             stream::iter(own).map(|(own, job)| async move { self.settle(id, &job, own?, being_erased).await });
         let mut settled = settled.buffer_unordered(CONCURRENT_JOBS);
@@ -516,6 +519,7 @@ struct RunningOrder {
 impl Drop for RunningOrder {
     fn drop(&mut self) {
         self.eraser.carried_out.lock().remove(&self.id);
+        self.eraser.context.erasures.let_go(&self.id);
         self.eraser.tell_running();
     }
 }
