@@ -13,6 +13,7 @@ fn contains(seen: &Value, words: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "durability is not what is tested")]
 async fn an_operator_is_told_what_would_go_and_asked_before_it_goes() {
     let Some(browser) = Browser::find() else { return };
     let app = TestApp::start_demo(&[]).await;

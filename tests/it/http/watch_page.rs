@@ -94,7 +94,11 @@ fn texts(seen: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::too_many_lines, reason = "one browser for all acts")]
+#[expect(
+    clippy::too_many_lines,
+    clippy::disallowed_methods,
+    reason = "one browser for all acts; durability is not what is tested"
+)]
 async fn an_operator_sees_an_outage_retries_what_failed_reads_cancels_filters_and_is_told_why_not() {
     let Some(browser) = Browser::find() else { return };
     let scene = Scene::start().await;

@@ -126,7 +126,7 @@ async fn filled(fixture: &QueueFixture, queue: &Queue) -> Result<Vec<JobId>, Box
 
 async fn what_is_moved_is_as_it_was(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
-    let ids = filled(&fixture, &queue).await?;
+    let ids = Box::pin(filled(&fixture, &queue)).await?;
     let (memory, like) = (fixture.another_in_memory()?, fixture.another()?);
     let (memory, like) = (memory.open()?, like.open()?);
     let entries = moved(&queue, &memory).await?;
@@ -194,7 +194,7 @@ async fn jobs_come_out_in_the_order_in_which_the_other_would_have_given_them(fix
 
 async fn what_comes_twice_is_there_once_and_what_has_happened_since_stays(fixture: QueueFixture) -> TestResult {
     let queue = fixture.open()?;
-    let ids = filled(&fixture, &queue).await?;
+    let ids = Box::pin(filled(&fixture, &queue)).await?;
     let other = fixture.another()?;
     let other = other.open()?;
     let entries = exported(&queue).await?;
