@@ -17,6 +17,7 @@ mod config;
 mod deploy;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod end_to_end;
+#[cfg(all(feature = "s3", feature = "gcs"))]
 mod erasure;
 mod files;
 #[cfg_attr(not(all(feature = "s3", feature = "gcs")), allow(dead_code))]

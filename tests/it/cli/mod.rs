@@ -1,9 +1,12 @@
 //! The commands that talk to a server, run as a person or a script runs them: what they print, and how they end.
 
+#[cfg(all(feature = "s3", feature = "gcs"))]
 mod backup;
+#[cfg(all(feature = "s3", feature = "gcs"))]
 mod doctor;
 mod erase;
 mod flaky;
+#[cfg(all(feature = "s3", feature = "gcs"))]
 mod jobs;
 mod manual;
 mod readme;

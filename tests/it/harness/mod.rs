@@ -23,6 +23,7 @@ pub(crate) mod redis;
 pub(crate) mod redis_pair;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod s3;
+mod script;
 pub(crate) mod spool;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 pub(crate) mod stores;

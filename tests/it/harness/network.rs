@@ -1,12 +1,10 @@
 //! Two machines of a test's own on a network of their own, whose links can be cut, and an address that goes from one to the
 //! other. They are network namespaces; making them takes root.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 
-use parking_lot::Mutex;
-
+use super::script::Script;
 use super::tool::{Tool, program, require};
 
 /// One of the two.
@@ -37,14 +35,7 @@ pub(crate) struct Network {
     name: String,
     /// The last byte of its addresses is left out.
     prefix: [u8; 3],
-    script: Mutex<Script>,
-}
-
-/// The shell that made it.
-struct Script {
-    process: Child,
-    commands: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    script: Script,
 }
 
 impl Network {
@@ -58,16 +49,15 @@ impl Network {
         // Links have short names. The addresses are those that are set aside for measurements: nobody else has them.
         let (name, prefix) = (format!("px{one:02x}{two:02x}{three:02x}"), [198, 18 + (three & 1), four]);
         let [first, second, third] = prefix;
-        let mut process = Command::new("sh")
-            .args(["-c", include_str!("network.sh"), "network.sh", &name, &format!("{first}.{second}.{third}")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sh runs");
-        let commands = process.stdin.take();
-        let answers = BufReader::new(process.stdout.take().expect("piped"));
-        let network = Self { name, prefix, script: Mutex::new(Script { process, commands, answers }) };
-        (network.answer() == "made").then_some(network)
+        let prefix_text = format!("{first}.{second}.{third}");
+        let script = Script::start(Command::new("sh").args([
+            "-c",
+            include_str!("network.sh"),
+            "network.sh",
+            &name,
+            &prefix_text,
+        ]));
+        (script.answer() == "made").then(|| Self { name, prefix, script })
     }
 
     /// The address of a machine's own.
@@ -109,23 +99,6 @@ impl Network {
     }
 
     fn say(&self, command: &str, machine: Machine) {
-        let line = format!("{command} {}", machine.letter());
-        writeln!(self.script.lock().commands.as_mut().expect("not dropped"), "{line}").expect("it listens");
-        assert_eq!(self.answer(), line);
-    }
-
-    fn answer(&self) -> String {
-        let mut answer = String::new();
-        self.script.lock().answers.read_line(&mut answer).expect("it answers");
-        answer.trim().to_owned()
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        let script = self.script.get_mut();
-        // The end of its input is its own.
-        drop(script.commands.take());
-        let _ = script.process.wait();
+        self.script.run(&format!("{command} {}", machine.letter()));
     }
 }

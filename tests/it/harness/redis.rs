@@ -1,18 +1,17 @@
 //! Redis and Valkey, each test's own or one for the whole test run, to be killed, paused and started again.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use redis::FromRedisValue;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::app::{WAIT_MAX, poll_delay};
 use super::process::reserve_port;
+use super::script::Script;
 use super::tool::{Tool, program, require};
 
 /// To connect: one try of several.
@@ -65,14 +64,7 @@ pub(crate) struct RedisServer {
     addr: SocketAddr,
     dir: PathBuf,
     client: redis::Client,
-    script: Mutex<Script>,
-}
-
-/// The shell that runs it.
-struct Script {
-    process: Child,
-    commands: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    script: Script,
 }
 
 impl RedisServer {
@@ -96,24 +88,20 @@ impl RedisServer {
     ) -> Option<Self> {
         let program = flavour.program()?;
         let dir = tempfile::tempdir().expect("a directory").keep();
-        let mut process = Command::new("sh")
-            .args(["-c", include_str!("redis.sh"), "redis.sh"])
-            .arg(&dir)
-            .args(runner)
-            .arg(&program)
-            .args(["--bind", &addr.ip().to_string(), "--port", &addr.port().to_string(), "--dir"])
-            .arg(&dir)
-            .args(["--save", "", "--appendonly", "yes", "--appendfsync", appendfsync.word()])
-            .args(["--maxmemory-policy", "noeviction"])
-            .args(further)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sh runs");
-        let commands = process.stdin.take();
-        let answers = BufReader::new(process.stdout.take().expect("piped"));
+        let script = Script::start(
+            Command::new("sh")
+                .args(["-c", include_str!("redis.sh"), "redis.sh"])
+                .arg(&dir)
+                .args(runner)
+                .arg(&program)
+                .args(["--bind", &addr.ip().to_string(), "--port", &addr.port().to_string(), "--dir"])
+                .arg(&dir)
+                .args(["--save", "", "--appendonly", "yes", "--appendfsync", appendfsync.word()])
+                .args(["--maxmemory-policy", "noeviction"])
+                .args(further),
+        );
         let client = redis::Client::open(format!("redis://{addr}/")).expect("an address");
-        let server = Self { addr, dir, client, script: Mutex::new(Script { process, commands, answers }) };
+        let server = Self { addr, dir, client, script };
         server.restart().await;
         Some(server)
     }
@@ -130,12 +118,12 @@ impl RedisServer {
 
     /// SIGKILL: gone when this returns, whatever it was doing.
     pub(crate) fn kill(&self) {
-        self.say("kill");
+        self.script.run("kill");
     }
 
     /// Starts it again after [`Self::kill`], with what it had on its disk; waits until it answers.
     pub(crate) async fn restart(&self) {
-        self.say("start");
+        self.script.run("start");
         self.reachable().await;
     }
 
@@ -176,12 +164,12 @@ impl RedisServer {
 
     /// SIGSTOP: connections stay, and nothing is answered.
     pub(crate) fn pause(&self) {
-        self.say("pause");
+        self.script.run("pause");
     }
 
     /// SIGCONT: what was asked meanwhile is answered.
     pub(crate) fn resume(&self) {
-        self.say("resume");
+        self.script.run("resume");
     }
 
     /// What it answers to a command.
@@ -189,7 +177,8 @@ impl RedisServer {
         self.try_command(words).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+    /// The same, also where it refuses.
+    pub(super) async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
         // The client's own are for quick answers, which a busy machine has none of.
         let config = redis::AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -200,14 +189,6 @@ impl RedisServer {
             command.arg(*word);
         }
         command.query_async(&mut connection).await
-    }
-
-    fn say(&self, line: &str) {
-        let mut script = self.script.lock();
-        writeln!(script.commands.as_mut().expect("not dropped"), "{line}").expect("it listens");
-        let mut answer = String::new();
-        script.answers.read_line(&mut answer).expect("it answers");
-        assert_eq!(answer.trim(), line);
     }
 }
 
@@ -226,15 +207,6 @@ fn is_increment(file: &Path) -> bool {
 fn number(file: &Path) -> u64 {
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.split('.').find_map(|part| part.parse().ok()).expect("a number")
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        let script = self.script.get_mut();
-        // The end of its input is its own.
-        drop(script.commands.take());
-        let _ = script.process.wait();
-    }
 }
 
 /// The server of this kind that all tests share, started by the first that asks; none where it isn't installed. Who uses it

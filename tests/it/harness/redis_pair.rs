@@ -82,6 +82,11 @@ impl RedisPair {
             poll_delay().await;
         }
         primary.command::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+        // It counts its replicas once a second, and takes no change before.
+        while let Err(refused) = primary.try_command::<u64>(&["DEL", "none"]).await {
+            assert!(started.elapsed() < WAIT_MAX, "{refused}");
+            poll_delay().await;
+        }
     }
 }
 
