@@ -128,7 +128,10 @@ async fn a_node_that_hangs_for_longer_than_its_lease_ends_nothing_when_it_goes_o
     let formats = json!({ "jpg": { "sizes": [[64]] } });
     let job = json!({ "storageKeys": { "s3": key }, "completionCallback": receiver.url, "formats": formats });
     let accepted = api.accepted("somebody", job, "photo.png", picture::png(60, 40, 1)).await;
-    api.processing(&accepted).await;
+    // Not between its claim and its attempt: there is nothing of it to be fenced yet.
+    while !home.log().contains("attempt started") {
+        poll_delay().await;
+    }
     hangs.signal(Signal::STOP);
     store.script(|_| Fault::Pass);
     let other = cluster.node(&[("PIXERVE_NODE_ROLES", "worker")]).await;
