@@ -21,6 +21,7 @@ use super::persistent_state::PersistentState;
 use super::service_manager::lent_socket;
 use super::shared_state::{Heartbeat, SharedState, sample};
 use super::start_error::StartError;
+use super::starting::StartingAnswers;
 use crate::auth::{AuthSettings, KeyRing};
 use crate::callback::Outbox;
 use crate::clock::{SharedClock, System};
@@ -73,7 +74,8 @@ pub struct App {
 }
 
 impl App {
-    /// Starts everything. The port is bound last, when everything that was accepted before is accounted for.
+    /// Starts everything. The port is bound last, when everything that was accepted before is accounted for; of many nodes each
+    /// binds it first, and says there that it waits for Redis if it has to.
     pub async fn start(config: Config, options: ServeOptions) -> Result<Self, StartError> {
         // Not by name: the file there may be another version's by now.
         Self::start_with(config, options, Path::new("/proc/self/exe")).await
@@ -82,6 +84,13 @@ impl App {
     /// Starts everything, with this binary for the children that work on pixels.
     pub async fn start_with(config: Config, options: ServeOptions, program: &Path) -> Result<Self, StartError> {
         let clock: SharedClock = Arc::new(System::new());
+        let lent = lent_socket(config.addr)?;
+        let is_lent = lent.is_some();
+        let starting = match &config.redis.url {
+            // On a socket that is lent whoever comes waits.
+            Some(_) if !is_lent => Some(StartingAnswers::begin(bind(config.addr).await?.0, &config, &clock)),
+            _ => None,
+        };
         let (mut persistent, disk_monitor) = PersistentState::open(&config, &clock).await?;
         reached(Step::StartRecovered);
         let shared = persistent.shared.take();
@@ -99,11 +108,10 @@ impl App {
             // Others may have more memory.
             warn_of_jobs_over_limits(&*queue, worker.memory_limit).await?;
         }
-        let lent = lent_socket(config.addr)?;
-        let is_lent = lent.is_some();
-        let (listener, addr) = match lent {
-            Some(lent) => lent,
-            None => bind(config.addr).await?,
+        let (listener, addr) = match (lent, starting) {
+            (Some(lent), _) => lent,
+            (None, Some(starting)) => with_addr(starting.end().await?, config.addr)?,
+            (None, None) => bind(config.addr).await?,
         };
         let metrics_listener = match config.metrics.addr {
             Some(addr) => Some(bind(addr).await?),
@@ -311,9 +319,13 @@ async fn warn_of_jobs_over_limits(queue: &dyn JobQueue, limit: MemoryLimit) -> R
 }
 
 async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let listen_error = |source| StartError::Listen { addr, source };
-    let listener = TcpListener::bind(addr).await.map_err(listen_error)?;
-    let bound = listener.local_addr().map_err(listen_error)?;
+    let listener = TcpListener::bind(addr).await.map_err(|source| StartError::Listen { addr, source })?;
+    with_addr(listener, addr)
+}
+
+/// A listener that was bound to `addr`, and where that is: the port may have been chosen by the system.
+fn with_addr(listener: TcpListener, addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = listener.local_addr().map_err(|source| StartError::Listen { addr, source })?;
     Ok((listener, bound))
 }
 
@@ -350,7 +362,8 @@ fn start_upkeep(
 fn start_sharing(background: &mut BackgroundTasks, shared: SharedState, state: &AppState) -> Heartbeat {
     let SharedState { nodes, bucket, queue, heartbeat } = shared;
     let shared_queue = Arc::clone(&queue);
-    background.spawn("sampler", |stop| sample(queue, stop));
+    let status = nodes.status();
+    background.spawn("sampler", |stop| sample(queue, status, stop));
     background.spawn("bucket prober", |stop| (bucket.keep_probing)(stop));
     let register = Arc::clone(&state.register);
     background.spawn("register follower", |stop| async move { register.follow(stop).await });

@@ -3,16 +3,17 @@
 
 mod activity;
 mod answer;
+mod brief;
 mod connection;
 mod http2;
 mod places;
 mod request_id;
-mod turned_away;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::IntoResponse;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use socket2::SockRef;
@@ -22,19 +23,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+pub(super) use self::brief::BriefAnswers;
 use self::connection::Connection;
 use self::places::{Place, Places};
-use self::turned_away::TurnedAway;
 use crate::config::ConnectionLimits;
 use crate::error_chain::ErrorChain;
-use crate::routes::{AppState, Peer};
+use crate::routes::{AppState, Peer, Refusal};
+use crate::telemetry::Tally;
 
 /// Between two pings on an HTTP/2 connection, and for the answer to one.
 const HTTP2_PING: Duration = Duration::from_secs(20);
 /// What HTTP/2 holds of one answer beside the chunk that is read from its body.
 const HTTP2_SEND_BYTES: usize = 16 * 1024;
 /// After `accept` failed, most often for want of descriptors.
-const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// The least that hyper reads at once.
 const READ_BYTES_MIN: usize = 8 * 1024;
 /// Bytes that wait in the kernel of what was not yet sent: less of memory, and a slow reader's progress shows in steps
@@ -61,7 +63,11 @@ pub(super) async fn listen(
     let (clock, cross_origin, rates) = (&state.clock, &state.cross_origin, Arc::clone(&state.rates));
     let places =
         Places::new(limits.connections_max, limits.connections_per_address_max, rates, state.http_metrics.clone());
-    let turned_away = TurnedAway::new(Arc::clone(clock), Arc::clone(cross_origin));
+    let turned_away =
+        BriefAnswers::new(Arc::clone(clock), Arc::clone(cross_origin), |_| Refusal::TooManyConnections.into_response());
+    let refused = Tally::new(|count, last| {
+        warn!(count, last = %last, "connections refused: their address has as many as it may");
+    });
     let builder = Arc::new(builder(&limits));
     let connections = TaskTracker::new();
     loop {
@@ -84,7 +90,10 @@ pub(super) async fn listen(
                 };
                 connections.spawn(connection.serve(stream));
             }
-            Ok((stream, peer, None)) => turned_away.answer(stream, peer),
+            Ok((stream, peer, None)) => {
+                refused.count(peer.0.ip());
+                turned_away.answer(stream);
+            }
             Err(error) => {
                 warn!(error = %ErrorChain(&error), "accepting a connection failed; will be retried");
                 sleep(ACCEPT_RETRY_DELAY).await;

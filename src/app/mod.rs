@@ -20,6 +20,7 @@ mod service_manager;
 mod shared_state;
 mod signals;
 mod start_error;
+mod starting;
 mod usage_monitor;
 mod webhook_secret;
 

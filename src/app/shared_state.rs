@@ -11,19 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "s3")]
 pub(super) use self::open::{RedisJournal, check, node_options, open, queue_options, scratch_dir};
 use crate::bucket::LastProbe;
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, NodesStatus};
 use crate::queue::RedisQueue;
 #[cfg(feature = "s3")]
 use crate::writer::BucketServe;
 
-/// How often jobs are counted: by each node, so that it costs Redis as much as there are nodes.
+/// How often jobs are counted by each of few nodes.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
 /// This node's part in what is shared.
@@ -72,11 +73,14 @@ impl Drop for Heartbeat {
 }
 
 /// Counts the jobs of all nodes now and then, so that whoever asks need not wait for Redis.
-pub(super) async fn sample(queue: Arc<RedisQueue>, stop: CancellationToken) {
-    let mut ticks = interval(SAMPLE_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        // An error is told by whoever asks.
-        let _ = stop.run_until_cancelled(queue.sample()).await;
-    }
+pub(super) async fn sample(queue: Arc<RedisQueue>, status: watch::Receiver<NodesStatus>, stop: CancellationToken) {
+    let sampling = async {
+        loop {
+            // An error is told by whoever asks.
+            let _ = queue.sample().await;
+            let interval = status.borrow().interval(SAMPLE_EVERY);
+            sleep(interval).await;
+        }
+    };
+    stop.run_until_cancelled(sampling).await;
 }

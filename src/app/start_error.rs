@@ -1,5 +1,6 @@
 //! Why a server didn't start.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -101,6 +102,27 @@ fn shown(findings: &[Finding]) -> String {
 }
 
 impl StartError {
+    /// Whether it comes of a Redis that can't be reached, or didn't answer in time.
+    pub(super) fn is_for_want_of_redis(&self) -> bool {
+        match self {
+            Self::NotHeard { .. } => return true,
+            Self::RedisClient(error) | Self::Nodes(NodesError::Redis(error)) => return error.is_unknown(),
+            _ => {}
+        }
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let of_nodes = error.downcast_ref().and_then(|error| match error {
+                NodesError::Redis(error) => Some(error),
+                _ => None,
+            });
+            if of_nodes.or_else(|| error.downcast_ref()).is_some_and(RedisError::is_unknown) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// Whether the settings, or a file that they name, have to be changed before another start can succeed: a service
     /// manager needn't try again.
     #[must_use]

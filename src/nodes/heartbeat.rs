@@ -29,9 +29,9 @@ pub(super) async fn run(nodes: &Inner, stop: &CancellationToken) {
         loop {
             let began = Instant::now();
             heartbeat.beat().await;
-            let others = nodes.status.borrow().heard.as_ref().map_or(0, |heard| heard.nodes);
+            let interval = nodes.status.borrow().interval(nodes.options.timing.beat_every);
             tokio::select! {
-                () = sleep_until(began + nodes.options.timing.beat_every_among(others)) => {}
+                () = sleep_until(began + interval) => {}
                 () = nodes.news.notified() => {}
             }
         }
@@ -182,7 +182,7 @@ impl<'a> Heartbeat<'a> {
     /// Asks for it now and then. That it can't be asked for is known since the start.
     async fn look_at_memory(&mut self) {
         let now = self.nodes.clock.elapsed();
-        let every = self.nodes.options.timing.memory_every;
+        let every = self.nodes.status.borrow().interval(self.nodes.options.timing.memory_every);
         if self.memory_asked.is_some_and(|at| now.saturating_sub(at) < every) {
             return;
         }

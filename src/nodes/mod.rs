@@ -64,27 +64,16 @@ pub struct NodeOptions {
 /// How often nodes beat, and what follows from silence. The same on all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeTiming {
-    /// Between two beats, while there are no more than 25 nodes. Of more each beats less often, of 50 and more half as often, so that
-    /// what they cost Redis while they idle grows more slowly than their number.
+    /// Between two beats of one of few nodes; of many each beats [less often](NodesStatus::interval).
     pub beat_every: Duration,
     /// A node that was silent for longer is gone.
     pub gone_after: Duration,
     /// A leader that was silent for so long leads no more.
     pub lead_for: Duration,
-    /// Between two looks at Redis' memory.
+    /// Between two looks at Redis' memory of one of few nodes.
     pub memory_every: Duration,
     /// Between two tries to reach Redis at the start.
     pub retry_every: Duration,
-}
-
-/// As many nodes beat as often as they may.
-const NODES_AT_FULL_RATE: u32 = 25;
-
-impl NodeTiming {
-    /// Between two beats of one of so many nodes.
-    fn beat_every_among(&self, nodes: u32) -> Duration {
-        self.beat_every * nodes.clamp(NODES_AT_FULL_RATE, 2 * NODES_AT_FULL_RATE) / NODES_AT_FULL_RATE
-    }
 }
 
 impl Default for NodeTiming {

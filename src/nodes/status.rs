@@ -129,6 +129,15 @@ impl NodesStatus {
         heard.leader.as_ref().filter(|_| is_young)
     }
 
+    /// How long this node waits between two askings of Redis that one of few does each `every`. Of more than 25 nodes each asks less
+    /// often, of 50 and more half as often, so that what they cost Redis while they idle grows more slowly than their number.
+    #[must_use]
+    pub fn interval(&self, every: Duration) -> Duration {
+        const FEW: u32 = 25;
+        let nodes = self.heard.as_ref().map_or(0, |heard| heard.nodes);
+        every * nodes.clamp(FEW, 2 * FEW) / FEW
+    }
+
     /// Whether this node leads. For a moment two nodes may think so of themselves.
     #[must_use]
     pub fn is_leader(&self) -> bool {

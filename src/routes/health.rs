@@ -7,12 +7,13 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 use time::macros::format_description;
 use utoipa::ToSchema;
 
-use super::{AppState, NodeHealth};
+use super::{AppState, NodeHealth, Refusal};
 use crate::bucket::LastProbe;
 use crate::clock::millis;
 use crate::disks::{RootHealth, RootKind};
@@ -287,7 +288,17 @@ pub(super) fn failing_parts(state: &AppState) -> Vec<Check> {
     responses((status = 200, description = "It does.", body = Liveness))
 )]
 pub(super) async fn live() -> Json<Value> {
+    alive()
+}
+
+fn alive() -> Json<Value> {
     Json(json!({ "status": "alive" }))
+}
+
+/// What is answered on any path as long as this server waits for what it shares with others: it lives, and nothing else.
+#[must_use]
+pub fn answer_while_starting(path: &str) -> Response {
+    if path == "/health/live" { alive().into_response() } else { Refusal::Starting.into_response() }
 }
 
 async fn queue(state: &AppState) -> Value {

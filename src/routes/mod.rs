@@ -42,6 +42,7 @@ mod watching;
 
 pub use cross_origin::{AllowedOrigins, CrossOrigin, RequestOrigin};
 pub use doctor::{Examined, StoreOutages};
+pub use health::answer_while_starting;
 pub use http_metrics::{ConnectionCount, HttpMetrics};
 pub use metrics::metrics_router;
 pub use problem::{Refusal, status_of};

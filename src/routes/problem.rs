@@ -135,6 +135,8 @@ pub enum Refusal {
     NoPlace,
     /// The server is stopping.
     Draining,
+    /// It waits for the Redis that it shares with other nodes, and hasn't started.
+    Starting,
     /// The server is paused.
     Paused,
     /// The disk has less free space than is kept.
@@ -310,6 +312,10 @@ impl Refusal {
                 let detail = "the server is stopping and takes no new uploads; try again in a moment";
                 Document::new(ErrorCode::Draining, "The server is stopping", detail).retry_after(RETRY_SOON_SECS)
             }
+            Self::Starting => unavailable(
+                "this node has not started yet: it waits for the Redis that keeps its queue, and says in its log why; try again in a \
+                 moment, or at another node",
+            ),
             Self::Paused => {
                 let detail = "the server is paused: it serves files and answers questions, and takes nothing in";
                 Document::new(ErrorCode::Paused, "The server is paused", detail).retry_after(RETRY_WHEN_FULL_SECS)

@@ -38,46 +38,49 @@ use crate::writer::BucketServe;
 
 /// What all keys in Redis begin with. The braces keep them in one slot of a cluster.
 const KEY_PREFIX: &str = "{px0}:";
-/// Counts that are older are no answer: they are sampled each five seconds, and a sample may fail.
-const COUNTS_MAX_AGE: Duration = Duration::from_secs(15);
+/// Counts that are older are no answer: they are sampled each five to ten seconds, and a sample may fail.
+const COUNTS_MAX_AGE: Duration = Duration::from_secs(25);
 /// For the first beat of a node whose Redis was there a moment ago.
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
 
-/// Opens all of it, in the Redis at `url`. Waits for a Redis that can't be reached.
+/// Opens all of it, in the Redis at `url`. Waits for a Redis that can't be reached, also for one that is lost meanwhile.
 pub(in crate::app) async fn open(
     config: &Config,
     url: &SecretString,
     memory_budget: u64,
     clock: &SharedClock,
 ) -> Result<(PersistentState, DiskMonitor), StartError> {
-    // Before anything is waited for: what is missing here, no other node can give.
-    let (keys, sealer) = load_keys(config).await?;
     let bucket = Arc::new(Bucket::connect(&config.spool.bucket, &config.stores.timeouts, Arc::clone(clock)).await?);
     let redis = RedisClient::new(url.expose_secret(), Arc::clone(clock))?;
     let nodes = Nodes::new(redis.clone(), Arc::clone(clock), node_options(config, memory_budget));
-    check(&nodes).await?;
     // It takes nothing, and leads nobody, before it listens.
     nodes.drain();
-
-    let heartbeat = Heartbeat::start(&nodes);
-    let opened = open_with(config, keys, sealer, memory_budget, clock, &bucket, redis, &nodes).await;
-    let (mut persistent, disk_monitor, queue) = match opened {
-        Ok(opened) => opened,
-        Err(error) => {
-            // The others needn't wait until this node is missed.
-            heartbeat.end().await;
-            return Err(error);
+    loop {
+        // Before anything is waited for: what is missing here, no other node can give.
+        let keys = load_keys(config).await?;
+        check(&nodes).await?;
+        let heartbeat = Heartbeat::start(&nodes);
+        match open_with(config, keys, memory_budget, clock, &bucket, redis.clone(), &nodes).await {
+            Ok((mut persistent, disk_monitor, queue)) => {
+                persistent.shared = Some(SharedState { nodes, bucket: shared_bucket(bucket), queue, heartbeat });
+                return Ok((persistent, disk_monitor));
+            }
+            Err(error) => {
+                let redis_was_lost = error.is_for_want_of_redis() || nodes.status().borrow().trouble.is_some();
+                // The others needn't wait until this node is missed.
+                heartbeat.end().await;
+                if !redis_was_lost {
+                    return Err(error);
+                }
+                warn!(error = %ErrorChain(&error), "Redis was lost while this node started, which waits for it and begins again");
+            }
         }
-    };
-    persistent.shared = Some(SharedState { nodes, bucket: shared_bucket(bucket), queue, heartbeat });
-    Ok((persistent, disk_monitor))
+    }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one start, in the order in which they are needed")]
 async fn open_with(
     config: &Config,
-    keys: KeyRing,
-    sealer: Arc<Sealer>,
+    (keys, sealer): (KeyRing, Arc<Sealer>),
     memory_budget: u64,
     clock: &SharedClock,
     bucket: &Arc<Bucket>,

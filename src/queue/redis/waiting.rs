@@ -21,7 +21,7 @@ use crate::redis_client::RedisError;
 
 /// A read for tokens blocks for so long, and then looks whether anybody waits still. As long a connection may be cut before that is
 /// noticed, which polling makes up for.
-const BLOCKED_FOR: Duration = Duration::from_secs(20);
+const BLOCKED_FOR: Duration = Duration::from_secs(45);
 /// After an error.
 const PAUSE: Duration = Duration::from_secs(1);
 

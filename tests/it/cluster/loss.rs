@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -114,6 +114,52 @@ async fn a_primary_that_is_lost_behind_a_cut_link_costs_no_picture_and_no_callba
     accepted.extend(lost);
     api.stop(Duration::ZERO).await;
     all_are_made(&cluster, &receiver, &accepted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_waits_for_a_redis_that_is_away_and_says_so_to_whoever_asks() {
+    let Some(cluster) = Cluster::start().await else { return };
+    cluster.redis.kill();
+    let home = cluster.home(&[]);
+    let mut node = home.spawn(&[]);
+    while node.request(Method::GET, "/health/live").send().await.is_err() {
+        assert!(node.ended_already().is_none(), "{}", home.terminal());
+        poll_delay().await;
+    }
+    assert_eq!(node.get_json("/health/live").await["status"], "alive");
+    for path in ["/health", "/upload", "/files/a.jpg"] {
+        let answer = node.request(Method::GET, path).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert!(answer.headers().contains_key("retry-after"), "{path}");
+        let problem: Value = answer.json().await.expect("JSON");
+        assert_eq!(problem["code"], "unavailable", "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("Redis")), "{problem}");
+    }
+    cluster.redis.restart().await;
+    home.answers(&mut node).await;
+    node.done("somebody", small_job(), "photo.png", picture::png(60, 40, 1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_lost_while_a_node_starts_is_waited_for() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let bucket = FaultProxy::start(cluster.s3.endpoint.socket_addrs(|| None).expect("an address")[0]).await;
+    // The bucket is asked once Redis has been found good, and before the register is opened.
+    bucket.script(|_| Fault::Late(Duration::from_secs(2)));
+    let home = cluster.home(&[("PIXERVE_SPOOL_ENDPOINT", &bucket.endpoint())]);
+    let mut node = home.spawn(&[]);
+    while bucket.asked().is_empty() {
+        poll_delay().await;
+    }
+    cluster.redis.kill();
+    bucket.script(|_| Fault::Pass);
+    while !home.log().contains("begins again") {
+        assert!(node.ended_already().is_none(), "{}", home.terminal());
+        poll_delay().await;
+    }
+    cluster.redis.restart().await;
+    home.answers(&mut node).await;
+    node.done("somebody", small_job(), "photo.png", picture::png(60, 40, 1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,8 @@ use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -219,9 +221,11 @@ impl Drop for ServerProcess {
 }
 
 /// A loopback port that stays free while nobody listens there: below those that the system gives to whoever asks for
-/// any.
+/// any, and given to nobody else of this process, whose server may be between two lives.
 pub(crate) fn reserve_port() -> SocketAddr {
-    std::iter::repeat_with(|| 10_000 + getrandom::u32().expect("randomness") % 20_000)
+    // Where another process of tests is not likely to be.
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(getrandom::u32().expect("randomness")));
+    std::iter::repeat_with(|| 10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 20_000)
         .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).expect("a port"))))
         .find(|addr| TcpListener::bind(addr).is_ok())
         .expect("a free port")
