@@ -9,6 +9,8 @@ PLAYWRIGHT_CORE=1.65.1
 UPPY=6.0.1
 FILEPOND=4.32.12
 DROPZONE=6.3.5
+# What pages draw placeholders with.
+THUMBHASH=0.1.1
 
 directory=$1/browser
 skip() {
@@ -36,7 +38,7 @@ fi
 node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)' ||
     skip "what drives the browser needs Node.js 20 or newer, as Debian 13 has it"
 
-wanted="playwright-core@$PLAYWRIGHT_CORE uppy@$UPPY filepond@$FILEPOND dropzone@$DROPZONE"
+wanted="playwright-core@$PLAYWRIGHT_CORE uppy@$UPPY filepond@$FILEPOND dropzone@$DROPZONE thumbhash@$THUMBHASH"
 if [ "$(cat "$directory/installed" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing into $directory: $wanted"
     mkdir -p "$directory"

@@ -18,6 +18,7 @@ pub mod bucket;
 pub mod database;
 pub mod disks;
 pub mod events;
+pub mod manifest;
 pub mod metrics;
 pub mod redis_client;
 pub mod telemetry;

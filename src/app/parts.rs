@@ -26,7 +26,7 @@ use crate::ledger::ErasureSignals;
 use crate::metrics::Metrics;
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit, RenderStep, StepMetrics, StepTimer};
 use crate::routes::{
-    AppParts, AppState, CrossOrigin, Examined, HttpMetrics, NodeHealth, Rates, Readiness, WatchedJobs, Watchers, files,
+    AppParts, AppState, CrossOrigin, Examined, HttpMetrics, NodeHealth, Rates, Readiness, WatchedJobs, Watchers,
     router, worker_router,
 };
 use crate::sandbox::{Sandbox, SandboxMode};
@@ -88,7 +88,7 @@ impl ServerParts {
             let router = worker_router(state.clone());
             return Ok(Self { state, router, worker: Arc::new(worker), outbox, usage });
         }
-        let router = router(state.clone(), files::router(files), callback::described());
+        let router = router(state.clone(), files, callback::described());
         Ok(Self { state, router, worker: Arc::new(worker), outbox, usage })
     }
 }

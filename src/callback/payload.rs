@@ -6,8 +6,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::job::{
-    CallbackEvent, DeliveryId, ErrorCode, HashKey, JobId, JobRef, PublicUrl, ShownFile, State, Warnings, shown_files,
-    warnings_of,
+    CallbackEvent, DeliveryId, ErrorCode, HashKey, JobId, JobRef, Placeholder, PublicUrl, ShownFile, State, Warnings,
+    shown_files, warnings_of,
 };
 use crate::queue::{DeliveryContent, FileStored, Job};
 
@@ -30,6 +30,10 @@ pub(super) struct EndPayload<'a> {
     #[schema(format = "date-time")]
     ended_at: String,
     files: Vec<ShownFile>,
+    /// What a page shows in the picture's place; there if the job has completed, unless it says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    placeholder: Option<&'a Placeholder>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -116,6 +120,7 @@ fn end<'a>(job: &'a Job, event: CallbackEvent, public_url: &PublicUrl) -> EndPay
         timestamp: ended_at.as_secs(),
         ended_at: ended_at.rfc3339(),
         files: shown_files(&job.record, job.files.clone(), public_url),
+        placeholder: job.placeholder.as_ref(),
         error: error.map(|error| error.detail.as_str()),
         error_code: error.map(|error| error.code.as_str()),
         warnings: warnings_of(&job.files),

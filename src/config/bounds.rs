@@ -149,7 +149,7 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 38] = [
+    const WITHOUT: [&str; 39] = [
         "addr",
         "data_dir",
         "serve",
@@ -183,6 +183,7 @@ mod tests {
         "metrics.token",
         "node.roles",
         "queue.url",
+        "images.client_hints",
         "server.docs",
         "server.http2",
         "server.public_url",

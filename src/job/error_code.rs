@@ -48,6 +48,8 @@ error_codes! {
     OriginNotAllowed "origin_not_allowed" "A page of an origin that is not in `server.cors_origins` uploads."
     NotLocal "not_local" "A token of the demo is asked for from another machine, through a proxy or by another page."
     NotFound "not_found" "No such route, job, file or registration, or another owner's."
+    NotReady "not_ready" "Nothing of the job's variants is stored yet."
+    NoPicture "no_picture" "No `<picture>` can be made: the job has not ended, or no browser gets its variants by an address."
     MethodNotAllowed "method_not_allowed" "The route has no such method; the `Allow` header names those it has."
     TooSlow "too_slow" "The body came below the least rate."
     TooLarge "too_large" "The body has more bytes than are taken."

@@ -11,12 +11,14 @@ mod name;
 mod on_duplicate;
 mod once;
 mod owner;
+mod placeholder;
 mod pointer;
 #[cfg(test)]
 mod properties;
 mod public_url;
 mod record;
 mod reference;
+mod shape;
 mod shown_file;
 mod source;
 mod spec;
@@ -38,6 +40,7 @@ pub use name::{Stem, original_name, variant_name};
 pub use on_duplicate::{JobFingerprint, OnDuplicate};
 pub use once::OnceToken;
 pub use owner::{Owner, OwnerKey, TenantKey, UserKey};
+pub use placeholder::Placeholder;
 pub use pointer::{ClaimErrors, FieldError};
 pub use public_url::PublicUrl;
 pub use record::{
@@ -45,6 +48,7 @@ pub use record::{
     UnreadableRecord,
 };
 pub use reference::JobRef;
+pub use shape::has_shape_of;
 pub use shown_file::{FileKind, ShownFile, shown_files};
 pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};
 pub use spec::{

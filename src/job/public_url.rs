@@ -6,12 +6,17 @@ use url::Url;
 use super::StoredFile;
 use crate::setting;
 
-/// The URL under which a proxy shows this server. Only its path matters: what clients are given, such as `status_url`, is
-/// a path, to be resolved against the address that they used.
+/// What everybody may see.
+const SERVED: &str = "/files/";
+
+/// The URL under which a proxy shows this server. Most of what clients are given, such as `status_url`, is a path, to be resolved
+/// against the address that they used; the addresses of files, which stand in pages of others, are whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicUrl {
     /// Its path, without a slash at its end; empty for the root.
     prefix: String,
+    /// All of it, without a slash at its end; none if it isn't set.
+    base: Option<String>,
 }
 
 impl PublicUrl {
@@ -22,8 +27,10 @@ impl PublicUrl {
         let url = Url::parse(text).ok()?;
         let is_plain =
             url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
-        (matches!(url.scheme(), "http" | "https") && is_plain)
-            .then(|| Self { prefix: url.path().trim_end_matches('/').to_owned() })
+        (matches!(url.scheme(), "http" | "https") && is_plain).then(|| Self {
+            prefix: url.path().trim_end_matches('/').to_owned(),
+            base: Some(url.as_str().trim_end_matches('/').to_owned()),
+        })
     }
 
     /// A path of this server, as its clients see it.
@@ -38,6 +45,8 @@ impl PublicUrl {
         for stored in files.iter_mut().flat_map(|file| &mut file.stored) {
             // Those of other stores are URLs.
             if stored.location.starts_with('/') {
+                let is_public = stored.location.starts_with(SERVED);
+                stored.url = self.base.as_ref().filter(|_| is_public).map(|base| format!("{base}{}", stored.location));
                 stored.location.insert_str(0, &self.prefix);
             }
         }

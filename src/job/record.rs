@@ -289,6 +289,19 @@ pub struct Stored {
     pub backend: String,
     /// `/files/...`, `s3://bucket/key` or `gs://bucket/key`.
     pub location: String,
+    /// Where a browser gets it: below the `public_url` of the server, or of the store as it was when the file was stored. Not there
+    /// where that isn't set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub url: Option<String>,
+}
+
+impl Stored {
+    /// A place at this location, which no browser reaches by an address of its own.
+    #[must_use]
+    pub fn at(backend: impl Into<String>, location: impl Into<String>) -> Self {
+        Self { backend: backend.into(), location: location.into(), url: None }
+    }
 }
 
 /// Why a job failed, in words that a person can act on.

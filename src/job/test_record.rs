@@ -24,6 +24,7 @@ pub(crate) fn job_record(n: u8) -> JobRecord {
             storage: Vec::new(),
             sub_dir: SubDir::default(),
             variants: Vec::new(),
+            placeholder: true,
         },
         callback: None,
         job_data: serde_json::Value::Null,

@@ -16,13 +16,14 @@ use rayon::{Scope, ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use super::credits::credits;
 use super::decode::{DecodedSource, open};
 use super::outputs::{alike, is_animated};
-use super::plan::{ResizeStep, plan, reduction};
+use super::placeholder::placeholder;
+use super::plan::{PLACEHOLDER_SIDE, ResizeStep, plan, reduction, shows_all, with_placeholder};
 use super::sizes::Sizes;
 use super::step_times::{RenderStep, StepTimer};
 use super::verify::verify;
 use super::{CodecStep, Layout, PipelineError, PixelLimits, SourceInfo, animation, compose, inspect};
 use crate::encoder::{EncodeError, EncodeSettings, Picture, Registry};
-use crate::job::{VariantSpec, Warning, Warnings};
+use crate::job::{Placeholder, VariantSpec, Warning, Warnings};
 
 /// A finished variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,18 +97,30 @@ impl Engine {
         deliver: &(dyn Fn(usize, Rendered) + Sync),
     ) -> Result<(), PipelineError> {
         let source = source.into();
-        catch_panic(CodecStep::Decoding, || self.render_source(source, variants, wanted, cancelled, decoded, deliver))
+        let task = Task { variants, wants_placeholder: false, wanted, cancelled, decoded, deliver };
+        catch_panic(CodecStep::Decoding, || self.render_source(source, &task)).map(|_| ())
     }
 
-    fn render_source(
+    /// The same, and what stands in the picture's place: of the picture as all of it is shown, upright and in sRGB.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_with_placeholder<'a>(
         &self,
-        source: Cow<'_, [u8]>,
+        source: impl Into<Cow<'a, [u8]>>,
         variants: &[VariantSpec],
         wanted: &(dyn Fn(usize) -> bool + Sync),
         cancelled: &(dyn Fn() -> bool + Sync),
         decoded: &dyn Fn(),
         deliver: &(dyn Fn(usize, Rendered) + Sync),
-    ) -> Result<(), PipelineError> {
+    ) -> Result<Option<Placeholder>, PipelineError> {
+        let source = source.into();
+        let task = Task { variants, wants_placeholder: true, wanted, cancelled, decoded, deliver };
+        catch_panic(CodecStep::Decoding, || self.render_source(source, &task))
+    }
+
+    fn render_source(&self, source: Cow<'_, [u8]>, task: &Task<'_>) -> Result<Option<Placeholder>, PipelineError> {
+        let Task { variants, wants_placeholder, wanted, cancelled, decoded, deliver } = *task;
         let info = inspect(Cursor::new(&source[..]), &self.limits)?;
         animation::check(&source, &info, variants, &self.limits)?;
         let exif = credits(&source, info.format).exif();
@@ -115,6 +128,7 @@ impl Engine {
             (0..variants.len()).partition(|i| is_animated(&variants[*i], &info));
         let layouts: Vec<_> = still.iter().map(|i| (*i, Layout::of(info.width, info.height, &variants[*i]))).collect();
         let steps = plan(&layouts);
+        let steps = if wants_placeholder { with_placeholder(steps, &info) } else { steps };
         if cancelled() {
             return Err(PipelineError::Cancelled);
         }
@@ -134,6 +148,8 @@ impl Engine {
             wanted,
             cancelled,
             deliver,
+            wants_placeholder,
+            placeholder: Mutex::default(),
             failure: Mutex::default(),
         };
         self.pool.in_place_scope(|scope| {
@@ -141,7 +157,7 @@ impl Engine {
                 job.fail(error);
             }
         });
-        job.failure.into_inner().map_or(Ok(()), Err)
+        job.failure.into_inner().map_or_else(|| Ok(job.placeholder.into_inner()), Err)
     }
 
     /// Decodes the source as large as `steps` need it.
@@ -156,6 +172,16 @@ impl Engine {
         let open = || self.time(RenderStep::Decode(info.format), || open(source, info, tolerant, reduction));
         if reduction > 1 { self.large.install(open) } else { open() }
     }
+}
+
+/// What is asked of [`Engine::render`].
+struct Task<'a> {
+    variants: &'a [VariantSpec],
+    wants_placeholder: bool,
+    wanted: &'a (dyn Fn(usize) -> bool + Sync),
+    cancelled: &'a (dyn Fn() -> bool + Sync),
+    decoded: &'a dyn Fn(),
+    deliver: &'a (dyn Fn(usize, Rendered) + Sync),
 }
 
 /// One call of [`Engine::render`].
@@ -174,6 +200,8 @@ struct Rendering<'a> {
     wanted: &'a (dyn Fn(usize) -> bool + Sync),
     cancelled: &'a (dyn Fn() -> bool + Sync),
     deliver: &'a (dyn Fn(usize, Rendered) + Sync),
+    wants_placeholder: bool,
+    placeholder: Mutex<Option<Placeholder>>,
     /// Why the job has stopped.
     failure: Mutex<Option<PipelineError>>,
 }
@@ -191,13 +219,22 @@ impl Rendering<'_> {
         }
         let Some(opened) = opened else { return Ok(()) };
         let mut sizes = Sizes::new(&self.info, &self.steps, opened.stored, opened.icc.as_deref())?;
+        // The smallest that has as many pixels as are looked at.
+        let mut all_shown: Option<Arc<Picture>> = None;
         for step in &self.steps {
             self.check_stopped()?;
             let picture = self.engine.time(RenderStep::Resize, || sizes.next())?;
+            let is_large = picture.width.max(picture.height) >= PLACEHOLDER_SIDE;
+            if self.wants_placeholder && shows_all(&step.layout, &self.info) && (is_large || all_shown.is_none()) {
+                all_shown = Some(Arc::clone(&picture));
+            }
             for group in self.wanted_groups(slowest_first(step, self.variants)) {
                 let picture = Arc::clone(&picture);
                 scope.spawn(move |_| self.run_task(CodecStep::Encoding, || self.encode(&group, picture)));
             }
+        }
+        if let Some(picture) = all_shown {
+            *self.placeholder.lock() = Some(placeholder(&picture)?);
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ mod limits;
 mod memory;
 mod orient;
 mod outputs;
+mod placeholder;
 mod plan;
 mod raster;
 mod request;

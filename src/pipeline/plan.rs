@@ -1,6 +1,7 @@
 //! In which order sizes are made, and from what.
 
 use super::{Layout, PixelLimits, Region, SourceInfo};
+use crate::job::has_shape_of;
 
 /// A picture is made from a larger one only if that is at least this much larger on both sides: closer than that,
 /// resampling twice would show.
@@ -34,6 +35,39 @@ pub(super) fn plan(layouts: &[(usize, Layout)]) -> Vec<ResizeStep> {
     for i in 1..steps.len() {
         let wanted = steps[i].layout;
         steps[i].from = (0..i).rev().find(|earlier| serves(&steps[*earlier].layout, &wanted));
+    }
+    steps
+}
+
+/// Pixels of a placeholder's longer side, at most.
+pub(super) const PLACEHOLDER_SIDE: u32 = 100;
+
+/// Whether a step shows all of the picture, in its own shape.
+pub(super) fn shows_all(layout: &Layout, info: &SourceInfo) -> bool {
+    let Region { width, height, .. } = layout.region;
+    width >= f64::from(info.width)
+        && height >= f64::from(info.height)
+        && has_shape_of((layout.width, layout.height), (info.width, info.height))
+}
+
+/// As large as a placeholder's picture is: no side above 100 pixels.
+pub(super) fn placeholder_size((width, height): (u32, u32)) -> (u32, u32) {
+    let longer = u64::from(width.max(height));
+    let side = |pixels: u32| {
+        let scaled = (u64::from(pixels) * u64::from(PLACEHOLDER_SIDE) + longer / 2) / longer.max(1);
+        u32::try_from(scaled).unwrap_or(PLACEHOLDER_SIDE).clamp(1, PLACEHOLDER_SIDE)
+    };
+    if longer <= u64::from(PLACEHOLDER_SIDE) { (width, height) } else { (side(width), side(height)) }
+}
+
+/// `steps`, of which one shows all of the picture: the last, which no variant is made of, if no other does.
+pub(super) fn with_placeholder(mut steps: Vec<ResizeStep>, info: &SourceInfo) -> Vec<ResizeStep> {
+    if !steps.iter().any(|step| shows_all(&step.layout, info)) {
+        let region = Region { x: 0.0, y: 0.0, width: f64::from(info.width), height: f64::from(info.height) };
+        let (width, height) = placeholder_size((info.width, info.height));
+        let layout = Layout { region, width, height, canvas: None };
+        let from = (0..steps.len()).rev().find(|earlier| serves(&steps[*earlier].layout, &layout));
+        steps.push(ResizeStep { layout, from, variants: Vec::new() });
     }
     steps
 }

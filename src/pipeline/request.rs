@@ -25,6 +25,8 @@ pub struct RenderRequest {
     pub admission: Admission,
     /// What makes AVIF.
     pub avif_engine: AvifEngine,
+    /// Whether what stands in the picture's place is made, too.
+    pub placeholder: bool,
 }
 
 impl RenderRequest {

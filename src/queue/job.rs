@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::job::{JobError, JobId, JobRecord, KeptAnswer, State, StoredFile};
+use crate::job::{JobError, JobId, JobRecord, KeptAnswer, Placeholder, State, StoredFile};
 
 /// A job as the queue knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Job {
     pub error: Option<JobError>,
     /// What is stored where: all of it once completed, what there was if failed or cancelled.
     pub files: Vec<StoredFile>,
+    /// What stands in the picture's place; none until it has completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placeholder: Option<Placeholder>,
     /// How often it has changed, from its acceptance to this record. Grows, but is no exact count where a server died.
     #[serde(default)]
     pub changes: u64,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Job;
-use crate::job::{JobError, JobId, State, StoredFile};
+use crate::job::{JobError, JobId, Placeholder, State, StoredFile};
 
 /// The right to work on a job until `expires`, and the number that fences off whoever held it before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub enum Settlement {
     Completed {
         /// All of its files.
         files: Vec<StoredFile>,
+        /// What stands in the picture's place, if the job asked for it.
+        placeholder: Option<Placeholder>,
     },
     /// It failed: the job waits in its old place if `retry` and the attempts left allow it, else it has failed for good,
     /// with the callback it owes in the outbox in the same moment.

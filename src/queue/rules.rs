@@ -25,9 +25,10 @@ pub(super) enum Next {
 /// Ends an attempt.
 pub(super) fn settle(stored: &mut StoredJob, settlement: Settlement, settings: &QueueSettings) -> Next {
     let next = match settlement {
-        Settlement::Completed { files } => {
+        Settlement::Completed { files, placeholder } => {
             stored.job.error = None;
             stored.job.files = files;
+            stored.job.placeholder = placeholder;
             Next::Ends(State::Completed)
         }
         Settlement::Failed { error, files, retry } => {

@@ -26,17 +26,20 @@ use super::{AppState, Refusal};
 use crate::telemetry::cut;
 
 /// What pages use, and by which methods. The others are for operators, whose tools are no pages.
-const SHARED_ROUTES: [(&str, &str); 7] = [
+const SHARED_ROUTES: [(&str, &str); 8] = [
     ("/upload", "POST"),
     ("/status", "GET,HEAD"),
     ("/success", "GET,HEAD"),
     ("/failures", "GET,HEAD"),
     ("/events", "GET,HEAD"),
     ("/cancel", "DELETE"),
+    ("/manifest", "GET,HEAD"),
     ("/limits", "GET,HEAD"),
 ];
 /// What is served to everybody, and drawn on canvases.
 const PUBLIC_PREFIX: &str = "/files/";
+/// What shows one of those files, to each whichever suits it.
+const IMAGE_PREFIX: &str = "/image/";
 const PUBLIC_METHODS: &str = "GET, HEAD";
 const UPLOAD_PATH: &str = "/upload";
 
@@ -80,6 +83,9 @@ impl Sharing {
     fn of(path: &str) -> Self {
         if path.starts_with(PUBLIC_PREFIX) {
             return Self::Public { methods: PUBLIC_METHODS };
+        }
+        if path.starts_with(IMAGE_PREFIX) {
+            return Self::Allowed { methods: PUBLIC_METHODS };
         }
         let shared = SHARED_ROUTES.into_iter().find(|(shared, _)| *shared == path);
         shared.map_or(Self::Never, |(_, methods)| Self::Allowed { methods })

@@ -204,10 +204,15 @@ fn describe_limits(path: &mut Value) {
 
 /// `HEAD` goes wherever `GET` does; for files it is more than a courtesy.
 fn describe_head_of_files(paths: &mut Value) {
-    let Some(path) = paths.get_mut(super::files::PATH) else { return };
+    describe_head(paths, super::files::PATH, "file_head", "What a stored file is, without its bytes");
+    describe_head(paths, super::image::PATH, "image_head", "Which picture would be sent, without its bytes");
+}
+
+fn describe_head(paths: &mut Value, path: &str, operation: &str, summary: &str) {
+    let Some(path) = paths.get_mut(path) else { return };
     let mut head = path["get"].clone();
-    head["operationId"] = "file_head".into();
-    head["summary"] = "What a stored file is, without its bytes".into();
+    head["operationId"] = operation.into();
+    head["summary"] = summary.into();
     for response in objects(&mut head["responses"]) {
         response.shift_remove("content");
     }

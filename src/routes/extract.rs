@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use axum::body::Bytes;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::HeaderMap;
-use axum::http::header::{ACCEPT, AUTHORIZATION};
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::IntoParams;
 
+use super::accept::Accept;
 use super::{AppState, Peer, Refusal};
 use crate::auth::{AuthError, Scope, Verified, bearer};
 use crate::clock::Timestamp;
@@ -309,52 +310,5 @@ async fn newest(state: &AppState, hash: &HashKey) -> Result<Option<Job>, Refusal
 
 /// Whether `Accept` names `text/html`, as browsers do when they go to a page and scripts don't: every tool says `*/*`.
 pub(super) fn asks_for_html(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let is_html = parts.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("text/html"));
-        // A weight of 0 says: anything but this.
-        let is_refused = parts.any(|parameter| {
-            let weight = parameter.split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
-            weight.is_some_and(|(_, weight)| weight.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0))
-        });
-        is_html && !is_refused
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn a_page_is_asked_for_by_name_alone() {
-        for (accept, asks) in [
-            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", true),
-            ("application/json, TEXT/HTML; q=0.1", true),
-            ("*/*", false),
-            ("text/*", false),
-            ("application/json", false),
-            ("text/html;q=0", false),
-            ("text/html-like", false),
-        ] {
-            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
-            assert_eq!(asks_for_html(&headers), asks, "{accept}");
-        }
-        assert!(!asks_for_html(&HeaderMap::new()));
-    }
-
-    fn accepts(lines: &[&'static str]) -> bool {
-        asks_for_html(&lines.iter().map(|line| (ACCEPT, HeaderValue::from_static(line))).collect())
-    }
-
-    #[test]
-    fn a_browser_asks_for_html_by_name_and_a_tool_does_not() {
-        assert!(accepts(&["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"]));
-        assert!(accepts(&["application/json", "Text/HTML ; charset=utf-8; q=0.5"]));
-        for lines in [&[][..], &["*/*"], &["text/*"], &["text/html;q=0"], &["text/html; Q=0.000"], &["text/htmlx"]] {
-            assert!(!accepts(lines), "{lines:?}");
-        }
-    }
+    Accept::of(headers).names("text/html")
 }

@@ -85,7 +85,8 @@ impl FileSource {
         Self(Kind::Redirect(RedirectTarget::new(origin, prefix)))
     }
 
-    async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Response, Refusal> {
+    /// What is stored at `path`, or where it is, as a request with this method and these headers asks for it.
+    pub(super) async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Response, Refusal> {
         let path = path.strip_prefix(PREFIX).and_then(tree::parse);
         let path = path.ok_or_else(|| Refusal::NotFound(NO_SUCH_FILE.into()))?;
         match &self.0 {
@@ -105,11 +106,11 @@ pub(super) struct Described;
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
 #[expect(dead_code, reason = "a file is sent as it is; here is what clients read")]
-struct FileBytes(Vec<u8>);
+pub(super) struct FileBytes(Vec<u8>);
 
 /// The routes that serve what `source` has.
-pub fn router(source: FileSource) -> Router {
-    Router::new().route("/files/{*path}", any(serve)).with_state(Arc::new(source))
+pub fn router(source: impl Into<Arc<FileSource>>) -> Router {
+    Router::new().route("/files/{*path}", any(serve)).with_state(source.into())
 }
 
 refusals!(FileRefusals: NotFound, PreconditionFailed, RangeNotSatisfiable, Unavailable);
@@ -172,14 +173,19 @@ refusals!(FileRefusals: NotFound, PreconditionFailed, RangeNotSatisfiable, Unava
 async fn serve(State(source): State<Arc<FileSource>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let answered = match method {
         Method::GET | Method::HEAD => source.answer(&method, uri.path(), &headers).await,
-        Method::OPTIONS => Ok((StatusCode::NO_CONTENT, [(ALLOW, ALLOWED)]).into_response()),
+        Method::OPTIONS => Ok(allowed()),
         _ => Err(Refusal::MethodNotAllowed),
     };
     answered.unwrap_or_else(refuse)
 }
 
+/// What may be done with a file.
+pub(super) fn allowed() -> Response {
+    (StatusCode::NO_CONTENT, [(ALLOW, ALLOWED)]).into_response()
+}
+
 /// A refusal, with what goes with it here: nothing in it is active.
-fn refuse(refusal: Refusal) -> Response {
+pub(super) fn refuse(refusal: Refusal) -> Response {
     let mut own = HeaderMap::new();
     match &refusal {
         Refusal::MethodNotAllowed => drop(own.insert(ALLOW, ALLOWED)),

@@ -37,6 +37,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/version", &["GET"]),
     ("/metrics", &["GET"]),
     ("/files/{*path}", &["GET"]),
+    ("/image/{id}", &["GET"]),
+    ("/manifest", &["GET"]),
     ("/", &["GET"]),
     ("/page/{file}", &["GET"]),
     ("/demo-token", &["GET"]),

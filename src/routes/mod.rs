@@ -1,5 +1,6 @@
 //! HTTP: one file a family of routes.
 
+mod accept;
 mod acceptance;
 mod access;
 mod body;
@@ -21,8 +22,10 @@ pub mod fuzz;
 mod health;
 mod http_metrics;
 mod idempotency;
+mod image;
 mod jobs;
 mod limits;
+mod manifest;
 mod metrics;
 mod page;
 mod problem;
@@ -64,12 +67,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::description::Description;
+use self::files::FileSource;
 
 /// Every route, and in their description `callbacks` beside them. `files` serves what direct hosting stored.
 ///
 /// From the outside in: the access log sees everything, what is JSON is stored by no cache, every answer says which pages
 /// may read it, a panic becomes a 500, then the routes, those that cost something behind a limit for each address.
-pub fn router(state: AppState, files: Router, callbacks: OpenApi) -> Router {
+pub fn router(state: AppState, files: FileSource, callbacks: OpenApi) -> Router {
+    let files = Arc::new(files);
     let limit = from_fn_with_state(Arc::clone(&state.rates), rate::limit_address);
     let limited = limited_routes();
     let limited_paths: Vec<String> = limited.get_openapi().paths.paths.keys().cloned().collect();
@@ -80,7 +85,8 @@ pub fn router(state: AppState, files: Router, callbacks: OpenApi) -> Router {
     routes
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state.clone())
-        .merge(files)
+        .merge(image::router(state.clone(), Arc::clone(&files)))
+        .merge(files::router(files))
         .fallback(not_found)
         .layer(Extension(description))
         .layer(CatchPanicLayer::custom(panicked))
@@ -108,6 +114,7 @@ fn limited_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(description::common())
         .routes(routes!(upload::upload))
         .routes(routes!(status::status))
+        .routes(routes!(manifest::manifest))
         .routes(routes!(events::events))
         .routes(routes!(cancel::cancel))
         .routes(routes!(jobs::list))
@@ -134,7 +141,8 @@ fn limited_routes() -> OpenApiRouter<AppState> {
 }
 
 fn unlimited_routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(files::Described::openapi()).merge(own_routes())
+    let files = files::Described::openapi().merge_from(image::Described::openapi());
+    OpenApiRouter::with_openapi(files).merge(own_routes())
 }
 
 /// Those that tell of the server itself.

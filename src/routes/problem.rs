@@ -137,6 +137,10 @@ pub enum Refusal {
     Draining,
     /// It waits for the Redis that it shares with other nodes, and hasn't started.
     Starting,
+    /// Nothing of the job's variants is stored yet.
+    NotReady,
+    /// No browser gets a file of the job by an address.
+    NoPicture,
     /// The server is paused.
     Paused,
     /// The disk has less free space than is kept.
@@ -311,6 +315,16 @@ impl Refusal {
             Self::Draining => {
                 let detail = "the server is stopping and takes no new uploads; try again in a moment";
                 Document::new(ErrorCode::Draining, "The server is stopping", detail).retry_after(RETRY_SOON_SECS)
+            }
+            Self::NotReady => {
+                let detail =
+                    "nothing of the job is stored yet; ask again in a moment, or wait for it by /status or /events";
+                Document::new(ErrorCode::NotReady, "Not stored yet", detail).retry_after(RETRY_AT_ONCE_SECS)
+            }
+            Self::NoPicture => {
+                let detail = "there is no <picture> of this job: it has not ended, no variant of it shows the whole picture, or none has \
+                              an address (PIXERVE_SERVER_PUBLIC_URL, or the store's `public_url`)";
+                Document::new(ErrorCode::NoPicture, "There is no picture", detail)
             }
             Self::Starting => unavailable(
                 "this node has not started yet: it waits for the Redis that keeps its queue, and says in its log why; try again in a \

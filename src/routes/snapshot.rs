@@ -11,7 +11,9 @@ use super::{AppState, Refusal};
 use crate::active_jobs::{Progress, StoreOutage};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
-use crate::job::{ErrorCode, HashKey, JobId, JobRef, ShownFile, State, StoredFile, Warnings, shown_files, warnings_of};
+use crate::job::{
+    ErrorCode, HashKey, JobId, JobRef, Placeholder, ShownFile, State, StoredFile, Warnings, shown_files, warnings_of,
+};
 use crate::queue::Job;
 
 /// What `/status` and `/events` say of a job.
@@ -50,6 +52,10 @@ pub(super) struct Status {
     #[schema(required, format = "date-time")]
     finished_at: Option<String>,
     files: Vec<ShownFile>,
+    /// What a page shows in the picture's place; there once the job has completed, unless it says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    placeholder: Option<Placeholder>,
     /// Why it failed, or why its last attempt did.
     #[schema(required)]
     error: Option<String>,
@@ -115,6 +121,7 @@ impl Snapshot {
             started_at: job.started_at.map(Timestamp::rfc3339),
             finished_at: job.finished_at.map(Timestamp::rfc3339),
             files,
+            placeholder: job.placeholder,
             error,
             error_code,
             warnings,
@@ -139,7 +146,7 @@ impl Snapshot {
 
 /// A job and, while an attempt at it runs in this process, what that has stored. Of one that waits for its next attempt
 /// the files are those that the ones before have left.
-async fn with_progress(state: &AppState, job: Job) -> Result<(Job, Option<Progress>), Refusal> {
+pub(super) async fn with_progress(state: &AppState, job: Job) -> Result<(Job, Option<Progress>), Refusal> {
     let id = job.record.id;
     let job = match job.state {
         State::Processing => match state.active_jobs.progress(id) {

@@ -62,6 +62,9 @@ pub struct HttpSettings {
     /// Free bytes that uploads must leave on the disks of the data and the serve directory.
     #[serde(rename = ".storage.free_disk_min", deserialize_with = "setting::bytes_or_zero")]
     pub free_disk_min: u64,
+    /// Whether browsers are asked how wide they show a picture.
+    #[serde(rename = ".images.client_hints", deserialize_with = "setting::switch")]
+    pub client_hints: bool,
     /// Live jobs in all: above it, an upload is refused before its body is read.
     #[serde(rename = ".queue.depth_max", deserialize_with = "setting::count")]
     pub depth_max: usize,

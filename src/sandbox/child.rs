@@ -11,6 +11,7 @@ use super::protocol::{self, Report};
 use super::{confine, probe};
 use crate::clock::{Clock, System};
 use crate::encoder::{Avif, Registry};
+use crate::job::Placeholder;
 use crate::pipeline::{Engine, PipelineError, RenderRequest, RenderStep, Rendered, StepTimer};
 
 /// The hidden subcommand under which the binary is a child.
@@ -49,7 +50,7 @@ fn serve_requests() -> io::Result<()> {
         let rendered = render(source, &request, &mut engine, &times, &output);
         send(&Report::Steps(times.take()), &[], &output)?;
         let report = match rendered {
-            Ok(()) => Report::Done,
+            Ok(placeholder) => Report::Done(placeholder),
             Err(error) => Report::Failed(error),
         };
         send(&report, &[], &output)?;
@@ -73,7 +74,7 @@ fn render(
     last_engine: &mut LastEngine,
     times: &Arc<StepTimes>,
     output: &Mutex<impl Write + Send>,
-) -> Result<(), PipelineError> {
+) -> Result<Option<Placeholder>, PipelineError> {
     let threads = request.admission.threads;
     let engine = match last_engine {
         // Limits and codecs are the server's settings, which are the same in every request.
@@ -93,7 +94,10 @@ fn render(
         exit_if_failed(send(&report, &bytes, output));
     };
     let wanted = |index| request.is_wanted(index);
-    engine.render(source, &request.variants, &wanted, &|| false, &decoded, &deliver)
+    if !request.placeholder {
+        return engine.render(source, &request.variants, &wanted, &|| false, &decoded, &deliver).map(|()| None);
+    }
+    engine.render_with_placeholder(source, &request.variants, &wanted, &|| false, &decoded, &deliver)
 }
 
 fn engine_for(request: &RenderRequest) -> Result<Engine, PipelineError> {

@@ -23,7 +23,7 @@ use super::protocol;
 use super::receive::{ProtocolError, StepsTold, receive_variants};
 use super::{Confinement, SandboxError, SandboxMode};
 use crate::error_chain::ErrorChain;
-use crate::job::{OwnerKey, TraceContext};
+use crate::job::{OwnerKey, Placeholder, TraceContext};
 use crate::pipeline::{PipelineError, RenderRequest, Rendered, StepMetrics};
 use crate::setting;
 
@@ -101,7 +101,8 @@ impl Sandbox {
 
     /// Has the wanted variants of `original`, which is read from its start, made by a child that has worked for this
     /// `owner` only. Each is sent to `deliver` with its index as soon as it is made; while that has no room, the child waits.
-    /// Its steps are told as parts of `trace`. Dropping the future kills the child.
+    /// Its steps are told as parts of `trace`. Dropping the future kills the child. Answers what stands in the picture's place, if
+    /// that is wanted.
     ///
     /// # Errors
     /// What stopped the request. What was delivered before stays delivered.
@@ -112,14 +113,14 @@ impl Sandbox {
         owner: OwnerKey,
         trace: Option<&TraceContext>,
         deliver: Sender<(usize, Rendered)>,
-    ) -> Result<(), SandboxError> {
+    ) -> Result<Option<Placeholder>, SandboxError> {
         let (original, steps) = (Arc::new(original), StepsTold { metrics: &self.steps, trace });
         if let Some(child) = self.idle.take(owner, request.admission.bytes) {
             let mut delivered = Vec::new();
             match self.run(child, &request, &original, steps, &deliver, &mut delivered).await {
-                Ok(child) => {
+                Ok((child, placeholder)) => {
                     self.idle.put(owner, child);
-                    return Ok(());
+                    return Ok(placeholder);
                 }
                 Err(error @ SandboxError::Pixels(PipelineError::DecodeTimeout { .. })) => return Err(error),
                 // The cause may be an earlier job; with a new child it can only be this one.
@@ -132,9 +133,9 @@ impl Sandbox {
             (&*original).rewind().map_err(SandboxError::unreadable)?;
         }
         let child = self.start(request.admission.bytes)?;
-        let child = self.run(child, &request, &original, steps, &deliver, &mut Vec::new()).await?;
+        let (child, placeholder) = self.run(child, &request, &original, steps, &deliver, &mut Vec::new()).await?;
         self.idle.put(owner, child);
-        Ok(())
+        Ok(placeholder)
     }
 
     fn start(&self, memory_max: u64) -> Result<ChildProcess, SandboxError> {
@@ -161,16 +162,17 @@ impl Sandbox {
         steps: StepsTold<'_>,
         deliver: &Sender<(usize, Rendered)>,
         delivered: &mut Vec<usize>,
-    ) -> Result<ChildProcess, SandboxError> {
+    ) -> Result<(ChildProcess, Option<Placeholder>), SandboxError> {
         let ChildProcess { mut child, input, mut output, memory_max, jobs, count } = process;
         let sending = send(input, request, Arc::clone(original), self.idle.is_enabled());
         let timeout = self.settings.decode_timeout;
         let error = match receive_variants(&mut output, request, timeout, steps, deliver, delivered).await {
-            Ok(Ok(())) => {
+            Ok(Ok(placeholder)) => {
                 // A child that didn't read its original to the end can't be sent another request.
                 let input =
                     if sending.is_finished() { sending.await.ok().and_then(Result::ok).flatten() } else { None };
-                return Ok(ChildProcess { child, input, output, memory_max, jobs: jobs + 1, count });
+                let child = ChildProcess { child, input, output, memory_max, jobs: jobs + 1, count };
+                return Ok((child, placeholder));
             }
             Ok(Err(error)) => error.into(),
             Err(ProtocolError::Violation(what)) => SandboxError::Protocol(what),

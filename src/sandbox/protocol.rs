@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::job::Warnings;
+use crate::job::{Placeholder, Warnings};
 use crate::pipeline::{PipelineError, RenderStep};
 
 /// Bytes of JSON. The largest request (64 variants) has some 20 KiB.
@@ -32,8 +32,8 @@ pub(super) enum Report {
     Decoded,
     /// What single steps took, and how long ago they ended, in microseconds.
     Steps(Vec<(RenderStep, u32, u32)>),
-    /// All wanted variants are made.
-    Done,
+    /// All wanted variants are made, and what stands in the picture's place.
+    Done(Option<Placeholder>),
     /// They can't be made.
     Failed(PipelineError),
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, timeout_at};
 
 use super::protocol::{self, Report};
-use crate::job::TraceContext;
+use crate::job::{Placeholder, TraceContext};
 use crate::pipeline::{PipelineError, RenderRequest, Rendered, StepMetrics, check_header};
 use crate::telemetry::trace_past;
 
@@ -49,7 +49,7 @@ pub(super) async fn receive_variants(
     steps: StepsTold<'_>,
     deliver: &Sender<(usize, Rendered)>,
     delivered: &mut Vec<usize>,
-) -> Result<Result<(), PipelineError>, ProtocolError> {
+) -> Result<Result<Option<Placeholder>, PipelineError>, ProtocolError> {
     let mut expected = ExpectedVariants::of(request);
     let mut decode_deadline = Some(Instant::now() + decode_timeout);
     let mut are_steps_told = false;
@@ -84,8 +84,13 @@ pub(super) async fn receive_variants(
                 // Nobody receives once the job is stopped.
                 let _ = deliver.send((index, Rendered { width, height, bytes, warnings })).await;
             }
-            Report::Done if expected.is_complete() => return Ok(Ok(())),
-            Report::Done => return Err(ProtocolError::Violation("it ended before all variants were there".to_owned())),
+            Report::Done(Some(placeholder)) if !request.placeholder || !placeholder.is_well_formed() => {
+                return Err(ProtocolError::Violation("its placeholder is none, or not wanted".to_owned()));
+            }
+            Report::Done(placeholder) if expected.is_complete() => return Ok(Ok(placeholder)),
+            Report::Done(_) => {
+                return Err(ProtocolError::Violation("it ended before all variants were there".to_owned()));
+            }
             Report::Failed(error) => return Ok(Err(error)),
         }
     }

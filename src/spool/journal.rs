@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SpoolError;
 use crate::clock::Timestamp;
-use crate::job::{ContentHash, Stored, Warnings};
+use crate::job::{ContentHash, Placeholder, Stored, Warnings};
 
 /// One file, as this very job made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,9 @@ enum Line {
     AllMade {
         all_made_at: Timestamp,
     },
+    Placeholder {
+        placeholder: Placeholder,
+    },
     /// Of a later version.
     Other(serde_json::Value),
 }
@@ -66,6 +69,8 @@ pub struct JournalEntries {
     pub made: Vec<MadeFile>,
     /// When every variant was made, for the first time.
     pub all_made_at: Option<Timestamp>,
+    /// What stands in the picture's place, if that was made.
+    pub placeholder: Option<Placeholder>,
 }
 
 impl JournalEntries {
@@ -87,6 +92,7 @@ impl JournalEntries {
             Line::AllMade { all_made_at } => {
                 self.all_made_at.get_or_insert(all_made_at);
             }
+            Line::Placeholder { placeholder } => self.placeholder = Some(placeholder),
             Line::Other(_) => {}
         }
     }
@@ -139,6 +145,11 @@ impl Journal {
     /// Notes that every variant is made. Not durably: without it, stores are waited for a little longer.
     pub async fn append_all_made(&self, all_made_at: Timestamp) -> Result<(), SpoolError> {
         self.append(&Line::AllMade { all_made_at }, Durability::Soon).await
+    }
+
+    /// Notes what stands in the picture's place. Not durably: what is written later takes it along, and it is no file.
+    pub async fn append_placeholder(&self, placeholder: Placeholder) -> Result<(), SpoolError> {
+        self.append(&Line::Placeholder { placeholder }, Durability::Soon).await
     }
 
     async fn append(&self, line: &Line, durability: Durability) -> Result<(), SpoolError> {

@@ -83,7 +83,7 @@ mod tests {
             warnings: Warnings::new(),
             same_as: None,
         };
-        StoredLine { file, stored: Stored { backend: backend.to_owned(), location: format!("{backend}/a") } }
+        StoredLine { file, stored: Stored::at(backend, format!("{backend}/a")) }
     }
 
     #[test]

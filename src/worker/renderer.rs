@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::place::PlaceGuard;
 use crate::clock::SharedClock;
-use crate::job::{OwnerKey, TraceContext};
+use crate::job::{OwnerKey, Placeholder, TraceContext};
 use crate::pipeline::{Engine, PipelineError, RenderRequest, Rendered};
 use crate::sandbox::{Sandbox, SandboxError};
 
@@ -40,8 +40,8 @@ pub(super) struct RenderJob {
     pub(super) place: Arc<PlaceGuard>,
 }
 
-/// Rendering under way. A stop or the time-out is [`PipelineError::Cancelled`].
-pub(super) type RenderTask = JoinHandle<Result<(), SandboxError>>;
+/// Rendering under way, which comes to what stands in the picture's place, if that is wanted. A stop or the time-out is [`PipelineError::Cancelled`].
+pub(super) type RenderTask = JoinHandle<Result<Option<Placeholder>, SandboxError>>;
 
 /// Variants as they are made, with their indices into the request's.
 pub(super) type RenderedVariants = Receiver<(usize, Rendered)>;
@@ -65,7 +65,7 @@ async fn render_sandboxed(
     sandbox: Arc<Sandbox>,
     job: RenderJob,
     deliver: Sender<(usize, Rendered)>,
-) -> Result<(), SandboxError> {
+) -> Result<Option<Placeholder>, SandboxError> {
     let RenderJob { request, original, owner, trace, stop, timeout, place: _place } = job;
     let rendering = sandbox.render(original, request, owner, trace.as_ref(), deliver);
     // Dropping `rendering` kills the child.
@@ -98,6 +98,10 @@ fn render_in_process(
             let _ = deliver.blocking_send((index, variant));
         };
         let wanted = |index| request.is_wanted(index);
-        Ok(engine.render(source, &request.variants, &wanted, &cancelled, &|| (), &deliver)?)
+        if !request.placeholder {
+            engine.render(source, &request.variants, &wanted, &cancelled, &|| (), &deliver)?;
+            return Ok(None);
+        }
+        Ok(engine.render_with_placeholder(source, &request.variants, &wanted, &cancelled, &|| (), &deliver)?)
     })
 }

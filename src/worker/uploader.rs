@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt, stream};
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +19,8 @@ use crate::active_jobs::ActiveAttempt;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{
-    CallbackTarget, ContentHash, Format, JobRecord, Stored, StoredFile, TraceContext, VariantSpec, Warnings,
-    variant_name,
+    CallbackTarget, ContentHash, Format, JobRecord, Placeholder, Stored, StoredFile, TraceContext, VariantSpec,
+    Warnings, variant_name,
 };
 use crate::pipeline::Rendered;
 use crate::queue::Lease;
@@ -51,6 +52,8 @@ pub(super) struct FileUploader<'a> {
     stored_files: StoredFiles,
     /// The variants that lie in the spool, as earlier attempts left them.
     made: Vec<MadeFile>,
+    /// What stands in the picture's place, once it is made.
+    placeholder: Mutex<Option<Placeholder>>,
 }
 
 /// Where files wait to be stored, by store. Once every clone is dropped no more will come.
@@ -92,7 +95,9 @@ impl<'a> FileUploader<'a> {
             latest.push(file.clone());
         }
         let made = context.spool.whole_made(record.id, latest).await?;
-        let uploader = Self { record, trace, attempt, lease, stores, context, journal, stored_files, made };
+        let placeholder = Mutex::new(earlier.placeholder.clone());
+        let uploader =
+            Self { record, trace, attempt, lease, stores, context, journal, stored_files, made, placeholder };
         uploader.publish_progress();
         Ok(uploader)
     }
@@ -100,6 +105,19 @@ impl<'a> FileUploader<'a> {
     /// Everything stored so far.
     pub(super) fn files(&self) -> Vec<StoredFile> {
         self.stored_files.files()
+    }
+
+    /// What stands in the picture's place, if that is made.
+    pub(super) fn placeholder(&self) -> Option<Placeholder> {
+        self.placeholder.lock().clone()
+    }
+
+    /// Keeps what stands in the picture's place, also for the attempts after this one, which may have nothing left to make.
+    pub(super) async fn keep_placeholder(&self, placeholder: Placeholder) {
+        *self.placeholder.lock() = Some(placeholder.clone());
+        if let Err(error) = self.journal.append_placeholder(placeholder).await {
+            warn!(error = %ErrorChain(&error), "placeholder can't be journaled");
+        }
     }
 
     /// Whether every file is in every store.

@@ -221,7 +221,7 @@ impl WriterBackend for DirectServe {
         off_the_runtime(move || this.put_blocking(&object))
             .await
             .map_err(|failure| failure.on(format!("write `{path}` into the serve directory")))?;
-        Ok(Stored { backend: self.name().to_owned(), location: format!("{LOCATION_BASE}{path}") })
+        Ok(Stored::at(self.name(), format!("{LOCATION_BASE}{path}")))
     }
 
     /// Not interrupted: a thread writes, and the file would appear although nobody waits for it. It takes no longer than

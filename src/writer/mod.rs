@@ -33,7 +33,7 @@ pub use probe::ProbeOutcome;
 pub use retrying::{GiveUpTime, Retrying, WriteSignals};
 pub use s3::S3Settings;
 pub use serve_kind::{ServeKind, serve_prefix};
-pub use settings::{KeyPrefix, StoreSettings, StoreTimeouts};
+pub use settings::{KeyPrefix, PublicBase, StoreSettings, StoreTimeouts};
 pub use storage_settings::StorageSettings;
 
 use std::path::PathBuf;

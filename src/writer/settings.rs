@@ -1,6 +1,7 @@
 //! What the settings of all kinds of store have in common.
 
 mod fields;
+mod public_base;
 
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use serde::{Deserialize, Serializer};
 use serde_json::Value;
 
 pub(super) use self::fields::{any, bucket, common_schemas, endpoint, first, just_one, prefix, required, spellings};
+pub use self::public_base::PublicBase;
+pub(super) use self::public_base::listed;
 pub use crate::bucket::{KeyPrefix, StoreTimeouts};
 use crate::job::{BackendKind, ClaimErrors, Fields};
 use crate::retry::Backoff;

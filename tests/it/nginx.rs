@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Version};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -168,7 +168,7 @@ async fn readmes_nginx_passes_uploads_files_and_refusals_and_no_client_can_forge
 }
 
 /// Every address that the README's public proxy passes, with what they answer to a GET without parameters.
-const PUBLIC: [(&str, u16); 8] = [
+const PUBLIC: [(&str, u16); 10] = [
     ("/upload", 405),
     ("/status", 400),
     ("/events", 400),
@@ -177,6 +177,8 @@ const PUBLIC: [(&str, u16); 8] = [
     ("/success", 400),
     ("/failures", 400),
     ("/files/nothing.jpg", 404),
+    ("/image/nothing", 404),
+    ("/manifest", 400),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,4 +237,34 @@ async fn readmes_nginx_shows_it_under_a_path() {
     let location = status["files"][0]["stored"][0]["location"].as_str().expect("a location");
     assert_eq!(client.get(nginx.url(location)).send().await.expect("an answer").status(), 200, "{location}");
     assert_eq!(client.get(nginx.url("/status")).send().await.expect("an answer").status(), 404, "nothing but its path");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_between_two_browsers_never_mixes_formats_up() {
+    let home = home(&[]);
+    let server = home.start().await;
+    let cached = replace(
+        &configuration(),
+        "upstream pixerve {",
+        "proxy_cache_path cache keys_zone=pictures:1m;\nupstream pixerve {",
+    );
+    let cached = replace(
+        &cached,
+        "    location / {",
+        "    location / {\n proxy_cache pictures;\n add_header x-cache $upstream_cache_status;",
+    );
+    let Some(nginx) = Nginx::start(&cached, home.addr).await else { return };
+    let formats = json!({ "avif": { "sizes": [[40]] }, "webp": { "sizes": [[40]] }, "jpg": { "sizes": [[40]] } });
+    let job = json!({ "directHost": true, "formats": formats });
+    let status = server.done("me", job, "a.jpg", jpeg(120, 80, 1)).await;
+    let url = nginx.url(&format!("/image/{}", status["hash"].as_str().expect("a hash")));
+    let client = client();
+    let browsers = ["image/avif", "image/webp", "image/jpeg"];
+    for round in ["MISS", "HIT", "HIT"] {
+        for accept in browsers {
+            let answer = client.get(&url).header("accept", accept).send().await.expect("an answer");
+            assert_eq!(answer.headers()["content-type"], accept, "{round}");
+            assert_eq!(answer.headers()["x-cache"], round, "{accept}");
+        }
+    }
 }

@@ -69,6 +69,13 @@ pub struct JobSpec {
     pub sub_dir: SubDir,
     /// What is to be made, in the order of the claims; names are unique.
     pub variants: Vec<VariantSpec>,
+    /// Whether what stands in the picture's place is made, too. Not written where it is, as by older versions.
+    #[serde(default = "is_made", skip_serializing_if = "Clone::clone")]
+    pub placeholder: bool,
+}
+
+fn is_made() -> bool {
+    true
 }
 
 impl JobSpec {

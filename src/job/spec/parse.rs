@@ -78,6 +78,7 @@ impl ParsedJob {
         let bytes_max = fields.bytes("maxBytes", &mut errors);
         let priority = fields.number("priority", &mut errors, 0..=1);
         let keep_original = fields.bool("keepOriginal", &mut errors).unwrap_or(false);
+        let placeholder = fields.bool("placeholder", &mut errors).unwrap_or(true);
         let direct_host = fields.bool("directHost", &mut errors).unwrap_or(false);
         let sub_dir = sub_dir(&mut fields, &mut errors);
         let storage = storage_keys(&mut fields, &mut errors);
@@ -93,7 +94,7 @@ impl ParsedJob {
             errors.push("/job", "its results would go nowhere: set directHost or name a store in storageKeys");
         }
         let priority = if priority == Some(1) { Priority::Queued } else { Priority::Realtime };
-        let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants };
+        let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants, placeholder };
         // Before the claim is copied: what is refused may be large.
         errors.or(())?;
         let (queues_duplicate, job_data) = (queues_duplicate.unwrap_or(false), without_secrets(job));

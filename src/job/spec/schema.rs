@@ -92,6 +92,13 @@ fn job() -> Value {
             "priority",
             described("0 realtime (the default), 1 queued.", json!({ "type": "integer", "minimum": 0, "maximum": 1 })),
         ),
+        (
+            "placeholder",
+            described(
+                "Whether a ThumbHash and a colour are made, to stand in the picture's place; without, they are.",
+                json!({ "type": "boolean" }),
+            ),
+        ),
         ("keepOriginal", described("Whether the uploaded bytes are stored too.", json!({ "type": "boolean" }))),
         ("directHost", described("Whether the files are served under `/files/`.", json!({ "type": "boolean" }))),
         (

@@ -30,7 +30,7 @@ pub(super) const DIGEST_BYTES: usize = 16;
 const UNPACKED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// All fields that are written here; those of what is none are not there.
-const WRITTEN: [&str; 14] = ["r", "er", "fi", "z", "st", "at", "cr", "me", "wt", "nb", "sa", "fa", "md", "so"];
+const WRITTEN: [&str; 15] = ["r", "er", "fi", "z", "ph", "st", "at", "cr", "me", "wt", "nb", "sa", "fa", "md", "so"];
 
 /// What stands for an owner in keys.
 pub(super) fn owner_key(owner: &Owner) -> String {
@@ -189,6 +189,9 @@ fn fields_of(stored: &StoredJob, record: &impl Serialize) -> Result<Vec<(&'stati
             fields.push(("fi", json(&job.files)?));
         }
     }
+    if let Some(placeholder) = &job.placeholder {
+        fields.push(("ph", json(placeholder)?));
+    }
     let times = [("nb", job.not_before), ("sa", job.started_at), ("fa", job.finished_at)];
     for (name, time) in times {
         fields.extend(time.map(|time| (name, time.as_millis().to_string().into())));
@@ -266,6 +269,7 @@ pub(super) fn job(fields: &Fields) -> Result<Option<StoredJob>, QueueError> {
         finished_at: time("fa"),
         error,
         files,
+        placeholder: parsed(fields, "ph")?,
         changes: number(fields, "ch"),
         retried_as: fields.get("ra").and_then(|id| std::str::from_utf8(id).ok()?.parse().ok()),
     };

@@ -13,7 +13,7 @@ pub fn status_of(code: ErrorCode) -> Option<StatusCode> {
         C::BadRequest | C::BadParameter | C::BadJson | C::BadMultipart | C::BadIdempotencyKey => S::BAD_REQUEST,
         C::Unauthorized => S::UNAUTHORIZED,
         C::Forbidden | C::OriginNotAllowed | C::NotLocal => S::FORBIDDEN,
-        C::NotFound => S::NOT_FOUND,
+        C::NotFound | C::NotReady | C::NoPicture => S::NOT_FOUND,
         C::MethodNotAllowed => S::METHOD_NOT_ALLOWED,
         C::TooSlow => S::REQUEST_TIMEOUT,
         C::DuplicateJob

@@ -124,7 +124,7 @@ async fn a_journal_drops_a_torn_line_and_continues() {
     let id = accept(&spool, new_id()).await.id;
     let line = |name: &str| StoredLine {
         file: made_file(name, name.as_bytes()),
-        stored: Stored { backend: "directHost".into(), location: format!("/files/{name}") },
+        stored: Stored::at("directHost", format!("/files/{name}")),
     };
     let stored = async || spool.journal(id).await.expect("opens").earlier().stored.clone();
     spool.journal(id).await.expect("opens").append_stored(line("first")).await.expect("written");
@@ -169,10 +169,10 @@ async fn a_journal_tells_what_is_made_from_what_is_stored_and_passes_over_what_i
         .and_then(|mut journal| journal.write_all(b"{\"of_a_later\":\"version\"}\n"))
         .expect("written");
     journal.append_all_made(Timestamp::from_millis(9)).await.expect("written");
-    let stored =
-        StoredLine { file: file.clone(), stored: Stored { backend: "s3".into(), location: "s3://b/a".into() } };
+    let stored = StoredLine { file: file.clone(), stored: Stored::at("s3", "s3://b/a") };
     journal.append_stored(stored.clone()).await.expect("written");
-    let expected = JournalEntries { stored: vec![stored], made: vec![file], all_made_at: Some(moment) };
+    let expected =
+        JournalEntries { stored: vec![stored], made: vec![file], all_made_at: Some(moment), placeholder: None };
     assert_eq!(*spool.journal(id).await.expect("opens").earlier(), expected, "the first end of making counts");
 }
 

@@ -72,9 +72,9 @@ impl AttemptError {
     }
 
     /// What a finished render task came to.
-    pub(super) fn of_rendering(outcome: Result<Result<(), SandboxError>, JoinError>) -> Result<(), Self> {
+    pub(super) fn of_rendering<T>(outcome: Result<Result<T, SandboxError>, JoinError>) -> Result<T, Self> {
         match outcome {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(made)) => Ok(made),
             // The attempt itself doesn't ask when it was stopped.
             Ok(Err(SandboxError::Pixels(PipelineError::Cancelled))) => Err(Self::TimedOut),
             Ok(Err(SandboxError::Pixels(error))) => Err(Self::Pixels(error)),

@@ -64,7 +64,10 @@ impl Attempt<'_> {
         if let Err(AttemptError::DiskUnusable) = result {
             return result;
         }
-        AttemptError::of_rendering(task.await).and(result)?;
+        let placeholder = AttemptError::of_rendering(task.await).and_then(|made| result.map(|()| made))?;
+        if let Some(placeholder) = placeholder {
+            uploader.keep_placeholder(placeholder).await;
+        }
         self.context.shortage.end();
         Ok(())
     }
@@ -79,6 +82,7 @@ impl Attempt<'_> {
             limits: self.context.limit_of(self.record).pixels,
             admission,
             avif_engine: self.context.settings.avif_engine,
+            placeholder: self.record.spec.placeholder,
         }
     }
 

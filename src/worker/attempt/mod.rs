@@ -76,7 +76,9 @@ async fn run_claim(
     // A cancellation from here on finds the attempt and waits for its end; one before has voided the lease.
     let lease = context.queue.extend(&claim.lease, context.settings.lease).await;
     match lease {
-        Ok(LeaseState::Cancelled | LeaseState::Lost) => return info!("job cancelled before its attempt began"),
+        Ok(LeaseState::Cancelled) => return info!("job cancelled before its attempt began"),
+        // Most often after the whole process stood still.
+        Ok(LeaseState::Lost) => return info!("lease lost before the attempt began; the job is another's"),
         Ok(LeaseState::CalledOff) => guard.attempt().stop_for(StopReason::CalledOff),
         // The renewal says so if it stays so.
         Ok(LeaseState::Held(_)) | Err(_) => {}
@@ -214,7 +216,7 @@ impl Attempt<'_> {
         match (making, storing) {
             (Ok(()), _) if uploader.is_complete() => {
                 self.context.shortage.end();
-                Settlement::Completed { files }
+                Settlement::Completed { files, placeholder: uploader.placeholder() }
             }
             // The server stops.
             (Ok(()), Err(AttemptError::Store(error))) if error.kind == WriteErrorKind::Cancelled => {

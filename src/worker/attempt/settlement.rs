@@ -62,7 +62,7 @@ async fn record_stored_files(
     drain: &CancellationToken,
 ) -> Result<(), LedgerError> {
     let files = match settlement {
-        Settlement::Completed { files }
+        Settlement::Completed { files, .. }
         | Settlement::Failed { files, .. }
         | Settlement::Crashed { files, .. }
         | Settlement::Stopped { files } => files,
@@ -87,7 +87,7 @@ async fn record_stored_files(
 
 fn log(context: &WorkerContext, record: &JobRecord, settled: Settled, settlement: &Settlement, timings: &Timings) {
     match (settled, settlement) {
-        (Settled::Applied(State::Completed), Settlement::Completed { files }) => {
+        (Settled::Applied(State::Completed), Settlement::Completed { files, .. }) => {
             let (making_ms, storing_ms) = timings.stages_ms(&context.clock);
             let duration_ms = millis(context.clock.now().since(record.created_at));
             info!(files = files.len(), duration_ms, making_ms, storing_ms, "job completed");

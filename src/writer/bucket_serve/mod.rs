@@ -25,7 +25,7 @@ impl BucketServe {
     /// Those of this bucket, by its client.
     #[must_use]
     pub fn new(bucket: &Bucket) -> Self {
-        Self { s3: S3 { bucket: bucket.s3.clone(), prefix: serve_prefix(&bucket.prefix) } }
+        Self { s3: S3 { bucket: bucket.s3.clone(), prefix: serve_prefix(&bucket.prefix), public_url: None } }
     }
 
     /// The key of what is at `location`; `verb` is attempted.
@@ -53,7 +53,7 @@ impl WriterBackend for BucketServe {
             return Err(Failure::permanent(detail).on(format!("write `{path}` below `serve/` of the bucket")));
         }
         self.s3.put_until(object, stop).await.map_err(never_final)?;
-        Ok(Stored { backend: self.name().to_owned(), location: format!("{LOCATION_BASE}{path}") })
+        Ok(Stored::at(self.name(), format!("{LOCATION_BASE}{path}")))
     }
 
     async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {

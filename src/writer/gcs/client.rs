@@ -38,6 +38,7 @@ use crate::bucket::answer::unreadable;
 use crate::error_chain::ErrorChain;
 use crate::job::{ContentHash, Stored, SubDir};
 use crate::tls;
+use crate::writer::settings::PublicBase;
 use crate::writer::{
     Body, Deletion, Failure, KeyPrefix, Object, ObjectBytes, ProbeOutcome, StoreTimeouts, WriteError, WriterBackend,
     probe,
@@ -60,6 +61,7 @@ pub(super) struct Gcs {
     endpoint: Url,
     bucket: String,
     prefix: KeyPrefix,
+    public_url: Option<PublicBase>,
     timeouts: StoreTimeouts,
     /// Whether the bucket keeps what is deleted, once it has said so.
     keeps_versions: OnceCell<bool>,
@@ -97,6 +99,7 @@ impl Gcs {
             endpoint: endpoint.expect("INVARIANT: a constant URL parses"),
             bucket: settings.bucket.clone(),
             prefix: settings.prefix.clone(),
+            public_url: settings.public_url.clone(),
             timeouts: *timeouts,
             keeps_versions: OnceCell::new(),
         })
@@ -200,7 +203,8 @@ impl WriterBackend for Gcs {
     async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
         let key = object.key(&self.prefix);
         self.upload(&key, object).await.map_err(|failure| failure.on(self.what("put", &key)))?;
-        Ok(Stored { backend: self.name().to_owned(), location: format!("gs://{}/{key}", self.bucket) })
+        let url = self.public_url.as_ref().map(|base| base.url_of(&key));
+        Ok(Stored { url, ..Stored::at(self.name(), format!("gs://{}/{key}", self.bucket)) })
     }
 
     async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {

@@ -11,7 +11,8 @@ use url::Url;
 
 use crate::job::{BackendKind, ClaimErrors, Fields};
 use crate::writer::settings::{
-    BackendSettings, KeyPrefix, any, bucket, common_schemas, endpoint, first, just_one, prefix, spellings,
+    BackendSettings, KeyPrefix, PublicBase, any, bucket, common_schemas, endpoint, first, just_one, listed, prefix,
+    spellings,
 };
 
 const ACCOUNT_RULE: &str =
@@ -39,6 +40,9 @@ pub struct GcsSettings {
     /// What every key starts with.
     #[serde(default)]
     pub prefix: KeyPrefix,
+    /// Where browsers get what is in it; none if they don't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<PublicBase>,
 }
 
 impl BackendSettings for GcsSettings {
@@ -53,11 +57,12 @@ impl BackendSettings for GcsSettings {
         let credentials = account.and_then(|value| service_account(value, &pointer, errors));
         let endpoint = endpoint(fields, errors);
         let prefix = prefix(fields, errors);
+        let public_url = PublicBase::take(fields, errors);
         if account.is_none() && endpoint.is_none() {
             let exception = "Only an `endpoint` that is an emulator needs none";
             errors.push(pointer, format!("is missing; it {ACCOUNT_RULE}. {exception}"));
         }
-        Some(Self { bucket: bucket?, credentials, endpoint, prefix })
+        Some(Self { bucket: bucket?, credentials, endpoint, prefix, public_url })
     }
 
     fn schema() -> Value {
@@ -89,7 +94,10 @@ impl BackendSettings for GcsSettings {
     }
 
     fn summary(&self) -> Value {
-        json!({ "bucket": self.bucket, "endpoint": self.endpoint, "prefix": self.prefix })
+        json!({
+            "bucket": self.bucket, "endpoint": self.endpoint, "prefix": self.prefix,
+            "public_url": listed(self.public_url.as_ref()),
+        })
     }
 
     fn place(&self) -> String {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::S3Settings;
 use crate::bucket::s3::{ObjectBody, PutContext, RequestFailure, S3Bucket, S3Connection, Signer, SourceFile};
 use crate::job::{ContentHash, Stored};
+use crate::writer::settings::PublicBase;
 use crate::writer::{
     Body, Deletion, Failure, KeyPrefix, Object, ObjectBytes, ProbeOutcome, StoreTimeouts, WriteError, WriteErrorKind,
     WriterBackend, probe,
@@ -19,6 +20,7 @@ use crate::writer::{
 pub(in crate::writer) struct S3 {
     pub(in crate::writer) bucket: S3Bucket,
     pub(in crate::writer) prefix: KeyPrefix,
+    pub(in crate::writer) public_url: Option<PublicBase>,
 }
 
 impl S3 {
@@ -35,7 +37,7 @@ impl S3 {
             signer: Signer::with_keys(&settings.access_key_id, &settings.secret_access_key, &settings.region),
         };
         let bucket = S3Bucket::connect(connection, timeouts).map_err(|(what, why)| Failure::transient(why).on(what))?;
-        Ok(Self { bucket, prefix: settings.prefix.clone() })
+        Ok(Self { bucket, prefix: settings.prefix.clone(), public_url: settings.public_url.clone() })
     }
 
     async fn put_object(&self, key: &str, object: &Object, stop: &CancellationToken) -> Result<(), Failure> {
@@ -58,7 +60,8 @@ impl WriterBackend for S3 {
     async fn put_until(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
         let key = object.key(&self.prefix);
         self.put_object(&key, object, stop).await.map_err(|failure| failure.on(self.bucket.what("put", &key)))?;
-        Ok(Stored { backend: self.name().to_owned(), location: format!("s3://{}/{key}", self.bucket.bucket) })
+        let url = self.public_url.as_ref().map(|base| base.url_of(&key));
+        Ok(Stored { url, ..Stored::at(self.name(), format!("s3://{}/{key}", self.bucket.bucket)) })
     }
 
     async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {

@@ -90,7 +90,8 @@ pub(in crate::writer) fn common_schemas() -> Map<String, Value> {
         schemas.insert(name.to_owned(), optional);
     };
     let url = json!({ "type": "string", "format": "uri", "pattern": r"^https?://[^/?#@\s]+[^?#@\s]*$", "maxLength": rules::URL_BYTES_MAX });
-    add("endpoint", "Where the store is, if it is not its maker's own.", url);
+    add("endpoint", "Where the store is, if it is not its maker's own.", url.clone());
+    add("public_url", "Where browsers get what is in it, such as a CDN: the key is appended.", url);
     add("prefix", "What every key starts with.", json!({ "type": "string", "pattern": KeyPrefix::PATTERN }));
     let user = "The registered user, by name or access key, whose tokens alone may name the store.";
     schemas.insert("user".to_owned(), json!({ "type": ["string", "null"], "description": user }));

@@ -139,7 +139,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
     });
     record.original = Original { format: SourceFormat::Png, width: 3, height: 2, ..record.original };
     let name = record.original_name();
-    let stored = Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") };
+    let stored = Stored::at("directHost", format!("/files/{name}"));
     let file = StoredFile {
         name,
         format: "png".to_owned(),
@@ -162,6 +162,7 @@ pub(super) fn completed_of(owner: Owner, url: &str) -> Job {
         finished_at: Some(created_at.after(Duration::from_millis(2_500))),
         error: None,
         changes: 1,
+        placeholder: None,
         retried_as: None,
         files: vec![file],
     }

@@ -99,7 +99,7 @@ async fn live_through(queue: &Arc<dyn JobQueue>, spool: &DirectorySpool, record:
         async |settlement| queue.settle(&claim(queue, id).await?, settlement).await.map_err(Box::<dyn Error>::from);
     match n {
         COMPLETED_UNTOLD | COMPLETED_AND_TOLD => {
-            settle(Settlement::Completed { files: files() }).await?;
+            settle(Settlement::Completed { files: files(), placeholder: None }).await?;
             if n == COMPLETED_AND_TOLD {
                 deliveries::settle(&**queue, id, DeliveryOutcome::Delivered).await?;
             }
@@ -151,7 +151,7 @@ fn unreachable(files: Vec<StoredFile>, wait: Duration) -> Settlement {
 }
 
 fn files() -> Vec<StoredFile> {
-    let at = |backend: &str, location: &str| Stored { backend: backend.to_owned(), location: location.to_owned() };
+    let at = |backend: &str, location: &str| Stored::at(backend, location);
     let served = at("directHost", "/files/tenant-123/one.jpg");
     let stored = vec![served.clone(), at("s3", "s3://bucket/one.jpg"), at("gcs", "gs://bucket/one.jpg")];
     let file = |name: &str, stored| StoredFile {

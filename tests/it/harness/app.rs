@@ -159,7 +159,11 @@ pub(crate) async fn assert_problem(response: Response, status: u16, code: &str) 
         assert!(body[field].as_str().is_some_and(|text| !text.is_empty()), "{field} in {body}");
     }
     assert_eq!(challenge, status == 401 || code == "forbidden", "{body}");
-    assert_eq!(retry_after, matches!(status, 429 | 503 | 507) || code == "idempotency_in_flight", "{body}");
+    assert_eq!(
+        retry_after,
+        matches!(status, 429 | 503 | 507) || matches!(code, "idempotency_in_flight" | "not_ready"),
+        "{body}"
+    );
     body
 }
 

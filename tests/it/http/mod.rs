@@ -12,6 +12,8 @@ pub(crate) mod events;
 mod form;
 mod health;
 pub(crate) mod idempotency;
+mod image;
+mod manifest;
 mod metrics;
 pub(crate) mod once;
 mod pages;

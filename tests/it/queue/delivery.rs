@@ -300,7 +300,7 @@ fn telling_files(n: u32) -> JobRecord {
 
 fn stored_original(record: &JobRecord) -> StoredFile {
     let name = record.original_name();
-    let stored = vec![Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") }];
+    let stored = vec![Stored::at("directHost", format!("/files/{name}"))];
     StoredFile { name, sha256: record.original.sha256, stored, ..file("") }
 }
 
@@ -317,7 +317,7 @@ async fn each_stored_file_is_told_of_once(fixture: QueueFixture) -> TestResult {
     queue.settle_delivery(&due[0].id, tried(Some(200), None), DeliveryOutcome::Delivered).await?;
 
     queue.file_stored(&held.lease, 0, file.clone()).await?;
-    queue.settle(&held.lease, Settlement::Completed { files: vec![file.clone()] }).await?;
+    queue.settle(&held.lease, Settlement::Completed { files: vec![file.clone()], placeholder: None }).await?;
     queue.file_stored(&held.lease, 0, file).await?;
     let due = queue.due_deliveries(10, LEASE).await?;
     assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [end_of(id)]);
@@ -343,10 +343,17 @@ async fn files_that_nobody_noted_are_told_of_when_the_job_ends(fixture: QueueFix
     let queue = fixture.open()?;
     let (whole, half) = (telling_files(1), telling_files(2));
     let ids = [enqueue(&queue, &whole).await?, enqueue(&queue, &half).await?];
-    queue.settle(&claim(&queue).await?.lease, Settlement::Completed { files: vec![stored_original(&whole)] }).await?;
+    queue
+        .settle(
+            &claim(&queue).await?.lease,
+            Settlement::Completed { files: vec![stored_original(&whole)], placeholder: None },
+        )
+        .await?;
     let mut nowhere = stored_original(&half);
     nowhere.stored.clear();
-    queue.settle(&claim(&queue).await?.lease, Settlement::Completed { files: vec![nowhere] }).await?;
+    queue
+        .settle(&claim(&queue).await?.lease, Settlement::Completed { files: vec![nowhere], placeholder: None })
+        .await?;
     let mut due: Vec<_> = queue.due_deliveries(10, LEASE).await?.iter().map(|due| due.id).collect();
     due.sort();
     let mut expected = vec![end_of(ids[0]), DeliveryId::of_file(ids[0], 0), end_of(ids[1])];
@@ -359,7 +366,12 @@ async fn what_is_owed_of_files_is_dropped_once_the_end_is_delivered(fixture: Que
     let queue = fixture.open()?;
     let record = telling_files(1);
     let id = enqueue(&queue, &record).await?;
-    queue.settle(&claim(&queue).await?.lease, Settlement::Completed { files: vec![stored_original(&record)] }).await?;
+    queue
+        .settle(
+            &claim(&queue).await?.lease,
+            Settlement::Completed { files: vec![stored_original(&record)], placeholder: None },
+        )
+        .await?;
     let of_file = DeliveryId::of_file(id, 0);
     queue.settle_delivery(&of_file, tried(Some(500), Some("refused")), DeliveryOutcome::Retry(SECOND)).await?;
     settle(&*queue, id, DeliveryOutcome::Delivered).await?;
@@ -388,7 +400,12 @@ async fn files_that_are_asked_for_again_are_not_dropped_with_the_end(fixture: Qu
     let queue = fixture.open()?;
     let record = telling_files(1);
     let id = enqueue(&queue, &record).await?;
-    queue.settle(&claim(&queue).await?.lease, Settlement::Completed { files: vec![stored_original(&record)] }).await?;
+    queue
+        .settle(
+            &claim(&queue).await?.lease,
+            Settlement::Completed { files: vec![stored_original(&record)], placeholder: None },
+        )
+        .await?;
     let both = [end_of(id), DeliveryId::of_file(id, 0)];
     for id in both.iter().rev() {
         queue.settle_delivery(id, tried(Some(200), None), DeliveryOutcome::Delivered).await?;

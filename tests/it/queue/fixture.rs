@@ -287,7 +287,7 @@ pub(crate) async fn complete(queue: &Queue, claim: &Claim) -> TestResult {
 }
 
 pub(crate) fn completion() -> Settlement {
-    Settlement::Completed { files: Vec::new() }
+    Settlement::Completed { files: Vec::new(), placeholder: None }
 }
 
 pub(crate) fn failure(retry: Retry) -> Settlement {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use pixerve::job::{ContentHash, ErrorCode, JobError, State, Stored, StoredFile, Warnings};
+use pixerve::job::{ContentHash, ErrorCode, JobError, Placeholder, State, Stored, StoredFile, Warnings};
 use pixerve::queue::{ClaimRequest, CrashAttribution, Place, QueueSettings, Retry, Settled, Settlement};
 
 use super::fixture::{
@@ -36,7 +36,7 @@ pub(crate) fn file(name: &str) -> StoredFile {
         sha256: ContentHash::of(name.as_bytes()),
         warnings: Warnings::new(),
         same_as: None,
-        stored: vec![Stored { backend: "directHost".to_owned(), location: format!("/files/{name}") }],
+        stored: vec![Stored::at("directHost", format!("/files/{name}"))],
     }
 }
 
@@ -46,12 +46,11 @@ async fn completed_job_lists_its_files(fixture: QueueFixture) -> TestResult {
     let id = enqueue(&queue, &record).await?;
     let held = claim(&queue).await?;
     let files = vec![file("one.jpg"), file("two.jpg")];
-    assert_eq!(
-        queue.settle(&held.lease, Settlement::Completed { files: files.clone() }).await?,
-        Settled::Applied(State::Completed)
-    );
+    let placeholder = Some(Placeholder::new(&[7; 21], [1, 2, 3]));
+    let completed = Settlement::Completed { files: files.clone(), placeholder: placeholder.clone() };
+    assert_eq!(queue.settle(&held.lease, completed).await?, Settled::Applied(State::Completed));
     let job = queue.get(&id).await?.ok_or("it is unknown")?;
-    assert_eq!((job.state, job.files, job.error), (State::Completed, files, None));
+    assert_eq!((job.state, job.files, job.placeholder, job.error), (State::Completed, files, placeholder, None));
     assert_eq!(queue.newest(&record.hash).await?.map(|job| job.record), Some(record));
     Ok(())
 }
@@ -164,7 +163,7 @@ async fn files_can_be_named_after_a_failure_but_not_otherwise(fixture: QueueFixt
     let held = claim(&queue).await?;
     queue.settle(&held.lease, failure(Retry::Never)).await?;
     let held = claim(&queue).await?;
-    queue.settle(&held.lease, Settlement::Completed { files: vec![file("two.jpg")] }).await?;
+    queue.settle(&held.lease, Settlement::Completed { files: vec![file("two.jpg")], placeholder: None }).await?;
     for id in &ids {
         queue.record_files(id, vec![file("named.jpg")]).await?;
     }

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::num::NonZero;
 
 use pixerve::job::{
-    CallbackEvent, CallbackEvents, ContentHash, JobFingerprint, JobId, JobRecord, JobRef, OnDuplicate, OnceToken, State,
+    CallbackEvent, CallbackEvents, ContentHash, JobFingerprint, JobId, JobRecord, JobRef, OnDuplicate, OnceToken,
+    Placeholder, State,
 };
 use pixerve::queue::{
     CancelOutcome, Counts, DeliveryOutcome, DeliveryScope, DeliveryState, Enqueued, Filter, PageRequest, QueueError,
@@ -75,6 +76,8 @@ async fn filled(fixture: &QueueFixture, queue: &Queue) -> Result<Vec<JobId>, Box
     let (failed, cancelled) = (calling_back(queued("told", 3)), queued("told", 4));
     let owing =
         JobRecord { once: Some(OnceToken::new(&told.owner, "owing", until)), ..calling_back(queued("told", 5)) };
+    let placeholder = Some(Placeholder::new(&[7; 21], [1, 2, 3]));
+    let completed = Settlement::Completed { files: vec![file("a.jpg")], placeholder };
     for record in [&told, &of_files, &failed, &owing] {
         ids.push(enqueue(queue, record).await?);
         let held = claim(queue).await?;
@@ -84,7 +87,7 @@ async fn filled(fixture: &QueueFixture, queue: &Queue) -> Result<Vec<JobId>, Box
         if record.id == failed.id {
             queue.settle(&held.lease, failure(Retry::Never)).await?;
         } else {
-            queue.settle(&held.lease, Settlement::Completed { files: vec![file("a.jpg")] }).await?;
+            queue.settle(&held.lease, completed.clone()).await?;
         }
     }
     queue.settle_delivery(&end_of(told.id), tried(Some(200), None), DeliveryOutcome::Delivered).await?;

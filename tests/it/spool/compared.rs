@@ -137,7 +137,7 @@ async fn a_queue_that_forgot_an_end_within_the_wait_does_the_job_again() -> Test
     let compared = Compared::start().await?;
     let completed = compared.accept_old(b"one").await?.id;
     compared.compare().await?;
-    assert_eq!(compared.end_next(Settlement::Completed { files: Vec::new() }).await?, completed);
+    assert_eq!(compared.end_next(Settlement::Completed { files: Vec::new(), placeholder: None }).await?, completed);
     compared.spool.job_ended(completed, State::Completed).await?;
     compared.clock.advance(KEEP_AFTER_END.saturating_sub(SECOND));
     compared.compare().await?;

@@ -1,7 +1,7 @@
 //! What jobs note.
 
 use pixerve::clock::Timestamp;
-use pixerve::job::{ContentHash, Stored, Warning, Warnings};
+use pixerve::job::{ContentHash, Placeholder, Stored, Warning, Warnings};
 use pixerve::spool::{JournalEntries, MadeFile, StoredLine};
 
 use super::fixture::{SpoolFixture, TestResult, accept, new_id};
@@ -26,7 +26,7 @@ pub(super) fn made(name: &str, bytes: &[u8]) -> MadeFile {
 }
 
 fn stored(name: &str, backend: &str) -> StoredLine {
-    let stored = Stored { backend: backend.to_owned(), location: format!("{backend}/{name}") };
+    let stored = Stored::at(backend, format!("{backend}/{name}"));
     StoredLine { file: made(name, name.as_bytes()), stored }
 }
 
@@ -51,6 +51,8 @@ async fn what_is_made_is_told_from_what_is_stored(fixture: SpoolFixture) -> Test
     let id = accept(&*spool, b"some bytes").await?.id;
     let journal = spool.journal(id).await?;
     journal.append_made(made("one", b"one")).await?;
+    let placeholder = Placeholder::new(&[7; 21], [1, 2, 3]);
+    journal.append_placeholder(placeholder.clone()).await?;
     journal.append_all_made(Timestamp::from_millis(7)).await?;
     journal.append_stored(stored("one", "s3")).await?;
     journal.append_all_made(Timestamp::from_millis(9)).await?;
@@ -59,6 +61,7 @@ async fn what_is_made_is_told_from_what_is_stored(fixture: SpoolFixture) -> Test
         stored: vec![stored("one", "s3")],
         made: vec![made("one", b"one")],
         all_made_at: Some(Timestamp::from_millis(7)),
+        placeholder: Some(placeholder),
     };
     assert_eq!(spool.journal_entries(id).await?, expected, "the first end of making counts");
     assert_eq!(*fixture.open()?.journal(id).await?.earlier(), expected);

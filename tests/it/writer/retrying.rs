@@ -95,7 +95,7 @@ async fn a_store_that_recovers_gets_the_object() {
     })
     .await;
     let stored = retrying_s3(&server, quick(), None).put(&object("", "a.jpg", "x")).await.expect("stored at last");
-    assert_eq!(stored, Stored { backend: "s3".to_owned(), location: "s3://pics/a.jpg".to_owned() });
+    assert_eq!(stored, Stored::at("s3", "s3://pics/a.jpg"));
     let asked = server.asked();
     assert_eq!(asked.len(), 3);
     assert!(asked.iter().all(|request| request.body == "x"), "every try sends the whole body");

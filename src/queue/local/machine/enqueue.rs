@@ -113,6 +113,7 @@ fn fresh(record: JobRecord, seq: u64) -> Job {
         error: None,
         files: Vec::new(),
         changes: 1,
+        placeholder: None,
         retried_as: None,
     }
 }

@@ -88,7 +88,7 @@ fn a_stale_note_of_when_a_job_ended_is_purged_without_the_job() -> TestResult {
         machine.enqueue(job_record(n))?;
     }
     let claim = machine.claim(one())?.claims.remove(0);
-    machine.settle(&claim.lease, Settlement::Completed { files: Vec::new() })?;
+    machine.settle(&claim.lease, Settlement::Completed { files: Vec::new(), placeholder: None })?;
     let long_ago = Timestamp::from_millis(1);
     let mut damage = Batch::default();
     // One that ended just now, one that lives, one that nobody knows.

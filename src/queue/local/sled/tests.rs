@@ -147,7 +147,8 @@ async fn queue_recovers_by_itself_once_there_is_space_again() -> TestResult {
     fixture.disk.full.store(false, Ordering::SeqCst);
     assert_eq!(fixture.queue.enqueue(record(2)).await?, Enqueued::Created);
     assert_eq!(fixture.queue.count()?.pending, 1);
-    let settled = fixture.queue.settle(&held.lease, Settlement::Completed { files: Vec::new() }).await?;
+    let settled =
+        fixture.queue.settle(&held.lease, Settlement::Completed { files: Vec::new(), placeholder: None }).await?;
     assert_eq!(settled, Settled::Applied(State::Completed), "the worker's lease outlived the store");
     let next = fixture.claim().await?.remove(0);
     assert_eq!((next.job.record.id, next.job.crashes), (record(2).id, 0), "no crash is attributed to it");
@@ -169,7 +170,8 @@ async fn a_record_that_cannot_be_read_delays_no_other_job_and_is_requeued() -> T
     fixture.disk.tables.apply(&garbage)?;
 
     assert_eq!(fixture.claim().await?[0].job.record.id, record(3).id, "the next one is given out");
-    let settled = fixture.queue.settle(&held.lease, Settlement::Completed { files: Vec::new() }).await?;
+    let settled =
+        fixture.queue.settle(&held.lease, Settlement::Completed { files: Vec::new(), placeholder: None }).await?;
     assert_eq!(settled, Settled::Stale);
     for n in 1..=2 {
         let id = record(n).id;

@@ -143,6 +143,7 @@ mod tests {
             credentials: None,
             endpoint: Some(endpoint.parse().expect("URL")),
             prefix: KeyPrefix::default(),
+            public_url: None,
         };
         let gcs = Gcs::connect(&settings, &StoreTimeouts::default()).expect("a client");
         let session = gcs.session().await.expect("a session");

@@ -59,7 +59,7 @@ impl WriterBackend for FirstOnly {
         }
         self.gate.cancelled().await;
         self.stored.fetch_add(1, Ordering::SeqCst);
-        Ok(Stored { backend: self.name().to_owned(), location: format!("/files/{}", object.name) })
+        Ok(Stored::at(self.name(), format!("/files/{}", object.name)))
     }
 
     /// Once begun it is seen through, as the write of a file is.

@@ -192,7 +192,7 @@ impl MachineFixture {
                 self.claims.extend(claimed.claims);
                 Ok(())
             }
-            Call::Complete { nth } => self.settle(nth, Settlement::Completed { files }),
+            Call::Complete { nth } => self.settle(nth, Settlement::Completed { files, placeholder: None }),
             Call::Fail { nth, retry } => {
                 let retry = if retry { Retry::After(Duration::from_secs(1)) } else { Retry::Never };
                 self.settle(nth, Settlement::Failed { error: error(), files, retry })

@@ -1,0 +1,87 @@
+//! What a page needs to show a picture: what it was made from and into, where a browser gets it, and the element `<picture>` of it.
+
+mod html;
+mod picture;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+pub use html::{Attributes, html};
+pub use picture::{Img, PictureElement, Source};
+
+use crate::job::{ContentHash, FileKind, HashKey, JobId, JobRecord, Placeholder, ShownFile, State};
+
+/// Everything that a page needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Manifest {
+    hash: HashKey,
+    job_id: JobId,
+    state: State,
+    source: SourcePicture,
+    /// What a page shows in its place; there once the job has completed, unless it says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    placeholder: Option<Placeholder>,
+    /// The pictures that are stored, so far.
+    files: Vec<ShownFile>,
+    /// What shows it on a page; none until the job has ended, and where no browser gets a file of it.
+    #[schema(required)]
+    picture: Option<PictureElement>,
+}
+
+/// What was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+struct SourcePicture {
+    /// `jpeg`, `png`, `webp`, ...
+    format: String,
+    /// As it is shown: upright.
+    width: u32,
+    /// As it is shown: upright.
+    height: u32,
+    bytes: u64,
+    sha256: ContentHash,
+    /// Whether it moves; not there where that isn't known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    animated: Option<bool>,
+    /// Whether something may show through it; not there where that isn't known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    alpha: Option<bool>,
+}
+
+impl Manifest {
+    /// Of the job that is in `state` and has these files.
+    #[must_use]
+    pub fn of(record: &JobRecord, state: State, placeholder: Option<Placeholder>, files: Vec<ShownFile>) -> Self {
+        let original = &record.original;
+        let inspected = record.inspection.map(|inspection| inspection.source);
+        let own = (original.width, original.height);
+        let variants: Vec<_> = files.iter().filter(|shown| shown.kind == FileKind::Variant).map(|s| &s.file).collect();
+        let picture = if state.is_terminal() { PictureElement::of(&variants, own) } else { None };
+        Self {
+            hash: record.hash.clone(),
+            job_id: record.id,
+            state,
+            source: SourcePicture {
+                format: original.format.info().name.to_ascii_lowercase(),
+                width: original.width,
+                height: original.height,
+                bytes: original.bytes,
+                sha256: original.sha256,
+                animated: inspected.map(|source| source.frames > 1),
+                // Grey and alpha, or three colours and alpha.
+                alpha: inspected.map(|source| source.channels.is_multiple_of(2)),
+            },
+            placeholder,
+            files,
+            picture,
+        }
+    }
+
+    /// What shows it on a page.
+    #[must_use]
+    pub fn picture(&self) -> Option<&PictureElement> {
+        self.picture.as_ref()
+    }
+}
