@@ -12,8 +12,8 @@ use crate::harness::picture::jpeg;
 use crate::harness::process::Home;
 use crate::harness::receiver::Receiver;
 
-const PUBLIC_URL: (&str, &str) = ("PIXERVE_SERVER_PUBLIC_URL", "https://img.example/pixerve/");
-const BASE: &str = "https://img.example/pixerve";
+const PUBLIC_URL: (&str, &str) = ("PIXERVE_SERVER_PUBLIC_URL", "https://img.example/");
+const BASE: &str = "https://img.example";
 
 /// Of a picture of 400 x 300: its own shape at two widths, and a square.
 fn job() -> Value {
@@ -157,7 +157,7 @@ async fn a_stores_files_are_where_its_registration_says_and_stay_there() {
     let s3 = crate::harness::stores::s3().await;
     s3.create_bucket("pictures");
     let mut registration = s3.registration("pictures");
-    registration["prefix"] = "a b".into();
+    registration["prefix"] = "shop/eu".into();
     registration["public_url"] = "https://cdn.example/pictures/".into();
     let key = app.register(registration.clone()).await;
     let listed = app.admin(Method::GET, "/register", None).await.text().await.expect("text");
@@ -165,7 +165,7 @@ async fn a_stores_files_are_where_its_registration_says_and_stay_there() {
     let job = json!({ "storageKeys": { "s3": key }, "formats": { "webp": { "sizes": [[40, 0]] } } });
     let status = app.done("me", job, "a.jpg", jpeg(400, 300, 1)).await;
     let name = status["files"][0]["name"].as_str().expect("a name");
-    let expected = format!("https://cdn.example/pictures/a%20b/{name}");
+    let expected = format!("https://cdn.example/pictures/shop/eu/{name}");
     assert_eq!(status["files"][0]["stored"][0]["url"], expected);
     let manifest = app.get_json(&path(&status, "")).await;
     let img = json!({ "src": expected, "width": 40, "height": 30 });
