@@ -149,7 +149,7 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 38] = [
+    const WITHOUT: [&str; 39] = [
         "addr",
         "data_dir",
         "serve",
@@ -159,6 +159,7 @@ mod tests {
         "jwt_file",
         "jwt_secret",
         "vault_key_file",
+        "presets_dir",
         "paused",
         "log",
         "log_format",

@@ -12,6 +12,7 @@ mod on_duplicate;
 mod once;
 mod owner;
 mod pointer;
+mod preset_name;
 #[cfg(test)]
 mod properties;
 mod public_url;
@@ -39,6 +40,7 @@ pub use on_duplicate::{JobFingerprint, OnDuplicate};
 pub use once::OnceToken;
 pub use owner::{Owner, OwnerKey, TenantKey, UserKey};
 pub use pointer::{ClaimErrors, FieldError};
+pub use preset_name::PresetName;
 pub use public_url::PublicUrl;
 pub use record::{
     CallbackTarget, JobError, JobRecord, Original, RecordVersion, SealedText, Stored, StoredFile, UnknownRecordVersion,
@@ -49,7 +51,8 @@ pub use shown_file::{FileKind, ShownFile, shown_files};
 pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};
 pub use spec::{
     BOX_SIDE_MAX, BackendInfo, BackendKind, Background, CallbackAddresses, CallbackHeader, Fit, Format, FormatInfo,
-    JobSpec, ParsedJob, Position, Priority, SpecLimits, StorageKey, SubDir, VariantSpec, job_components, job_schema,
+    JobSpec, MergedJob, ParsedJob, Position, Preset, PresetError, Priority, SpecLimits, StorageKey, SubDir,
+    VariantSpec, job_components, job_schema,
 };
 pub(crate) use spec::{Fields, optional};
 pub use state::State;
