@@ -25,7 +25,7 @@ async fn a_preset_that_was_answered_survives_a_kill_and_one_that_was_not_is_whol
         assert_eq!(put.status(), 204);
         server.kill();
         server = home.start().await;
-        let found = |name: &str| server.admin(Method::GET, &format!("/presets/{name}"), None);
+        let found = async |name: &str| server.admin(Method::GET, &format!("/presets/{name}"), None).await;
         let (one, a) = (found(name).await, found("a").await);
         assert_eq!((one.status(), a.status()), (reqwest::StatusCode::OK, reqwest::StatusCode::OK));
         assert_eq!(a.json::<serde_json::Value>().await.expect("JSON"), json!({ "subDir": format!("a{n}") }));
