@@ -16,7 +16,7 @@ use super::ServeOptions;
 use super::background::{BackgroundTasks, TaskFailure};
 use super::descriptors::connections_within_limit;
 use super::listener::{ListenerStop, listen};
-use super::parts::ServerParts;
+use super::parts::{ServerParts, preset_files};
 use super::persistent_state::PersistentState;
 use super::service_manager::lent_socket;
 use super::shared_state::{Heartbeat, SharedState, sample};
@@ -84,6 +84,7 @@ impl App {
     /// Starts everything, with this binary for the children that work on pixels.
     pub async fn start_with(config: Config, options: ServeOptions, program: &Path) -> Result<Self, StartError> {
         let clock: SharedClock = Arc::new(System::new());
+        let preset_files = preset_files(&config).await?;
         let lent = lent_socket(config.addr)?;
         let is_lent = lent.is_some();
         let starting = match &config.redis.url {
@@ -103,7 +104,7 @@ impl App {
         let queue = Arc::clone(&persistent.queue);
         let keys_secret = persistent.keys_secret.clone();
         let ServerParts { state, router, worker, outbox, usage } =
-            ServerParts::build(&config, options, persistent, shared.as_ref(), &clock, program).await?;
+            ServerParts::build(&config, options, persistent, shared.as_ref(), preset_files, &clock, program).await?;
         if shared.is_none() {
             // Others may have more memory.
             warn_of_jobs_over_limits(&*queue, worker.memory_limit).await?;

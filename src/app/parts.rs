@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::sync::Mutex;
-use tracing::warn;
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
 
 use super::ServeOptions;
 use super::direct_host::DirectHost;
@@ -25,6 +26,7 @@ use crate::encoder::{Avif, Registry};
 use crate::ledger::ErasureSignals;
 use crate::metrics::Metrics;
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit, RenderStep, StepMetrics, StepTimer};
+use crate::register::{PresetFiles, Presets};
 use crate::routes::{
     AppParts, AppState, CrossOrigin, Examined, HttpMetrics, NodeHealth, Rates, Readiness, WatchedJobs, Watchers,
     router, worker_router,
@@ -49,6 +51,18 @@ pub(super) struct ServerParts {
     pub(super) usage: Usage,
 }
 
+/// Reads the presets of files, on a thread that may wait for that.
+pub(super) async fn preset_files(config: &Config) -> Result<PresetFiles, StartError> {
+    let Some(directory) = config.presets_dir.clone() else { return Ok(PresetFiles::default()) };
+    let (limits, addresses) = (config.spec, AddressPolicy::new(config.callback.allow.clone()));
+    let read = spawn_blocking(move || {
+        let files = PresetFiles::read(&directory, limits, &addresses)?;
+        info!(presets_dir = %directory.display(), presets = files.len(), "presets of files read");
+        Ok(files)
+    });
+    read.await?
+}
+
 /// What is told of everything, and what handlers add to it.
 struct Told {
     metrics: Metrics,
@@ -62,9 +76,12 @@ impl ServerParts {
         options: ServeOptions,
         persistent: PersistentState,
         shared: Option<&SharedState>,
+        preset_files: PresetFiles,
         clock: &SharedClock,
         program: &Path,
     ) -> Result<Self, StartError> {
+        preset_files.check_stores(&persistent.register)?;
+        let presets = Presets::new(preset_files, Arc::clone(&persistent.register));
         let active_jobs = ActiveJobs::new(persistent.queue.events().clone());
         let worker_metrics = WorkerMetrics::default();
         let renderer = renderer(config, clock, program, worker_metrics.steps()).await?;
@@ -83,7 +100,7 @@ impl ServerParts {
         let node = shared.map(|shared| node_health(config, shared));
         let takes_requests = node.as_ref().is_none_or(|node| node.roles.api);
         let examined = examined(config, program, &persistent, &worker);
-        let state = app_state(config, options, persistent, node, clock, &worker, reader, told, examined);
+        let state = app_state(config, options, persistent, presets, node, clock, &worker, reader, told, examined);
         if !takes_requests {
             let router = worker_router(state.clone());
             return Ok(Self { state, router, worker: Arc::new(worker), outbox, usage });
@@ -208,6 +225,7 @@ fn app_state(
     config: &Config,
     options: ServeOptions,
     persistent: PersistentState,
+    presets: Presets,
     node: Option<NodeHealth>,
     clock: &SharedClock,
     worker: &WorkerContext,
@@ -228,6 +246,7 @@ fn app_state(
         erasures: worker.erasures.clone(),
         erase: config.erase,
         register: persistent.register,
+        presets,
         sealer: persistent.sealer,
         auth: Authenticator::new(persistent.keys, config.auth.clone()),
         clock: Arc::clone(clock),

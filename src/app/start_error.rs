@@ -14,7 +14,7 @@ use crate::ledger::LedgerError;
 use crate::nodes::{Finding, NodesError};
 use crate::queue::QueueError;
 use crate::redis_client::RedisError;
-use crate::register::{InstallationError, RegisterError, SealingKeysError, WebhookSecretError};
+use crate::register::{InstallationError, PresetFilesError, RegisterError, SealingKeysError, WebhookSecretError};
 use crate::spool::SpoolError;
 use crate::worker::ReconcileError;
 use crate::writer::WriteError;
@@ -33,6 +33,8 @@ pub enum StartError {
     Bucket(#[from] BucketError),
     #[error(transparent)]
     Register(#[from] RegisterError),
+    #[error(transparent)]
+    Presets(#[from] PresetFilesError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error(transparent)]
@@ -134,7 +136,8 @@ impl StartError {
                 matches!(error, InstallationError::OtherSealingKey { .. } | InstallationError::Other { .. })
             }
             Self::Register(error) => matches!(error, RegisterError::WrongKeys { .. }),
-            Self::SealingKeysMissing { .. }
+            Self::Presets(_)
+            | Self::SealingKeysMissing { .. }
             | Self::MemoryBudget { .. }
             | Self::Confinement(_)
             | Self::Serve(_)

@@ -1,6 +1,10 @@
 //! Registered users, as far as their tokens are concerned.
 
+use std::sync::Arc;
+
 use secrecy::SecretString;
+
+use crate::job::PresetName;
 
 /// A registered user's signing keys. Their algorithm is HS256, over each secret's UTF-8 bytes.
 #[derive(Clone, Debug)]
@@ -11,6 +15,8 @@ pub struct UserKey {
     pub secret: SecretString,
     /// Those it signed with before, as far as they are still taken.
     pub earlier_secrets: Vec<SecretString>,
+    /// The presets of which its tokens must name one; none of a user whose tokens may say what they like.
+    pub presets: Option<Arc<[PresetName]>>,
 }
 
 /// Where the keys of registered users are found.

@@ -14,7 +14,7 @@ use super::key::{Algorithm, Key};
 use super::settings::TOKEN_BYTES_MAX;
 use super::{AuthError, AuthSettings, KeyRing, Scope, UserKeys, claims, strict_json};
 use crate::clock::Timestamp;
-use crate::job::Owner;
+use crate::job::{Owner, PresetName};
 
 /// Header fields that would let a token choose its own key or change what its signature covers.
 const FORBIDDEN_HEADERS: [&str; 6] = ["jku", "jwk", "x5u", "x5c", "crit", "b64"];
@@ -35,6 +35,8 @@ pub struct Verified {
     pub scope: Option<Scope>,
     /// When it is taken no more.
     pub good_until: Timestamp,
+    /// The presets of which its job must name one; none of a token that is free to say what it likes.
+    pub presets: Option<Arc<[PresetName]>>,
     /// All its claims, the `job` among them.
     pub claims: Map<String, Value>,
 }
@@ -87,7 +89,8 @@ impl Authenticator {
         let claims = json_part(parts.claims, "claims")?;
         let Checked { sub, good_until } = claims::check(&claims, &self.settings, now)?;
         let scope = Scope::of_claims(&claims, signer.may_be_admin());
-        Ok(Verified { owner: signer.into_owner(sub), scope, good_until, claims })
+        let presets = signer.presets();
+        Ok(Verified { owner: signer.into_owner(sub), scope, good_until, presets, claims })
     }
 }
 
@@ -109,7 +112,7 @@ fn signer<'a>(ring: &'a KeyRing, header: &TokenHeader, users: &dyn UserKeys) -> 
         registered_for(algorithm, &key)?;
         keys.push(key);
     }
-    Ok(Signer::User { name: user.name, access_key: kid.clone(), keys })
+    Ok(Signer::User { name: user.name, access_key: kid.clone(), keys, presets: user.presets })
 }
 
 /// Refuses an `alg` that the key is not for: a public key could be passed off as a shared secret.
@@ -123,7 +126,7 @@ enum Signer<'a> {
     /// A holder of one of these keys of `jwt.json`.
     Ring(Vec<&'a Key>),
     /// A registered user, with one of these.
-    User { name: String, access_key: String, keys: Vec<Key> },
+    User { name: String, access_key: String, keys: Vec<Key>, presets: Option<Arc<[PresetName]>> },
 }
 
 impl Signer<'_> {
@@ -136,6 +139,13 @@ impl Signer<'_> {
 
     fn may_be_admin(&self) -> bool {
         matches!(self, Self::Ring(_))
+    }
+
+    fn presets(&self) -> Option<Arc<[PresetName]>> {
+        match self {
+            Self::Ring(_) => None,
+            Self::User { presets, .. } => presets.clone(),
+        }
     }
 
     fn into_owner(self, sub: String) -> Owner {

@@ -4,13 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::auth::{Authenticator, KeyRing, KeyRingError, NewToken, Scope, SignError};
 use crate::callback::AddressPolicy;
 use crate::clock::{Clock, System};
 use crate::config::Config;
-use crate::job::{ClaimErrors, JobId, ParsedJob};
+use crate::job::{ClaimErrors, JobId, ParsedJob, PresetName};
 
 /// What token to make.
 #[derive(Clone, Debug)]
@@ -87,12 +87,13 @@ pub(super) fn authenticator(config: &Config) -> Result<Authenticator, TokenError
     Ok(Authenticator::new(keys, config.auth.clone()))
 }
 
-/// A job that the server would take, as far as it can be told without the register.
+/// A job that the server would take, as far as it can be told without its register and its presets.
 #[derive(Clone, Debug)]
 pub(super) struct SignedJob {
     /// What a token carries as `job`.
     pub(super) claim: Value,
-    is_once: bool,
+    /// It is, or may be, good for one upload.
+    has_jti: bool,
 }
 
 impl SignedJob {
@@ -108,15 +109,21 @@ impl SignedJob {
         // Editors on Windows may begin a file with a byte order mark.
         let claim: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
             .map_err(|source| TokenError::Json { file: shown(), source })?;
-        let job = ParsedJob::from_claim(Some(&claim), config.spec).map_err(TokenError::Job)?;
+        let job = ParsedJob::from_unmerged_claim(&claim, config.spec).map_err(TokenError::Job)?;
         let mut errors = ClaimErrors::default();
-        job.check_callback(&AddressPolicy::new(config.callback.allow.clone()), &mut errors);
+        job.check_callback("/job", &AddressPolicy::new(config.callback.allow.clone()), &mut errors);
         let job = errors.or(job).map_err(TokenError::Job)?;
-        Ok(Self { claim, is_once: job.once })
+        // What the preset says, the server knows: it may be good for one upload.
+        Ok(Self { claim, has_jti: job.once || job.preset.is_some() })
     }
 
-    /// What tells a token with this job from every other, if it is good for one upload.
+    /// The one that a preset of the server makes.
+    pub(super) fn of_preset(name: &PresetName) -> Self {
+        Self { claim: json!({ "preset": name }), has_jti: true }
+    }
+
+    /// What tells a token with this job from every other, if it needs that.
     pub(super) fn new_jti(&self) -> Option<String> {
-        self.is_once.then(|| JobId::new(System::new().now()).to_string())
+        self.has_jti.then(|| JobId::new(System::new().now()).to_string())
     }
 }

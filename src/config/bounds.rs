@@ -159,6 +159,7 @@ mod tests {
         "jwt_file",
         "jwt_secret",
         "vault_key_file",
+        "presets_dir",
         "paused",
         "log",
         "log_format",

@@ -129,6 +129,7 @@ fn directories(config: &Config, reader: &mut Reader) {
     let served = plain(served_dir);
     let private = [
         ("data_dir", Some(&config.data_dir)),
+        ("presets_dir", config.presets_dir.as_ref()),
         ("jwt_file", Some(&config.auth.jwt_file)),
         ("vault_key_file", config.vault_key_file.as_ref()),
         ("log_file", config.log.log_file.as_ref()),

@@ -3,12 +3,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::auth::AuthSettings;
-use crate::callback::CallbackSettings;
+use crate::callback::{AddressPolicy, CallbackSettings};
 use crate::doctor::Premises;
 use crate::job::SpecLimits;
 use crate::ledger::EraseSettings;
@@ -44,6 +45,9 @@ pub struct Config {
     /// Who sends it, if it is in the bucket and this server doesn't.
     #[serde(deserialize_with = "RedirectOrigin::optional")]
     pub serve_redirect: Option<RedirectOrigin>,
+    /// Presets of files; none, if there are none.
+    #[serde(deserialize_with = "setting::optional_path")]
+    pub presets_dir: Option<PathBuf>,
     /// What seals the register and callbacks; none for `vault.key` in `data_dir`.
     #[serde(deserialize_with = "setting::optional_path")]
     pub vault_key_file: Option<PathBuf>,
@@ -108,6 +112,9 @@ impl Config {
             free_disk_min: self.server.http.free_disk_min,
             connections_max: self.server.connections.connections_max,
             callback_allow: self.callback.allow.clone(),
+            presets_dir: self.presets_dir.clone(),
+            spec_limits: self.spec,
+            callback_addresses: Arc::new(AddressPolicy::new(self.callback.allow.clone())),
         }
     }
 

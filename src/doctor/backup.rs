@@ -417,7 +417,11 @@ fn registrations(scratch: &Path, sealer: Arc<Sealer>, clock: SharedClock) -> Che
         Ok(OpenedRegister { register, unreadable, .. }) => {
             let entries = register.list();
             let users = entries.iter().filter(|entry| entry.kind == EntryKind::User).count();
-            let found = format!("{}, {}", counted(users, "user"), counted(entries.len() - users, "store"));
+            let presets = match register.preset_names().len() {
+                0 => String::new(),
+                presets => format!(", {}", counted(presets, "preset")),
+            };
+            let found = format!("{}, {}{presets}", counted(users, "user"), counted(entries.len() - users, "store"));
             if unreadable.is_empty() {
                 return Check::ok(REGISTRATIONS, found);
             }

@@ -14,6 +14,7 @@ mod directories;
 mod keys;
 mod open_files;
 mod premises;
+mod presets;
 mod queue;
 mod sandbox;
 mod settings;

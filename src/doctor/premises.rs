@@ -1,6 +1,7 @@
 //! What lies on the machine of a server, as its settings say.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -13,8 +14,10 @@ use super::databases::{are_in_use, databases};
 use super::directories::{directory, moved};
 use super::keys::{sealed_secrets, sealing_keys, token_keys};
 use super::open_files::open_files;
+use super::presets::presets;
 use crate::clock::Timestamp;
 use crate::disks::RootKind;
+use crate::job::{CallbackAddresses, SpecLimits};
 use crate::register::Sealer;
 
 /// What of the settings says where things lie, and what is asked of them.
@@ -33,6 +36,9 @@ pub struct Premises {
     pub free_disk_min: u64,
     pub connections_max: usize,
     pub callback_allow: Vec<IpNet>,
+    pub presets_dir: Option<PathBuf>,
+    pub spec_limits: SpecLimits,
+    pub callback_addresses: Arc<dyn CallbackAddresses>,
 }
 
 /// Who looks.
@@ -91,6 +97,10 @@ impl Premises {
         }
         checks.push(open_files(self.connections_max));
         checks.push(callback_addresses(&self.callback_allow));
+        let directory = self.presets_dir.as_deref();
+        checks.extend(
+            directory.into_iter().flat_map(|directory| presets(directory, self.spec_limits, &*self.callback_addresses)),
+        );
         (checks, sealer.filter(|_| !self.is_shared))
     }
 }

@@ -13,6 +13,7 @@ mod once;
 mod owner;
 mod placeholder;
 mod pointer;
+mod preset_name;
 #[cfg(test)]
 mod properties;
 mod public_url;
@@ -42,6 +43,7 @@ pub use once::OnceToken;
 pub use owner::{Owner, OwnerKey, TenantKey, UserKey};
 pub use placeholder::Placeholder;
 pub use pointer::{ClaimErrors, FieldError};
+pub use preset_name::PresetName;
 pub use public_url::PublicUrl;
 pub use record::{
     CallbackTarget, JobError, JobRecord, Original, RecordVersion, SealedText, Stored, StoredFile, UnknownRecordVersion,
@@ -53,7 +55,8 @@ pub use shown_file::{FileKind, ShownFile, shown_files};
 pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};
 pub use spec::{
     BOX_SIDE_MAX, BackendInfo, BackendKind, Background, CallbackAddresses, CallbackHeader, Fit, Format, FormatInfo,
-    JobSpec, ParsedJob, Position, Priority, SpecLimits, StorageKey, SubDir, VariantSpec, job_components, job_schema,
+    JobSpec, MergedJob, ParsedJob, Position, Preset, PresetError, Priority, SpecLimits, StorageKey, SubDir,
+    VariantSpec, job_components, job_schema,
 };
 pub(crate) use spec::{Fields, optional};
 pub use state::State;

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::PresetName;
+
 /// One bad field of the token's claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
@@ -12,6 +14,10 @@ pub struct FieldError {
     pub pointer: String,
     /// What is wrong and what would be right.
     pub detail: String,
+    /// The preset that the job names, which may be where the field is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub preset: Option<PresetName>,
 }
 
 /// Every bad field at once, up to a bound that keeps an answer small.
@@ -25,7 +31,7 @@ impl ClaimErrors {
     /// Notes that the field at `pointer` is bad.
     pub fn push(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         if self.0.len() < ERRORS_MAX {
-            self.0.push(FieldError { pointer: pointer.into(), detail: detail.into() });
+            self.0.push(FieldError { pointer: pointer.into(), detail: detail.into(), preset: None });
         }
     }
 
@@ -41,6 +47,15 @@ impl ClaimErrors {
     /// Itself, if anything is.
     pub fn or<T>(self, value: T) -> Result<T, Self> {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
+    }
+
+    /// The same of a job that names this preset.
+    #[must_use]
+    pub fn with_preset(mut self, preset: Option<&PresetName>) -> Self {
+        for field in &mut self.0 {
+            field.preset = preset.cloned();
+        }
+        self
     }
 
     /// Whether nothing is wrong.

@@ -1,6 +1,7 @@
 //! What holds of every name, hash, directory and job, whatever a stranger wrote.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use proptest::collection::{btree_map, btree_set};
 use proptest::prelude::*;
@@ -103,6 +104,17 @@ impl Asked {
 
 fn parse(job: &Value) -> Result<ParsedJob, ClaimErrors> {
     ParsedJob::from_claim(Some(job), SpecLimits::default())
+}
+
+fn any_object() -> impl Strategy<Value = Map<String, Value>> {
+    any_json().prop_map(|json| match json {
+        Value::Object(fields) => fields,
+        other => Map::from_iter([("subDir".to_owned(), other)]),
+    })
+}
+
+fn is_empty(value: &Value) -> bool {
+    [json!(null), json!(""), json!([]), json!({})].contains(value)
 }
 
 /// JSON of any shape, with the fields that a job has.
@@ -232,6 +244,34 @@ proptest! {
             let job = json!({ "directHost": true, "formats": { "png": { "sizes": [sides] } } });
             let fine = values.iter().all(|side| (0..=65_535).contains(side));
             prop_assert_eq!(parse(&job).is_ok(), fine, "{}", sides);
+        }
+    }
+
+    #[test]
+    fn any_claim_over_any_preset_is_what_both_say_and_a_good_job_or_is_told_what_is_wrong(
+        of_preset in any_object(), claim in any_object(),
+    ) {
+        let (mut of_preset, mut claim) = (of_preset, claim);
+        of_preset.shift_remove("preset");
+        claim.insert("preset".to_owned(), json!("p"));
+        let preset = Arc::new(Preset::parse(Value::Object(of_preset.clone()).to_string().as_bytes()).expect("an object"));
+        let merged = MergedJob::of(Some(&Value::Object(claim.clone())), None, |_| Some(preset));
+        let job = merged.job.as_ref().and_then(Value::as_object).expect("an object").clone();
+        for field in of_preset.keys().chain(claim.keys()) {
+            let found = job.get(field);
+            match claim.get(field) {
+                Some(Value::Null) => prop_assert_eq!(found, None, "{}", field),
+                Some(Value::Object(fields)) if !fields.is_empty() && field != "formats" && field != "callbackHeaders" => {
+                    prop_assert!(found.is_some_and(Value::is_object), "{}", field);
+                }
+                Some(said) if !is_empty(said) => prop_assert_eq!(found, Some(said), "{}", field),
+                _ => prop_assert_eq!(found, of_preset.get(field), "{}", field),
+            }
+        }
+        if let Err(errors) = merged.read(SpecLimits::default(), |_, _| {}) {
+            for field in errors.fields() {
+                prop_assert!(field.pointer.starts_with("/job") && field.preset.is_some(), "{errors}");
+            }
         }
     }
 

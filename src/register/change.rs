@@ -12,12 +12,12 @@ use serde_json::Value;
 use tokio::sync::MutexGuard;
 use tokio::time::{Instant, timeout_at};
 
-use super::entry::{self, NewStore, NewUser, Registration, RotatedSecret, UserRef};
+use super::entry::{self, NewStore, NewUser, Registration, RotatedSecret, User, UserRef};
 use super::peers::{PeersError, RegisterLock, RegisterPeers, RegisterVersion};
 use super::record::Record;
-use super::{EarlierSecrets, Kept, Register, RegisterError, RegisterInner, WebhookSecrets};
+use super::{EarlierSecrets, Kept, Register, RegisterError, RegisterInner, WebhookSecrets, presets};
 use crate::error_chain::ErrorChain;
-use crate::job::WebhookSecret;
+use crate::job::{PresetName, WebhookSecret};
 
 impl Register {
     /// Registers a client with a name and a signing secret of its own. The secret can't be asked for again.
@@ -26,8 +26,29 @@ impl Register {
     /// [`RegisterError::BadName`], [`RegisterError::NameTaken`] by a user who has not been deregistered, or the store of
     /// records.
     pub async fn register_user(&self, name: &str) -> Result<NewUser, RegisterError> {
+        self.register_bound_user(name, None).await
+    }
+
+    /// The same of a client whose tokens must name one of these presets, which needn't be there yet; none of one who is free.
+    ///
+    /// # Errors
+    /// [`Register::register_user`].
+    pub async fn register_bound_user(
+        &self,
+        name: &str,
+        presets: Option<Vec<PresetName>>,
+    ) -> Result<NewUser, RegisterError> {
         let name = name.to_owned();
-        self.detached(|inner| async move { inner.register_user(name).await }).await
+        self.detached(|inner| async move { inner.register_user(name, presets).await }).await
+    }
+
+    /// Binds a user to other presets, or to none any more; answers whether there is such a user.
+    ///
+    /// # Errors
+    /// [`RegisterError::BindingNotConfirmed`] if it is so and another node may not know: this can be called again. Else nothing has changed.
+    pub async fn bind_user(&self, access_key: &str, presets: Option<Vec<PresetName>>) -> Result<bool, RegisterError> {
+        let access_key = access_key.to_owned();
+        self.detached(|inner| async move { inner.bind_user(&access_key, presets).await }).await
     }
 
     /// Makes a new secret that calls about a user's jobs are signed with; the one before signs too for a day. None if no user
@@ -118,9 +139,9 @@ impl Register {
 }
 
 /// A change under way: nobody else changes the register.
-struct Change<'a> {
+pub(super) struct Change<'a> {
     _changing: MutexGuard<'a, ()>,
-    kept: MutexGuard<'a, Kept>,
+    pub(super) kept: MutexGuard<'a, Kept>,
     shared: Option<SharedChange<'a>>,
 }
 
@@ -134,24 +155,29 @@ struct SharedChange<'a> {
 
 impl Change<'_> {
     /// By when it must be done.
-    fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.shared.as_ref().map(|shared| shared.deadline)
     }
 }
 
 impl RegisterInner {
-    async fn register_user(&self, name: String) -> Result<NewUser, RegisterError> {
+    async fn register_user(&self, name: String, presets: Option<Vec<PresetName>>) -> Result<NewUser, RegisterError> {
         if !entry::is_name(&name) {
             return Err(RegisterError::BadName);
         }
         let mut change = self.begin().await?;
-        let added = within(change.deadline(), self.add_user(&mut change.kept, name)).await;
+        let added = within(change.deadline(), self.add_user(&mut change.kept, name, presets)).await;
         let (user, version) = self.end(change, added).await?;
         self.tell(version).await;
         Ok(user)
     }
 
-    async fn add_user(&self, kept: &mut Kept, name: String) -> Result<NewUser, RegisterError> {
+    async fn add_user(
+        &self,
+        kept: &mut Kept,
+        name: String,
+        presets: Option<Vec<PresetName>>,
+    ) -> Result<NewUser, RegisterError> {
         if self.known().holder(&name).is_some() {
             return Err(RegisterError::NameTaken { name });
         }
@@ -161,7 +187,9 @@ impl RegisterInner {
         let webhook_secret = WebhookSecret::generate().map_err(RegisterError::Random)?;
         let webhook_secrets = WebhookSecrets::of(webhook_secret.clone());
         let earlier_secrets = EarlierSecrets::default();
-        let record = Record::User { created_at, name, secret: secret.clone(), earlier_secrets, webhook_secrets };
+        let secret_to_keep = secret.clone();
+        let record =
+            Record::User { created_at, name, secret: secret_to_keep, earlier_secrets, webhook_secrets, presets };
         self.write(kept, &access_key, record).await?;
         Ok(NewUser { access_key, secret, webhook_secret })
     }
@@ -181,13 +209,8 @@ impl RegisterInner {
     ) -> Result<Option<WebhookSecret>, RegisterError> {
         let Some(user) = self.known().users.get(access_key).cloned() else { return Ok(None) };
         let secret = WebhookSecret::generate().map_err(RegisterError::Random)?;
-        let record = Record::User {
-            created_at: user.created_at,
-            name: user.name.clone(),
-            secret: user.secret.clone(),
-            earlier_secrets: user.earlier_secrets.clone(),
-            webhook_secrets: user.webhook_secrets.renewed(secret.clone(), self.clock.now()),
-        };
+        let webhook_secrets = user.webhook_secrets.renewed(secret.clone(), self.clock.now());
+        let record = Record::from(&User { webhook_secrets, ..User::clone(&user) });
         self.write(kept, access_key, record).await?;
         Ok(Some(secret))
     }
@@ -216,16 +239,36 @@ impl RegisterInner {
         // One that nobody was told takes no place among those that clients have.
         let unshown = kept.unshown.get(access_key).map(SecretString::expose_secret);
         let replaced = (unshown != Some(user.secret.expose_secret())).then(|| user.secret.clone());
-        let record = Record::User {
-            created_at: user.created_at,
-            name: user.name.clone(),
-            secret: secret.clone(),
-            earlier_secrets: user.earlier_secrets.with(replaced, now, overlap),
-            webhook_secrets: user.webhook_secrets.clone(),
-        };
+        let earlier_secrets = user.earlier_secrets.with(replaced, now, overlap);
+        let record = Record::from(&User { secret: secret.clone(), earlier_secrets, ..User::clone(&user) });
         self.write(kept, access_key, record).await?;
         kept.unshown.insert(access_key.to_owned(), secret.clone());
         Ok(Some(RotatedSecret { secret, overlap_until: now.after(overlap) }))
+    }
+
+    async fn bind_user(&self, access_key: &str, presets: Option<Vec<PresetName>>) -> Result<bool, RegisterError> {
+        let mut change = self.begin().await?;
+        let bound = within(change.deadline(), self.put_presets(&mut change.kept, access_key, presets)).await;
+        let (was_there, version) = self.end(change, bound).await?;
+        // Whoever takes a right away wants to know that it is gone.
+        if let Some((peers, version)) = version.filter(|_| was_there) {
+            let confirmed = peers.shown_by_all(version, self.timeouts.confirm).await;
+            let access_key = access_key.to_owned();
+            confirmed.map_err(|source| RegisterError::BindingNotConfirmed { access_key, source })?;
+        }
+        Ok(was_there)
+    }
+
+    async fn put_presets(
+        &self,
+        kept: &mut Kept,
+        access_key: &str,
+        presets: Option<Vec<PresetName>>,
+    ) -> Result<bool, RegisterError> {
+        let Some(user) = self.known().users.get(access_key).cloned() else { return Ok(false) };
+        let record = Record::from(&User { presets: presets.map(Into::into), ..User::clone(&user) });
+        self.write(kept, access_key, record).await?;
+        Ok(true)
     }
 
     async fn change_store(
@@ -293,6 +336,10 @@ impl RegisterInner {
     }
 
     async fn deregister(&self, access_key: &str) -> Result<bool, RegisterError> {
+        // A preset is nobody's registration.
+        if presets::name_of(access_key).is_some() {
+            return Ok(false);
+        }
         let mut change = self.begin().await?;
         let removed = within(change.deadline(), self.remove(&mut change.kept, access_key)).await;
         // Published whether or not it was there: it may have been removed before, by a node that couldn't say so.
@@ -316,9 +363,11 @@ impl RegisterInner {
     }
 
     /// Seals `record` and keeps it under `access_key`, in memory too.
-    async fn write(&self, kept: &mut Kept, access_key: &str, record: Record) -> Result<(), RegisterError> {
+    pub(super) async fn write(&self, kept: &mut Kept, access_key: &str, record: Record) -> Result<(), RegisterError> {
         let sealed = record.seal(&self.sealer, access_key)?;
-        if self.peers.is_some() && !kept.versions.contains_key(access_key) {
+        // Another node may put a preset of the same name meanwhile, and that must stay.
+        let is_own = presets::name_of(access_key).is_none();
+        if self.peers.is_some() && is_own && !kept.versions.contains_key(access_key) {
             kept.unanswered.insert(access_key.to_owned());
         }
         let version = self.records.put(access_key, &sealed).await?;
@@ -346,7 +395,7 @@ impl RegisterInner {
     }
 
     /// Keeps everybody else from changing the register, and brings memory up to what they have changed.
-    async fn begin(&self) -> Result<Change<'_>, RegisterError> {
+    pub(super) async fn begin(&self) -> Result<Change<'_>, RegisterError> {
         let changing = self.changing.lock().await;
         let Some(peers) = &self.peers else {
             let kept = self.kept().await?;
@@ -377,7 +426,7 @@ impl RegisterInner {
     }
 
     /// Lets the other nodes know that the register has changed, and change it.
-    async fn end<'a, T>(
+    pub(super) async fn end<'a, T>(
         &'a self,
         change: Change<'a>,
         done: Result<T, RegisterError>,
@@ -414,7 +463,7 @@ impl RegisterInner {
     }
 
     /// Waits a little for the other nodes to know of a change that is good in any case.
-    async fn tell(&self, published: Option<Published<'_>>) {
+    pub(super) async fn tell(&self, published: Option<Published<'_>>) {
         let Some((peers, version)) = published else { return };
         if let Err(error) = peers.shown_by_all(version, self.timeouts.tell).await {
             tracing::info!(error = %ErrorChain(&error), "register changed; not every node knows yet");
@@ -423,7 +472,7 @@ impl RegisterInner {
 }
 
 /// Does `work` by the deadline, or leaves it where it is.
-async fn within<T>(
+pub(super) async fn within<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = Result<T, RegisterError>>,
 ) -> Result<T, RegisterError> {
@@ -433,7 +482,7 @@ async fn within<T>(
     }
 }
 
-type Published<'a> = (&'a Arc<dyn RegisterPeers>, RegisterVersion);
+pub(super) type Published<'a> = (&'a Arc<dyn RegisterPeers>, RegisterVersion);
 
 impl From<PeersError> for RegisterError {
     fn from(error: PeersError) -> Self {

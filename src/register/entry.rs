@@ -7,18 +7,18 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{EarlierSecrets, RegisterError, WebhookSecrets};
 use crate::clock::Timestamp;
-use crate::job::{BackendKind, WebhookSecret};
+use crate::job::{BackendKind, PresetName, WebhookSecret};
 
 const NAME_BYTES_MAX: usize = 64;
 const ACCESS_KEY_BYTES: usize = 16;
 const SECRET_BYTES: usize = 48;
 
 /// A registered user: a client with a signing secret of its own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct User {
     /// What its tokens carry as `kid`.
     pub access_key: String,
@@ -30,6 +30,8 @@ pub struct User {
     pub earlier_secrets: EarlierSecrets,
     /// What calls about its jobs are signed with.
     pub webhook_secrets: WebhookSecrets,
+    /// Those of which its tokens must name one; none of a user whose tokens may say what they like.
+    pub presets: Option<Arc<[PresetName]>>,
     /// When it was registered.
     pub created_at: Timestamp,
 }
@@ -124,7 +126,7 @@ pub struct RegisterEntry {
     pub user: Option<String>,
     /// When it was registered.
     pub created_at: Timestamp,
-    /// [`NewStore::summary`]; null for a user.
+    /// [`NewStore::summary`]; of a user the presets that it is bound to, or null.
     pub details: Value,
 }
 
@@ -135,7 +137,7 @@ impl User {
             kind: EntryKind::User,
             user: Some(self.name.clone()),
             created_at: self.created_at,
-            details: Value::Null,
+            details: self.presets.as_deref().map_or(Value::Null, |presets| json!({ "presets": presets })),
         }
     }
 }

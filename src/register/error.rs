@@ -3,6 +3,7 @@
 use super::{InstallationError, PeersError, SealError};
 use crate::bucket::BucketError;
 use crate::database::DatabaseError;
+use crate::job::PresetName;
 
 /// Why users or stores can't be read or changed. The messages never contain a secret.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,32 @@ pub enum RegisterError {
         /// Who hasn't.
         source: PeersError,
     },
+    /// It is bound to other presets, and a node may not know.
+    #[error("`{access_key}` is bound to other presets, and not every node has confirmed that")]
+    BindingNotConfirmed {
+        /// Whose they are.
+        access_key: String,
+        /// Who hasn't.
+        source: PeersError,
+    },
+    /// A file defines the preset.
+    #[error("the preset `{name}` is defined by a file of PIXERVE_PRESETS_DIR")]
+    PresetFromFile {
+        /// Which.
+        name: PresetName,
+    },
+    /// The preset is not what whoever changes it thinks that it is.
+    #[error("the preset is not the one that the condition names")]
+    PresetChanged,
+    /// There are enough.
+    #[error("there are {max} presets, which is as many as there may be")]
+    TooManyPresets {
+        /// How many there may be.
+        max: usize,
+    },
+    /// There is none of this name.
+    #[error("there is no preset of this name")]
+    UnknownPreset,
     /// What is registered under it can't be unsealed, so it isn't known whether it may be used.
     #[error("the registration of `{access_key}` can't be unsealed: it is damaged, or a sealing key is missing")]
     Unreadable {

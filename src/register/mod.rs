@@ -1,4 +1,4 @@
-//! The register: users, stores, and the sealing of their secrets. Everything in it is sealed before it leaves this process.
+//! The register: users, stores, presets, and the sealing of their secrets. Everything in it is sealed before it leaves this process.
 //!
 //! Where the sealed records are kept is [`SealedRecords`]' business: a database on this machine ([`SledRecords`]), or a bucket
 //! that many nodes share. What those tell each other, so that names stay unique and all of them hear of a change, goes
@@ -15,6 +15,8 @@ mod installation;
 mod memory;
 mod open;
 mod peers;
+mod preset_files;
+mod presets;
 mod record;
 mod records;
 mod reload;
@@ -25,7 +27,7 @@ mod sled;
 mod webhook_secret;
 mod webhook_secrets;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ use tokio::sync::Mutex;
 
 use crate::auth::{UserKey, UserKeys};
 use crate::clock::{SharedClock, Timestamp};
-use crate::job::{BackendKind, Owner, WebhookSecret};
+use crate::job::{BackendKind, Owner, Preset, PresetName, WebhookSecret};
 
 #[cfg(feature = "s3")]
 pub use bucket::{BucketRecords, BucketSecrets};
@@ -48,6 +50,8 @@ pub use installation::{Installation, InstallationError};
 pub use memory::{MemoryNode, MemoryPeers, MemoryRecords, MemorySecrets};
 pub use open::{OpenedRegister, OpenedSharedRegister, SharedRegister};
 pub use peers::{PeersError, RegisterLock, RegisterPeers, RegisterVersion, SharedTimeouts};
+pub use preset_files::{PresetFileError, PresetFiles, PresetFilesError};
+pub use presets::{PresetSource, Presets};
 pub use records::{KnownVersions, RecordChanges, SealedRecord, SealedRecords, SealedVersion};
 pub use seal::{SealError, Sealer, UnsealError};
 pub use sealing_keys::{SEALING_KEYS, SealingKeysError};
@@ -101,6 +105,7 @@ struct Kept {
 struct Registered {
     users: HashMap<String, Arc<User>>,
     stores: HashMap<String, Arc<RegisteredStore>>,
+    presets: BTreeMap<PresetName, Arc<Preset>>,
     /// Access keys whose newest records can't be unsealed. What was known of them before stays in use.
     unreadable: HashSet<String>,
 }
@@ -167,7 +172,8 @@ impl Register {
 impl fmt::Debug for Register {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = self.inner.known();
-        write!(f, "Register({} users, {} stores [redacted])", known.users.len(), known.stores.len())
+        let (users, stores, presets) = (known.users.len(), known.stores.len(), known.presets.len());
+        write!(f, "Register({users} users, {stores} stores, {presets} presets [redacted])")
     }
 }
 
@@ -177,6 +183,7 @@ impl UserKeys for Register {
             name: user.name.clone(),
             secret: user.secret.clone(),
             earlier_secrets: user.earlier_secrets.good_at(self.inner.clock.now()),
+            presets: user.presets.clone(),
         })
     }
 }
@@ -202,14 +209,17 @@ impl Registered {
     /// What this access key stands for, as it is kept.
     fn record(&self, access_key: &str) -> Option<Record> {
         let user = self.users.get(access_key).map(|user| Record::from(&**user));
-        user.or_else(|| self.stores.get(access_key).map(|store| Record::from(&**store)))
+        let store = || self.stores.get(access_key).map(|store| Record::from(&**store));
+        let preset = || presets::name_of(access_key).and_then(|name| Some(Record::from(&**self.presets.get(&name)?)));
+        user.or_else(store).or_else(preset)
     }
 
     /// What this access key stands for, if it is known to stand for something.
     fn registration(&self, access_key: &str) -> Option<Registration> {
         let user = self.users.get(access_key).map(|user| Registration::User(Arc::clone(user)));
         let store = || self.stores.get(access_key).map(|store| Registration::Store(Arc::clone(store)));
-        let unreadable = || self.unreadable.contains(access_key).then_some(Registration::Unreadable);
+        let is_unreadable = || self.unreadable.contains(access_key) && presets::name_of(access_key).is_none();
+        let unreadable = || is_unreadable().then_some(Registration::Unreadable);
         user.or_else(store).or_else(unreadable)
     }
 
@@ -223,15 +233,25 @@ impl Registered {
     fn remove(&mut self, access_key: &str) {
         self.users.remove(access_key);
         self.stores.remove(access_key);
+        if let Some(name) = presets::name_of(access_key) {
+            self.presets.remove(&name);
+        }
         self.unreadable.remove(access_key);
     }
 
     fn insert(&mut self, access_key: String, record: Record) {
         self.unreadable.remove(&access_key);
         match record {
-            Record::User { created_at, name, secret, earlier_secrets, webhook_secrets } => {
-                let user =
-                    User { access_key: access_key.clone(), name, secret, earlier_secrets, webhook_secrets, created_at };
+            Record::User { created_at, name, secret, earlier_secrets, webhook_secrets, presets } => {
+                let user = User {
+                    access_key: access_key.clone(),
+                    name,
+                    secret,
+                    earlier_secrets,
+                    webhook_secrets,
+                    presets: presets.map(Into::into),
+                    created_at,
+                };
                 self.users.insert(access_key, Arc::new(user));
             }
             Record::Storage { created_at, backend, user, settings, summary } => {
@@ -245,6 +265,10 @@ impl Registered {
                 };
                 self.stores.insert(access_key, Arc::new(storage));
             }
+            Record::Preset { text } => match (presets::name_of(&access_key), Preset::parse(text.as_bytes())) {
+                (Some(name), Ok(preset)) => _ = self.presets.insert(name, Arc::new(preset)),
+                _ => _ = self.unreadable.insert(access_key),
+            },
         }
     }
 }

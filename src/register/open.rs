@@ -26,7 +26,7 @@ pub struct OpenedRegister {
 /// Where a register is kept that many nodes share.
 #[derive(Clone, Debug)]
 pub struct SharedRegister {
-    /// Users and stores.
+    /// Users, stores and presets.
     pub records: Arc<dyn SealedRecords>,
     /// What has a name instead of an access key.
     pub secrets: Arc<dyn SealedSecrets>,
@@ -124,7 +124,8 @@ impl RegisterInner {
     /// That something could be unsealed, if there is anything.
     fn check_keys(&self, unreadable: &[String]) -> Result<(), RegisterError> {
         let known = self.known();
-        if unreadable.is_empty() || !known.users.is_empty() || !known.stores.is_empty() {
+        let has_readable = !known.users.is_empty() || !known.stores.is_empty() || !known.presets.is_empty();
+        if unreadable.is_empty() || has_readable {
             return Ok(());
         }
         Err(RegisterError::WrongKeys { records: unreadable.len(), place: self.records.place() })

@@ -10,7 +10,7 @@ use super::seal::{SealError, Sealer, UnsealError};
 use super::webhook_secrets::WebhookSecrets;
 use super::{EarlierSecrets, RegisteredStore, User, UserRef, seal};
 use crate::clock::Timestamp;
-use crate::job::{BackendKind, SealedText};
+use crate::job::{BackendKind, Preset, PresetName, SealedText};
 
 /// What is known about one access key.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub(super) enum Record {
         /// None of a user who was registered before calls were signed.
         #[serde(default)]
         webhook_secrets: WebhookSecrets,
+        /// None of a user who is bound to no presets.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        presets: Option<Vec<PresetName>>,
     },
     Storage {
         created_at: Timestamp,
@@ -36,6 +39,8 @@ pub(super) enum Record {
         settings: SecretString,
         summary: Value,
     },
+    /// What was put, as it came. Its name is in what it is kept under.
+    Preset { text: String },
 }
 
 impl Record {
@@ -63,6 +68,7 @@ impl From<&User> for Record {
             secret: user.secret.clone(),
             earlier_secrets: user.earlier_secrets.clone(),
             webhook_secrets: user.webhook_secrets.clone(),
+            presets: user.presets.as_deref().map(<[_]>::to_vec),
         }
     }
 }
@@ -76,6 +82,12 @@ impl From<&RegisteredStore> for Record {
             settings: storage.settings.clone(),
             summary: storage.summary.clone(),
         }
+    }
+}
+
+impl From<&Preset> for Record {
+    fn from(preset: &Preset) -> Self {
+        Self::Preset { text: preset.text().to_owned() }
     }
 }
 

@@ -182,7 +182,8 @@ impl Inner {
             reached(Step::RegisterDurable);
             if durable.is_err() {
                 // If that fails too: a new access key is never handed out, and a user's old record differs in a secret that
-                // nobody was given, beside which the one before signs.
+                // nobody was given, beside which the one before signs. Of a preset either text may be there: whoever put it was
+                // told that it failed.
                 let _ = match answered.get(&access_key) {
                     Some(before) => database.records.insert(&access_key, before.0.as_bytes()),
                     None => database.records.remove(&access_key),

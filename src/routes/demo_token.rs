@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::extract::Parameters;
 use super::problem::refusals;
-use super::upload::allowed_job;
+use super::upload::{allowed_job, merged_job};
 use super::{AppState, Peer, Refusal, RequestOrigin};
 use crate::auth::{NewToken, Scope, SignError};
 use crate::job::{ClaimErrors, JobId};
@@ -102,7 +102,7 @@ pub(super) async fn demo_token(
         }
     };
     let is_good_once = match &job {
-        Some(job) => allowed_job(&state, Some(job), None)?.once,
+        Some(job) => allowed_job(&state, merged_job(&state, Some(job), None), None)?.0.once,
         None => false,
     };
     let (now, ttl) = (state.clock.now(), TTL.min(state.auth.lifetime_max()));

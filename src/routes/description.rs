@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
+use super::presets::preset_schema;
 use super::problem::{Problem, describe_refusals};
 use super::register::registration_components;
 use crate::job::{PublicUrl, job_components};
@@ -40,6 +41,7 @@ const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "
         (name = "Callbacks", description = "Telling of jobs, and what became of that."),
         (name = "Files", description = "What was made, from the server's own directory."),
         (name = "Register", description = "Users and stores."),
+        (name = "Presets", description = "Jobs that tokens name."),
         (name = "Server", description = "How the server is, and what it takes."),
     ),
     components(schemas(Problem))
@@ -115,6 +117,7 @@ fn add_components(components: &mut Value) {
     for (name, schema) in job_components().into_iter().chain(registration_components()) {
         components["schemas"][name] = schema;
     }
+    components["schemas"]["Preset"] = preset_schema();
     if let Some(schemas) = components["schemas"].as_object_mut() {
         schemas.sort_keys();
     }

@@ -202,19 +202,22 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for StrictParameters<T> {
     }
 }
 
+/// The body of JSON, of at most so many bytes.
+pub(super) async fn read_body(request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
+    let read = Limited::new(request.into_body(), bytes_max).collect().await;
+    let body = read.map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() {
+            Refusal::BodyTooLarge { bytes_max: bytes_max as u64 }
+        } else {
+            Refusal::BadJson("the body broke off".into())
+        }
+    });
+    Ok(body?.to_bytes())
+}
+
 /// The body as a JSON object, of at most [`BODY_BYTES_MAX`].
 pub(super) async fn read_json(request: Request) -> Result<Value, Refusal> {
-    let body: Bytes = Limited::new(request.into_body(), BODY_BYTES_MAX)
-        .collect()
-        .await
-        .map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() {
-                Refusal::BodyTooLarge { bytes_max: BODY_BYTES_MAX as u64 }
-            } else {
-                Refusal::BadJson("the body broke off".into())
-            }
-        })?
-        .to_bytes();
+    let body = read_body(request, BODY_BYTES_MAX).await?;
     match serde_json::from_slice(&body) {
         Ok(value @ Value::Object(_)) => Ok(value),
         Ok(_) => Err(Refusal::BadJson("the body must be a JSON object".into())),

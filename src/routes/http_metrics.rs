@@ -32,6 +32,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/docs/{file}", &["GET"]),
     ("/register", &["GET", "POST", "PUT", "DELETE"]),
     ("/register/webhook-secret", &["POST"]),
+    ("/presets", &["GET"]),
+    ("/presets/{name}", &["GET", "PUT", "DELETE"]),
     ("/health", &["GET"]),
     ("/health/live", &["GET"]),
     ("/version", &["GET"]),

@@ -10,10 +10,12 @@ use utoipa::ToSchema;
 
 use super::extract::{bearer_of, verify};
 use super::problem::refusals;
+use super::upload::merged_job;
 use super::{AppState, Refusal};
-use crate::job::{BOX_SIDE_MAX, Format, ParsedJob, SourceFormat};
+use crate::auth::Verified;
+use crate::job::{BOX_SIDE_MAX, Format, PresetName, SourceFormat};
 
-/// What changes with a restart only.
+/// What changes with a restart, and, of presets, seldom.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 #[derive(Serialize, ToSchema)]
@@ -41,7 +43,8 @@ struct JobLimits {
     side_max: u32,
     /// Formats that are written.
     formats: Vec<&'static str>,
-    presets: Vec<String>,
+    /// Presets that a job may name: of a token whose user is bound to some, those of them that there are.
+    presets: Vec<PresetName>,
 }
 
 refusals!(LimitsRefusals: Unauthorized);
@@ -61,10 +64,12 @@ refusals!(LimitsRefusals: Unauthorized);
 )]
 pub(super) async fn limits(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, Refusal> {
     let token = bearer_of(&headers)?;
-    let mut token_max = None;
+    let (mut token_max, mut presets) = (None, state.presets.names());
     if let Some(token) = token {
-        let claims = verify(&state, token)?.claims;
-        token_max = ParsedJob::from_claim(claims.get("job"), state.spec_limits).ok().and_then(|job| job.bytes_max);
+        let Verified { claims, presets: bound, .. } = verify(&state, token)?;
+        let job = merged_job(&state, claims.get("job"), bound.as_deref()).read(state.spec_limits, |_, _| {});
+        token_max = job.ok().and_then(|(job, _)| job.bytes_max);
+        presets.retain(|name| bound.as_deref().is_none_or(|bound| bound.contains(name)));
     }
     let limits = Limits {
         upload: UploadLimits {
@@ -78,7 +83,7 @@ pub(super) async fn limits(State(state): State<AppState>, headers: HeaderMap) ->
             output_pixels_max: state.pixel_limits.output_max,
             side_max: BOX_SIDE_MAX,
             formats: Format::ALL.map(Format::extension).to_vec(),
-            presets: Vec::new(),
+            presets: presets.into_iter().collect(),
         },
         tus: None,
     };

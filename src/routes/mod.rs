@@ -28,6 +28,7 @@ mod limits;
 mod manifest;
 mod metrics;
 mod page;
+mod presets;
 mod problem;
 mod rate;
 mod records;
@@ -132,6 +133,8 @@ fn limited_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(doctor::doctor))
         .routes(routes!(register::renew_webhook_secret))
         .routes(routes!(register::register, register::list, register::change, register::deregister))
+        .routes(routes!(presets::list))
+        .routes(routes!(presets::preset, presets::put, presets::delete))
         .routes(routes!(description::openapi))
         .routes(routes!(docs::page))
         .routes(routes!(docs::asset))

@@ -15,7 +15,7 @@ use crate::auth::{AuthError, Scope};
 use crate::bucket::BucketError;
 use crate::canceller::CancelError;
 use crate::error_chain::ErrorChain;
-use crate::job::{ClaimErrors, ErrorCode, JobId, State};
+use crate::job::{ClaimErrors, ErrorCode, JobId, PresetName, State};
 use crate::ledger::LedgerError;
 use crate::pipeline::InspectError;
 use crate::queue::{Job, QueueError};
@@ -111,6 +111,15 @@ pub enum Refusal {
     File(std::io::Error),
     /// The bucket of stored files can't be reached, or doesn't let this server in.
     FilesUnavailable(BucketError),
+    /// A file defines the preset that is to be changed.
+    PresetFromFile(PresetName),
+    /// A preset is to be changed that is not the one that a condition names.
+    PresetChanged,
+    /// There are as many presets as there may be.
+    TooManyPresets {
+        /// How many that is.
+        max: usize,
+    },
     /// A store is to be deregistered that is needed.
     StoreInUse {
         /// Live jobs that have files for it.
@@ -277,6 +286,22 @@ impl Refusal {
             Self::File(_) => internal("the file can't be read"),
             Self::FilesUnavailable(_) => {
                 unavailable("the bucket that files are kept in can't be used right now; try again in a moment")
+            }
+            Self::PresetFromFile(name) => {
+                let detail = format!(
+                    "a file defines the preset `{name}`: change {name}.json in the directory PIXERVE_PRESETS_DIR of every node, and \
+                     restart"
+                );
+                Document::new(ErrorCode::PresetFromFile, "A file defines the preset", detail)
+            }
+            Self::PresetChanged => {
+                let detail = "the preset is not the one that If-Match names, or the one that If-None-Match doesn't want; look at it \
+                              again";
+                Document::new(ErrorCode::PreconditionFailed, "The condition doesn't hold", detail)
+            }
+            Self::TooManyPresets { max } => {
+                let detail = format!("there are {max} presets already; delete one that no token names any more");
+                Document::new(ErrorCode::TooManyPresets, "There are too many presets", detail)
             }
             Self::StoreInUse { jobs, files } => {
                 let waits = format!("{jobs} jobs that have not ended have files for this store, and would fail");
@@ -452,6 +477,14 @@ fn register(error: &RegisterError) -> Document {
             "{access_key} has a new secret, but not every node has confirmed that, so it is not shown; repeat this request for \
              another one: until then, those before are good for as long as `overlap` says"
         )),
+        RegisterError::BindingNotConfirmed { access_key, .. } => unavailable(&format!(
+            "{access_key} is bound to other presets, but not every node has confirmed that, and one may still go by those before; \
+             repeat this request"
+        )),
+        RegisterError::PresetFromFile { .. }
+        | RegisterError::PresetChanged
+        | RegisterError::TooManyPresets { .. }
+        | RegisterError::UnknownPreset => bad_request(&error.to_string()),
         RegisterError::Peers(_) | RegisterError::TookTooLong => unavailable(
             "the register can't be changed right now, or it is not known whether it was; try again in a moment",
         ),
@@ -527,7 +560,13 @@ impl From<SpoolError> for Refusal {
 
 impl From<RegisterError> for Refusal {
     fn from(error: RegisterError) -> Self {
-        Self::Register(error)
+        match error {
+            RegisterError::PresetFromFile { name } => Self::PresetFromFile(name),
+            RegisterError::PresetChanged => Self::PresetChanged,
+            RegisterError::TooManyPresets { max } => Self::TooManyPresets { max },
+            RegisterError::UnknownPreset => Self::NotFound(error.to_string()),
+            error => Self::Register(error),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::extract::{Admin, Caller, Parameters, read_json};
 use super::problem::refusals;
 use super::{AppState, Refusal};
 use crate::auth::Scope;
-use crate::job::{BackendKind, ClaimErrors};
+use crate::job::{BackendKind, ClaimErrors, Preset, PresetName};
 use crate::register::{self, EntryKind, NewStore, RegisterEntry, RegisterError, Registration, RotatedSecret};
 use crate::setting::parse_duration;
 use crate::writer::{ProbeOutcome, StorageSettings};
@@ -112,15 +112,18 @@ enum ChangedAnswer {}
 
 impl PartialSchema for ChangedAnswer {
     fn schema() -> RefOr<Schema> {
-        let either = AnyOfBuilder::new().item(Ref::from_schema_name(RotatedUser::name()));
-        either.item(Ref::from_schema_name(RegisteredStore::name())).into()
+        let any = AnyOfBuilder::new().item(Ref::from_schema_name(RotatedUser::name()));
+        let any = any.item(Ref::from_schema_name(BoundUser::name()));
+        any.item(Ref::from_schema_name(RegisteredStore::name())).into()
     }
 }
 
 impl ToSchema for ChangedAnswer {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push((RotatedUser::name().into(), RotatedUser::schema()));
+        schemas.push((BoundUser::name().into(), BoundUser::schema()));
         RotatedUser::schemas(schemas);
+        BoundUser::schemas(schemas);
     }
 }
 
@@ -136,6 +139,17 @@ struct RotatedUser {
     /// When tokens that the secret before has signed are taken no more.
     #[schema(format = "date-time")]
     overlap_until: String,
+}
+
+/// A user, and the presets that it is bound to.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "see above")]
+struct BoundUser {
+    /// What its tokens carry as `kid`, as before.
+    access_key: String,
+    /// Those of which its tokens must name one; none of a user whose tokens may say what they like.
+    #[schema(required)]
+    presets: Option<Vec<PresetName>>,
 }
 
 /// All that is registered.
@@ -170,6 +184,9 @@ struct RegistrationEntry {
     region: Option<String>,
     /// Of a store that speaks S3.
     path_style: Option<bool>,
+    /// Of a user who is bound to some.
+    #[schema(nullable = false)]
+    presets: Option<Vec<PresetName>>,
 }
 
 #[derive(ToSchema)]
@@ -198,6 +215,7 @@ pub(super) fn registration_components() -> Map<String, Value> {
         "required": ["user"],
         "properties": {
             "user": { "description": "Its name.", "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" },
+            "presets": bound_presets(),
         },
         "additionalProperties": false,
     });
@@ -220,7 +238,17 @@ pub(super) fn registration_components() -> Map<String, Value> {
         "additionalProperties": false,
     });
     components.insert("SecretRotation".to_owned(), rotation);
-    let changes = ["SecretRotation"].into_iter().chain(StorageSettings::schemas().into_iter().map(|(name, _)| name));
+    let binding = json!({
+        "description": "Which presets a user is bound to from now on.",
+        "type": "object",
+        "required": ["presets"],
+        "properties": { "presets": bound_presets() },
+        "additionalProperties": false,
+    });
+    components.insert("PresetBinding".to_owned(), binding);
+    let changes = ["SecretRotation", "PresetBinding"]
+        .into_iter()
+        .chain(StorageSettings::schemas().into_iter().map(|(name, _)| name));
     let changes = changes.map(|name| json!({ "$ref": format!("#/components/schemas/{name}") }));
     let change = json!({ "description": "What to change.", "oneOf": changes.collect::<Vec<_>>() });
     components.insert("RegistrationChange".to_owned(), change);
@@ -233,6 +261,16 @@ pub(super) fn registration_components() -> Map<String, Value> {
     });
     components.insert("WebhookSecretRenewal".to_owned(), renewal);
     components
+}
+
+fn bound_presets() -> Value {
+    json!({
+        "description": "Those of which the user's tokens must name one; they needn't be there yet. With `null` its tokens may say what \
+            they like.",
+        "type": ["array", "null"],
+        "items": { "type": "string", "pattern": PresetName::PATTERN },
+        "minItems": 1, "maxItems": Preset::COUNT_MAX,
+    })
 }
 
 refusals!(
@@ -348,11 +386,12 @@ fn nothing_registered() -> Refusal {
     Refusal::NotFound("nothing is registered under this access_key".into())
 }
 
-/// Gives a store other credentials, or a user another secret
+/// Gives a store other credentials, or a user another secret or other presets
 ///
 /// A store has the body that `POST` takes, and stays of its kind, its bucket and its user: its credentials, region, endpoint and prefix may
 /// be others. Jobs that wait for it use them from their next try on. A user is given a new signing secret; the one before is taken too
-/// for as long as `overlap` says, and so are those before that, but none for longer.
+/// for as long as `overlap` says, and so are those before that, but none for longer. Or it is bound to other presets, in a request of its
+/// own.
 #[utoipa::path(
     put, path = "/register", tag = "Register", operation_id = "change_registration", security(("token" = ["admin"])),
     params(ChangeQuery),
@@ -370,22 +409,72 @@ pub(super) async fn change(
     }
     let access_key = named(query.access_key)?;
     let answer = match state.register.find(&access_key).await?.ok_or_else(nothing_registered)? {
-        Registration::User(_) => rotate_secret(&state, &access_key, &read_json(request).await?).await?,
+        Registration::User(_) => change_user(&state, &access_key, &read_json(request).await?).await?,
         Registration::Store(store) => change_store(&state, &store, &read_json(request).await?, query.verify).await?,
         Registration::Unreadable => return Err(RegisterError::Unreadable { access_key }.into()),
     };
     Ok(Json(answer))
 }
 
+async fn change_user(state: &AppState, access_key: &str, body: &Value) -> Result<Value, Refusal> {
+    if body.get("presets").is_some() && body.get("rotate").is_none() {
+        bind_user(state, access_key, body).await
+    } else {
+        rotate_secret(state, access_key, body).await
+    }
+}
+
+async fn bind_user(state: &AppState, access_key: &str, body: &Value) -> Result<Value, Refusal> {
+    let mut errors = ClaimErrors::default();
+    for field in body.as_object().into_iter().flat_map(|fields| fields.keys()).filter(|field| *field != "presets") {
+        errors.push(format!("/{field}"), "unknown field; beside `presets` there is none");
+    }
+    let presets = presets(body, &mut errors);
+    errors.or(())?;
+    if !state.register.bind_user(access_key, presets.clone()).await? {
+        return Err(nothing_registered());
+    }
+    info!(access_key, presets = ?presets, "user bound to presets");
+    Ok(json!({ "access_key": access_key, "presets": presets }))
+}
+
+/// The presets that a user is to be bound to; none of one whose tokens may say what they like. An empty list is neither: whoever sends one
+/// may mean that nothing is allowed, and everything would be.
+fn presets(body: &Value, errors: &mut ClaimErrors) -> Option<Vec<PresetName>> {
+    let max = Preset::COUNT_MAX;
+    let listed = match body.get("presets") {
+        None | Some(Value::Null) => return None,
+        Some(Value::Array(listed)) if (1..=max).contains(&listed.len()) => listed,
+        Some(_) => {
+            let detail = format!(
+                "must be a list of 1 to {max} names of presets; with null the user's tokens may say what they like"
+            );
+            errors.push("/presets", detail);
+            return None;
+        }
+    };
+    let mut names = Vec::with_capacity(listed.len());
+    for (i, name) in listed.iter().enumerate() {
+        match name.as_str().and_then(PresetName::parse) {
+            Some(name) if names.contains(&name) => {}
+            Some(name) => names.push(name),
+            None => errors.push(format!("/presets/{i}"), format!("must be {}", PresetName::RULE)),
+        }
+    }
+    Some(names)
+}
+
 async fn rotate_secret(state: &AppState, access_key: &str, body: &Value) -> Result<Value, Refusal> {
     let mut errors = ClaimErrors::default();
     for field in body.as_object().into_iter().flat_map(|fields| fields.keys()) {
         if !["rotate", "overlap"].contains(&field.as_str()) {
-            errors.push(format!("/{field}"), "unknown field; of a user there are `rotate` and `overlap`");
+            let detail = "unknown field; there are `rotate` and `overlap`, and `presets` in a request of its own";
+            errors.push(format!("/{field}"), detail);
         }
     }
     if body.get("rotate") != Some(&Value::Bool(true)) {
-        errors.push("/rotate", "must be true: of a user nothing but the secret can be changed");
+        errors
+            .push("/rotate", "must be true: of a user the secret can be changed, or by `presets` what it is bound to");
     }
     let overlap = match body.get("overlap") {
         None | Some(Value::Null) => Some(OVERLAP_DEFAULT),
@@ -439,16 +528,20 @@ async fn change_store(
 
 async fn register_user(state: &AppState, body: &Value) -> Result<Value, Refusal> {
     let mut errors = ClaimErrors::default();
-    for field in body.as_object().into_iter().flat_map(|fields| fields.keys()).filter(|field| *field != "user") {
-        errors.push(format!("/{field}"), "unknown field; a user is {\"user\": name}, a store has a `type`");
+    for field in body.as_object().into_iter().flat_map(|fields| fields.keys()) {
+        if !["user", "presets"].contains(&field.as_str()) {
+            let detail = "unknown field; a user is {\"user\": name}, with `presets` if it is bound to some, a store has a `type`";
+            errors.push(format!("/{field}"), detail);
+        }
     }
+    let presets = presets(body, &mut errors);
     let name = body.get("user").and_then(Value::as_str).unwrap_or_default();
     if name.is_empty() {
         let kinds = BackendKind::names();
         errors.push("/user", format!("must be the user's name; for a store, `type` must be {kinds}"));
     }
     errors.or(())?;
-    let user = state.register.register_user(name).await?;
+    let user = state.register.register_bound_user(name, presets).await?;
     info!(access_key = user.access_key, user = name, "user registered");
     Ok(json!({
         "access_key": user.access_key, "secret": user.secret.expose_secret(), "algorithm": "HS256",

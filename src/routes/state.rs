@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::nodes::{NodeRoles, NodesStatus};
 use crate::pipeline::{MemoryLimit, PixelLimits};
 use crate::queue::{DeliveryRecords, IdempotentRequests, JobIntake, JobRecords};
-use crate::register::{Register, Sealer};
+use crate::register::{Presets, Register, Sealer};
 use crate::setting;
 use crate::spool::Spool;
 use crate::writer::{StoreTimeouts, WriterBackend};
@@ -167,6 +167,7 @@ pub struct AppParts {
     pub erasures: ErasureSignals,
     pub erase: EraseSettings,
     pub register: Arc<Register>,
+    pub presets: Presets,
     pub sealer: Arc<Sealer>,
     pub auth: Authenticator,
     pub clock: SharedClock,

@@ -21,7 +21,7 @@ use self::form::{UploadForm, UploadedFile};
 use self::form_redirect::FormRedirect;
 use self::grant::FileLimit;
 pub(super) use self::grant::UploadGrant;
-pub(super) use self::grant::allowed_job;
+pub(super) use self::grant::{allowed_job, merged_job};
 use super::acceptance::{self, AcceptedUpload, JobBytes, RepeatableRequest, RequestAnswer, resume, token_used};
 use super::access::RequestTrace;
 use super::body::{BodyLimits, PacedBody};
@@ -250,7 +250,8 @@ pub(super) fn hold_to_limits(
     source: SourceInfo,
     job: &ParsedJob,
 ) -> Result<InspectedUpload, Refusal> {
-    check_outputs(&job.spec, &source, &state.pixel_limits)?;
+    let checked = check_outputs(&job.spec, &source, &state.pixel_limits);
+    checked.map_err(|errors| errors.with_preset(job.preset.as_ref()))?;
     let memory = match job.spec.variants.as_slice() {
         [] => None,
         variants => Some(state.memory_limit.admit(&source, original.bytes, variants)?.bytes),

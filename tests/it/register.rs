@@ -3,6 +3,7 @@
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod in_bucket;
 mod key_files;
+mod presets;
 pub(crate) mod records;
 mod registered;
 mod sealing;

@@ -26,7 +26,7 @@ pub struct Migrated {
     pub owed_callbacks: u64,
     /// Tokens that were good for one upload.
     pub used_tokens: u64,
-    /// Users and stores.
+    /// Users, stores and presets.
     pub registrations: u64,
     /// Originals of live jobs, and of uploads that no queue knows yet.
     pub originals: u64,
@@ -88,7 +88,7 @@ impl fmt::Display for Migrated {
             ("jobs that have not ended", self.live_jobs),
             ("records of ended jobs", self.ended_jobs),
             ("callbacks owed", self.owed_callbacks),
-            ("users and stores", self.registrations),
+            ("users, stores and presets", self.registrations),
         ];
         for (what, count) in rows {
             writeln!(f, "  {count:>9}  {what}")?;

@@ -25,6 +25,7 @@ use super::output::{self, OutputArgs, Plain};
 use super::token::SignedJob;
 use super::watch::watch;
 use crate::error_chain::ErrorChain;
+use crate::job::PresetName;
 
 /// Jobs that are watched at once: a server gives an address 16 streams of events.
 const WATCHES_MAX: usize = 8;
@@ -32,6 +33,7 @@ const WATCHES_MAX: usize = 8;
 const EXAMPLES: &str = "\
 Examples:
   pixerve upload --job job.json photo.jpg             sign a token with the keys that are here, and send one file
+  pixerve upload --preset avatar photo.jpg            the same with a job that the server keeps under that name
   PIXERVE_TOKEN=... pixerve upload --server https://images.example holiday/
                                                       send all pictures of a directory with a token that has the job
   curl -s https://example.com/a.png | pixerve upload --job job.json --wait -
@@ -49,6 +51,9 @@ pub struct UploadArgs {
     /// JSON file with the job, for a token that is signed here; a token that is given has its own
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     job: Option<PathBuf>,
+    /// Preset of the server that says what to make, for a token that is signed here
+    #[arg(long, value_name = "NAME", value_parser = preset, conflicts_with_all = ["job", "token"])]
+    preset: Option<PresetName>,
     /// Wait until each job has ended, and fail if one does
     #[arg(long)]
     wait: bool,
@@ -92,19 +97,25 @@ pub(super) async fn upload(here: &Surroundings, args: UploadArgs) -> Result<Exit
 /// The token to send, and the job to sign into it.
 fn credentials(here: &Surroundings, args: &UploadArgs) -> Result<(Credentials, Option<SignedJob>), CliError> {
     let credentials = here.credentials(&args.caller, None)?;
-    let job = match (&credentials, &args.job) {
-        (Credentials::Signs(_), Some(file)) => Some(SignedJob::read(here.config()?, file)?),
-        (Credentials::Signs(_), None) => {
-            let why = "--job FILE says what to make of the pictures; README, \"Describe the job\", has one";
+    let job = match (&credentials, &args.job, &args.preset) {
+        (Credentials::Signs(_), _, Some(preset)) => Some(SignedJob::of_preset(preset)),
+        (Credentials::Signs(_), Some(file), None) => Some(SignedJob::read(here.config()?, file)?),
+        (Credentials::Signs(_), None, None) => {
+            let why = "--job FILE or --preset NAME says what to make of the pictures; README, \"Describe the job\", has such a \
+                       file, and \"Presets\" what a preset is";
             return Err(CliError::Usage(why.to_owned()));
         }
-        (Credentials::Given(_), Some(_)) => {
-            let why = "the token in PIXERVE_TOKEN has its own job; unset it to sign one with --job, or leave --job out";
+        (Credentials::Given(_), None, None) => None,
+        (Credentials::Given(_), ..) => {
+            let why = "the token in PIXERVE_TOKEN has its own job; unset it to sign one with --job or --preset, or leave that out";
             return Err(CliError::Usage(why.to_owned()));
         }
-        (Credentials::Given(_), None) => None,
     };
     Ok((credentials, job))
+}
+
+fn preset(text: &str) -> Result<PresetName, String> {
+    PresetName::parse(text).ok_or_else(|| format!("must be {}", PresetName::RULE))
 }
 
 /// Bytes that the server takes of a file; none of a server that doesn't say.

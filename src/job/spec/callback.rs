@@ -1,5 +1,6 @@
 //! The callback of a job: its URL, its headers, and what it tells of.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue};
@@ -49,20 +50,20 @@ impl PartialEq for CallbackHeader {
 }
 
 /// Where callbacks may go, as far as that is known before one is made.
-pub trait CallbackAddresses: Send + Sync {
+pub trait CallbackAddresses: fmt::Debug + Send + Sync {
     /// The address that `url` names itself, without a name to be resolved, if it may not be called.
     fn refused(&self, url: &Url) -> Option<IpAddr>;
 }
 
 impl ParsedJob {
-    /// Notes that the callback's URL names an address that may not be called.
-    pub fn check_callback(&self, addresses: &dyn CallbackAddresses, errors: &mut ClaimErrors) {
+    /// Notes that the callback's URL names an address that may not be called, of a job at the JSON Pointer `at`.
+    pub fn check_callback(&self, at: &str, addresses: &dyn CallbackAddresses, errors: &mut ClaimErrors) {
         if let Some(address) = self.callback_url.as_ref().and_then(|url| addresses.refused(url)) {
             let detail = format!(
                 "{address} is no public address, and only those are called; PIXERVE_CALLBACK_ALLOW lists networks that \
                  may be called besides"
             );
-            errors.push("/job/completionCallback", detail);
+            errors.push(format!("{at}/completionCallback"), detail);
         }
     }
 }

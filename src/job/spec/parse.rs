@@ -12,12 +12,15 @@ use super::{
     callback, redirect,
 };
 use crate::job::pointer::{ClaimErrors, escape};
-use crate::job::{CallbackEvents, JobRef};
+use crate::job::{CallbackEvents, JobRef, PresetName};
 use crate::setting;
 
 /// Pixels a side of a box may have.
 /// Pixels that a side of a variant's box may have.
 pub const BOX_SIDE_MAX: u32 = 65_535;
+
+/// Where a token's claims have the job.
+const AT: &str = "/job";
 
 /// What a job may ask for at most.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -32,6 +35,8 @@ pub struct SpecLimits {
 pub struct ParsedJob {
     /// What is to be done.
     pub spec: JobSpec,
+    /// The preset that it was merged with.
+    pub preset: Option<PresetName>,
     /// Whom to tell.
     pub callback_url: Option<Url>,
     /// With which headers.
@@ -58,48 +63,69 @@ impl ParsedJob {
     pub fn from_claim(job: Option<&Value>, limits: SpecLimits) -> Result<Self, ClaimErrors> {
         let mut errors = ClaimErrors::default();
         let Some(job) = job.filter(|j| !is_empty(j)) else {
-            errors.push("/job", "is missing: the token must carry the job");
+            errors.push(AT, "is missing: the token must carry the job");
             return Err(errors);
         };
-        let Some(mut fields) = Fields::of(job, "/job", &mut errors) else { return Err(errors) };
-
-        let callback_url = callback::url(&mut fields, &mut errors);
-        let callback_headers = callback::headers(&mut fields, &mut errors);
-        let callback_events = callback::events(&mut fields, &mut errors);
-        // Whoever sends a form finds it in the claims: `redirect_of`.
-        redirect::redirect(&mut fields, &mut errors);
-        let reference = fields.word("ref", &mut errors, JobRef::RULE, JobRef::parse);
-        let queues_duplicate = fields.word("onDuplicate", &mut errors, "refuse or queue", |word| match word {
-            "refuse" => Some(false),
-            "queue" => Some(true),
-            _ => None,
-        });
-        let once = fields.bool("once", &mut errors).unwrap_or(false);
-        let bytes_max = fields.bytes("maxBytes", &mut errors);
-        let priority = fields.number("priority", &mut errors, 0..=1);
-        let keep_original = fields.bool("keepOriginal", &mut errors).unwrap_or(false);
-        let placeholder = fields.bool("placeholder", &mut errors).unwrap_or(true);
-        let direct_host = fields.bool("directHost", &mut errors).unwrap_or(false);
-        let sub_dir = sub_dir(&mut fields, &mut errors);
-        let storage = storage_keys(&mut fields, &mut errors);
-        let defaults = VariantOptions::take(&mut fields, &VariantOptions::default(), limits, &mut errors);
-        let formats = fields.take("formats");
-        fields.refuse_unknown(&mut errors);
-
-        let variants = variants(formats, &defaults, limits, &mut errors);
+        let Some(parsed) = Self::read(job, AT, limits, &mut errors) else { return Err(errors) };
+        let JobSpec { variants, keep_original, direct_host, storage, .. } = &parsed.spec;
         if variants.is_empty() && !keep_original && errors.is_empty() {
             errors.push("/job/formats", "asks for nothing: name a format, or set keepOriginal");
         }
         if !direct_host && storage.is_empty() && errors.is_empty() {
-            errors.push("/job", "its results would go nowhere: set directHost or name a store in storageKeys");
+            errors.push(AT, "its results would go nowhere: set directHost or name a store in storageKeys");
         }
-        let priority = if priority == Some(1) { Priority::Queued } else { Priority::Realtime };
-        let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants, placeholder };
         // Before the claim is copied: what is refused may be large.
         errors.or(())?;
-        let (queues_duplicate, job_data) = (queues_duplicate.unwrap_or(false), without_secrets(job));
-        Ok(Self {
+        Ok(Self { job_data: without_secrets(job), ..parsed })
+    }
+
+    /// Reads a `job` claim as far as that can be done without the preset that it names, if it names one.
+    ///
+    /// # Errors
+    /// [`ParsedJob::from_claim`], but for what only the whole tells.
+    pub fn from_unmerged_claim(job: &Value, limits: SpecLimits) -> Result<Self, ClaimErrors> {
+        let mut errors = ClaimErrors::default();
+        match Self::read(job, AT, limits, &mut errors) {
+            Some(part) if part.preset.is_some() => errors.or(part),
+            _ => Self::from_claim(Some(job), limits),
+        }
+    }
+
+    /// Reads the fields of a job, or of a part of one, at the JSON Pointer `at`; none if it is no object.
+    pub(super) fn read(job: &Value, at: &str, limits: SpecLimits, errors: &mut ClaimErrors) -> Option<Self> {
+        let mut fields = Fields::of(job, at, errors)?;
+        let preset = fields.word("preset", errors, PresetName::RULE, PresetName::parse);
+        let callback_url = callback::url(&mut fields, errors);
+        let callback_headers = callback::headers(&mut fields, errors);
+        let callback_events = callback::events(&mut fields, errors);
+        // Whoever sends a form finds it in the claims: `redirect_of`.
+        redirect::redirect(&mut fields, errors);
+        let reference = fields.word("ref", errors, JobRef::RULE, JobRef::parse);
+        let queues_duplicate = fields.word("onDuplicate", errors, "refuse or queue", |word| match word {
+            "refuse" => Some(false),
+            "queue" => Some(true),
+            _ => None,
+        });
+        let once = fields.bool("once", errors).unwrap_or(false);
+        let bytes_max = fields.bytes("maxBytes", errors);
+        let priority = fields.number("priority", errors, 0..=1);
+        let keep_original = fields.bool("keepOriginal", errors).unwrap_or(false);
+        let placeholder = fields.bool("placeholder", errors).unwrap_or(true);
+        let direct_host = fields.bool("directHost", errors).unwrap_or(false);
+        let sub_dir = sub_dir(&mut fields, errors);
+        let storage = storage_keys(&mut fields, errors);
+        let defaults = VariantOptions::take(&mut fields, &VariantOptions::default(), limits, errors);
+        let formats_at = fields.pointer("formats");
+        let formats = fields.take("formats");
+        fields.refuse_unknown(errors);
+
+        let variants = variants(formats, formats_at, &defaults, limits, errors);
+        let priority = if priority == Some(1) { Priority::Queued } else { Priority::Realtime };
+        let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants, placeholder };
+        let (queues_duplicate, job_data) = (queues_duplicate.unwrap_or(false), Value::Null);
+        Some(Self {
             spec,
+            preset,
             callback_url,
             callback_headers,
             callback_events,
@@ -182,11 +208,11 @@ impl VariantOptions {
 
 fn variants(
     formats: Option<&Value>,
+    at: String,
     defaults: &VariantOptions,
     limits: SpecLimits,
     errors: &mut ClaimErrors,
 ) -> Vec<VariantSpec> {
-    let at = "/job/formats";
     let object = match formats {
         None => return Vec::new(),
         Some(Value::Object(object)) => object,
@@ -195,9 +221,9 @@ fn variants(
             return Vec::new();
         }
     };
-    let mut list = VariantList { variants: Vec::new(), names: HashSet::new(), limits };
+    let mut list = VariantList { at, variants: Vec::new(), names: HashSet::new(), limits };
     for (key, value) in object {
-        let at = format!("{at}/{}", escape(key));
+        let at = format!("{}/{}", list.at, escape(key));
         match Format::from_claim(key) {
             Some(format) => list.add_format(format, value, &at, defaults, errors),
             None => errors.push(at, format!("unknown format; known are {}", Format::names(|_| true))),
@@ -207,6 +233,7 @@ fn variants(
 }
 
 struct VariantList {
+    at: String,
     variants: Vec<VariantSpec>,
     names: HashSet<(Format, u32, u32)>,
     limits: SpecLimits,
@@ -259,7 +286,7 @@ impl VariantList {
     fn add(&mut self, variant: VariantSpec, at: &str, errors: &mut ClaimErrors) {
         let max = self.limits.variants_max;
         if self.variants.len() == max {
-            errors.push("/job/formats", format!("asks for more than {max} variants"));
+            errors.push(&self.at, format!("asks for more than {max} variants"));
         } else if !self.names.insert((variant.format, variant.width, variant.height)) {
             errors.push(at, "a second variant of the same format and size: both would have one name");
         }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::parse::BOX_SIDE_MAX;
 use super::{BackendKind, Background, Fit, Format, Position, SubDir};
-use crate::job::CallbackEvent;
+use crate::job::{CallbackEvent, PresetName};
 
 /// Where components refer to each other in an OpenAPI document.
 const COMPONENTS: &str = "#/components/schemas/";
@@ -67,6 +67,13 @@ fn job() -> Value {
     let formats = formats.map(|name| (name, optional(json!({ "$ref": reference("JobFormat") }))));
     let events = CallbackEvent::ALL.map(CallbackEvent::word);
     let mut fields = fields([
+        (
+            "preset",
+            described(
+                "The preset that the rest is merged over: what is `null` here takes a field of the preset away; `formats` counts as a whole.",
+                json!({ "type": "string", "pattern": PresetName::PATTERN }),
+            ),
+        ),
         (
             "completionCallback",
             described(
@@ -141,7 +148,7 @@ fn job() -> Value {
         ("formats", described("What to make.", object("", self::fields(formats)))),
     ]);
     fields.extend(variant_options());
-    let rules = "What to do with an upload. It names a format or sets `keepOriginal`, and sets `directHost` or names a store; \
+    let rules = "What to do with an upload. With what its preset has, it names a format or sets `keepOriginal`, and sets `directHost` or names a store; \
         it asks for no more variants than `/limits` says, for none twice, and animates no format that can't be animated.";
     object(rules, fields)
 }
@@ -388,6 +395,7 @@ mod tests {
             "callbackHeaders" => json!([{ "x-a": "b" }, {}]),
             "callbackEvents" => json!([["job.failed"], ["job.cancelled", "job.completed"], []]),
             "priority" => json!([0, 1, 1.0, null]),
+            "preset" => json!(["avatar", "p-1_", ""]),
             "subDir" => json!(["a/b", "/a/", "", "//"]),
             "storageKeys" => json!([{ "s3": "key" }, { "gcs": null }, { "s3": "key", "gcs": "key" }]),
             "sizes" => json!([[[800, 600], [400]], [[0]], [[16.0, 0]], []]),
@@ -420,6 +428,7 @@ mod tests {
         let formats = btree_map(names.prop_map(str::to_owned), format, 0..4)
             .prop_map(|formats| Value::Object(formats.into_iter().collect()));
         let job_fields = [
+            "preset",
             "completionCallback",
             "callbackHeaders",
             "callbackEvents",

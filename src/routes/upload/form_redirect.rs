@@ -3,7 +3,7 @@
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Redirect, Response};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use url::Url;
 
 use crate::job::{ErrorCode, ParsedJob};
@@ -25,9 +25,9 @@ impl FormRedirect {
         Self { asks_for_page: asks_for_html(headers), to: None }
     }
 
-    /// From now on where the good token with these claims says.
-    pub(super) fn follow(&mut self, claims: &Map<String, Value>) {
-        self.to = ParsedJob::redirect_of(claims.get("job")).filter(|_| self.asks_for_page);
+    /// From now on where the job of a good token says.
+    pub(super) fn follow(&mut self, job: Option<&Value>) {
+        self.to = ParsedJob::redirect_of(job).filter(|_| self.asks_for_page);
     }
 
     /// What the client is told.

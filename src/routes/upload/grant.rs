@@ -6,33 +6,41 @@ use super::InspectedUpload;
 use super::form_redirect::FormRedirect;
 use crate::auth::Verified;
 use crate::job::{
-    CallbackTarget, ClaimErrors, ContentHash, HashKey, JobFingerprint, JobId, JobRecord, OnDuplicate, OnceToken, Owner,
-    ParsedJob, RequestFingerprint, Stem,
+    CallbackTarget, ClaimErrors, ContentHash, HashKey, JobFingerprint, JobId, JobRecord, MergedJob, OnDuplicate,
+    OnceToken, Owner, ParsedJob, PresetName, RequestFingerprint, Stem,
 };
 use crate::register::RegisterError;
 use crate::routes::extract::verify;
 use crate::routes::idempotency::canonical;
 use crate::routes::{AppState, Refusal};
 
-/// The job of a `job` claim, if this registered user, or none, may ask for it.
-pub(in crate::routes) fn allowed_job(
+/// What a `job` claim asks for with the preset that it names, of a token whose signer is bound to these presets, or to none.
+pub(in crate::routes) fn merged_job(
     state: &AppState,
     claim: Option<&Value>,
+    bound: Option<&[PresetName]>,
+) -> MergedJob {
+    MergedJob::of(claim, bound, |name| state.presets.find(name))
+}
+
+/// The job, if this registered user, or none, may ask for it, and how it was merged.
+pub(in crate::routes) fn allowed_job(
+    state: &AppState,
+    merged: MergedJob,
     user: Option<&str>,
-) -> Result<ParsedJob, ClaimErrors> {
-    let job = ParsedJob::from_claim(claim, state.spec_limits)?;
-    let mut errors = ClaimErrors::default();
-    job.check_callback(&*state.callback_addresses, &mut errors);
-    for key in &job.spec.storage {
-        if !state.register.may_use(&key.access_key, key.backend, user) {
-            let backend = key.backend.as_str();
-            errors.push(
-                format!("/job/storageKeys/{backend}"),
-                format!("no {backend} store is registered under this access_key, for this user"),
-            );
+) -> Result<(ParsedJob, Value), ClaimErrors> {
+    merged.read(state.spec_limits, |job, errors| {
+        job.check_callback("/job", &*state.callback_addresses, errors);
+        for key in &job.spec.storage {
+            if !state.register.may_use(&key.access_key, key.backend, user) {
+                let backend = key.backend.as_str();
+                errors.push(
+                    format!("/job/storageKeys/{backend}"),
+                    format!("no {backend} store is registered under this access_key, for this user"),
+                );
+            }
         }
-    }
-    errors.or(job)
+    })
 }
 
 /// What a verified token allows: an upload of this owner's, for this valid job.
@@ -41,8 +49,10 @@ pub(in crate::routes) struct UploadGrant {
     /// The token itself, if it is good for one upload.
     pub(in crate::routes) once: Option<OnceToken>,
     pub(in crate::routes) job: ParsedJob,
-    /// The job's claim as it came.
+    /// The job's claim as it came: what the client asked for.
     claim: Value,
+    /// The same with its preset: what that came to.
+    merged: Value,
 }
 
 impl UploadGrant {
@@ -50,21 +60,28 @@ impl UploadGrant {
     /// says. Counts as an upload of its owner's.
     pub(super) fn check(state: &AppState, token: &str, redirect: &mut FormRedirect) -> Result<Self, Refusal> {
         let verified = verify(state, token)?;
-        redirect.follow(&verified.claims);
+        let merged = merged_job(state, verified.claims.get("job"), verified.presets.as_deref());
+        redirect.follow(merged.job.as_ref());
         state.rates.count_upload(&verified.owner)?;
         let owner = verified.owner.clone();
-        Self::of(state, verified, owner)
+        Self::of_merged(state, verified, merged, owner)
     }
 
     /// What a good token allows that reaches `owner`: a job of that one's.
     pub(in crate::routes) fn of(state: &AppState, token: Verified, owner: Owner) -> Result<Self, Refusal> {
+        let merged = merged_job(state, token.claims.get("job"), token.presets.as_deref());
+        Self::of_merged(state, token, merged, owner)
+    }
+
+    fn of_merged(state: &AppState, token: Verified, merged: MergedJob, owner: Owner) -> Result<Self, Refusal> {
         let Verified { owner: signer, mut claims, good_until, .. } = token;
-        let job = allowed_job(state, claims.get("job"), owner.user.as_deref())?;
+        let (job, merged) = allowed_job(state, merged, owner.user.as_deref())?;
         let mut errors = ClaimErrors::default();
         let jti = if job.once { jti(&claims, &mut errors) } else { None };
         let once = jti.map(|jti| OnceToken::new(&signer, jti, good_until));
         let claim = claims.remove("job").unwrap_or_default();
-        errors.or(Self { owner, once, job, claim }).map_err(Refusal::from)
+        let errors = errors.with_preset(job.preset.as_ref());
+        errors.or(Self { owner, once, job, claim, merged }).map_err(Refusal::from)
     }
 
     /// What is the same for two uploads of this job with a file of this name and these bytes.
@@ -103,7 +120,7 @@ impl UploadGrant {
             .map(|target| CallbackTarget { events: callback_events, ..target });
         let on_duplicate = if queues_duplicate {
             // Under another name its files are others.
-            let compared = format!("{stem} {}", canonical(&self.claim));
+            let compared = format!("{stem} {}", canonical(&self.merged));
             OnDuplicate::Queue(JobFingerprint(state.sealer.fingerprint(&compared)))
         } else {
             OnDuplicate::Refuse

@@ -108,7 +108,12 @@ impl Users {
         let entry = |(kid, name, secret): &(&str, &str, &str)| {
             (
                 (*kid).to_owned(),
-                UserKey { name: (*name).to_owned(), secret: SecretString::from(*secret), earlier_secrets: Vec::new() },
+                UserKey {
+                    name: (*name).to_owned(),
+                    secret: SecretString::from(*secret),
+                    earlier_secrets: Vec::new(),
+                    presets: None,
+                },
             )
         };
         Self(users.iter().map(entry).collect())

@@ -8,7 +8,7 @@ use std::process::Command;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::doctor::register;
+use super::doctor::{admin_token, register};
 use super::{Ran, put, run};
 use crate::harness::app::{files_below, small_job};
 use crate::harness::fault_proxy::{Fault, FaultProxy};
@@ -51,6 +51,8 @@ async fn a_backup_tells_what_it_holds_and_what_would_come_back_to_life_and_is_no
     let server = home.start().await;
     register(&home, &server, json!({ "user": "shop" })).await;
     let store = register(&home, &server, dead_store()).await;
+    let preset = server.request(Method::PUT, "/presets/avatar").bearer_auth(admin_token(&home).await).body("{}");
+    assert_eq!(preset.send().await.expect("an answer").status(), 201);
     let receiver = Receiver::start().await;
     receiver.answer(503);
     let mut told = small_job();
@@ -81,7 +83,7 @@ async fn a_backup_tells_what_it_holds_and_what_would_come_back_to_life_and_is_no
     let ok = |text: &str| ("ok".to_owned(), text.to_owned());
     let jobs = "1 pending, those that were worked on among them, 1 completed, 0 failed, 0 cancelled";
     assert_eq!(found(&checks, "jobs"), ok(jobs), "{ran:#?}");
-    assert_eq!(found(&checks, "users and stores"), ok("1 user, 1 store"), "{ran:#?}");
+    assert_eq!(found(&checks, "users and stores"), ok("1 user, 1 store, 1 preset"), "{ran:#?}");
     assert!(found(&checks, "originals").1.starts_with("1 of jobs that have not ended, "), "{ran:#?}");
     assert_eq!(found(&checks, "sealing keys").0, "ok", "{ran:#?}");
     let (state, text) = found(&checks, "jobs that would run");
@@ -96,7 +98,7 @@ async fn a_backup_tells_what_it_holds_and_what_would_come_back_to_life_and_is_no
     let (code, checks, ran) = look_at(&home, &backup).await;
     assert_eq!(code, Some(1));
     assert_eq!(found(&checks, "sealing keys").0, "failed", "{ran:#?}");
-    let sealed = ("failed".to_owned(), "2 sealed records, which no key here opens".to_owned());
+    let sealed = ("failed".to_owned(), "3 sealed records, which no key here opens".to_owned());
     assert_eq!(found(&checks, "users and stores"), sealed, "{ran:#?}");
 
     fs::remove_dir_all(backup.join("spool")).expect("removed");

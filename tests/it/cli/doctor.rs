@@ -61,7 +61,7 @@ async fn doctor(home: &Home) -> Ran {
     run(home, &["doctor", "--json"]).await
 }
 
-async fn admin_token(home: &Home) -> String {
+pub(super) async fn admin_token(home: &Home) -> String {
     run(home, &["token", "--admin"]).await.stdout.trim().to_owned()
 }
 

@@ -80,6 +80,44 @@ async fn the_exit_code_tells_what_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_preset_of_the_server_says_what_to_make() {
+    let home = Home::new(&[]);
+    let server = home.start().await;
+    let job = json!({ "directHost": true, "subDir": "kept", "formats": { "jpg": { "sizes": [[32]] } }, "once": true });
+    let put_preset = server.admin(reqwest::Method::PUT, "/presets/avatar", Some(job)).await;
+    assert_eq!(put_preset.status(), 201);
+    put_job(&home);
+    put(&home, "a.jpg", &jpeg(64, 48, 1));
+    put(&home, "b.jpg", &jpeg(64, 48, 2));
+    let ran = run(&home, &["upload", "--preset", "avatar", "--sub", "me", "--wait", "--json", "a.jpg", "b.jpg"]).await;
+    assert_eq!(ran.code, Some(0), "each with a token of its own: {ran:#?}");
+    let location = by_file(&ran, "a.jpg")["status"]["files"][0]["stored"][0]["location"].clone();
+    assert!(location.as_str().expect("a location").starts_with("/files/kept/"), "{ran:#?}");
+
+    let ran = run(&home, &["upload", "--preset", "nobody", "a.jpg"]).await;
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert!(ran.stderr.contains("/job/preset") && ran.stderr.contains("no preset of this name"), "{ran:#?}");
+    for wrong in [&["--preset", "No Name"][..], &["--preset", "avatar", "--job", "job.json"]] {
+        assert_eq!(run(&home, &[&["upload", "a.jpg"], wrong].concat()).await.code, Some(2), "{wrong:?}");
+    }
+    let given = [("PIXERVE_TOKEN", &*Claims::of("me").job(json!({ "preset": "avatar" })).sign())];
+    let ran = run_with(&home, &["upload", "--preset", "avatar", "a.jpg"], &given, b"").await;
+    assert_eq!(ran.code, Some(2), "the token has a job: {ran:#?}");
+
+    // What the preset says, the server knows: of the job in a file the rest is looked at.
+    put(&home, "small.json", br#"{"preset": "avatar", "subDir": "tenant-1"}"#);
+    let ran = run(&home, &["token", "--sub", "user-123", "--job", "small.json"]).await;
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(ran.stdout.trim().len() < 400, "{} bytes", ran.stdout.trim().len());
+    println!("a token with a preset, signed by the command, has {} bytes", ran.stdout.trim().len());
+    let token = ran.stdout.trim().to_owned();
+    assert_eq!(server.upload(&token, "c.jpg", jpeg(64, 48, 3)).await.status(), 200);
+    put(&home, "bad.json", br#"{"preset": "avatar", "priority": 7}"#);
+    let ran = run(&home, &["token", "--job", "bad.json"]).await;
+    assert!(ran.code == Some(1) && ran.stderr.contains("/job/priority"), "{ran:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_standard_input_is_uploaded_and_its_job_is_shown_and_can_be_cancelled_by_its_owner() {
     let home = Home::new(&[]);
     let _server = home.start().await;

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod loss;
+mod presets;
 mod refusals;
 mod repeated;
 mod together;

@@ -96,7 +96,7 @@ async fn every_method_of_a_path_is_described_and_no_other_is_there() {
     let app = TestApp::start().await;
     let described = Described::of(&app).await;
     for (path, methods) in described.routes() {
-        let path = path.replace("{path}", "a.jpg").replace("{file}", "style.css");
+        let path = path.replace("{path}", "a.jpg").replace("{file}", "style.css").replace("{name}", "avatar");
         for method in ["GET", "PUT", "POST", "DELETE", "PATCH"] {
             let request = app.request(method.parse().expect("a method"), &path);
             let status = request.send().await.expect("an answer").status().as_u16();
@@ -241,6 +241,62 @@ async fn answers_of_the_register_are_as_described() {
     fixture.admin(204, Method::DELETE, &deregister(&store["access_key"]), json!(null)).await;
     fixture.admin(404, Method::DELETE, &deregister(&store["access_key"]), json!(null)).await;
     fixture.admin(400, Method::DELETE, "/register", json!(null)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_presets_are_as_described() {
+    let files = tempfile::tempdir().expect("a directory");
+    #[expect(clippy::disallowed_methods, reason = "a test's own file need not be durable")]
+    std::fs::write(files.path().join("filed.json"), "{}").expect("written");
+    let directory = files.path().display().to_string();
+    let fixture = Fixture::start(&[("PIXERVE_PRESETS_DIR", &directory)]).await;
+    let admin = Claims::of("operator").admin().sign();
+    let with = |name: &'static str, value: String| {
+        let admin = admin.clone();
+        move |request: reqwest::RequestBuilder| request.bearer_auth(admin).header(name, value)
+    };
+    let put = |status, path, body| fixture.admin(status, Method::PUT, path, body);
+    put(201, "/presets/avatar", small_job()).await;
+    let etag = put(204, "/presets/avatar", json!({ "directHost": true })).await.headers["etag"].clone();
+    put(409, "/presets/filed", json!({})).await;
+    put(422, "/presets/avatar", json!({ "typo": 1 })).await;
+    put(400, "/presets/avatar", json!([])).await;
+    put(400, "/presets/No", json!({})).await;
+    put(413, "/presets/avatar", json!({ "ref": "a".repeat(17 * 1024) })).await;
+    fixture
+        .answers(412, Method::PUT, "/presets/avatar", |request| {
+            with("if-none-match", "*".to_owned())(request).json(&json!({}))
+        })
+        .await;
+    for path in ["/presets", "/presets?limit=1"] {
+        let list = fixture.admin(200, Method::GET, path, json!(null)).await.json();
+        assert_eq!(list["presets"][0]["name"], "avatar", "{list}");
+    }
+    fixture.admin(400, Method::GET, "/presets?typo=1", json!(null)).await;
+    fixture.admin(200, Method::GET, "/presets/avatar", json!(null)).await;
+    fixture.answers(304, Method::GET, "/presets/avatar", with("if-none-match", etag.clone())).await;
+    fixture.answers(412, Method::GET, "/presets/avatar", with("if-match", "\"other\"".to_owned())).await;
+    fixture.admin(404, Method::GET, "/presets/none", json!(null)).await;
+    let token = Claims::of("me").job(json!({ "preset": "none" })).sign();
+    let unknown = |request: reqwest::RequestBuilder| request.bearer_auth(token).multipart(form(jpeg(8, 8, 1)));
+    let unknown = fixture.answers(422, Method::POST, "/upload", unknown).await.json();
+    assert_eq!(unknown["errors"][0]["preset"], "none", "{unknown}");
+    fixture.answers(412, Method::DELETE, "/presets/avatar", with("if-match", "\"other\"".to_owned())).await;
+    fixture.answers(204, Method::DELETE, "/presets/avatar", with("if-match", etag)).await;
+    fixture.admin(404, Method::DELETE, "/presets/avatar", json!(null)).await;
+    fixture.admin(409, Method::DELETE, "/presets/filed", json!(null)).await;
+    for path in ["/presets", "/presets/avatar"] {
+        fixture.get(401, path).await;
+        fixture.answers(403, Method::GET, path, |request| request.bearer_auth(Claims::of("x").sign())).await;
+    }
+    let bound = json!({ "user": "bound", "presets": ["avatar"] });
+    let user = fixture.admin(201, Method::POST, "/register", bound).await.json();
+    fixture.admin(200, Method::GET, "/register", json!(null)).await;
+    let path = format!("/register?access_key={}", user["access_key"].as_str().expect("a key"));
+    for presets in [json!(["hero"]), json!(null)] {
+        fixture.admin(200, Method::PUT, &path, json!({ "presets": presets })).await;
+    }
+    fixture.admin(422, Method::PUT, &path, json!({ "presets": [] })).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -505,6 +561,7 @@ async fn a_paused_server_answers_as_described() {
     fixture.upload(503, small_job(), jpeg(8, 8, 1)).await;
     fixture.admin(503, Method::POST, "/register", json!({ "user": "shop" })).await;
     fixture.admin(503, Method::POST, "/register/webhook-secret", json!({ "access_key": "x" })).await;
+    fixture.admin(503, Method::PUT, "/presets/avatar", json!({})).await;
 }
 
 #[tokio::test]

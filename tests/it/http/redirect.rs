@@ -73,6 +73,20 @@ async fn a_form_that_is_refused_is_sent_on_with_the_code_once_its_token_is_good(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_preset_may_say_where_a_form_is_sent() {
+    let app = TestApp::start().await;
+    let put = app.admin(Method::PUT, "/presets/form", Some(sent_to("https://shop.example/done"))).await;
+    assert_eq!(put.status(), 201);
+    let token = |job: Value| Claims::of("me").job(job).sign();
+    let answer = submit(&app, &token(json!({ "preset": "form" })), PAGE, jpeg(40, 30, 1)).await;
+    assert!(location(&answer).starts_with("https://shop.example/done?job_id="));
+    let answer = submit(&app, &token(json!({ "preset": "form", "typo": 1 })), PAGE, jpeg(40, 30, 2)).await;
+    assert_eq!(location(&answer), "https://shop.example/done?code=invalid_fields");
+    let elsewhere = json!({ "preset": "form", "redirect": null });
+    assert_eq!(submit(&app, &token(elsewhere), PAGE, jpeg(40, 30, 3)).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_token_a_script_and_a_job_without_an_address_get_json() {
     let app = TestApp::start().await;
     let job = sent_to("https://shop.example/done");

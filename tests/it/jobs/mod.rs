@@ -22,6 +22,7 @@ macro_rules! every_home {
 
 mod home;
 mod list;
+mod presets;
 mod register;
 mod reprocess;
 mod retry;

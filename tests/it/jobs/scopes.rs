@@ -68,6 +68,10 @@ const ROUTES: &[(&str, &str, &str, Who, Unreached)] = &[
     ("GET", "/metrics", "", Who::Admin, Unreached::NotFound),
     ("GET", "/openapi.json", "", Who::Anyone, Unreached::NotFound),
     ("GET", "/page/{file}", "", Who::Anyone, Unreached::NotFound),
+    ("GET", "/presets", "", Who::Admin, Unreached::NotFound),
+    ("GET", "/presets/{name}", "", Who::Admin, Unreached::NotFound),
+    ("PUT", "/presets/{name}", "{}", Who::Admin, Unreached::NotFound),
+    ("DELETE", "/presets/{name}", "", Who::Admin, Unreached::NotFound),
     ("GET", "/register", "", Who::Admin, Unreached::NotFound),
     ("POST", "/register", r#"{"user":""}"#, Who::Admin, Unreached::NotFound),
     ("PUT", "/register?access_key=", "", Who::Admin, Unreached::NotFound),
@@ -189,6 +193,7 @@ impl Target {
             .replace("{key}", &self.key)
             .replace("/files/{path}", location)
             .replace("{file}", "style.css")
+            .replace("{name}", "avatar")
             .replace("{erasure_id}", &self.erasure)
     }
 }

@@ -1,6 +1,7 @@
 //! An installation that moves from one machine to many nodes, and back: the program itself, killed and run again, between servers in
 //! processes of their own.
 
+mod presets;
 mod refusals;
 mod thousand;
 

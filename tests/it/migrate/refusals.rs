@@ -116,9 +116,12 @@ async fn a_dry_run_says_what_would_move_and_changes_nothing() {
     let output = homes.migrate_by(&homes.machine, Nodes, &["--dry-run"], &[]).await;
     let said = said(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
-    for row in
-        ["would move from", "        3  records of ended jobs", "        1  users and stores", "nothing was changed"]
-    {
+    for row in [
+        "would move from",
+        "        3  records of ended jobs",
+        "        1  users, stores and presets",
+        "nothing was changed",
+    ] {
         assert!(said.contains(row), "{row} in {said}");
     }
     assert_eq!(homes.cluster.s3.keys(crate::harness::cluster::BUCKET).await, [""; 0]);

@@ -264,7 +264,7 @@ async fn what_moved_is_counted_and_what_is_stored_is_not_stored_again() {
         "        4  jobs that have not ended",
         "       16  records of ended jobs",
         "        5  callbacks owed",
-        "        2  users and stores",
+        "        2  users, stores and presets",
         "        1  used tokens",
         "        4  originals",
         "       12  served files",

@@ -8,11 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use pixerve::auth::UserKeys;
-use pixerve::job::{BackendKind, SealedText};
+use pixerve::job::{BackendKind, Preset, PresetName, SealedText};
 use pixerve::register::{
     InstallationError, KnownVersions, MemoryPeers, MemoryRecords, MemorySecrets, OpenedSharedRegister, PeersError,
-    RecordChanges, Register, RegisterError, RegisterPeers, SealedRecords, SealedSecrets, SealedVersion, Sealer,
-    SharedRegister, SharedTimeouts,
+    PresetFiles, Presets, RecordChanges, Register, RegisterError, RegisterPeers, SealedRecords, SealedSecrets,
+    SealedVersion, Sealer, SharedRegister, SharedTimeouts,
 };
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
@@ -293,6 +293,46 @@ async fn what_is_written_when_the_lock_is_lost_is_given_to_nobody_and_removed() 
 }
 
 #[tokio::test]
+async fn a_preset_that_is_written_when_the_lock_is_lost_is_not_taken_back() {
+    let (faulty, shared) = Faulty::new();
+    let (a, b) = (shared.node("a").await, shared.node("b").await);
+    let presets = |node: &Node| Presets::new(PresetFiles::default(), Arc::clone(&node.register));
+    let name = PresetName::parse("avatar").expect("a name");
+    let put = async |node: &Node, text: &str| {
+        let preset = Preset::parse(text.as_bytes()).expect("a preset");
+        presets(node).put(name.clone(), preset, |_| true).await
+    };
+    let text = |node: &Node| presets(node).find(&name).map(|preset| preset.text().to_owned());
+    faulty.is_slow.store(true, Ordering::Relaxed);
+    let error = put(&a, "{}").await.expect_err("the lock was lost");
+    assert!(matches!(error, RegisterError::Peers(PeersError::LockLost)), "{error}");
+    faulty.is_slow.store(false, Ordering::Relaxed);
+    // Another node may have put one of this name since: what isn't one node's own, it leaves alone.
+    let kept = faulty.records.changes(&KnownVersions::new()).await.expect("read").written;
+    assert_eq!(kept.iter().map(|record| &*record.access_key).collect::<Vec<_>>(), ["preset-avatar"]);
+    assert!(!put(&b, "{\"subDir\": \"b\"}").await.expect("put"), "it replaces what is there");
+    assert_eq!((text(&a), text(&b)), (text(&b), Some("{\"subDir\": \"b\"}".to_owned())));
+}
+
+#[tokio::test]
+async fn a_binding_that_a_node_does_not_confirm_says_so_and_can_be_repeated() {
+    let shared = Shared::in_memory().impatient();
+    let (a, deaf) = (shared.node("a").await.register, Arc::new(shared.deaf("deaf").await));
+    let user = a.register_user("shop").await.expect("good in any case").access_key;
+    deaf.reload().await.expect("read");
+    let bound = || Some(vec![PresetName::parse("avatar").expect("a name")]);
+    let error = a.bind_user(&user, bound()).await.expect_err("one hasn't confirmed");
+    assert!(matches!(&error, RegisterError::BindingNotConfirmed { access_key, .. } if *access_key == user), "{error}");
+    assert!(deaf.user(&user).expect("known").presets.is_none());
+    let _hearing = Node::following(Arc::clone(&deaf));
+    while let Err(error) = a.bind_user(&user, bound()).await.map(|was_there| assert!(was_there)) {
+        assert!(matches!(error, RegisterError::BindingNotConfirmed { .. }), "{error}");
+    }
+    assert_eq!(deaf.user(&user).expect("known").presets.as_deref(), bound().as_deref());
+    assert!(!a.bind_user("pxu_none", bound()).await.expect("asked"));
+}
+
+#[tokio::test]
 async fn a_deregistration_of_which_nobody_could_be_told_is_told_when_it_is_repeated() {
     let (faulty, shared) = Faulty::new();
     let (a, b) = (shared.node("a").await, shared.node("b").await);
@@ -350,7 +390,10 @@ async fn a_register_whose_records_are_away_serves_what_it_knew_and_refuses_chang
     assert!(a.find_usable(&store, BackendKind::S3, Some("shop")).await.expect("known").is_some());
     a.register_user("other").await.expect_err("away");
     a.deregister(&store).await.expect_err("away");
-    assert!(a.store(&store).is_some(), "nothing has changed");
+    let presets = Presets::new(PresetFiles::default(), Arc::clone(&a));
+    let put = presets.put(PresetName::parse("a").expect("a name"), Preset::parse(b"{}").expect("a preset"), |_| true);
+    put.await.expect_err("away");
+    assert!(a.store(&store).is_some() && presets.names().is_empty(), "nothing has changed");
     faulty.is_away.store(false, Ordering::Relaxed);
     assert!(a.deregister(&store).await.expect("no fault"));
 }
@@ -396,6 +439,26 @@ async fn a_damaged_record_is_named_and_the_others_can_be_used() {
     let b = Node::following(Arc::new(opened.register));
     assert!(b.register.deregister(&damaged).await.expect("no fault"));
     assert!(shared.try_open("c").await.expect("opened").unreadable.is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_preset_is_no_preset_and_can_be_put_anew_or_deleted() {
+    let shared = Shared::in_memory();
+    shared.node("a").await.register.register_user("shop").await.expect("registered");
+    for key in ["preset-put", "preset-deleted"] {
+        shared.records.put(key, &SealedText("not sealed here".to_owned())).await.expect("put");
+    }
+    let opened = shared.try_open("b").await.expect("opened");
+    assert_eq!(opened.unreadable.len(), 2);
+    let presets = Presets::new(PresetFiles::default(), Arc::new(opened.register));
+    let name = |text: &str| PresetName::parse(text).expect("a name");
+    assert!(presets.names().is_empty());
+    assert!(presets.put(name("put"), Preset::parse(b"{}").expect("a preset"), |_| true).await.expect("put"));
+    presets.delete(name("deleted"), |_| true).await.expect("deleted");
+    drop(presets);
+    let opened = shared.try_open("c").await.expect("opened");
+    assert!(opened.unreadable.is_empty());
+    assert!(opened.register.preset(&name("put")).is_some());
 }
 
 #[tokio::test]

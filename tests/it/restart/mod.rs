@@ -7,6 +7,7 @@ mod graceful;
 mod inspected;
 mod once;
 mod paused;
+mod presets;
 mod private;
 mod process;
 mod repeated;
