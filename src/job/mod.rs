@@ -48,8 +48,9 @@ pub use reference::JobRef;
 pub use shown_file::{FileKind, ShownFile, shown_files};
 pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};
 pub use spec::{
-    BOX_SIDE_MAX, BackendInfo, BackendKind, Background, CallbackAddresses, CallbackHeader, Fit, Format, FormatInfo,
-    JobSpec, ParsedJob, Position, Priority, SpecLimits, StorageKey, SubDir, VariantSpec, job_components, job_schema,
+    BOX_SIDE_MAX, BackendInfo, BackendKind, Background, CallbackAddresses, CallbackHeader, ExpiresAfter, Fit, Format,
+    FormatInfo, JobSpec, ParsedJob, Position, Priority, SpecLimits, StorageKey, SubDir, VariantSpec, job_components,
+    job_schema,
 };
 pub(crate) use spec::{Fields, optional};
 pub use state::State;

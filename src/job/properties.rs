@@ -217,6 +217,7 @@ proptest! {
             storage,
             sub_dir: SubDir::parse("a/b").expect("plain"),
             variants: formats.iter().flat_map(|(format, asked)| asked.variants(*format)).collect(),
+            expires_after: None,
         };
         let parsed = parse(&job).map_err(|errors| TestCaseError::fail(format!("{errors}: {job}")))?;
         prop_assert_eq!(&parsed.spec, &expected);

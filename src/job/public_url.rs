@@ -6,10 +6,12 @@ use url::Url;
 use super::StoredFile;
 use crate::setting;
 
-/// The URL under which a proxy shows this server. Only its path matters: what clients are given, such as `status_url`, is
+/// The URL under which a proxy shows this server. Mostly its path matters: what clients are given, such as `status_url`, is
 /// a path, to be resolved against the address that they used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicUrl {
+    /// Its scheme, host and port; none if nobody has said them.
+    origin: Option<String>,
     /// Its path, without a slash at its end; empty for the root.
     prefix: String,
 }
@@ -22,8 +24,10 @@ impl PublicUrl {
         let url = Url::parse(text).ok()?;
         let is_plain =
             url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
-        (matches!(url.scheme(), "http" | "https") && is_plain)
-            .then(|| Self { prefix: url.path().trim_end_matches('/').to_owned() })
+        (matches!(url.scheme(), "http" | "https") && is_plain).then(|| Self {
+            origin: Some(url.origin().ascii_serialization()),
+            prefix: url.path().trim_end_matches('/').to_owned(),
+        })
     }
 
     /// A path of this server, as its clients see it.
@@ -36,12 +40,23 @@ impl PublicUrl {
     #[must_use]
     pub fn of_files(&self, mut files: Vec<StoredFile>) -> Vec<StoredFile> {
         for stored in files.iter_mut().flat_map(|file| &mut file.stored) {
-            // Those of other stores are URLs.
-            if stored.location.starts_with('/') {
-                stored.location.insert_str(0, &self.prefix);
-            }
+            stored.location = self.of_location(&stored.location);
         }
         files
+    }
+
+    /// A location as clients see it.
+    #[must_use]
+    pub fn of_location(&self, location: &str) -> String {
+        // Those of other stores are URLs.
+        if location.starts_with('/') { self.path(location) } else { location.to_owned() }
+    }
+
+    /// The whole URL of a location in the serve directory; none of one in a store, or if nobody has said where this server is.
+    #[must_use]
+    pub fn url_of(&self, location: &str) -> Option<String> {
+        let origin = self.origin.as_ref().filter(|_| location.starts_with('/'))?;
+        Some(format!("{origin}{}", self.path(location)))
     }
 }
 
@@ -68,6 +83,9 @@ mod tests {
             let url = PublicUrl::parse(url).expect(url);
             assert_eq!(url.path("/status"), format!("{prefix}/status"));
         }
+        let url = PublicUrl::parse("http://[::1]:8080/a/b/").expect("a URL");
+        assert_eq!(url.url_of("/files/x.jpg").as_deref(), Some("http://[::1]:8080/a/b/files/x.jpg"));
+        assert_eq!((url.url_of("s3://pictures/x.jpg"), PublicUrl::default().url_of("/files/x.jpg")), (None, None));
         for bad in [
             "/images",
             "example.com/images",

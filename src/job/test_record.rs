@@ -24,6 +24,7 @@ pub(crate) fn job_record(n: u8) -> JobRecord {
             storage: Vec::new(),
             sub_dir: SubDir::default(),
             variants: Vec::new(),
+            expires_after: None,
         },
         callback: None,
         job_data: serde_json::Value::Null,

@@ -49,6 +49,10 @@ pub(super) struct Status {
     started_at: Option<String>,
     #[schema(required, format = "date-time")]
     finished_at: Option<String>,
+    /// When it is erased, with all that is stored of it; none until it has ended, and if it never is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = "date-time")]
+    expires_at: Option<String>,
     files: Vec<ShownFile>,
     /// Why it failed, or why its last attempt did.
     #[schema(required)]
@@ -93,6 +97,7 @@ impl Snapshot {
         // After the record was read: what that counts by now must not be counted twice.
         let changes = job.changes + state.records.events().unrecorded(id);
         let callback = CallbackFate::of(state, &job).await?;
+        let expires_at = job.expires_at().map(Timestamp::rfc3339);
         let spec = &job.record.spec;
         let (total, places) = (spec.file_count(), spec.places());
         let is_done = |file: &StoredFile| file.stored.len() >= places;
@@ -114,6 +119,7 @@ impl Snapshot {
             created_at: job.record.created_at.rfc3339(),
             started_at: job.started_at.map(Timestamp::rfc3339),
             finished_at: job.finished_at.map(Timestamp::rfc3339),
+            expires_at,
             files,
             error,
             error_code,

@@ -2,6 +2,7 @@
 
 mod backend;
 mod callback;
+mod expires_after;
 mod fields;
 mod format;
 mod parse;
@@ -11,6 +12,7 @@ mod sub_dir;
 
 pub use backend::{BackendInfo, BackendKind};
 pub use callback::{CallbackAddresses, CallbackHeader};
+pub use expires_after::ExpiresAfter;
 pub(crate) use fields::Fields;
 pub use format::{Background, Fit, Format, FormatInfo, Position};
 pub use parse::{BOX_SIDE_MAX, ParsedJob, SpecLimits};
@@ -69,6 +71,9 @@ pub struct JobSpec {
     pub sub_dir: SubDir,
     /// What is to be made, in the order of the claims; names are unique.
     pub variants: Vec<VariantSpec>,
+    /// How long after its end it is erased; none for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_after: Option<ExpiresAfter>,
 }
 
 impl JobSpec {

@@ -8,8 +8,8 @@ use url::Url;
 
 use super::fields::{Fields, is_empty, show, whole};
 use super::{
-    BackendKind, Background, CallbackHeader, Fit, Format, JobSpec, Position, Priority, StorageKey, SubDir, VariantSpec,
-    callback, redirect,
+    BackendKind, Background, CallbackHeader, ExpiresAfter, Fit, Format, JobSpec, Position, Priority, StorageKey,
+    SubDir, VariantSpec, callback, redirect,
 };
 use crate::job::pointer::{ClaimErrors, escape};
 use crate::job::{CallbackEvents, JobRef};
@@ -81,6 +81,7 @@ impl ParsedJob {
         let direct_host = fields.bool("directHost", &mut errors).unwrap_or(false);
         let sub_dir = sub_dir(&mut fields, &mut errors);
         let storage = storage_keys(&mut fields, &mut errors);
+        let expires_after = fields.word("expiresAfter", &mut errors, ExpiresAfter::RULE, ExpiresAfter::parse);
         let defaults = VariantOptions::take(&mut fields, &VariantOptions::default(), limits, &mut errors);
         let formats = fields.take("formats");
         fields.refuse_unknown(&mut errors);
@@ -93,7 +94,7 @@ impl ParsedJob {
             errors.push("/job", "its results would go nowhere: set directHost or name a store in storageKeys");
         }
         let priority = if priority == Some(1) { Priority::Queued } else { Priority::Realtime };
-        let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants };
+        let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants, expires_after };
         // Before the claim is copied: what is refused may be large.
         errors.or(())?;
         let (queues_duplicate, job_data) = (queues_duplicate.unwrap_or(false), without_secrets(job));

@@ -32,6 +32,7 @@ pub(crate) fn job_record(
             storage: Vec::new(),
             sub_dir: SubDir::default(),
             variants: Vec::new(),
+            expires_after: None,
         },
         callback: None,
         job_data: serde_json::json!({ "keepOriginal": true, "directHost": true }),

@@ -198,6 +198,7 @@ fn job(variants: Vec<VariantSpec>) -> JobSpec {
         storage: Vec::new(),
         sub_dir: SubDir::default(),
         variants,
+        expires_after: None,
     }
 }
 
