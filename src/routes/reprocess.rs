@@ -14,7 +14,10 @@ use super::{AppState, Refusal};
 use crate::auth::Verified;
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
-use crate::job::{ContentHash, HashKey, Inspection, JobId, JobRecord, Owner, RequestFingerprint, Stem, TraceContext};
+use crate::job::{
+    ContentHash, HashKey, Inspection, JobId, JobRecord, Owner, RequestFingerprint, State as JobState, Stem,
+    TraceContext,
+};
 use crate::ledger::{EntryFile, LedgerEntry, Place};
 use crate::pipeline::SOURCE_SIDE_MAX;
 use crate::queue::Job;
@@ -218,14 +221,22 @@ async fn find_bytes(state: &AppState, named: Job) -> Result<(JobId, JobBytes), R
     let (mut job, mut unavailable) = (named, None);
     for _ in 0..CHAIN_MAX {
         let id = job.record.id;
-        if let Some(SpoolEntry::Whole(_)) = state.spool.original_of(id).await? {
-            return Ok((JobId::new(state.clock.now()), JobBytes::Spooled(id)));
+        let is_spooled =
+            async || Ok::<_, Refusal>(matches!(state.spool.original_of(id).await?, Some(SpoolEntry::Whole(_))));
+        let spooled = || (JobId::new(state.clock.now()), JobBytes::Spooled(id));
+        // The spool is about to let go of what has completed: it may be gone before it is taken.
+        let is_leaving = job.state == JobState::Completed;
+        if !is_leaving && is_spooled().await? {
+            return Ok(spooled());
         }
         match fetch_stored(state, &job).await {
             Ok(Some((id, received))) => return Ok((id, JobBytes::Received(received))),
             Ok(None) => {}
             Err(Refusal::OriginalUnavailable(error)) => unavailable = Some(error),
             Err(refusal) => return Err(refusal),
+        }
+        if is_leaving && is_spooled().await? {
+            return Ok(spooled());
         }
         let Some(before) = job.record.retry_of.or(job.record.reprocess_of) else { break };
         let Some(before) = state.records.get(&before).await? else { break };
