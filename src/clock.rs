@@ -20,6 +20,9 @@ use time::macros::format_description;
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// After every time that something may be due.
+    pub const FAR_FUTURE: Self = Self(i64::MAX as u64);
+
     /// The moment `ms` milliseconds after the Unix epoch.
     #[must_use]
     pub const fn from_millis(ms: u64) -> Self {

@@ -187,6 +187,15 @@ steps! {
     Purged = "erasure::purged",
 }
 
+steps! {
+    /// A moment between two effects of looking for jobs whose time is over.
+    ExpiryStep:
+    /// The order to erase them is written down; they are due still.
+    Ordered = "expiry::ordered",
+    /// They aren't any more.
+    Unmarked = "expiry::unmarked",
+}
+
 /// Does what `FAILPOINTS` of the environment says from now on, where failpoints are compiled in.
 pub fn arm() {
     if fail::has_failpoints() {

@@ -141,7 +141,8 @@ impl App {
         let takes_jobs = !config.paused && (nodes.is_none() || config.node.roles.worker);
         if !config.paused {
             start_upkeep(&mut background, &worker, reconciler, &leadership);
-            let eraser = Eraser::new(Arc::clone(&worker), config.erase, leadership);
+            let sealer = Arc::clone(&state.sealer);
+            let eraser = Eraser::new(Arc::clone(&worker), sealer, config.erase, leadership);
             background.spawn("eraser", |stop| eraser.run(stop));
         }
         let pool = takes_jobs.then(|| {

@@ -1,7 +1,6 @@
 //! What this server serves itself: the store that files of `directHost` go to, and where `/files` finds them.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::shared_state::SharedState;
 use super::start_error::StartError;
@@ -10,13 +9,11 @@ use crate::routes::files::FileSource;
 use crate::worker::DirectStore;
 #[cfg(feature = "s3")]
 use crate::writer::BucketServe;
-use crate::writer::{DirectServe, WriterBackend};
+use crate::writer::DirectServe;
 
 /// Where those files go, and where they come from.
 pub(super) struct DirectHost {
     pub(super) store: DirectStore,
-    /// What reads there what was stored.
-    pub(super) reader: Arc<dyn WriterBackend>,
     pub(super) files: FileSource,
 }
 
@@ -37,7 +34,7 @@ impl DirectHost {
         let store = DirectServe::open(dir, server)?;
         let files =
             FileSource::directory(dir).map_err(|source| StartError::Directory { path: dir.to_owned(), source })?;
-        Ok(Self { reader: Arc::new(store.clone()), store: DirectStore::directory(store), files })
+        Ok(Self { store: DirectStore::directory(store), files })
     }
 
     #[cfg(feature = "s3")]
@@ -46,6 +43,6 @@ impl DirectHost {
             (Some(origin), Some(url)) => FileSource::redirect(origin, &url.prefix),
             _ => FileSource::bucket(served.clone()),
         };
-        Self { reader: Arc::new(served.clone()), store: DirectStore::bucket(served), files }
+        Self { store: DirectStore::bucket(served), files }
     }
 }

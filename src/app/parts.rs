@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
@@ -19,21 +20,22 @@ use super::start_error::StartError;
 use super::usage_monitor::Usage;
 use crate::active_jobs::ActiveJobs;
 use crate::auth::Authenticator;
-use crate::callback::{self, AddressPolicy, Outbox, SystemResolver, WebhookClient};
+use crate::callback::{self, AddressPolicy, ErasedOutbox, Outbox, SystemResolver, WebhookClient};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
-use crate::ledger::ErasureSignals;
+use crate::job::Owner;
+use crate::ledger::{ErasureSignals, Place};
 use crate::metrics::Metrics;
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit, RenderStep, StepMetrics, StepTimer};
 use crate::register::{PresetFiles, Presets};
 use crate::routes::{
-    AppParts, AppState, CrossOrigin, Examined, HttpMetrics, NodeHealth, Rates, Readiness, WatchedJobs, Watchers,
-    router, worker_router,
+    AppParts, AppState, CrossOrigin, Examined, HttpMetrics, NodeHealth, PlaceReader, Rates, Readiness, WatchedJobs,
+    Watchers, router, worker_router,
 };
 use crate::sandbox::{Sandbox, SandboxMode};
 use crate::worker::{DirectStore, MemoryBudget, Renderer, Shortage, StoreClients, WorkerContext, WorkerMetrics};
-use crate::writer::WriterBackend;
+use crate::writer::{ObjectBytes, WriteError};
 
 /// Streams of `/events` that are open at once.
 const STREAMS_MAX: usize = 4096;
@@ -85,9 +87,11 @@ impl ServerParts {
         let active_jobs = ActiveJobs::new(persistent.queue.events().clone());
         let worker_metrics = WorkerMetrics::default();
         let renderer = renderer(config, clock, program, worker_metrics.steps()).await?;
-        let outbox = outbox(config, &persistent, clock)?;
-        let DirectHost { store, reader, files } = DirectHost::open(config, &persistent.server, shared)?;
-        let worker = worker_context(config, &persistent, clock, store, renderer, active_jobs, worker_metrics)?;
+        let erasures = ErasureSignals::default();
+        let outbox = outbox(config, &persistent, clock, erasures.clone(), shared.is_some())?;
+        let DirectHost { store, files } = DirectHost::open(config, &persistent.server, shared)?;
+        let worker =
+            worker_context(config, &persistent, clock, store, renderer, active_jobs, erasures, worker_metrics)?;
         let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
         let sources = Sources {
             worker: &worker,
@@ -100,7 +104,7 @@ impl ServerParts {
         let node = shared.map(|shared| node_health(config, shared));
         let takes_requests = node.as_ref().is_none_or(|node| node.roles.api);
         let examined = examined(config, program, &persistent, &worker);
-        let state = app_state(config, options, persistent, presets, node, clock, &worker, reader, told, examined);
+        let state = app_state(config, options, persistent, presets, node, clock, &worker, told, examined);
         if !takes_requests {
             let router = worker_router(state.clone());
             return Ok(Self { state, router, worker: Arc::new(worker), outbox, usage });
@@ -152,18 +156,33 @@ impl StepTimer for StepClock {
     }
 }
 
-fn outbox(config: &Config, persistent: &PersistentState, clock: &SharedClock) -> Result<Outbox, StartError> {
+fn outbox(
+    config: &Config,
+    persistent: &PersistentState,
+    clock: &SharedClock,
+    erasures: ErasureSignals,
+    is_shared: bool,
+) -> Result<Outbox, StartError> {
     let sealed = Arc::new(SealedCallbacks(Arc::clone(&persistent.sealer)));
     let secrets = Arc::new(CallbackSecrets {
         register: Arc::clone(&persistent.register),
         keys: persistent.keys_secret.clone(),
         clock: Arc::clone(clock),
     });
+    let erased = ErasedOutbox::new(
+        Arc::clone(&persistent.ledger),
+        sealed.clone(),
+        erasures,
+        Arc::clone(clock),
+        persistent.clock_trust.clone(),
+        is_shared,
+    );
     let client = WebhookClient::new(&config.callback, Arc::new(SystemResolver), sealed, secrets, Arc::clone(clock))
         .map_err(StartError::Callback)?;
-    Ok(Outbox::new(persistent.queue.clone(), client, &config.callback, Arc::clone(clock)))
+    Ok(Outbox::new(persistent.queue.clone(), client, &config.callback, Arc::clone(clock)).with_erased(erased))
 }
 
+#[expect(clippy::too_many_arguments, reason = "a worker has so many parts")]
 fn worker_context(
     config: &Config,
     persistent: &PersistentState,
@@ -171,6 +190,7 @@ fn worker_context(
     direct: DirectStore,
     renderer: Renderer,
     active_jobs: ActiveJobs,
+    erasures: ErasureSignals,
     metrics: WorkerMetrics,
 ) -> Result<WorkerContext, StartError> {
     let memory_budget = memory_budget(config);
@@ -187,7 +207,7 @@ fn worker_context(
         queue: Arc::clone(&persistent.queue),
         spool: persistent.spool.clone(),
         ledger: Arc::clone(&persistent.ledger),
-        erasures: ErasureSignals::default(),
+        erasures,
         disks: persistent.disks.clone(),
         active_jobs,
         renderer,
@@ -200,6 +220,16 @@ fn worker_context(
         clock_trust: persistent.clock_trust.clone(),
         settings: config.worker.clone(),
     })
+}
+
+/// The stores of jobs, as the routes see them.
+struct StoredPlaces(StoreClients);
+
+#[async_trait]
+impl PlaceReader for StoredPlaces {
+    async fn read(&self, place: &Place, owner: &Owner, bytes_max: u64) -> Result<Option<ObjectBytes>, WriteError> {
+        self.0.get(place, owner, bytes_max).await
+    }
 }
 
 /// What tells whether this node can be used.
@@ -229,7 +259,6 @@ fn app_state(
     node: Option<NodeHealth>,
     clock: &SharedClock,
     worker: &WorkerContext,
-    served: Arc<dyn WriterBackend>,
     told: Told,
     examined: Examined,
 ) -> AppState {
@@ -264,7 +293,7 @@ fn app_state(
         memory_limit: worker.memory_limit,
         callback_addresses: Arc::new(AddressPolicy::new(config.callback.allow.clone())),
         store_timeouts: config.stores.timeouts,
-        served,
+        stored: Arc::new(StoredPlaces(worker.stores.clone())),
         readiness: Readiness::new(config.paused),
         examined,
         node,

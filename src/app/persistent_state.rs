@@ -20,7 +20,8 @@ use crate::auth::{KeyRing, KeyRingError};
 use crate::clock::{ClockTrust, SharedClock};
 use crate::config::Config;
 use crate::disks::{self, DiskHealth, DiskMonitor};
-use crate::ledger::{ErasableLedger, OpenedLedger, SqliteLedger};
+use crate::job::{CallbackTarget, JobId};
+use crate::ledger::{ErasableLedger, ErasedEvents, LedgerError, OpenedLedger, SqliteLedger};
 use crate::queue::{CallbacksOf, CrashAttribution, JobQueue, QUEUE_DATABASE, SledQueue};
 use crate::register::{OpenedRegister, Register, Sealer, SecretFiles};
 use crate::sandbox::SandboxMode;
@@ -78,9 +79,9 @@ impl PersistentState {
         Handle::current().block_on(MarkPlace::in_directory(&config.data_dir).refuse_marked())?;
         let history_lost = !queue.set_aside().is_empty();
         private_files::tighten(&config.data_dir, &config.serve_dir);
-        let sealer = Arc::new(open_sealer(config, &queue)?);
-        let register = Arc::new(open_register(config, &sealer, clock)?);
         let ledger = Arc::new(open_ledger(config)?);
+        let sealer = Arc::new(open_sealer(config, &queue, &ledger)?);
+        let register = Arc::new(open_register(config, &sealer, clock)?);
         let kept = Arc::new(SecretFiles::new(&config.data_dir));
         // This thread may wait.
         let keys_secret = Handle::current().block_on(KeysSecret::open(config, kept, &sealer, None))?;
@@ -167,6 +168,9 @@ fn warn_of_small_disks(data: &Path, serve: &Path, floor: u64) {
     }
 }
 
+/// Those whom the ledger is to tell of erased jobs that are read at once.
+const RECIPIENTS_AT_ONCE: usize = 1_000;
+
 fn open_queue(config: &Config, clock: &SharedClock) -> Result<SledQueue, StartError> {
     let attribution = match config.sandbox.sandbox {
         SandboxMode::Off => CrashAttribution::JobsInFlight,
@@ -177,7 +181,7 @@ fn open_queue(config: &Config, clock: &SharedClock) -> Result<SledQueue, StartEr
 }
 
 /// A new key is made only where nothing is sealed: it would open none of that, and hide that the old one is missing.
-fn open_sealer(config: &Config, queue: &SledQueue) -> Result<Sealer, StartError> {
+fn open_sealer(config: &Config, queue: &SledQueue, ledger: &SqliteLedger) -> Result<Sealer, StartError> {
     let path = config.key_file();
     if !path.exists() {
         // A queue that lost records may have lost what it owes; the spool has it still.
@@ -185,26 +189,41 @@ fn open_sealer(config: &Config, queue: &SledQueue) -> Result<Sealer, StartError>
         queue.visit_callbacks(CallbacksOf::Owed, |_, target| {
             sealed |= target.sealed_url.is_some() || target.sealed_headers.is_some();
         })?;
+        // This thread may wait.
+        let told = async { Ok::<_, LedgerError>((ledger.recipients(None, 1).await?, ledger.events(None, 1).await?)) };
+        let (recipients, events) = Handle::current().block_on(told)?;
+        sealed |= !recipients.is_empty() || !events.is_empty();
         if sealed {
             return Err(StartError::SealingKeysMissing { path });
         }
     }
     let sealer = Sealer::open(&path)?;
-    tell_of_older_keys(&sealer, queue)?;
+    tell_of_older_keys(&sealer, queue, ledger)?;
     Ok(sealer)
 }
 
 /// Manifests are written once and never changed, so a callback stays sealed with the key of its upload; this says when an
 /// older key can go.
-fn tell_of_older_keys(sealer: &Sealer, queue: &SledQueue) -> Result<(), StartError> {
+fn tell_of_older_keys(sealer: &Sealer, queue: &SledQueue, ledger: &SqliteLedger) -> Result<(), StartError> {
     if sealer.keys() == 1 {
         return Ok(());
     }
     let (mut older, mut lost) = (0_usize, 0_usize);
-    queue.visit_callbacks(CallbacksOf::Kept, |id, target| match sealer.needs_older_key(id, target) {
+    let mut look_at = |id: &JobId, target: &CallbackTarget| match sealer.needs_older_key(id, target) {
         Ok(needed) => older += usize::from(needed),
         Err(_) => lost += 1,
-    })?;
+    };
+    queue.visit_callbacks(CallbacksOf::Kept, &mut look_at)?;
+    let mut after = None;
+    loop {
+        // This thread may wait.
+        let found = Handle::current().block_on(ledger.recipients(after.as_ref(), RECIPIENTS_AT_ONCE))?;
+        let Some((last, _)) = found.last() else { break };
+        after = Some(*last);
+        for (id, recipient) in &found {
+            recipient.iter().for_each(|recipient| look_at(id, &recipient.target));
+        }
+    }
     if lost > 0 {
         error!(callbacks = lost, "callbacks can't be unsealed; they wait for a start with the missing sealing key");
     }

@@ -8,11 +8,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use url::Url;
 
-use crate::callback::{OpenCallback, SigningSecrets};
+use crate::callback::{OpenCallback, OpenErased, SigningSecrets};
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::Config;
 use crate::error_chain::ErrorChain;
-use crate::job::{CallbackHeader, CallbackTarget, JobId, Owner, WebhookSecret};
+use crate::job::{CallbackHeader, CallbackTarget, JobId, Owner, SealedText, WebhookSecret};
+use crate::ledger::ErasedJob;
 use crate::register::{KeptWebhookSecret, Register, RegisterPeers, SealedSecrets, Sealer, WebhookSecretError};
 
 /// How soon a secret that the command line has renewed signs.
@@ -24,6 +25,13 @@ pub(super) struct SealedCallbacks(pub(super) Arc<Sealer>);
 impl OpenCallback for SealedCallbacks {
     fn open(&self, id: &JobId, target: &CallbackTarget) -> Result<(Url, Vec<CallbackHeader>), String> {
         self.0.unseal_callback(id, target).map_err(|error| error.to_string())
+    }
+}
+
+impl OpenErased for SealedCallbacks {
+    fn open_erased(&self, id: &JobId, sealed: &SealedText) -> Result<ErasedJob, String> {
+        let told = self.0.unseal_erased(id, sealed).map_err(|error| error.to_string())?;
+        serde_json::from_slice(&told).map_err(|_| "another version of Pixerve sealed it".to_owned())
     }
 }
 

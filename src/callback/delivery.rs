@@ -11,13 +11,13 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::address::AddressPolicy;
-use super::payload::{self, PayloadError};
+use super::content::CallbackContent;
+use super::payload::PayloadError;
 use super::resolve::{ForbiddenAddress, PolicyResolver, Resolver};
 use super::settings::CallbackSettings;
 use super::signature::{SigningSecrets, signature};
 use crate::clock::{SharedClock, Timestamp};
-use crate::job::{CallbackAddresses, CallbackHeader, CallbackTarget, DeliveryId, JobId, JobRecord, PublicUrl};
-use crate::queue::DeliveryContent;
+use crate::job::{CallbackAddresses, CallbackHeader, CallbackTarget, DeliveryId, JobId, PublicUrl, TraceContext};
 use crate::tls;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -178,19 +178,26 @@ impl WebhookClient {
         })
     }
 
-    /// Posts what is to be told as `id` once. `Ok` is the receiver's 2xx.
-    pub async fn deliver(&self, id: &DeliveryId, content: &DeliveryContent) -> Result<StatusCode, DeliveryError> {
-        let record = &content.job.record;
-        let target = record.callback.as_ref().ok_or(DeliveryError::NoTarget)?;
-        let (url, headers) = self.sealed.open(&record.id, target).map_err(DeliveryError::Sealed)?;
+    /// Posts what is to be told as `id` once, as a part of this trace. `Ok` is the receiver's 2xx.
+    pub async fn deliver(
+        &self,
+        id: &DeliveryId,
+        content: &CallbackContent,
+        trace: Option<&TraceContext>,
+    ) -> Result<StatusCode, DeliveryError> {
+        let target = content.target().ok_or(DeliveryError::NoTarget)?;
+        let (url, headers) = self.sealed.open(&id.job, target).map_err(DeliveryError::Sealed)?;
         if let Some(refused) = self.policy.refused(&url) {
             return Err(DeliveryError::ForbiddenLiteral(ForbiddenAddress(refused)));
         }
         if url.scheme() == "https" && !tls::has_certificates() {
             return Err(DeliveryError::NoCertificates);
         }
-        let body = payload::body(id, content, &self.public_url)?;
-        let headers = self.all_headers(id, record, headers, &body)?;
+        let body = content.body(id, &self.public_url)?;
+        let mut headers = self.all_headers(id, content, headers, &body)?;
+        if let Some(trace) = trace {
+            trace.add_to(&mut headers);
+        }
         let deadline = Instant::now() + self.timeout;
         let request = self.client.post(url).headers(headers).body(body);
         let reply = timeout_at(deadline, request.send())
@@ -207,7 +214,7 @@ impl WebhookClient {
     fn all_headers(
         &self,
         id: &DeliveryId,
-        record: &JobRecord,
+        content: &CallbackContent,
         own: Vec<CallbackHeader>,
         body: &[u8],
     ) -> Result<HeaderMap, DeliveryError> {
@@ -220,15 +227,13 @@ impl WebhookClient {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        if let Some(trace) = &record.trace {
-            trace.add_to(&mut headers);
-        }
         let ascii = |text: &str| HeaderValue::from_str(text).expect("INVARIANT: ids, numbers and base64 are ASCII");
         let (id, now) = (id.to_string(), self.clock.now());
         headers.insert(WEBHOOK_ID, ascii(&id));
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(now.as_secs()));
         headers.remove(WEBHOOK_SIGNATURE);
-        let secrets = self.secrets.secrets(&record.owner, record.created_at);
+        let (owner, accepted_at) = content.accepted();
+        let secrets = self.secrets.secrets(owner, accepted_at);
         if !secrets.is_empty() {
             headers.insert(WEBHOOK_SIGNATURE, ascii(&signature(&secrets, &id, now, body)));
         }

@@ -7,7 +7,7 @@ use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ComponentsBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{HttpMethod, OpenApi, OpenApiBuilder, PathsBuilder, Ref, Required, ResponseBuilder};
 
-use super::payload::{EndPayload, FilePayload};
+use super::payload::{EndPayload, ErasedPayload, FilePayload};
 use crate::job::CallbackEvent;
 
 /// The webhooks, one for each event, and the schemas that they need.
@@ -19,15 +19,21 @@ pub fn described() -> OpenApi {
     let mut schemas = Vec::new();
     EndPayload::schemas(&mut schemas);
     FilePayload::schemas(&mut schemas);
+    ErasedPayload::schemas(&mut schemas);
     let components = ComponentsBuilder::new()
         .schema_from::<EndPayload<'_>>()
         .schema_from::<FilePayload<'_>>()
+        .schema_from::<ErasedPayload<'_>>()
         .schemas_from_iter(schemas);
     OpenApiBuilder::new().webhooks(Some(webhooks)).components(Some(components.build())).build()
 }
 
 fn operation(event: CallbackEvent) -> OperationBuilder {
-    let name = if event == CallbackEvent::FileStored { FilePayload::name() } else { EndPayload::name() };
+    let name = match event {
+        CallbackEvent::Completed | CallbackEvent::Failed | CallbackEvent::Cancelled => EndPayload::name(),
+        CallbackEvent::FileStored => FilePayload::name(),
+        CallbackEvent::Erased => ErasedPayload::name(),
+    };
     let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).build();
     let answers = [
         ("2XX", "It is taken. To one that was taken before, too: a callback comes at least once."),

@@ -5,8 +5,10 @@
 //! address it stands for is checked ([`address`]) at the moment of connecting ([`resolve`]), and nothing is followed.
 
 pub mod address;
+mod content;
 pub mod delivery;
 mod described;
+mod erased;
 mod metrics;
 pub mod outbox;
 pub mod payload;
@@ -15,8 +17,10 @@ pub mod settings;
 pub mod signature;
 
 pub use address::AddressPolicy;
+pub use content::CallbackContent;
 pub use delivery::{OpenCallback, WebhookClient};
 pub use described::described;
+pub use erased::{ErasedOutbox, OpenErased};
 pub use metrics::CallbackMetrics;
 pub use outbox::Outbox;
 pub use resolve::{Resolver, SystemResolver};

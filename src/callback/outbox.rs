@@ -15,14 +15,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, warn};
 
 use self::delivery_queues::{DeliveryQueues, PendingDelivery};
+use super::content::CallbackContent;
 use super::delivery::{DeliveryError, NextTry, WebhookClient};
+use super::erased::ErasedOutbox;
 use super::metrics::{AttemptResult, CallbackMetrics};
 use super::settings::CallbackSettings;
 use crate::clock::{SharedClock, millis};
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
-use crate::job::{CallbackTarget, DeliveryId};
-use crate::queue::{Delivery, DeliveryContent, DeliveryOutbox, DeliveryOutcome, DeliveryTry, Job, QueueError};
+use crate::job::{DeliveryId, DeliverySubject};
+use crate::queue::{Delivery, DeliveryOutbox, DeliveryOutcome, DeliveryTry, QueueError};
 use crate::retry::RetrySchedule;
 use crate::telemetry::{SpanKind, TraceSpan, trace_span};
 
@@ -47,6 +49,8 @@ pub struct Outbox {
 /// What every try needs.
 struct Dispatcher {
     queue: Arc<dyn DeliveryOutbox>,
+    /// What the queue knows nothing of.
+    erased: Option<ErasedOutbox>,
     client: WebhookClient,
     retry_waits: RetrySchedule,
     metrics: CallbackMetrics,
@@ -67,6 +71,7 @@ impl Outbox {
         Self {
             dispatcher: Arc::new(Dispatcher {
                 queue,
+                erased: None,
                 client,
                 retry_waits: settings.retry_waits.clone(),
                 metrics: CallbackMetrics::default(),
@@ -80,6 +85,17 @@ impl Outbox {
         }
     }
 
+    /// One that delivers these events as well.
+    ///
+    /// # Panics
+    /// If it runs.
+    #[must_use]
+    pub fn with_erased(mut self, erased: ErasedOutbox) -> Self {
+        let dispatcher = Arc::get_mut(&mut self.dispatcher).expect("INVARIANT: tries share it, and none has begun");
+        dispatcher.erased = Some(erased);
+        self
+    }
+
     /// What it counts.
     #[must_use]
     pub fn metrics(&self) -> &CallbackMetrics {
@@ -88,7 +104,8 @@ impl Outbox {
 
     /// Runs until `shutdown`, then begins no try and lets those in flight end, which takes no longer than one try may.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let queue = Arc::clone(&self.dispatcher.queue);
+        let dispatcher = Arc::clone(&self.dispatcher);
+        let queue = &dispatcher.queue;
         let mut pause = QUEUE_PAUSE_MIN;
         while !shutdown.is_cancelled() {
             let filled = self.fill(&shutdown).await;
@@ -98,7 +115,12 @@ impl Outbox {
             let free = self.queues.has_place();
             let wait = async {
                 match &filled {
-                    Ok(()) if free => queue.wait_delivery(queue.idle_delivery_poll()).await,
+                    Ok(()) if free => {
+                        tokio::select! {
+                            () = queue.wait_delivery(queue.idle_delivery_poll()) => {}
+                            () = dispatcher.wait_erased() => {}
+                        }
+                    }
                     Ok(()) => std::future::pending().await,
                     // Not the queue's own hint: it may say "due" for as long as it fails.
                     Err(_) => tokio::time::sleep(pause).await,
@@ -123,9 +145,14 @@ impl Outbox {
             if !self.queues.has_place() {
                 return Ok(());
             }
-            let due = self.dispatcher.queue.due_deliveries(BATCH, self.lease).await?;
+            let mut due = match &self.dispatcher.erased {
+                Some(erased) => erased.due(BATCH, self.lease).await,
+                None => Vec::new(),
+            };
+            let owed = self.dispatcher.queue.due_deliveries(BATCH, self.lease).await;
+            let failed = owed.map(|owed| due.extend(owed)).err();
             if due.is_empty() {
-                return Ok(());
+                return failed.map_or(Ok(()), Err);
             }
             // What has ended is removed first: a delivery that is due again would be taken for one that is still pending.
             while let Some(ended) = self.tries.try_join_next_with_id() {
@@ -133,6 +160,10 @@ impl Outbox {
             }
             for Delivery { id, owner, host, attempts } in due {
                 self.queues.push(PendingDelivery::new(id, attempts, &owner, host));
+            }
+            if let Some(error) = failed {
+                self.begin_waiting(shutdown);
+                return Err(error);
             }
         }
         Ok(())
@@ -164,12 +195,10 @@ impl Dispatcher {
     /// One try, from looking the job up to settling what came of it.
     async fn attempt(&self, id: DeliveryId, attempts: u32, shutdown: &CancellationToken) {
         let (at, began) = (self.clock.now(), self.clock.elapsed());
-        let (outcome, status, error) = match self.queue.delivery_content(&id).await {
-            Ok(Some(mut content)) => {
-                let mut trace = trace_of(&content.job, attempts.saturating_add(1));
-                // The receiver's part of the trace belongs below this try.
-                content.job.record.trace = trace.context().cloned();
-                let span = trace_span(content.job.record.trace.as_ref());
+        let (outcome, status, error) = match self.content(&id).await {
+            Ok(Some(content)) => {
+                let mut trace = trace_of(&id, &content, attempts.saturating_add(1));
+                let span = trace_span(trace.context());
                 self.deliver(&id, &content, attempts, &mut trace).instrument(span).await
             }
             Ok(None) => {
@@ -192,17 +221,39 @@ impl Dispatcher {
         .await;
     }
 
+    async fn content(&self, id: &DeliveryId) -> Result<Option<CallbackContent>, QueueError> {
+        if let Some(erased) = self.erased_of(id) {
+            return Ok(erased.content(&id.job).map(CallbackContent::Erased));
+        }
+        let content = self.queue.delivery_content(id).await?;
+        Ok(content.map(|content| CallbackContent::Job(Box::new(content))))
+    }
+
+    /// Who keeps what is told as `id`, if the queue doesn't.
+    fn erased_of(&self, id: &DeliveryId) -> Option<&ErasedOutbox> {
+        self.erased.as_ref().filter(|_| id.subject == DeliverySubject::Erased)
+    }
+
+    /// Returns when an event that a job is erased may be due.
+    async fn wait_erased(&self) {
+        match &self.erased {
+            Some(erased) => erased.wait().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Answers what came of it, and the receiver's status or what went wrong.
     async fn deliver(
         &self,
         id: &DeliveryId,
-        content: &DeliveryContent,
+        content: &CallbackContent,
         attempts: u32,
         trace: &mut TraceSpan,
     ) -> (DeliveryOutcome, Option<u16>, Option<String>) {
-        let (host, attempt) = (host_of(&content.job), attempts.saturating_add(1));
+        let (host, attempt) = (content.host(), attempts.saturating_add(1));
         reached(Step::CallbackBeforeSend);
-        let error = match self.client.deliver(id, content).await {
+        // The receiver's part of the trace belongs below this try.
+        let error = match self.client.deliver(id, content, trace.context()).await {
             Ok(status) => {
                 reached(Step::CallbackAfterReply);
                 self.metrics.attempted(AttemptResult::Delivered);
@@ -273,8 +324,17 @@ impl Dispatcher {
         shutdown: &CancellationToken,
     ) {
         let mut pause = QUEUE_PAUSE_MIN;
-        while let Err(error) = self.queue.settle_delivery(id, tried.clone(), outcome).await {
-            warn!(%id, error = %ErrorChain(&error), "settling a callback failed; will be retried");
+        loop {
+            let settled = match self.erased_of(id) {
+                Some(erased) => erased.settle(&id.job, outcome).await.map_err(|error| ErrorChain(&error).to_string()),
+                None => self
+                    .queue
+                    .settle_delivery(id, tried.clone(), outcome)
+                    .await
+                    .map_err(|error| ErrorChain(&error).to_string()),
+            };
+            let Err(error) = settled else { break };
+            warn!(%id, error, "settling a callback failed; will be retried");
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -286,17 +346,12 @@ impl Dispatcher {
 }
 
 /// The span of a try, by OpenTelemetry's conventions for clients; of the URL no more than the host is told.
-fn trace_of(job: &Job, attempt: u32) -> TraceSpan {
-    let mut trace = TraceSpan::start(SpanKind::Client, format_args!("callback"), job.record.trace.as_ref());
+fn trace_of(id: &DeliveryId, content: &CallbackContent, attempt: u32) -> TraceSpan {
+    let mut trace = TraceSpan::start(SpanKind::Client, format_args!("callback"), content.trace());
     trace.set("http.request.method", "POST");
-    trace.set("server.address", host_of(job));
-    trace.set("pixerve.job_id", job.record.id);
-    trace.set("pixerve.hash", &job.record.hash);
+    trace.set("server.address", content.host());
+    trace.set("pixerve.job_id", id.job);
+    trace.set("pixerve.hash", content.hash());
     trace.set_number("pixerve.attempt", attempt.into());
     trace
-}
-
-/// The host alone: a URL's user name, path and query may hold secrets.
-fn host_of(job: &Job) -> &str {
-    job.record.callback.as_ref().map(CallbackTarget::host).unwrap_or_default()
 }

@@ -6,9 +6,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::job::{
-    CallbackEvent, DeliveryId, ErrorCode, HashKey, JobId, JobRef, Placeholder, PublicUrl, ShownFile, State, Warnings,
-    shown_files, warnings_of,
+    CallbackEvent, DeliveryId, ErrorCode, HashKey, JobId, JobRef, Placeholder, PublicUrl, ShownFile, State, Stored,
+    Warnings, shown_files, warnings_of,
 };
+use crate::ledger::{ErasedJob, ErasureReason};
 use crate::queue::{DeliveryContent, FileStored, Job};
 
 /// The body of a callback that tells how a job ended. The same job gives the same bytes at every try.
@@ -67,6 +68,48 @@ pub(super) struct FilePayload<'a> {
     file: ShownFile,
 }
 
+/// The body of one that tells that a job is erased: everything that caches may have of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ErasedCallback)]
+pub(super) struct ErasedPayload<'a> {
+    #[serde(rename = "type")]
+    event: CallbackEvent,
+    hash: &'a HashKey,
+    job_id: JobId,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reference: Option<&'a JobRef>,
+    reason: ErasureReason,
+    /// When the job had ended, in seconds since the Unix epoch.
+    timestamp: u64,
+    /// The same as RFC 3339.
+    #[schema(format = "date-time")]
+    ended_at: String,
+    /// What is gone, with every place that held it. What another job names still is not among it.
+    files: Vec<ErasedFile>,
+}
+
+/// A file that is gone.
+#[derive(Serialize, ToSchema)]
+struct ErasedFile {
+    /// Its name, the same in every store.
+    name: String,
+    stored: Vec<ErasedPlace>,
+}
+
+/// A place that held it.
+#[derive(Serialize, ToSchema)]
+struct ErasedPlace {
+    /// `directHost`, `s3` or `gcs`.
+    backend: String,
+    /// As `stored` of the job's files named it.
+    location: String,
+    /// Where browsers and caches got it, as far as this server knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = "uri")]
+    url: Option<String>,
+}
+
 /// Why a job has no callback to make.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
@@ -103,6 +146,32 @@ pub fn body(id: &DeliveryId, content: &DeliveryContent, public_url: &PublicUrl) 
         _ => return Err(PayloadError::State(job.state)),
     };
     Ok(written?.into())
+}
+
+/// The JSON that is sent as `id` of a job that is erased.
+///
+/// # Errors
+/// If it can't be written.
+pub(super) fn erased_body(id: &DeliveryId, job: &ErasedJob, public_url: &PublicUrl) -> Result<Bytes, PayloadError> {
+    let place = |stored: &Stored| ErasedPlace {
+        backend: stored.backend.clone(),
+        location: public_url.of_location(&stored.location),
+        url: public_url.url_of(&stored.location).or_else(|| stored.url.clone()),
+    };
+    let files = job.files.iter();
+    let files =
+        files.map(|file| ErasedFile { name: file.name.clone(), stored: file.stored.iter().map(place).collect() });
+    let payload = ErasedPayload {
+        event: CallbackEvent::Erased,
+        hash: &job.hash,
+        job_id: id.job,
+        reference: job.recipient.reference.as_ref(),
+        reason: job.reason,
+        timestamp: job.ended_at.as_secs(),
+        ended_at: job.ended_at.rfc3339(),
+        files: files.collect(),
+    };
+    Ok(serde_json::to_vec(&payload)?.into())
 }
 
 /// A failed job's `error` is what went wrong in words, its `error_code` in one that stays the same; a completed one has

@@ -13,6 +13,9 @@ use super::{SharedClock, Timestamp};
 
 /// A clock that left the expected time by more than this may be wrong.
 pub const JUMP_MAX: Duration = Duration::from_hours(24);
+/// One that left it by more than this is not exact enough to delete by it what somebody wants to keep for an hour. A server that was
+/// off for longer can't tell.
+const STEP_MAX: Duration = Duration::from_mins(20);
 /// For so long it must have run on by itself then.
 pub const PROBATION: Duration = Duration::from_hours(1);
 
@@ -28,6 +31,8 @@ struct TrustState {
     seen: (Timestamp, Duration),
     /// On the monotonic clock.
     trusted_from: Duration,
+    /// The same for [`STEP_MAX`].
+    steady_from: Duration,
 }
 
 impl ClockTrust {
@@ -36,22 +41,39 @@ impl ClockTrust {
     #[must_use]
     pub fn new(clock: SharedClock, last_seen: Option<Timestamp>) -> Self {
         let seen = (clock.now(), clock.elapsed());
-        let jumped = last_seen.is_some_and(|last| difference(last, seen.0) > JUMP_MAX);
-        let trusted_from = if jumped { seen.1.saturating_add(PROBATION) } else { seen.1 };
-        Self { clock, state: Arc::new(Mutex::new(TrustState { seen, trusted_from })) }
+        let jump = last_seen.map_or(Duration::ZERO, |last| difference(last, seen.0));
+        let from = |most| if jump > most { seen.1.saturating_add(PROBATION) } else { seen.1 };
+        let (trusted_from, steady_from) = (from(JUMP_MAX), from(STEP_MAX));
+        Self { clock, state: Arc::new(Mutex::new(TrustState { seen, trusted_from, steady_from })) }
     }
 
     /// Whether it may be believed now. A jump since the last call is noticed.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
+        let (elapsed, trusted_from, _) = self.look();
+        elapsed >= trusted_from
+    }
+
+    /// Whether it has not even left the expected time by a little ([`STEP_MAX`]) lately. A jump since the last call is noticed.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        let (elapsed, _, steady_from) = self.look();
+        elapsed >= steady_from
+    }
+
+    /// The monotonic clock, and from when on the other is trusted, and steady.
+    fn look(&self) -> (Duration, Duration, Duration) {
         let (wall, elapsed) = (self.clock.now(), self.clock.elapsed());
         let mut state = self.state.lock();
-        let expected = state.seen.0.after(elapsed.saturating_sub(state.seen.1));
-        if difference(expected, wall) > JUMP_MAX {
+        let jump = difference(state.seen.0.after(elapsed.saturating_sub(state.seen.1)), wall);
+        if jump > JUMP_MAX {
             state.trusted_from = elapsed.saturating_add(PROBATION);
         }
+        if jump > STEP_MAX {
+            state.steady_from = elapsed.saturating_add(PROBATION);
+        }
         state.seen = (wall, elapsed);
-        elapsed >= state.trusted_from
+        (elapsed, state.trusted_from, state.steady_from)
     }
 }
 
@@ -88,6 +110,19 @@ mod tests {
         for last_seen in [None, Some(clock().now()), Some(clock().now().before(DAY))] {
             assert!(ClockTrust::new(clock(), last_seen).is_trusted());
         }
+    }
+
+    #[test]
+    fn a_clock_that_jumped_by_an_hour_is_trusted_and_not_steady() {
+        let clock = clock();
+        let trust = ClockTrust::new(clock.clone(), Some(clock.now().before(STEP_MAX)));
+        assert!(trust.is_steady());
+        clock.set_wall(clock.now().after(PROBATION));
+        assert!(trust.is_trusted() && !trust.is_steady(), "whichever is asked first");
+        clock.advance(PROBATION);
+        assert!(trust.is_steady());
+        let off_for_long = ClockTrust::new(clock.clone(), Some(clock.now().before(PROBATION)));
+        assert!(off_for_long.is_trusted() && !off_for_long.is_steady());
     }
 
     #[test]

@@ -190,6 +190,8 @@ mod tests {
         "server.public_url",
         "server.cors_origins",
         "server.page",
+        // As the claim of that name: whatever reads it holds it to the same bounds.
+        "storage.expires_after",
     ];
 
     #[test]

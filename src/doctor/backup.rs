@@ -78,7 +78,7 @@ pub async fn look_at_backup(backup: Backup, clock: SharedClock) -> Vec<Check> {
     let Some(Copied { scratch, sealer, keys }) = copied else { return checks };
     checks.push(keys);
     checks.extend(queue(&backup, scratch.path(), sealer.clone(), &clock).await);
-    checks.extend(ledger(scratch.path()).await);
+    checks.extend(ledger(scratch.path(), &clock).await);
     let registrations = {
         let (scratch, clock) = (scratch.path().to_owned(), Arc::clone(&clock));
         match sealer {
@@ -205,7 +205,7 @@ fn open_keys(directory: &Path, named: &Path, scratch: &Path) -> io::Result<(Opti
 }
 
 /// What the ledger would have done. An older version left none.
-async fn ledger(scratch: &Path) -> Option<Check> {
+async fn ledger(scratch: &Path, clock: &SharedClock) -> Option<Check> {
     let database = scratch.join(LEDGER_DATABASE);
     if !database.exists() && !database.with_extension("db.uuid").exists() {
         return None;
@@ -217,6 +217,7 @@ async fn ledger(scratch: &Path) -> Option<Check> {
             Err(error) => return Ok(broke_off(&error)),
         };
         let running = ledger.running().await?.len();
+        let due = ledger.due(clock.now(), LOOKED_AT_MOST).await?.len();
         // It is a copy of a copy.
         let _ = ledger.close().await;
         if let Some(damaged) = set_aside {
@@ -227,9 +228,14 @@ async fn ledger(scratch: &Path) -> Option<Check> {
                 remedy,
             ));
         }
-        Ok::<_, LedgerError>(match running {
-            0 => Check::ok(WOULD_BE_ERASED, "none"),
-            orders => Check::warning(
+        Ok::<_, LedgerError>(match (running, due) {
+            (0, 0) => Check::ok(WOULD_BE_ERASED, "none"),
+            (0, jobs) => Check::warning(
+                WOULD_BE_ERASED,
+                format!("{} whose time is over, with all that is stored of them", counted(jobs, "job")),
+                PAUSED,
+            ),
+            (orders, _) => Check::warning(
                 WOULD_BE_ERASED,
                 format!(
                     "{}: what has been stored again since the copy was made, in the same places, goes too",

@@ -20,11 +20,14 @@ pub enum CallbackEvent {
     /// One of its files is in all of its stores.
     #[serde(rename = "file.stored")]
     FileStored,
+    /// It and all that was stored of it are gone.
+    #[serde(rename = "job.erased")]
+    Erased,
 }
 
 impl CallbackEvent {
     /// All there are.
-    pub const ALL: [Self; 4] = [Self::Completed, Self::Failed, Self::Cancelled, Self::FileStored];
+    pub const ALL: [Self; 5] = [Self::Completed, Self::Failed, Self::Cancelled, Self::FileStored, Self::Erased];
 
     /// The end that a job in `state` has had; none while it has not ended.
     #[must_use]
@@ -45,6 +48,7 @@ impl CallbackEvent {
             Self::Failed => "job.failed",
             Self::Cancelled => "job.cancelled",
             Self::FileStored => "file.stored",
+            Self::Erased => "job.erased",
         }
     }
 }

@@ -22,11 +22,14 @@ pub enum DeliverySubject {
     Cancelled,
     /// That this one of its expected files, from 0, is in all of its stores.
     File(u16),
+    /// That it is erased. By then the queue knows nothing of it: what is told is in the ledger.
+    Erased,
 }
 
 /// In `webhook-id` behind the job's id. Never with a full stop, which parts the id from what else is signed.
 const CANCELLED: &str = "cancelled";
 const FILE: &str = "file_";
+const ERASED: &str = "erased";
 
 impl DeliveryId {
     /// The call that tells how a job ended; none while it has not.
@@ -46,6 +49,12 @@ impl DeliveryId {
         Self { job, subject: DeliverySubject::File(index) }
     }
 
+    /// The call that tells that a job is erased.
+    #[must_use]
+    pub fn of_erasure(job: JobId) -> Self {
+        Self { job, subject: DeliverySubject::Erased }
+    }
+
     /// Whether it tells of a file.
     #[must_use]
     pub fn is_of_file(&self) -> bool {
@@ -59,6 +68,7 @@ impl DeliveryId {
         let subject = match rest {
             None => DeliverySubject::End,
             Some(CANCELLED) => DeliverySubject::Cancelled,
+            Some(ERASED) => DeliverySubject::Erased,
             Some(rest) => DeliverySubject::File(rest.strip_prefix(FILE)?.parse().ok()?),
         };
         let id = Self { job: job.parse().ok()?, subject };
@@ -71,6 +81,8 @@ impl DeliveryId {
     pub fn event(&self, state: State) -> Option<CallbackEvent> {
         match self.subject {
             DeliverySubject::File(_) => Some(CallbackEvent::FileStored),
+            // None that the queue knows is erased.
+            DeliverySubject::Erased => None,
             DeliverySubject::End | DeliverySubject::Cancelled => {
                 CallbackEvent::of(state).filter(|_| Self::of_end(self.job, state) == Some(*self))
             }
@@ -84,6 +96,7 @@ impl fmt::Display for DeliveryId {
             DeliverySubject::End => write!(f, "{}", self.job),
             DeliverySubject::Cancelled => write!(f, "{}_{CANCELLED}", self.job),
             DeliverySubject::File(index) => write!(f, "{}_{FILE}{index}", self.job),
+            DeliverySubject::Erased => write!(f, "{}_{ERASED}", self.job),
         }
     }
 }
@@ -96,7 +109,8 @@ mod tests {
     #[test]
     fn an_id_is_read_as_it_is_written_and_in_no_other_spelling() {
         let job = JobId::new(Timestamp::from_millis(1));
-        let subjects = [DeliverySubject::End, DeliverySubject::Cancelled, DeliverySubject::File(17)];
+        let subjects =
+            [DeliverySubject::End, DeliverySubject::Cancelled, DeliverySubject::File(17), DeliverySubject::Erased];
         for subject in subjects {
             let id = DeliveryId { job, subject };
             assert_eq!(DeliveryId::parse(&id.to_string()), Some(id));

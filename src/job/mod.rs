@@ -54,8 +54,8 @@ pub use shape::has_shape_of;
 pub use shown_file::{FileKind, ShownFile, shown_files};
 pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};
 pub use spec::{
-    BOX_SIDE_MAX, BackendInfo, BackendKind, Background, CallbackAddresses, CallbackHeader, Fit, Format, FormatInfo,
-    JobSpec, MergedJob, ParsedJob, Position, Preset, PresetError, Priority, SpecLimits, StorageKey, SubDir,
+    BOX_SIDE_MAX, BackendInfo, BackendKind, Background, CallbackAddresses, CallbackHeader, ExpiresAfter, Fit, Format,
+    FormatInfo, JobSpec, MergedJob, ParsedJob, Position, Preset, PresetError, Priority, SpecLimits, StorageKey, SubDir,
     VariantSpec, job_components, job_schema,
 };
 pub(crate) use spec::{Fields, optional};

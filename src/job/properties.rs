@@ -230,6 +230,7 @@ proptest! {
             sub_dir: SubDir::parse("a/b").expect("plain"),
             variants: formats.iter().flat_map(|(format, asked)| asked.variants(*format)).collect(),
             placeholder: true,
+            expires_after: None,
         };
         let parsed = parse(&job).map_err(|errors| TestCaseError::fail(format!("{errors}: {job}")))?;
         prop_assert_eq!(&parsed.spec, &expected);

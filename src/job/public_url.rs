@@ -13,10 +13,10 @@ const SERVED: &str = "/files/";
 /// against the address that they used; the addresses of files, which stand in pages of others, are whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicUrl {
+    /// Its scheme, host and port; none if nobody has said them.
+    origin: Option<String>,
     /// Its path, without a slash at its end; empty for the root.
     prefix: String,
-    /// All of it, without a slash at its end; none if it isn't set.
-    base: Option<String>,
 }
 
 impl PublicUrl {
@@ -28,8 +28,8 @@ impl PublicUrl {
         let is_plain =
             url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
         (matches!(url.scheme(), "http" | "https") && is_plain).then(|| Self {
+            origin: Some(url.origin().ascii_serialization()),
             prefix: url.path().trim_end_matches('/').to_owned(),
-            base: Some(url.as_str().trim_end_matches('/').to_owned()),
         })
     }
 
@@ -43,14 +43,24 @@ impl PublicUrl {
     #[must_use]
     pub fn of_files(&self, mut files: Vec<StoredFile>) -> Vec<StoredFile> {
         for stored in files.iter_mut().flat_map(|file| &mut file.stored) {
-            // Those of other stores are URLs.
-            if stored.location.starts_with('/') {
-                let is_public = stored.location.starts_with(SERVED);
-                stored.url = self.base.as_ref().filter(|_| is_public).map(|base| format!("{base}{}", stored.location));
-                stored.location.insert_str(0, &self.prefix);
-            }
+            stored.url = self.url_of(&stored.location).or(stored.url.take());
+            stored.location = self.of_location(&stored.location);
         }
         files
+    }
+
+    /// A location as clients see it.
+    #[must_use]
+    pub fn of_location(&self, location: &str) -> String {
+        // Those of other stores are URLs.
+        if location.starts_with('/') { self.path(location) } else { location.to_owned() }
+    }
+
+    /// The whole URL of a location that everybody may see; none of any other, or if nobody has said where this server is.
+    #[must_use]
+    pub fn url_of(&self, location: &str) -> Option<String> {
+        let origin = self.origin.as_ref().filter(|_| location.starts_with(SERVED))?;
+        Some(format!("{origin}{}", self.path(location)))
     }
 }
 
@@ -77,6 +87,9 @@ mod tests {
             let url = PublicUrl::parse(url).expect(url);
             assert_eq!(url.path("/status"), format!("{prefix}/status"));
         }
+        let url = PublicUrl::parse("http://[::1]:8080/a/b/").expect("a URL");
+        assert_eq!(url.url_of("/files/x.jpg").as_deref(), Some("http://[::1]:8080/a/b/files/x.jpg"));
+        assert_eq!((url.url_of("s3://pictures/x.jpg"), PublicUrl::default().url_of("/files/x.jpg")), (None, None));
         for bad in [
             "/images",
             "example.com/images",

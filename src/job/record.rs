@@ -236,6 +236,12 @@ impl CallbackTarget {
         self.events.contain(CallbackEvent::FileStored)
     }
 
+    /// Whether it is told that the job is erased.
+    #[must_use]
+    pub fn tells_erasure(&self) -> bool {
+        self.events.contain(CallbackEvent::Erased)
+    }
+
     /// What of an http(s) URL is no secret.
     #[must_use]
     pub fn origin_of(url: &Url) -> Url {

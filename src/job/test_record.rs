@@ -25,6 +25,7 @@ pub(crate) fn job_record(n: u8) -> JobRecord {
             sub_dir: SubDir::default(),
             variants: Vec::new(),
             placeholder: true,
+            expires_after: None,
         },
         callback: None,
         job_data: serde_json::Value::Null,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::ErasureRecipient;
 use crate::clock::Timestamp;
-use crate::job::{ContentHash, HashKey, JobId, JobRecord, Owner, StoredFile};
+use crate::job::{ContentHash, HashKey, JobId, JobRecord, Owner, Stored, StoredFile};
 
 /// What is stored of one job, and until when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct LedgerEntry {
     pub expires_at: Option<Timestamp>,
     /// Its files.
     pub files: Vec<EntryFile>,
+    /// Who is to be told once it is erased, if somebody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<ErasureRecipient>,
 }
 
 /// One file, and every place that holds it.
@@ -48,44 +52,47 @@ pub struct Place {
     pub location: String,
 }
 
-impl LedgerEntry {
-    /// That `files` of the job are stored, which ends at `ended_at`; none if there are none.
+impl Place {
+    /// Where a file of this job is stored.
     #[must_use]
-    pub fn of(
-        record: &JobRecord,
-        files: &[StoredFile],
-        ended_at: Timestamp,
-        expires_at: Option<Timestamp>,
-    ) -> Option<Self> {
-        let access_key = |backend: &str| {
-            let key = record.spec.storage.iter().find(|key| key.backend.as_str() == backend);
-            key.map(|key| key.access_key.clone())
-        };
-        let files: Vec<_> = files
+    pub fn of(record: &JobRecord, stored: &Stored) -> Self {
+        let key = record.spec.storage.iter().find(|key| key.backend.as_str() == stored.backend);
+        Self {
+            backend: stored.backend.clone(),
+            access_key: key.map(|key| key.access_key.clone()),
+            location: stored.location.clone(),
+        }
+    }
+}
+
+impl LedgerEntry {
+    /// That `files` of the job are stored, which ends at `ended_at`.
+    #[must_use]
+    pub fn of(record: &JobRecord, files: &[StoredFile], ended_at: Timestamp) -> Self {
+        let stored = files;
+        let files: Vec<_> = stored
             .iter()
             .map(|file| EntryFile {
                 name: file.name.clone(),
                 bytes: file.bytes,
-                places: file
-                    .stored
-                    .iter()
-                    .map(|stored| Place {
-                        backend: stored.backend.clone(),
-                        access_key: access_key(&stored.backend),
-                        location: stored.location.clone(),
-                    })
-                    .collect(),
+                places: file.stored.iter().map(|stored| Place::of(record, stored)).collect(),
             })
             .collect();
-        let is_stored = files.iter().any(|file| !file.places.is_empty());
-        is_stored.then(|| Self {
+        Self {
             job_id: record.id,
             owner: record.owner.clone(),
             content: record.original.sha256,
             ended_at,
-            expires_at,
+            expires_at: record.spec.expires_after.map(|after| after.from_end(ended_at)),
             files,
-        })
+            recipient: ErasureRecipient::of(record, stored),
+        }
+    }
+
+    /// Whether there is anything to be known of it once its record is gone.
+    #[must_use]
+    pub fn is_needed(&self) -> bool {
+        self.places().next().is_some() || self.expires_at.is_some()
     }
 
     /// What clients call `hash`.

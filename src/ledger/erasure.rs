@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::{NoContext, Uuid};
 
-use super::LedgerError;
+use super::{ErasureReason, LedgerError};
 use crate::clock::Timestamp;
-use crate::job::{HashKey, JobId, OwnerKey};
+use crate::job::{HashKey, JobId, OwnerKey, SealedText};
 
 /// A UUID of version 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -170,6 +170,14 @@ pub struct Erasure {
     pub purged_at: Option<Timestamp>,
 }
 
+impl Erasure {
+    /// Why its jobs are erased.
+    #[must_use]
+    pub fn reason(&self) -> ErasureReason {
+        if self.target.is_some() { ErasureReason::Erased } else { ErasureReason::Expired }
+    }
+}
+
 /// A place that another job names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeptPlace {
@@ -214,6 +222,8 @@ pub enum ErasureOutcome {
         is_versioned: bool,
         /// What other jobs keep.
         kept: Vec<KeptPlace>,
+        /// An [`ErasedJob`](super::ErasedJob), sealed, for whoever is to be told.
+        event: Option<SealedText>,
     },
     /// Something is left.
     Left {
@@ -243,8 +253,8 @@ pub trait Erasures: Debug + Send + Sync {
     /// When the next try of the order's is due; none if all its jobs are erased.
     async fn next_due(&self, id: &ErasureId) -> Result<Option<Timestamp>, LedgerError>;
 
-    /// Notes, durably, what a try at a job came to. If it is erased, its entry leaves the ledger with that, and that it was
-    /// erased is known from then on; one that is erased stays so.
+    /// Notes, durably, what a try at a job came to. If it is erased, its entry leaves the ledger with that, the event that tells of
+    /// it is owed, and that it was erased is known from then on; one that is erased stays so.
     async fn settle(
         &self,
         id: &ErasureId,

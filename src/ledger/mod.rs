@@ -10,6 +10,7 @@
 #[cfg(feature = "s3")]
 mod bucket;
 mod entry;
+mod erased_event;
 mod erasure;
 mod error;
 mod settings;
@@ -26,6 +27,9 @@ use crate::job::{HashKey, JobId, JobRecord, StoredFile};
 #[cfg(feature = "s3")]
 pub use bucket::BucketLedger;
 pub use entry::{EntryFile, LedgerEntry, Place};
+pub use erased_event::{
+    DueEvents, EVENT_KEPT_FOR, ErasedEvent, ErasedEvents, ErasedFile, ErasedJob, ErasureReason, ErasureRecipient,
+};
 pub use erasure::{
     Erasure, ErasureId, ErasureOutcome, ErasureState, ErasureTally, ErasureTarget, Erasures, KeptPlace, LeftPlace,
     NewErasure, OrderedErasure, PendingJob, TargetKey,
@@ -118,13 +122,13 @@ pub trait Ledger: Debug + Send + Sync {
     async fn close(&self) -> Result<(), LedgerError>;
 }
 
-/// All of it: what lies where, and the orders to erase it. One place keeps both, so that an entry goes in the same step that
-/// notes its job as erased.
-pub trait ErasableLedger: Ledger + Erasures {}
+/// All of it: what lies where, the orders to erase it, and what is told of that. One place keeps all, so that an entry goes in the
+/// same step that notes its job as erased and the event that tells of it.
+pub trait ErasableLedger: Ledger + Erasures + ErasedEvents {}
 
-impl<L: Ledger + Erasures> ErasableLedger for L {}
+impl<L: Ledger + Erasures + ErasedEvents> ErasableLedger for L {}
 
-/// Writes down what is stored of a job that is about to end, if anything is.
+/// Writes down what is stored of a job that is about to end, if anything is, and when it is to be erased, if ever.
 ///
 /// # Errors
 /// The ledger's. The job must not end before this has succeeded.
@@ -134,8 +138,6 @@ pub async fn record_stored(
     files: &[StoredFile],
     ended_at: Timestamp,
 ) -> Result<(), LedgerError> {
-    match LedgerEntry::of(record, files, ended_at, None) {
-        Some(entry) => ledger.record(&entry).await,
-        None => Ok(()),
-    }
+    let entry = LedgerEntry::of(record, files, ended_at);
+    if entry.is_needed() { ledger.record(&entry).await } else { Ok(()) }
 }

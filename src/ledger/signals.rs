@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -21,6 +21,8 @@ struct Inner {
     progress: watch::Sender<u64>,
     hidden: Mutex<HashSet<ErasureId>>,
     running: AtomicUsize,
+    has_events: AtomicBool,
+    wake_outbox: Notify,
 }
 
 impl ErasureSignals {
@@ -61,6 +63,25 @@ impl ErasureSignals {
     /// Some order has come further.
     pub fn progressed(&self) {
         self.0.progress.send_modify(|times| *times += 1);
+    }
+
+    /// There is a new event that a job is erased.
+    pub fn event_owed(&self) {
+        self.0.has_events.store(true, Ordering::Release);
+        self.0.wake_outbox.notify_one();
+    }
+
+    /// Whether [`ErasureSignals::event_owed`] was said since this was asked last.
+    #[must_use]
+    pub fn take_events_owed(&self) -> bool {
+        self.0.has_events.swap(false, Ordering::AcqRel)
+    }
+
+    /// Waits until [`ErasureSignals::take_events_owed`] would answer yes.
+    pub async fn wait_events_owed(&self) {
+        while !self.0.has_events.load(Ordering::Acquire) {
+            self.0.wake_outbox.notified().await;
+        }
     }
 
     /// This process carries out so many orders now.

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use super::{Nodes, NodesStatus};
+use super::{ClockState, HeartbeatAnswer, Nodes, NodesStatus};
 
 /// Whether what is done once for all nodes is this one's to do. A server that is alone always leads.
 #[derive(Clone, Debug)]
@@ -32,6 +32,13 @@ impl Leadership {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.status.as_ref().is_none_or(|status| status.borrow().is_leader())
+    }
+
+    /// Whether this node's clock is known to be near Redis', as of the last beat. One that is alone has none to compare with.
+    #[must_use]
+    pub fn agrees_on_time(&self) -> bool {
+        let is_near = |heard: &HeartbeatAnswer| heard.clock != ClockState::Wrong;
+        self.status.as_ref().is_none_or(|status| status.borrow().heard.as_ref().is_some_and(is_near))
     }
 
     /// Returns when what one node does for all is to be done at once: this one has begun to lead, or Redis was found empty, since

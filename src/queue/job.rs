@@ -41,6 +41,15 @@ pub struct Job {
     pub retried_as: Option<JobId>,
 }
 
+impl Job {
+    /// When it is to be erased; none until it has ended, and if it never is.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        let ended_at = self.finished_at.filter(|_| self.state.is_terminal())?;
+        Some(self.record.spec.expires_after?.from_end(ended_at))
+    }
+}
+
 /// What became of an upload's job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Enqueued {

@@ -8,7 +8,7 @@ use super::{
     DeliveryOutcome, DeliveryState, DeliveryTry, FileStored, Job, QueueError, QueueSettings, Retry, Settlement,
 };
 use crate::clock::{Timestamp, millis};
-use crate::job::{DeliveryId, ErrorCode, JobError, JobRecord, State, StoredFile};
+use crate::job::{CallbackTarget, DeliveryId, ErrorCode, JobError, JobRecord, State, StoredFile};
 
 /// Counted for an attempt that died with its node: more than any attempt tells of.
 pub(super) const CHANGES_OF_A_LOST_ATTEMPT: u64 = 100_000;
@@ -153,9 +153,11 @@ pub(super) fn enter(stored: &mut StoredJob, next: State, now: Timestamp, changes
     Ok(())
 }
 
-/// Whether anything of an ended job is told, or was.
+/// Whether anything of an ended job is told, was, or will be once it is erased.
 fn has_callbacks(job: &Job) -> bool {
-    job.record.callback.as_ref().is_some_and(|target| target.event(job.state).is_some() || target.tells_files())
+    let told =
+        |target: &CallbackTarget| target.event(job.state).is_some() || target.tells_files() || target.tells_erasure();
+    job.record.callback.as_ref().is_some_and(told)
 }
 
 /// The callbacks of a job that are known already.

@@ -67,6 +67,22 @@ impl Sealer {
         Ok(false)
     }
 
+    /// Seals what is to be told of the job `id` once it is erased.
+    ///
+    /// # Errors
+    /// As for [`Sealer::seal`].
+    pub fn seal_erased(&self, id: &JobId, told: &[u8]) -> Result<SealedText, SealError> {
+        self.seal(&erased_context(id), told)
+    }
+
+    /// What is to be told of the job `id`.
+    ///
+    /// # Errors
+    /// As for [`Sealer::unseal`].
+    pub fn unseal_erased(&self, id: &JobId, sealed: &SealedText) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
+        self.unseal(&erased_context(id), sealed)
+    }
+
     /// Seals the callback headers of the job `id`.
     ///
     /// # Errors
@@ -96,6 +112,10 @@ impl Sealer {
 
 fn headers_context(id: &JobId) -> String {
     format!("callback-headers:{id}")
+}
+
+fn erased_context(id: &JobId) -> String {
+    format!("job-erased:{id}")
 }
 
 fn url_context(id: &JobId) -> String {

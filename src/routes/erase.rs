@@ -103,7 +103,10 @@ struct FileTally {
 
 impl ShownErasure {
     fn of(erasure: Erasure) -> Self {
-        let Erasure { id, state, jobs, tally, is_versioned, kept, left, purged_at, .. } = erasure;
+        let Erasure { id, state, jobs, tally, is_versioned, kept, mut left, purged_at, .. } = erasure;
+        // Several of the jobs may name the same place.
+        let mut shown = HashSet::new();
+        left.retain(|left| shown.insert((left.backend.clone(), left.location.clone())));
         let state = match state {
             ErasureState::Running => ErasureWord::Running,
             ErasureState::Done => ErasureWord::Done,
@@ -333,13 +336,17 @@ async fn recorded(state: &AppState, filter: &Filter) -> Result<Vec<(JobId, Owner
 
 /// What would become of these jobs now.
 async fn plan(state: &AppState, jobs: BTreeMap<JobId, Owner>) -> Result<ShownErasure, Refusal> {
-    let (mut tally, mut kept) = (ErasureTally::default(), Vec::new());
+    let (mut tally, mut kept, mut counted) = (ErasureTally::default(), Vec::new(), HashSet::new());
     let ids: HashSet<JobId> = jobs.keys().copied().collect();
     for id in jobs.keys() {
         let Some(entry) = stored_of(state, id).await? else { continue };
         let mut others = state.ledger.of_hash(&entry.hash()).await?;
         others.retain(|other| !ids.contains(&other.job_id));
         for place in entry.places() {
+            // Several of the jobs may name it.
+            if !counted.insert((place.backend.clone(), place.location.clone())) {
+                continue;
+            }
             match others.iter().find(|other| other.names(place)) {
                 Some(other) => {
                     tally.kept += 1;
@@ -369,5 +376,5 @@ async fn stored_of(state: &AppState, id: &JobId) -> Result<Option<LedgerEntry>, 
     let Some(job) = state.records.get(id).await? else { return Ok(None) };
     let journaled = if job.state.is_terminal() { Vec::new() } else { state.spool.stored_files(&job.record).await? };
     let files = if journaled.is_empty() { &job.files } else { &journaled };
-    Ok(LedgerEntry::of(&job.record, files, state.clock.now(), None))
+    Ok(Some(LedgerEntry::of(&job.record, files, state.clock.now())))
 }

@@ -51,7 +51,7 @@ pub use http_metrics::{ConnectionCount, HttpMetrics};
 pub use metrics::metrics_router;
 pub use problem::{Refusal, status_of};
 pub use rate::{AddressCount, AddressCounts, Peer, RateSettings, Rates};
-pub use state::{AppParts, AppState, HttpSettings, NodeHealth, Readiness};
+pub use state::{AppParts, AppState, HttpSettings, NodeHealth, PlaceReader, Readiness};
 pub use watching::{WatchedJobs, Watchers};
 
 use std::sync::Arc;

@@ -54,6 +54,9 @@ struct SuccessRecord {
     job_data: String,
     files: Vec<ShownFile>,
     callback: CallbackFate,
+    /// When it is erased, with all that is stored of it.
+    #[schema(required = false, format = "date-time")]
+    expires_at: String,
     #[schema(required = false)]
     warnings: Warnings,
     #[schema(rename = "ref", required = false)]
@@ -88,6 +91,9 @@ struct FailedRecord {
     /// What was stored all the same.
     files: Vec<ShownFile>,
     callback: CallbackFate,
+    /// When it is erased, with all that is stored of it.
+    #[schema(required = false, format = "date-time")]
+    expires_at: String,
     #[schema(required = false)]
     warnings: Warnings,
     #[schema(rename = "ref", required = false)]
@@ -116,6 +122,9 @@ struct OtherRecord {
     /// The `job` claim without its secrets, as JSON in a string.
     job_data: String,
     callback: CallbackFate,
+    /// When it is erased, with all that is stored of it.
+    #[schema(required = false, format = "date-time")]
+    expires_at: String,
     #[schema(required = false)]
     warnings: Warnings,
     #[schema(rename = "ref", required = false)]
@@ -294,6 +303,7 @@ async fn list(state: &AppState, of: JobState, query: ListQuery, name: &str) -> R
 async fn record(state: &AppState, job: Job) -> Result<Value, Refusal> {
     let callback = CallbackFate::of(state, &job).await?;
     let warnings = warnings_of(&job.files);
+    let expires_at = job.expires_at();
     let files = shown_files(&job.record, job.files, &state.http.public_url);
     let job_data = job.record.job_data.to_string();
     let timestamp = job.finished_at.unwrap_or(job.record.created_at).rfc3339();
@@ -329,6 +339,9 @@ async fn record(state: &AppState, job: Job) -> Result<Value, Refusal> {
             "callback": callback,
         }),
     };
+    if let Some(expires_at) = expires_at {
+        record["expires_at"] = json!(expires_at.rfc3339());
+    }
     if !warnings.is_empty() {
         record["warnings"] = json!(warnings);
     }

@@ -51,6 +51,10 @@ pub(super) struct Status {
     started_at: Option<String>,
     #[schema(required, format = "date-time")]
     finished_at: Option<String>,
+    /// When it is erased, with all that is stored of it; none until it has ended, and if it never is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = "date-time")]
+    expires_at: Option<String>,
     files: Vec<ShownFile>,
     /// What a page shows in the picture's place; there once the job has completed, unless it says otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,6 +103,7 @@ impl Snapshot {
         // After the record was read: what that counts by now must not be counted twice.
         let changes = job.changes + state.records.events().unrecorded(id);
         let callback = CallbackFate::of(state, &job).await?;
+        let expires_at = job.expires_at().map(Timestamp::rfc3339);
         let spec = &job.record.spec;
         let (total, places) = (spec.file_count(), spec.places());
         let is_done = |file: &StoredFile| file.stored.len() >= places;
@@ -120,6 +125,7 @@ impl Snapshot {
             created_at: job.record.created_at.rfc3339(),
             started_at: job.started_at.map(Timestamp::rfc3339),
             finished_at: job.finished_at.map(Timestamp::rfc3339),
+            expires_at,
             files,
             placeholder: job.placeholder,
             error,

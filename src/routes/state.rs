@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -20,8 +21,8 @@ use crate::bucket::LastProbe;
 use crate::canceller::JobCanceller;
 use crate::clock::{SharedClock, Timestamp};
 use crate::disks::DiskHealth;
-use crate::job::{CallbackAddresses, CallbackTarget, JobId, PublicUrl, RecordVersion, SpecLimits};
-use crate::ledger::{ErasableLedger, EraseSettings, ErasureSignals};
+use crate::job::{CallbackAddresses, CallbackTarget, ExpiresAfter, JobId, Owner, PublicUrl, RecordVersion, SpecLimits};
+use crate::ledger::{ErasableLedger, EraseSettings, ErasureSignals, Place};
 use crate::metrics::Metrics;
 use crate::nodes::{NodeRoles, NodesStatus};
 use crate::pipeline::{MemoryLimit, PixelLimits};
@@ -29,7 +30,7 @@ use crate::queue::{DeliveryRecords, IdempotentRequests, JobIntake, JobRecords};
 use crate::register::{Presets, Register, Sealer};
 use crate::setting;
 use crate::spool::Spool;
-use crate::writer::{StoreTimeouts, WriterBackend};
+use crate::writer::{ObjectBytes, StoreTimeouts, WriteError};
 
 /// Limits of the HTTP side.
 #[derive(Clone, Debug, Deserialize)]
@@ -65,6 +66,9 @@ pub struct HttpSettings {
     /// Whether browsers are asked how wide they show a picture.
     #[serde(rename = ".images.client_hints", deserialize_with = "setting::switch")]
     pub client_hints: bool,
+    /// How long after their end jobs are erased that don't say so themselves.
+    #[serde(rename = ".storage.expires_after", deserialize_with = "ExpiresAfter::optional")]
+    pub expires_after: Option<ExpiresAfter>,
     /// Live jobs in all: above it, an upload is refused before its body is read.
     #[serde(rename = ".queue.depth_max", deserialize_with = "setting::count")]
     pub depth_max: usize,
@@ -137,6 +141,14 @@ impl Readiness {
     }
 }
 
+/// Reads what is stored of jobs, wherever that is.
+#[async_trait]
+pub trait PlaceReader: Send + Sync {
+    /// What is at a place that holds a file of this owner's, if it has no more bytes than that; none if nothing is registered under
+    /// the access key of its store any more.
+    async fn read(&self, place: &Place, owner: &Owner, bytes_max: u64) -> Result<Option<ObjectBytes>, WriteError>;
+}
+
 /// What tells whether a node can be used.
 #[derive(Clone)]
 pub struct NodeHealth {
@@ -186,8 +198,8 @@ pub struct AppParts {
     pub memory_limit: MemoryLimit,
     pub callback_addresses: Arc<dyn CallbackAddresses>,
     pub store_timeouts: StoreTimeouts,
-    /// What reads what this server serves itself.
-    pub served: Arc<dyn WriterBackend>,
+    /// What reads what is stored.
+    pub stored: Arc<dyn PlaceReader>,
     pub readiness: Readiness,
     pub examined: Examined,
     /// What this server is among others, if it shares a queue.

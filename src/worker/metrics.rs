@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::job::Format;
+use crate::ledger::ErasureReason;
 use crate::metrics::{CounterBy, Labels, Registry, begin_at_zero};
 use crate::pipeline::StepMetrics;
 
@@ -14,6 +15,7 @@ pub struct WorkerMetrics(Arc<Families>);
 struct Families {
     variants: CounterBy<1>,
     variant_bytes: CounterBy<1>,
+    erased: CounterBy<1>,
     steps: StepMetrics,
 }
 
@@ -26,10 +28,12 @@ impl Default for WorkerMetrics {
         let families = Families {
             variants: CounterBy::default(),
             variant_bytes: CounterBy::default(),
+            erased: CounterBy::default(),
             steps: StepMetrics::default(),
         };
         begin_at_zero(&families.variants, Format::ALL.map(labels));
         begin_at_zero(&families.variant_bytes, Format::ALL.map(labels));
+        begin_at_zero(&families.erased, ErasureReason::ALL.map(|reason| [("reason", reason.as_str())]));
         Self(Arc::new(families))
     }
 }
@@ -37,9 +41,10 @@ impl Default for WorkerMetrics {
 impl WorkerMetrics {
     /// Under their names.
     pub fn register(&self, registry: &mut Registry) {
-        let Families { variants, variant_bytes, steps } = &*self.0;
+        let Families { variants, variant_bytes, erased, steps } = &*self.0;
         registry.register("pixerve_variants", "Variants made", variants.clone());
         registry.register("pixerve_variant_bytes", "Bytes of the variants made", variant_bytes.clone());
+        registry.register("pixerve_jobs_erased", "Jobs erased, with all that was stored of them", erased.clone());
         steps.register(registry);
     }
 
@@ -47,6 +52,11 @@ impl WorkerMetrics {
     pub(super) fn made(&self, format: Format, bytes: u64) {
         self.0.variants.get_or_create(&labels(format)).inc();
         self.0.variant_bytes.get_or_create(&labels(format)).inc_by(bytes);
+    }
+
+    /// A job is erased.
+    pub(super) fn erased(&self, reason: ErasureReason) {
+        self.0.erased.get_or_create(&[("reason", reason.as_str())]).inc();
     }
 
     /// How long steps take.

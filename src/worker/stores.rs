@@ -147,9 +147,9 @@ impl StoreClients {
     }
 }
 
-/// Why a file could not be deleted.
+/// Why what is at a place could not be reached.
 #[derive(Debug)]
-pub(super) enum DeleteError {
+pub(super) enum PlaceError {
     /// Nothing is registered under the access key of its store any more, or it is not this owner's to use.
     UnknownStore,
     /// The store's, or that it can't be reached.
@@ -157,24 +157,45 @@ pub(super) enum DeleteError {
 }
 
 impl StoreClients {
+    /// What is at a place that holds a file of `owner`'s, if it has no more bytes than that; none if nothing is registered under
+    /// the access key of its store any more. One try.
+    ///
+    /// # Errors
+    /// The store's, or that it can't be reached.
+    pub async fn get(&self, place: &Place, owner: &Owner, bytes_max: u64) -> Result<Option<ObjectBytes>, WriteError> {
+        match self.store_of(place, owner).await {
+            Ok((writer, _)) => writer.get(&place.location, bytes_max).await.map(Some),
+            Err(PlaceError::UnknownStore) => Ok(None),
+            Err(PlaceError::Store(error)) => Err(error),
+        }
+    }
+
+    /// Who has what is at a place of `owner`'s, and the gate before it.
+    async fn store_of(
+        &self,
+        place: &Place,
+        owner: &Owner,
+    ) -> Result<(Arc<dyn WriterBackend>, Arc<StoreGate>), PlaceError> {
+        let inner = &self.inner;
+        let Some(access_key) = &place.access_key else {
+            return Ok((Arc::clone(&inner.direct.writer), Arc::clone(&inner.direct_gate)));
+        };
+        let backend = BackendKind::from_name(&place.backend).ok_or(PlaceError::UnknownStore)?;
+        let (key, user) = (StorageKey { backend, access_key: access_key.clone() }, owner.user.clone());
+        match inner.register.find_usable(access_key, backend, user.as_deref()).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(PlaceError::UnknownStore),
+            Err(error) => return Err(PlaceError::Store(unknown(backend, &error))),
+        }
+        let gate = inner.gate(&key);
+        Ok((Arc::new(Registered { stores: Arc::clone(inner), key, user }), gate))
+    }
+
     /// Deletes what is at a place that holds a file of `owner`'s. One try, which waits for its turn, and not for a store that
     /// can't be reached.
-    pub(super) async fn delete(&self, place: &Place, owner: &Owner) -> Result<Deletion, DeleteError> {
+    pub(super) async fn delete(&self, place: &Place, owner: &Owner) -> Result<Deletion, PlaceError> {
         let inner = &self.inner;
-        let (writer, gate): (Arc<dyn WriterBackend>, _) = match &place.access_key {
-            None => (Arc::clone(&inner.direct.writer), Arc::clone(&inner.direct_gate)),
-            Some(access_key) => {
-                let backend = BackendKind::from_name(&place.backend).ok_or(DeleteError::UnknownStore)?;
-                let (key, user) = (StorageKey { backend, access_key: access_key.clone() }, owner.user.clone());
-                match inner.register.find_usable(access_key, backend, user.as_deref()).await {
-                    Ok(Some(_)) => {}
-                    Ok(None) => return Err(DeleteError::UnknownStore),
-                    Err(error) => return Err(DeleteError::Store(unknown(backend, &error))),
-                }
-                let gate = inner.gate(&key);
-                (Arc::new(Registered { stores: Arc::clone(inner), key, user }), gate)
-            }
-        };
+        let (writer, gate) = self.store_of(place, owner).await?;
         let signals = WriteSignals::default();
         signals.no_waiting.cancel();
         let (settings, metrics, clock) = (inner.settings, inner.metrics.clone(), Arc::clone(&inner.clock));
@@ -184,9 +205,9 @@ impl StoreClients {
         deleted.map_err(|error| match gate.outage() {
             // Nobody asked: why, is known already.
             Some(outage) if error.kind == WriteErrorKind::Cancelled => {
-                DeleteError::Store(WriteError { detail: outage.error, ..error })
+                PlaceError::Store(WriteError { detail: outage.error, ..error })
             }
-            _ => DeleteError::Store(error),
+            _ => PlaceError::Store(error),
         })
     }
 }

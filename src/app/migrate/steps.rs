@@ -347,7 +347,7 @@ async fn check_no_erasures(from: &Home) -> Result<(), MigrateError> {
     }
 }
 
-/// What lies where: each entry in place of what an earlier run has written of it.
+/// What lies where, and the events that jobs are erased: each in place of what an earlier run has written of it.
 async fn move_ledger(from: &Home, to: &Home) -> Result<(), MigrateError> {
     let (mut page, mut entries) = (LedgerPageRequest::first(LEDGER_PAGE), 0);
     loop {
@@ -361,7 +361,17 @@ async fn move_ledger(from: &Home, to: &Home) -> Result<(), MigrateError> {
             break;
         }
     }
-    info!(entries, "ledger moved");
+    let (mut after, mut events) = (None, 0);
+    loop {
+        let found = from.ledger.events(after.as_ref(), LEDGER_PAGE).await?;
+        let Some(last) = found.last() else { break };
+        after = Some(last.job_id);
+        events += found.len();
+        for event in &found {
+            tried(async || Ok(to.ledger.put_event(event).await?)).await?;
+        }
+    }
+    info!(entries, events, "ledger moved");
     Ok(())
 }
 

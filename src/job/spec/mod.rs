@@ -2,6 +2,7 @@
 
 mod backend;
 mod callback;
+mod expires_after;
 mod fields;
 mod format;
 mod parse;
@@ -12,6 +13,7 @@ mod sub_dir;
 
 pub use backend::{BackendInfo, BackendKind};
 pub use callback::{CallbackAddresses, CallbackHeader};
+pub use expires_after::ExpiresAfter;
 pub(crate) use fields::Fields;
 pub use format::{Background, Fit, Format, FormatInfo, Position};
 pub use parse::{BOX_SIDE_MAX, ParsedJob, SpecLimits};
@@ -74,6 +76,9 @@ pub struct JobSpec {
     /// Whether what stands in the picture's place is made, too. Not written where it is, as by older versions.
     #[serde(default = "is_made", skip_serializing_if = "Clone::clone")]
     pub placeholder: bool,
+    /// How long after its end it is erased; none for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_after: Option<ExpiresAfter>,
 }
 
 fn is_made() -> bool {

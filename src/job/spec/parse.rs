@@ -8,8 +8,8 @@ use url::Url;
 
 use super::fields::{Fields, is_empty, show, whole};
 use super::{
-    BackendKind, Background, CallbackHeader, Fit, Format, JobSpec, Position, Priority, StorageKey, SubDir, VariantSpec,
-    callback, redirect,
+    BackendKind, Background, CallbackHeader, ExpiresAfter, Fit, Format, JobSpec, Position, Priority, StorageKey,
+    SubDir, VariantSpec, callback, redirect,
 };
 use crate::job::pointer::{ClaimErrors, escape};
 use crate::job::{CallbackEvents, JobRef, PresetName};
@@ -114,6 +114,7 @@ impl ParsedJob {
         let direct_host = fields.bool("directHost", errors).unwrap_or(false);
         let sub_dir = sub_dir(&mut fields, errors);
         let storage = storage_keys(&mut fields, errors);
+        let expires_after = fields.word("expiresAfter", errors, ExpiresAfter::RULE, ExpiresAfter::parse);
         let defaults = VariantOptions::take(&mut fields, &VariantOptions::default(), limits, errors);
         let formats_at = fields.pointer("formats");
         let formats = fields.take("formats");
@@ -121,7 +122,8 @@ impl ParsedJob {
 
         let variants = variants(formats, formats_at, &defaults, limits, errors);
         let priority = if priority == Some(1) { Priority::Queued } else { Priority::Realtime };
-        let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants, placeholder };
+        let spec =
+            JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants, placeholder, expires_after };
         let (queues_duplicate, job_data) = (queues_duplicate.unwrap_or(false), Value::Null);
         Some(Self {
             spec,

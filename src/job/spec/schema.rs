@@ -117,6 +117,14 @@ fn job() -> Value {
         ),
         ("storageKeys", described("Registered stores that get every file.", object("", fields(stores)))),
         (
+            "expiresAfter",
+            described(
+                "How long after its end the job is erased, with all that is stored of it: 1h to 3650days. Without it, what the \
+                 server has set, or never.",
+                json!({ "type": "string", "examples": ["90days"] }),
+            ),
+        ),
+        (
             "ref",
             described(
                 "What the caller calls the job, at most 256 bytes; it comes back in every answer about it.",

@@ -10,8 +10,8 @@ use super::{BucketLedger, ERASED, REQUESTS_MAX, fan_out};
 use crate::clock::Timestamp;
 use crate::job::{JobId, OwnerKey};
 use crate::ledger::{
-    Erasure, ErasureId, ErasureOutcome, ErasureState, ErasureTally, Erasures, KeptPlace, Ledger, LedgerError,
-    LeftPlace, NewErasure, OrderedErasure, PendingJob, TargetKey,
+    ErasedEvent, ErasedEvents, Erasure, ErasureId, ErasureOutcome, ErasureState, ErasureTally, Erasures, KeptPlace,
+    Ledger, LedgerError, LeftPlace, NewErasure, OrderedErasure, PendingJob, TargetKey,
 };
 
 const ORDERS: &str = "erasures/orders/";
@@ -159,7 +159,7 @@ impl Erasures for BucketLedger {
                 let left = Left { tries: before.tries + 1, retry_at: *retry_at, places: left.clone() };
                 self.put_json(&left_key, &left).await
             }
-            ErasureOutcome::Erased { tally, is_versioned, kept } => {
+            ErasureOutcome::Erased { tally, is_versioned, kept, event } => {
                 // First what it came to: after a crash the next try finds nothing left to count.
                 if !is_counted {
                     let ErasureTally { deleted, missing, kept: kept_files } = tally;
@@ -170,6 +170,11 @@ impl Erasures for BucketLedger {
                     } else {
                         self.put_json(&key, kept).await?;
                     }
+                }
+                // Told twice, if this is done again after a crash; the entry, which says whom, is there until then.
+                if let Some(sealed) = event.clone() {
+                    let event = ErasedEvent { job_id: *job, since: now, due_at: now, attempts: 0, sealed };
+                    self.put_event(&event).await?;
                 }
                 let erased = format!("{ERASED}{}/{job}", fan_out(job));
                 if self.get_json::<Erased>(&erased).await?.is_none() {

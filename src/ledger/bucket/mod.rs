@@ -1,6 +1,7 @@
 //! The ledger of many nodes: objects in their bucket. Which, and why they are called so: keys.md.
 
 mod erasures;
+mod events;
 
 use std::fmt::Debug;
 use std::sync::Arc;

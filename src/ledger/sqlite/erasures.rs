@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{SqliteLedger, millis, remove, timestamp};
+use super::{SqliteLedger, events, millis, remove, timestamp};
 use crate::clock::Timestamp;
 use crate::job::JobId;
 use crate::ledger::{
-    Erasure, ErasureId, ErasureOutcome, ErasureState, ErasureTally, Erasures, KeptPlace, LedgerError, LeftPlace,
-    NewErasure, OrderedErasure, PendingJob, TargetKey,
+    ErasedEvent, Erasure, ErasureId, ErasureOutcome, ErasureState, ErasureTally, Erasures, KeptPlace, LedgerError,
+    LeftPlace, NewErasure, OrderedErasure, PendingJob, TargetKey,
 };
 
 const RUNNING: &str = "running";
@@ -208,12 +208,16 @@ fn settle(
                 places
             ])?;
         }
-        ErasureOutcome::Erased { tally, is_versioned, kept } => {
+        ErasureOutcome::Erased { tally, is_versioned, kept, event } => {
             let delete = "DELETE FROM pending WHERE erasure = ?1 AND job = ?2";
             if connection.prepare_cached(delete)?.execute(params![id.as_bytes(), job.as_bytes()])? == 0 {
                 return Ok(());
             }
             remove(connection, job)?;
+            if let Some(sealed) = event.clone() {
+                let event = ErasedEvent { job_id: *job, since: now, due_at: now, attempts: 0, sealed };
+                events::put(connection, &event)?;
+            }
             let erased = "INSERT INTO erased VALUES (?1, ?2) ON CONFLICT DO NOTHING";
             connection.prepare_cached(erased)?.execute(params![job.as_bytes(), millis(now)])?;
             let count = "UPDATE erasures SET deleted = deleted + ?2, missing = missing + ?3, kept = kept + ?4, \

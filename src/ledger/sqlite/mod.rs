@@ -6,6 +6,7 @@
 
 mod body;
 mod erasures;
+mod events;
 mod file;
 mod thread;
 
@@ -26,7 +27,7 @@ use crate::job::{ContentHash, HashKey, JobId, Owner};
 pub const LEDGER_DATABASE: &str = "ledger.db";
 
 const ENTRY: &str = "SELECT e.job, o.user, o.access_key, o.sub, e.content_head, e.content_tail, e.ended_at, e.expires_at, \
-     e.files, e.seq, e.owner FROM entries e JOIN owners o ON o.id = e.owner";
+     e.files, e.seq, e.owner, r.recipient FROM entries e JOIN owners o ON o.id = e.owner LEFT JOIN recipients r ON r.job = e.job";
 
 /// The ledger in the data directory.
 #[derive(Debug)]
@@ -256,12 +257,26 @@ fn record(connection: &Connection, entry: &LedgerEntry) -> rusqlite::Result<()> 
     for ((backend, access_key), files) in entry.files_by_store() {
         add_files(connection, backend, access_key, i64::try_from(files).unwrap_or(i64::MAX))?;
     }
+    match &entry.recipient {
+        Some(recipient) => {
+            let recipient = serde_json::to_string(recipient).expect("INVARIANT: it is strings and numbers");
+            let put = "INSERT INTO recipients VALUES (?1, ?2) ON CONFLICT DO UPDATE SET recipient = excluded.recipient";
+            connection.prepare_cached(put)?.execute(params![entry.job_id.as_bytes(), recipient])?;
+        }
+        None => remove_recipient(connection, &entry.job_id)?,
+    }
+    Ok(())
+}
+
+fn remove_recipient(connection: &Connection, job: &JobId) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM recipients WHERE job = ?1")?.execute([job.as_bytes()])?;
     Ok(())
 }
 
 /// Removes what is known of a job, and its owner if nothing else of theirs is known.
 fn remove(connection: &Connection, job: &JobId) -> rusqlite::Result<()> {
     count_files(connection, job, -1)?;
+    remove_recipient(connection, job)?;
     let mut delete = connection.prepare_cached("DELETE FROM entries WHERE job = ?1 RETURNING owner")?;
     let Some(owner) = delete.query_row([job.as_bytes()], |row| row.get::<_, i64>(0)).optional()? else { return Ok(()) };
     let orphans = "DELETE FROM owners WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM entries WHERE owner = ?1)";
@@ -312,7 +327,9 @@ fn found(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Found> {
     let store = |number: u64| store_of(connection, number).ok().flatten();
     let files = body::decode(&HashKey::new(&content, &owner), row.get_ref(8)?.as_blob()?, &store);
     let (ended_at, expires_at) = (timestamp(row.get(6)?), row.get::<_, Option<i64>>(7)?.map(timestamp));
-    let entry = files.map(|files| LedgerEntry { job_id, owner, content, ended_at, expires_at, files });
+    // One that can't be read must keep no file from being found.
+    let recipient = row.get_ref(11)?.as_str_or_null()?.and_then(|json| serde_json::from_str(json).ok());
+    let entry = files.map(|files| LedgerEntry { job_id, owner, content, ended_at, expires_at, files, recipient });
     Ok(Found { job_id, entry })
 }
 

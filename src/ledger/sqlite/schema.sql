@@ -41,6 +41,12 @@ CREATE TABLE entries (
 CREATE INDEX entries_by_owner ON entries (owner, content_head);
 CREATE INDEX entries_due ON entries (expires_at) WHERE is_due_marked;
 
+-- Who is to be told once a job is erased, JSON; what is secret of that is sealed.
+CREATE TABLE recipients (
+    job BLOB PRIMARY KEY,
+    recipient TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Orders to erase.
 CREATE TABLE erasures (
     id BLOB PRIMARY KEY,
@@ -82,3 +88,13 @@ CREATE TABLE erased (
     erased_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX erased_by_time ON erased (erased_at);
+
+-- What is told of jobs that are erased, sealed, until somebody has taken it.
+CREATE TABLE events (
+    job BLOB PRIMARY KEY,
+    since INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    sealed TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_due ON events (due_at);

@@ -175,6 +175,8 @@ pub(super) fn delivery(id: DeliveryId) -> Vec<u8> {
         DeliverySubject::End => &[],
         DeliverySubject::Cancelled => &[1],
         DeliverySubject::File(index) => &[&[2], index.to_be_bytes().as_slice()].concat(),
+        // Never in the queue, which has nothing of the job by then; whoever asks for it finds nothing.
+        DeliverySubject::Erased => &[3],
     };
     [id.job.as_bytes().as_slice(), subject].concat()
 }

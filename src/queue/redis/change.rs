@@ -241,6 +241,8 @@ fn listed(id: DeliveryId, seq: u64) -> Vec<u8> {
         DeliverySubject::End => &[0xFF, 0xFF, 0xFF],
         DeliverySubject::Cancelled => &[0xFE, 0xFF, 0xFF],
         DeliverySubject::File(index) => &[&[0xFD], (!index).to_be_bytes().as_slice()].concat(),
+        // Never in the queue.
+        DeliverySubject::Erased => &[0xFC],
     };
     [seq.to_be_bytes().as_slice(), subject, &[0], id.to_string().as_bytes()].concat()
 }

@@ -103,7 +103,7 @@ impl UploadGrant {
         inspected: InspectedUpload,
     ) -> Result<JobRecord, Refusal> {
         let ParsedJob {
-            spec,
+            mut spec,
             callback_url,
             callback_headers,
             callback_events,
@@ -113,6 +113,7 @@ impl UploadGrant {
             ..
         } = self.job;
         let InspectedUpload { original, inspection, memory } = inspected;
+        spec.expires_after = spec.expires_after.or(state.http.expires_after);
         let callback = callback_url
             .map(|url| state.sealer.seal_callback(&id, &url, &callback_headers))
             .transpose()

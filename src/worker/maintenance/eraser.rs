@@ -4,6 +4,11 @@
 //! first goes what tells that there is one: it ends, if it lives; its original leaves the spool, and its record the queue. What
 //! is stored where is in the ledger by then, and stays there until it is deleted, so that a start after any death finds what is
 //! left to be done. Whoever takes an order in carries it out, and the leader what others have left.
+//!
+//! How files are deleted is in `eraser/deletion.rs`; jobs whose time is over are ordered to be erased in `eraser/expiry.rs`.
+
+mod deletion;
+mod expiry;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,23 +21,23 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::deletion::{Deleted, FileDeletion, UNKNOWN_STORE, Whose};
 use super::BATCH;
 use crate::canceller::{CancelError, Cancellation, JobCanceller};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{ErasureStep, reached};
-use crate::job::{JobId, StoredFile};
+use crate::job::{JobId, SealedText, StoredFile};
 use crate::ledger::{
-    EraseSettings, Erasure, ErasureId, ErasureOutcome, ErasureState, ErasureTally, KeptPlace, LedgerEntry, LedgerError,
-    LeftPlace, PendingJob, Place, record_stored,
+    EraseSettings, ErasedJob, Erasure, ErasureId, ErasureOutcome, ErasureState, LedgerEntry, LedgerError, PendingJob,
+    Place,
 };
 use crate::nodes::Leadership;
 use crate::queue::{ErasedRecord, Job, QueueError};
+use crate::register::{SealError, Sealer};
 use crate::retry::Backoff;
 use crate::spool::SpoolError;
 use crate::worker::WorkerContext;
-use crate::worker::stores::DeleteError;
-use crate::writer::Deletion;
 
 /// How often it looks for what others have left.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -52,18 +57,11 @@ const WAIT_FOR_LIVE: Duration = Duration::from_secs(1);
 const KEPT_FOR: Duration = Duration::from_hours(30 * 24);
 /// Jobs of one order that are looked at in one go.
 const JOBS_AT_ONCE: usize = 100_000;
-/// Jobs that are worked on at the same time, and files of each.
+/// Jobs that are worked on at the same time.
 const CONCURRENT_JOBS: usize = 16;
-const CONCURRENT_FILES: usize = 4;
 /// With no more jobs under way, and no more records to copy, databases are rewritten at once.
 const QUIET_JOBS: u64 = 16;
 const QUIET_RECORDS: u64 = 200_000;
-
-/// After every time that something may be due.
-const FAR_FUTURE: Timestamp = Timestamp::from_millis(i64::MAX as u64);
-
-/// What is left of a file in a store that is registered no more.
-const UNKNOWN_STORE: &str = "unknown_store";
 
 /// Why a job could not be taken out of sight yet.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +76,8 @@ enum EraseError {
     Cancel(#[from] CancelError),
     #[error("the job lives again")]
     Live,
+    #[error("sealing what is told of the job")]
+    Seal(#[from] SealError),
 }
 
 /// How far one go at an order came.
@@ -87,35 +87,13 @@ enum Progress {
     Waits(Timestamp),
 }
 
-/// What became of some places of a job.
-#[derive(Debug, Default)]
-struct Deleted {
-    tally: ErasureTally,
-    is_versioned: bool,
-    kept: Vec<KeptPlace>,
-    left: Vec<LeftPlace>,
-    /// Whether something is left that a live job writes to.
-    waits_for_live: bool,
-}
-
-impl Deleted {
-    fn add(&mut self, other: Self) {
-        self.tally.deleted += other.tally.deleted;
-        self.tally.missing += other.tally.missing;
-        self.tally.kept += other.tally.kept;
-        self.is_versioned |= other.is_versioned;
-        self.kept.extend(other.kept);
-        self.left.extend(other.left);
-        self.waits_for_live |= other.waits_for_live;
-    }
-}
-
 /// One for each server: it takes up what is asked for there, and where it leads all the rest.
 pub struct Eraser(Arc<Inner>);
 
 struct Inner {
     context: Arc<WorkerContext>,
     canceller: JobCanceller,
+    sealer: Arc<Sealer>,
     leadership: Leadership,
     settings: EraseSettings,
     /// The orders that this process carries out.
@@ -124,27 +102,36 @@ struct Inner {
     rewritten: Mutex<HashSet<ErasureId>>,
     /// Locked while databases are rewritten.
     purging: tokio::sync::Mutex<()>,
+    /// Locked while it is looked whose time is over.
+    expiring: tokio::sync::Mutex<()>,
 }
 
 impl Eraser {
     /// One that has not started.
     #[must_use]
-    pub fn new(context: Arc<WorkerContext>, settings: EraseSettings, leadership: Leadership) -> Self {
+    pub fn new(
+        context: Arc<WorkerContext>,
+        sealer: Arc<Sealer>,
+        settings: EraseSettings,
+        leadership: Leadership,
+    ) -> Self {
         Self(Arc::new(Inner {
             canceller: context.canceller(),
             context,
+            sealer,
             leadership,
             settings,
             carried_out: Mutex::default(),
             rewritten: Mutex::default(),
             purging: tokio::sync::Mutex::default(),
+            expiring: tokio::sync::Mutex::default(),
         }))
     }
 
     /// Carries out what is ordered, and what was left by a process that died, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let Self(eraser) = self;
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut leadership) = (JoinSet::new(), eraser.leadership.clone());
         let (mut looks, mut tidying) = (interval(LOOK_EVERY), interval(TIDY_EVERY));
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tidying.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -164,7 +151,15 @@ impl Eraser {
                 }
                 _ = tidying.tick() => {
                     let eraser = Arc::clone(&eraser);
-                    tasks.spawn(async move { eraser.tidy_up().await });
+                    tasks.spawn(async move {
+                        eraser.expire().await;
+                        eraser.tidy_up().await;
+                    });
+                }
+                // Whoever led before may not have come to it.
+                () = leadership.called_upon() => {
+                    let eraser = Arc::clone(&eraser);
+                    tasks.spawn(async move { eraser.expire().await });
                 }
                 Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
                     if let Err(panic) = ended {
@@ -220,9 +215,9 @@ impl Inner {
     }
 
     async fn carry_out(&self, id: &ErasureId) {
-        let mut failures = 0;
+        let (mut failures, files) = (0, FileDeletion::new(Arc::clone(&self.context)));
         loop {
-            let outcome = self.go_on(id).await;
+            let outcome = self.go_on(id, &files).await;
             self.context.erasures.progressed();
             let wait = match outcome {
                 Ok(Progress::Ended) => return,
@@ -241,11 +236,12 @@ impl Inner {
     }
 
     /// One try at everything of an order that is due.
-    async fn go_on(&self, id: &ErasureId) -> Result<Progress, EraseError> {
+    async fn go_on(&self, id: &ErasureId, files: &FileDeletion) -> Result<Progress, EraseError> {
         let WorkerContext { ledger, clock, .. } = &*self.context;
         let Some(order) = ledger.erasure(id).await?.filter(|order| order.state == ErasureState::Running) else {
             return Ok(Progress::Ended);
         };
+        let order = &order;
         let pending = ledger.pending(id, clock.now(), JOBS_AT_ONCE).await?;
         // All of them before the first file: from here on nobody sees any.
         let mut failed = None;
@@ -265,15 +261,18 @@ impl Inner {
         // What this server serves itself goes before anything that takes a store's time.
         let being_erased = &being_erased;
         let own = stream::iter(unseen).map(|job: PendingJob| async move {
-            let own = self.delete_files(&job, being_erased, Whose::Own).await;
+            let own = files.delete(&job, being_erased, Whose::Own).await;
             (own, job)
         });
         let own: Vec<_> = own.buffer_unordered(CONCURRENT_JOBS).collect().await;
         if failed.is_none() && own.iter().all(|(own, _)| own.as_ref().is_ok_and(|own| own.left.is_empty())) {
             self.context.erasures.set_hidden(*id);
         }
-        let settled =
-            stream::iter(own).map(|(own, job)| async move { self.settle(id, &job, own?, being_erased).await });
+        let settled = stream::iter(own).map(|(own, job)| async move {
+            let mut deleted = own?;
+            deleted.add(files.delete(&job, being_erased, Whose::Stores).await?);
+            self.settle(order, &job, deleted).await
+        });
         let mut settled = settled.buffer_unordered(CONCURRENT_JOBS);
         while let Some(outcome) = settled.next().await {
             if let Err(error) = outcome {
@@ -283,7 +282,7 @@ impl Inner {
         let is_over = clock.now().since(order.created_at) >= GIVE_UP_AFTER;
         match failed {
             Some(error) if !is_over => Err(error),
-            _ => self.finish_if_over(&order, is_over).await,
+            _ => self.finish_if_over(order, is_over).await,
         }
     }
 
@@ -294,7 +293,7 @@ impl Inner {
             let is_in_vain = |job: &PendingJob| {
                 job.tries > 0 && !job.left.is_empty() && job.left.iter().all(|place| place.error == UNKNOWN_STORE)
             };
-            let pending = ledger.pending(&order.id, FAR_FUTURE, JOBS_AT_ONCE).await?;
+            let pending = ledger.pending(&order.id, Timestamp::FAR_FUTURE, JOBS_AT_ONCE).await?;
             if !is_over && !pending.iter().all(is_in_vain) {
                 return Ok(Progress::Waits(due));
             }
@@ -340,116 +339,65 @@ impl Inner {
         let WorkerContext { spool, ledger, clock, .. } = &*self.context;
         let mut files = job.files.clone();
         add_files(&mut files, spool.stored_files(&job.record).await?);
-        let Some(found) = LedgerEntry::of(&job.record, &files, clock.now(), None) else { return Ok(()) };
-        let known = ledger.entry(&job.record.id).await?;
-        if found.places().all(|place| known.as_ref().is_some_and(|known| known.names(place))) {
+        let mut found = LedgerEntry::of(&job.record, &files, job.finished_at.unwrap_or(clock.now()));
+        // Who is to be told is so of a job, too, that has stored nothing.
+        if !found.is_needed() && found.recipient.is_none() {
             return Ok(());
         }
-        let ended_at = job.finished_at.unwrap_or(clock.now());
-        Ok(record_stored(&**ledger, &job.record, &files, ended_at).await?)
+        if let Some(known) = ledger.entry(&job.record.id).await? {
+            let has_places = found.places().all(|place| known.names(place));
+            // It was written a moment before the job's end, which is told as it was before.
+            let tells_so = known.recipient.is_some() && known.ended_at == found.ended_at;
+            if has_places && (found.recipient.is_none() || tells_so) {
+                return Ok(());
+            }
+            if has_places {
+                found.files = known.files;
+            }
+            found.recipient = found.recipient.or(known.recipient);
+        }
+        Ok(ledger.record(&found).await?)
     }
 
     /// Every job of every order under way.
     async fn being_erased(&self) -> Result<HashSet<JobId>, EraseError> {
         let mut jobs = HashSet::new();
         for id in self.context.ledger.running().await? {
-            let pending = self.context.ledger.pending(&id, FAR_FUTURE, JOBS_AT_ONCE).await?;
+            let pending = self.context.ledger.pending(&id, Timestamp::FAR_FUTURE, JOBS_AT_ONCE).await?;
             jobs.extend(pending.into_iter().map(|job| job.job_id));
         }
         Ok(jobs)
     }
 
-    async fn settle(
-        &self,
-        id: &ErasureId,
-        job: &PendingJob,
-        own: Deleted,
-        being_erased: &HashSet<JobId>,
-    ) -> Result<(), EraseError> {
+    async fn settle(&self, order: &Erasure, job: &PendingJob, deleted: Deleted) -> Result<(), EraseError> {
         let WorkerContext { ledger, clock, .. } = &*self.context;
-        let mut deleted = own;
-        deleted.add(self.delete_files(job, being_erased, Whose::Stores).await?);
-        let Deleted { tally, is_versioned, kept, left, waits_for_live } = deleted;
-        let outcome = if left.is_empty() {
-            reached(ErasureStep::FilesDeleted);
-            ErasureOutcome::Erased { tally, is_versioned, kept }
-        } else {
+        let Deleted { tally, is_versioned, kept, left, waits_for_live, gone } = deleted;
+        if !left.is_empty() {
             let wait = if waits_for_live { WAIT_FOR_LIVE } else { BACKOFF.wait_after(job.tries + 1) };
-            ErasureOutcome::Left { left, retry_at: clock.now().after(wait) }
-        };
-        ledger.settle(id, &job.job_id, &outcome, clock.now()).await?;
+            let outcome = ErasureOutcome::Left { left, retry_at: clock.now().after(wait) };
+            ledger.settle(&order.id, &job.job_id, &outcome, clock.now()).await?;
+            reached(ErasureStep::JobSettled);
+            return Ok(());
+        }
+        reached(ErasureStep::FilesDeleted);
+        let event = self.event(order, job, &gone).await?;
+        let is_told = event.is_some();
+        let outcome = ErasureOutcome::Erased { tally, is_versioned, kept, event };
+        ledger.settle(&order.id, &job.job_id, &outcome, clock.now()).await?;
         reached(ErasureStep::JobSettled);
+        self.context.metrics.erased(order.reason());
+        if is_told {
+            self.context.erasures.event_owed();
+        }
         Ok(())
     }
 
-    /// Deletes the files of a job in some of its places, but for those that other jobs name.
-    async fn delete_files(
-        &self,
-        job: &PendingJob,
-        being_erased: &HashSet<JobId>,
-        whose: Whose,
-    ) -> Result<Deleted, EraseError> {
-        let WorkerContext { ledger, queue, .. } = &*self.context;
-        let Some(entry) = ledger.entry(&job.job_id).await? else { return Ok(Deleted::default()) };
-        if !entry.places().any(|place| whose.has(place)) {
-            return Ok(Deleted::default());
-        }
-        let hash = entry.hash();
-        let stays = |id: &JobId| *id != job.job_id && !being_erased.contains(id);
-        // Before the ledger: one that ends meanwhile is in one of the two.
-        let mut live = queue.of_hash(&hash).await?;
-        live.retain(|other| stays(&other.record.id) && !other.state.is_terminal());
-        let mut others = ledger.of_hash(&hash).await?;
-        others.retain(|other| stays(&other.job_id));
-        let places: Vec<Place> = entry.places().filter(|place| whose.has(place)).cloned().collect();
-        let (entry, others, live) = (&entry, &*others, &*live);
-        let outcomes =
-            stream::iter(places).map(|place| async move { self.delete(job, entry, &place, others, live).await });
-        let mut outcomes = outcomes.buffer_unordered(CONCURRENT_FILES);
-        let mut all = Deleted::default();
-        while let Some(outcome) = outcomes.next().await {
-            all.add(outcome);
-        }
-        Ok(all)
-    }
-
-    async fn delete(
-        &self,
-        job: &PendingJob,
-        entry: &LedgerEntry,
-        place: &Place,
-        others: &[LedgerEntry],
-        live: &[Job],
-    ) -> Deleted {
-        let Place { backend, location, .. } = place;
-        let left = |error: String| LeftPlace { backend: backend.clone(), location: location.clone(), error };
-        let mut outcome = Deleted::default();
-        if let Some(other) = others.iter().find(|other| other.names(place)) {
-            outcome.tally.kept = 1;
-            outcome.kept.push(KeptPlace { location: Some(location.clone()), job_id: other.job_id });
-            return outcome;
-        }
-        if let Some(other) = live.iter().find(|other| may_write(other, place)) {
-            outcome.left.push(left(format!("job {} may be writing it; waited for", other.record.id)));
-            outcome.waits_for_live = true;
-            return outcome;
-        }
-        match self.context.stores.delete(place, &entry.owner).await {
-            Ok(Deletion { was_there, keeps_versions }) => {
-                // What an earlier try didn't leave it has deleted.
-                let was_deleted = job.tries > 0 && !job.left.iter().any(|left| left.location == *location);
-                if was_there || was_deleted {
-                    outcome.tally.deleted = 1;
-                } else {
-                    outcome.tally.missing = 1;
-                }
-                outcome.is_versioned = keeps_versions;
-                reached(ErasureStep::FileDeleted);
-            }
-            Err(DeleteError::UnknownStore) => outcome.left.push(left(UNKNOWN_STORE.to_owned())),
-            Err(DeleteError::Store(error)) => outcome.left.push(left(ErrorChain(&error).to_string())),
-        }
-        outcome
+    /// What is told of a job of which these places are gone, sealed; nothing if its owner doesn't want to be told.
+    async fn event(&self, order: &Erasure, job: &PendingJob, gone: &[Place]) -> Result<Option<SealedText>, EraseError> {
+        let entry = self.context.ledger.entry(&job.job_id).await?;
+        let Some(told) = entry.and_then(|entry| ErasedJob::of(&entry, gone, order.reason())) else { return Ok(None) };
+        let told = serde_json::to_vec(&told).map_err(|_| SealError::NotJson)?;
+        Ok(Some(self.sealer.seal_erased(&job.job_id, &told)?))
     }
 
     /// Rewrites databases, if it is time for that, and forgets what is old.
@@ -522,32 +470,6 @@ impl Drop for RunningOrder {
         self.eraser.context.erasures.let_go(&self.id);
         self.eraser.tell_running();
     }
-}
-
-/// Some of a job's places.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    /// What is served under `/files`.
-    Own,
-    Stores,
-}
-
-impl Whose {
-    fn has(self, place: &Place) -> bool {
-        (self == Self::Own) == place.access_key.is_none()
-    }
-}
-
-/// Whether a live job has a file of its own at this place, or will have one.
-fn may_write(job: &Job, place: &Place) -> bool {
-    let spec = &job.record.spec;
-    let goes_there = match &place.access_key {
-        None => spec.direct_host,
-        // The same bucket may be registered twice.
-        Some(_) => spec.storage.iter().any(|key| key.backend.as_str() == place.backend),
-    };
-    let ends_so = |name: &String| place.location.ends_with(&format!("/{}", spec.sub_dir.join(name)));
-    goes_there && job.record.expected_files().iter().any(ends_so)
 }
 
 /// Adds what `more` says is stored to `files`.

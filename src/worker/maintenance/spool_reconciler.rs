@@ -318,16 +318,32 @@ impl SpoolReconciler {
         }
         let Some(job) = self.queue.get(&id).await? else { return Ok(()) };
         let files = self.spool.stored_files(&job.record).await?;
-        if let Some(ledger) = &self.ledger
-            && !files.is_empty()
-            && ledger.erased_at(&id).await?.is_none()
-        {
-            record_stored(&**ledger, &job.record, &files, job.finished_at.unwrap_or(self.clock.now())).await?;
+        if let Some(ledger) = &self.ledger {
+            self.note_stored(&**ledger, &job, &files).await?;
         }
         if copies(&files) > copies(&job.files) {
             self.queue.record_files(&id, files).await?;
         }
         Ok(())
+    }
+
+    /// Has the ledger know what a job has stored that ended without its worker, and when it is to be erased.
+    async fn note_stored(
+        &self,
+        ledger: &dyn ErasableLedger,
+        job: &Job,
+        files: &[StoredFile],
+    ) -> Result<(), ReconcileError> {
+        let id = job.record.id;
+        // A journal that is gone must not stand for what is known.
+        if files.is_empty() && (job.record.spec.expires_after.is_none() || ledger.entry(&id).await?.is_some()) {
+            return Ok(());
+        }
+        if ledger.erased_at(&id).await?.is_some() {
+            return Ok(());
+        }
+        let ended_at = job.finished_at.unwrap_or(self.clock.now());
+        Ok(record_stored(ledger, &job.record, files, ended_at).await?)
     }
 
     async fn remove_ended(&self, ended: &[EndedUpload]) {

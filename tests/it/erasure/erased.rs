@@ -21,6 +21,7 @@ every_home! {
     a_request_is_not_answered_again_with_an_erased_job,
     what_is_asked_for_must_be_one_thing_that_is_there,
     what_is_stored_is_known_when_its_record_is_gone,
+    a_stored_original_is_worked_on_again_when_its_record_is_gone,
 }
 
 async fn everything_of_a_job_goes_from_every_place_and_nobody_is_told_of_it_any_more(home: ErasureHome) {
@@ -81,14 +82,21 @@ async fn nothing_of_a_subject_is_left_anywhere_once_it_is_purged(home: ErasureHo
 
 async fn a_hash_means_all_of_its_jobs(home: ErasureHome) {
     let app = home.start(&[]).await;
-    let job = app.done("me", small_job(), "a.jpg", jpeg(96, 96, 1)).await;
-    app.done("me", small_job(), "a.jpg", jpeg(96, 96, 1)).await;
+    let access_key = app.register(home.store.registration(PICTURES)).await;
+    let job = app.done("me", stored_job(&access_key), "a.jpg", jpeg(96, 96, 1)).await;
+    for _ in 0..2 {
+        app.done("me", stored_job(&access_key), "a.jpg", jpeg(96, 96, 1)).await;
+    }
+    let hash = format!("hash={}", text(&job["hash"]));
+    // Each place is one, whoever of the three names it.
+    let files = json!({ "deleted": 4, "missing": 0, "kept": 0, "left": 0 });
+    let plan = erased(&app, &manager("me"), &format!("{hash}&dry_run=true")).await;
+    assert_eq!((&plan["jobs"], &plan["files"]), (&json!(3), &files), "{plan}");
 
-    let answer = erased(&app, &manager("me"), &format!("hash={}", text(&job["hash"]))).await;
+    let answer = erased(&app, &manager("me"), &hash).await;
 
-    assert_eq!(answer["jobs"], 2);
-    let files = &answer["files"];
-    assert_eq!(files["deleted"].as_u64().unwrap_or(0) + files["missing"].as_u64().unwrap_or(0), 2, "{answer}");
+    assert_eq!((&answer["jobs"], &answer["files"]), (&json!(3), &files), "{answer}");
+    assert!(home.store.keys(PICTURES).await.is_empty());
     assert_eq!(home.served(&app), [""; 0]);
     assert_unknown(&app, &job).await;
 }
@@ -224,4 +232,32 @@ async fn what_is_stored_is_known_when_its_record_is_gone(home: ErasureHome) {
 
     assert_eq!(answer["files"], json!({ "deleted": 1, "missing": 0, "kept": 0, "left": 0 }));
     assert_eq!(home.served(&app), [""; 0]);
+}
+
+async fn a_stored_original_is_worked_on_again_when_its_record_is_gone(home: ErasureHome) {
+    let mut app = home.start(&[]).await;
+    let mut job = small_job();
+    job["keepOriginal"] = json!(true);
+    let first = app.done("me", job, "my_photo.jpg", jpeg(96, 96, 1)).await;
+    home.lose_records(&mut app).await;
+    let reprocess = async |sub: &str, query: &str| {
+        let token = manager(sub).job(json!({ "directHost": true, "formats": { "webp": { "sizes": [[32]] } } }));
+        let request = app.request(Method::POST, &format!("/reprocess?{query}")).bearer_auth(token.sign());
+        request.send().await.expect("an answer")
+    };
+    let (id, hash) = (text(&first["job_id"]), text(&first["hash"]));
+    assert_problem(reprocess("you", &format!("job_id={id}")).await, 404, "not_found").await;
+
+    for query in [format!("job_id={id}"), format!("hash={hash}&job_id=")] {
+        let accepted = reprocess("me", &query).await;
+        assert_eq!(accepted.status(), 200, "{query}");
+        let accepted: Value = accepted.json().await.expect("JSON");
+        let status = app.ended(&accepted).await;
+        assert_eq!((&status["state"], &status["reprocess_of"]), (&json!("completed"), &first["job_id"]), "{status}");
+        assert!(text(&status["files"][0]["name"]).contains("_my-photo_"), "{status}");
+        // Else it is the one with this hash.
+        erased(&app, &manager("me"), &format!("job_id={}", text(&accepted["job_id"]))).await;
+    }
+    erased(&app, &manager("me"), "sub=me").await;
+    assert_problem(reprocess("me", &format!("job_id={id}")).await, 404, "not_found").await;
 }

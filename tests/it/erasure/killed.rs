@@ -2,15 +2,22 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use pixerve::failpoint::{ErasureStep, Step};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use pixerve::clock::{Clock, System};
+use pixerve::failpoint::{ErasureStep, ExpiryStep, Step};
+use pixerve::ledger::{ErasedEvents, Ledger, LedgerEntry, SqliteLedger};
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::home::{PICTURES, manager, stored_job, text};
+use super::told::told_job;
 use crate::harness::app::{WAIT_MAX, files_below, poll_delay, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::process::{Home, ServerProcess};
+use crate::harness::receiver::Receiver;
 use crate::harness::stores::s3;
 use tokio::time::Instant;
 
@@ -40,9 +47,11 @@ async fn an_erasure_is_carried_out_whatever_step_the_server_dies_at() {
         let mut server = home.spawn(&[("FAILPOINTS", &points)]);
         home.answers(&mut server).await;
         let access_key = server.register(store.registration(PICTURES)).await;
-        server.done("me", stored_job(&access_key), "a.jpg", jpeg(96, 96, 1)).await;
+        let receiver = Receiver::start().await;
+        let job = told_job(&receiver, stored_job(&access_key));
+        let done = server.done("me", job, "a.jpg", jpeg(96, 96, 1)).await;
         let slow = json!({ "directHost": true, "formats": { "avif": { "settings": { "speed": 1 }, "sizes": [[900], [800], [700]] } } });
-        let live = server.accepted("me", slow, "b.jpg", jpeg(1000, 1000, 2)).await;
+        let live = server.accepted("me", told_job(&receiver, slow), "b.jpg", jpeg(1000, 1000, 2)).await;
         server.processing(&live).await;
 
         let order = server.request(Method::DELETE, "/erase?sub=me").bearer_auth(manager("me").sign());
@@ -57,11 +66,84 @@ async fn an_erasure_is_carried_out_whatever_step_the_server_dies_at() {
         assert!(store.keys(PICTURES).await.is_empty(), "{}", step.name());
         let left = files_below(&home.data_dir().join("spool"));
         assert!(left.iter().all(|file| !file.contains("original")), "{}: {left:?}", step.name());
-        for id in [&live["job_id"]] {
-            assert_eq!(server.get(&format!("/status?job_id={}", text(id))).await.status(), 404, "{}", step.name());
-        }
+        assert_eq!(server.get(&format!("/status?job_id={}", text(&live["job_id"]))).await.status(), 404);
+        // Told is each, at least once and under its one id.
+        told_of(&receiver, &[&done, &live]).await;
         // It serves as before.
         server.done("me", small_job(), "c.jpg", jpeg(96, 96, 3)).await;
+    }
+}
+
+/// Waits until the receiver was told that each of these jobs is erased.
+async fn told_of(receiver: &Receiver, jobs: &[&Value]) {
+    let mut missing: BTreeSet<_> = jobs.iter().map(|job| format!("{}_erased", text(&job["job_id"]))).collect();
+    let all = missing.clone();
+    while !missing.is_empty() {
+        let call = receiver.call().await;
+        let id = call.headers["webhook-id"].to_str().expect("text");
+        assert!(call.body["type"] == "job.erased" && all.contains(id), "{}", call.body);
+        missing.remove(id);
+    }
+}
+
+fn ledger(home: &Home) -> SqliteLedger {
+    SqliteLedger::open(&home.data_dir()).expect("the ledger").ledger
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_comes_under_one_id_whatever_step_of_its_delivery_the_server_dies_at() {
+    for step in [Step::CallbackBeforeSend, Step::CallbackAfterReply, Step::CallbackSettled] {
+        let (home, receiver) = (Home::new(&[]), Receiver::start().await);
+        let points = format!("{}=return", step.name());
+        let mut server = home.spawn(&[("FAILPOINTS", &points)]);
+        home.answers(&mut server).await;
+        let job = server.done("me", told_job(&receiver, small_job()), "a.jpg", jpeg(96, 96, 1)).await;
+        let order = server.request(Method::DELETE, "/erase?sub=me").bearer_auth(manager("me").sign());
+        let _ = order.send().await;
+        assert_eq!(server.exited().await.signal(), Some(Signal::ABORT.as_raw()), "{}", home.terminal());
+        drop(server);
+
+        let mut server = home.start().await;
+        told_of(&receiver, &[&job]).await;
+        if step == Step::CallbackAfterReply {
+            // Nobody knows that it was taken.
+            told_of(&receiver, &[&job]).await;
+        }
+        until_nothing_is_left(&server).await;
+        // A try in flight is settled first.
+        server.terminate();
+        server.exited().await;
+        let ledger = ledger(&home);
+        assert_eq!(ledger.events(None, 1).await.expect("read"), [], "{}", step.name());
+        ledger.close().await.expect("closed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_expires_once_whatever_step_the_server_dies_at() {
+    for step in ExpiryStep::ALL {
+        let (home, receiver) = (Home::new(&[]), Receiver::start().await);
+        let server = home.start().await;
+        let mut job = told_job(&receiver, small_job());
+        job["expiresAfter"] = json!("1h");
+        let job = server.done("me", job, "a.jpg", jpeg(96, 96, 1)).await;
+        server.kill();
+        let known = ledger(&home);
+        let entry = known.entry(&text(&job["job_id"]).parse().expect("an id")).await.expect("read").expect("known");
+        let expires_at = Some(System::new().now().before(Duration::from_secs(1)));
+        known.record(&LedgerEntry { expires_at, ..entry }).await.expect("written");
+        known.close().await.expect("closed");
+
+        let points = format!("{}=return", step.name());
+        let mut server = home.spawn(&[("FAILPOINTS", &points)]);
+        assert_eq!(server.exited().await.signal(), Some(Signal::ABORT.as_raw()), "{}", home.terminal());
+        drop(server);
+        let server = home.start().await;
+        told_of(&receiver, &[&job]).await;
+        until_nothing_is_left(&server).await;
+        assert_eq!(files_below(&home.serve_dir()), [""; 0]);
+        let metrics = server.admin(Method::GET, "/metrics", None).await.text().await.expect("text");
+        assert!(metrics.contains(r#"pixerve_jobs_erased_total{reason="expired"} 1"#), "{}: {metrics}", step.name());
     }
 }
 

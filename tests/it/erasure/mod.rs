@@ -22,6 +22,8 @@ macro_rules! every_home {
 }
 
 mod erased;
+mod expired;
 mod home;
 mod killed;
 mod stores;
+mod told;

@@ -33,6 +33,7 @@ pub(crate) fn job_record(
             sub_dir: SubDir::default(),
             variants: Vec::new(),
             placeholder: true,
+            expires_after: None,
         },
         callback: None,
         job_data: serde_json::json!({ "keepOriginal": true, "directHost": true }),

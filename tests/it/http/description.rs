@@ -447,7 +447,10 @@ async fn callbacks_are_as_their_webhooks_are_described() {
         }
         seen.insert(event);
     };
-    fixture.upload(200, job.clone(), jpeg(16, 16, 1)).await;
+    let erased = fixture.upload(200, job.clone(), jpeg(16, 16, 1)).await.json();
+    assert_call().await;
+    let path = format!("/erase?job_id={}", erased["job_id"].as_str().expect("an id"));
+    fixture.admin(200, Method::DELETE, &path, json!(null)).await;
     assert_call().await;
     let mut tells_files = job.clone();
     tells_files["callbackEvents"] = json!(of_files);

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pixerve::clock::Timestamp;
-use pixerve::job::{HashKey, JobId, Owner};
+use pixerve::job::{CallbackEvent, CallbackEvents, CallbackTarget, HashKey, JobId, JobRef, Owner, SealedText};
 use pixerve::ledger::{
-    BucketLedger, DueJob, Erasure, ErasureId, ErasureOutcome, ErasureState, ErasureTally, ErasureTarget, Erasures,
-    KeptPlace, Ledger, LedgerEntry, LedgerPageRequest, LeftPlace, NewErasure, OrderedErasure, SqliteLedger,
+    BucketLedger, DueEvents, DueJob, ErasedEvent, ErasedEvents, Erasure, ErasureId, ErasureOutcome, ErasureRecipient,
+    ErasureState, ErasureTally, ErasureTarget, Erasures, KeptPlace, Ledger, LedgerEntry, LedgerPageRequest, LeftPlace,
+    NewErasure, OrderedErasure, SqliteLedger,
 };
 
 use super::{at, entry, job, owner, place};
@@ -15,8 +16,8 @@ use crate::bucket;
 use crate::harness::stores::{self, S3Server};
 
 /// Everything that a ledger is.
-trait Both: Ledger + Erasures {}
-impl<L: Ledger + Erasures> Both for L {}
+trait Both: Ledger + Erasures + ErasedEvents {}
+impl<L: Ledger + Erasures + ErasedEvents> Both for L {}
 
 /// Opens the same ledger as often as it is asked to.
 trait Subject {
@@ -209,7 +210,7 @@ fn subject_a() -> ErasureTarget {
 
 fn erased(deleted: u64, missing: u64) -> ErasureOutcome {
     let tally = ErasureTally { deleted, missing, kept: 0 };
-    ErasureOutcome::Erased { tally, is_versioned: false, kept: Vec::new() }
+    ErasureOutcome::Erased { tally, is_versioned: false, kept: Vec::new(), event: None }
 }
 
 async fn pending(ledger: &dyn Both, id: &ErasureId, now: Timestamp) -> BTreeSet<JobId> {
@@ -257,7 +258,7 @@ async fn an_order_is_carried_out_step_by_step(subject: &impl Subject) {
     assert_eq!((again.tries, &again.left), (1, &left));
     let kept = vec![KeptPlace { location: Some("/files/tour/x.webp".into()), job_id: job(9) }];
     let tally = ErasureTally { deleted: 1, missing: 0, kept: 1 };
-    let outcome = ErasureOutcome::Erased { tally, is_versioned: true, kept: kept.clone() };
+    let outcome = ErasureOutcome::Erased { tally, is_versioned: true, kept: kept.clone(), event: None };
     ledger.settle(&id, &job(3), &outcome, at(2500)).await.expect("settled");
     assert_eq!(ledger.next_due(&id).await.expect("read"), Some(at(4000)));
     let running = ledger.erasure(&id).await.expect("read").expect("there");
@@ -324,6 +325,89 @@ async fn orders_are_purged_and_forgotten_in_time(subject: &impl Subject) {
     assert_eq!(ledger.unpurged().await.expect("read"), []);
 }
 
+fn recipient(url: &str) -> ErasureRecipient {
+    let target = CallbackTarget {
+        url: url.parse().expect("a URL"),
+        sealed_url: Some(SealedText("sealed".to_owned())),
+        sealed_headers: None,
+        events: CallbackEvents::new(&[CallbackEvent::Erased]),
+    };
+    ErasureRecipient { target, reference: JobRef::parse("order-7"), accepted_at: at(4000), urls: BTreeMap::default() }
+}
+
+async fn who_is_to_be_told_is_known_with_an_entry_and_goes_with_it(subject: &impl Subject) {
+    let ledger = subject.ledger();
+    let told = LedgerEntry { recipient: Some(recipient("https://app.example/")), ..entry(1, owner("a"), b"one") };
+    // Of one that stored nothing there is nothing else to be known.
+    let empty = LedgerEntry { files: Vec::new(), expires_at: Some(at(9000)), job_id: job(2), ..told.clone() };
+    for entry in [&told, &empty] {
+        ledger.record(entry).await.expect("recorded");
+    }
+    let ledger = subject.ledger();
+    for entry in [&told, &empty] {
+        assert_eq!(ledger.entry(&entry.job_id).await.expect("read").as_ref(), Some(entry));
+    }
+    assert_eq!(ledger.of_hash(&told.hash()).await.expect("read").len(), 2);
+    assert_eq!(ledger.due(at(9000), 10).await.expect("read").len(), 1);
+    let elsewhere = LedgerEntry { recipient: Some(recipient("https://other.example/")), ..told.clone() };
+    let nobody = LedgerEntry { recipient: None, ..told.clone() };
+    for written in [elsewhere, nobody] {
+        ledger.record(&written).await.expect("recorded");
+        assert_eq!(ledger.entry(&job(1)).await.expect("read"), Some(written));
+    }
+    ledger.record(&told).await.expect("recorded");
+    ledger.remove(&[job(1)]).await.expect("removed");
+    ledger.record(&entry(1, owner("a"), b"one")).await.expect("recorded");
+    assert_eq!(ledger.entry(&job(1)).await.expect("read").and_then(|entry| entry.recipient), None);
+}
+
+async fn an_event_is_owed_from_the_step_that_erases_its_job_until_it_is_removed(subject: &impl Subject) {
+    let ledger = subject.ledger();
+    let id = ErasureId::new(at(1000));
+    ledger.order(&order(id, &subject_a(), &[1, 2, 3])).await.expect("ordered");
+    let event = |number: u8| Some(SealedText(format!("what is told of {number}")));
+    for number in [1, 2, 3] {
+        ledger.record(&entry(number, owner("a"), &[number])).await.expect("recorded");
+        let tally = ErasureTally::default();
+        let event = event(number).filter(|_| number != 3);
+        let outcome = ErasureOutcome::Erased { tally, is_versioned: false, kept: Vec::new(), event };
+        ledger.settle(&id, &job(number), &outcome, at(2000 + u64::from(number))).await.expect("settled");
+    }
+    let owed = |number: u8, due_ms, attempts| ErasedEvent {
+        job_id: job(number),
+        since: at(2000 + u64::from(number)),
+        due_at: at(due_ms),
+        attempts,
+        sealed: event(number).expect("told"),
+    };
+    let (first, second) = (owed(1, 2001, 0), owed(2, 2002, 0));
+    let ledger = subject.ledger();
+    let due = async |ms, limit| ledger.due_events(at(ms), limit).await.expect("read");
+    assert_eq!(due(2000, 10).await, DueEvents { events: vec![], next_due: Some(at(2001)) });
+    assert_eq!(due(2001, 10).await, DueEvents { events: vec![first.clone()], next_due: Some(at(2002)) });
+    assert_eq!(due(9000, 10).await, DueEvents { events: vec![first.clone(), second.clone()], next_due: None });
+    assert_eq!(due(9000, 1).await.events, [first.clone()]);
+    assert_eq!(ledger.events(None, 10).await.expect("read"), [first.clone(), second.clone()]);
+    assert_eq!(ledger.events(Some(&job(1)), 10).await.expect("read"), [second.clone()]);
+    assert_eq!(ledger.events(None, 1).await.expect("read"), [first.clone()]);
+
+    ledger.put_off_event(&first, at(5000), 1).await.expect("put off");
+    let first = owed(1, 5000, 1);
+    assert_eq!(due(4999, 10).await, DueEvents { events: vec![second.clone()], next_due: Some(at(5000)) });
+    assert_eq!(due(5000, 10).await.events, [second.clone(), first.clone()]);
+    for _ in 0..2 {
+        ledger.remove_event(&second).await.expect("removed");
+    }
+    ledger.put_off_event(&second, at(4000), 7).await.expect("nothing is left to be put off");
+    assert_eq!(due(9000, 10).await, DueEvents { events: vec![first.clone()], next_due: None });
+
+    // As it comes from another ledger, and again.
+    for _ in 0..2 {
+        ledger.put_event(&second).await.expect("written");
+    }
+    assert_eq!(due(9000, 10).await.events, [second, first]);
+}
+
 macro_rules! suite {
     ($ledger:ident, $subject:ty, [$($fact:ident),+ $(,)?]) => {
         mod $ledger {
@@ -354,4 +438,6 @@ both!(
     an_order_is_carried_out_step_by_step,
     what_could_not_be_erased_makes_an_order_incomplete,
     orders_are_purged_and_forgotten_in_time,
+    who_is_to_be_told_is_known_with_an_entry_and_goes_with_it,
+    an_event_is_owed_from_the_step_that_erases_its_job_until_it_is_removed,
 );

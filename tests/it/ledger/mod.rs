@@ -37,5 +37,5 @@ fn entry(number: u8, owner: Owner, content: &[u8]) -> LedgerEntry {
         EntryFile { places: vec![direct(&small)], name: small, bytes: 1000 },
         EntryFile { places: vec![direct(&large), bucket], name: large, bytes: 2000 },
     ];
-    LedgerEntry { job_id: job(number), owner, content, ended_at: at(5000), expires_at: None, files }
+    LedgerEntry { job_id: job(number), owner, content, ended_at: at(5000), expires_at: None, files, recipient: None }
 }

@@ -185,6 +185,7 @@ fn large(number: u64) -> LedgerEntry {
         content,
         ended_at: at(number),
         expires_at: Some(at(1_800_000_000_000 + number)),
+        recipient: None,
     }
 }
 

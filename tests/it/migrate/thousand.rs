@@ -7,7 +7,9 @@ use std::process::Command;
 
 use futures_util::{StreamExt, stream};
 use pixerve::app::Destination::{Machine, Nodes};
+use pixerve::clock::{Clock, System, Timestamp};
 use pixerve::failpoint::MigrationStep;
+use pixerve::ledger::{ErasedEvents, Ledger, SqliteLedger};
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -281,4 +283,49 @@ async fn what_moved_is_counted_and_what_is_stored_is_not_stored_again() {
     let ended = node.ended(&accepted).await;
     assert_eq!(ended["files"][0]["sha256"], half["files"][0]["sha256"]);
     assert_eq!(ended["files"][0]["stored"].as_array().map(Vec::len), Some(2), "{ended}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_jobs_expire_and_what_is_told_of_erased_ones_moves_over_and_back() {
+    let Some(homes) = Homes::new(&[("PIXERVE_CALLBACK_RETRY_WAITS", "1h,1h,1h")]).await else { return };
+    let (server, receiver) = (homes.machine.start().await, Receiver::start().await);
+    receiver.answer(503);
+    let job = json!({
+        "directHost": true, "completionCallback": receiver.url, "callbackEvents": ["job.erased"],
+        "callbackHeaders": { "x-of-the-job": "canary" }, "expiresAfter": "10days", "formats": { "jpg": { "sizes": [[8]] } }
+    });
+    let expires = server.done("me", job.clone(), "a.png", png(16, 12, 1)).await;
+    let gone = server.done("me", job, "b.png", png(16, 12, 2)).await;
+    let erase = server.admin(Method::DELETE, &format!("/erase?job_id={}", id(&gone)), None).await;
+    assert_eq!(erase.status(), StatusCode::OK);
+    let told = receiver.call().await;
+    assert_eq!(told.headers["webhook-id"], format!("{}_erased", id(&gone)).as_str());
+    server.terminate();
+    drop(server);
+
+    homes.moved(Nodes).await;
+    let node = homes.node(&[("PIXERVE_CALLBACK_RETRY_WAITS", "1h,1h,1h")]).await;
+    // There it is tried at once.
+    assert_eq!(receiver.call().await.bytes, told.bytes);
+    let ledger = &node.app().state().ledger;
+    let due = ledger.due(Timestamp::FAR_FUTURE, 10).await.expect("read");
+    assert_eq!(due.iter().map(|due| due.job_id.to_string()).collect::<Vec<_>>(), [id(&expires)]);
+    assert!(due[0].expires_at > System::new().now());
+    let entry = ledger.entry(&due[0].job_id).await.expect("read").expect("known");
+    assert!(entry.recipient.is_some() && entry.expires_at == Some(due[0].expires_at));
+    drop(node);
+
+    let machine = Home::new(&[]);
+    while said(&homes.migrate_by(&machine, Machine, &[], &[]).await).contains("nodes are running") {}
+    std::fs::copy(homes.machine.data_dir().join("vault.key"), machine.data_dir().join("vault.key")).expect("copied");
+    let ledger = SqliteLedger::open(&machine.data_dir()).expect("a ledger").ledger;
+    assert_eq!(ledger.due(Timestamp::FAR_FUTURE, 10).await.expect("read"), due);
+    assert_eq!(ledger.entry(&due[0].job_id).await.expect("read"), Some(entry));
+    assert_eq!(ledger.events(None, 10).await.expect("read").len(), 1);
+    ledger.close().await.expect("closed");
+    receiver.answer(200);
+    let server = machine.start().await;
+    let call = receiver.call().await;
+    assert_eq!((&call.bytes, &call.headers["x-of-the-job"]), (&told.bytes, &told.headers["x-of-the-job"]));
+    server.terminate();
 }

@@ -128,6 +128,7 @@ fn frames_count_against_the_limits() {
         sub_dir: pixerve::job::SubDir::default(),
         variants: vec![moving(10)],
         placeholder: true,
+        expires_after: None,
     };
     let errors = check_outputs(&spec, &info, &limits).expect_err("five frames are too many");
     assert_eq!(errors.fields()[0].pointer, "/job/formats/webp/animated");

@@ -199,6 +199,7 @@ fn job(variants: Vec<VariantSpec>) -> JobSpec {
         sub_dir: SubDir::default(),
         variants,
         placeholder: true,
+        expires_after: None,
     }
 }
 

@@ -87,3 +87,27 @@ async fn a_clock_forty_days_ahead_at_a_start_removes_no_record() {
     assert_eq!(server.ended(&accepted).await["state"], "completed");
     figure("crash", "two starts with the clock 40 days ahead, of 30 that records are kept: none was removed");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_a_day_ahead_expires_no_job() {
+    let home = Home::new(&[]);
+    let Some(clock) = WallClock::below(home.root()) else { return };
+    let server = home.start_with(&clock.settings()).await;
+    let mut job = small_job();
+    job["expiresAfter"] = json!("1h");
+    let accepted = server.accepted("me", job, "a.jpg", jpeg(20, 20, 1)).await;
+    server.ended(&accepted).await;
+    while !home.data_dir().join("clock.seen").exists() {
+        poll_delay().await;
+    }
+    server.kill();
+    clock.set("+1d");
+    let server = home.start_with(&clock.settings()).await;
+    while !home.log().contains("no job expires") {
+        poll_delay().await;
+    }
+    let status = server.get_json(accepted["status_url"].as_str().expect("a path")).await;
+    assert_eq!(status["state"], "completed", "{status}");
+    server.kill();
+    figure("crash", "a clock a day ahead at a start: what expires after an hour is there");
+}
