@@ -22,6 +22,7 @@ use crate::callback::{self, AddressPolicy, Outbox, SystemResolver, WebhookClient
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
+use crate::job::SpecLimits;
 use crate::ledger::ErasureSignals;
 use crate::metrics::Metrics;
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit, RenderStep, StepMetrics, StepTimer};
@@ -55,6 +56,12 @@ struct Told {
     http_metrics: HttpMetrics,
 }
 
+/// What is served, and what jobs may ask for because of that.
+struct Served {
+    reader: Arc<dyn WriterBackend>,
+    spec_limits: SpecLimits,
+}
+
 impl ServerParts {
     /// `program` is the binary that a job's child process runs.
     pub(super) async fn build(
@@ -69,7 +76,8 @@ impl ServerParts {
         let worker_metrics = WorkerMetrics::default();
         let renderer = renderer(config, clock, program, worker_metrics.steps()).await?;
         let outbox = outbox(config, &persistent, clock)?;
-        let DirectHost { store, reader, files } = DirectHost::open(config, &persistent.server, shared)?;
+        let DirectHost { store, reader, files, private_files } =
+            DirectHost::open(config, &persistent.server, &persistent.disks, shared)?;
         let worker = worker_context(config, &persistent, clock, store, renderer, active_jobs, worker_metrics)?;
         let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
         let sources = Sources {
@@ -83,12 +91,15 @@ impl ServerParts {
         let node = shared.map(|shared| node_health(config, shared));
         let takes_requests = node.as_ref().is_none_or(|node| node.roles.api);
         let examined = examined(config, program, &persistent, &worker);
-        let state = app_state(config, options, persistent, node, clock, &worker, reader, told, examined);
+        let spec_limits = SpecLimits { no_private_files: private_files.is_none(), ..config.spec };
+        let served = Served { reader, spec_limits };
+        let state = app_state(config, options, persistent, node, clock, &worker, served, told, examined);
         if !takes_requests {
             let router = worker_router(state.clone());
             return Ok(Self { state, router, worker: Arc::new(worker), outbox, usage });
         }
-        let router = router(state.clone(), files::router(files), callback::described());
+        let files = files::router(files).merge(files::private::router(state.clone(), private_files));
+        let router = router(state.clone(), files, callback::described());
         Ok(Self { state, router, worker: Arc::new(worker), outbox, usage })
     }
 }
@@ -211,7 +222,7 @@ fn app_state(
     node: Option<NodeHealth>,
     clock: &SharedClock,
     worker: &WorkerContext,
-    served: Arc<dyn WriterBackend>,
+    served: Served,
     told: Told,
     examined: Examined,
 ) -> AppState {
@@ -240,12 +251,12 @@ fn app_state(
         watched_jobs: WatchedJobs::default(),
         streams: Watchers::new(STREAMS_MAX, STREAMS_PER_ADDRESS_MAX),
         waiters: Watchers::new(WAITERS_MAX, WAITERS_PER_ADDRESS_MAX),
-        spec_limits: config.spec,
+        spec_limits: served.spec_limits,
         pixel_limits: config.pixels,
         memory_limit: worker.memory_limit,
         callback_addresses: Arc::new(AddressPolicy::new(config.callback.allow.clone())),
         store_timeouts: config.stores.timeouts,
-        served,
+        served: served.reader,
         readiness: Readiness::new(config.paused),
         examined,
         node,

@@ -214,6 +214,8 @@ proptest! {
             priority: if queued { Priority::Queued } else { Priority::Realtime },
             keep_original,
             direct_host: true,
+            private: false,
+            unique: false,
             storage,
             sub_dir: SubDir::parse("a/b").expect("plain"),
             variants: formats.iter().flat_map(|(format, asked)| asked.variants(*format)).collect(),

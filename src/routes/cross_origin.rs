@@ -38,6 +38,9 @@ const SHARED_ROUTES: [(&str, &str); 7] = [
 /// What is served to everybody, and drawn on canvases.
 const PUBLIC_PREFIX: &str = "/files/";
 const PUBLIC_METHODS: &str = "GET, HEAD";
+/// What is served to whoever has a token for it.
+const PRIVATE_PREFIX: &str = "/private/";
+const PRIVATE_METHODS: &str = "GET,HEAD";
 const UPLOAD_PATH: &str = "/upload";
 
 /// What a page may read of an answer, besides what every page may.
@@ -80,6 +83,9 @@ impl Sharing {
     fn of(path: &str) -> Self {
         if path.starts_with(PUBLIC_PREFIX) {
             return Self::Public { methods: PUBLIC_METHODS };
+        }
+        if path.starts_with(PRIVATE_PREFIX) {
+            return Self::Allowed { methods: PRIVATE_METHODS };
         }
         let shared = SHARED_ROUTES.into_iter().find(|(shared, _)| *shared == path);
         shared.map_or(Self::Never, |(_, methods)| Self::Allowed { methods })
@@ -241,10 +247,13 @@ mod tests {
 
     #[test]
     fn routes_of_operators_are_shared_with_nobody() {
-        for path in ["/register", "/success/list", "/failures/list", "/health", "/version", "/uploads", "/files"] {
+        for path in
+            ["/register", "/success/list", "/failures/list", "/health", "/version", "/uploads", "/files", "/private"]
+        {
             assert_eq!(Sharing::of(path), Sharing::Never, "{path}");
         }
         assert!(matches!(Sharing::of("/files/a/b.jpg"), Sharing::Public { .. }));
+        assert_eq!(Sharing::of("/private/0/a.jpg"), Sharing::Allowed { methods: "GET,HEAD" });
         assert_eq!(Sharing::of("/cancel"), Sharing::Allowed { methods: "DELETE" });
     }
 }

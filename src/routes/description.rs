@@ -150,6 +150,10 @@ fn add_components(components: &mut Value) {
             "description": "A token signed by a key of `jwt.json` or by a registered user. `admin` stands for the scope of \
                 that name, which counts with keys of `jwt.json` alone.",
         },
+        "query": {
+            "type": "apiKey", "in": "query", "name": "token",
+            "description": "The same token in the address, where there is no `Authorization`: an `<img>` sends none.",
+        },
         "scraper": { "type": "http", "scheme": "bearer", "description": "The token in `metrics.token`." },
     });
 }
@@ -204,18 +208,23 @@ fn describe_limits(path: &mut Value) {
 
 /// `HEAD` goes wherever `GET` does; for files it is more than a courtesy.
 fn describe_head_of_files(paths: &mut Value) {
-    let Some(path) = paths.get_mut(super::files::PATH) else { return };
-    let mut head = path["get"].clone();
-    head["operationId"] = "file_head".into();
-    head["summary"] = "What a stored file is, without its bytes".into();
-    for response in objects(&mut head["responses"]) {
-        response.shift_remove("content");
+    for (path, id, summary) in [
+        (super::files::PATH, "file_head", "What a stored file is, without its bytes"),
+        (super::files::private::PATH, "private_file_head", "What a private file is, without its bytes"),
+    ] {
+        let Some(path) = paths.get_mut(path) else { continue };
+        let mut head = path["get"].clone();
+        head["operationId"] = id.into();
+        head["summary"] = summary.into();
+        for response in objects(&mut head["responses"]) {
+            response.shift_remove("content");
+        }
+        // A range is defined for GET alone.
+        for status in ["206", "416"] {
+            head["responses"].as_object_mut().map(|responses| responses.shift_remove(status));
+        }
+        path["head"] = head;
     }
-    // A range is defined for GET alone.
-    for status in ["206", "416"] {
-        head["responses"].as_object_mut().map(|responses| responses.shift_remove(status));
-    }
-    path["head"] = head;
 }
 
 fn objects(value: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {

@@ -44,7 +44,7 @@ struct JobLimits {
     presets: Vec<String>,
 }
 
-refusals!(LimitsRefusals: Unauthorized);
+refusals!(LimitsRefusals: Unauthorized, Forbidden);
 
 /// What an upload and a job may be
 ///

@@ -64,7 +64,7 @@ use utoipa_axum::routes;
 
 use self::description::Description;
 
-/// Every route, and in their description `callbacks` beside them. `files` serves what direct hosting stored.
+/// Every route, and in their description `callbacks` beside them. `files` serve what direct hosting stored, to anyone and not.
 ///
 /// From the outside in: the access log sees everything, what is JSON is stored by no cache, every answer says which pages
 /// may read it, a panic becomes a 500, then the routes, those that cost something behind a limit for each address.
@@ -133,7 +133,9 @@ fn limited_routes() -> OpenApiRouter<AppState> {
 }
 
 fn unlimited_routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(files::Described::openapi()).merge(own_routes())
+    let mut described = files::Described::openapi();
+    described.merge(files::private::Described::openapi());
+    OpenApiRouter::with_openapi(described).merge(own_routes())
 }
 
 /// Those that tell of the server itself.

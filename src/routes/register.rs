@@ -469,9 +469,10 @@ async fn register_user(state: &AppState, body: &Value) -> Result<Value, Refusal>
 )]
 pub(super) async fn renew_webhook_secret(
     State(state): State<AppState>,
-    Caller(caller): Caller,
+    caller: Result<Caller, Refusal>,
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let Caller(caller) = caller.map_err(|refusal| refusal.lacking(Scope::ManageUser))?;
     let scope = caller.require(Scope::ManageUser)?;
     if state.readiness.is_paused() {
         return Err(Refusal::Paused);

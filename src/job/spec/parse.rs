@@ -25,6 +25,12 @@ pub struct SpecLimits {
     /// Variants per job.
     #[serde(deserialize_with = "setting::count")]
     pub variants_max: usize,
+    /// Whether jobs are `unique` that don't say: nothing that may be asked for at most, but it comes from the settings, too.
+    #[serde(rename = ".storage.unique", deserialize_with = "setting::switch")]
+    pub unique: bool,
+    /// Whether this server has nowhere to keep private files.
+    #[serde(skip)]
+    pub no_private_files: bool,
 }
 
 /// A `job` claim, understood. The callback's headers are kept apart from the rest, since they are secrets.
@@ -79,6 +85,9 @@ impl ParsedJob {
         let priority = fields.number("priority", &mut errors, 0..=1);
         let keep_original = fields.bool("keepOriginal", &mut errors).unwrap_or(false);
         let direct_host = fields.bool("directHost", &mut errors).unwrap_or(false);
+        let private_at = fields.pointer("private");
+        let private = fields.bool("private", &mut errors).unwrap_or(false);
+        let unique = fields.bool("unique", &mut errors).unwrap_or(limits.unique);
         let sub_dir = sub_dir(&mut fields, &mut errors);
         let storage = storage_keys(&mut fields, &mut errors);
         let defaults = VariantOptions::take(&mut fields, &VariantOptions::default(), limits, &mut errors);
@@ -89,11 +98,14 @@ impl ParsedJob {
         if variants.is_empty() && !keep_original && errors.is_empty() {
             errors.push("/job/formats", "asks for nothing: name a format, or set keepOriginal");
         }
+        if private {
+            check_private(direct_host, &storage, limits, private_at, &mut errors);
+        }
         if !direct_host && storage.is_empty() && errors.is_empty() {
             errors.push("/job", "its results would go nowhere: set directHost or name a store in storageKeys");
         }
         let priority = if priority == Some(1) { Priority::Queued } else { Priority::Realtime };
-        let spec = JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants };
+        let spec = JobSpec { priority, keep_original, direct_host, private, unique, storage, sub_dir, variants };
         // Before the claim is copied: what is refused may be large.
         errors.or(())?;
         let (queues_duplicate, job_data) = (queues_duplicate.unwrap_or(false), without_secrets(job));
@@ -109,6 +121,20 @@ impl ParsedJob {
             job_data,
         })
     }
+}
+
+/// Only what this server serves itself can be private: who reaches a bucket isn't ours to know.
+fn check_private(direct_host: bool, storage: &[StorageKey], limits: SpecLimits, at: String, errors: &mut ClaimErrors) {
+    let why = if !direct_host {
+        "needs directHost: only what this server serves itself can be private"
+    } else if !storage.is_empty() {
+        "can't go with storageKeys: who reads what is in a store is not this server's to know"
+    } else if limits.no_private_files {
+        "this server has no directory for private files; its operator names one by PIXERVE_PRIVATE_DIR"
+    } else {
+        return;
+    };
+    errors.push(at, why);
 }
 
 fn sub_dir(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> SubDir {

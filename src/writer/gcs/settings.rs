@@ -11,7 +11,8 @@ use url::Url;
 
 use crate::job::{BackendKind, ClaimErrors, Fields};
 use crate::writer::settings::{
-    BackendSettings, KeyPrefix, any, bucket, common_schemas, endpoint, first, just_one, prefix, spellings,
+    BackendSettings, KeyPrefix, any, bucket, cache_control, common_schemas, endpoint, first, just_one, prefix,
+    spellings,
 };
 
 const ACCOUNT_RULE: &str =
@@ -39,6 +40,9 @@ pub struct GcsSettings {
     /// What every key starts with.
     #[serde(default)]
     pub prefix: KeyPrefix,
+    /// The `Cache-Control` of objects that may be written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
 }
 
 impl BackendSettings for GcsSettings {
@@ -57,7 +61,8 @@ impl BackendSettings for GcsSettings {
             let exception = "Only an `endpoint` that is an emulator needs none";
             errors.push(pointer, format!("is missing; it {ACCOUNT_RULE}. {exception}"));
         }
-        Some(Self { bucket: bucket?, credentials, endpoint, prefix })
+        let cache_control = cache_control(fields, errors);
+        Some(Self { bucket: bucket?, credentials, endpoint, prefix, cache_control })
     }
 
     fn schema() -> Value {
@@ -89,7 +94,9 @@ impl BackendSettings for GcsSettings {
     }
 
     fn summary(&self) -> Value {
-        json!({ "bucket": self.bucket, "endpoint": self.endpoint, "prefix": self.prefix })
+        json!({
+            "bucket": self.bucket, "endpoint": self.endpoint, "prefix": self.prefix, "cache_control": self.cache_control,
+        })
     }
 
     fn place(&self) -> String {

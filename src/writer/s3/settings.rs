@@ -8,7 +8,8 @@ use url::Url;
 use crate::bucket::rules::{is_access_key_id, is_credential, is_region};
 use crate::job::{BackendKind, ClaimErrors, Fields, optional};
 use crate::writer::settings::{
-    BackendSettings, KeyPrefix, bucket, common_schemas, endpoint, expose, just_one, prefix, required, spellings,
+    BackendSettings, KeyPrefix, bucket, cache_control, common_schemas, endpoint, expose, just_one, prefix, required,
+    spellings,
 };
 
 /// A bucket of S3 or of something that speaks its protocol.
@@ -30,6 +31,9 @@ pub struct S3Settings {
     pub prefix: KeyPrefix,
     /// Whether the bucket goes into the path instead of the host name; none means so if there is an endpoint.
     pub path_style: Option<bool>,
+    /// The `Cache-Control` of objects that may be written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
 }
 
 impl BackendSettings for S3Settings {
@@ -54,6 +58,7 @@ impl BackendSettings for S3Settings {
             }
             value.as_bool()
         });
+        let cache_control = cache_control(fields, errors);
         Some(Self {
             bucket: bucket?,
             region: region?.to_owned(),
@@ -62,6 +67,7 @@ impl BackendSettings for S3Settings {
             endpoint,
             prefix,
             path_style,
+            cache_control,
         })
     }
 
@@ -93,7 +99,7 @@ impl BackendSettings for S3Settings {
     fn summary(&self) -> Value {
         json!({
             "bucket": self.bucket, "region": self.region, "endpoint": self.endpoint, "prefix": self.prefix,
-            "path_style": self.path_style,
+            "path_style": self.path_style, "cache_control": self.cache_control,
         })
     }
 
