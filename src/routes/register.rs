@@ -170,6 +170,8 @@ struct RegistrationEntry {
     region: Option<String>,
     /// Of a store that speaks S3.
     path_style: Option<bool>,
+    /// Of a store: the `Cache-Control` of objects of jobs that aren't `unique`.
+    cache_control: Option<String>,
 }
 
 #[derive(ToSchema)]
