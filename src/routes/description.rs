@@ -107,6 +107,7 @@ fn document(
     for path in limited {
         describe_limits(&mut document["paths"][path]);
     }
+    describe_private_files(&mut document["paths"]);
     describe_head_of_files(&mut document["paths"]);
     document
 }
@@ -132,6 +133,8 @@ fn add_components(components: &mut Value) {
              0, else until all may.",
         ),
         "Content-Range": text("How many bytes the file has."),
+        "Referrer-Policy": text("`no-referrer`: the address, which may hold a token, is told to nobody."),
+        "X-Robots-Tag": text("`noindex`: no search engine keeps it."),
         "WWW-Authenticate": text("What kind of token is needed, and which scope it lacks (RFC 6750)."),
         "Retry-After": {
             "description": "Seconds after which it is worth another try.",
@@ -200,6 +203,21 @@ fn describe_limits(path: &mut Value) {
             responses.into_iter().flatten().filter(|(status, _)| !["414", "431"].contains(&status.as_str()))
         {
             for name in ["RateLimit", "RateLimit-Policy"] {
+                response["headers"][name] = json!({ "$ref": format!("#/components/headers/{name}") });
+            }
+        }
+    }
+}
+
+/// What every answer about a private file says, refusals too.
+fn describe_private_files(paths: &mut Value) {
+    let Some(path) = paths.get_mut(super::files::private::PATH) else { return };
+    for operation in objects(path) {
+        let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
+        for (_, response) in
+            responses.into_iter().flatten().filter(|(status, _)| !["414", "431"].contains(&status.as_str()))
+        {
+            for name in ["Referrer-Policy", "X-Robots-Tag"] {
                 response["headers"][name] = json!({ "$ref": format!("#/components/headers/{name}") });
             }
         }

@@ -57,6 +57,7 @@ impl Priority {
 }
 
 /// A valid job.
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the claim, and any may go with any")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// How soon it gets its turn.
