@@ -57,7 +57,7 @@ metrics=127.0.0.1:$(port)
 printf '%s' '{"directHost":true,"formats":{"jpg":{"sizes":[[1200],[800],[400]]},"webp":{"sizes":[[1200],[800],[400]]}}}' >job.json
 with_settings() {
     exec env -i PATH="$PATH" HOME="$work" TMPDIR="$work" PIXERVE_ADDR="127.0.0.1:$port" PIXERVE_DATA_DIR="$work/data" \
-        PIXERVE_SERVE_DIR="$work/serve" PIXERVE_JWT_FILE="$work/jwt.json" PIXERVE_LOG=warn PIXERVE_STORAGE_FREE_DISK_MIN=0 \
+        PIXERVE_SERVE_DIR="$work/serve" PIXERVE_PRIVATE_DIR="$work/private" PIXERVE_JWT_FILE="$work/jwt.json" PIXERVE_LOG=warn PIXERVE_STORAGE_FREE_DISK_MIN=0 \
         PIXERVE_MAX_WORKERS=1 PIXERVE_WORKER_SANDBOX=off "$@"
 }
 
@@ -98,7 +98,7 @@ cc -o without-auxv without-auxv.c
 start() {
     addr=$1
     shift
-    rm -rf data serve
+    rm -rf data serve private
     with_settings PIXERVE_METRICS_ADDR="$addr" "$@" "$pixerve" serve >server.log 2>&1 &
     server=$!
     for _ in $(seq 600); do

@@ -33,7 +33,7 @@ base_url=http://127.0.0.1:$port
 # Always in a subshell, which becomes the program: a signal to the one reaches the other.
 with_settings() {
     exec env -i PATH="$PATH" HOME="$work" TMPDIR="$work" \
-        PIXERVE_ADDR="127.0.0.1:$port" PIXERVE_DATA_DIR="$work/data" PIXERVE_SERVE_DIR="$work/serve" \
+        PIXERVE_ADDR="127.0.0.1:$port" PIXERVE_DATA_DIR="$work/data" PIXERVE_SERVE_DIR="$work/serve" PIXERVE_PRIVATE_DIR="$work/private" \
         PIXERVE_JWT_FILE="$work/jwt.json" PIXERVE_CALLBACK_ALLOW=127.0.0.0/8 PIXERVE_SERVER_PAGE=true "$@"
 }
 

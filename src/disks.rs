@@ -1,4 +1,4 @@
-//! The two directories that everything is kept in, and whether they can be used now: whether a small file can be written
+//! The directories that everything is kept in, and whether they can be used now: whether a small file can be written
 //! and fsynced there, and how much space is free.
 //!
 //! A directory of ours that can't be written is never a job's fault: what would write there waits until it can. Each is
@@ -31,18 +31,20 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What part of the floor is kept free above it, as long as anything can go.
 const MARGIN_OF_FLOOR: u64 = 8;
 
-/// One of the two directories.
+/// One of the directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RootKind {
     /// The databases and the spool.
     Data,
     /// What is served under `/files/`.
     Serve,
+    /// What is private, under `/private/`.
+    Private,
 }
 
 impl RootKind {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Data, Self::Serve];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Data, Self::Serve, Self::Private];
 
     /// What it is called in answers and log lines.
     #[must_use]
@@ -50,6 +52,7 @@ impl RootKind {
         match self {
             Self::Data => "data",
             Self::Serve => "serve",
+            Self::Private => "private",
         }
     }
 
@@ -59,6 +62,7 @@ impl RootKind {
         match self {
             Self::Data => "PIXERVE_DATA_DIR",
             Self::Serve => "PIXERVE_SERVE_DIR",
+            Self::Private => "PIXERVE_PRIVATE_DIR",
         }
     }
 }
@@ -74,11 +78,11 @@ pub struct RootHealth {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Published {
-    /// In the order of [`RootKind::ALL`].
-    roots: [RootHealth; 2],
+    /// In the order of [`RootKind::ALL`]; one that is not there has no trouble.
+    roots: [RootHealth; RootKind::ALL.len()],
 }
 
-/// Whether both directories can be used now. Cheap to clone and to ask; what it says is at most a few seconds old.
+/// Whether all directories can be used now. Cheap to clone and to ask; what it says is at most a few seconds old.
 #[derive(Clone, Debug)]
 pub struct DiskHealth {
     published: watch::Receiver<Published>,
@@ -95,13 +99,19 @@ impl DiskHealth {
         Self { published, floor_bytes: 0, recheck: Arc::default() }
     }
 
-    /// Whether both directories can be written.
+    /// Whether there is such a directory: what is in a bucket is in none.
+    #[must_use]
+    pub fn has(&self, kind: RootKind) -> bool {
+        self.recheck.iter().any(|prober| prober.kind() == kind)
+    }
+
+    /// Whether all directories can be written.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.published.borrow().roots.iter().all(|root| root.trouble.is_none())
     }
 
-    /// Whether less is free on the disk of either than is to be kept free (`storage.free_disk_min`). No where the system
+    /// Whether less is free on the disk of any of them than is to be kept free (`storage.free_disk_min`). No where the system
     /// doesn't say.
     #[must_use]
     pub fn below_floor(&self) -> bool {
@@ -133,7 +143,7 @@ impl DiskHealth {
         self.published.borrow().roots[kind as usize].clone()
     }
 
-    /// Returns once both directories can be written.
+    /// Returns once all directories can be written.
     pub async fn wait_usable(&self) {
         self.wait(Self::is_usable).await;
     }
@@ -143,12 +153,12 @@ impl DiskHealth {
         self.wait(|health| health.root(kind).trouble.is_none()).await;
     }
 
-    /// Returns once both directories can be written and have at least the floor's bytes free.
+    /// Returns once all directories can be written and have at least the floor's bytes free.
     pub async fn wait_room(&self) {
         self.wait(|health| health.is_usable() && !health.below_floor()).await;
     }
 
-    /// Has both directories probed now, for who has just met an error there.
+    /// Has all directories probed now, for who has just met an error there.
     pub fn recheck(&self) {
         self.recheck.iter().for_each(Prober::wake);
     }
@@ -185,15 +195,18 @@ pub fn look(kind: RootKind, path: &Path) -> Result<Option<u64>, DirectoryError> 
     Ok(directory.free_bytes())
 }
 
-/// Looks at both directories once, and starts the threads that go on doing so until the monitor is dropped. Blocks on the
+/// Looks at all directories once, and starts the threads that go on doing so until the monitor is dropped. Blocks on the
 /// disks.
 ///
 /// # Errors
 /// If one of them is missing or can't be written, for another reason than that its disk is full: that may pass, and
 /// files can be served meanwhile.
-pub fn watch(data: PathBuf, serve: PathBuf, floor_bytes: u64) -> Result<(DiskHealth, DiskMonitor), DirectoryError> {
+pub fn watch(
+    roots: impl IntoIterator<Item = (RootKind, PathBuf)>,
+    floor_bytes: u64,
+) -> Result<(DiskHealth, DiskMonitor), DirectoryError> {
     let mut probers = Vec::new();
-    for (kind, path) in [(RootKind::Data, data), (RootKind::Serve, serve)] {
+    for (kind, path) in roots {
         let directory = ProbedDirectory::open(kind, path)?;
         match directory.probe() {
             Err(error) if !error.is_full() => return Err(error),
@@ -208,8 +221,8 @@ pub fn watch(data: PathBuf, serve: PathBuf, floor_bytes: u64) -> Result<(DiskHea
 
 fn found_by(probers: &[Prober]) -> Published {
     let mut published = Published::default();
-    for (root, prober) in published.roots.iter_mut().zip(probers) {
-        *root = health_of(prober.state());
+    for prober in probers {
+        published.roots[prober.kind() as usize] = health_of(prober.state());
     }
     published
 }
@@ -234,8 +247,9 @@ impl DiskMonitor {
     }
 
     fn log_first(&self) {
-        for (prober, now) in self.probers.iter().zip(&self.published.borrow().roots) {
-            if let Some(trouble) = &now.trouble {
+        let published = self.published.borrow();
+        for prober in &*self.probers {
+            if let Some(trouble) = &published.roots[prober.kind() as usize].trouble {
                 warn!(directory = %prober.path().display(), error = trouble, "directory can't be written; jobs wait");
             }
         }
@@ -243,7 +257,8 @@ impl DiskMonitor {
 
     fn log_changes(&self, found: &Published) {
         let before = self.published.borrow();
-        for ((prober, before), now) in self.probers.iter().zip(&before.roots).zip(&found.roots) {
+        for prober in &*self.probers {
+            let [before, now] = [&before.roots, &found.roots].map(|roots| &roots[prober.kind() as usize]);
             let directory = prober.path().display();
             match (&before.trouble, &now.trouble) {
                 (None, Some(trouble)) => error!(%directory, error = trouble, "directory can't be written; jobs wait"),

@@ -37,6 +37,8 @@ pub(crate) const BY_UMASK: u32 = 0o666;
 pub(crate) const PUBLIC: u32 = 0o644;
 /// Permissions of a directory that anyone may list and enter.
 pub(crate) const PUBLIC_DIRECTORY: u32 = 0o755;
+/// Those of a directory of its owner's alone.
+pub(crate) const OWNER_ONLY_DIRECTORY: u32 = 0o700;
 
 /// Creates the file `path` with `contents`, and the directories above that are missing; of the permissions `mode` of
 /// the file the umask is taken off.

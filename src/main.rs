@@ -98,6 +98,10 @@ struct TokenArgs {
     /// Add a scope: manage (the subject's own jobs and callbacks), manage-user (those of every subject) or admin
     #[arg(long, value_name = "SCOPE")]
     scope: Option<Scope>,
+    /// Have it read private files of the subject, and do nothing else: a location (/private/...), or a prefix that ends in /; may be
+    /// given up to 32 times
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["admin", "scope", "job"])]
+    read: Vec<String>,
     /// Lifetime of the token
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
     ttl: Duration,
@@ -105,7 +109,7 @@ struct TokenArgs {
     #[arg(long, value_name = "FILE")]
     job: Option<PathBuf>,
     /// Print the JSON Schema of such a job instead, for editors and other checks
-    #[arg(long, conflicts_with_all = ["sub", "admin", "ttl", "job"])]
+    #[arg(long, conflicts_with_all = ["sub", "admin", "read", "ttl", "job"])]
     schema: bool,
 }
 
@@ -182,13 +186,13 @@ fn serve(config: Option<&Path>, args: &ServeArgs) -> anyhow::Result<Exit> {
 
 fn token(config: Option<&Path>, args: TokenArgs) -> anyhow::Result<Exit> {
     let config = settings(config)?;
-    let TokenArgs { sub, admin, scope, ttl, job, schema } = args;
+    let TokenArgs { sub, admin, scope, read, ttl, job, schema } = args;
     if schema {
         print(&format!("{:#}", job_schema())).context("writing the schema to standard output")?;
         return Ok(Exit::Done);
     }
     let scope = if admin { Some(Scope::Admin) } else { scope };
-    let token = cli::token(&config, TokenOptions { sub, scope, ttl, job })?;
+    let token = cli::token(&config, TokenOptions { sub, scope, read, ttl, job })?;
     print(&token).context("writing the token to standard output")?;
     Ok(Exit::Done)
 }

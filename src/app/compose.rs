@@ -286,6 +286,7 @@ fn log_start(config: &Config, addr: SocketAddr, worker: &WorkerContext) {
         paused = config.paused,
         data_dir = shown(&config.data_dir),
         serve_dir = config.served_dir().map(shown),
+        private_dir = config.private_files_dir().map(shown),
         jwt_file,
         vault_key_file = shown(&config.key_file()),
         memory_budget_bytes = worker.memory.bytes(),

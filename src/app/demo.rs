@@ -24,7 +24,7 @@ pub(super) fn print(app: &App) -> anyhow::Result<()> {
         "keepOriginal": true,
         "directHost": true,
     });
-    let token = NewToken { sub: "demo".into(), scope: None, ttl: TTL, jti: None, job: Some(job) };
+    let token = NewToken { sub: "demo".into(), scope: None, read: None, ttl: TTL, jti: None, job: Some(job) };
     let state = app.state();
     let token = state.auth.sign(&token, state.clock.now())?;
     let mut addr = app.addr();

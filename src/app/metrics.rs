@@ -132,7 +132,9 @@ impl Levels {
 
     fn read_disks(&self, disks: &DiskHealth) {
         for kind in RootKind::ALL {
-            if let Some(free) = disks.root(kind).free_bytes {
+            // What is in no directory of its own fills no disk but that of the data directory, on its way.
+            let of = if disks.has(kind) { kind } else { RootKind::Data };
+            if let Some(free) = disks.root(of).free_bytes {
                 self.disk_free.get_or_create(&root(kind)).set(whole(free));
             }
         }

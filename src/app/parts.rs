@@ -24,7 +24,7 @@ use crate::callback::{self, AddressPolicy, ErasedOutbox, Outbox, SystemResolver,
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
-use crate::job::Owner;
+use crate::job::{Owner, SpecLimits};
 use crate::ledger::{ErasureSignals, Place};
 use crate::metrics::Metrics;
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit, RenderStep, StepMetrics, StepTimer};
@@ -71,6 +71,12 @@ struct Told {
     http_metrics: HttpMetrics,
 }
 
+/// What is served, and what jobs may ask for because of that.
+struct Served {
+    reader: Arc<dyn WriterBackend>,
+    spec_limits: SpecLimits,
+}
+
 impl ServerParts {
     /// `program` is the binary that a job's child process runs.
     pub(super) async fn build(
@@ -89,7 +95,8 @@ impl ServerParts {
         let renderer = renderer(config, clock, program, worker_metrics.steps()).await?;
         let erasures = ErasureSignals::default();
         let outbox = outbox(config, &persistent, clock, erasures.clone(), shared.is_some())?;
-        let DirectHost { store, files } = DirectHost::open(config, &persistent.server, shared)?;
+        let DirectHost { store, files, private_files } =
+            DirectHost::open(config, &persistent.server, &persistent.disks, shared)?;
         let worker =
             worker_context(config, &persistent, clock, store, renderer, active_jobs, erasures, worker_metrics)?;
         let (http_metrics, usage) = (HttpMetrics::default(), Usage::default());
@@ -104,12 +111,13 @@ impl ServerParts {
         let node = shared.map(|shared| node_health(config, shared));
         let takes_requests = node.as_ref().is_none_or(|node| node.roles.api);
         let examined = examined(config, program, &persistent, &worker);
-        let state = app_state(config, options, persistent, presets, node, clock, &worker, told, examined);
+        let limits = SpecLimits { no_private_files: private_files.is_none(), ..config.spec };
+        let state = app_state(config, options, persistent, presets, limits, node, clock, &worker, told, examined);
         if !takes_requests {
             let router = worker_router(state.clone());
             return Ok(Self { state, router, worker: Arc::new(worker), outbox, usage });
         }
-        let router = router(state.clone(), files, callback::described());
+        let router = router(state.clone(), files, private_files, callback::described());
         Ok(Self { state, router, worker: Arc::new(worker), outbox, usage })
     }
 }
@@ -256,6 +264,7 @@ fn app_state(
     options: ServeOptions,
     persistent: PersistentState,
     presets: Presets,
+    spec_limits: SpecLimits,
     node: Option<NodeHealth>,
     clock: &SharedClock,
     worker: &WorkerContext,
@@ -288,7 +297,7 @@ fn app_state(
         watched_jobs: WatchedJobs::default(),
         streams: Watchers::new(STREAMS_MAX, STREAMS_PER_ADDRESS_MAX),
         waiters: Watchers::new(WAITERS_MAX, WAITERS_PER_ADDRESS_MAX),
-        spec_limits: config.spec,
+        spec_limits: served.spec_limits,
         pixel_limits: config.pixels,
         memory_limit: worker.memory_limit,
         callback_addresses: Arc::new(AddressPolicy::new(config.callback.allow.clone())),

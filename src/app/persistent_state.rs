@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -18,8 +18,9 @@ use super::shared_state::SharedState;
 use super::start_error::StartError;
 use crate::auth::{KeyRing, KeyRingError};
 use crate::clock::{ClockTrust, SharedClock};
-use crate::config::Config;
-use crate::disks::{self, DiskHealth, DiskMonitor};
+use crate::config::{Config, PrivatePlace};
+use crate::disks::{self, DiskHealth, DiskMonitor, RootKind};
+use crate::error_chain::ErrorChain;
 use crate::job::{CallbackTarget, JobId};
 use crate::ledger::{ErasableLedger, ErasedEvents, LedgerError, OpenedLedger, SqliteLedger};
 use crate::queue::{CallbacksOf, CrashAttribution, JobQueue, QUEUE_DATABASE, SledQueue};
@@ -131,17 +132,61 @@ pub(super) fn memory_budget(config: &Config) -> u64 {
     config.worker.memory_budget.unwrap_or_else(half_of_memory)
 }
 
-/// Makes the serve directory, if there is to be one, and watches its disk and that of `data`.
+/// Makes the serve directory and the private one, if there are to be some, and watches their disks and that of `data`.
 pub(super) fn watch_disks(config: &Config, data: &Path) -> Result<(DiskHealth, DiskMonitor), StartError> {
     // Without one, what is served is nobody's disk but the bucket's.
     let serve = config.served_dir().unwrap_or(data);
     if serve != data {
         make_dir(serve, SERVED_DIRECTORY)?;
     }
+    let mut roots = vec![(RootKind::Data, data.to_owned()), (RootKind::Serve, serve.to_owned())];
+    roots.extend(private_dir(config)?.map(|path| (RootKind::Private, path)));
     let floor_bytes = config.server.http.free_disk_min;
-    let watched = disks::watch(data.to_owned(), serve.to_owned(), floor_bytes)?;
-    warn_of_small_disks(data, serve, floor_bytes);
+    let watched = disks::watch(roots.clone(), floor_bytes)?;
+    warn_of_small_disks(roots.iter().map(|(_, path)| path.as_path()), floor_bytes);
     Ok(watched)
+}
+
+/// The private directory, made if it is missing; none where private files are in none, or where nobody chose one and it can't be had.
+fn private_dir(config: &Config) -> Result<Option<PathBuf>, StartError> {
+    let (path, is_chosen) = match config.private_place() {
+        PrivatePlace::Directory { path, is_chosen } => (path, is_chosen),
+        PrivatePlace::Bucket => return Ok(None),
+        PrivatePlace::Nowhere => {
+            info!("no private files are kept: PIXERVE_PRIVATE_DIR names no directory that all nodes share");
+            return Ok(None);
+        }
+    };
+    let made = make_dir(path, PRIVATE_DIRECTORY).and_then(|()| match disks::look(RootKind::Private, path) {
+        Err(error) if !error.is_full() => Err(error.into()),
+        _ => Ok(()),
+    });
+    match made {
+        Ok(()) => {}
+        Err(error) if is_chosen => return Err(error),
+        Err(error) => {
+            warn!(
+                path = %path.display(), error = %ErrorChain(&error),
+                "no private files are kept, since their directory can't be used; PIXERVE_PRIVATE_DIR chooses another"
+            );
+            return Ok(None);
+        }
+    }
+    if let Some(serve) = config.served_dir() {
+        keep_apart(serve, path)?;
+    }
+    Ok(Some(path.to_owned()))
+}
+
+/// Refuses directories of which one lies in the other, or is the other, whatever they are called.
+fn keep_apart(serve: &Path, private: &Path) -> Result<(), StartError> {
+    let real =
+        |path: &Path| path.canonicalize().map_err(|source| StartError::Directory { path: path.to_owned(), source });
+    let (real_serve, real_private) = (real(serve)?, real(private)?);
+    if real_serve.starts_with(&real_private) || real_private.starts_with(&real_serve) {
+        return Err(StartError::PrivateIsServed { serve: serve.to_owned(), private: private.to_owned() });
+    }
+    Ok(())
 }
 
 /// Makes the directory if it is missing, with these permissions whatever the umask.
@@ -155,8 +200,8 @@ pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), StartError> {
 }
 
 /// A disk that can't have so much free space takes no upload, ever: better to hear of it at once.
-fn warn_of_small_disks(data: &Path, serve: &Path, floor: u64) {
-    for dir in [data, serve] {
+fn warn_of_small_disks<'a>(dirs: impl Iterator<Item = &'a Path>, floor: u64) {
+    for dir in dirs {
         let Ok(stat) = rustix::fs::statvfs(dir) else { continue };
         let total = stat.f_blocks.saturating_mul(stat.f_frsize);
         if total <= floor {

@@ -77,6 +77,11 @@ pub enum StartError {
     DirectServe(#[from] WriteError),
     #[error("{0}")]
     Serve(String),
+    #[error(
+        "serve_dir ({}) and private_dir ({}) lie one in the other, links followed: what is below serve_dir is served to anyone. \
+         PIXERVE_PRIVATE_DIR chooses another directory for private files", .serve.display(), .private.display()
+    )]
+    PrivateIsServed { serve: PathBuf, private: PathBuf },
     #[error("the client that makes callbacks can't be started")]
     Callback(#[source] reqwest::Error),
     #[error("the encoders can't be started")]
@@ -141,6 +146,7 @@ impl StartError {
             | Self::MemoryBudget { .. }
             | Self::Confinement(_)
             | Self::Serve(_)
+            | Self::PrivateIsServed { .. }
             | Self::Redis { .. }
             | Self::OtherRegister { .. }
             | Self::Home(HomeMarkError::Marked(_)) => true,

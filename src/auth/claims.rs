@@ -14,6 +14,7 @@ const DATE_MAX_S: u64 = 253_402_300_799;
 /// What the registered claims say.
 pub(super) struct Checked {
     pub(super) sub: String,
+    pub(super) expires_at: Timestamp,
     /// When no server takes the token any more.
     pub(super) good_until: Timestamp,
 }
@@ -25,10 +26,10 @@ pub(super) fn check(
     now: Timestamp,
 ) -> Result<Checked, AuthError> {
     let sub = subject(claims)?.to_owned();
-    let good_until = check_times(claims, settings, now)?;
+    let (expires_at, good_until) = check_times(claims, settings, now)?;
     check_issuer(claims, settings)?;
     check_audience(claims, settings)?;
-    Ok(Checked { sub, good_until })
+    Ok(Checked { sub, expires_at, good_until })
 }
 
 fn subject(claims: &Map<String, Value>) -> Result<&str, AuthError> {
@@ -45,7 +46,12 @@ pub(super) fn is_subject(sub: &str) -> bool {
     (1..=SUB_BYTES_MAX).contains(&sub.len()) && !sub.chars().any(char::is_control)
 }
 
-fn check_times(claims: &Map<String, Value>, settings: &AuthSettings, now: Timestamp) -> Result<Timestamp, AuthError> {
+/// When the token expires, and when it is taken no more.
+fn check_times(
+    claims: &Map<String, Value>,
+    settings: &AuthSettings,
+    now: Timestamp,
+) -> Result<(Timestamp, Timestamp), AuthError> {
     let exp = date(claims, "exp")?.ok_or(AuthError::MissingClaim { claim: "exp" })?;
     let iat = date(claims, "iat")?.ok_or(AuthError::MissingClaim { claim: "iat" })?;
     let nbf = date(claims, "nbf")?;
@@ -64,7 +70,7 @@ fn check_times(claims: &Map<String, Value>, settings: &AuthSettings, now: Timest
             return Err(AuthError::NotYet { claim, at });
         }
     }
-    Ok(good_until)
+    Ok((exp, good_until))
 }
 
 /// A date: seconds since the epoch, with or without a fraction, as RFC 7519 has it.

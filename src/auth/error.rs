@@ -6,8 +6,8 @@ use super::key::Algorithm;
 use super::scope::Scope;
 use crate::clock::Timestamp;
 
-/// Why a request may not do what it asks. Everything but [`AuthError::MissingScope`] means that its token isn't valid
-/// (a 401); that one means that it is, but not for this (a 403).
+/// Why a request may not do what it asks. Everything but [`AuthError::MissingScope`] and [`AuthError::OnlyReads`] means that its
+/// token isn't valid (a 401); those mean that it is, but not for this (a 403).
 ///
 /// The messages are for the client and never contain the token or a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +108,9 @@ pub enum AuthError {
         /// The most it may live.
         max: Duration,
     },
+    /// It is good, but for reading private files alone.
+    #[error("the token has a `read` claim, and is good for reading private files alone")]
+    OnlyReads,
     /// It is good, but not for this.
     #[error("the token lacks the scope `{scope}`, or its key may not grant it")]
     MissingScope {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::settings::TOKEN_BYTES_MAX;
-use super::{Authenticator, Scope, claims};
+use super::{Authenticator, ReadPaths, Scope, claims};
 use crate::clock::Timestamp;
 
 /// What a new token is to say.
@@ -17,6 +17,8 @@ pub struct NewToken {
     pub sub: String,
     /// What it may do besides uploading and cancelling.
     pub scope: Option<Scope>,
+    /// The private files that it reads, if it is good for nothing else.
+    pub read: Option<ReadPaths>,
     /// How long it is valid, in whole seconds.
     pub ttl: Duration,
     /// Its `jti`, which tells it from every other.
@@ -42,7 +44,7 @@ pub enum SignError {
         max: Duration,
     },
     /// No server would take it.
-    #[error("the token would have {bytes} bytes, and may have {max}: the job is too large")]
+    #[error("the token would have {bytes} bytes, and may have {max}: the job, or what it reads, is too large")]
     TooLong {
         /// How many it would have.
         bytes: usize,
@@ -100,6 +102,9 @@ impl Authenticator {
         claims.insert("exp".to_owned(), json!(now.as_secs().saturating_add(token.ttl.as_secs())));
         if let Some(scope) = token.scope {
             claims.insert("scope".to_owned(), json!(scope.word()));
+        }
+        if let Some(read) = &token.read {
+            claims.insert("read".to_owned(), read.to_claim());
         }
         if let Some(jti) = &token.jti {
             claims.insert("jti".to_owned(), json!(jti));

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::claims::Checked;
 use super::key::{Algorithm, Key};
 use super::settings::TOKEN_BYTES_MAX;
-use super::{AuthError, AuthSettings, KeyRing, Scope, UserKeys, claims, strict_json};
+use super::{AuthError, AuthSettings, KeyRing, ReadPaths, Scope, UserKeys, claims, strict_json};
 use crate::clock::Timestamp;
 use crate::job::{Owner, PresetName};
 
@@ -33,7 +33,9 @@ pub struct Verified {
     pub owner: Owner,
     /// What it may do besides uploading and cancelling.
     pub scope: Option<Scope>,
-    /// When it is taken no more.
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// When it is taken no more, which may be a little later.
     pub good_until: Timestamp,
     /// The presets of which its job must name one; none of a token that is free to say what it likes.
     pub presets: Option<Arc<[PresetName]>>,
@@ -77,8 +79,34 @@ impl Authenticator {
     /// against keys of `jwt.json` alone.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first thing that is wrong with it; [`AuthError::OnlyReads`] if it is good for reading private files.
     pub fn verify(&self, token: &str, users: &dyn UserKeys, now: Timestamp) -> Result<Verified, AuthError> {
+        match self.verify_any(token, users, now)? {
+            (verified, None) => Ok(verified),
+            (_, Some(_)) => Err(AuthError::OnlyReads),
+        }
+    }
+
+    /// Checks `token`, and answers whose private files it reads, and which; none if it is good for something else.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn verify_reader(
+        &self,
+        token: &str,
+        users: &dyn UserKeys,
+        now: Timestamp,
+    ) -> Result<Option<(Verified, ReadPaths)>, AuthError> {
+        let (verified, paths) = self.verify_any(token, users, now)?;
+        Ok(paths.map(|paths| (verified, paths)))
+    }
+
+    fn verify_any(
+        &self,
+        token: &str,
+        users: &dyn UserKeys,
+        now: Timestamp,
+    ) -> Result<(Verified, Option<ReadPaths>), AuthError> {
         let parts = Parts::of(token, TOKEN_BYTES_MAX)?;
         let header = TokenHeader::parse(parts.header)?;
         let keys = self.keys();
@@ -87,10 +115,11 @@ impl Authenticator {
             return Err(if header.kid.is_some() { AuthError::BadSignature } else { AuthError::UnknownSigner });
         }
         let claims = json_part(parts.claims, "claims")?;
-        let Checked { sub, good_until } = claims::check(&claims, &self.settings, now)?;
+        let Checked { sub, expires_at, good_until } = claims::check(&claims, &self.settings, now)?;
+        let paths = ReadPaths::of_claims(&claims)?;
         let scope = Scope::of_claims(&claims, signer.may_be_admin());
         let presets = signer.presets();
-        Ok(Verified { owner: signer.into_owner(sub), scope, good_until, presets, claims })
+        Ok((Verified { owner: signer.into_owner(sub), scope, expires_at, good_until, presets, claims }, paths))
     }
 }
 

@@ -129,7 +129,7 @@ impl Bucket {
 
     async fn put_body(&self, key: &str, body: ObjectBody) -> Result<(), BucketError> {
         let (full, never) = (self.prefix.join(key), CancellationToken::new());
-        let context = PutContext { media_type: MEDIA_TYPE, trace: None, stop: &never };
+        let context = PutContext { media_type: MEDIA_TYPE, cache_control: None, trace: None, stop: &never };
         self.s3.put(&full, body, context).await.map_err(|failure| self.error("put", key, failure))
     }
 

@@ -176,6 +176,7 @@ impl Credentials {
                 let token = NewToken {
                     sub: signer.sub.clone(),
                     scope: signer.scope,
+                    read: None,
                     ttl: TOKEN_TTL.min(signer.authenticator.lifetime_max()),
                     jti: jti.map(str::to_owned),
                     job: job.map(|job| job.claim.clone()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::auth::{Authenticator, KeyRing, KeyRingError, NewToken, Scope, SignError};
+use crate::auth::{AuthError, Authenticator, KeyRing, KeyRingError, NewToken, ReadPaths, Scope, SignError};
 use crate::callback::AddressPolicy;
 use crate::clock::{Clock, System};
 use crate::config::Config;
@@ -19,6 +19,8 @@ pub struct TokenOptions {
     pub sub: String,
     /// The scope it carries.
     pub scope: Option<Scope>,
+    /// The private files that it reads, locations or prefixes of some; it is good for nothing else then.
+    pub read: Vec<String>,
     /// How long it is valid.
     pub ttl: Duration,
     /// A JSON file with the job; `-` is the standard input.
@@ -47,6 +49,9 @@ pub enum TokenError {
     /// The server would say the same.
     #[error("the job would be refused: {0}")]
     Job(ClaimErrors),
+    /// No server would take what it is to read.
+    #[error(transparent)]
+    BadRead(AuthError),
     /// The keys can't be used.
     #[error(transparent)]
     Keys(#[from] KeyRingError),
@@ -69,10 +74,15 @@ pub enum TokenError {
 /// # Errors
 /// If there is no such job, or no key to sign with.
 pub fn token(config: &Config, options: TokenOptions) -> Result<String, TokenError> {
-    let TokenOptions { sub, scope, ttl, job } = options;
+    let TokenOptions { sub, scope, read, ttl, job } = options;
+    let read = if read.is_empty() {
+        None
+    } else {
+        Some(ReadPaths::new(read.iter().map(String::as_str)).map_err(TokenError::BadRead)?)
+    };
     let job = job.as_deref().map(|file| SignedJob::read(config, file)).transpose()?;
     let jti = job.as_ref().and_then(SignedJob::new_jti);
-    let token = NewToken { sub, scope, ttl, jti, job: job.map(|job| job.claim) };
+    let token = NewToken { sub, scope, read, ttl, jti, job: job.map(|job| job.claim) };
     Ok(authenticator(config)?.sign(&token, System::new().now())?)
 }
 

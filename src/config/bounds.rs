@@ -149,12 +149,14 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 39] = [
+    const WITHOUT: [&str; 43] = [
         "addr",
         "data_dir",
         "serve",
         "serve_dir",
         "serve_redirect",
+        "private_dir",
+        "storage.unique",
         "max_workers",
         "jwt_file",
         "jwt_secret",

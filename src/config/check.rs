@@ -22,6 +22,7 @@ pub(super) fn relations(config: &Config, reader: &mut Reader) {
     nodes(config, reader);
     durations(config, reader);
     directories(config, reader);
+    private_files(config, reader);
     bucket(config, reader);
     served(config, reader);
     let is_built_in = config.worker.avif_engine.is_built_in();
@@ -128,18 +129,33 @@ fn directories(config: &Config, reader: &mut Reader) {
     let Some(served_dir) = config.served_dir() else { return };
     let served = plain(served_dir);
     let private = [
-        ("data_dir", Some(&config.data_dir)),
-        ("presets_dir", config.presets_dir.as_ref()),
-        ("jwt_file", Some(&config.auth.jwt_file)),
-        ("vault_key_file", config.vault_key_file.as_ref()),
-        ("log_file", config.log.log_file.as_ref()),
-        ("node.scratch_dir", config.spool.scratch_dir.as_ref()),
+        ("data_dir", Some(&*config.data_dir)),
+        ("presets_dir", config.presets_dir.as_deref()),
+        ("private_dir", config.private_files_dir()),
+        ("jwt_file", Some(&*config.auth.jwt_file)),
+        ("vault_key_file", config.vault_key_file.as_deref()),
+        ("log_file", config.log.log_file.as_deref()),
+        ("node.scratch_dir", config.spool.scratch_dir.as_deref()),
     ];
     for (key, path) in private {
         let Some(path) = path else { continue };
         reader.check(&[key, "serve_dir"], !plain(path).starts_with(&served), || {
             let (path, served) = (path.display(), served_dir.display());
             format!("{key} ({path}) must not lie in serve_dir ({served}): what is there is served to anyone")
+        });
+    }
+}
+
+/// What is private lies apart from all else. Links are followed at the start, when all directories are there.
+fn private_files(config: &Config, reader: &mut Reader) {
+    let Some(private_dir) = config.private_files_dir() else { return };
+    let private = plain(private_dir);
+    let others = [("serve_dir", config.served_dir()), ("data_dir", Some(&*config.data_dir))];
+    for (key, path) in others {
+        let Some(path) = path else { continue };
+        reader.check(&[key, "private_dir"], !plain(path).starts_with(&private), || {
+            let (path, private) = (path.display(), private_dir.display());
+            format!("{key} ({path}) must not be or lie in private_dir ({private}), which is for private files alone")
         });
     }
 }

@@ -22,7 +22,7 @@ use std::path::Path;
 
 pub use client::ClientVariables;
 pub use error::{ConfigError, ConfigErrors, Origin, Warning};
-pub use settings::{Config, ConnectionLimits, Server};
+pub use settings::{Config, ConnectionLimits, PrivatePlace, Server};
 pub use sources::Sources;
 
 use layer::SettingLayers;

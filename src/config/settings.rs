@@ -42,6 +42,9 @@ pub struct Config {
     /// Where that is, if it is a directory.
     #[serde(deserialize_with = "setting::path")]
     pub serve_dir: PathBuf,
+    /// Where private files are, if what is served is in directories.
+    #[serde(deserialize_with = "setting::path")]
+    pub private_dir: PathBuf,
     /// Who sends it, if it is in the bucket and this server doesn't.
     #[serde(deserialize_with = "RedirectOrigin::optional")]
     pub serve_redirect: Option<RedirectOrigin>,
@@ -89,7 +92,46 @@ pub struct Config {
     pub metrics: MetricsSettings,
 }
 
+/// `private_dir`, as it is if nobody says otherwise.
+const PRIVATE_DIR: &str = "./private";
+
+/// Where private files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrivatePlace<'a> {
+    /// In this directory.
+    Directory {
+        /// Which.
+        path: &'a Path,
+        /// Whether somebody chose it. What nobody chose may be missing: a server from before there was one starts all the same.
+        is_chosen: bool,
+    },
+    /// In the bucket, where every node finds them.
+    Bucket,
+    /// Nowhere: many nodes have no directory in common but those that they are told of.
+    Nowhere,
+}
+
 impl Config {
+    /// Where private files are.
+    #[must_use]
+    pub fn private_place(&self) -> PrivatePlace<'_> {
+        let is_chosen = self.private_dir != Path::new(PRIVATE_DIR);
+        match self.serve {
+            ServeKind::Bucket => PrivatePlace::Bucket,
+            ServeKind::Directory if self.redis.url.is_some() && !is_chosen => PrivatePlace::Nowhere,
+            ServeKind::Directory => PrivatePlace::Directory { path: &self.private_dir, is_chosen },
+        }
+    }
+
+    /// The directory that private files are in, if it is one.
+    #[must_use]
+    pub fn private_files_dir(&self) -> Option<&Path> {
+        match self.private_place() {
+            PrivatePlace::Directory { path, .. } => Some(path),
+            PrivatePlace::Bucket | PrivatePlace::Nowhere => None,
+        }
+    }
+
     /// The directory that is served; none where the bucket is.
     #[must_use]
     pub fn served_dir(&self) -> Option<&Path> {
@@ -105,6 +147,7 @@ impl Config {
         Premises {
             data_dir: self.data_dir.clone(),
             serve_dir: self.served_dir().map(Path::to_owned),
+            private_dir: self.private_files_dir().map(Path::to_owned),
             jwt_file: self.auth.jwt_file.clone(),
             jwt_secret: self.auth.jwt_secret.clone(),
             sealing_keys: self.key_file(),
@@ -173,4 +216,30 @@ pub struct ConnectionLimits {
     /// Headers of a request.
     #[serde(deserialize_with = "setting::count")]
     pub headers_max: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_files_are_where_all_nodes_find_them_or_nowhere() {
+        let own = Config::default();
+        let default = Path::new(PRIVATE_DIR);
+        assert_eq!(own.private_place(), PrivatePlace::Directory { path: default, is_chosen: false });
+        let queue = "redis://127.0.0.1".to_owned();
+        let env = |more: &[(&str, &str)]| {
+            let all = [("PIXERVE_QUEUE_URL", queue.as_str()), ("PIXERVE_SPOOL_URL", "s3://pixerve")];
+            let all = all.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            crate::config::Sources { env: all.collect(), ..crate::config::Sources::default() }
+        };
+        if cfg!(feature = "s3") {
+            let shared = |more: &[(&str, &str)]| Config::load(env(more)).expect("good settings").0;
+            assert_eq!(shared(&[]).private_place(), PrivatePlace::Nowhere);
+            let chosen = shared(&[("PIXERVE_PRIVATE_DIR", "/mnt/private")]);
+            let path = Path::new("/mnt/private");
+            assert_eq!(chosen.private_place(), PrivatePlace::Directory { path, is_chosen: true });
+            assert_eq!(shared(&[("PIXERVE_SERVE", "bucket")]).private_place(), PrivatePlace::Bucket);
+        }
+    }
 }

@@ -42,7 +42,8 @@ impl DirectoryError {
     }
 
     /// Whether the disk, or this process's user's share of it, is full.
-    pub(super) fn is_full(&self) -> bool {
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         matches!(self.cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
@@ -120,13 +121,13 @@ impl ProbedDirectory {
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    /// What was written to the directory that was here is not in another one. A new serve directory on the same file
+    /// What was written to the directory that was here is not in another one. A new serve or private directory on the same file
     /// system is what an operator made in the place of a lost one; what lies beneath a mount that is gone is not.
     fn check_identity(&self) -> io::Result<()> {
         let (device, inode) = identity(&self.path)?;
         let is_same = match self.kind {
             RootKind::Data => (device, inode) == self.identity,
-            RootKind::Serve => device == self.identity.0,
+            RootKind::Serve | RootKind::Private => device == self.identity.0,
         };
         if is_same {
             return Ok(());

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::directory::{DirectoryError, ProbedDirectory};
-use super::{LOOK_PERIOD, PROBE_PERIOD};
+use super::{LOOK_PERIOD, PROBE_PERIOD, RootKind};
 
 /// What a prober knows.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,7 @@ pub(super) struct ProberState {
 /// A handle of the thread.
 #[derive(Debug)]
 pub(super) struct Prober {
+    kind: RootKind,
     path: PathBuf,
     state: Arc<Mutex<ProberState>>,
     wake: SyncSender<()>,
@@ -45,7 +46,11 @@ impl Prober {
         };
         let started = thread::Builder::new().name(name).spawn(work);
         started.map_err(|cause| DirectoryError::new(kind, &path, cause))?;
-        Ok(Self { path, state, wake })
+        Ok(Self { kind, path, state, wake })
+    }
+
+    pub(super) fn kind(&self) -> RootKind {
+        self.kind
     }
 
     pub(super) fn path(&self) -> &Path {

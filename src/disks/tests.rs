@@ -15,11 +15,11 @@ struct Roots {
 impl Roots {
     fn watched(floor_bytes: u64) -> Self {
         let dirs = TempDir::new().expect("a directory");
-        let (data, serve) = (dirs.path().join("data"), dirs.path().join("serve"));
-        for dir in [&data, &serve] {
+        let roots = RootKind::ALL.map(|kind| (kind, dirs.path().join(kind.name())));
+        for (_, dir) in &roots {
             fs::create_dir(dir).expect("made");
         }
-        let (health, monitor) = watch(data, serve, floor_bytes).expect("both can be written");
+        let (health, monitor) = watch(roots, floor_bytes).expect("all can be written");
         Self { dirs, health, _running: tokio::spawn(monitor.run(CancellationToken::new())) }
     }
 
@@ -33,17 +33,19 @@ impl Roots {
 async fn a_directory_that_goes_is_noticed_and_so_is_its_return() {
     let roots = Roots::watched(0);
     assert!(roots.health.is_usable() && !roots.health.below_floor());
-    let serve = roots.dirs.path().join("serve");
-    fs::remove_dir(&serve).expect("nothing is left in it");
-    roots.health.recheck();
-    roots.until(|health| !health.is_usable()).await;
-    assert_eq!(roots.health.root(RootKind::Data).trouble, None);
-    let trouble = roots.health.root(RootKind::Serve).trouble.expect("it is told");
-    assert!(trouble.contains("PIXERVE_SERVE_DIR"), "{trouble}");
+    for kind in [RootKind::Serve, RootKind::Private] {
+        let directory = roots.dirs.path().join(kind.name());
+        fs::remove_dir(&directory).expect("nothing is left in it");
+        roots.health.recheck();
+        roots.until(|health| !health.is_usable()).await;
+        assert_eq!(roots.health.root(RootKind::Data).trouble, None);
+        let trouble = roots.health.root(kind).trouble.expect("it is told");
+        assert!(trouble.contains(kind.setting()), "{trouble}");
 
-    fs::create_dir(&serve).expect("made");
-    timeout(Duration::from_mins(1), roots.health.wait_usable()).await.expect("its return is noticed by itself");
-    assert_eq!(fs::read_dir(&serve).expect("listed").count(), 0, "a probe leaves nothing");
+        fs::create_dir(&directory).expect("made");
+        timeout(Duration::from_mins(1), roots.health.wait_usable()).await.expect("its return is noticed by itself");
+        assert_eq!(fs::read_dir(&directory).expect("listed").count(), 0, "a probe leaves nothing");
+    }
 }
 
 #[tokio::test]
@@ -83,7 +85,8 @@ fn a_look_that_does_not_end_counts_as_failed() {
 #[test]
 fn a_directory_that_is_not_there_is_an_error_that_says_which_and_what_to_do() {
     let dirs = TempDir::new().expect("a directory");
-    let error = watch(dirs.path().to_owned(), dirs.path().join("gone"), 0).err().expect("an error").to_string();
+    let roots = [(RootKind::Data, dirs.path().to_owned()), (RootKind::Serve, dirs.path().join("gone"))];
+    let error = watch(roots, 0).err().expect("an error").to_string();
     for word in ["serve directory", "gone", "PIXERVE_SERVE_DIR"] {
         assert!(error.contains(word), "{error}");
     }

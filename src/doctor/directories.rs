@@ -12,7 +12,7 @@ use crate::disks::{self, RootKind};
 /// What a migration leaves in a data directory that it moves from or to.
 const MOVED: &str = "migration.json";
 
-/// One of the two.
+/// One of them.
 pub(super) fn directory(kind: RootKind, path: &Path, free_disk_min: u64) -> Check {
     let name = format!("{} directory", kind.name());
     let shown = path.display();

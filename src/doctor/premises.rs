@@ -27,6 +27,8 @@ pub struct Premises {
     pub data_dir: PathBuf,
     /// None where files are served from the bucket.
     pub serve_dir: Option<PathBuf>,
+    /// None where private files are in no directory.
+    pub private_dir: Option<PathBuf>,
     pub jwt_file: PathBuf,
     pub jwt_secret: Option<SecretString>,
     /// The file of sealing keys.
@@ -86,6 +88,7 @@ impl Premises {
         let mut checks = vec![token_keys(self), sealing];
         checks.push(directory(RootKind::Data, &self.data_dir, self.free_disk_min));
         checks.extend(self.serve_dir.as_deref().map(|serve| directory(RootKind::Serve, serve, self.free_disk_min)));
+        checks.extend(self.private_dir.as_deref().map(|dir| directory(RootKind::Private, dir, self.free_disk_min)));
         // That something else is in its place has been told.
         let may_have_databases = self.data_dir.is_dir() || !self.data_dir.exists();
         if !self.is_shared && may_have_databases {

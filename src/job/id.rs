@@ -36,6 +36,12 @@ impl JobId {
         self.0.as_bytes()
     }
 
+    /// Whether it is of version 7, as all are that are made here.
+    #[must_use]
+    pub fn is_time_ordered(&self) -> bool {
+        self.0.get_version_num() == 7 && self.0.get_variant() == uuid::Variant::RFC4122
+    }
+
     /// The id whose bytes these are.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {

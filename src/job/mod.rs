@@ -14,11 +14,13 @@ mod owner;
 mod placeholder;
 mod pointer;
 mod preset_name;
+mod private_owner;
 #[cfg(test)]
 mod properties;
 mod public_url;
 mod record;
 mod reference;
+mod served_path;
 mod shape;
 mod shown_file;
 mod source;
@@ -37,19 +39,21 @@ pub use error_code::ErrorCode;
 pub use hash::{ContentHash, ContentHasher, HashKey};
 pub use id::JobId;
 pub use idempotency::{Idempotency, IdempotencyKey, KeptAnswer, RequestFingerprint};
-pub use name::{Stem, original_name, variant_name};
+pub use name::{FileName, NameHead, NamedFile, Stem, is_plain_name, original_name, variant_name};
 pub use on_duplicate::{JobFingerprint, OnDuplicate};
 pub use once::OnceToken;
 pub use owner::{Owner, OwnerKey, TenantKey, UserKey};
 pub use placeholder::Placeholder;
 pub use pointer::{ClaimErrors, FieldError};
 pub use preset_name::PresetName;
+pub use private_owner::PrivateOwner;
 pub use public_url::PublicUrl;
 pub use record::{
     CallbackTarget, JobError, JobRecord, Original, RecordVersion, SealedText, Stored, StoredFile, UnknownRecordVersion,
     UnreadableRecord,
 };
 pub use reference::JobRef;
+pub use served_path::{ServedArea, ServedPath};
 pub use shape::has_shape_of;
 pub use shown_file::{FileKind, ShownFile, shown_files};
 pub use source::{FileType, Inspection, SourceFormat, SourceFormatInfo, SourceInfo};

@@ -69,7 +69,7 @@ impl Owner {
         if self.user.is_none() && is_plain(&self.sub) {
             return self.sub.clone();
         }
-        format!("h-{}", hex::encode(self.names_hasher().finalize()))
+        format!("h-{}", hex::encode(self.names_digest()))
     }
 
     /// What stands for this owner. Neither a user nor a subject has a NUL, so what is behind the third is an access key.
@@ -84,6 +84,11 @@ impl Owner {
     #[must_use]
     pub fn has_names_of(&self, other: &Self) -> bool {
         (&self.user, &self.sub) == (&other.user, &other.sub)
+    }
+
+    /// The SHA-256 of `<user> NUL <sub>`, the user empty where there is none.
+    pub(super) fn names_digest(&self) -> [u8; 32] {
+        self.names_hasher().finalize().into()
     }
 
     fn names_hasher(&self) -> Sha256 {

@@ -176,6 +176,16 @@ proptest! {
         // The owner is what stands behind the first `_` of a hash: see the next test.
         let (content, owner) = (ContentHash::of(&[bytes]).to_string(), owner.hash_part());
         prop_assert_eq!(hash.as_str().split_once('_'), Some((content.as_str(), owner.as_str())));
+        for name in [&variant, &original] {
+            prop_assert_eq!(FileName::parse(name).map(|read| (read.to_string(), read.head)), Some((name.clone(), NameHead::Hash(hash.clone()))));
+        }
+        // The same job, were it unique, has other names, whoever's id its owner took for a subject.
+        let id = JobId::from_bytes([1, 2, 3, 4, 5, 6, 0x70, bytes, 0x80, 1, 2, 3, 4, 5, 6, 7]);
+        let stem = Stem::of(&name);
+        for name in [variant_name(id, &stem, height, width, format), original_name(id, &stem, source)] {
+            prop_assert!(FileName::is_unique(&name) && name.len() <= 255, "{}", name);
+            prop_assert_eq!(FileName::parse(&name).map(|read| read.to_string()), Some(name));
+        }
     }
 
     #[test]
@@ -226,6 +236,8 @@ proptest! {
             priority: if queued { Priority::Queued } else { Priority::Realtime },
             keep_original,
             direct_host: true,
+            private: false,
+            unique: false,
             storage,
             sub_dir: SubDir::parse("a/b").expect("plain"),
             variants: formats.iter().flat_map(|(format, asked)| asked.variants(*format)).collect(),

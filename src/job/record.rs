@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use super::{
     CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Idempotency, IdempotencyKey, Inspection, JobId,
-    JobRef, JobSpec, KeptAnswer, OnDuplicate, OnceToken, Owner, SourceFormat, State, Stem, TraceContext, Warnings,
-    original_name, variant_name,
+    JobRef, JobSpec, KeptAnswer, NameHead, OnDuplicate, OnceToken, Owner, SourceFormat, State, Stem, TraceContext,
+    VariantSpec, Warnings, original_name, variant_name,
 };
 use crate::clock::Timestamp;
 
@@ -77,8 +77,7 @@ impl JobRecord {
     /// The names of every file this job makes, in the order of its claims, the original's last.
     #[must_use]
     pub fn expected_files(&self) -> Vec<String> {
-        let variants =
-            self.spec.variants.iter().map(|v| variant_name(&self.hash, &self.stem, v.height, v.width, v.format));
+        let variants = self.spec.variants.iter().map(|variant| self.variant_name(variant));
         variants.chain(self.spec.keep_original.then(|| self.original_name())).collect()
     }
 
@@ -88,10 +87,23 @@ impl JobRecord {
         Some((*key, answer.take()?))
     }
 
+    /// What the names of its files begin with.
+    #[must_use]
+    pub fn name_head(&self) -> NameHead {
+        if self.spec.unique { NameHead::Job(self.id) } else { NameHead::Hash(self.hash.clone()) }
+    }
+
+    /// The name a variant is stored under.
+    #[must_use]
+    pub fn variant_name(&self, variant: &VariantSpec) -> String {
+        let VariantSpec { height, width, format, .. } = *variant;
+        variant_name(self.name_head(), &self.stem, height, width, format)
+    }
+
     /// The name the original is stored under.
     #[must_use]
     pub fn original_name(&self) -> String {
-        original_name(&self.hash, &self.stem, self.original.format)
+        original_name(self.name_head(), &self.stem, self.original.format)
     }
 }
 
@@ -99,7 +111,8 @@ impl JobRecord {
 /// without a number for version 1, which 0.1.0 wrote. A record keeps the one in which it was accepted: whoever could read it then
 /// can read it to its end.
 ///
-/// Version 2 seals a callback's URL. A field that older versions may ignore doesn't need a new number. `tests/it/compatibility.rs` says what does, and what
+/// Version 2 seals a callback's URL, and may say that names are unique or files private: whoever passed that over would serve to
+/// anyone what is to be private. A field that older versions may ignore doesn't need a new number. `tests/it/compatibility.rs` says what does, and what
 /// to do then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
@@ -121,14 +134,15 @@ impl RecordVersion {
         Self(Self::CURRENT)
     }
 
-    /// The one in which a job with this callback is accepted by a node among others, which all read those up to `all_read`, none
+    /// The one in which a job with this callback and spec is accepted by a node among others, which all read those up to `all_read`, none
     /// if that isn't known: then it is the one before the newest, which every node reads that may run beside this one. What an
     /// older one can't say is written in the oldest that can, and left alone by nodes that don't read that.
     #[must_use]
-    pub fn among(all_read: Option<u32>, callback: Option<&CallbackTarget>) -> Self {
+    pub fn among(all_read: Option<u32>, callback: Option<&CallbackTarget>, spec: &JobSpec) -> Self {
         let Self(newest) = Self::newest();
         let before = (newest - 1).max(1);
-        let needed = if callback.is_some_and(|target| target.sealed_url.is_some()) { 2 } else { 1 };
+        let seals_url = callback.is_some_and(|target| target.sealed_url.is_some());
+        let needed = if seals_url || spec.unique || spec.private { 2 } else { 1 };
         Self(all_read.unwrap_or(before).clamp(before, newest).max(needed))
     }
 
@@ -293,7 +307,7 @@ pub struct StoredFile {
 pub struct Stored {
     /// `directHost`, `s3` or `gcs`, as the claims call it.
     pub backend: String,
-    /// `/files/...`, `s3://bucket/key` or `gs://bucket/key`.
+    /// `/files/...`, `/private/...`, `s3://bucket/key` or `gs://bucket/key`.
     pub location: String,
     /// Where a browser gets it: below the `public_url` of the server, or of the store as it was when the file was stored. Not there
     /// where that isn't set.
@@ -331,7 +345,8 @@ impl JobError {
 mod tests {
     use url::Url;
 
-    use super::{CallbackEvents, CallbackTarget, RecordVersion, SealedText, UnknownRecordVersion};
+    use super::{CallbackEvents, CallbackTarget, JobSpec, RecordVersion, SealedText, UnknownRecordVersion};
+    use crate::job::job_record;
 
     #[test]
     fn only_known_record_versions_are_read_and_each_is_written_as_it_was_read() {
@@ -348,7 +363,9 @@ mod tests {
     #[test]
     fn a_job_is_accepted_in_the_newest_version_that_all_nodes_read_and_that_can_say_it() {
         let newest = RecordVersion::CURRENT;
-        let version = |all_read, callback: Option<&CallbackTarget>| RecordVersion::among(all_read, callback).number();
+        let spec = job_record(1).spec;
+        let version =
+            |all_read, callback: Option<&CallbackTarget>| RecordVersion::among(all_read, callback, &spec).number();
         assert_eq!(version(Some(newest), None), newest);
         assert_eq!(version(Some(newest + 1), None), newest, "no newer than this one");
         // A node that hears nobody, and one among nodes that are too old to run beside it.
@@ -359,5 +376,8 @@ mod tests {
         let sealed_url = Some(SealedText("sealed".to_owned()));
         let sealed = CallbackTarget { url, sealed_url, sealed_headers: None, events: CallbackEvents::default() };
         assert_eq!(version(Some(1), Some(&sealed)), 2, "no version before seals it");
+        for said in [JobSpec { unique: true, ..spec.clone() }, JobSpec { private: true, ..spec.clone() }] {
+            assert_eq!(RecordVersion::among(Some(1), None, &said).number(), 2, "no version before says it");
+        }
     }
 }

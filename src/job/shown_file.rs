@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{JobRecord, PublicUrl, StoredFile, variant_name};
+use super::{JobRecord, PublicUrl, StoredFile};
 
 /// What of a job a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -35,9 +35,7 @@ pub struct ShownFile {
 #[must_use]
 pub fn shown_files(record: &JobRecord, files: Vec<StoredFile>, public_url: &PublicUrl) -> Vec<ShownFile> {
     let variants = record.spec.variants.iter();
-    let boxes: HashMap<_, _> = variants
-        .map(|v| (variant_name(&record.hash, &record.stem, v.height, v.width, v.format), [v.width, v.height]))
-        .collect();
+    let boxes: HashMap<_, _> = variants.map(|v| (record.variant_name(v), [v.width, v.height])).collect();
     let files = public_url.of_files(files).into_iter();
     files
         .map(|file| {

@@ -48,7 +48,7 @@ pub struct Place {
     /// What the store is registered under; none for what the server serves itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key: Option<String>,
-    /// `/files/...`, `s3://bucket/key` or `gs://bucket/key`.
+    /// `/files/...`, `/private/...`, `s3://bucket/key` or `gs://bucket/key`.
     pub location: String,
 }
 

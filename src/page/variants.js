@@ -13,12 +13,18 @@ function expected(name) {
 }
 
 /**
- * The address at which a browser gets a file; none if it is in stores alone. Seen from this page: a location begins with the
+ * The address at which a browser gets a file; none if it is private, or in stores alone. Seen from this page: a location begins with the
  * path of `server.public_url`, which the page need not have been reached by.
  */
 export function addressOf(file) {
-  const place = file.stored.find(({ location }) => location.startsWith('/'));
+  // A private file is shown to nobody who has no token for it.
+  const place = file.stored.find(({ location }) => location.startsWith('/') && isPublic(location));
   return place ? new URL(place.location.slice(place.location.indexOf('/files/') + 1), document.baseURI).href : null;
+}
+
+function isPublic(location) {
+  const [files, others] = ['/files/', '/private/'].map((base) => location.indexOf(base));
+  return files >= 0 && (others < 0 || files < others);
 }
 
 export class Variants {

@@ -141,7 +141,9 @@ mod tests {
         let job = json!({ "directHost": true, "formats": {
             "webp": { "sizes": [[100, 50]], "animated": true }, "png": { "sizes": [[100, 50]] }
         } });
-        let spec = ParsedJob::from_claim(Some(&job), SpecLimits { variants_max: 9 }).expect("a job").spec;
+        let spec = ParsedJob::from_claim(Some(&job), SpecLimits { variants_max: 9, ..SpecLimits::default() })
+            .expect("a job")
+            .spec;
         let source = |frames| SourceInfo {
             format: SourceFormat::Gif,
             width: 400,

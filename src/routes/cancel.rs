@@ -16,7 +16,7 @@ use crate::canceller::Cancellation;
 /// For an answer, whatever the disk does. Stopping a job takes no longer than a write to a store takes to be cancelled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 
-refusals!(CancelRefusals: BadRequest, Unauthorized, NotFound, JobEnded, DiskFull, Unavailable);
+refusals!(CancelRefusals: BadRequest, Unauthorized, Forbidden, NotFound, JobEnded, DiskFull, Unavailable);
 
 /// Stops a job for good
 ///

@@ -41,6 +41,9 @@ const PUBLIC_PREFIX: &str = "/files/";
 /// What shows one of those files, to each whichever suits it.
 const IMAGE_PREFIX: &str = "/image/";
 const PUBLIC_METHODS: &str = "GET, HEAD";
+/// What is served to whoever has a token for it.
+const PRIVATE_PREFIX: &str = "/private/";
+const PRIVATE_METHODS: &str = "GET,HEAD";
 const UPLOAD_PATH: &str = "/upload";
 
 /// What a page may read of an answer, besides what every page may.
@@ -86,6 +89,9 @@ impl Sharing {
         }
         if path.starts_with(IMAGE_PREFIX) {
             return Self::Allowed { methods: PUBLIC_METHODS };
+        }
+        if path.starts_with(PRIVATE_PREFIX) {
+            return Self::Allowed { methods: PRIVATE_METHODS };
         }
         let shared = SHARED_ROUTES.into_iter().find(|(shared, _)| *shared == path);
         shared.map_or(Self::Never, |(_, methods)| Self::Allowed { methods })
@@ -247,10 +253,13 @@ mod tests {
 
     #[test]
     fn routes_of_operators_are_shared_with_nobody() {
-        for path in ["/register", "/success/list", "/failures/list", "/health", "/version", "/uploads", "/files"] {
+        for path in
+            ["/register", "/success/list", "/failures/list", "/health", "/version", "/uploads", "/files", "/private"]
+        {
             assert_eq!(Sharing::of(path), Sharing::Never, "{path}");
         }
         assert!(matches!(Sharing::of("/files/a/b.jpg"), Sharing::Public { .. }));
+        assert_eq!(Sharing::of("/private/0/a.jpg"), Sharing::Allowed { methods: "GET,HEAD" });
         assert_eq!(Sharing::of("/cancel"), Sharing::Allowed { methods: "DELETE" });
     }
 }

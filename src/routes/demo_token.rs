@@ -107,7 +107,7 @@ pub(super) async fn demo_token(
     };
     let (now, ttl) = (state.clock.now(), TTL.min(state.auth.lifetime_max()));
     let jti = is_good_once.then(|| JobId::new(now).to_string());
-    let token = NewToken { sub: SUBJECT.to_owned(), scope, ttl, jti, job: job.clone() };
+    let token = NewToken { sub: SUBJECT.to_owned(), scope, read: None, ttl, jti, job: job.clone() };
     let token = state.auth.sign(&token, now).map_err(|error| refusal(&error))?;
     Ok(Json(DemoToken { token, expires_at: now.after(ttl).rfc3339(), job }))
 }

@@ -109,6 +109,7 @@ fn document(
     for path in limited {
         describe_limits(&mut document["paths"][path]);
     }
+    describe_private_files(&mut document["paths"]);
     describe_head_of_files(&mut document["paths"]);
     document
 }
@@ -135,6 +136,8 @@ fn add_components(components: &mut Value) {
              0, else until all may.",
         ),
         "Content-Range": text("How many bytes the file has."),
+        "Referrer-Policy": text("`no-referrer`: the address, which may hold a token, is told to nobody."),
+        "X-Robots-Tag": text("`noindex`: no search engine keeps it."),
         "WWW-Authenticate": text("What kind of token is needed, and which scope it lacks (RFC 6750)."),
         "Retry-After": {
             "description": "Seconds after which it is worth another try.",
@@ -152,6 +155,10 @@ fn add_components(components: &mut Value) {
             "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
             "description": "A token signed by a key of `jwt.json` or by a registered user. `admin` stands for the scope of \
                 that name, which counts with keys of `jwt.json` alone.",
+        },
+        "query": {
+            "type": "apiKey", "in": "query", "name": "token",
+            "description": "The same token in the address, where there is no `Authorization`: an `<img>` sends none.",
         },
         "scraper": { "type": "http", "scheme": "bearer", "description": "The token in `metrics.token`." },
     });
@@ -205,25 +212,41 @@ fn describe_limits(path: &mut Value) {
     }
 }
 
-/// `HEAD` goes wherever `GET` does; for files it is more than a courtesy.
-fn describe_head_of_files(paths: &mut Value) {
-    describe_head(paths, super::files::PATH, "file_head", "What a stored file is, without its bytes");
-    describe_head(paths, super::image::PATH, "image_head", "Which picture would be sent, without its bytes");
+/// What every answer about a private file says, refusals too.
+fn describe_private_files(paths: &mut Value) {
+    let Some(path) = paths.get_mut(super::files::private::PATH) else { return };
+    for operation in objects(path) {
+        let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
+        for (_, response) in
+            responses.into_iter().flatten().filter(|(status, _)| !["414", "431"].contains(&status.as_str()))
+        {
+            for name in ["Referrer-Policy", "X-Robots-Tag"] {
+                response["headers"][name] = json!({ "$ref": format!("#/components/headers/{name}") });
+            }
+        }
+    }
 }
 
-fn describe_head(paths: &mut Value, path: &str, operation: &str, summary: &str) {
-    let Some(path) = paths.get_mut(path) else { return };
-    let mut head = path["get"].clone();
-    head["operationId"] = operation.into();
-    head["summary"] = summary.into();
-    for response in objects(&mut head["responses"]) {
-        response.shift_remove("content");
+/// `HEAD` goes wherever `GET` does; for files it is more than a courtesy.
+fn describe_head_of_files(paths: &mut Value) {
+    for (path, id, summary) in [
+        (super::files::PATH, "file_head", "What a stored file is, without its bytes"),
+        (super::files::private::PATH, "private_file_head", "What a private file is, without its bytes"),
+        (super::image::PATH, "image_head", "Which picture would be sent, without its bytes"),
+    ] {
+        let Some(path) = paths.get_mut(path) else { continue };
+        let mut head = path["get"].clone();
+        head["operationId"] = id.into();
+        head["summary"] = summary.into();
+        for response in objects(&mut head["responses"]) {
+            response.shift_remove("content");
+        }
+        // A range is defined for GET alone.
+        for status in ["206", "416"] {
+            head["responses"].as_object_mut().map(|responses| responses.shift_remove(status));
+        }
+        path["head"] = head;
     }
-    // A range is defined for GET alone.
-    for status in ["206", "416"] {
-        head["responses"].as_object_mut().map(|responses| responses.shift_remove(status));
-    }
-    path["head"] = head;
 }
 
 fn objects(value: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {

@@ -44,7 +44,8 @@ impl FromRequestParts<AppState> for Admin {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
-        let Caller(verified) = Caller::from_request_parts(parts, state).await?;
+        let caller = Caller::from_request_parts(parts, state).await;
+        let Caller(verified) = caller.map_err(|refusal| refusal.lacking(Scope::Admin))?;
         verified.require(Scope::Admin)?;
         Ok(Self)
     }
@@ -60,7 +61,8 @@ impl FromRequestParts<AppState> for Manager {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
-        let Caller(verified) = Caller::from_request_parts(parts, state).await?;
+        let caller = Caller::from_request_parts(parts, state).await;
+        let Caller(verified) = caller.map_err(|refusal| refusal.lacking(Scope::Manage))?;
         Self::of(&verified)
     }
 }
@@ -238,7 +240,7 @@ pub(super) fn bearer_of(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     Ok(Some(token))
 }
 
-/// Checks a token against the keys and the registered users.
+/// Checks a token against the keys and the registered users. One that reads private files is refused: it is good for that alone.
 pub(super) fn verify(state: &AppState, token: &str) -> Result<Verified, Refusal> {
     state.auth.verify(token, &*state.register, state.clock.now()).map_err(Refusal::from)
 }

@@ -9,6 +9,7 @@ mod bucket;
 mod conditional;
 mod directory;
 mod media;
+pub mod private;
 #[cfg(test)]
 mod properties;
 mod range;
@@ -30,22 +31,26 @@ use utoipa::{OpenApi, ToSchema};
 
 pub use self::redirect::RedirectOrigin;
 
-use self::answer::disarm;
+use self::answer::{Answer, disarm, public_cache};
 use self::media::Media;
 use self::redirect::RedirectTarget;
 use self::tree::Tree;
 use super::Refusal;
 use super::problem::refusals;
 use crate::bucket::KeyPrefix;
+use crate::job::ServedPath;
 #[cfg(feature = "s3")]
 use crate::writer::BucketServe;
 
-const PREFIX: &str = "/files/";
 /// As it is described: there is no word for a parameter with slashes.
 pub(super) const PATH: &str = "/files/{path}";
 
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
 const NO_SUCH_FILE: &str = "there is no such file";
+
+fn no_such_file() -> Refusal {
+    Refusal::NotFound(NO_SUCH_FILE.into())
+}
 
 /// Where stored files are found.
 pub struct FileSource(Kind);
@@ -87,12 +92,24 @@ impl FileSource {
 
     /// What is stored at `path`, or where it is, as a request with this method and these headers asks for it.
     pub(super) async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Response, Refusal> {
-        let path = path.strip_prefix(PREFIX).and_then(tree::parse);
-        let path = path.ok_or_else(|| Refusal::NotFound(NO_SUCH_FILE.into()))?;
+        let path = tree::parse(path).filter(|path| !path.area.is_private()).ok_or_else(no_such_file)?;
+        let cache = public_cache(&path.name);
+        self.send(path, cache, method, headers).await
+    }
+
+    /// The file at `path`, which may be kept for as long as `cache` says.
+    async fn send(
+        &self,
+        path: ServedPath,
+        cache: HeaderValue,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Response, Refusal> {
+        let answer = &Answer::of(&path.name, cache);
         match &self.0 {
-            Kind::Directory(tree) => directory::file(Arc::clone(tree), path, method, headers).await,
+            Kind::Directory(tree) => directory::file(Arc::clone(tree), path, answer, method, headers).await,
             #[cfg(feature = "s3")]
-            Kind::Bucket(bucket) => bucket::file(bucket, &path, method, headers).await,
+            Kind::Bucket(bucket) => bucket::file(bucket, &path, answer, method, headers).await,
             Kind::Redirect(target) => Ok(target.to(&path)),
         }
     }
@@ -135,7 +152,10 @@ refusals!(FileRefusals: NotFound, PreconditionFailed, RangeNotSatisfiable, Unava
             headers(
                 ("ETag" = String, description = "Stands for these bytes."),
                 ("Last-Modified" = String, description = "When they were written."),
-                ("Cache-Control" = String, description = "They may be kept for five minutes: a name may be written again."),
+                (
+                    "Cache-Control" = String,
+                    description = "They may be kept for five minutes: a name may be written again. Those of a `unique` job for a year."
+                ),
                 ("Accept-Ranges" = String, description = "`bytes`."),
                 ("Content-Disposition" = String, description = "`attachment` of an original that browsers don't show.")
             )
@@ -145,7 +165,10 @@ refusals!(FileRefusals: NotFound, PreconditionFailed, RangeNotSatisfiable, Unava
             headers(
                 ("ETag" = String, description = "Stands for the bytes of the whole file."),
                 ("Last-Modified" = String, description = "When they were written."),
-                ("Cache-Control" = String, description = "They may be kept for five minutes: a name may be written again."),
+                (
+                    "Cache-Control" = String,
+                    description = "They may be kept for five minutes: a name may be written again. Those of a `unique` job for a year."
+                ),
                 ("Accept-Ranges" = String, description = "`bytes`."),
                 ("Content-Range" = String, description = "Which part."),
                 ("Content-Disposition" = String, description = "`attachment` of an original that browsers don't show.")
@@ -156,7 +179,7 @@ refusals!(FileRefusals: NotFound, PreconditionFailed, RangeNotSatisfiable, Unava
             headers(
                 ("ETag" = String, description = "That."),
                 ("Last-Modified" = String, description = "When it was written."),
-                ("Cache-Control" = String, description = "It may be kept for five minutes more."),
+                ("Cache-Control" = String, description = "For how much longer it may be kept."),
                 ("Accept-Ranges" = String, description = "`bytes`.")
             )
         ),
@@ -202,7 +225,7 @@ pub(super) fn refuse(refusal: Refusal) -> Response {
 /// For fuzz targets.
 #[cfg(fuzzing)]
 pub(super) fn fuzz_path(path: &str) -> Option<(crate::job::SubDir, String)> {
-    tree::parse(path).map(|path| (path.sub_dir, path.name))
+    tree::parse(&format!("/files/{path}")).map(|path| (path.sub_dir, path.name))
 }
 
 /// For fuzz targets.

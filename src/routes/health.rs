@@ -129,7 +129,7 @@ struct LaneCheck {
     oldest_pending_seconds: Option<u64>,
 }
 
-/// The worse of both directories.
+/// The worst of all directories.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "see above")]
 struct DiskCheck {
@@ -139,6 +139,9 @@ struct DiskCheck {
     free_bytes: Option<u64>,
     data: RootCheck,
     serve: RootCheck,
+    /// There where private files are in a directory.
+    #[schema(nullable = false)]
+    private: Option<RootCheck>,
     /// What is wrong.
     #[schema(nullable = false)]
     detail: Option<String>,
@@ -325,12 +328,17 @@ fn lanes(state: &AppState) -> BTreeMap<&'static str, LaneCheck> {
 
 /// `free_bytes` is of the data directory, as it always was; beside it each directory by itself.
 fn disk(state: &AppState) -> Value {
-    let [data, serve] = RootKind::ALL.map(|kind| root(state, kind));
-    let failing = [&data, &serve].into_iter().find(|root| root["status"] != "ok");
+    let roots = RootKind::ALL.into_iter().filter(|kind| state.disks.has(*kind));
+    let roots: Vec<_> = roots.map(|kind| (kind, root(state, kind))).collect();
+    let failing = roots.iter().map(|(_, root)| root).find(|root| root["status"] != "ok");
     let mut check = failing.cloned().unwrap_or_else(|| json!({ "status": "ok" }));
-    check["free_bytes"] = data["free_bytes"].clone();
-    check["data"] = data;
-    check["serve"] = serve;
+    check["free_bytes"] = Value::Null;
+    for (kind, root) in roots {
+        if kind == RootKind::Data {
+            check["free_bytes"] = root["free_bytes"].clone();
+        }
+        check[kind.name()] = root;
+    }
     check
 }
 

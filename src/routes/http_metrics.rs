@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 
+use super::files::private::ROUTE as PRIVATE_FILE;
 use crate::job::ErrorCode;
 use crate::metrics::{Counter, CounterBy, Family, Gauge, HistogramBy, Labels, Registry, answer_seconds, begin_at_zero};
 
@@ -41,6 +42,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/files/{*path}", &["GET"]),
     ("/image/{id}", &["GET"]),
     ("/manifest", &["GET"]),
+    (PRIVATE_FILE, &["GET"]),
     ("/", &["GET"]),
     ("/page/{file}", &["GET"]),
     ("/demo-token", &["GET"]),
@@ -208,7 +210,11 @@ mod tests {
             .iter()
             .map(|(route, methods)| {
                 // What has slashes in it, has no word of its own in a description.
-                let path = if *route == "/files/{*path}" { files::PATH } else { *route };
+                let path = match *route {
+                    "/files/{*path}" => files::PATH,
+                    PRIVATE_FILE => files::private::PATH,
+                    route => route,
+                };
                 (path, methods.iter().map(|method| (*method).to_owned()).collect())
             })
             .collect();

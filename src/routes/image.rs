@@ -28,6 +28,8 @@ pub(super) const PATH: &str = "/image/{id}";
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// Of a job that has ended: a later one may have the same hash.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
+/// Of one by its id, whose files nobody ever writes again.
+const LONG_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=86400");
 /// How many pixels wide a picture is shown, which browsers say where they are asked to (`Accept-CH`).
 const SEC_CH_WIDTH: HeaderName = HeaderName::from_static("sec-ch-width");
 const ACCEPT_CH: HeaderName = HeaderName::from_static("accept-ch");
@@ -215,7 +217,8 @@ async fn show(
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
     let id = uri.path().strip_prefix(PREFIX).unwrap_or_default();
-    let query = if id.parse::<JobId>().is_ok() {
+    let is_by_id = id.parse::<JobId>().is_ok();
+    let query = if is_by_id {
         JobQuery { hash: None, job_id: Some(id.to_owned()) }
     } else {
         JobQuery { hash: Some(id.to_owned()), job_id: None }
@@ -239,7 +242,11 @@ async fn show(
             _ => Refusal::NotFound("nothing is stored here of the job's variants".into()),
         });
     };
-    let cache = if job.state.is_terminal() { CACHE } else { NO_STORE };
+    let cache = match job.state.is_terminal() {
+        true if is_by_id && record.spec.unique => LONG_CACHE,
+        true => CACHE,
+        false => NO_STORE,
+    };
     let location = state.http.public_url.path(&chosen.location);
     let location = HeaderValue::try_from(location).map_err(|error| Refusal::Internal(error.to_string()))?;
     let mut response = if request.redirects {

@@ -47,7 +47,7 @@ struct JobLimits {
     presets: Vec<PresetName>,
 }
 
-refusals!(LimitsRefusals: Unauthorized);
+refusals!(LimitsRefusals: Unauthorized, Forbidden);
 
 /// What an upload and a job may be
 ///

@@ -36,7 +36,7 @@ refusals!(MetricsRefusals: Unauthorized, Forbidden);
 pub(super) async fn metrics(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, Refusal> {
     let token = bearer_of(&headers)?.ok_or(AuthError::Missing)?;
     if !is_scraper(&state, token) {
-        verify(&state, token)?.require(Scope::Admin)?;
+        verify(&state, token).map_err(|refusal| refusal.lacking(Scope::Admin))?.require(Scope::Admin)?;
     }
     Ok(exposed(&state.metrics, &headers))
 }

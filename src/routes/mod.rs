@@ -70,11 +70,11 @@ use utoipa_axum::routes;
 use self::description::Description;
 use self::files::FileSource;
 
-/// Every route, and in their description `callbacks` beside them. `files` serves what direct hosting stored.
+/// Every route, and in their description `callbacks` beside them. `files` serve what direct hosting stored, to anyone and not.
 ///
 /// From the outside in: the access log sees everything, what is JSON is stored by no cache, every answer says which pages
 /// may read it, a panic becomes a 500, then the routes, those that cost something behind a limit for each address.
-pub fn router(state: AppState, files: FileSource, callbacks: OpenApi) -> Router {
+pub fn router(state: AppState, files: FileSource, private_files: Option<FileSource>, callbacks: OpenApi) -> Router {
     let files = Arc::new(files);
     let limit = from_fn_with_state(Arc::clone(&state.rates), rate::limit_address);
     let limited = limited_routes();
@@ -88,6 +88,7 @@ pub fn router(state: AppState, files: FileSource, callbacks: OpenApi) -> Router 
         .with_state(state.clone())
         .merge(image::router(state.clone(), Arc::clone(&files)))
         .merge(files::router(files))
+        .merge(files::private::router(state.clone(), private_files))
         .fallback(not_found)
         .layer(Extension(description))
         .layer(CatchPanicLayer::custom(panicked))
@@ -144,8 +145,10 @@ fn limited_routes() -> OpenApiRouter<AppState> {
 }
 
 fn unlimited_routes() -> OpenApiRouter<AppState> {
-    let files = files::Described::openapi().merge_from(image::Described::openapi());
-    OpenApiRouter::with_openapi(files).merge(own_routes())
+    let mut described = files::Described::openapi();
+    described.merge(files::private::Described::openapi());
+    described.merge(image::Described::openapi());
+    OpenApiRouter::with_openapi(described).merge(own_routes())
 }
 
 /// Those that tell of the server itself.

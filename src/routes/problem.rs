@@ -33,6 +33,8 @@ pub enum Refusal {
         /// The least that would do.
         scope: Scope,
     },
+    /// A good token that reads private files, and is good for nothing else.
+    OnlyReads,
     /// A page uploads whose origin is not among those that may read the answer.
     OriginNotAllowed,
     /// A token of the demo is asked for from another machine, through a proxy or by another page.
@@ -184,6 +186,14 @@ const RETRY_AT_ONCE_SECS: u64 = 1;
 const RETRY_SOON_SECS: u64 = 5;
 
 impl Refusal {
+    /// The same where a scope is needed: a token that only reads lacks that, like any other without it.
+    pub(super) fn lacking(self, least: Scope) -> Self {
+        match self {
+            Self::OnlyReads => Self::Forbidden { scope: least },
+            refusal => refusal,
+        }
+    }
+
     /// No route has this address.
     pub(super) fn nothing_here() -> Self {
         Self::NotFound("there is nothing at this address".into())
@@ -200,6 +210,11 @@ impl Refusal {
                 let detail =
                     format!("this needs a token with \"scope\": \"{scope}\"{by} (`pixerve token --scope {scope}`)");
                 Document::new(ErrorCode::Forbidden, "The token doesn't allow this", detail).needing(*scope)
+            }
+            Self::OnlyReads => {
+                let detail =
+                    "a token with a `read` claim reads private files and does nothing else; this needs one without";
+                Document::new(ErrorCode::Forbidden, "The token doesn't allow this", detail)
             }
             Self::OriginNotAllowed => {
                 let detail =
@@ -541,6 +556,7 @@ impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::MissingScope { scope } => Self::Forbidden { scope },
+            AuthError::OnlyReads => Self::OnlyReads,
             error => Self::Unauthorized(error),
         }
     }

@@ -187,6 +187,8 @@ struct RegistrationEntry {
     /// Of a user who is bound to some.
     #[schema(nullable = false)]
     presets: Option<Vec<PresetName>>,
+    /// Of a store: the `Cache-Control` of objects of jobs that aren't `unique`.
+    cache_control: Option<String>,
 }
 
 #[derive(ToSchema)]
@@ -562,9 +564,10 @@ async fn register_user(state: &AppState, body: &Value) -> Result<Value, Refusal>
 )]
 pub(super) async fn renew_webhook_secret(
     State(state): State<AppState>,
-    Caller(caller): Caller,
+    caller: Result<Caller, Refusal>,
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let Caller(caller) = caller.map_err(|refusal| refusal.lacking(Scope::ManageUser))?;
     let scope = caller.require(Scope::ManageUser)?;
     if state.readiness.is_paused() {
         return Err(Refusal::Paused);

@@ -11,7 +11,7 @@ use super::idempotency::{IdempotencyHeader, RequestKey, canonical};
 use super::problem::refusals;
 use super::upload::{UploadGrant, check_room, hold_to_limits, inspect_upload, read_header};
 use super::{AppState, Refusal};
-use crate::auth::Verified;
+use crate::auth::{Scope, Verified};
 use crate::clock::Timestamp;
 use crate::error_chain::ErrorChain;
 use crate::job::{
@@ -54,10 +54,11 @@ refusals!(
 )]
 pub(super) async fn reprocess(
     State(state): State<AppState>,
-    Caller(token): Caller,
+    token: Result<Caller, Refusal>,
     Parameters(query): Parameters<JobQuery>,
     request: Request,
 ) -> Result<RequestAnswer, Refusal> {
+    let Caller(token) = token.map_err(|refusal| refusal.lacking(Scope::Manage))?;
     let manager = Manager::of(&token)?;
     let key = RequestKey::of(request.headers())?;
     let trace = request.extensions().get().and_then(|RequestTrace(trace)| trace.clone());

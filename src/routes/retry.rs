@@ -209,7 +209,7 @@ async fn prepare(state: &AppState, job: &Job, priority: Option<Priority>) -> Res
     // Its token was used for the upload, and is asked for no more; nor is this the request that was answered for it.
     Ok(JobRecord {
         // Not that of the old one: in the first, nothing is said of a URL that is sealed.
-        version: state.record_version(callback.as_ref()),
+        version: state.record_version(callback.as_ref(), &spec),
         id,
         spec,
         callback,
@@ -222,9 +222,12 @@ async fn prepare(state: &AppState, job: &Job, priority: Option<Priority>) -> Res
     })
 }
 
-/// A store that is registered no more takes no file.
+/// A store that is registered no more takes no file, nor does a directory that this server hasn't.
 fn check_stores(state: &AppState, record: &JobRecord) -> Result<(), ClaimErrors> {
     let mut errors = ClaimErrors::default();
+    if record.spec.private && state.spec_limits.no_private_files {
+        errors.push("/job/private", "this server has no directory for private files any more");
+    }
     for key in &record.spec.storage {
         if !state.register.may_use(&key.access_key, key.backend, record.owner.user.as_deref()) {
             let backend = key.backend.as_str();

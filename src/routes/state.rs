@@ -21,7 +21,9 @@ use crate::bucket::LastProbe;
 use crate::canceller::JobCanceller;
 use crate::clock::{SharedClock, Timestamp};
 use crate::disks::DiskHealth;
-use crate::job::{CallbackAddresses, CallbackTarget, ExpiresAfter, JobId, Owner, PublicUrl, RecordVersion, SpecLimits};
+use crate::job::{
+    CallbackAddresses, CallbackTarget, ExpiresAfter, JobId, JobSpec, Owner, PublicUrl, RecordVersion, SpecLimits,
+};
 use crate::ledger::{ErasableLedger, EraseSettings, ErasureSignals, Place};
 use crate::metrics::Metrics;
 use crate::nodes::{NodeRoles, NodesStatus};
@@ -216,11 +218,11 @@ impl AppState {
         Self(Arc::new(parts))
     }
 
-    /// The format in which a job with this callback is accepted now.
+    /// The format in which a job with this callback and spec is accepted now.
     #[must_use]
-    pub fn record_version(&self, callback: Option<&CallbackTarget>) -> RecordVersion {
+    pub fn record_version(&self, callback: Option<&CallbackTarget>, spec: &JobSpec) -> RecordVersion {
         match &self.node {
-            Some(node) => RecordVersion::among(node.nodes.borrow().record_format(), callback),
+            Some(node) => RecordVersion::among(node.nodes.borrow().record_format(), callback, spec),
             None => RecordVersion::newest(),
         }
     }

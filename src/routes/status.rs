@@ -57,7 +57,7 @@ pub(super) enum StatusAnswer {
     Several { jobs: Vec<Status> },
 }
 
-refusals!(StatusRefusals: BadRequest, Unauthorized, NotFound, DiskFull, Unavailable);
+refusals!(StatusRefusals: BadRequest, Unauthorized, Forbidden, NotFound, DiskFull, Unavailable);
 
 impl StatusQuery {
     fn wait(&self) -> Result<Option<Duration>, Refusal> {

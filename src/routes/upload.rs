@@ -50,7 +50,7 @@ struct UploadParts {
 }
 
 refusals!(
-    UploadRefusals: BadMultipart, InvalidFields, Unauthorized, OriginNotAllowed, TooSlow, TooLarge, DuplicateJob, TokenUsed,
+    UploadRefusals: BadMultipart, InvalidFields, Unauthorized, Forbidden, OriginNotAllowed, TooSlow, TooLarge, DuplicateJob, TokenUsed,
     JobTooLarge, TooManyJobs, UnsupportedImage, DamagedImage, ImageTooLarge, DiskFull, QueueFull, Draining, Paused, Unavailable,
     BadIdempotencyKey, IdempotencyInFlight, IdempotencyKeyReused, Erased
 );

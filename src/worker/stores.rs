@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::active_jobs::{OutageReason, StoreOutage, StoreState};
 use crate::clock::SharedClock;
 use crate::error_chain::ErrorChain;
-use crate::job::{BackendKind, JobRecord, Owner, StorageKey, Stored};
+use crate::job::{BackendKind, JobRecord, Owner, ServedPath, StorageKey, Stored};
 use crate::ledger::Place;
 use crate::register::{Register, RegisterError, RegisteredStore};
 use crate::writer::{
@@ -30,7 +30,7 @@ pub struct StoreClients {
     inner: Arc<Inner>,
 }
 
-/// The store of what the server serves itself, under `/files/`.
+/// The store of what the server serves itself, under `/files/` and `/private/`.
 pub struct DirectStore {
     writer: Arc<dyn WriterBackend>,
     kind: ServeKind,
@@ -49,11 +49,13 @@ impl DirectStore {
         Self { writer: Arc::new(writer), kind: ServeKind::Bucket }
     }
 
-    /// What the log calls it.
-    fn place(&self) -> &'static str {
-        match self.kind {
-            ServeKind::Directory => "the serve directory",
-            ServeKind::Bucket => "the served files in the bucket",
+    /// What the log calls what is there of private files, or of all others.
+    fn place(&self, is_private: bool) -> &'static str {
+        match (self.kind, is_private) {
+            (ServeKind::Directory, false) => "the serve directory",
+            (ServeKind::Directory, true) => "the private directory",
+            (ServeKind::Bucket, false) => "the served files in the bucket",
+            (ServeKind::Bucket, true) => "the private files in the bucket",
         }
     }
 }
@@ -61,6 +63,8 @@ impl DirectStore {
 struct Inner {
     direct: DirectStore,
     direct_gate: Arc<StoreGate>,
+    /// Apart: the private directory may be on another disk, and what can't be written there must not hold up what is public.
+    private_gate: Arc<StoreGate>,
     register: Arc<Register>,
     settings: StoreSettings,
     clock: SharedClock,
@@ -91,14 +95,13 @@ impl StoreClients {
     /// What the server serves itself, and whatever the register knows.
     #[must_use]
     pub fn new(direct: DirectStore, register: Arc<Register>, settings: StoreSettings, clock: SharedClock) -> Self {
-        let direct_gate = StoreGate::probed_within(
-            direct.place().to_owned(),
-            places(&settings),
-            SERVE_PROBE_INTERVAL_MAX,
-            Arc::clone(&clock),
-        );
+        let [direct_gate, private_gate] = [false, true].map(|is_private| {
+            let place = direct.place(is_private).to_owned();
+            StoreGate::probed_within(place, places(&settings), SERVE_PROBE_INTERVAL_MAX, Arc::clone(&clock))
+        });
         let (metrics, clients, gates) = (StoreMetrics::default(), Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { direct, direct_gate, register, settings, clock, metrics, clients, gates }) }
+        let inner = Inner { direct, direct_gate, private_gate, register, settings, clock, metrics, clients, gates };
+        Self { inner: Arc::new(inner) }
     }
 
     /// What is counted of them.
@@ -112,7 +115,8 @@ impl StoreClients {
     pub fn outages(&self) -> [(&'static str, usize); BACKENDS.len()] {
         let gates = self.inner.gates.lock();
         let remote = gates.values().filter(|(_, gate)| gate.outage().is_some()).map(|(kind, _)| kind.as_str());
-        let direct = self.inner.direct_gate.outage().map(|_| self.inner.direct.writer.name());
+        let direct = [&self.inner.direct_gate, &self.inner.private_gate].into_iter();
+        let direct = direct.filter(|gate| gate.outage().is_some()).map(|_| self.inner.direct.writer.name());
         let open: Vec<_> = remote.chain(direct).collect();
         BACKENDS.map(|backend| (backend, open.iter().filter(|open| **open == backend).count()))
     }
@@ -137,7 +141,7 @@ impl StoreClients {
         let direct = record
             .spec
             .direct_host
-            .then(|| store(Arc::clone(&inner.direct.writer), Arc::clone(&inner.direct_gate), None, None));
+            .then(|| store(Arc::clone(&inner.direct.writer), inner.own_gate(record.spec.private), None, None));
         let registered = record.spec.storage.iter().map(|key| {
             let user = record.owner.user.clone();
             let writer = Arc::new(Registered { stores: Arc::clone(inner), key: key.clone(), user });
@@ -178,7 +182,8 @@ impl StoreClients {
     ) -> Result<(Arc<dyn WriterBackend>, Arc<StoreGate>), PlaceError> {
         let inner = &self.inner;
         let Some(access_key) = &place.access_key else {
-            return Ok((Arc::clone(&inner.direct.writer), Arc::clone(&inner.direct_gate)));
+            let is_private = ServedPath::parse(&place.location).is_some_and(|path| path.area.is_private());
+            return Ok((Arc::clone(&inner.direct.writer), inner.own_gate(is_private)));
         };
         let backend = BackendKind::from_name(&place.backend).ok_or(PlaceError::UnknownStore)?;
         let (key, user) = (StorageKey { backend, access_key: access_key.clone() }, owner.user.clone());
@@ -213,6 +218,11 @@ impl StoreClients {
 }
 
 impl Inner {
+    /// The gate of what the server serves itself, to anyone or not.
+    fn own_gate(&self, is_private: bool) -> Arc<StoreGate> {
+        Arc::clone(if is_private { &self.private_gate } else { &self.direct_gate })
+    }
+
     /// The gate of the place that an access key stands for; one of its own, if it stands for none any more.
     fn gate(&self, key: &StorageKey) -> Arc<StoreGate> {
         let settings =
@@ -454,7 +464,7 @@ mod tests {
 
     use super::*;
     use crate::clock::System;
-    use crate::job::{ContentHash, SubDir, job_record};
+    use crate::job::{ContentHash, ServedArea, SubDir, job_record};
     use crate::register::Sealer;
     use crate::writer::Body;
 
@@ -494,6 +504,7 @@ mod tests {
 
     fn object() -> Object {
         Object {
+            area: ServedArea::Public,
             sub_dir: SubDir::default(),
             name: "x.jpg".to_owned(),
             media_type: "image/jpeg",

@@ -20,7 +20,7 @@ use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{
     CallbackTarget, ContentHash, Format, JobRecord, Placeholder, Stored, StoredFile, TraceContext, VariantSpec,
-    Warnings, variant_name,
+    Warnings,
 };
 use crate::pipeline::Rendered;
 use crate::queue::Lease;
@@ -129,7 +129,7 @@ impl<'a> FileUploader<'a> {
     pub(super) fn missing_variants(&self) -> Vec<usize> {
         let variants = &self.record.spec.variants;
         let is_missing = |index: &usize| {
-            let name = self.variant_name(&variants[*index]);
+            let name = self.record.variant_name(&variants[*index]);
             let is_made = self.made.iter().any(|file| file.name == name);
             !is_made && self.stores.iter().any(|store| !self.stored_files.has(&name, store.name(), None))
         };
@@ -153,7 +153,7 @@ impl<'a> FileUploader<'a> {
             self.queue(uploads, Pending { file, media_type: original.format.media_type(), format: None });
         }
         for variant in &self.record.spec.variants {
-            let name = self.variant_name(variant);
+            let name = self.record.variant_name(variant);
             if let Some(file) = self.made.iter().find(|file| file.name == name) {
                 let file = file.clone();
                 let (media_type, format) = (variant.format.media_type(), Some(variant.format));
@@ -179,14 +179,14 @@ impl<'a> FileUploader<'a> {
             .await
             .map_err(|error| AttemptError::Panicked(format!("hashing a variant: {error}")))?;
         let file = MadeFile {
-            name: self.variant_name(variant),
+            name: self.record.variant_name(variant),
             format: variant.format.extension().to_owned(),
             width,
             height,
             bytes: bytes.len() as u64,
             sha256,
             warnings,
-            same_as: same_as.map(|earlier| self.variant_name(earlier)),
+            same_as: same_as.map(|earlier| self.record.variant_name(earlier)),
         };
         self.context.metrics.made(variant.format, file.bytes);
         let pending = Pending { file, media_type: variant.format.media_type(), format: Some(variant.format) };
@@ -229,10 +229,6 @@ impl<'a> FileUploader<'a> {
 
     fn lacks(&self, store: &JobStore, file: &MadeFile) -> bool {
         !self.stored_files.has(&file.name, store.name(), Some(&file.sha256))
-    }
-
-    fn variant_name(&self, variant: &VariantSpec) -> String {
-        variant_name(&self.record.hash, &self.record.stem, variant.height, variant.width, variant.format)
     }
 
     /// Stores what comes through `queues` until no more will. A store that fails doesn't keep the others from getting
@@ -313,6 +309,7 @@ impl<'a> FileUploader<'a> {
 
     fn object(&self, pending: &Pending, body: Body) -> Object {
         Object {
+            area: self.record.served_area(),
             sub_dir: self.record.spec.sub_dir.clone(),
             name: pending.file.name.clone(),
             media_type: pending.media_type,

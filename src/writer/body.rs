@@ -58,6 +58,7 @@ pub(super) async fn next_chunk(mut reader: BodyReader, bytes_max: usize) -> Resu
 #[cfg(test)]
 pub(super) fn object(body: Body, of: &[u8]) -> Object {
     Object {
+        area: crate::job::ServedArea::Public,
         sub_dir: crate::job::SubDir::default(),
         name: "x.jpg".to_owned(),
         media_type: "image/jpeg",

@@ -1,4 +1,4 @@
-//! The directory that Pixerve serves itself.
+//! The directories that Pixerve serves itself: what is there for anyone, and what is private.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -21,13 +21,11 @@ use super::body::BodyReader;
 use super::failure::off_the_runtime;
 use super::{Deletion, Failure, Object, ObjectBytes, ProbeOutcome, WriteError, WriterBackend};
 use crate::durable::{
-    self, Existing, FileError, OWNER_ONLY, PUBLIC, PUBLIC_DIRECTORY, ParentDirectory, StagedFile, TEMPORARY_SUFFIX,
+    self, Existing, FileError, OWNER_ONLY, OWNER_ONLY_DIRECTORY, PUBLIC, PUBLIC_DIRECTORY, ParentDirectory, StagedFile,
+    TEMPORARY_SUFFIX,
 };
 use crate::failpoint::{Step, reached};
-use crate::job::{Stored, SubDir};
-
-/// Bytes of a file name that every usual file system takes.
-const NAME_BYTES_MAX: usize = 255;
+use crate::job::{ServedArea, ServedPath, Stored, SubDir, is_plain_name};
 
 /// Older half-written files are what a crash left. Younger ones may be another server's, which serves the same directory:
 /// none is written for so long.
@@ -39,37 +37,67 @@ const COPY_BYTES: usize = 1024 * 1024;
 /// How long a disk may take for a piece of a file.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the location of a served file starts with.
-pub(super) const LOCATION_BASE: &str = "/files/";
-
 /// Tries at a file whose half-written bytes, or whose directory, somebody removes meanwhile.
 const WRITE_TRIES: usize = 3;
 
-/// Stores files beneath one directory, which the operator chose.
+/// Stores files beneath directories that the operator chose: one for what is served to anyone, one for what is private.
 ///
 /// Every component is opened by its parent's descriptor and never through a symbolic link. That keeps a write inside
 /// even while someone swaps directories for links, and needs no `openat2`, which some sandboxes lack.
 #[derive(Clone)]
 pub struct DirectServe {
     root: Arc<Root>,
+    /// None where this server keeps no private files.
+    private: Option<Arc<Root>>,
     /// How the names of this server's half-written files begin. Other servers may serve the same directory.
     temporary_prefix: Arc<str>,
 }
 
-/// The served directory. It is opened for each write: an operator may restore one that was lost, or mount it again.
+/// A directory. It is opened for each write: an operator may restore one that was lost, or mount it again.
 struct Root {
     path: PathBuf,
+    /// What it is in messages.
+    name: &'static str,
+    /// Permissions of files in it, and of directories.
+    modes: Modes,
     /// The file system that it was on at the start.
     device: u64,
 }
 
+#[derive(Clone, Copy)]
+struct Modes {
+    file: u32,
+    directory: u32,
+}
+
+/// Whatever the umask: what is served may be read by other programs too, such as a proxy.
+const SERVED: Modes = Modes { file: PUBLIC, directory: PUBLIC_DIRECTORY };
+/// What is private by nobody else.
+const PRIVATE: Modes = Modes { file: OWNER_ONLY, directory: OWNER_ONLY_DIRECTORY };
+
 impl Root {
+    /// The directory `path`, made if it is missing, without what a crash left half-written in it and `depth` levels of directories
+    /// below.
+    fn open_swept(path: &Path, name: &'static str, modes: Modes, depth: usize, prefix: &str) -> io::Result<Self> {
+        if !path.is_dir() {
+            durable::create_directories(path).map_err(FileError::into_cause)?;
+            rustix::fs::chmod(path, Mode::from_raw_mode(modes.directory))?;
+        }
+        let device = std::fs::metadata(path)?.dev();
+        let opened = Self { path: path.to_owned(), name, modes, device };
+        let swept = sweep(&opened.open()?, depth, prefix)?;
+        if swept > 0 {
+            tracing::info!(files = swept, root = %path.display(), "removed temporary files of an earlier run");
+        }
+        Ok(opened)
+    }
+
     fn open(&self) -> io::Result<Dir> {
         // Not by cap-std, whose own descriptors can't be fsynced. The root itself may be a link: it is the operator's.
         let file = File::open(&self.path)?;
         if file.metadata()?.dev() != self.device {
             // What lies beneath a mount that is gone is not what is served.
-            let detail = "the file system that was mounted on the serve directory at the start is not there";
+            let detail = format!("the file system that was mounted on {} at the start is not there", self.name);
             return Err(io::Error::new(io::ErrorKind::NotFound, detail));
         }
         Ok(Dir::from_std_file(file))
@@ -83,19 +111,32 @@ impl DirectServe {
     /// # Errors
     /// If it can't be made, opened or listed.
     pub fn open(root: &Path, server: &str) -> Result<Self, WriteError> {
-        let what = || format!("open the serve directory {}", root.display());
-        Self::open_swept(root, &format!(".{server}-")).map_err(|error| Failure::of_own_directory(&error).on(what()))
+        let temporary_prefix = format!(".{server}-");
+        let root = open_root(root, "the serve directory", SERVED, SubDir::SEGMENTS_MAX, &temporary_prefix)?;
+        Ok(Self { root: Arc::new(root), private: None, temporary_prefix: temporary_prefix.into() })
     }
 
-    fn open_swept(root: &Path, temporary_prefix: &str) -> io::Result<Self> {
-        durable::create_directories(root).map_err(FileError::into_cause)?;
-        let device = std::fs::metadata(root)?.dev();
-        let opened = Root { path: root.to_owned(), device };
-        let swept = sweep(&opened.open()?, SubDir::SEGMENTS_MAX, temporary_prefix)?;
-        if swept > 0 {
-            tracing::info!(files = swept, root = %root.display(), "removed temporary files of an earlier run");
+    /// The same, with private files beneath the directory `root`, which is opened like the other. Blocks.
+    ///
+    /// # Errors
+    /// If it can't be made, opened or listed.
+    pub fn with_private(self, root: &Path) -> Result<Self, WriteError> {
+        // Above a job's own directories there is the owner's.
+        let depth = SubDir::SEGMENTS_MAX + 1;
+        let private = open_root(root, "the private directory", PRIVATE, depth, &self.temporary_prefix)?;
+        Ok(Self { private: Some(Arc::new(private)), ..self })
+    }
+
+    /// The root that a file of this area is beneath.
+    fn root_of(&self, area: ServedArea) -> io::Result<&Root> {
+        match (area, &self.private) {
+            (ServedArea::Public, _) => Ok(&self.root),
+            (ServedArea::Private(_), Some(private)) => Ok(private),
+            (ServedArea::Private(_), None) => {
+                let detail = "this server has no directory for private files: PIXERVE_PRIVATE_DIR names one";
+                Err(io::Error::new(io::ErrorKind::NotFound, detail))
+            }
         }
-        Ok(Self { root: Arc::new(opened), temporary_prefix: temporary_prefix.into() })
     }
 
     fn put_blocking(&self, object: &Object) -> Result<(), Failure> {
@@ -105,7 +146,7 @@ impl DirectServe {
         let mut tries = 1;
         loop {
             let mut body = BodyReader::open(object).map_err(|error| Failure::of_source(&error))?;
-            let written = self.sub_dir(&object.sub_dir).and_then(|dir| self.write(&dir, object, &mut body));
+            let written = self.directory(object).and_then(|(dir, modes)| self.write(&dir, object, &mut body, modes));
             match written {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < WRITE_TRIES => tries += 1,
                 written => return written.map_err(|error| Failure::of_own_directory(&error)),
@@ -113,27 +154,27 @@ impl DirectServe {
         }
     }
 
-    /// The directory `sub_dir` below the root, made durably where it is missing.
-    fn sub_dir(&self, sub_dir: &SubDir) -> io::Result<Dir> {
-        let mut dir = self.root.open()?;
-        for segment in sub_dir.segments() {
-            let made = match dir.create_dir(segment) {
+    /// The directory of `object`, made durably where it is missing.
+    fn directory(&self, object: &Object) -> io::Result<(Dir, Modes)> {
+        let (path, root) = (object.served_path(), self.root_of(object.area)?);
+        let mut dir = root.open()?;
+        for segment in path.directories() {
+            let made = match dir.create_dir(&segment) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 made => made.is_ok(),
             };
             // Also when it was there before: whoever made it may have died before its own fsync.
             sync_dir(&dir)?;
-            dir = open_dir(&dir, segment)?;
+            dir = open_dir(&dir, &segment)?;
             if made {
-                // Whatever the umask: what is served may be read by other programs too, such as a proxy.
-                rustix::fs::fchmod(&dir, Mode::from_raw_mode(PUBLIC_DIRECTORY))?;
+                rustix::fs::fchmod(&dir, Mode::from_raw_mode(root.modes.directory))?;
             }
         }
-        Ok(dir)
+        Ok((dir, root.modes))
     }
 
     /// Writes `object` into `dir`, durably.
-    fn write(&self, dir: &Dir, object: &Object, body: &mut BodyReader) -> io::Result<()> {
+    fn write(&self, dir: &Dir, object: &Object, body: &mut BodyReader, modes: Modes) -> io::Result<()> {
         let mut staged = self.staged(dir)?;
         loop {
             // What can't be read is no trouble of this directory.
@@ -143,7 +184,7 @@ impl DirectServe {
             }
             staged.write_all(&chunk)?;
         }
-        staged.set_mode(PUBLIC).map_err(FileError::into_cause)?;
+        staged.set_mode(modes.file).map_err(FileError::into_cause)?;
         reached(Step::WriteBeforeFsync);
         let synced = staged.sync().map_err(FileError::into_cause)?;
         reached(Step::WriteBeforeRename);
@@ -151,10 +192,10 @@ impl DirectServe {
         published.map_err(FileError::into_cause)
     }
 
-    /// Removes the file `name` below `sub_dir`, durably; a link of that name itself. Whether it was there.
-    fn delete_blocking(&self, sub_dir: &SubDir, name: &str) -> io::Result<bool> {
-        let Some(dir) = self.existing(sub_dir)? else { return Ok(false) };
-        let was_there = match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
+    /// Removes the file at `path`, durably; a link of that name itself. Whether it was there.
+    fn delete_blocking(&self, path: &ServedPath) -> io::Result<bool> {
+        let Some(dir) = self.existing(path)? else { return Ok(false) };
+        let was_there = match rustix::fs::unlinkat(&dir, &*path.name, AtFlags::empty()) {
             Ok(()) => true,
             Err(Errno::NOENT) => false,
             Err(error) => return Err(error.into()),
@@ -164,12 +205,12 @@ impl DirectServe {
         Ok(was_there)
     }
 
-    /// The file `name` below `sub_dir`, and its size; none if there is none.
-    fn open_blocking(&self, sub_dir: &SubDir, name: &str) -> io::Result<Option<(File, u64)>> {
-        let Some(dir) = self.existing(sub_dir)? else { return Ok(None) };
+    /// The file at `path`, and its size; none if there is none.
+    fn open_blocking(&self, path: &ServedPath) -> io::Result<Option<(File, u64)>> {
+        let Some(dir) = self.existing(path)? else { return Ok(None) };
         // What is no file may hang whoever opens it.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(&dir, name, flags, Mode::empty()) {
+        let file = match rustix::fs::openat(&dir, &*path.name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -181,12 +222,12 @@ impl DirectServe {
         Ok(Some((file, metadata.len())))
     }
 
-    /// The directory `sub_dir` below the root, if it is there.
-    fn existing(&self, sub_dir: &SubDir) -> io::Result<Option<Dir>> {
+    /// The directory that the file at `path` is in, if it is there.
+    fn existing(&self, path: &ServedPath) -> io::Result<Option<Dir>> {
         // The root must be there: files of one that is not mounted are not gone.
-        let mut dir = self.root.open()?;
-        for segment in sub_dir.segments() {
-            dir = match open_dir(&dir, segment) {
+        let mut dir = self.root_of(path.area)?.open()?;
+        for segment in path.directories() {
+            dir = match open_dir(&dir, &segment) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 opened => opened?,
             };
@@ -203,6 +244,11 @@ impl DirectServe {
         format!("{}{}{TEMPORARY_SUFFIX}", self.temporary_prefix, Uuid::now_v7().simple())
     }
 
+    /// What the root of this area is in messages.
+    fn name_of(&self, area: ServedArea) -> &'static str {
+        self.root_of(area).map_or("the private directory", |root| root.name)
+    }
+
     fn probe_blocking(&self) -> Result<(), Failure> {
         let probed = self.root.open().and_then(|root| self.staged(&root).map(drop));
         probed.map_err(|error| Failure::of_own_directory(&error))
@@ -216,12 +262,12 @@ impl WriterBackend for DirectServe {
     }
 
     async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
-        let path = object.sub_dir.join(&object.name);
+        let path = object.served_path();
         let (this, object) = (self.clone(), object.clone());
         off_the_runtime(move || this.put_blocking(&object))
             .await
-            .map_err(|failure| failure.on(format!("write `{path}` into the serve directory")))?;
-        Ok(Stored::at(self.name(), format!("{LOCATION_BASE}{path}")))
+            .map_err(|failure| failure.on(format!("write `{}` into {}", path.below_root(), self.name_of(path.area))))?;
+        Ok(Stored::at(self.name(), path.to_string()))
     }
 
     /// Not interrupted: a thread writes, and the file would appear although nobody waits for it. It takes no longer than
@@ -231,20 +277,20 @@ impl WriterBackend for DirectServe {
     }
 
     async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {
-        let what = || format!("delete `{location}` from the serve directory");
-        let (sub_dir, name) = served_at(location).ok_or_else(|| Failure::elsewhere(location).on(what()))?;
-        let (this, name) = (self.clone(), name.to_owned());
-        let deleted = move || this.delete_blocking(&sub_dir, &name).map_err(|error| Failure::of_own_directory(&error));
+        let what = || format!("delete `{location}` from the directories that are served");
+        let path = ServedPath::parse(location).ok_or_else(|| Failure::elsewhere(location).on(what()))?;
+        let this = self.clone();
+        let deleted = move || this.delete_blocking(&path).map_err(|error| Failure::of_own_directory(&error));
         let was_there = off_the_runtime(deleted).await.map_err(|failure| failure.on(what()))?;
         Ok(Deletion { was_there, keeps_versions: false })
     }
 
     async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
-        let what = format!("get `{location}` from the serve directory");
-        let (sub_dir, name) = served_at(location).ok_or_else(|| Failure::elsewhere(location).on(&*what))?;
-        let (this, name) = (self.clone(), name.to_owned());
+        let what = format!("get `{location}` from the directories that are served");
+        let path = ServedPath::parse(location).ok_or_else(|| Failure::elsewhere(location).on(&*what))?;
+        let this = self.clone();
         let opened = off_the_runtime(move || {
-            let opened = this.open_blocking(&sub_dir, &name).map_err(|error| Failure::of_own_directory(&error))?;
+            let opened = this.open_blocking(&path).map_err(|error| Failure::of_own_directory(&error))?;
             opened.ok_or_else(Failure::missing)
         });
         let (file, bytes) = opened.await.map_err(|failure| failure.on(&*what))?;
@@ -279,12 +325,15 @@ fn pieces(file: File) -> impl Stream<Item = Result<Bytes, Failure>> + Send {
     })
 }
 
-/// The directories and the name of what is served at `location`; none if nothing of ours can be there.
-pub(super) fn served_at(location: &str) -> Option<(SubDir, &str)> {
-    let path = location.strip_prefix(LOCATION_BASE)?;
-    let (sub_dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let sub_dir = SubDir::parse(sub_dir).filter(|parsed| parsed.join(name) == path)?;
-    is_plain_name(name).then_some((sub_dir, name))
+fn open_root(
+    path: &Path,
+    name: &'static str,
+    modes: Modes,
+    depth: usize,
+    temporary_prefix: &str,
+) -> Result<Root, WriteError> {
+    let opened = Root::open_swept(path, name, modes, depth, temporary_prefix);
+    opened.map_err(|error| Failure::of_own_directory(&error).on(format!("open {name} {}", path.display())))
 }
 
 /// Opens the directory `name` in `parent`, unless it is a symbolic link.
@@ -323,11 +372,4 @@ fn remove_leftover(dir: &Dir, name: &str, own_prefix: &str) -> io::Result<bool> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         removed => removed,
     }
-}
-
-/// Whether a file of this name is served: one of ours.
-pub(super) fn is_plain_name(name: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&name.len())
-        && !name.starts_with('.')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }

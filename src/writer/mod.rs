@@ -32,7 +32,7 @@ pub use object_bytes::ObjectBytes;
 pub use probe::ProbeOutcome;
 pub use retrying::{GiveUpTime, Retrying, WriteSignals};
 pub use s3::S3Settings;
-pub use serve_kind::{ServeKind, serve_prefix};
+pub use serve_kind::{ServeKind, private_prefix, serve_prefix};
 pub use settings::{KeyPrefix, PublicBase, StoreSettings, StoreTimeouts};
 pub use storage_settings::StorageSettings;
 
@@ -43,11 +43,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::job::{BackendKind, ContentHash, Stored, SubDir, TraceContext};
+use crate::job::{BackendKind, ContentHash, FileName, ServedArea, ServedPath, Stored, SubDir, TraceContext};
+
+/// What is served or stored under a name that is never written again may be kept for as long as anything may (RFC 9111).
+pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 /// One file to store.
 #[derive(Clone, Debug)]
 pub struct Object {
+    /// To whom it is served, if the server serves it itself. Whoever reads what is in a registered store, is for that to say.
+    pub area: ServedArea,
     /// The directories below the root or prefix.
     pub sub_dir: SubDir,
     /// Its name; one of ours, so `[A-Za-z0-9._-]+`.
@@ -67,6 +72,19 @@ impl Object {
     #[must_use]
     pub fn key(&self, prefix: &KeyPrefix) -> String {
         prefix.join(&self.sub_dir.join(&self.name))
+    }
+
+    /// Where it is, if the server serves it itself.
+    #[must_use]
+    pub fn served_path(&self) -> ServedPath {
+        ServedPath { area: self.area, sub_dir: self.sub_dir.clone(), name: self.name.clone() }
+    }
+
+    /// The `Cache-Control` that is stored beside it: of a name that is never written again, its own; of any other what is `registered`
+    /// for its store, if anything is.
+    #[must_use]
+    pub fn cache_control<'a>(&self, registered: Option<&'a str>) -> Option<&'a str> {
+        if FileName::is_unique(&self.name) { Some(IMMUTABLE) } else { registered }
     }
 }
 

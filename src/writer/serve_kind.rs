@@ -38,6 +38,13 @@ pub fn serve_prefix(prefix: &KeyPrefix) -> KeyPrefix {
     prefix.join("serve").try_into().expect("INVARIANT: with a short segment it is no longer than a prefix may be")
 }
 
+/// What every key of a private file starts with there. Nothing below it has a path under `/files/`, nor a place where
+/// `serve_redirect` looks.
+#[must_use]
+pub fn private_prefix(prefix: &KeyPrefix) -> KeyPrefix {
+    prefix.join("private").try_into().expect("INVARIANT: with a short segment it is no longer than a prefix may be")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

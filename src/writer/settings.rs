@@ -9,7 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serializer};
 use serde_json::Value;
 
-pub(super) use self::fields::{any, bucket, common_schemas, endpoint, first, just_one, prefix, required, spellings};
+pub(super) use self::fields::{
+    any, bucket, cache_control, common_schemas, endpoint, first, just_one, prefix, required, spellings,
+};
 pub use self::public_base::PublicBase;
 pub(super) use self::public_base::listed;
 pub use crate::bucket::{KeyPrefix, StoreTimeouts};

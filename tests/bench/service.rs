@@ -47,6 +47,7 @@ impl Service {
             .env("PIXERVE_ADDR", addr.to_string())
             .env("PIXERVE_DATA_DIR", directory.join("data"))
             .env("PIXERVE_SERVE_DIR", directory.join("serve"))
+            .env("PIXERVE_PRIVATE_DIR", directory.join("private"))
             .env("PIXERVE_JWT_SECRET", SECRET)
             .env("PIXERVE_MAX_WORKERS", "2")
             .env("PIXERVE_WORKER_SANDBOX", sandbox)

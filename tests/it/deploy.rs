@@ -60,7 +60,7 @@ fn the_packages_settings_are_right_and_keep_everything_in_one_directory() {
     let (config, warnings) = Config::load(Sources { file, ..Sources::default() }).expect("they are right");
     assert!(warnings.is_empty());
     assert!(config.addr.ip().is_loopback());
-    for path in [&config.data_dir, &config.serve_dir, &config.auth.jwt_file] {
+    for path in [&config.data_dir, &config.serve_dir, &config.private_dir, &config.auth.jwt_file] {
         assert_eq!(path.parent(), Some(Path::new("/var/lib/pixerve")), "{}", path.display());
     }
     assert!(SERVICE.contains("WorkingDirectory=/var/lib/pixerve\n") && SERVICE.contains("StateDirectory=pixerve\n"));

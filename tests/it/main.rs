@@ -32,9 +32,13 @@ mod ledger;
 mod logs;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod migrate;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod names;
 mod nginx;
 mod nodes;
 mod pixels;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod private;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod prometheus;
 mod queue;

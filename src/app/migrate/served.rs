@@ -1,4 +1,5 @@
-//! The files that a server serves itself, where they have to change places: from its directory into the bucket, or back.
+//! The files that a server serves itself, where they have to change places: from its directories into the bucket, or back. Those that
+//! are private stay so.
 
 use std::fs::File;
 use std::io;
@@ -14,26 +15,54 @@ use super::home::NodesPlace;
 use super::{AT_ONCE, MigrateError, Migrated, Progress, tried};
 use crate::bucket::BucketError;
 use crate::config::Config;
-use crate::durable::TEMPORARY_SUFFIX;
+use crate::durable::{OWNER_ONLY, TEMPORARY_SUFFIX};
 use crate::failpoint::{MigrationStep, reached};
-use crate::job::{ContentHash, ContentHasher, SubDir};
+use crate::job::{ContentHash, ContentHasher, ServedArea, ServedPath};
 use crate::routes::files::media_type;
 use crate::writer::{Body, BucketServe, DirectServe, GetCondition, Object, OpenedObject, WriterBackend};
-
-/// Below which they are in the bucket.
-const SERVED: &str = "serve/";
 
 /// Files that are looked for before the first of them is copied.
 const PAGE: usize = 500;
 
-/// Everything in the serve directory that is served, into the bucket.
+/// Files that are served alike.
+struct Area<'a> {
+    /// What their locations start with.
+    base: &'static str,
+    /// What their keys in the bucket start with.
+    keys: &'static str,
+    /// The directory that they are in on one machine.
+    root: &'a Path,
+}
+
+impl Area<'_> {
+    fn all(config: &Config) -> [Area<'_>; 2] {
+        [
+            Area { base: ServedArea::PUBLIC, keys: "serve/", root: &config.serve_dir },
+            Area { base: ServedArea::PRIVATE, keys: "private/", root: &config.private_dir },
+        ]
+    }
+
+    /// The place of a file at `path` below the root, if it may be served there.
+    fn served(&self, path: &str) -> Option<ServedPath> {
+        ServedPath::parse(&format!("{}{path}", self.base))
+    }
+}
+
+/// Everything in the serve directory and the private one that is served, into the bucket.
 pub(super) async fn move_to_bucket(
     config: &Config,
     place: &NodesPlace<'_>,
     moved: &mut Migrated,
 ) -> Result<(), MigrateError> {
     let served = BucketServe::new(&place.bucket);
-    let root = &config.serve_dir;
+    for area in Area::all(config) {
+        move_area_to_bucket(&area, &served, moved).await?;
+    }
+    Ok(())
+}
+
+async fn move_area_to_bucket(area: &Area<'_>, served: &BucketServe, moved: &mut Migrated) -> Result<(), MigrateError> {
+    let root = area.root;
     if !root.exists() {
         return Ok(());
     }
@@ -54,11 +83,12 @@ pub(super) async fn move_to_bucket(
         let files = files.into_iter().collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
         let copies = files.into_iter().filter(|entry| entry.file_type().is_file()).map(async |entry| {
             let path = entry.into_path();
-            let Some((sub_dir, name)) = path.strip_prefix(root).ok().and_then(served_name) else {
+            let below = path.strip_prefix(root).ok().and_then(Path::to_str);
+            let Some(place) = below.and_then(|below| area.served(below)) else {
                 warn!(path = %path.display(), "not one of the names that are served; it stays where it is");
                 return Ok(0);
             };
-            tried(async || put_in_bucket(&served, &path, &sub_dir, &name).await).await
+            tried(async || put_in_bucket(served, &path, &place).await).await
         });
         let sizes: Vec<u64> = stream::iter(copies).buffer_unordered(AT_ONCE).try_collect().await?;
         moved.served(&sizes);
@@ -74,19 +104,11 @@ fn is_visible(entry: &DirEntry) -> bool {
     entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
-/// The directories and the name of a served file, if it may have them.
-fn served_name(path: &Path) -> Option<(SubDir, String)> {
-    let path = path.to_str()?;
-    let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-    is_plain.then_some((SubDir::parse(dirs)?, name.to_owned()))
-}
-
-async fn put_in_bucket(served: &BucketServe, path: &Path, sub_dir: &SubDir, name: &str) -> Result<u64, MigrateError> {
+async fn put_in_bucket(served: &BucketServe, path: &Path, place: &ServedPath) -> Result<u64, MigrateError> {
     let of_file = |source| MigrateError::Served { path: path.to_owned(), source };
     let file = path.to_owned();
     let (bytes, sha256) = spawn_blocking(move || hash(&file)).await?.map_err(of_file)?;
-    let is_there = match served.describe(&sub_dir.join(name)).await {
+    let is_there = match served.describe(place).await {
         // Nobody else writes here, and an object appears as a whole.
         Ok(found) => found.bytes == bytes,
         Err(BucketError::Missing { .. }) => false,
@@ -94,7 +116,7 @@ async fn put_in_bucket(served: &BucketServe, path: &Path, sub_dir: &SubDir, name
     };
     if !is_there {
         let body = Body::File { path: path.to_owned(), bytes };
-        served.put(&object(sub_dir, name, sha256, body)).await?;
+        served.put(&object(place, sha256, body)).await?;
     }
     reached(MigrationStep::ServedCopied);
     Ok(bytes)
@@ -114,12 +136,12 @@ fn hash(path: &Path) -> io::Result<(u64, ContentHash)> {
     }
 }
 
-fn object(sub_dir: &SubDir, name: &str, sha256: ContentHash, body: Body) -> Object {
-    let media_type = media_type(name);
-    Object { sub_dir: sub_dir.clone(), name: name.to_owned(), media_type, sha256, body, trace: None }
+fn object(place: &ServedPath, sha256: ContentHash, body: Body) -> Object {
+    let ServedPath { area, sub_dir, name } = place.clone();
+    Object { area, sub_dir, media_type: media_type(&name), name, sha256, body, trace: None }
 }
 
-/// Everything that is served from the bucket, into the serve directory.
+/// Everything that is served from the bucket, into the serve directory and the private one.
 pub(super) async fn move_to_directory(
     config: &Config,
     place: &NodesPlace<'_>,
@@ -128,22 +150,40 @@ pub(super) async fn move_to_directory(
 ) -> Result<(), MigrateError> {
     let served = BucketServe::new(&place.bucket);
     let (root, migration) = (config.serve_dir.clone(), migration.to_owned());
-    let directory = spawn_blocking(move || DirectServe::open(&root, &migration)).await??;
+    let mut directory = spawn_blocking(move || DirectServe::open(&root, &migration)).await??;
+    for area in Area::all(config) {
+        // Who has no private files needs no directory for them.
+        if area.base == ServedArea::PRIVATE && !place.bucket.list(area.keys, None).await?.objects.is_empty() {
+            let root = area.root.to_owned();
+            directory = spawn_blocking(move || directory.with_private(&root)).await??;
+        }
+        move_area_to_directory(&area, place, &served, &directory, moved).await?;
+    }
+    Ok(())
+}
+
+async fn move_area_to_directory(
+    area: &Area<'_>,
+    place: &NodesPlace<'_>,
+    served: &BucketServe,
+    directory: &DirectServe,
+    moved: &mut Migrated,
+) -> Result<(), MigrateError> {
     let (mut after, mut progress) = (None, Progress::new());
     loop {
-        let page = tried(async || Ok(place.bucket.list(SERVED, after.as_deref()).await?)).await?;
+        let page = tried(async || Ok(place.bucket.list(area.keys, after.as_deref()).await?)).await?;
         let copies = page.objects.into_iter().map(async |listed| {
-            let path = listed.key.strip_prefix(SERVED).unwrap_or(&listed.key).to_owned();
-            let Some((sub_dir, name)) = served_name(Path::new(&path)) else {
+            let path = listed.key.strip_prefix(area.keys).unwrap_or(&listed.key);
+            let Some(place) = area.served(path) else {
                 warn!(key = listed.key, "not one of the names that are served; it stays where it is");
                 return Ok(0);
             };
-            let is_there = config.serve_dir.join(&path).metadata().is_ok_and(|found| found.len() == listed.info.bytes);
+            let is_there = area.root.join(path).metadata().is_ok_and(|found| found.len() == listed.info.bytes);
             if is_there {
                 // It was put there as a whole by an earlier run.
                 return Ok(listed.info.bytes);
             }
-            tried(async || put_in_directory(config, &served, &directory, &sub_dir, &name).await).await
+            tried(async || put_in_directory(area, served, directory, &place).await).await
         });
         let sizes: Vec<u64> = stream::iter(copies).buffer_unordered(AT_ONCE).try_collect().await?;
         moved.served(&sizes);
@@ -156,16 +196,15 @@ pub(super) async fn move_to_directory(
 }
 
 async fn put_in_directory(
-    config: &Config,
+    area: &Area<'_>,
     served: &BucketServe,
     directory: &DirectServe,
-    sub_dir: &SubDir,
-    name: &str,
+    place: &ServedPath,
 ) -> Result<u64, MigrateError> {
-    let fetched = Fetched::new(&config.serve_dir)?;
-    let (bytes, sha256) = fetched.fetch(served, &sub_dir.join(name)).await?;
+    let fetched = Fetched::new(area.root)?;
+    let (bytes, sha256) = fetched.fetch(served, place).await?;
     let body = Body::File { path: fetched.0.clone(), bytes };
-    directory.put(&object(sub_dir, name, sha256, body)).await?;
+    directory.put(&object(place, sha256, body)).await?;
     reached(MigrationStep::ServedCopied);
     Ok(bytes)
 }
@@ -180,12 +219,14 @@ impl Fetched {
         Ok(Self(root.join(format!(".{random:016x}{TEMPORARY_SUFFIX}"))))
     }
 
-    async fn fetch(&self, served: &BucketServe, path: &str) -> Result<(u64, ContentHash), MigrateError> {
+    async fn fetch(&self, served: &BucketServe, path: &ServedPath) -> Result<(u64, ContentHash), MigrateError> {
         let of_file = |source| MigrateError::Served { path: self.0.clone(), source };
         let OpenedObject::Sending(mut object) = served.open(path, &GetCondition::default()).await? else {
             return Err(of_file(io::Error::other("the bucket answered a condition that it was not asked for")));
         };
-        let mut file = tokio::fs::File::create_new(&self.0).await.map_err(of_file)?;
+        // It may be on its way to where nobody else reads it.
+        let created = tokio::fs::File::options().write(true).create_new(true).mode(OWNER_ONLY).open(&self.0).await;
+        let mut file = created.map_err(of_file)?;
         let (mut hasher, mut bytes) = (ContentHasher::default(), 0);
         while let Some(chunk) = object.chunk().await? {
             hasher.update(&chunk);

@@ -52,6 +52,7 @@ pub(crate) struct S3Connection<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct PutContext<'a> {
     pub(crate) media_type: &'a str,
+    pub(crate) cache_control: Option<&'a str>,
     pub(crate) trace: Option<&'a TraceContext>,
     /// Cancels the write.
     pub(crate) stop: &'a CancellationToken,
@@ -108,6 +109,7 @@ impl S3Bucket {
         let (bytes, md5, sha256) = (payload.bytes, payload.md5, payload.sha256);
         let body = payload.stream().await?;
         let request = self.client.put_object().bucket(&self.bucket).key(key).content_type(context.media_type);
+        let request = request.set_cache_control(context.cache_control.map(str::to_owned));
         let request = request.content_length(i64::try_from(bytes).unwrap_or(i64::MAX)).body(body);
         let request = request.customize().interceptor(SignWith(sha256)).interceptor(TellTrace(context.trace.cloned()));
         let answer = within(self.timeouts.exchange(bytes), request.send()).await?;

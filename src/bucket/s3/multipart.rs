@@ -63,7 +63,9 @@ impl S3Bucket {
     async fn begin<'a>(&self, key: &'a str, context: PutContext<'a>) -> Result<MultipartUpload<'a>, RequestFailure> {
         let trace = context.trace;
         let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key);
-        let request = request.content_type(context.media_type).customize().interceptor(TellTrace(trace.cloned()));
+        let request = request.content_type(context.media_type);
+        let request = request.set_cache_control(context.cache_control.map(str::to_owned));
+        let request = request.customize().interceptor(TellTrace(trace.cloned()));
         let answer = within(self.timeouts.exchange(0), request.send()).await?;
         let id =
             answer.upload_id().ok_or_else(|| RequestFailure::transient("the store began an upload without an id"))?;

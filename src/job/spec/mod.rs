@@ -22,6 +22,8 @@ pub(crate) use schema::optional;
 pub use schema::{job_components, job_schema};
 pub use sub_dir::SubDir;
 
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 
 /// How soon a job gets its turn.
@@ -59,6 +61,7 @@ impl Priority {
 }
 
 /// A valid job.
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the claim, and any may go with any")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// How soon it gets its turn.
@@ -67,6 +70,12 @@ pub struct JobSpec {
     pub keep_original: bool,
     /// Whether the files are stored in the directory that Pixerve serves itself.
     pub direct_host: bool,
+    /// Whether those files are served to nobody but whoever has a token that says so.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub private: bool,
+    /// Whether names begin with the job's id, so that no other job writes them.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub unique: bool,
     /// The registered stores that get every file.
     pub storage: Vec<StorageKey>,
     /// The directories below the serve directory or the store's prefix.

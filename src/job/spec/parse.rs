@@ -28,6 +28,12 @@ pub struct SpecLimits {
     /// Variants per job.
     #[serde(deserialize_with = "setting::count")]
     pub variants_max: usize,
+    /// Whether jobs are `unique` that don't say: nothing that may be asked for at most, but it comes from the settings, too.
+    #[serde(rename = ".storage.unique", deserialize_with = "setting::switch")]
+    pub unique: bool,
+    /// Whether this server has nowhere to keep private files.
+    #[serde(skip)]
+    pub no_private_files: bool,
 }
 
 /// A `job` claim, understood. The callback's headers are kept apart from the rest, since they are secrets.
@@ -67,9 +73,12 @@ impl ParsedJob {
             return Err(errors);
         };
         let Some(parsed) = Self::read(job, AT, limits, &mut errors) else { return Err(errors) };
-        let JobSpec { variants, keep_original, direct_host, storage, .. } = &parsed.spec;
+        let JobSpec { variants, keep_original, direct_host, private, storage, .. } = &parsed.spec;
         if variants.is_empty() && !keep_original && errors.is_empty() {
             errors.push("/job/formats", "asks for nothing: name a format, or set keepOriginal");
+        }
+        if *private {
+            check_private(*direct_host, storage, limits, format!("{AT}/private"), &mut errors);
         }
         if !direct_host && storage.is_empty() && errors.is_empty() {
             errors.push(AT, "its results would go nowhere: set directHost or name a store in storageKeys");
@@ -112,6 +121,8 @@ impl ParsedJob {
         let keep_original = fields.bool("keepOriginal", errors).unwrap_or(false);
         let placeholder = fields.bool("placeholder", errors).unwrap_or(true);
         let direct_host = fields.bool("directHost", errors).unwrap_or(false);
+        let private = fields.bool("private", errors).unwrap_or(false);
+        let unique = fields.bool("unique", errors).unwrap_or(limits.unique);
         let sub_dir = sub_dir(&mut fields, errors);
         let storage = storage_keys(&mut fields, errors);
         let expires_after = fields.word("expiresAfter", errors, ExpiresAfter::RULE, ExpiresAfter::parse);
@@ -122,8 +133,18 @@ impl ParsedJob {
 
         let variants = variants(formats, formats_at, &defaults, limits, errors);
         let priority = if priority == Some(1) { Priority::Queued } else { Priority::Realtime };
-        let spec =
-            JobSpec { priority, keep_original, direct_host, storage, sub_dir, variants, placeholder, expires_after };
+        let spec = JobSpec {
+            priority,
+            keep_original,
+            direct_host,
+            private,
+            unique,
+            storage,
+            sub_dir,
+            variants,
+            placeholder,
+            expires_after,
+        };
         let (queues_duplicate, job_data) = (queues_duplicate.unwrap_or(false), Value::Null);
         Some(Self {
             spec,
@@ -138,6 +159,20 @@ impl ParsedJob {
             job_data,
         })
     }
+}
+
+/// Only what this server serves itself can be private: who reaches a bucket isn't ours to know.
+fn check_private(direct_host: bool, storage: &[StorageKey], limits: SpecLimits, at: String, errors: &mut ClaimErrors) {
+    let why = if !direct_host {
+        "needs directHost: only what this server serves itself can be private"
+    } else if !storage.is_empty() {
+        "can't go with storageKeys: who reads what is in a store is not this server's to know"
+    } else if limits.no_private_files {
+        "this server has no directory for private files; its operator names one by PIXERVE_PRIVATE_DIR"
+    } else {
+        return;
+    };
+    errors.push(at, why);
 }
 
 fn sub_dir(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> SubDir {

@@ -109,6 +109,22 @@ fn job() -> Value {
         ("keepOriginal", described("Whether the uploaded bytes are stored too.", json!({ "type": "boolean" }))),
         ("directHost", described("Whether the files are served under `/files/`.", json!({ "type": "boolean" }))),
         (
+            "private",
+            described(
+                "Whether those files are private, under `/private/`: served to whoever has a token with a `read` claim. Takes \
+                 `directHost`, and no `storageKeys`.",
+                json!({ "type": "boolean" }),
+            ),
+        ),
+        (
+            "unique",
+            described(
+                "Whether the names of files begin with the job's id, so that they are never written again and may be kept by \
+                 caches for good; without, as the server's `storage.unique` says.",
+                json!({ "type": "boolean" }),
+            ),
+        ),
+        (
             "subDir",
             described(
                 "Directories below the serve directory, or below a store's prefix.",
@@ -276,10 +292,12 @@ mod tests {
     use crate::job::{ClaimErrors, ParsedJob, SpecLimits};
 
     /// What the parser refuses that no schema of single fields can: each is told by its words.
-    const SPANNING: [&str; 9] = [
+    const SPANNING: [&str; 11] = [
         "is missing: the token must carry the job",
         "asks for nothing",
         "its results would go nowhere",
+        "needs directHost",
+        "can't go with storageKeys",
         "asks for more than",
         "a second variant of the same format and size",
         "only webp can be animated",
@@ -442,6 +460,8 @@ mod tests {
             "callbackEvents",
             "priority",
             "keepOriginal",
+            "private",
+            "unique",
             "subDir",
             "storageKeys",
         ];

@@ -6,11 +6,11 @@ use axum::response::Response;
 use futures_util::stream::try_unfold;
 use http::{HeaderMap, Method};
 
-use super::answer::{Answer, Wanted, not_modified, wanted};
+use super::answer::{Answer, Wanted, wanted};
 use super::conditional::{Validators, only_unless_etag, range_may_apply};
 use super::range::{self, RangeOfAny};
-use super::tree::FilePath;
 use crate::bucket::BucketError;
+use crate::job::ServedPath;
 use crate::routes::Refusal;
 use crate::writer::{BucketServe, ByteRange, GetCondition, ObjectVersion, OpenedObject, ServedObject};
 
@@ -20,11 +20,11 @@ const BYTES_MAX: u64 = 1 << 50;
 /// The file at `path`, as a request with this method and these headers asks for it.
 pub(super) async fn file(
     bucket: &BucketServe,
-    path: &FilePath,
+    path: &ServedPath,
+    answer: &Answer,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let (answer, path) = (Answer::of(&path.name), &path.sub_dir.join(&path.name));
     if method == Method::HEAD {
         return without_bytes(bucket, path, answer, method, headers).await;
     }
@@ -36,7 +36,7 @@ pub(super) async fn file(
         let object = match bucket.open(path, &condition).await? {
             OpenedObject::Sending(object) => object,
             OpenedObject::NotModified { etag, modified: Some(modified) } => {
-                return Ok(not_modified(&Validators::of_object(&etag, 0, modified)));
+                return Ok(answer.not_modified(&Validators::of_object(&etag, 0, modified)));
             }
             // What else there is to say about the file takes another request.
             OpenedObject::NotModified { modified: None, .. } | OpenedObject::OutOfRange => {
@@ -45,7 +45,7 @@ pub(super) async fn file(
         };
         let (validators, bytes) = (validators_of(&object.version), object.version.bytes);
         match (wanted(method, headers, &validators, bytes)?, object.part) {
-            (Wanted::Nothing, _) => return Ok(not_modified(&validators)),
+            (Wanted::Nothing, _) => return Ok(answer.not_modified(&validators)),
             (Wanted::Part { first, last }, Some(part)) if part == (first, last) => {
                 return Ok(answer.part(&validators, first, last, bytes, sent(object)));
             }
@@ -60,15 +60,15 @@ pub(super) async fn file(
 /// What can be said without any of the file's bytes: everything to a `HEAD`; to a `GET`, that none are wanted or there.
 async fn without_bytes(
     bucket: &BucketServe,
-    path: &str,
-    answer: Answer,
+    path: &ServedPath,
+    answer: &Answer,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
     let version = bucket.describe(path).await?;
     let validators = validators_of(&version);
     match wanted(method, headers, &validators, version.bytes)? {
-        Wanted::Nothing => Ok(not_modified(&validators)),
+        Wanted::Nothing => Ok(answer.not_modified(&validators)),
         Wanted::Head => Ok(answer.head(&validators, version.bytes)),
         // The file has just been replaced by another.
         Wanted::Whole | Wanted::Part { .. } => match bucket.open(path, &GetCondition::default()).await? {

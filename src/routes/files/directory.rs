@@ -1,4 +1,4 @@
-//! Files from the serve directory.
+//! Files from the serve directory, or the private one.
 
 use std::io;
 use std::sync::Arc;
@@ -9,9 +9,10 @@ use http::{HeaderMap, Method};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 use tokio_util::io::ReaderStream;
 
-use super::answer::{Answer, Wanted, not_modified, wanted};
+use super::answer::{Answer, Wanted, wanted};
 use super::conditional::Validators;
-use super::tree::{FilePath, OpenError, OpenedFile, Tree};
+use super::tree::{OpenError, OpenedFile, Tree};
+use crate::job::ServedPath;
 use crate::routes::Refusal;
 
 /// Bytes read from disk at a time. Three such chunks are what an answer holds that is taken slowly: one in the file's own
@@ -21,17 +22,17 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// The file at `path`, as a request with this method and these headers asks for it.
 pub(super) async fn file(
     tree: Arc<Tree>,
-    path: FilePath,
+    path: ServedPath,
+    answer: &Answer,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let answer = Answer::of(&path.name);
     let found = tokio::task::spawn_blocking(move || tree.find(&path))
         .await
         .map_err(|error| Refusal::File(io::Error::other(error)))??;
     let (validators, bytes) = (Validators::of(&found), found.bytes);
     match wanted(method, headers, &validators, bytes)? {
-        Wanted::Nothing => Ok(not_modified(&validators)),
+        Wanted::Nothing => Ok(answer.not_modified(&validators)),
         Wanted::Head => Ok(answer.head(&validators, bytes)),
         Wanted::Whole => Ok(answer.whole(&validators, bytes, send(found, 0, bytes).await?)),
         Wanted::Part { first, last } => {

@@ -8,8 +8,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserializer;
 
 use super::answer::{CACHE, disarm};
-use super::tree::FilePath;
 use crate::bucket::KeyPrefix;
+use crate::job::ServedPath;
 use crate::routes::cross_origin::canonical_origin;
 use crate::setting;
 use crate::writer::serve_prefix;
@@ -52,8 +52,8 @@ impl RedirectTarget {
     }
 
     /// Sends a client to the file at `path`, whether it is there or not.
-    pub(super) fn to(&self, path: &FilePath) -> Response {
-        let path = path.sub_dir.join(&path.name);
+    pub(super) fn to(&self, path: &ServedPath) -> Response {
+        let path = path.below_root();
         let location = format!("{}{}", self.base, utf8_percent_encode(&path, ENCODED));
         let location = HeaderValue::from_str(&location).expect("INVARIANT: origin, prefix and path are plain ASCII");
         let mut response = Response::new(Body::empty());

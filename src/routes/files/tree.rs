@@ -1,4 +1,4 @@
-//! Finding a file beneath the serve directory, and nothing outside of it.
+//! Finding a file beneath the serve directory, or the private one, and nothing outside of it.
 
 use std::fs::File;
 use std::io;
@@ -10,33 +10,16 @@ use percent_encoding::percent_decode_str;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::job::SubDir;
+use crate::job::ServedPath;
 
-const NAME_BYTES_MAX: usize = 255;
-
-/// A path that may lead to a stored file.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct FilePath {
-    pub(super) sub_dir: SubDir,
-    pub(super) name: String,
-}
-
-/// Reads the part of a request's path behind `/files/`. Segments are decoded one by one, once: an encoded slash is a
-/// character of its segment, where it isn't allowed, and what is still encoded afterwards holds a `%`, which isn't.
-pub(super) fn parse(path: &str) -> Option<FilePath> {
-    let segments = path.split('/').map(|segment| percent_decode_str(segment).decode_utf8().ok());
-    let mut segments: Vec<_> = segments.collect::<Option<_>>()?;
-    let name = segments.pop().filter(|name| is_name(name))?.into_owned();
-    if !segments.iter().all(|segment| SubDir::is_segment(segment)) {
-        return None;
-    }
-    Some(FilePath { sub_dir: SubDir::parse(&segments.join("/"))?, name })
-}
-
-fn is_name(name: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&name.len())
-        && !name.starts_with('.')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+/// Reads a request's path. Segments are decoded one by one, once: an encoded slash is a character of its segment, where it isn't
+/// allowed, and what is still encoded afterwards holds a `%`, which isn't.
+pub(super) fn parse(path: &str) -> Option<ServedPath> {
+    let segments = path.split('/').map(|segment| {
+        let decoded = percent_decode_str(segment).decode_utf8().ok()?;
+        (!decoded.contains('/')).then_some(decoded)
+    });
+    ServedPath::parse(&segments.collect::<Option<Vec<_>>>()?.join("/"))
 }
 
 /// An opened file and what identifies its content.
@@ -78,7 +61,7 @@ impl From<Errno> for OpenError {
     }
 }
 
-/// The serve directory.
+/// The serve directory, or the private one.
 pub(super) struct Tree {
     root: PathBuf,
 }
@@ -99,15 +82,15 @@ impl Tree {
     ///
     /// Directories are opened one by one, each relative to the last and none through a symlink. A segment can't be
     /// `..` or hold a slash, so no step leaves the tree, whatever is renamed meanwhile.
-    pub(super) fn find(&self, path: &FilePath) -> Result<OpenedFile, OpenError> {
+    pub(super) fn find(&self, path: &ServedPath) -> Result<OpenedFile, OpenError> {
         let through = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut dir = self.open_root().map_err(|errno| match OpenError::from(errno) {
             // What is missing is not the file.
             OpenError::NotFound => OpenError::Io(errno.into()),
             error => error,
         })?;
-        for segment in path.sub_dir.segments() {
-            dir = rustix::fs::openat(&dir, segment, through, Mode::empty())?;
+        for segment in path.directories() {
+            dir = rustix::fs::openat(&dir, &*segment, through, Mode::empty())?;
         }
         // NONBLOCK: opening a pipe that someone put there must not wait for its writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

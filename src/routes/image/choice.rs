@@ -1,6 +1,6 @@
 //! Which of a job's variants is shown to whom.
 
-use crate::job::{Format, JobRecord, StoredFile, VariantSpec, has_shape_of, variant_name};
+use crate::job::{Format, JobRecord, StoredFile, VariantSpec, has_shape_of};
 use crate::routes::accept::Accept;
 
 /// What `/files` serves.
@@ -36,7 +36,7 @@ pub(super) struct Wish {
 pub(super) fn candidates(record: &JobRecord, files: &[StoredFile]) -> Vec<Candidate> {
     let candidate = |variant: &VariantSpec| {
         let VariantSpec { format, width, height, .. } = *variant;
-        let name = variant_name(&record.hash, &record.stem, height, width, format);
+        let name = record.variant_name(variant);
         let file = files.iter().find(|file| file.name == name)?;
         let stored = file.stored.iter().find(|stored| stored.location.starts_with(SERVED))?;
         Some(Candidate {

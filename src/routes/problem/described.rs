@@ -94,7 +94,7 @@ fn describe_refusal(status: &str, codes: &[ErrorCode], response: &mut Value) {
     });
     let headers = match status {
         "409" if codes.contains(&ErrorCode::IdempotencyInFlight) => &["Cache-Control", "Retry-After"][..],
-        "401" | "403" if !codes.contains(&ErrorCode::OriginNotAllowed) => &["Cache-Control", "WWW-Authenticate"],
+        "401" | "403" => &["Cache-Control", "WWW-Authenticate"],
         "429" | "503" | "507" => &["Cache-Control", "Retry-After"],
         "416" => &["Cache-Control", "Content-Range"],
         _ => &["Cache-Control"],

@@ -75,8 +75,10 @@ impl IntoResponse for Document {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"pixerve\""));
         }
-        if let Some(scope) = scope {
-            let challenge = format!("Bearer realm=\"pixerve\", error=\"insufficient_scope\", scope=\"{scope}\"");
+        if code == ErrorCode::Forbidden {
+            // No scope makes a token that reads private files good for anything else.
+            let scope = scope.map(|scope| format!(", scope=\"{scope}\"")).unwrap_or_default();
+            let challenge = format!("Bearer realm=\"pixerve\", error=\"insufficient_scope\"{scope}");
             let challenge = HeaderValue::try_from(challenge).expect("INVARIANT: a scope is a plain word");
             headers.insert(WWW_AUTHENTICATE, challenge);
         }

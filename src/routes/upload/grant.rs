@@ -127,7 +127,7 @@ impl UploadGrant {
             OnDuplicate::Refuse
         };
         Ok(JobRecord {
-            version: state.record_version(callback.as_ref()),
+            version: state.record_version(callback.as_ref(), &spec),
             id,
             hash: HashKey::new(&original.sha256, &self.owner),
             owner: self.owner,

@@ -1,5 +1,5 @@
-//! The files that Pixerve serves itself where many nodes have no directory in common: below `serve/` of their bucket. Any
-//! node writes them, and any serves them.
+//! The files that Pixerve serves itself where many nodes have no directory in common: below `serve/` of their bucket, private ones
+//! below `private/`. Any node writes them, and any serves them.
 
 mod read;
 
@@ -7,32 +7,47 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use self::read::{ByteRange, GetCondition, ObjectVersion, OpenedObject, ServedObject};
-use super::direct_serve::{LOCATION_BASE, is_plain_name, served_at};
 use super::s3::S3;
 use super::{
-    Deletion, Failure, Object, ObjectBytes, ProbeOutcome, WriteError, WriteErrorKind, WriterBackend, serve_prefix,
+    Deletion, Failure, KeyPrefix, Object, ObjectBytes, ProbeOutcome, WriteError, WriteErrorKind, WriterBackend,
+    private_prefix, serve_prefix,
 };
 use crate::bucket::Bucket;
-use crate::job::Stored;
+use crate::job::{ServedArea, ServedPath, Stored, is_plain_name};
 
-/// Stores files below `serve/` of our bucket, and finds them there. Clones share their connections.
+/// What is stored beside a private file: should somebody show the bucket to others after all, no cache keeps it for them.
+const PRIVATE_CACHE_CONTROL: &str = "private, no-store";
+
+/// Stores files below `serve/` and `private/` of our bucket, and finds them there. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct BucketServe {
     s3: S3,
+    private: KeyPrefix,
 }
 
 impl BucketServe {
     /// Those of this bucket, by its client.
     #[must_use]
     pub fn new(bucket: &Bucket) -> Self {
-        Self { s3: S3 { bucket: bucket.s3.clone(), prefix: serve_prefix(&bucket.prefix), public_url: None } }
+        let s3 = S3 {
+            bucket: bucket.s3.clone(),
+            prefix: serve_prefix(&bucket.prefix),
+            public_url: None,
+            cache_control: None,
+        };
+        Self { s3, private: private_prefix(&bucket.prefix) }
+    }
+
+    /// The key of the file at `path`.
+    fn key(&self, path: &ServedPath) -> String {
+        let prefix = if path.area.is_private() { &self.private } else { &self.s3.prefix };
+        prefix.join(&path.below_root())
     }
 
     /// The key of what is at `location`; `verb` is attempted.
     fn key_of(&self, location: &str, verb: &str) -> Result<String, WriteError> {
-        let elsewhere = || Failure::elsewhere(location).on(format!("{verb} a file below `serve/` of the bucket"));
-        let (sub_dir, name) = served_at(location).ok_or_else(elsewhere)?;
-        Ok(self.s3.prefix.join(&sub_dir.join(name)))
+        let elsewhere = || Failure::elsewhere(location).on(format!("{verb} a served file in the bucket"));
+        Ok(self.key(&ServedPath::parse(location).ok_or_else(elsewhere)?))
     }
 }
 
@@ -47,13 +62,17 @@ impl WriterBackend for BucketServe {
     }
 
     async fn put_until(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
-        let path = object.sub_dir.join(&object.name);
+        let path = object.served_path();
         if !is_plain_name(&object.name) {
             let detail = "the name is not one of [A-Za-z0-9._-] that starts without a dot";
-            return Err(Failure::permanent(detail).on(format!("write `{path}` below `serve/` of the bucket")));
+            return Err(Failure::permanent(detail).on(format!("write `{path}` in the bucket")));
         }
-        self.s3.put_until(object, stop).await.map_err(never_final)?;
-        Ok(Stored::at(self.name(), format!("{LOCATION_BASE}{path}")))
+        let cache_control = match path.area {
+            ServedArea::Private(_) => Some(PRIVATE_CACHE_CONTROL),
+            ServedArea::Public => object.cache_control(None),
+        };
+        self.s3.put_key(&self.key(&path), object, cache_control, stop).await.map_err(never_final)?;
+        Ok(Stored::at(self.name(), path.to_string()))
     }
 
     async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::BucketServe;
 use crate::bucket::BucketError;
 use crate::bucket::s3::{AnswerHeaders, Extent, ObjectBytes, ObjectHeaders, RequestFailure, within};
+use crate::job::ServedPath;
 
 /// What identifies an object's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,14 +71,14 @@ pub struct ServedObject {
 }
 
 impl BucketServe {
-    /// The served file at `path` (`subDir/name`), to be read piece by piece. One request, whatever it comes to.
+    /// The served file at `path`, to be read piece by piece. One request, whatever it comes to.
     ///
     /// A bucket may ignore the condition and the range: what it sent is what the answer says.
     ///
     /// # Errors
     /// [`BucketError::Missing`] if there is no such file; the request's.
-    pub async fn open(&self, path: &str, condition: &GetCondition) -> Result<OpenedObject, BucketError> {
-        let (bucket, key, headers) = (&self.s3.bucket, self.s3.prefix.join(path), AnswerHeaders::default());
+    pub async fn open(&self, path: &ServedPath, condition: &GetCondition) -> Result<OpenedObject, BucketError> {
+        let (bucket, key, headers) = (&self.s3.bucket, self.key(path), AnswerHeaders::default());
         let fail = |failure| bucket.error("get", &key, failure);
         let request = bucket.client.get_object().bucket(&bucket.bucket).key(&key);
         let request = request.set_if_none_match(condition.unless_etag.clone());
@@ -110,8 +111,8 @@ impl BucketServe {
     ///
     /// # Errors
     /// [`BucketError::Missing`] if there is no such file; the request's.
-    pub async fn describe(&self, path: &str) -> Result<ObjectVersion, BucketError> {
-        let (bucket, key, headers) = (&self.s3.bucket, self.s3.prefix.join(path), AnswerHeaders::default());
+    pub async fn describe(&self, path: &ServedPath) -> Result<ObjectVersion, BucketError> {
+        let (bucket, key, headers) = (&self.s3.bucket, self.key(path), AnswerHeaders::default());
         let fail = |failure| bucket.error("look for", &key, failure);
         let request = bucket.client.head_object().bucket(&bucket.bucket).key(&key);
         let request = request.customize().interceptor(headers.clone());

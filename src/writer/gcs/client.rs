@@ -36,7 +36,7 @@ use uuid::Uuid;
 use super::GcsSettings;
 use crate::bucket::answer::unreadable;
 use crate::error_chain::ErrorChain;
-use crate::job::{ContentHash, Stored, SubDir};
+use crate::job::{ContentHash, ServedArea, Stored, SubDir};
 use crate::tls;
 use crate::writer::settings::PublicBase;
 use crate::writer::{
@@ -62,6 +62,8 @@ pub(super) struct Gcs {
     bucket: String,
     prefix: KeyPrefix,
     public_url: Option<PublicBase>,
+    /// What is stored beside objects that may be written again.
+    cache_control: Option<String>,
     timeouts: StoreTimeouts,
     /// Whether the bucket keeps what is deleted, once it has said so.
     keeps_versions: OnceCell<bool>,
@@ -100,6 +102,7 @@ impl Gcs {
             bucket: settings.bucket.clone(),
             prefix: settings.prefix.clone(),
             public_url: settings.public_url.clone(),
+            cache_control: settings.cache_control.clone(),
             timeouts: *timeouts,
             keeps_versions: OnceCell::new(),
         })
@@ -228,6 +231,7 @@ impl WriterBackend for Gcs {
 fn probe_object() -> Object {
     let bytes = b"Written by Pixerve to test a registration.\n";
     Object {
+        area: ServedArea::Public,
         sub_dir: SubDir::default(),
         name: format!("pixerve-probe-{}", Uuid::new_v4().simple()),
         media_type: "text/plain",

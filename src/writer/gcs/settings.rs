@@ -11,8 +11,8 @@ use url::Url;
 
 use crate::job::{BackendKind, ClaimErrors, Fields};
 use crate::writer::settings::{
-    BackendSettings, KeyPrefix, PublicBase, any, bucket, common_schemas, endpoint, first, just_one, listed, prefix,
-    spellings,
+    BackendSettings, KeyPrefix, PublicBase, any, bucket, cache_control, common_schemas, endpoint, first, just_one,
+    listed, prefix, spellings,
 };
 
 const ACCOUNT_RULE: &str =
@@ -43,6 +43,9 @@ pub struct GcsSettings {
     /// Where browsers get what is in it; none if they don't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_url: Option<PublicBase>,
+    /// The `Cache-Control` of objects that may be written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
 }
 
 impl BackendSettings for GcsSettings {
@@ -62,7 +65,8 @@ impl BackendSettings for GcsSettings {
             let exception = "Only an `endpoint` that is an emulator needs none";
             errors.push(pointer, format!("is missing; it {ACCOUNT_RULE}. {exception}"));
         }
-        Some(Self { bucket: bucket?, credentials, endpoint, prefix, public_url })
+        let cache_control = cache_control(fields, errors);
+        Some(Self { bucket: bucket?, credentials, endpoint, prefix, public_url, cache_control })
     }
 
     fn schema() -> Value {
@@ -96,7 +100,7 @@ impl BackendSettings for GcsSettings {
     fn summary(&self) -> Value {
         json!({
             "bucket": self.bucket, "endpoint": self.endpoint, "prefix": self.prefix,
-            "public_url": listed(self.public_url.as_ref()),
+            "public_url": listed(self.public_url.as_ref()), "cache_control": self.cache_control,
         })
     }
 

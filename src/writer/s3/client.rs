@@ -21,6 +21,8 @@ pub(in crate::writer) struct S3 {
     pub(in crate::writer) bucket: S3Bucket,
     pub(in crate::writer) prefix: KeyPrefix,
     pub(in crate::writer) public_url: Option<PublicBase>,
+    /// What is stored beside objects that may be written again.
+    pub(in crate::writer) cache_control: Option<String>,
 }
 
 impl S3 {
@@ -37,12 +39,25 @@ impl S3 {
             signer: Signer::with_keys(&settings.access_key_id, &settings.secret_access_key, &settings.region),
         };
         let bucket = S3Bucket::connect(connection, timeouts).map_err(|(what, why)| Failure::transient(why).on(what))?;
-        Ok(Self { bucket, prefix: settings.prefix.clone(), public_url: settings.public_url.clone() })
+        Ok(Self {
+            bucket,
+            prefix: settings.prefix.clone(),
+            public_url: settings.public_url.clone(),
+            cache_control: settings.cache_control.clone(),
+        })
     }
 
-    async fn put_object(&self, key: &str, object: &Object, stop: &CancellationToken) -> Result<(), Failure> {
-        let context = PutContext { media_type: object.media_type, trace: object.trace.as_ref(), stop };
-        Ok(self.bucket.put(key, body_of(object), context).await?)
+    /// Puts the object at `key`.
+    pub(in crate::writer) async fn put_key(
+        &self,
+        key: &str,
+        object: &Object,
+        cache_control: Option<&str>,
+        stop: &CancellationToken,
+    ) -> Result<(), WriteError> {
+        let context = PutContext { media_type: object.media_type, cache_control, trace: object.trace.as_ref(), stop };
+        let put = self.bucket.put(key, body_of(object), context).await;
+        put.map_err(|failure| Failure::from(failure).on(self.bucket.what("put", key)))
     }
 }
 
@@ -59,7 +74,7 @@ impl WriterBackend for S3 {
     /// The parts of an upload that is cancelled are not left for the owner of the bucket to pay for.
     async fn put_until(&self, object: &Object, stop: &CancellationToken) -> Result<Stored, WriteError> {
         let key = object.key(&self.prefix);
-        self.put_object(&key, object, stop).await.map_err(|failure| failure.on(self.bucket.what("put", &key)))?;
+        self.put_key(&key, object, object.cache_control(self.cache_control.as_deref()), stop).await?;
         let url = self.public_url.as_ref().map(|base| base.url_of(&key));
         Ok(Stored { url, ..Stored::at(self.name(), format!("s3://{}/{key}", self.bucket.bucket)) })
     }
@@ -76,7 +91,7 @@ impl WriterBackend for S3 {
         let key = self.prefix.join(&format!("pixerve-probe-{}", Uuid::new_v4().simple()));
         let bytes = Bytes::from_static(b"Written by Pixerve to test a registration.\n");
         let stop = CancellationToken::new();
-        let context = PutContext { media_type: "text/plain", trace: None, stop: &stop };
+        let context = PutContext { media_type: "text/plain", cache_control: None, trace: None, stop: &stop };
         let write = async { Ok(self.bucket.put(&key, ObjectBody::in_memory(bytes), context).await?) };
         let delete = || async { Ok(self.bucket.delete(&key).await?) }.boxed();
         probe::write_and_delete(write, delete, |verb| self.bucket.what(verb, &key)).await

@@ -8,8 +8,8 @@ use url::Url;
 use crate::bucket::rules::{is_access_key_id, is_credential, is_region};
 use crate::job::{BackendKind, ClaimErrors, Fields, optional};
 use crate::writer::settings::{
-    BackendSettings, KeyPrefix, PublicBase, bucket, common_schemas, endpoint, expose, just_one, listed, prefix,
-    required, spellings,
+    BackendSettings, KeyPrefix, PublicBase, bucket, cache_control, common_schemas, endpoint, expose, just_one, listed,
+    prefix, required, spellings,
 };
 
 /// A bucket of S3 or of something that speaks its protocol.
@@ -34,6 +34,9 @@ pub struct S3Settings {
     /// Where browsers get what is in it; none if they don't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_url: Option<PublicBase>,
+    /// The `Cache-Control` of objects that may be written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
 }
 
 impl BackendSettings for S3Settings {
@@ -59,6 +62,7 @@ impl BackendSettings for S3Settings {
             value.as_bool()
         });
         let public_url = PublicBase::take(fields, errors);
+        let cache_control = cache_control(fields, errors);
         Some(Self {
             bucket: bucket?,
             region: region?.to_owned(),
@@ -68,6 +72,7 @@ impl BackendSettings for S3Settings {
             prefix,
             path_style,
             public_url,
+            cache_control,
         })
     }
 
@@ -100,6 +105,7 @@ impl BackendSettings for S3Settings {
         json!({
             "bucket": self.bucket, "region": self.region, "endpoint": self.endpoint, "prefix": self.prefix,
             "path_style": self.path_style, "public_url": listed(self.public_url.as_ref()),
+            "cache_control": self.cache_control,
         })
     }
 

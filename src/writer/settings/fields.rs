@@ -10,6 +10,8 @@ use crate::job::{ClaimErrors, Fields, optional};
 
 const BUCKET_RULE: &str =
     "must be 3 to 222 of [A-Za-z0-9._-], starting and ending with a letter or digit, without `..`";
+const CACHE_CONTROL_BYTES_MAX: usize = 200;
+const CACHE_CONTROL_RULE: &str = "must be at most 200 printable ASCII characters, such as `public, max-age=3600`";
 const ENDPOINT_RULE: &str =
     "must be an http:// or https:// URL of at most 2,048 bytes, without credentials, query and fragment";
 
@@ -74,6 +76,22 @@ pub(in crate::writer) fn prefix(fields: &mut Fields<'_>, errors: &mut ClaimError
     })
 }
 
+/// What is stored as `Cache-Control` beside objects that may be written again.
+pub(in crate::writer) fn cache_control(fields: &mut Fields<'_>, errors: &mut ClaimErrors) -> Option<String> {
+    let value = fields.take("cache_control")?;
+    let is_header = |text: &&str| {
+        text.len() <= CACHE_CONTROL_BYTES_MAX
+            && text.bytes().all(|b| matches!(b, b' '..=b'~'))
+            && !text.trim().is_empty()
+    };
+    let text = value.as_str().filter(is_header);
+    if text.is_none() {
+        errors.push(fields.pointer("cache_control"), CACHE_CONTROL_RULE);
+    }
+    // Stores sign a header without the blanks around it, or refuse it.
+    text.map(|text| text.trim().to_owned())
+}
+
 /// The JSON Schemas of the fields above, by their names.
 pub(in crate::writer) fn common_schemas() -> Map<String, Value> {
     let mut schemas = spellings(
@@ -93,6 +111,11 @@ pub(in crate::writer) fn common_schemas() -> Map<String, Value> {
     add("endpoint", "Where the store is, if it is not its maker's own.", url.clone());
     add("public_url", "Where browsers get what is in it, such as a CDN: the key is appended.", url);
     add("prefix", "What every key starts with.", json!({ "type": "string", "pattern": KeyPrefix::PATTERN }));
+    add(
+        "cache_control",
+        "The `Cache-Control` of every object of a job that isn't `unique`.",
+        json!({ "type": "string", "pattern": "^(?=.*[!-~])[ -~]{1,200}$" }),
+    );
     let user = "The registered user, by name or access key, whose tokens alone may name the store.";
     schemas.insert("user".to_owned(), json!({ "type": ["string", "null"], "description": user }));
     schemas

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::StorageSettings;
 use crate::job::{
-    ContentHash, Format, HashKey, Owner, ParsedJob, SourceFormat, SpecLimits, Stem, original_name, variant_name,
+    ContentHash, Format, HashKey, Owner, ParsedJob, ServedArea, SourceFormat, SpecLimits, Stem, original_name,
+    variant_name,
 };
 use crate::writer::{Body, Object};
 
@@ -44,6 +45,7 @@ fn objects(claim: &Value, owner: &Owner, file_name: &str) -> Vec<Object> {
     let variants = parsed.spec.variants.iter().map(|v| variant_name(&hash, &stem, v.height, v.width, v.format));
     let original = original_name(&hash, &stem, SourceFormat::Jpeg);
     let object = |name| Object {
+        area: ServedArea::Public,
         sub_dir: parsed.spec.sub_dir.clone(),
         name,
         media_type: "image/jpeg",

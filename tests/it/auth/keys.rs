@@ -88,6 +88,7 @@ fn the_first_start_makes_keys_that_are_the_owners_alone_and_work_after_a_restart
     let token = NewToken {
         sub: "me".into(),
         scope: Some(Scope::Admin),
+        read: None,
         ttl: std::time::Duration::from_mins(1),
         jti: None,
         job: None,

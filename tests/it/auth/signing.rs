@@ -14,7 +14,7 @@ const RSA_PRIVATE: &str = include_str!("keys/rfc7515_a2_private.pem");
 const EC_PRIVATE: &str = include_str!("keys/rfc7515_a3_private.pem");
 
 fn asked() -> NewToken {
-    NewToken { sub: "ops".into(), scope: None, ttl: Duration::from_hours(1), jti: None, job: None }
+    NewToken { sub: "ops".into(), scope: None, read: None, ttl: Duration::from_hours(1), jti: None, job: None }
 }
 
 fn header_of(token: &str) -> Value {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use pixerve::bucket::BucketError;
 use pixerve::clock::System;
-use pixerve::job::{ContentHash, SubDir};
+use pixerve::job::{ContentHash, ServedArea, SubDir};
 use pixerve::register::BucketRecords;
 use pixerve::writer::{Body, Object, ProbeOutcome, StorageSettings, StoreTimeouts, WriterBackend};
 use reqwest::Method;
@@ -42,6 +42,7 @@ fn writer_of(registration: &Value) -> Arc<dyn WriterBackend> {
 fn small_object(name: &str) -> Object {
     let bytes = b"a few bytes";
     Object {
+        area: ServedArea::Public,
         sub_dir: SubDir::default(),
         name: name.to_owned(),
         media_type: "image/jpeg",

@@ -138,24 +138,16 @@ async fn faults_of_settings_are_found_before_a_server_is_started_with_them() {
     assert_found(&with("PIXERVE_WORKER_SANDBOX", "off").await, "here", "sandbox", "warning", "PIXERVE_WORKER_SANDBOX");
     put(&home, "a-file", b"");
     let serve_dir = home.root().join("a-file").display().to_string();
-    assert_found(
-        &with("PIXERVE_SERVE_DIR", &serve_dir).await,
-        "here",
-        "serve directory",
-        "failed",
-        "PIXERVE_SERVE_DIR",
-    );
-    assert_found(
-        &with("PIXERVE_SERVE_DIR", &format!("{serve_dir}/below")).await,
-        "here",
-        "serve directory",
-        "failed",
-        "PIXERVE_SERVE_DIR",
-    );
+    for (setting, directory) in [("PIXERVE_SERVE_DIR", "serve directory"), ("PIXERVE_PRIVATE_DIR", "private directory")]
+    {
+        for path in [serve_dir.clone(), format!("{serve_dir}/below")] {
+            assert_found(&with(setting, &path).await, "here", directory, "failed", setting);
+        }
+    }
     let ran = with("PIXERVE_STORAGE_FREE_DISK_MIN", "1024 TiB").await;
     let amiss = amiss(&ran);
     let names: Vec<_> = amiss.iter().map(|check| check["check"].as_str().expect("a name")).collect();
-    assert_eq!(names, ["data directory", "serve directory"], "{ran:#?}");
+    assert_eq!(names, ["data directory", "serve directory", "private directory"], "{ran:#?}");
     assert!(
         amiss.iter().all(|check| check["remedy"].as_str().expect("text").contains("PIXERVE_STORAGE_FREE_DISK_MIN"))
     );

@@ -43,9 +43,10 @@ impl Everywhere {
             "directHost" => {
                 let answer = self.app.get(location).await;
                 assert_eq!(answer.status(), 200, "{location}");
-                let content_type = answer.headers()["content-type"].to_str().expect("text").to_owned();
+                let [content_type, cache_control] = ["content-type", "cache-control"]
+                    .map(|name| Some(answer.headers()[name].to_str().expect("text").to_owned()));
                 let bytes = answer.bytes().await.expect("a body").to_vec();
-                Some(StoredObject { bytes, content_type: Some(content_type) })
+                Some(StoredObject { bytes, content_type, cache_control })
             }
             "s3" => self.s3.object(&self.bucket, &key("s3")).await,
             "gcs" => self.gcs.object(&self.bucket, &key("gs")).await,

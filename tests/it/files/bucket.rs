@@ -12,7 +12,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use pixerve::bucket::StoreTimeouts;
 use pixerve::clock::System;
-use pixerve::job::{ContentHash, SubDir};
+use pixerve::job::{ContentHash, ServedArea, SubDir};
 use pixerve::routes::files::{self, FileSource};
 use pixerve::writer::{self, BucketServe, Object, WriterBackend};
 use serde_json::Value;
@@ -60,6 +60,7 @@ impl ServedBucket {
     pub(super) async fn put(&self, path: &str, bytes: &[u8], at: SystemTime) {
         let (sub_dir, name) = path.rsplit_once('/').unwrap_or(("", path));
         let object = Object {
+            area: ServedArea::Public,
             sub_dir: SubDir::parse(sub_dir).expect("a directory"),
             name: name.to_owned(),
             media_type: "image/png",

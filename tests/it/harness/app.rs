@@ -53,11 +53,13 @@ impl TestApp {
         let dirs = tempfile::tempdir().expect("a temporary directory");
         // Some other program does one job and ends.
         let idle_timeout = if program.as_os_str() == env!("CARGO_BIN_EXE_pixerve") { "5s" } else { "0s" };
-        let [data, serve] = ["data", "serve"].map(|dir| dirs.path().join(dir).display().to_string());
+        let [data, serve, private] =
+            ["data", "serve", "private"].map(|dir| dirs.path().join(dir).display().to_string());
         // Of two of one name the last counts.
         let all: Vec<(String, String)> = [
             ("PIXERVE_DATA_DIR", data.as_str()),
             ("PIXERVE_SERVE_DIR", serve.as_str()),
+            ("PIXERVE_PRIVATE_DIR", private.as_str()),
             ("PIXERVE_ADDR", "127.0.0.1:0"),
             ("PIXERVE_JWT_SECRET", SECRET),
             ("PIXERVE_CALLBACK_ALLOW", "127.0.0.0/8"),
@@ -118,6 +120,10 @@ impl TestApp {
 
     pub(crate) fn serve_dir(&self) -> PathBuf {
         self.dirs.path().join("serve")
+    }
+
+    pub(crate) fn private_dir(&self) -> PathBuf {
+        self.dirs.path().join("private")
     }
 }
 

@@ -88,6 +88,11 @@ impl Cluster {
         self.dirs.path().join("serve")
     }
 
+    /// The directory that all nodes have private files in.
+    pub(crate) fn private_dir(&self) -> PathBuf {
+        self.dirs.path().join("private")
+    }
+
     /// What every node is given.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         let path = |name: &str| self.dirs.path().join(name).display().to_string();
@@ -100,6 +105,7 @@ impl Cluster {
             ("PIXERVE_SPOOL_PATH_STYLE", "true".to_owned()),
             ("PIXERVE_VAULT_KEY_FILE", path("vault.key")),
             ("PIXERVE_SERVE_DIR", path("serve")),
+            ("PIXERVE_PRIVATE_DIR", path("private")),
             ("PIXERVE_QUEUE_LEASE", "5s".to_owned()),
             ("PIXERVE_QUEUE_LEASE_RENEW", "1s".to_owned()),
         ]

@@ -38,6 +38,7 @@ impl Home {
             ("PIXERVE_ADDR".to_owned(), addr.to_string()),
             ("PIXERVE_DATA_DIR".to_owned(), path("data")),
             ("PIXERVE_SERVE_DIR".to_owned(), path("serve")),
+            ("PIXERVE_PRIVATE_DIR".to_owned(), path("private")),
             ("PIXERVE_LOG_FILE".to_owned(), path("pixerve.log")),
         ];
         let ours = [

@@ -29,6 +29,8 @@ pub(crate) fn job_record(
             priority: Priority::Queued,
             keep_original: true,
             direct_host: true,
+            private: false,
+            unique: false,
             storage: Vec::new(),
             sub_dir: SubDir::default(),
             variants: Vec::new(),

@@ -32,6 +32,8 @@ use url::Url;
 pub(crate) struct StoredObject {
     pub(crate) bytes: Vec<u8>,
     pub(crate) content_type: Option<String>,
+    #[allow(dead_code, reason = "the benchmarks don't look at it")]
+    pub(crate) cache_control: Option<String>,
 }
 
 /// An S3 server on a loopback port, with its buckets in a temporary directory. It ends when it is dropped.
@@ -232,8 +234,9 @@ impl S3Client {
             Err(error) => panic!("get {key}: {error:?}"),
         };
         let content_type = answer.content_type().map(str::to_owned);
+        let cache_control = answer.cache_control().map(str::to_owned);
         let bytes = answer.body.collect().await.expect("body").to_vec();
-        Some(StoredObject { bytes, content_type })
+        Some(StoredObject { bytes, content_type, cache_control })
     }
 
     /// Puts an object in the place of what is there.

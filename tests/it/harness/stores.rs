@@ -126,7 +126,9 @@ impl GcsServer {
         let media = self.http.get(url).query(&[("alt", "media")]).send().await.expect("answer");
         assert!(media.status().is_success(), "get {key}: {}", media.status());
         let bytes = media.bytes().await.expect("bytes").to_vec();
-        Some(StoredObject { bytes, content_type: description["contentType"].as_str().map(str::to_owned) })
+        let [content_type, cache_control] =
+            ["contentType", "cacheControl"].map(|field| description[field].as_str().map(str::to_owned));
+        Some(StoredObject { bytes, content_type, cache_control })
     }
 
     /// Every key of the bucket, sorted.

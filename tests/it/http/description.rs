@@ -367,6 +367,36 @@ async fn answers_about_a_job_that_completes_and_its_files_are_as_described() {
     fixture.answers(400, Method::POST, "/upload", |request| request.bearer_auth(token).body("no form")).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_about_a_private_file_are_as_described() {
+    let fixture = Fixture::start(&[]).await;
+    let job = json!({ "directHost": true, "private": true, "formats": { "jpg": { "sizes": [[16]] } } });
+    let accepted = fixture.upload(200, job, jpeg(32, 32, 1)).await.json();
+    let done = fixture.app.ended(&accepted).await;
+    let location = done["files"][0]["stored"][0]["location"].as_str().expect("a path");
+    let reader = Claims::of("me").with("read", json!("/private/")).sign();
+    let with = |name: &'static str, value: String| {
+        let reader = reader.clone();
+        move |request: reqwest::RequestBuilder| request.bearer_auth(reader).header(name, value)
+    };
+    let whole = fixture.answers(200, Method::GET, location, with("accept", "*/*".to_owned())).await;
+    fixture.answers(200, Method::HEAD, location, with("accept", "*/*".to_owned())).await;
+    fixture.answers(304, Method::GET, location, with("if-none-match", whole.headers["etag"].clone())).await;
+    fixture.answers(412, Method::GET, location, with("if-match", "\"another\"".to_owned())).await;
+    fixture.answers(206, Method::GET, location, with("range", "bytes=0-9".to_owned())).await;
+    fixture.answers(416, Method::GET, location, with("range", "bytes=99999999-".to_owned())).await;
+    fixture.answers(404, Method::GET, &format!("{location}.none"), with("accept", "*/*".to_owned())).await;
+    fixture.get(200, &format!("{location}?token={reader}")).await;
+    fixture.get(401, location).await;
+    for (method, path) in
+        [(Method::DELETE, "/cancel?hash=none"), (Method::GET, "/limits"), (Method::GET, "/status?ref=x")]
+    {
+        fixture.answers(403, method, path, with("accept", "*/*".to_owned())).await;
+    }
+    let upload = |request: reqwest::RequestBuilder| request.bearer_auth(reader.clone()).multipart(form(jpeg(8, 8, 1)));
+    fixture.answers(403, Method::POST, "/upload", upload).await;
+}
+
 async fn assert_file(fixture: &Fixture, location: &str) {
     let whole = fixture.get(200, location).await;
     let with = |name: &'static str, value: String| move |request: reqwest::RequestBuilder| request.header(name, value);

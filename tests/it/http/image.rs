@@ -243,3 +243,21 @@ async fn a_browser_that_says_how_wide_it_shows_a_picture_is_heeded_where_that_is
     assert!(!answer.headers().contains_key("accept-ch"));
     assert_eq!(seen(answer).await.1, Some((160, 120)), "it is off by default");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_never_written_again_may_be_kept_for_a_day_and_what_is_private_is_not_shown() {
+    let app = TestApp::start().await;
+    let with = |field: &str| {
+        let mut job = job();
+        job[field] = json!(true);
+        job
+    };
+    let unique = app.done("me", with("unique"), "a.jpg", jpeg(400, 300, 1)).await;
+    for (named, cache) in [("job_id", "public, max-age=86400"), ("hash", "public, max-age=300")] {
+        let path = format!("/image/{}", unique[named].as_str().expect("text"));
+        assert_eq!(shown(&app, &path, None).await.headers()["cache-control"], cache, "{named}");
+    }
+    let private = app.done("me", with("private"), "b.jpg", jpeg(400, 300, 2)).await;
+    let path = format!("/image/{}", private["job_id"].as_str().expect("an id"));
+    assert_problem(shown(&app, &path, None).await, 404, "not_found").await;
+}

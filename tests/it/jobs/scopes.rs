@@ -20,6 +20,10 @@ every_home! { every_route_lets_each_scope_reach_what_it_says_and_nothing_else }
 enum Who {
     /// Anyone, with or without a token: what it tells of is nobody's, or known to whoever knows its name.
     Anyone,
+    /// Anyone; a token that comes along must be good for something else than reading private files.
+    AnyoneOrToken,
+    /// The owner, by a token that says which private files it reads.
+    Reader,
     /// Any good token, whatever it is about: an upload is its own owner's.
     AnyToken,
     /// The owner, whatever its scope, and admins.
@@ -63,7 +67,7 @@ const ROUTES: &[(&str, &str, &str, Who, Unreached)] = &[
     ("GET", "/image/{id}", "", Who::Anyone, Unreached::NotFound),
     ("HEAD", "/image/{id}", "", Who::Anyone, Unreached::NotFound),
     ("GET", "/jobs?sub={sub}&user={user}", "", Who::Manager, Unreached::NotFound),
-    ("GET", "/limits", "", Who::Anyone, Unreached::NotFound),
+    ("GET", "/limits", "", Who::AnyoneOrToken, Unreached::NotFound),
     ("GET", "/manifest?job_id={job}", "", Who::Anyone, Unreached::NotFound),
     ("GET", "/metrics", "", Who::Admin, Unreached::NotFound),
     ("GET", "/openapi.json", "", Who::Anyone, Unreached::NotFound),
@@ -72,6 +76,8 @@ const ROUTES: &[(&str, &str, &str, Who, Unreached)] = &[
     ("GET", "/presets/{name}", "", Who::Admin, Unreached::NotFound),
     ("PUT", "/presets/{name}", "{}", Who::Admin, Unreached::NotFound),
     ("DELETE", "/presets/{name}", "", Who::Admin, Unreached::NotFound),
+    ("GET", "/private/{owner}/{path}", "", Who::Reader, Unreached::NotFound),
+    ("HEAD", "/private/{owner}/{path}", "", Who::Reader, Unreached::NotFound),
     ("GET", "/register", "", Who::Admin, Unreached::NotFound),
     ("POST", "/register", r#"{"user":""}"#, Who::Admin, Unreached::NotFound),
     ("PUT", "/register?access_key=", "", Who::Admin, Unreached::NotFound),
@@ -96,11 +102,13 @@ enum Holds {
     /// Signed by a registered user, who can't make itself one.
     AdminOfUser,
     Admin,
+    /// It reads all private files of its owner, whatever scope it has besides.
+    Read,
 }
 
 impl Holds {
-    const ALL: [Self; 6] =
-        [Self::NoToken, Self::NoScope, Self::Manage, Self::ManageUser, Self::AdminOfUser, Self::Admin];
+    const ALL: [Self; 7] =
+        [Self::NoToken, Self::NoScope, Self::Manage, Self::ManageUser, Self::AdminOfUser, Self::Admin, Self::Read];
 
     fn claims(self, own: &Claims) -> Option<Claims> {
         match self {
@@ -110,6 +118,7 @@ impl Holds {
             Self::ManageUser => Some(with_scope(own, "manage-user")),
             Self::AdminOfUser => Some(with_scope(own, "admin")),
             Self::Admin => Some(admin()),
+            Self::Read => Some(with_scope(own, "manage manage-user admin").with("read", json!("/private/"))),
         }
     }
 }
@@ -127,7 +136,7 @@ enum Expected {
     /// It is answered, with whatever that route has to say.
     Answered,
     Unauthorized,
-    /// The least scope that would do.
+    /// The least scope that would do; empty where none would.
     Forbidden(&'static str),
     Unreached,
 }
@@ -137,15 +146,18 @@ fn expected(who: Who, holds: Holds, whose: Whose) -> Expected {
     use {Expected as E, Holds as H, Whose as W};
     let by = |is_reached| if is_reached { E::Answered } else { E::Unreached };
     match (who, holds) {
-        (Who::Anyone, _) | (Who::AnyToken, H::NoScope | H::Manage | H::ManageUser | H::AdminOfUser | H::Admin) => {
-            E::Answered
-        }
+        (Who::Reader, H::Read) => by(whose == W::Own),
+        (Who::Reader, H::NoToken) => E::Unauthorized,
+        (Who::Reader, _) => E::Unreached,
+        (Who::AnyToken | Who::Owner | Who::AnyoneOrToken, H::Read) => E::Forbidden(""),
+        (Who::Anyone | Who::AnyoneOrToken, _)
+        | (Who::AnyToken, H::NoScope | H::Manage | H::ManageUser | H::AdminOfUser | H::Admin) => E::Answered,
         (_, H::NoToken) => E::Unauthorized,
         (_, H::Admin) => E::Answered,
         (Who::Owner, _) | (Who::Manager, H::Manage) => by(whose == W::Own),
-        (Who::Manager, H::NoScope | H::AdminOfUser) => E::Forbidden("manage"),
+        (Who::Manager, H::NoScope | H::AdminOfUser | H::Read) => E::Forbidden("manage"),
         (Who::Manager | Who::UserManager, H::ManageUser) => by(whose != W::Foreign),
-        (Who::UserManager, H::NoScope | H::AdminOfUser | H::Manage) => E::Forbidden("manage-user"),
+        (Who::UserManager, H::NoScope | H::AdminOfUser | H::Manage | H::Read) => E::Forbidden("manage-user"),
         (Who::Admin, _) => E::Forbidden("admin"),
     }
 }
@@ -153,6 +165,8 @@ fn expected(who: Who, holds: Holds, whose: Whose) -> Expected {
 /// A job that has ended, and whose it is.
 struct Target {
     job: Value,
+    /// Where a private file of the same owner is.
+    private: String,
     /// An erasure of another job of the same owner.
     erasure: String,
     sub: &'static str,
@@ -180,7 +194,11 @@ impl Target {
         let accepted: Value = response.json().await.expect("JSON");
         let job = app.wait_for(&accepted, "told of", |status| status["callback"]["state"] == "delivered").await;
         let erasure = text(&erasure["erasure_id"]).to_owned();
-        Self { job, erasure, sub, user: name, key: user.access_key.clone() }
+        let private = json!({ "directHost": true, "private": true, "formats": { "jpg": { "sizes": [[16]] } } });
+        let private = app.upload(&user.claims(sub).job(private).sign(), "p.jpg", jpeg(32, 32, seed + 200)).await;
+        let private = app.ended(&private.json().await.expect("JSON")).await;
+        let private = text(&private["files"][0]["stored"][0]["location"]).to_owned();
+        Self { job, private, erasure, sub, user: name, key: user.access_key.clone() }
     }
 
     fn fill(&self, template: &str) -> String {
@@ -192,6 +210,7 @@ impl Target {
             .replace("{user}", self.user)
             .replace("{key}", &self.key)
             .replace("/files/{path}", location)
+            .replace("/private/{owner}/{path}", &self.private)
             .replace("{file}", "style.css")
             .replace("{name}", "avatar")
             .replace("{erasure_id}", &self.erasure)
@@ -200,6 +219,11 @@ impl Target {
 
 async fn assert_answer(response: Response, expected: &Expected, unreached: Unreached, what: &str) {
     let status = response.status();
+    // Without a body, the status says it all.
+    if what.starts_with("HEAD") && *expected != Expected::Answered {
+        let wanted = if *expected == Expected::Unauthorized { 401 } else { 404 };
+        return assert_eq!(status, wanted, "{what}");
+    }
     match expected {
         // What a route says otherwise of a good request is for its own tests.
         Expected::Answered => {
@@ -212,7 +236,8 @@ async fn assert_answer(response: Response, expected: &Expected, unreached: Unrea
         Expected::Unauthorized => drop(assert_problem(response, 401, "unauthorized").await),
         Expected::Forbidden(least) => {
             let challenge = response.headers()["www-authenticate"].to_str().expect("text").to_owned();
-            assert!(challenge.ends_with(&format!("scope=\"{least}\"")), "{what}: {challenge}");
+            let scope = if least.is_empty() { String::new() } else { format!(", scope=\"{least}\"") };
+            assert!(challenge.ends_with(&format!("error=\"insufficient_scope\"{scope}")), "{what}: {challenge}");
             assert_problem(response, 403, "forbidden").await;
         }
         Expected::Unreached => match unreached {

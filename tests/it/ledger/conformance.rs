@@ -1,6 +1,6 @@
 //! What every ledger does, whatever it is kept in; each fact with one of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use pixerve::clock::Timestamp;

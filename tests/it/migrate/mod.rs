@@ -2,6 +2,7 @@
 //! processes of their own.
 
 mod presets;
+mod private;
 mod refusals;
 mod thousand;
 
@@ -29,7 +30,7 @@ impl Homes {
 
     /// What every node is given: the sealing keys of the machine, and no directory of its own to serve.
     fn settings(&self) -> Vec<(&'static str, String)> {
-        let of_machine = ["PIXERVE_SERVE_DIR", "PIXERVE_VAULT_KEY_FILE"];
+        let of_machine = ["PIXERVE_SERVE_DIR", "PIXERVE_PRIVATE_DIR", "PIXERVE_VAULT_KEY_FILE"];
         let mut settings = self.cluster.settings();
         settings.retain(|(name, _)| !of_machine.contains(name));
         settings.push(("PIXERVE_VAULT_KEY_FILE", self.machine.data_dir().join("vault.key").display().to_string()));

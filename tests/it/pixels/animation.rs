@@ -124,6 +124,8 @@ fn frames_count_against_the_limits() {
         priority: pixerve::job::Priority::Realtime,
         keep_original: false,
         direct_host: true,
+        private: false,
+        unique: false,
         storage: Vec::new(),
         sub_dir: pixerve::job::SubDir::default(),
         variants: vec![moving(10)],

@@ -195,6 +195,8 @@ fn job(variants: Vec<VariantSpec>) -> JobSpec {
         priority: Priority::Realtime,
         keep_original: false,
         direct_host: true,
+        private: false,
+        unique: false,
         storage: Vec::new(),
         sub_dir: SubDir::default(),
         variants,

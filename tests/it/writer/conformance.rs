@@ -56,7 +56,7 @@ impl Subject for Direct {
                 } else {
                     let key = path.strip_prefix(self.0.path()).expect("beneath").to_str().expect("UTF-8").to_owned();
                     let bytes = std::fs::read(&path).expect("read");
-                    content.insert(key, StoredObject { bytes, content_type: None });
+                    content.insert(key, StoredObject { bytes, content_type: None, cache_control: None });
                 }
             }
         }

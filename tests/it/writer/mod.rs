@@ -16,13 +16,14 @@ pub(crate) mod scripted;
 
 use std::path::Path;
 
-use pixerve::job::{ContentHash, SubDir};
+use pixerve::job::{ContentHash, ServedArea, SubDir};
 use pixerve::writer::{Body, Object};
 
 /// A JPEG as far as a store can tell.
 fn object(sub_dir: &str, name: &str, bytes: impl Into<Vec<u8>>) -> Object {
     let bytes = bytes.into();
     Object {
+        area: ServedArea::Public,
         sub_dir: SubDir::parse(sub_dir).expect("a valid subDir"),
         name: name.to_owned(),
         media_type: "image/jpeg",

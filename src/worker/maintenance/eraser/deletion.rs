@@ -194,11 +194,16 @@ impl FileDeletion {
 /// Whether a live job has a file of its own at this place, or will have one.
 fn may_write(job: &Job, place: &Place) -> bool {
     let spec = &job.record.spec;
+    let names = job.record.expected_files();
     let goes_there = match &place.access_key {
-        None => spec.direct_host,
+        // What is private and what is served to anyone may have one name, and never one place.
+        None => {
+            return spec.direct_host
+                && names.iter().any(|name| job.record.served_path(name).to_string() == place.location);
+        }
         // The same bucket may be registered twice.
         Some(_) => spec.storage.iter().any(|key| key.backend.as_str() == place.backend),
     };
     let ends_so = |name: &String| place.location.ends_with(&format!("/{}", spec.sub_dir.join(name)));
-    goes_there && job.record.expected_files().iter().any(ends_so)
+    goes_there && names.iter().any(ends_so)
 }

@@ -34,6 +34,10 @@ impl Gcs {
             .write_object(format!("projects/_/buckets/{}", self.bucket), key, source)
             .set_content_type(object.media_type)
             .with_known_crc32c(crc32c);
+        let request = match object.cache_control(self.cache_control.as_deref()) {
+            Some(cache_control) => request.set_cache_control(cache_control),
+            None => request,
+        };
         // Boxed, since the library's future is some 38 KiB and would make every caller's as large.
         // The library tells the store of the trace that is OpenTelemetry's current one.
         let answer = Box::pin(request.send_unbuffered()).with_context(opentelemetry_context(object.trace.as_ref()));
@@ -144,6 +148,7 @@ mod tests {
             endpoint: Some(endpoint.parse().expect("URL")),
             prefix: KeyPrefix::default(),
             public_url: None,
+            cache_control: None,
         };
         let gcs = Gcs::connect(&settings, &StoreTimeouts::default()).expect("a client");
         let session = gcs.session().await.expect("a session");
