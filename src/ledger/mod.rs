@@ -12,6 +12,8 @@ mod bucket;
 mod entry;
 mod erasure;
 mod error;
+mod gc;
+mod gc_signals;
 mod settings;
 mod signals;
 mod sqlite;
@@ -21,7 +23,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::job::{HashKey, JobId, JobRecord, StoredFile};
+use crate::job::{HashKey, JobId, JobRecord, Owner, StoredFile};
 
 #[cfg(feature = "s3")]
 pub use bucket::BucketLedger;
@@ -31,9 +33,14 @@ pub use erasure::{
     NewErasure, OrderedErasure, PendingJob, TargetKey,
 };
 pub use error::LedgerError;
+pub use gc::{
+    AdoptableCount, FileCount, GC_NOTED_EVERY, GcId, GcReport, GcRequest, GcRun, GcRuns, GcState, GcStore, MissingFile,
+    MissingFiles, UnknownFile, UnknownFiles,
+};
+pub use gc_signals::GcSignals;
 pub use settings::EraseSettings;
 pub use signals::ErasureSignals;
-pub use sqlite::{LEDGER_DATABASE, OpenedLedger, SqliteLedger};
+pub use sqlite::{LEDGER_DATABASE, LedgerLook, OpenedLedger, SqliteLedger};
 
 /// Which part of a list.
 #[derive(Clone, Debug)]
@@ -87,6 +94,13 @@ pub trait Ledger: Debug + Send + Sync {
     /// Every job of this hash. Whose files may be the same, too: only jobs of one hash name the same place.
     async fn of_hash(&self, hash: &HashKey) -> Result<Vec<LedgerEntry>, LedgerError>;
 
+    /// Every job of any of these hashes, in no order that means something: what [`Ledger::of_hash`] says of each.
+    async fn of_hashes(&self, hashes: &[HashKey]) -> Result<Vec<LedgerEntry>, LedgerError>;
+
+    /// The owner that stands as `part` in hashes ([`HashKey::owner_part`]), if there is an entry of theirs. Without an access key:
+    /// former and present holders of a user's name stand there alike.
+    async fn owner_of(&self, part: &str) -> Result<Option<Owner>, LedgerError>;
+
     /// The jobs of a subject of this user (none: of the keys of `jwt.json`), of whoever has or had the user's name: the
     /// entries' owners tell those apart.
     async fn of_subject(
@@ -118,11 +132,11 @@ pub trait Ledger: Debug + Send + Sync {
     async fn close(&self) -> Result<(), LedgerError>;
 }
 
-/// All of it: what lies where, and the orders to erase it. One place keeps both, so that an entry goes in the same step that
-/// notes its job as erased.
-pub trait ErasableLedger: Ledger + Erasures {}
+/// All of it: what lies where, the orders to erase it, and who compares it with what there is. One place keeps them, so that an
+/// entry goes in the same step that notes its job as erased.
+pub trait ErasableLedger: Ledger + Erasures + GcRuns {}
 
-impl<L: Ledger + Erasures> ErasableLedger for L {}
+impl<L: Ledger + Erasures + GcRuns> ErasableLedger for L {}
 
 /// Writes down what is stored of a job that is about to end, if anything is.
 ///

@@ -4,13 +4,15 @@
 mod read;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 pub use self::read::{ByteRange, GetCondition, ObjectVersion, OpenedObject, ServedObject};
 use super::direct_serve::{LOCATION_BASE, is_plain_name, served_at};
 use super::s3::S3;
 use super::{
-    Deletion, Failure, Object, ObjectBytes, ProbeOutcome, WriteError, WriteErrorKind, WriterBackend, serve_prefix,
+    Deletion, Failure, FileList, FoundFile, Object, ObjectBytes, ProbeOutcome, WriteError, WriteErrorKind,
+    WriterBackend, serve_prefix,
 };
 use crate::bucket::Bucket;
 use crate::job::Stored;
@@ -67,6 +69,15 @@ impl WriterBackend for BucketServe {
             WriteErrorKind::Invalid => error,
             _ => never_final(error),
         })
+    }
+
+    async fn list(&self) -> Result<FileList, WriteError> {
+        Ok(self.s3.listed(LOCATION_BASE.to_owned()).map_err(never_final).boxed())
+    }
+
+    async fn look(&self, location: &str) -> Result<Option<FoundFile>, WriteError> {
+        let key = self.key_of(location, "look for")?;
+        self.s3.look_at(&key, location).await.map_err(never_final)
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {

@@ -92,6 +92,10 @@ impl BackendSettings for GcsSettings {
         json!({ "bucket": self.bucket, "endpoint": self.endpoint, "prefix": self.prefix })
     }
 
+    fn bucket(&self) -> (&str, &KeyPrefix) {
+        (&self.bucket, &self.prefix)
+    }
+
     fn place(&self) -> String {
         match &self.endpoint {
             Some(endpoint) => format!("gcs bucket {} at {endpoint}", self.bucket),
