@@ -22,7 +22,7 @@ use crate::callback::{self, AddressPolicy, Outbox, SystemResolver, WebhookClient
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
-use crate::ledger::ErasureSignals;
+use crate::ledger::{ErasureSignals, GcSignals};
 use crate::metrics::Metrics;
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit, RenderStep, StepMetrics, StepTimer};
 use crate::routes::{
@@ -227,6 +227,7 @@ fn app_state(
         ledger: persistent.ledger,
         erasures: worker.erasures.clone(),
         erase: config.erase,
+        gc: GcSignals::default(),
         register: persistent.register,
         sealer: persistent.sealer,
         auth: Authenticator::new(persistent.keys, config.auth.clone()),

@@ -21,7 +21,7 @@ use crate::canceller::JobCanceller;
 use crate::clock::{SharedClock, Timestamp};
 use crate::disks::DiskHealth;
 use crate::job::{CallbackAddresses, CallbackTarget, JobId, PublicUrl, RecordVersion, SpecLimits};
-use crate::ledger::{ErasableLedger, EraseSettings, ErasureSignals};
+use crate::ledger::{ErasableLedger, EraseSettings, ErasureSignals, GcSignals};
 use crate::metrics::Metrics;
 use crate::nodes::{NodeRoles, NodesStatus};
 use crate::pipeline::{MemoryLimit, PixelLimits};
@@ -163,6 +163,7 @@ pub struct AppParts {
     pub ledger: Arc<dyn ErasableLedger>,
     pub erasures: ErasureSignals,
     pub erase: EraseSettings,
+    pub gc: GcSignals,
     pub register: Arc<Register>,
     pub sealer: Arc<Sealer>,
     pub auth: Authenticator,

@@ -23,6 +23,7 @@ pub fn status_of(code: ErrorCode) -> Option<StatusCode> {
         | C::JobCompleted
         | C::NameTaken
         | C::StoreInUse
+        | C::GcRunning
         | C::IdempotencyInFlight => S::CONFLICT,
         C::OriginalGone | C::Erased => S::GONE,
         C::PreconditionFailed => S::PRECONDITION_FAILED,

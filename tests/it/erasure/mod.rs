@@ -22,6 +22,8 @@ macro_rules! every_home {
 }
 
 mod erased;
+pub(crate) mod garbage;
 mod home;
 mod killed;
+mod killed_garbage;
 mod stores;
