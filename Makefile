@@ -37,6 +37,7 @@ image: ## Build an image of this tree by docker or podman, as pixerve:VERSION; F
 deb: ## Build a Debian package of this tree, in target/debian
 	@sh .ci/setup.sh build
 	@$(MAKE) --no-print-directory build
+	@sh .ci/manual.sh target/release/pixerve target/release/manual
 	@sh .ci/cargo-deb.sh $(TOOLS)
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) deb --locked --no-build --no-strip
 

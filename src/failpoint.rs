@@ -194,6 +194,16 @@ steps! {
     Ordered = "expiry::ordered",
     /// They aren't any more.
     Unmarked = "expiry::unmarked",
+    /// A moment between two effects of a comparison of stores with the ledger.
+    GcStep:
+    /// Something is written down that the ledger didn't know; who asked doesn't know.
+    Adopted = "gc::adopted",
+    /// A file that nobody knew is gone; the report doesn't say so.
+    FileDeleted = "gc::file_deleted",
+    /// Every store is gone through; what is missing was not looked for.
+    Compared = "gc::compared",
+    /// All of it is done; that it has ended is not noted.
+    Ended = "gc::ended",
 }
 
 /// Does what `FAILPOINTS` of the environment says from now on, where failpoints are compiled in.

@@ -35,8 +35,8 @@ use crate::queue::{Filter, JobQueue, PAGE_MAX, Page, PageRequest};
 use crate::routes::{AppState, metrics_router};
 use crate::version::VERSION;
 use crate::worker::{
-    CancellationListener, ClockKeeper, Eraser, KeptOriginals, LeaseReaper, Pool, RecordCleaner, SpoolReconciler,
-    StartedPool, WorkerContext,
+    CancellationListener, ClockKeeper, Eraser, GarbageCollector, KeptOriginals, LeaseReaper, Pool, RecordCleaner,
+    SpoolReconciler, StartedPool, WorkerContext,
 };
 
 // A stop takes at most `server.drain_timeout` and the following together, some 45 s: what workers take to give their jobs
@@ -144,6 +144,9 @@ impl App {
             let sealer = Arc::clone(&state.sealer);
             let eraser = Eraser::new(Arc::clone(&worker), sealer, config.erase, leadership);
             background.spawn("eraser", |stop| eraser.run(stop));
+            let own_bucket = config.spool.bucket.url.as_ref().map(|url| (url.bucket.clone(), url.prefix.clone()));
+            let collector = GarbageCollector::new(Arc::clone(&worker), state.gc.clone(), own_bucket);
+            background.spawn("garbage collector", |stop| collector.run(stop));
         }
         let pool = takes_jobs.then(|| {
             start_work(&mut background, &worker, outbox);

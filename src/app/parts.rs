@@ -25,7 +25,7 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::encoder::{Avif, Registry};
 use crate::job::{Owner, SpecLimits};
-use crate::ledger::{ErasureSignals, Place};
+use crate::ledger::{ErasureSignals, GcSignals, Place};
 use crate::metrics::Metrics;
 use crate::pipeline::{Engine, JOB_BYTES_MIN, MemoryLimit, RenderStep, StepMetrics, StepTimer};
 use crate::register::{PresetFiles, Presets};
@@ -283,6 +283,7 @@ fn app_state(
         ledger: persistent.ledger,
         erasures: worker.erasures.clone(),
         erase: config.erase,
+        gc: GcSignals::default(),
         register: persistent.register,
         presets,
         sealer: persistent.sealer,

@@ -11,6 +11,7 @@ use tracing::debug;
 use walkdir::WalkDir;
 
 use crate::error_chain::ErrorChain;
+use crate::ledger::LEDGER_DATABASE;
 use crate::metrics::{Gauge, GaugeBy, Registry, begin_at_zero};
 use crate::queue::QUEUE_DATABASE;
 use crate::register::REGISTER_DATABASE;
@@ -20,7 +21,8 @@ use crate::spool::Spool;
 const COUNT_EVERY: Duration = Duration::from_secs(30);
 
 /// The databases in the data directory, by what they are called in labels.
-const DATABASES: [(&str, &str); 2] = [("queue", QUEUE_DATABASE), ("register", REGISTER_DATABASE)];
+const DATABASES: [(&str, &str); 3] =
+    [("queue", QUEUE_DATABASE), ("register", REGISTER_DATABASE), ("ledger", LEDGER_DATABASE)];
 
 /// As of the last count. Clones are one.
 #[derive(Clone, Debug, Default)]

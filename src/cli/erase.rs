@@ -1,17 +1,17 @@
 //! `pixerve erase`: erases jobs and what was stored of them, once somebody has seen what would go.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::Args;
 use reqwest::Method;
 use serde_json::Value;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::attempts::Attempts;
 use super::client::{Client, Credentials, OwnerArgs, ServerArgs, Surroundings};
+use super::confirm::confirmed;
 use super::error::CliError;
 use super::exit::Exit;
 use super::output::{self, OutputArgs, Plain};
@@ -74,7 +74,7 @@ pub(super) async fn erase(here: &Surroundings, args: EraseArgs) -> Result<Exit, 
     }
     if !args.yes {
         output::warn(format_args!("{}", summary(&planned)));
-        if !confirmed().await? {
+        if !confirmed("Erase this for good?").await? {
             output::warn(format_args!("nothing was erased"));
             return Ok(Exit::Failed);
         }
@@ -181,39 +181,11 @@ fn summary(erasure: &Value) -> String {
     lines
 }
 
-/// Whether the person at the terminal says yes.
-async fn confirmed() -> Result<bool, CliError> {
-    let answer = spawn_blocking(|| {
-        let mut stderr = io::stderr().lock();
-        write!(stderr, "Erase this for good? [y/N] ").and_then(|()| stderr.flush())?;
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer)?;
-        Ok(answer)
-    });
-    let answer = answer.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-    let answer = answer.map_err(|source| CliError::File { what: "reading your answer".to_owned(), source })?;
-    Ok(is_yes(&answer))
-}
-
-fn is_yes(answer: &str) -> bool {
-    ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn only_a_yes_is_one() {
-        for yes in ["y\n", "Y\n", " yes \n"] {
-            assert!(is_yes(yes), "{yes}");
-        }
-        for no in ["", "\n", "n\n", "yesterday\n", "yy\n"] {
-            assert!(!is_yes(no), "{no}");
-        }
-    }
 
     #[test]
     fn what_stays_and_what_is_left_is_told_by_name() {

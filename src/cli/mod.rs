@@ -8,10 +8,12 @@ mod attempts;
 mod cancel;
 mod client;
 mod completions;
+mod confirm;
 mod doctor;
 mod erase;
 mod error;
 mod exit;
+mod gc;
 mod health;
 mod jobs;
 mod man;
@@ -37,6 +39,7 @@ pub use doctor::DoctorArgs;
 pub use erase::EraseArgs;
 pub use error::CliError;
 pub use exit::Exit;
+pub use gc::GcArgs;
 pub use health::HealthArgs;
 pub use jobs::JobsArgs;
 pub use man::{ManArgs, man};
@@ -64,6 +67,8 @@ pub enum ClientCommand {
     Retry(RetryArgs),
     /// Erase jobs and everything that was stored of them, for good
     Erase(EraseArgs),
+    /// Compare what stores have with what the server knows: report it, write it down, or delete it
+    Gc(GcArgs),
     /// Look at settings, keys, directories, the system and the running server, and say what to do: exit code 0 only if all is well
     Doctor(DoctorArgs),
     /// Ask the running server how it is: exit code 0 if it is ready, 1 if not, 4 if it can't be reached
@@ -83,6 +88,7 @@ pub async fn run(command: ClientCommand, config_file: Option<PathBuf>) -> Result
         ClientCommand::Cancel(args) => cancel::cancel(&here, args).await,
         ClientCommand::Retry(args) => retry::retry(&here, args).await,
         ClientCommand::Erase(args) => erase::erase(&here, args).await,
+        ClientCommand::Gc(args) => gc::gc(&here, args).await,
         ClientCommand::Doctor(args) => doctor::doctor(&here, args).await,
         ClientCommand::Health(args) => health::health(&here, args).await,
     };

@@ -74,6 +74,7 @@ error_codes! {
     PresetFromFile "preset_from_file" "A file of `presets_dir` defines the preset: it is changed there."
     TooManyPresets "too_many_presets" "There are as many presets as there may be, 200."
     StoreInUse "store_in_use" "Jobs wait for the store that is to be deregistered, or it holds files; the body says how many."
+    GcRunning "gc_running" "Stores are being compared with the ledger already; the body names that comparison."
     StoreRefused "store_refused" "A store refused to take an object for as long as it is asked: its credentials, its bucket or its rules."
     StoreUnreachable "store_unreachable" "A store could not be reached, or failed, for as long as it is waited for."
     // The image.

@@ -26,6 +26,7 @@ mod shown_file;
 mod source;
 mod spec;
 mod state;
+mod stored_name;
 mod table;
 #[cfg(test)]
 mod test_record;
@@ -64,6 +65,7 @@ pub use spec::{
 };
 pub(crate) use spec::{Fields, optional};
 pub use state::State;
+pub use stored_name::{NamedOwner, StoredName};
 pub(crate) use table::enumerate;
 #[cfg(test)]
 pub(crate) use test_record::job_record;

@@ -13,6 +13,8 @@ mod entry;
 mod erased_event;
 mod erasure;
 mod error;
+mod gc;
+mod gc_signals;
 mod settings;
 mod signals;
 mod sqlite;
@@ -22,7 +24,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::job::{HashKey, JobId, JobRecord, StoredFile};
+use crate::job::{HashKey, JobId, JobRecord, Owner, StoredFile};
 
 #[cfg(feature = "s3")]
 pub use bucket::BucketLedger;
@@ -35,9 +37,14 @@ pub use erasure::{
     NewErasure, OrderedErasure, PendingJob, TargetKey,
 };
 pub use error::LedgerError;
+pub use gc::{
+    AdoptableCount, FileCount, GC_NOTED_EVERY, GcId, GcReport, GcRequest, GcRun, GcRuns, GcState, GcStore, MissingFile,
+    MissingFiles, UnknownFile, UnknownFiles,
+};
+pub use gc_signals::GcSignals;
 pub use settings::EraseSettings;
 pub use signals::ErasureSignals;
-pub use sqlite::{LEDGER_DATABASE, OpenedLedger, SqliteLedger};
+pub use sqlite::{LEDGER_DATABASE, LedgerLook, OpenedLedger, SqliteLedger};
 
 /// Which part of a list.
 #[derive(Clone, Debug)]
@@ -91,6 +98,13 @@ pub trait Ledger: Debug + Send + Sync {
     /// Every job of this hash. Whose files may be the same, too: only jobs of one hash name the same place.
     async fn of_hash(&self, hash: &HashKey) -> Result<Vec<LedgerEntry>, LedgerError>;
 
+    /// Every job of any of these hashes, in no order that means something: what [`Ledger::of_hash`] says of each.
+    async fn of_hashes(&self, hashes: &[HashKey]) -> Result<Vec<LedgerEntry>, LedgerError>;
+
+    /// The owner that stands as `part` in hashes ([`HashKey::owner_part`]), if there is an entry of theirs. Without an access key:
+    /// former and present holders of a user's name stand there alike.
+    async fn owner_of(&self, part: &str) -> Result<Option<Owner>, LedgerError>;
+
     /// The jobs of a subject of this user (none: of the keys of `jwt.json`), of whoever has or had the user's name: the
     /// entries' owners tell those apart.
     async fn of_subject(
@@ -122,11 +136,11 @@ pub trait Ledger: Debug + Send + Sync {
     async fn close(&self) -> Result<(), LedgerError>;
 }
 
-/// All of it: what lies where, the orders to erase it, and what is told of that. One place keeps all, so that an entry goes in the
+/// All of it: what lies where, the orders to erase it, what is told of that, and who compares it with what there is. One place keeps all, so that an entry goes in the
 /// same step that notes its job as erased and the event that tells of it.
-pub trait ErasableLedger: Ledger + Erasures + ErasedEvents {}
+pub trait ErasableLedger: Ledger + Erasures + ErasedEvents + GcRuns {}
 
-impl<L: Ledger + Erasures + ErasedEvents> ErasableLedger for L {}
+impl<L: Ledger + Erasures + ErasedEvents + GcRuns> ErasableLedger for L {}
 
 /// Writes down what is stored of a job that is about to end, if anything is, and when it is to be erased, if ever.
 ///

@@ -167,6 +167,15 @@ pub trait JobRecords: Send + Sync + 'static {
     /// Every job, live or ended, with this hash: the newest first.
     async fn of_hash(&self, hash: &HashKey) -> Result<Vec<Job>, QueueError>;
 
+    /// Every job of any of these hashes, in no order that means something.
+    async fn of_hashes(&self, hashes: &[HashKey]) -> Result<Vec<Job>, QueueError> {
+        let mut jobs = Vec::new();
+        for hash in hashes {
+            jobs.extend(self.of_hash(hash).await?);
+        }
+        Ok(jobs)
+    }
+
     /// A part of the list, newest upload first (by `seq`).
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError>;
 

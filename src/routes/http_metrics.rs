@@ -28,6 +28,8 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("/deliveries/redeliver", &["POST"]),
     ("/limits", &["GET"]),
     ("/doctor", &["POST"]),
+    ("/gc", &["POST"]),
+    ("/gc/{gc_id}", &["GET"]),
     ("/openapi.json", &["GET"]),
     ("/docs", &["GET"]),
     ("/docs/{file}", &["GET"]),

@@ -19,6 +19,7 @@ pub mod files;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod gc;
 mod health;
 mod http_metrics;
 mod idempotency;
@@ -132,6 +133,8 @@ fn limited_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deliveries::redeliver))
         .routes(routes!(limits::limits))
         .routes(routes!(doctor::doctor))
+        .routes(routes!(gc::gc))
+        .routes(routes!(gc::gc_run))
         .routes(routes!(register::renew_webhook_secret))
         .routes(routes!(register::register, register::list, register::change, register::deregister))
         .routes(routes!(presets::list))

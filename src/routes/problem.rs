@@ -16,7 +16,7 @@ use crate::bucket::BucketError;
 use crate::canceller::CancelError;
 use crate::error_chain::ErrorChain;
 use crate::job::{ClaimErrors, ErrorCode, JobId, PresetName, State};
-use crate::ledger::LedgerError;
+use crate::ledger::{GcId, LedgerError};
 use crate::pipeline::InspectError;
 use crate::queue::{Job, QueueError};
 use crate::register::RegisterError;
@@ -129,6 +129,8 @@ pub enum Refusal {
         /// Files that it holds.
         files: u64,
     },
+    /// Stores are to be compared with the ledger, and are being compared.
+    GcRunning(GcId),
     /// A store refused the probe.
     StoreRefused(WriteError),
     /// More requests, or uploads, than one may make in a second.
@@ -328,6 +330,11 @@ impl Refusal {
                 );
                 let document = Document::new(ErrorCode::StoreInUse, "The store is in use", detail);
                 document.with("jobs", *jobs).with("files", *files)
+            }
+            Self::GcRunning(id) => {
+                let detail = format!("there is one comparison at a time; GET /gc/{id} says how far that one is");
+                let document = Document::new(ErrorCode::GcRunning, "Stores are being compared already", detail);
+                document.with("gc_id", id.to_string())
             }
             Self::StoreRefused(error) => {
                 Document::new(ErrorCode::StoreRefused, "The store didn't take a probe object", error.to_string())

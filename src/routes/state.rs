@@ -24,7 +24,7 @@ use crate::disks::DiskHealth;
 use crate::job::{
     CallbackAddresses, CallbackTarget, ExpiresAfter, JobId, JobSpec, Owner, PublicUrl, RecordVersion, SpecLimits,
 };
-use crate::ledger::{ErasableLedger, EraseSettings, ErasureSignals, Place};
+use crate::ledger::{ErasableLedger, EraseSettings, ErasureSignals, GcSignals, Place};
 use crate::metrics::Metrics;
 use crate::nodes::{NodeRoles, NodesStatus};
 use crate::pipeline::{MemoryLimit, PixelLimits};
@@ -180,6 +180,7 @@ pub struct AppParts {
     pub ledger: Arc<dyn ErasableLedger>,
     pub erasures: ErasureSignals,
     pub erase: EraseSettings,
+    pub gc: GcSignals,
     pub register: Arc<Register>,
     pub presets: Presets,
     pub sealer: Arc<Sealer>,

@@ -14,8 +14,8 @@ mod uploader;
 
 pub use budget::{MemoryBudget, half_of_memory};
 pub use maintenance::{
-    CancellationListener, ClockKeeper, Eraser, KeptFor, KeptOriginals, LeaseReaper, ReconcileError, ReconcileScope,
-    RecordCleaner, SpoolReconciler, remove_kept_originals,
+    CancellationListener, ClockKeeper, Eraser, GarbageCollector, KeptFor, KeptOriginals, LeaseReaper, ReconcileError,
+    ReconcileScope, RecordCleaner, SpoolReconciler, remove_kept_originals,
 };
 pub use metrics::WorkerMetrics;
 pub use pool::{Pool, StartedPool};

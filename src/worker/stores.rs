@@ -1,5 +1,8 @@
 //! The stores of a job: the one that the server serves itself, and those that its access keys stand for.
 
+mod held;
+mod listed;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -16,9 +19,12 @@ use crate::job::{BackendKind, JobRecord, Owner, ServedPath, StorageKey, Stored};
 use crate::ledger::Place;
 use crate::register::{Register, RegisterError, RegisteredStore};
 use crate::writer::{
-    BACKENDS, Deletion, GiveUpTime, Object, ObjectBytes, ProbeOutcome, Retrying, ServeKind, StorageSettings, StoreGate,
-    StoreMetrics, StoreSettings, WriteError, WriteErrorKind, WriteSignals, WriterBackend,
+    BACKENDS, Deletion, FileList, FoundFile, GiveUpTime, Object, ObjectBytes, ProbeOutcome, Retrying, ServeKind,
+    StorageSettings, StoreGate, StoreMetrics, StoreSettings, WriteError, WriteErrorKind, WriteSignals, WriterBackend,
 };
+
+use held::HeldNames;
+pub(super) use listed::{ListedStore, OwnBucket};
 
 /// How often what the server serves itself is tried while it can't be written to: a disk that has space again is to be used
 /// soon.
@@ -73,6 +79,8 @@ struct Inner {
     clients: Mutex<HashMap<String, StoreClient>>,
     /// By [`StorageSettings::place`].
     gates: Mutex<HashMap<String, (BackendKind, Arc<StoreGate>)>>,
+    /// What is about to be deleted since nobody names it.
+    held: HeldNames,
 }
 
 /// A client, and the registration that it was made for.
@@ -87,6 +95,7 @@ pub(super) struct JobStore {
     /// None for what the server serves itself.
     access_key: Option<String>,
     is_serve_directory: bool,
+    held: HeldNames,
     /// Whether some file is still to be written there.
     is_wanting: AtomicBool,
 }
@@ -100,7 +109,9 @@ impl StoreClients {
             StoreGate::probed_within(place, places(&settings), SERVE_PROBE_INTERVAL_MAX, Arc::clone(&clock))
         });
         let (metrics, clients, gates) = (StoreMetrics::default(), Mutex::default(), Mutex::default());
-        let inner = Inner { direct, direct_gate, private_gate, register, settings, clock, metrics, clients, gates };
+        let held = HeldNames::default();
+        let inner =
+            Inner { direct, direct_gate, private_gate, register, settings, clock, metrics, clients, gates, held };
         Self { inner: Arc::new(inner) }
     }
 
@@ -135,7 +146,8 @@ impl StoreClients {
             let (signals, metrics) = (signals.clone(), inner.metrics.clone());
             let writer = Retrying::new(writer, gate, owner, inner.settings, give_up, signals, clock, metrics);
             let is_serve_directory = access_key.is_none() && inner.direct.kind == ServeKind::Directory;
-            Arc::new(JobStore { writer, access_key, is_serve_directory, is_wanting: AtomicBool::new(true) })
+            let (held, is_wanting) = (inner.held.clone(), AtomicBool::new(true));
+            Arc::new(JobStore { writer, access_key, is_serve_directory, held, is_wanting })
         };
         // What is served is the operator's to mend, however long that takes.
         let direct = record
@@ -314,6 +326,14 @@ impl WriterBackend for Registered {
         self.client().await?.get(location, bytes_max).await
     }
 
+    async fn list(&self) -> Result<FileList, WriteError> {
+        self.client().await?.list().await
+    }
+
+    async fn look(&self, location: &str) -> Result<Option<FoundFile>, WriteError> {
+        self.client().await?.look(location).await
+    }
+
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
         self.client().await?.probe().await
     }
@@ -332,12 +352,19 @@ impl JobStore {
 
     /// Writes `object`, however often that must be tried.
     pub(super) async fn put(&self, object: &Object) -> Result<Stored, WriteError> {
+        self.wait_until_free(object).await;
         self.writer.put(object).await
     }
 
     /// One try, if the store can be reached and has a place at once.
     pub(super) async fn try_put(&self, object: &Object) -> Option<Result<Stored, WriteError>> {
+        self.wait_until_free(object).await;
         self.writer.try_put(object).await
+    }
+
+    /// What has the name of `object` may be about to be deleted, since nobody named it before this job.
+    async fn wait_until_free(&self, object: &Object) {
+        self.held.wait_until_free(&object.name).await;
     }
 
     /// Nothing more is to be written there.
@@ -488,6 +515,14 @@ mod tests {
 
         async fn get(&self, _: &str, _: u64) -> Result<ObjectBytes, WriteError> {
             unreachable!("nothing is read here")
+        }
+
+        async fn list(&self) -> Result<FileList, WriteError> {
+            unreachable!("nothing is listed here")
+        }
+
+        async fn look(&self, _: &str) -> Result<Option<FoundFile>, WriteError> {
+            unreachable!("nothing is looked at here")
         }
 
         async fn probe(&self) -> Result<ProbeOutcome, WriteError> {

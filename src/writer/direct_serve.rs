@@ -14,12 +14,15 @@ use cap_std::fs::Dir;
 use futures_util::{Stream, StreamExt, stream};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::body::BodyReader;
 use super::failure::off_the_runtime;
-use super::{Deletion, Failure, Object, ObjectBytes, ProbeOutcome, WriteError, WriterBackend};
+use super::{
+    Deletion, Failure, FileList, FoundFile, FoundFiles, Object, ObjectBytes, ProbeOutcome, WriteError, WriterBackend,
+};
 use crate::durable::{
     self, Existing, FileError, OWNER_ONLY, OWNER_ONLY_DIRECTORY, PUBLIC, PUBLIC_DIRECTORY, ParentDirectory, StagedFile,
     TEMPORARY_SUFFIX,
@@ -33,6 +36,10 @@ const LEFTOVER_AGE: Duration = Duration::from_hours(1);
 
 /// Bytes of a file that are read at once.
 const COPY_BYTES: usize = 1024 * 1024;
+
+/// Files of a list that are told of at once, and how many such parts wait for whoever reads it.
+const LISTED_AT_ONCE: usize = 512;
+const LISTS_WAITING: usize = 2;
 
 /// How long a disk may take for a piece of a file.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -222,6 +229,28 @@ impl DirectServe {
         Ok(Some((file, metadata.len())))
     }
 
+    /// Each root, what locations beneath it begin with, and how deep it is.
+    fn areas(&self) -> io::Result<Vec<(Dir, &'static str, usize)>> {
+        let mut areas = vec![(self.root.open()?, ServedArea::PUBLIC, SubDir::SEGMENTS_MAX)];
+        if let Some(private) = &self.private {
+            areas.push((private.open()?, ServedArea::PRIVATE, SubDir::SEGMENTS_MAX + 1));
+        }
+        Ok(areas)
+    }
+
+    /// What is known of the file at `path`; none if there is none.
+    fn look_blocking(&self, path: &ServedPath) -> io::Result<Option<FoundFile>> {
+        let Some(dir) = self.existing(path)? else { return Ok(None) };
+        match dir.symlink_metadata(&path.name) {
+            Ok(found) if found.is_file() => {
+                Ok(Some(FoundFile { location: path.to_string(), bytes: found.len(), age: age_of(&found)? }))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The directory that the file at `path` is in, if it is there.
     fn existing(&self, path: &ServedPath) -> io::Result<Option<Dir>> {
         // The root must be there: files of one that is not mounted are not gone.
@@ -297,6 +326,29 @@ impl WriterBackend for DirectServe {
         ObjectBytes::of(what, bytes, bytes_max, READ_TIMEOUT, pieces(file).boxed())
     }
 
+    /// A thread walks through them, no further ahead than is read.
+    async fn list(&self) -> Result<FileList, WriteError> {
+        const WHAT: &str = "list the directories that are served";
+        let this = self.clone();
+        let opened = off_the_runtime(move || this.areas().map_err(|error| Failure::of_own_directory(&error)));
+        let areas = opened.await.map_err(|failure| failure.on(WHAT))?;
+        let (parts, mut listed) = mpsc::channel(LISTS_WAITING);
+        tokio::task::spawn_blocking(move || {
+            let mut walk = Walk { parts, part: FoundFiles::default() };
+            let walked = walk.through_all(&areas);
+            walk.end(walked.map_err(|error| Failure::of_own_directory(&error).on(WHAT)));
+        });
+        Ok(stream::poll_fn(move |context| listed.poll_recv(context)).boxed())
+    }
+
+    async fn look(&self, location: &str) -> Result<Option<FoundFile>, WriteError> {
+        let what = || format!("look for `{location}` in the directories that are served");
+        let path = ServedPath::parse(location).ok_or_else(|| Failure::elsewhere(location).on(what()))?;
+        let this = self.clone();
+        let looked = move || this.look_blocking(&path).map_err(|error| Failure::of_own_directory(&error));
+        off_the_runtime(looked).await.map_err(|failure| failure.on(what()))
+    }
+
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {
         let this = self.clone();
         off_the_runtime(move || this.probe_blocking())
@@ -311,6 +363,86 @@ impl ParentDirectory for &Dir {
         // Where the directory is, is for the caller to say.
         name.into()
     }
+}
+
+/// Tells of what lies in directories, part by part.
+struct Walk {
+    parts: mpsc::Sender<Result<FoundFiles, WriteError>>,
+    part: FoundFiles,
+}
+
+impl Walk {
+    /// Goes through all of these.
+    fn through_all(&mut self, areas: &[(Dir, &str, usize)]) -> io::Result<bool> {
+        for (root, base, depth) in areas {
+            if !self.through(root, base, *depth)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes through `dir`, which is at `path`, and `depth` levels below. Answers whether somebody still listens.
+    fn through(&mut self, dir: &Dir, path: &str, depth: usize) -> io::Result<bool> {
+        for entry in dir.entries()? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                self.part.foreign += 1;
+                continue;
+            };
+            let kind = entry.file_type()?;
+            if kind.is_dir() && depth > 0 && SubDir::is_segment(name) {
+                match open_dir(dir, name) {
+                    // It has just gone, or something else is there now.
+                    Err(error) if is_gone(&error) => {}
+                    below => {
+                        if !self.through(&below?, &format!("{path}{name}/"), depth - 1)? {
+                            return Ok(false);
+                        }
+                    }
+                }
+            } else if let Some(path) = ServedPath::parse(&format!("{path}{name}")).filter(|_| kind.is_file()) {
+                match entry.metadata() {
+                    Err(error) if is_gone(&error) => {}
+                    found => {
+                        let found = found?;
+                        let (location, age) = (path.to_string(), age_of(&found)?);
+                        self.part.files.push(FoundFile { location, bytes: found.len(), age });
+                    }
+                }
+            } else {
+                self.part.foreign += 1;
+            }
+            if self.part.files.len() >= LISTED_AT_ONCE && !self.tell() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn tell(&mut self) -> bool {
+        self.parts.blocking_send(Ok(std::mem::take(&mut self.part))).is_ok()
+    }
+
+    fn end(mut self, walked: Result<bool, WriteError>) {
+        match walked {
+            Ok(true) => drop(self.tell()),
+            Ok(false) => {}
+            // Nobody may be there to hear it.
+            Err(error) => drop(self.parts.blocking_send(Err(error))),
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || error.raw_os_error().map(Errno::from_raw_os_error) == Some(Errno::LOOP)
+}
+
+/// How long ago it was written. What is of a time to come is of now.
+fn age_of(found: &cap_std::fs::Metadata) -> io::Result<Duration> {
+    Ok(found.modified()?.into_std().elapsed().unwrap_or_default())
 }
 
 /// The bytes of `file`, as they are asked for.

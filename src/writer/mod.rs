@@ -10,6 +10,7 @@ mod direct_serve;
 mod failure;
 mod gate;
 mod gcs;
+mod listed;
 mod metrics;
 mod object_bytes;
 #[cfg_attr(not(any(feature = "s3", feature = "gcs")), allow(dead_code))]
@@ -27,6 +28,7 @@ pub use direct_serve::DirectServe;
 use failure::Failure;
 pub use gate::{Outage, StoreGate};
 pub use gcs::GcsSettings;
+pub use listed::{FileList, FoundFile, FoundFiles};
 pub use metrics::{BACKENDS, StoreMetrics};
 pub use object_bytes::ObjectBytes;
 pub use probe::ProbeOutcome;
@@ -221,6 +223,13 @@ pub trait WriterBackend: Send + Sync {
     /// An object that isn't there is [`WriteErrorKind::Missing`], a larger one [`WriteErrorKind::Invalid`].
     async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError>;
 
+    /// Every file below the root or prefix, a part at a time, as it is asked for. One that comes or goes meanwhile may be in it
+    /// or not; every other is, once. One try: what fails ends it.
+    async fn list(&self) -> Result<FileList, WriteError>;
+
+    /// What is at `location` now; none if nothing is. One try.
+    async fn look(&self, location: &str) -> Result<Option<FoundFile>, WriteError>;
+
     /// Writes and deletes a small object of a random name, to see what the credentials are good for. The error says which
     /// of the two failed.
     async fn probe(&self) -> Result<ProbeOutcome, WriteError>;
@@ -246,6 +255,14 @@ impl<W: WriterBackend + ?Sized> WriterBackend for Arc<W> {
 
     async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
         (**self).get(location, bytes_max).await
+    }
+
+    async fn list(&self) -> Result<FileList, WriteError> {
+        (**self).list().await
+    }
+
+    async fn look(&self, location: &str) -> Result<Option<FoundFile>, WriteError> {
+        (**self).look(location).await
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {

@@ -14,8 +14,8 @@ use tracing::{debug, warn};
 use super::gate::Pass;
 use super::metrics::{DELETE, DIRECT_HOST, GET, PUT};
 use super::{
-    Deletion, Object, ObjectBytes, ProbeOutcome, StoreGate, StoreMetrics, StoreSettings, WriteError, WriteErrorKind,
-    WriterBackend,
+    Deletion, FileList, FoundFile, Object, ObjectBytes, ProbeOutcome, StoreGate, StoreMetrics, StoreSettings,
+    WriteError, WriteErrorKind, WriterBackend,
 };
 use crate::clock::{SharedClock, Timestamp, millis};
 use crate::error_chain::ErrorChain;
@@ -351,6 +351,16 @@ impl<W: WriterBackend> WriterBackend for Retrying<W> {
     async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
         let one_try = |pass| self.one_try_of(pass, GET, location, self.inner.get(location, bytes_max)).boxed();
         self.tried(&format!("get `{location}`"), one_try).await
+    }
+
+    /// One try: a list that breaks off begins anew.
+    async fn list(&self) -> Result<FileList, WriteError> {
+        self.inner.list().await
+    }
+
+    /// One try.
+    async fn look(&self, location: &str) -> Result<Option<FoundFile>, WriteError> {
+        self.inner.look(location).await
     }
 
     /// One try: whoever probes waits for the answer.

@@ -39,6 +39,9 @@ pub(super) trait BackendSettings {
 
     /// See [`StorageSettings::place`](super::StorageSettings::place).
     fn place(&self) -> String;
+
+    /// The bucket's name, and what every key starts with.
+    fn bucket(&self) -> (&str, &KeyPrefix);
 }
 
 /// How files get into stores.

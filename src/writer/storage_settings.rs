@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::settings::{BackendSettings, StoreTimeouts};
+use super::settings::{BackendSettings, KeyPrefix, StoreTimeouts};
 use super::{GcsSettings, S3Settings, WriteError, WriterBackend, gcs, s3};
 use crate::job::{BackendKind, ClaimErrors, Fields, enumerate};
 
@@ -119,6 +119,12 @@ impl StorageSettings {
     #[must_use]
     pub fn place(&self) -> String {
         self.settings().place()
+    }
+
+    /// The bucket's name, and what every key starts with.
+    #[must_use]
+    pub fn bucket(&self) -> (&str, &KeyPrefix) {
+        self.settings().bucket()
     }
 
     fn settings(&self) -> &dyn BackendSettings {

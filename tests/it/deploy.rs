@@ -1,6 +1,7 @@
 //! What `deploy` says of the program is true of it: without any tool. `battery::packaging` makes and runs what is described there.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use pixerve::config::{Config, Sources};
 
@@ -11,6 +12,8 @@ const NODES: &str = include_str!("../../deploy/kubernetes-nodes/pixerve.yaml");
 const SERVICE: &str = include_str!("../../deploy/pixerve.service");
 const SETTINGS: &str = include_str!("../../deploy/debian/pixerve.toml");
 const README: &str = include_str!("../../README.md");
+const CARGO_TOML: &str = include_str!("../../Cargo.toml");
+const MAKEFILE: &str = include_str!("../../Makefile");
 const ENV_EXAMPLE: &str = include_str!("../../.env.example");
 
 #[test]
@@ -37,6 +40,27 @@ fn the_manifests_name_this_version_and_the_oldest_compiler_that_builds_it() {
         assert!(!versions.is_empty() && versions.iter().all(|text| text.starts_with(version)), "{name} in README.md");
     }
     assert!(DOCKERFILE.contains(concat!("ARG RUST=", env!("CARGO_PKG_RUST_VERSION"), "\n")));
+}
+
+#[test]
+fn the_package_has_a_page_of_the_manual_for_each_command_and_completions() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let manual = dir.path().join("manual");
+    let mut written = Command::new("sh");
+    written
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .arg(".ci/manual.sh")
+        .arg(env!("CARGO_BIN_EXE_pixerve"))
+        .arg(&manual);
+    assert!(written.status().expect("sh runs").success());
+    for file in ["pixerve.1", "pixerve-gc.1", "pixerve-erase.1", "pixerve.bash", "_pixerve", "pixerve.fish"] {
+        let bytes = std::fs::read(manual.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(!bytes.is_empty(), "{file}");
+    }
+    for asset in ["*.1", "pixerve.bash", "_pixerve", "pixerve.fish"] {
+        assert!(CARGO_TOML.contains(&format!("[\"target/release/manual/{asset}\", ")), "{asset}");
+    }
+    assert!(MAKEFILE.contains("sh .ci/manual.sh target/release/pixerve target/release/manual\n"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod erasures;
 mod events;
+mod gc;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -159,6 +160,23 @@ impl Ledger for BucketLedger {
         let mut entries = self.entries_at(names.into_iter().map(|name| format!("{prefix}{name}")).collect()).await?;
         entries.retain(|entry| entry.hash() == *hash);
         Ok(entries)
+    }
+
+    async fn of_hashes(&self, hashes: &[HashKey]) -> Result<Vec<LedgerEntry>, LedgerError> {
+        let found = stream::iter(hashes.to_vec()).map(|hash| async move { self.of_hash(&hash).await });
+        Ok(found.buffer_unordered(REQUESTS_MAX).try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
+    }
+
+    async fn owner_of(&self, part: &str) -> Result<Option<Owner>, LedgerError> {
+        let listed = self.list(&format!("{ENTRIES}{}/", part_of(part)), None).await?;
+        for object in listed.objects {
+            if let Some(entry) = self.entry_at(&object.key).await?
+                && entry.owner.hash_part() == part
+            {
+                return Ok(Some(Owner { access_key: None, ..entry.owner }));
+            }
+        }
+        Ok(None)
     }
 
     async fn of_subject(

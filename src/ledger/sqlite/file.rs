@@ -147,24 +147,24 @@ fn make_schema(connection: &Connection, uuid: &str) -> rusqlite::Result<()> {
 }
 
 /// A database's file, and the names of its companions.
-struct Paths(PathBuf);
+pub(super) struct Paths(pub(super) PathBuf);
 
 impl Paths {
-    fn beside(&self, suffix: &str) -> PathBuf {
+    pub(super) fn beside(&self, suffix: &str) -> PathBuf {
         self.with(&format!(".{suffix}"))
     }
 
-    fn with(&self, suffix: &str) -> PathBuf {
+    pub(super) fn with(&self, suffix: &str) -> PathBuf {
         let mut name = OsString::from(&self.0);
         name.push(suffix);
         name.into()
     }
 
-    fn directory(&self) -> &Path {
+    pub(super) fn directory(&self) -> &Path {
         self.0.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
-    fn io(&self, what: &'static str, source: io::Error) -> LedgerError {
+    pub(super) fn io(&self, what: &'static str, source: io::Error) -> LedgerError {
         match source.kind() {
             io::ErrorKind::StorageFull => LedgerError::StorageFull,
             _ => LedgerError::Io { what, path: self.0.clone(), source },
@@ -192,7 +192,7 @@ impl Paths {
     }
 
     /// The identity that the database must have.
-    fn uuid(&self) -> Result<Option<String>, LedgerError> {
+    pub(super) fn uuid(&self) -> Result<Option<String>, LedgerError> {
         match fs::read_to_string(self.beside("uuid")) {
             Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -8,23 +8,32 @@ mod body;
 mod erasures;
 mod events;
 mod file;
+mod gc;
+mod look;
 mod thread;
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+
+pub use self::look::LedgerLook;
 
 use self::body::StoreNumbers;
 use self::file::LedgerFile;
 use self::thread::DatabaseThread;
-use super::{DueJob, Ledger, LedgerCursor, LedgerEntry, LedgerError, LedgerPage, LedgerPageRequest};
+use super::{DueJob, GcRun, Ledger, LedgerCursor, LedgerEntry, LedgerError, LedgerPage, LedgerPageRequest};
 use crate::clock::Timestamp;
 use crate::database::SetAside;
 use crate::job::{ContentHash, HashKey, JobId, Owner};
 
 /// The database's file inside the data directory.
 pub const LEDGER_DATABASE: &str = "ledger.db";
+
+/// Hashes that are looked up in one go.
+const HASHES_AT_ONCE: usize = 256;
 
 const ENTRY: &str = "SELECT e.job, o.user, o.access_key, o.sub, e.content_head, e.content_tail, e.ended_at, e.expires_at, \
      e.files, e.seq, e.owner, r.recipient FROM entries e JOIN owners o ON o.id = e.owner LEFT JOIN recipients r ON r.job = e.job";
@@ -33,6 +42,8 @@ const ENTRY: &str = "SELECT e.job, o.user, o.access_key, o.sub, e.content_head, 
 #[derive(Debug)]
 pub struct SqliteLedger {
     thread: DatabaseThread,
+    /// Comparisons of this process, which has the database to itself; the newest last.
+    gc_runs: Mutex<VecDeque<GcRun>>,
 }
 
 /// The ledger, and what was wrong with it.
@@ -69,7 +80,7 @@ impl SqliteLedger {
             path: LEDGER_DATABASE.into(),
             source,
         })?;
-        Ok(Self { thread })
+        Ok(Self { thread, gc_runs: Mutex::default() })
     }
 
     /// A page of what `from` finds behind a cursor, each entry with the cursor that ends at it. It is asked for one more than
@@ -127,15 +138,35 @@ impl Ledger for SqliteLedger {
 
     async fn of_hash(&self, hash: &HashKey) -> Result<Vec<LedgerEntry>, LedgerError> {
         let hash = hash.clone();
-        let found = self.thread.read(move |connection| {
-            let content = hash.content();
-            let (head, tail) = halves(&content);
-            let query = format!(
-                "{ENTRY} WHERE o.hash_part = ?1 AND e.content_head = ?2 AND e.content_tail = ?3 ORDER BY e.job"
-            );
-            select(connection, &query, params![hash.owner_part(), head, tail])
-        });
+        let found = self.thread.read(move |connection| of_hash(connection, &hash));
         found.await?.into_iter().map(|(_, found)| found.readable()).collect()
+    }
+
+    async fn of_hashes(&self, hashes: &[HashKey]) -> Result<Vec<LedgerEntry>, LedgerError> {
+        let mut entries = Vec::new();
+        // Others wait for the thread no longer than so many take.
+        for hashes in hashes.chunks(HASHES_AT_ONCE) {
+            let hashes = hashes.to_vec();
+            let found = self.thread.read(move |connection| {
+                hashes.iter().map(|hash| of_hash(connection, hash)).collect::<rusqlite::Result<Vec<_>>>()
+            });
+            for (_, found) in found.await?.into_iter().flatten() {
+                entries.push(found.readable()?);
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn owner_of(&self, part: &str) -> Result<Option<Owner>, LedgerError> {
+        let part = part.to_owned();
+        self.thread
+            .read(move |connection| {
+                let query = "SELECT user, sub FROM owners WHERE hash_part = ?1 LIMIT 1";
+                let mut query = connection.prepare_cached(query)?;
+                let owner = |row: &Row<'_>| Ok(Owner { user: row.get(0)?, access_key: None, sub: row.get(1)? });
+                query.query_row([part], owner).optional()
+            })
+            .await
     }
 
     async fn of_subject(
@@ -297,6 +328,14 @@ fn add_files(connection: &Connection, backend: &str, access_key: Option<&str>, f
     let add = "UPDATE stores SET files = files + ?3 WHERE backend = ?1 AND access_key = ?2";
     connection.prepare_cached(add)?.execute(params![backend, access_key.unwrap_or_default(), files])?;
     Ok(())
+}
+
+fn of_hash(connection: &Connection, hash: &HashKey) -> rusqlite::Result<Vec<(EntryCursor, Found)>> {
+    let content = hash.content();
+    let (head, tail) = halves(&content);
+    let query =
+        format!("{ENTRY} WHERE o.hash_part = ?1 AND e.content_head = ?2 AND e.content_tail = ?3 ORDER BY e.job");
+    select(connection, &query, params![hash.owner_part(), head, tail])
 }
 
 fn find(connection: &Connection, job: &JobId) -> rusqlite::Result<Option<Found>> {

@@ -219,6 +219,11 @@ impl<Q: LocalQueue> JobRecords for Q {
         self.driver().read(move |records| read::of_hash(records, &hash)).await
     }
 
+    async fn of_hashes(&self, hashes: &[HashKey]) -> Result<Vec<Job>, QueueError> {
+        let hashes = hashes.to_vec();
+        self.driver().read(move |records| read::of_hashes(records, &hashes)).await
+    }
+
     async fn list(&self, filter: &Filter, page: PageRequest) -> Result<Page, QueueError> {
         let filter = filter.clone();
         self.driver().read(move |records| read::page(records, &filter, ListOrder::NewestFirst, &page)).await

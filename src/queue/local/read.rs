@@ -78,6 +78,12 @@ pub(super) fn of_hash<S: RecordStore>(records: &S, hash: &HashKey) -> Result<Vec
     jobs.filter_map(Result::transpose).collect()
 }
 
+/// Every job of any of these hashes.
+pub(super) fn of_hashes<S: RecordStore>(records: &S, hashes: &[HashKey]) -> Result<Vec<Job>, QueueError> {
+    let jobs = hashes.iter().map(|hash| of_hash(records, hash)).collect::<Result<Vec<_>, _>>()?;
+    Ok(jobs.into_iter().flatten().collect())
+}
+
 /// The newest job of this owner with this hash. Most often the newest of all: only another holder of the user's name has
 /// the same hash.
 pub(super) fn newest_of<S: RecordStore>(records: &S, hash: &HashKey, owner: &Owner) -> Result<Option<Job>, QueueError> {

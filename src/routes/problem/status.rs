@@ -25,6 +25,7 @@ pub fn status_of(code: ErrorCode) -> Option<StatusCode> {
         | C::StoreInUse
         | C::PresetFromFile
         | C::TooManyPresets
+        | C::GcRunning
         | C::IdempotencyInFlight => S::CONFLICT,
         C::OriginalGone | C::Erased => S::GONE,
         C::PreconditionFailed => S::PRECONDITION_FAILED,

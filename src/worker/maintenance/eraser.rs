@@ -473,7 +473,7 @@ impl Drop for RunningOrder {
 }
 
 /// Adds what `more` says is stored to `files`.
-fn add_files(files: &mut Vec<StoredFile>, more: Vec<StoredFile>) {
+pub(super) fn add_files(files: &mut Vec<StoredFile>, more: Vec<StoredFile>) {
     for file in more {
         match files.iter_mut().find(|known| known.name == file.name) {
             Some(known) => {

@@ -3,6 +3,7 @@
 mod cancellation_listener;
 mod clock_keeper;
 mod eraser;
+mod garbage;
 mod kept_originals;
 mod lease_reaper;
 mod record_cleaner;
@@ -11,6 +12,8 @@ mod spool_reconciler;
 pub use cancellation_listener::CancellationListener;
 pub use clock_keeper::ClockKeeper;
 pub use eraser::Eraser;
+use eraser::add_files;
+pub use garbage::GarbageCollector;
 pub use kept_originals::{KeptFor, KeptOriginals, remove_kept_originals};
 pub use lease_reaper::LeaseReaper;
 pub use record_cleaner::RecordCleaner;

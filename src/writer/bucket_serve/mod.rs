@@ -4,13 +4,14 @@
 mod read;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 pub use self::read::{ByteRange, GetCondition, ObjectVersion, OpenedObject, ServedObject};
 use super::s3::S3;
 use super::{
-    Deletion, Failure, KeyPrefix, Object, ObjectBytes, ProbeOutcome, WriteError, WriteErrorKind, WriterBackend,
-    private_prefix, serve_prefix,
+    Deletion, Failure, FileList, FoundFile, KeyPrefix, Object, ObjectBytes, ProbeOutcome, WriteError, WriteErrorKind,
+    WriterBackend, private_prefix, serve_prefix,
 };
 use crate::bucket::Bucket;
 use crate::job::{ServedArea, ServedPath, Stored, is_plain_name};
@@ -86,6 +87,18 @@ impl WriterBackend for BucketServe {
             WriteErrorKind::Invalid => error,
             _ => never_final(error),
         })
+    }
+
+    async fn list(&self) -> Result<FileList, WriteError> {
+        let private = S3 { prefix: self.private.clone(), ..self.s3.clone() };
+        let areas = [(self.s3.clone(), ServedArea::PUBLIC), (private, ServedArea::PRIVATE)];
+        let listed = areas.map(|(s3, base)| s3.listed(base.to_owned()));
+        Ok(stream::iter(listed).flatten().map_err(never_final).boxed())
+    }
+
+    async fn look(&self, location: &str) -> Result<Option<FoundFile>, WriteError> {
+        let key = self.key_of(location, "look for")?;
+        self.s3.look_at(&key, location).await.map_err(never_final)
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {

@@ -12,6 +12,7 @@
 //!   resumable upload by that header points nowhere, which is one reason why each object goes out in one request; the
 //!   other is that a failed try begins anew in any case.
 
+mod listed;
 mod stored;
 mod upload;
 
@@ -40,8 +41,8 @@ use crate::job::{ContentHash, ServedArea, Stored, SubDir};
 use crate::tls;
 use crate::writer::settings::PublicBase;
 use crate::writer::{
-    Body, Deletion, Failure, KeyPrefix, Object, ObjectBytes, ProbeOutcome, StoreTimeouts, WriteError, WriterBackend,
-    probe,
+    Body, Deletion, Failure, FileList, FoundFile, KeyPrefix, Object, ObjectBytes, ProbeOutcome, StoreTimeouts,
+    WriteError, WriterBackend, probe,
 };
 
 const HOME: &str = "https://storage.googleapis.com";
@@ -50,10 +51,11 @@ const SCOPE: &str = "https://www.googleapis.com/auth/devstorage.read_write";
 /// Bytes of a refusal to delete that are read: Google's are about 1 KiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// A bucket.
+/// A bucket. Clones share their session.
+#[derive(Clone)]
 pub(super) struct Gcs {
     /// Made by the first write, since making it takes a runtime, and again when the store no longer takes its token.
-    session: Mutex<Option<Arc<Session>>>,
+    session: Arc<Mutex<Option<Arc<Session>>>>,
     /// For all but uploads.
     http: reqwest::Client,
     /// None for an emulator.
@@ -66,7 +68,7 @@ pub(super) struct Gcs {
     cache_control: Option<String>,
     timeouts: StoreTimeouts,
     /// Whether the bucket keeps what is deleted, once it has said so.
-    keeps_versions: OnceCell<bool>,
+    keeps_versions: Arc<OnceCell<bool>>,
 }
 
 /// A client, and who it says it is. The token is kept for as long as it says it holds.
@@ -95,7 +97,7 @@ impl Gcs {
         credentials(settings.credentials.as_ref()).map_err(|failure| failure.on(what()))?;
         let endpoint = settings.endpoint.clone().map_or_else(|| Url::parse(HOME), Ok);
         Ok(Self {
-            session: Mutex::default(),
+            session: Arc::default(),
             http,
             account: settings.credentials.clone(),
             endpoint: endpoint.expect("INVARIANT: a constant URL parses"),
@@ -104,7 +106,7 @@ impl Gcs {
             public_url: settings.public_url.clone(),
             cache_control: settings.cache_control.clone(),
             timeouts: *timeouts,
-            keeps_versions: OnceCell::new(),
+            keeps_versions: Arc::default(),
         })
     }
 
@@ -218,6 +220,15 @@ impl WriterBackend for Gcs {
     async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
         let key = self.key_of(location)?;
         self.read(key, bytes_max).await
+    }
+
+    async fn list(&self) -> Result<FileList, WriteError> {
+        Ok(self.listed())
+    }
+
+    async fn look(&self, location: &str) -> Result<Option<FoundFile>, WriteError> {
+        let key = self.key_of(location)?;
+        self.look_at(key, location).await.map_err(|failure| failure.on(self.what("look for", key)))
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {

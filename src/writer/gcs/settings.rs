@@ -104,6 +104,10 @@ impl BackendSettings for GcsSettings {
         })
     }
 
+    fn bucket(&self) -> (&str, &KeyPrefix) {
+        (&self.bucket, &self.prefix)
+    }
+
     fn place(&self) -> String {
         match &self.endpoint {
             Some(endpoint) => format!("gcs bucket {} at {endpoint}", self.bucket),

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -11,8 +11,8 @@ use crate::bucket::s3::{ObjectBody, PutContext, RequestFailure, S3Bucket, S3Conn
 use crate::job::{ContentHash, Stored};
 use crate::writer::settings::PublicBase;
 use crate::writer::{
-    Body, Deletion, Failure, KeyPrefix, Object, ObjectBytes, ProbeOutcome, StoreTimeouts, WriteError, WriteErrorKind,
-    WriterBackend, probe,
+    Body, Deletion, Failure, FileList, FoundFile, KeyPrefix, Object, ObjectBytes, ProbeOutcome, StoreTimeouts,
+    WriteError, WriteErrorKind, WriterBackend, probe,
 };
 
 /// A bucket.
@@ -85,6 +85,15 @@ impl WriterBackend for S3 {
 
     async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
         self.get_key(self.key_of(location)?, bytes_max).await
+    }
+
+    async fn list(&self) -> Result<FileList, WriteError> {
+        let base = format!("s3://{}/{}", self.bucket.bucket, self.prefix.join(""));
+        Ok(self.listed(base).boxed())
+    }
+
+    async fn look(&self, location: &str) -> Result<Option<FoundFile>, WriteError> {
+        self.look_at(self.key_of(location)?, location).await
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "s3")]
 mod client;
+#[cfg(feature = "s3")]
+mod listed;
 mod settings;
 #[cfg(feature = "s3")]
 mod stored;

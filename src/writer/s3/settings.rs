@@ -109,6 +109,10 @@ impl BackendSettings for S3Settings {
         })
     }
 
+    fn bucket(&self) -> (&str, &KeyPrefix) {
+        (&self.bucket, &self.prefix)
+    }
+
     fn place(&self) -> String {
         let server = self.endpoint.as_ref().map_or_else(|| format!("AWS {}", self.region), ToString::to_string);
         // A server that knows buckets by one of the two only is a place that the other doesn't reach.

@@ -14,6 +14,7 @@ mod disk;
 mod erasure;
 mod exhaustion;
 mod fairness;
+mod garbage;
 mod integrity;
 mod load;
 mod nodes;

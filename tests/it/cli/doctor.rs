@@ -184,6 +184,20 @@ async fn faults_of_what_a_server_left_are_found_where_it_lies() {
     assert_found(&doctor(&home).await, "here", "clock", "failed", "NTP");
     fs::remove_file(home.data_dir().join("clock.seen")).expect("removed");
 
+    let ledger = home.data_dir().join("ledger.db");
+    let whole = fs::read(&ledger).expect("read");
+    let mut damaged = whole.clone();
+    damaged[5 * 4096..6 * 4096].fill(0x5a);
+    put(&home, "data/ledger.db", &damaged);
+    assert_found(&doctor(&home).await, "here", "databases", "failed", "pixerve gc --adopt");
+    put(&home, "data/ledger.db", &whole);
+    fs::rename(&ledger, home.root().join("ledger.away")).expect("moved");
+    assert_found(&doctor(&home).await, "here", "databases", "failed", "mount or restore it");
+    fs::rename(home.root().join("ledger.away"), &ledger).expect("moved back");
+    put(&home, "data/ledger.db.damaged-1", &damaged);
+    assert_found(&doctor(&home).await, "here", "databases", "warning", "move it elsewhere");
+    fs::remove_file(home.data_dir().join("ledger.db.damaged-1")).expect("removed");
+
     let damaged = home.data_dir().join("ConvertQueue.db.damaged-1");
     fs::create_dir(&damaged).expect("made");
     assert_found(&doctor(&home).await, "here", "databases", "warning", "move it elsewhere");

@@ -1,12 +1,9 @@
 //! `pixerve erase`.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
 use serde_json::{Value, json};
 
 use super::stub::Stub;
-use super::{Ran, run, run_with};
+use super::{Ran, on_terminal, run, run_with};
 use crate::harness::app::{files_below, small_job};
 use crate::harness::picture::jpeg;
 use crate::harness::process::Home;
@@ -23,26 +20,6 @@ fn erasure(state: &str, deleted: u64) -> Value {
 async fn erase(home: &Home, stub: &Stub, arguments: &[&str]) -> Ran {
     let arguments = [&["erase", "--server", &stub.url], arguments].concat();
     run_with(home, &arguments, &[("PIXERVE_TOKEN", "a.good.token")], b"").await
-}
-
-/// Runs it on a terminal, where this is typed.
-async fn erase_on_terminal(home: &Home, stub: &Stub, typed: &str) -> Option<i32> {
-    // It gives what it runs a terminal, and its exit code.
-    let mut script = Command::new("/usr/bin/script");
-    let erase = home.command(&[]);
-    let line = format!("{} erase --sub me --server {}", erase.get_program().display(), stub.url);
-    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]).current_dir(home.root()).env_clear();
-    script.envs(erase.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    script.env("PIXERVE_TOKEN", "a.good.token").env("SHELL", "/bin/sh").env("TERM", "xterm");
-    script.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    let typed = typed.to_owned();
-    let ended = tokio::task::spawn_blocking(move || {
-        let mut child = script.spawn().expect("bsdutils has it");
-        let mut terminal = child.stdin.take().expect("piped");
-        terminal.write_all(typed.as_bytes()).expect("typed");
-        child.wait().expect("it ends")
-    });
-    ended.await.expect("no panic").code()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +75,8 @@ async fn on_a_terminal_it_asks_and_anything_but_a_yes_is_a_no() {
     let home = Home::new(&[]);
     for (typed, code, asked) in [("n\n", 1, 1), ("\n", 1, 1), ("y\n", 0, 2)] {
         let stub = Stub::answering(vec![(200, erasure("dry_run", 7)), (200, erasure("done", 7))]).await;
-        assert_eq!(erase_on_terminal(&home, &stub, typed).await, Some(code), "{typed:?}");
+        let arguments = format!("erase --sub me --server {}", stub.url);
+        assert_eq!(on_terminal(&home, &arguments, typed).await, Some(code), "{typed:?}");
         assert_eq!(stub.asked().len(), asked, "{typed:?}");
     }
 }

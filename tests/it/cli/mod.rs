@@ -7,6 +7,8 @@ mod doctor;
 mod erase;
 mod flaky;
 #[cfg(all(feature = "s3", feature = "gcs"))]
+mod gc;
+#[cfg(all(feature = "s3", feature = "gcs"))]
 mod jobs;
 mod manual;
 mod readme;
@@ -14,7 +16,7 @@ mod stub;
 mod upload;
 
 use std::io::Write;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -60,6 +62,26 @@ async fn run_with(home: &Home, arguments: &[&str], variables: &[(&str, &str)], i
         child.wait_with_output().expect("it ends")
     });
     Ran::of(output.await.expect("no panic"))
+}
+
+/// Runs it on a terminal, where this is typed; how it ended.
+async fn on_terminal(home: &Home, arguments: &str, typed: &str) -> Option<i32> {
+    // It gives what it runs a terminal, and its exit code.
+    let mut script = Command::new("/usr/bin/script");
+    let pixerve = home.command(&[]);
+    let line = format!("{} {arguments}", pixerve.get_program().display());
+    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]).current_dir(home.root()).env_clear();
+    script.envs(pixerve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    script.env("PIXERVE_TOKEN", "a.good.token").env("SHELL", "/bin/sh").env("TERM", "xterm");
+    script.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let typed = typed.to_owned();
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut child = script.spawn().expect("bsdutils has it");
+        let mut terminal = child.stdin.take().expect("piped");
+        terminal.write_all(typed.as_bytes()).expect("typed");
+        child.wait().expect("it ends")
+    });
+    ended.await.expect("no panic").code()
 }
 
 /// A file in the directory that commands are run in.

@@ -208,3 +208,47 @@ impl ErasureHome {
         app.restart().await;
     }
 }
+
+/// For comparisons of stores with the ledger.
+impl ErasureHome {
+    /// Has the ledger know nothing, as that of a version without one.
+    pub(super) async fn lose_ledger(&self, app: &mut TestApp) {
+        app.stop(std::time::Duration::ZERO).await;
+        match &self.cluster {
+            Some(cluster) => {
+                for key in cluster.s3.keys(BUCKET).await.iter().filter(|key| key.contains("/ledger/")) {
+                    cluster.s3.remove(BUCKET, key).await;
+                }
+            }
+            None => {
+                for name in files_below(&app.data_dir()).iter().filter(|name| name.starts_with("ledger.db")) {
+                    std::fs::remove_file(app.data_dir().join(name)).expect("removed");
+                }
+            }
+        }
+        app.restart().await;
+    }
+
+    /// Another of the nodes; none where there is one machine.
+    pub(super) async fn other_node(&self) -> Option<TestApp> {
+        match &self.cluster {
+            Some(cluster) => Some(cluster.node(&[]).await),
+            None => None,
+        }
+    }
+
+    /// What registers as a store what all nodes keep.
+    pub(super) fn shared_bucket_as_a_store(&self) -> Value {
+        self.cluster.as_ref().expect("there are nodes").s3.registration(BUCKET)
+    }
+
+    pub(super) async fn plant_in_shared_bucket(&self, key: &str, age: std::time::Duration) {
+        let s3 = &self.cluster.as_ref().expect("there are nodes").s3;
+        s3.put(BUCKET, key, b"planted".to_vec()).await;
+        s3.age(BUCKET, key, age);
+    }
+
+    pub(super) async fn is_in_shared_bucket(&self, key: &str) -> bool {
+        self.cluster.as_ref().expect("there are nodes").s3.object(BUCKET, key).await.is_some()
+    }
+}

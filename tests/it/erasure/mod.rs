@@ -23,7 +23,9 @@ macro_rules! every_home {
 
 mod erased;
 mod expired;
+pub(crate) mod garbage;
 mod home;
 mod killed;
+mod killed_garbage;
 mod stores;
 mod told;

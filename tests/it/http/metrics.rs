@@ -18,7 +18,7 @@ use crate::sandbox::FakeChild;
 const TOKEN: &str = "a-token-of-32-bytes-or-more-for-scrapers";
 
 /// Every name with its type and one of its series, which is there from the start.
-const TOLD: [(&str, &str, &str); 41] = [
+const TOLD: [(&str, &str, &str); 46] = [
     ("pixerve_build_info", "gauge", "git_commit="),
     ("pixerve_http_requests_total", "counter", r#"method="DELETE",route="/cancel",status="200"} 0"#),
     ("pixerve_http_request_duration_seconds", "histogram", r#"method="POST",route="/upload""#),
@@ -50,6 +50,11 @@ const TOLD: [(&str, &str, &str); 41] = [
     ("pixerve_sync_duration_seconds", "histogram", ""),
     ("pixerve_erasures_running", "gauge", " 0"),
     ("pixerve_jobs_erased_total", "counter", r#"reason="expired"} 0"#),
+    ("pixerve_gc_running", "gauge", " 0"),
+    ("pixerve_gc_runs_total", "counter", r#"state="failed"} 0"#),
+    ("pixerve_gc_files_total", "counter", r#"outcome="deleted"} 0"#),
+    ("pixerve_gc_unknown_files", "gauge", " 0"),
+    ("pixerve_gc_missing_files", "gauge", " 0"),
     ("pixerve_store_breakers_open", "gauge", r#"backend="s3"} 0"#),
     ("pixerve_storing_oldest_seconds", "gauge", r#"backend="gcs"} 0"#),
     ("process_cpu_seconds_total", "counter", ""),

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pixerve::clock::Timestamp;
 use pixerve::job::{CallbackEvent, CallbackEvents, CallbackTarget, HashKey, JobId, JobRef, Owner, SealedText};
 use pixerve::ledger::{
     BucketLedger, DueEvents, DueJob, ErasedEvent, ErasedEvents, Erasure, ErasureId, ErasureOutcome, ErasureRecipient,
-    ErasureState, ErasureTally, ErasureTarget, Erasures, KeptPlace, Ledger, LedgerEntry, LedgerPageRequest, LeftPlace,
-    NewErasure, OrderedErasure, SqliteLedger,
+    ErasureState, ErasureTally, ErasureTarget, Erasures, GcRequest, GcRun, GcRuns, GcState, KeptPlace, Ledger,
+    LedgerEntry, LedgerPageRequest, LeftPlace, NewErasure, OrderedErasure, SqliteLedger,
 };
 
 use super::{at, entry, job, owner, place};
@@ -16,8 +17,8 @@ use crate::bucket;
 use crate::harness::stores::{self, S3Server};
 
 /// Everything that a ledger is.
-trait Both: Ledger + Erasures + ErasedEvents {}
-impl<L: Ledger + Erasures + ErasedEvents> Both for L {}
+trait Both: Ledger + Erasures + ErasedEvents + GcRuns {}
+impl<L: Ledger + Erasures + ErasedEvents + GcRuns> Both for L {}
 
 /// Opens the same ledger as often as it is asked to.
 trait Subject {
@@ -90,6 +91,49 @@ async fn what_is_recorded_is_found_by_job_hash_and_subject(subject: &impl Subjec
         let none = ledger.of_subject(user, sub, &LedgerPageRequest::first(10)).await.expect("read");
         assert_eq!(none.entries, [], "{user:?} {sub}");
     }
+}
+
+async fn many_hashes_are_looked_up_at_once_and_an_owner_by_its_part_of_them(subject: &impl Subject) {
+    let ledger = subject.ledger();
+    assert_eq!(ledger.of_hashes(&[]).await.expect("read"), []);
+    let shop = Owner { user: Some("shop".to_owned()), access_key: Some("pxu_1".to_owned()), sub: "a".to_owned() };
+    let entries = [
+        entry(1, owner("a"), b"one"),
+        entry(2, owner("a"), b"one"),
+        entry(3, owner("a"), b"two"),
+        entry(4, shop.clone(), b"one"),
+    ];
+    for entry in &entries {
+        ledger.record(entry).await.expect("recorded");
+    }
+    let unknown = HashKey::new(&entries[2].content, &shop);
+    let hashes = [entries[0].hash(), unknown, entries[3].hash()];
+    assert_eq!(ids(&ledger.of_hashes(&hashes).await.expect("read")), jobs([1, 2, 4]));
+    let owner_of = async |part: &str| ledger.owner_of(part).await.expect("read");
+    assert_eq!(owner_of("a").await, Some(owner("a")));
+    assert_eq!(owner_of(&shop.hash_part()).await, Some(Owner { access_key: None, ..shop.clone() }));
+    assert_eq!(owner_of("b").await, None);
+    ledger.remove(&[job(4)]).await.expect("removed");
+    assert_eq!(owner_of(&shop.hash_part()).await, None);
+}
+
+async fn of_comparisons_one_is_begun_and_it_is_known_what_became_of_it(subject: &impl Subject) {
+    let request = GcRequest { adopt: true, delete: false, older_than: GcRequest::OLDER_THAN_MIN };
+    let (mut first, second) = (GcRun::begin(request, at(1000)), GcRun::begin(request, at(2000)));
+    let ledger = subject.ledger();
+    assert_eq!(ledger.begin_gc(&first).await.expect("asked"), None);
+    let other = subject.ledger();
+    assert_eq!(other.begin_gc(&second).await.expect("asked"), Some(first.id));
+    assert_eq!(other.gc_run(&second.id).await.expect("read"), None);
+    first.report.known.add(7);
+    ledger.note_gc(&first).await.expect("noted");
+    assert_eq!(other.gc_run(&first.id).await.expect("read").as_ref(), Some(&first));
+    first.state = GcState::Done;
+    first.ended_at = Some(at(3000));
+    ledger.note_gc(&first).await.expect("noted");
+    assert_eq!(other.gc_run(&first.id).await.expect("read").as_ref(), Some(&first));
+    assert_eq!(other.begin_gc(&second).await.expect("asked"), None);
+    assert_eq!(ledger.gc_run(&second.id).await.expect("read"), Some(second));
 }
 
 async fn a_name_that_was_registered_again_shares_hashes_and_not_owners(subject: &impl Subject) {
@@ -429,6 +473,8 @@ macro_rules! both {
 }
 
 both!(
+    many_hashes_are_looked_up_at_once_and_an_owner_by_its_part_of_them,
+    of_comparisons_one_is_begun_and_it_is_known_what_became_of_it,
     what_is_recorded_is_found_by_job_hash_and_subject,
     a_name_that_was_registered_again_shares_hashes_and_not_owners,
     recorded_again_it_is_what_was_said_last,
@@ -441,3 +487,20 @@ both!(
     who_is_to_be_told_is_known_with_an_entry_and_goes_with_it,
     an_event_is_owed_from_the_step_that_erases_its_job_until_it_is_removed,
 );
+
+#[tokio::test]
+async fn a_comparison_whose_node_is_gone_has_stopped_and_holds_nobody_up() {
+    let subject = InBucket::start().await;
+    let ledger = subject.ledger();
+    let request = GcRequest { adopt: false, delete: true, older_than: GcRequest::OLDER_THAN_MIN };
+    let (first, second) = (GcRun::begin(request, at(1000)), GcRun::begin(request, at(2000)));
+    assert_eq!(ledger.begin_gc(&first).await.expect("asked"), None);
+    let keys = subject.0.keys("pixerve").await;
+    let key = keys.iter().find(|key| key.contains("gc/running/")).expect("it is noted");
+    subject.0.age("pixerve", key, Duration::from_secs(61));
+    let stopped = ledger.gc_run(&first.id).await.expect("read").expect("known");
+    assert_eq!(stopped.state, GcState::Stopped);
+    assert_eq!(ledger.begin_gc(&second).await.expect("asked"), None);
+    let stopped = ledger.gc_run(&first.id).await.expect("read").expect("known");
+    assert_eq!(stopped.state, GcState::Stopped);
+}

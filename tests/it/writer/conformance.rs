@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use pixerve::job::ContentHash;
 use pixerve::writer::{
     BucketServe, DirectServe, ProbeOutcome, StorageSettings, StoreTimeouts, WriteError, WriteErrorKind, WriterBackend,
@@ -355,6 +356,57 @@ async fn what_was_stored_is_read_again(subject: &impl Subject) {
     }
 }
 
+async fn what_there_is_is_listed_once(subject: &impl Subject) {
+    let writer = subject.writer();
+    assert_eq!(listed(&*writer).await, (BTreeMap::new(), 0));
+    let mut wanted = BTreeMap::new();
+    for (number, sub_dir) in ["", "t", "t/u", "a.b-c_d/k=v,w~1+2@x", "a/b/c/d/e/f/g/h"].into_iter().enumerate() {
+        for name in ["a.jpg", "o"] {
+            let location = writer.put(&object(sub_dir, name, noise(number))).await.expect("stored").location;
+            wanted.insert(location, number as u64);
+        }
+    }
+    assert_eq!(listed(&*writer).await, (wanted, 0));
+}
+
+/// Everything that a store lists by its location, with its size; and how much besides.
+pub(super) async fn listed(writer: &dyn WriterBackend) -> (BTreeMap<String, u64>, u64) {
+    let (mut found, mut foreign) = (BTreeMap::new(), 0);
+    let mut parts = writer.list().await.expect("a list");
+    while let Some(part) = parts.next().await {
+        let part = part.expect("a part");
+        foreign += part.foreign;
+        for file in part.files {
+            assert!(file.age < Duration::from_hours(1), "{file:?}");
+            assert_eq!(found.insert(file.location.clone(), file.bytes), None, "{file:?} twice");
+        }
+    }
+    (found, foreign)
+}
+
+async fn a_list_of_many_is_read_to_its_end(subject: &impl Subject) {
+    let writer = subject.writer();
+    for number in 0..1100 {
+        writer.put(&object("t", &format!("{number}.jpg"), "x")).await.expect("stored");
+    }
+    let (found, foreign) = listed(&*writer).await;
+    assert_eq!((found.len(), foreign), (1100, 0));
+}
+
+async fn a_look_tells_what_is_at_a_place_now(subject: &impl Subject) {
+    let writer = subject.writer();
+    let location = writer.put(&object("t", "a.jpg", noise(1234))).await.expect("stored").location;
+    let found = writer.look(&location).await.expect("looked").expect("there");
+    assert_eq!((&found.location, found.bytes), (&location, 1234));
+    assert!(found.age < Duration::from_hours(1), "{found:?}");
+    writer.delete(&location).await.expect("deleted");
+    for gone in [&*location, &format!("{}nowhere/a.jpg", subject.location_base())] {
+        assert_eq!(writer.look(gone).await.expect("looked"), None, "{gone}");
+    }
+    let error = writer.look("ftp://x/a.jpg").await.expect_err("elsewhere");
+    assert_eq!(error.kind, WriteErrorKind::Invalid, "{error}");
+}
+
 async fn a_probe_leaves_nothing_behind(subject: &impl Subject) {
     let outcome = subject.writer().probe().await.expect("good");
     assert!(matches!(outcome, ProbeOutcome::Deleted), "{outcome:?}");
@@ -377,6 +429,8 @@ pub(crate) async fn assert_conforms<S: Subject>(start: impl AsyncFn() -> S) {
     what_lies_elsewhere_is_not_touched(&start().await).await;
     what_was_stored_is_read_again(&start().await).await;
     a_probe_leaves_nothing_behind(&start().await).await;
+    what_there_is_is_listed_once(&start().await).await;
+    a_look_tells_what_is_at_a_place_now(&start().await).await;
 }
 
 macro_rules! suite {
@@ -410,6 +464,9 @@ suite!(
         what_lies_elsewhere_is_not_touched,
         what_was_stored_is_read_again,
         a_probe_leaves_nothing_behind,
+        what_there_is_is_listed_once,
+        a_look_tells_what_is_at_a_place_now,
+        a_list_of_many_is_read_to_its_end,
     ]
 );
 
@@ -433,6 +490,9 @@ suite!(
         what_lies_elsewhere_is_not_touched,
         what_was_stored_is_read_again,
         a_probe_leaves_nothing_behind,
+        what_there_is_is_listed_once,
+        a_look_tells_what_is_at_a_place_now,
+        a_list_of_many_is_read_to_its_end,
     ]
 );
 
@@ -454,6 +514,8 @@ suite!(
         what_lies_elsewhere_is_not_touched,
         what_was_stored_is_read_again,
         a_probe_leaves_nothing_behind,
+        what_there_is_is_listed_once,
+        a_look_tells_what_is_at_a_place_now,
     ]
 );
 
@@ -476,6 +538,8 @@ suite!(
         what_lies_elsewhere_is_not_touched,
         what_was_stored_is_read_again,
         a_probe_leaves_nothing_behind,
+        what_there_is_is_listed_once,
+        a_look_tells_what_is_at_a_place_now,
     ]
 );
 
@@ -496,9 +560,16 @@ async fn an_unreachable_store_is_a_transient_error(registration: Value) {
 async fn in_a_bucket_that_is_not_there_nothing_is_missing(registration: Value, scheme: &str) {
     let writer = connect(&with(registration, "bucket", json!("no-such-bucket")));
     let location = format!("{scheme}://no-such-bucket/a.jpg");
-    for error in
-        [writer.delete(&location).await.expect_err("refused"), writer.get(&location, 1).await.expect_err("refused")]
-    {
+    let listed = match writer.list().await {
+        Ok(mut parts) => parts.next().await.expect("a part").expect_err("refused"),
+        Err(error) => error,
+    };
+    for error in [
+        writer.delete(&location).await.expect_err("refused"),
+        writer.get(&location, 1).await.expect_err("refused"),
+        writer.look(&location).await.expect_err("refused"),
+        listed,
+    ] {
         assert_eq!(error.kind, WriteErrorKind::Refused, "{error}");
     }
 }

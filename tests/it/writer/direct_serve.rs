@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use pixerve::clock::{Clock, System};
 use pixerve::writer::{Body, DirectServe, Object, WriteErrorKind, WriterBackend};
 use proptest::prelude::*;
@@ -280,4 +281,27 @@ proptest! {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_no_name_of_ours_is_counted_and_links_are_not_followed() {
+    let fixture = ServeFixture::new();
+    let writer = fixture.writer();
+    fs::create_dir_all(fixture.root.join("tour/.git")).expect("made");
+    touch(&fixture.root.join("tour/a.jpg"));
+    touch(&fixture.root.join("tour/.git/b.jpg"));
+    touch(&fixture.root.join(".hidden.jpg"));
+    touch(&fixture.root.join("a name.jpg"));
+    touch(&fixture.outside.join("c.jpg"));
+    symlink(&fixture.outside, fixture.root.join("link")).expect("linked");
+    symlink(fixture.outside.join("c.jpg"), fixture.root.join("c.jpg")).expect("linked");
+    let mut parts = writer.list().await.expect("a list");
+    let (mut locations, mut foreign) = (Vec::new(), 0);
+    while let Some(part) = parts.next().await {
+        let part = part.expect("a part");
+        foreign += part.foreign;
+        locations.extend(part.files.into_iter().map(|file| file.location));
+    }
+    assert_eq!((locations, foreign), (vec!["/files/tour/a.jpg".to_owned()], 5));
+    assert_eq!(writer.look("/files/c.jpg").await.expect("looked"), None, "a link is no file of ours");
 }

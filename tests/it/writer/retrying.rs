@@ -14,8 +14,8 @@ use pixerve::job::Stored;
 use pixerve::metrics::{Exposition, MetricsBuilder};
 use pixerve::retry::Backoff;
 use pixerve::writer::{
-    Deletion, GiveUpTime, Object, ObjectBytes, ProbeOutcome, Retrying, StorageSettings, StoreGate, StoreMetrics,
-    StoreSettings, StoreTimeouts, WriteError, WriteErrorKind, WriteSignals, WriterBackend,
+    Deletion, FileList, FoundFile, GiveUpTime, Object, ObjectBytes, ProbeOutcome, Retrying, StorageSettings, StoreGate,
+    StoreMetrics, StoreSettings, StoreTimeouts, WriteError, WriteErrorKind, WriteSignals, WriterBackend,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -203,6 +203,14 @@ impl WriterBackend for Gate {
 
     async fn get(&self, _: &str, _: u64) -> Result<ObjectBytes, WriteError> {
         self.put(&object("", "a.jpg", "")).await.map(|_| unreachable!("it always fails"))
+    }
+
+    async fn list(&self) -> Result<FileList, WriteError> {
+        panic!("nothing is to be listed");
+    }
+
+    async fn look(&self, _: &str) -> Result<Option<FoundFile>, WriteError> {
+        panic!("nothing is to be looked at");
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {

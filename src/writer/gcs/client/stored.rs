@@ -86,6 +86,6 @@ impl Gcs {
 }
 
 /// Whether there is no such object. Of a bucket that isn't there, the status is the same.
-fn is_missing(failure: &Failure) -> bool {
+pub(super) fn is_missing(failure: &Failure) -> bool {
     failure.status == Some(404) && !failure.detail().to_ascii_lowercase().contains("bucket does not exist")
 }

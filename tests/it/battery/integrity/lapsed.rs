@@ -21,8 +21,8 @@ use pixerve::worker::{
     WorkerSettings,
 };
 use pixerve::writer::{
-    Deletion, Object, ObjectBytes, ProbeOutcome, StoreSettings, StoreTimeouts, WriteError, WriteErrorKind,
-    WriterBackend,
+    Deletion, FileList, FoundFile, Object, ObjectBytes, ProbeOutcome, StoreSettings, StoreTimeouts, WriteError,
+    WriteErrorKind, WriterBackend,
 };
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -78,6 +78,14 @@ impl WriterBackend for FirstOnly {
 
     async fn get(&self, _: &str, _: u64) -> Result<ObjectBytes, WriteError> {
         panic!("nothing is to be read");
+    }
+
+    async fn list(&self) -> Result<FileList, WriteError> {
+        panic!("nothing is to be listed");
+    }
+
+    async fn look(&self, _: &str) -> Result<Option<FoundFile>, WriteError> {
+        panic!("nothing is to be looked at");
     }
 
     async fn probe(&self) -> Result<ProbeOutcome, WriteError> {

@@ -16,6 +16,10 @@ apt-get update -qq
 apt-get install -y -qq --no-install-recommends /files/pixerve.deb >/dev/null
 dpkg --verify pixerve
 systemd-analyze verify pixerve.service pixerve.socket
+test -s /usr/share/man/man1/pixerve-gc.1.gz
+bash -n /usr/share/bash-completion/completions/pixerve
+test -s /usr/share/zsh/vendor-completions/_pixerve
+test -s /usr/share/fish/vendor_completions.d/pixerve.fish
 getent passwd pixerve | grep ':/var/lib/pixerve:'
 test "$(systemctl is-enabled pixerve.service)" = enabled
 test "$(systemctl is-enabled pixerve.socket || true)" = disabled
@@ -60,6 +64,9 @@ fn a_package_installs_in_debian_runs_keeps_changed_settings_and_leaves_pictures_
     create_dir_all(&release).expect("a directory");
     stripped_binary(&release.join("pixerve"));
     File::create(release.join("pixerve.debug")).expect("it is made");
+    let mut manual = Command::new("sh");
+    manual.current_dir(root()).arg(".ci/manual.sh").args([release.join("pixerve"), release.join("manual")]);
+    assert!(manual.status().expect("sh runs").success());
     let package = files.path().join("pixerve.deb");
     let output = Command::new(cargo_deb)
         .current_dir(root())

@@ -1,0 +1,175 @@
+//! Writes down what the ledger doesn't know: what records say that is stored, then what names tell of.
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::GcError;
+use super::compare::{AT_ONCE, Comparison, name_of};
+use super::unknown::{Fate, KnownOfHashes, Unknown};
+use crate::failpoint::{GcStep, reached};
+use crate::job::{JobId, State, StoredFile};
+use crate::ledger::{EntryFile, ErasureTarget, LedgerEntry, Place};
+use crate::queue::{Filter, Job, PAGE_MAX, Page, PageRequest};
+use crate::worker::WorkerContext;
+use crate::worker::maintenance::add_files;
+use crate::worker::stores::ListedStore;
+use crate::writer::FoundFile;
+
+/// Entries that are written at the same time: they share a commit.
+const RECORDED_AT_ONCE: usize = 64;
+
+impl Comparison<'_> {
+    /// Has the ledger know every job that has ended, by its record. So owners are known whose names have a digest alone.
+    pub(super) async fn adopt_records(&self) -> Result<(), GcError> {
+        for state in [State::Completed, State::Failed, State::Cancelled] {
+            let mut cursor = None;
+            loop {
+                let page = PageRequest { limit: PAGE_MAX, cursor };
+                let Page { jobs, next } = self.context.queue.list(&Filter::in_state(state), page).await?;
+                let adopted = stream::iter(jobs).map(|job| async move { self.adopt_record(&job).await });
+                adopted.buffer_unordered(RECORDED_AT_ONCE).try_collect::<()>().await?;
+                cursor = next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn adopt_record(&self, job: &Job) -> Result<(), GcError> {
+        let WorkerContext { ledger, spool, clock, .. } = self.context;
+        let mut files = job.files.clone();
+        add_files(&mut files, spool.stored_files(&job.record).await?);
+        let ended_at = job.finished_at.unwrap_or(clock.now());
+        let known = ledger.entry(&job.record.id).await?;
+        let expires_at = known.as_ref().and_then(|known| known.expires_at);
+        let Some(found) = LedgerEntry::of(&job.record, &files, ended_at, expires_at) else { return Ok(()) };
+        let lacks = |place: &&Place| !known.as_ref().is_some_and(|known| known.names(place));
+        let lacking = found.places().filter(lacks).count() as u64;
+        if lacking == 0 || ledger.erased_at(&job.record.id).await?.is_some() || self.is_ordered_gone(job).await? {
+            return Ok(());
+        }
+        let bytes =
+            found.files.iter().map(|file| file.bytes * file.places.iter().filter(lacks).count() as u64).sum::<u64>();
+        ledger.record(&found).await?;
+        self.count(|report| {
+            report.adopted.files += lacking;
+            report.adopted.bytes += bytes;
+        });
+        reached(GcStep::Adopted);
+        Ok(())
+    }
+
+    /// Whether an order to erase it is under way.
+    async fn is_ordered_gone(&self, job: &Job) -> Result<bool, GcError> {
+        let orders = self.orders().await?;
+        let owner = &job.record.owner;
+        let targets = [
+            ErasureTarget::Job(job.record.id),
+            ErasureTarget::Hash(job.record.hash.clone()),
+            ErasureTarget::Subject { user: owner.user.clone(), sub: owner.sub.clone() },
+        ];
+        Ok(targets.iter().any(|target| orders.contains(&target.key())))
+    }
+
+    /// Writes down what of these can be; answers the others.
+    pub(super) async fn adopt(
+        &self,
+        store: &ListedStore,
+        judged: Vec<Unknown>,
+        known: &KnownOfHashes,
+    ) -> Result<Vec<Unknown>, GcError> {
+        let (adoptable, others): (Vec<_>, Vec<_>) = judged.into_iter().partition(|unknown| unknown.fate.is_adoptable());
+        let looked = stream::iter(adoptable).map(|unknown| async move {
+            // After it was known that no erasure has to do with it: what one deletes isn't written down again.
+            let is_there =
+                self.is_unchanged(store, &unknown.file).await.is_ok_and(|is_unchanged| is_unchanged == Some(true));
+            is_there.then_some(unknown)
+        });
+        let there: Vec<Unknown> =
+            looked.buffer_unordered(AT_ONCE).filter_map(|unknown| async { unknown }).collect().await;
+        let mut entries: BTreeMap<JobId, LedgerEntry> = BTreeMap::new();
+        for unknown in &there {
+            self.add_to_entries(store, unknown, known, &mut entries).await?;
+        }
+        let recorded = stream::iter(entries.into_values()).map(|entry| async move {
+            self.context.ledger.record(&entry).await?;
+            reached(GcStep::Adopted);
+            Ok::<_, GcError>(())
+        });
+        recorded.buffer_unordered(RECORDED_AT_ONCE).try_collect::<()>().await?;
+        self.count(|report| there.iter().for_each(|unknown| report.adopted.add(unknown.file.bytes)));
+        Ok(others)
+    }
+
+    /// Adds a file to the entries of the jobs that it is adopted for.
+    async fn add_to_entries(
+        &self,
+        store: &ListedStore,
+        unknown: &Unknown,
+        known: &KnownOfHashes,
+        entries: &mut BTreeMap<JobId, LedgerEntry>,
+    ) -> Result<(), GcError> {
+        let (file, place) = (&unknown.file, store.place(&unknown.file.location));
+        let new = match &unknown.fate {
+            Fate::Recorded(jobs) => jobs.iter().map(|job| of_record(job, file)).collect(),
+            Fate::Named(owner, hash) => {
+                let written_at = self.context.clock.now().before(file.age);
+                let adopted = known.entries.iter().map(|entry| &entry.job_id).chain(entries.keys());
+                let job_id = adopted.copied().find(|id| hash.is_adopted(id));
+                vec![LedgerEntry {
+                    job_id: job_id.unwrap_or_else(|| hash.adopted_job(written_at)),
+                    owner: owner.clone(),
+                    content: hash.content(),
+                    ended_at: written_at,
+                    expires_at: None,
+                    files: Vec::new(),
+                }]
+            }
+            Fate::Busy | Fate::UnknownOwner | Fate::UnclearOwner => Vec::new(),
+        };
+        for new in new {
+            let id = new.job_id;
+            if !entries.contains_key(&id) {
+                let is_known = known.entries.iter().any(|entry| entry.job_id == id);
+                // As it is now: some of it may have been erased.
+                let entry = if is_known { self.context.ledger.entry(&id).await? } else { None };
+                entries.insert(id, entry.unwrap_or(new));
+            }
+            if let Some(entry) = entries.get_mut(&id) {
+                add_place(entry, file, &place);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a job's record says that is stored of it; at least that it is, where only its journal says so.
+fn of_record(job: &Job, file: &FoundFile) -> LedgerEntry {
+    let ended_at = job.finished_at.unwrap_or(job.record.created_at);
+    let files: &[StoredFile] = &job.files;
+    LedgerEntry::of(&job.record, files, ended_at, None).unwrap_or_else(|| LedgerEntry {
+        job_id: job.record.id,
+        owner: job.record.owner.clone(),
+        content: job.record.original.sha256,
+        ended_at,
+        expires_at: None,
+        files: vec![EntryFile { name: name_of(&file.location).to_owned(), bytes: file.bytes, places: Vec::new() }],
+    })
+}
+
+fn add_place(entry: &mut LedgerEntry, file: &FoundFile, place: &Place) {
+    if entry.names(place) {
+        return;
+    }
+    let name = name_of(&file.location);
+    match entry.files.iter_mut().find(|known| known.name == name) {
+        Some(known) => known.places.push(place.clone()),
+        None => {
+            let places = vec![place.clone()];
+            entry.files.push(EntryFile { name: name.to_owned(), bytes: file.bytes, places });
+        }
+    }
+}
