@@ -130,12 +130,13 @@ impl FileName {
             return None;
         }
         let (rest, last) = name.rsplit_once('_')?;
-        let (head, stem, file) = match last.strip_prefix('.') {
-            Some(extension) => {
+        // An original's stem may begin with a dot, and is never nothing.
+        let variant = |extension| Format::ALL.into_iter().find(|format| format.extension() == extension);
+        let (head, stem, file) = match last.strip_prefix('.').and_then(variant) {
+            Some(format) => {
                 let mut parts = rest.rsplitn(4, '_');
                 let (width, height) = (parts.next().and_then(side)?, parts.next().and_then(side)?);
                 let (stem, head) = (parts.next()?, parts.next()?);
-                let format = Format::ALL.into_iter().find(|format| format.extension() == extension)?;
                 (head, stem, NamedFile::Variant { height, width, format })
             }
             None => {
