@@ -194,6 +194,9 @@ steps! {
     Ordered = "expiry::ordered",
     /// They aren't any more.
     Unmarked = "expiry::unmarked",
+}
+
+steps! {
     /// A moment between two effects of a comparison of stores with the ledger.
     GcStep:
     /// Something is written down that the ledger didn't know; who asked doesn't know.

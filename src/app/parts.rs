@@ -71,12 +71,6 @@ struct Told {
     http_metrics: HttpMetrics,
 }
 
-/// What is served, and what jobs may ask for because of that.
-struct Served {
-    reader: Arc<dyn WriterBackend>,
-    spec_limits: SpecLimits,
-}
-
 impl ServerParts {
     /// `program` is the binary that a job's child process runs.
     pub(super) async fn build(
@@ -298,7 +292,7 @@ fn app_state(
         watched_jobs: WatchedJobs::default(),
         streams: Watchers::new(STREAMS_MAX, STREAMS_PER_ADDRESS_MAX),
         waiters: Watchers::new(WAITERS_MAX, WAITERS_PER_ADDRESS_MAX),
-        spec_limits: served.spec_limits,
+        spec_limits,
         pixel_limits: config.pixels,
         memory_limit: worker.memory_limit,
         callback_addresses: Arc::new(AddressPolicy::new(config.callback.allow.clone())),

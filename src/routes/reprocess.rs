@@ -146,11 +146,15 @@ struct StoredOriginal {
 
 impl StoredOriginal {
     fn of(entry: LedgerEntry) -> Option<Self> {
-        let prefix = format!("{}_", entry.hash());
-        // Names of variants have four parts.
-        let is_original = |file: &&EntryFile| file.name.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('_'));
-        let file = entry.files.iter().find(is_original)?.clone();
-        let stem = Stem::of(&file.name[prefix.len()..]);
+        // The latter of a `unique` job.
+        let heads = [format!("{}_", entry.hash()), format!("{}_", entry.job_id)];
+        // Names of variants have more parts.
+        let is_stem = |rest: &&str| !rest.contains('_');
+        let stem_of = |file: &EntryFile| {
+            let stem = heads.iter().find_map(|head| file.name.strip_prefix(&**head).filter(is_stem));
+            Some(Stem::of(stem?))
+        };
+        let (file, stem) = entry.files.iter().find_map(|file| Some((file.clone(), stem_of(file)?)))?;
         Some(Self { entry, file, stem })
     }
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 
 use super::WriteError;
-use super::direct_serve::is_plain_name;
-use crate::job::SubDir;
+use crate::job::{ServedArea, ServedPath, SubDir, is_plain_name};
 
 /// A file that a store has, of a name that [`put`](super::WriterBackend::put) could have given it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +34,12 @@ impl FoundFiles {
     /// Adds what lies at `path` below the root or prefix, at `base` and the path for a location.
     #[cfg_attr(not(any(feature = "s3", feature = "gcs")), allow(dead_code))]
     pub(super) fn add(&mut self, base: &str, path: &str, bytes: u64, age: Duration) {
-        if is_path_of_ours(path) {
-            self.files.push(FoundFile { location: format!("{base}{path}"), bytes, age });
+        let location = format!("{base}{path}");
+        // Beneath a private file's root there is its owner first.
+        let is_ours =
+            if base == ServedArea::PRIVATE { ServedPath::parse(&location).is_some() } else { is_path_of_ours(path) };
+        if is_ours {
+            self.files.push(FoundFile { location, bytes, age });
         } else {
             self.foreign += 1;
         }

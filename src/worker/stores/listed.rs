@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::held::HeldName;
-use super::{DeleteError, Registered, StoreClients};
+use super::{PlaceError, Registered, StoreClients};
 use crate::bucket::KeyPrefix;
 use crate::job::{BackendKind, Owner, StorageKey};
 use crate::ledger::Place;
 use crate::register::EntryKind;
 use crate::writer::{Deletion, FileList, FoundFile, StorageSettings, WriteError, WriterBackend};
 
-/// What locations of what the server serves itself begin with.
-const SERVED: &str = "/files/";
+/// What locations of what the server serves itself begin with, to anyone or not.
+const SERVED: &str = "/";
 
 /// The bucket of many nodes, in which nothing is a store's, whoever has registered it as one too.
 #[derive(Clone, Debug)]
@@ -115,7 +115,7 @@ impl StoreClients {
         &self,
         store: &ListedStore,
         location: &str,
-    ) -> Result<Deletion, DeleteError> {
+    ) -> Result<Deletion, PlaceError> {
         // Whose turn it is at the store: nobody's in particular.
         let owner = Owner { user: store.user.clone(), access_key: None, sub: String::new() };
         self.delete(&store.place(location), &owner).await

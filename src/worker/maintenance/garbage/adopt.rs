@@ -8,7 +8,7 @@ use super::GcError;
 use super::compare::{AT_ONCE, Comparison, name_of};
 use super::unknown::{Fate, KnownOfHashes, Unknown};
 use crate::failpoint::{GcStep, reached};
-use crate::job::{JobId, State, StoredFile};
+use crate::job::{JobId, State};
 use crate::ledger::{EntryFile, ErasureTarget, LedgerEntry, Place};
 use crate::queue::{Filter, Job, PAGE_MAX, Page, PageRequest};
 use crate::worker::WorkerContext;
@@ -44,8 +44,11 @@ impl Comparison<'_> {
         add_files(&mut files, spool.stored_files(&job.record).await?);
         let ended_at = job.finished_at.unwrap_or(clock.now());
         let known = ledger.entry(&job.record.id).await?;
-        let expires_at = known.as_ref().and_then(|known| known.expires_at);
-        let Some(found) = LedgerEntry::of(&job.record, &files, ended_at, expires_at) else { return Ok(()) };
+        let mut found = LedgerEntry::of(&job.record, &files, ended_at);
+        if let Some(known) = &known {
+            // The order may be written down already, and then it is due no more.
+            found.expires_at = known.expires_at;
+        }
         let lacks = |place: &&Place| !known.as_ref().is_some_and(|known| known.names(place));
         let lacking = found.places().filter(lacks).count() as u64;
         if lacking == 0 || ledger.erased_at(&job.record.id).await?.is_some() || self.is_ordered_gone(job).await? {
@@ -126,6 +129,7 @@ impl Comparison<'_> {
                     ended_at: written_at,
                     expires_at: None,
                     files: Vec::new(),
+                    recipient: None,
                 }]
             }
             Fate::Busy | Fate::UnknownOwner | Fate::UnclearOwner => Vec::new(),
@@ -149,15 +153,12 @@ impl Comparison<'_> {
 /// What a job's record says that is stored of it; at least that it is, where only its journal says so.
 fn of_record(job: &Job, file: &FoundFile) -> LedgerEntry {
     let ended_at = job.finished_at.unwrap_or(job.record.created_at);
-    let files: &[StoredFile] = &job.files;
-    LedgerEntry::of(&job.record, files, ended_at, None).unwrap_or_else(|| LedgerEntry {
-        job_id: job.record.id,
-        owner: job.record.owner.clone(),
-        content: job.record.original.sha256,
-        ended_at,
-        expires_at: None,
-        files: vec![EntryFile { name: name_of(&file.location).to_owned(), bytes: file.bytes, places: Vec::new() }],
-    })
+    let mut entry = LedgerEntry::of(&job.record, &job.files, ended_at);
+    if entry.files.is_empty() {
+        let name = name_of(&file.location).to_owned();
+        entry.files.push(EntryFile { name, bytes: file.bytes, places: Vec::new() });
+    }
+    entry
 }
 
 fn add_place(entry: &mut LedgerEntry, file: &FoundFile, place: &Place) {

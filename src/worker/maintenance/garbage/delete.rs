@@ -9,7 +9,7 @@ use crate::error_chain::ErrorChain;
 use crate::failpoint::{GcStep, reached};
 use crate::ledger::LedgerEntry;
 use crate::worker::WorkerContext;
-use crate::worker::stores::{DeleteError, ListedStore};
+use crate::worker::stores::{ListedStore, PlaceError};
 use crate::writer::WriteError;
 
 /// What became of a file that was to be deleted.
@@ -73,8 +73,8 @@ impl Comparison<'_> {
                 reached(GcStep::FileDeleted);
                 Deleted::Gone
             }
-            Err(DeleteError::UnknownStore) => Deleted::Failed("it is not registered any more".to_owned()),
-            Err(DeleteError::Store(error)) => failed(&error),
+            Err(PlaceError::UnknownStore) => Deleted::Failed("it is not registered any more".to_owned()),
+            Err(PlaceError::Store(error)) => failed(&error),
         })
     }
 
