@@ -11,7 +11,7 @@ const HASH_BYTES: std::ops::RangeInclusive<usize> = 5..=25;
 /// What stands in a picture's place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Placeholder {
-    /// A [ThumbHash](https://evanw.github.io/thumbhash/) of the upright picture, as base64: a blurred picture of about 32 x 32 pixels.
+    /// A `ThumbHash` of the upright picture, as base64: a blurred picture of about 32 x 32 pixels.
     thumbhash: String,
     /// The mean of its colours, `#rrggbb`, as sRGB.
     #[schema(pattern = "^#[0-9a-f]{6}$")]

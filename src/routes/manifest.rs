@@ -1,7 +1,7 @@
 //! `GET /manifest`: what a page needs to show a picture.
 
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
@@ -111,5 +111,8 @@ pub(super) async fn manifest(
     };
     response.headers_mut().insert(CACHE_CONTROL, if job.state.is_terminal() { CACHE } else { NO_STORE });
     response.headers_mut().typed_insert(etag);
+    if is_html {
+        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
     Ok(response)
 }

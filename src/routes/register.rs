@@ -189,6 +189,8 @@ struct RegistrationEntry {
     presets: Option<Vec<PresetName>>,
     /// Of a store: the `Cache-Control` of objects of jobs that aren't `unique`.
     cache_control: Option<String>,
+    /// Of a store: where browsers get what is in it.
+    public_url: Option<String>,
 }
 
 #[derive(ToSchema)]

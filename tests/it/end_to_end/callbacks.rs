@@ -57,6 +57,9 @@ fn assert_tells(call: &Call, status: &Value, job: &Value, since: u64) {
         expected["error"] = status["error"].clone();
         expected["error_code"] = status["error_code"].clone();
     }
+    if let Some(placeholder) = status.get("placeholder") {
+        expected["placeholder"] = placeholder.clone();
+    }
     assert_eq!(call.body, expected);
 }
 

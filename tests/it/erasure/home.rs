@@ -160,9 +160,10 @@ pub(super) async fn until(app: &TestApp, token: &Claims, id: &str, wanted: impl 
 /// That nothing of an ended job is told, anywhere.
 pub(super) async fn assert_unknown(app: &TestApp, job: &Value) {
     let (id, hash) = (text(&job["job_id"]), text(&job["hash"]));
-    for path in ["/status", "/events"] {
+    for path in ["/status", "/events", "/manifest"] {
         assert_eq!(app.get(&format!("{path}?job_id={id}")).await.status(), 404, "{path}");
     }
+    assert_eq!(app.get(&format!("/image/{id}")).await.status(), 404);
     for path in ["/success", "/failures"] {
         let record = app.get(&format!("{path}?hash={hash}")).await;
         assert_eq!(record.status(), 200, "{path}");
