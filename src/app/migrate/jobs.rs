@@ -217,6 +217,9 @@ async fn copy_journal(from: &dyn Spool, to: &dyn Spool, id: JobId) -> Result<(),
     for file in noted.made.iter().skip(there.made.len()) {
         journal.append_made(file.clone()).await?;
     }
+    if let Some(placeholder) = noted.placeholder.clone().filter(|_| noted.placeholder != there.placeholder) {
+        journal.append_placeholder(placeholder).await?;
+    }
     if let (Some(at), None) = (noted.all_made_at, there.all_made_at) {
         journal.append_all_made(at).await?;
     }

@@ -427,3 +427,28 @@ async fn it_is_for_admins_and_nothing_younger_than_a_day(home: ErasureHome) {
     let paused = home.start(&[("PIXERVE_PAUSED", "true")]).await;
     assert_problem(asked(&paused, "").await, 503, "paused").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_private_is_compared_like_what_anyone_may_see() {
+    let home = ErasureHome::one_machine().await;
+    let app = home.start(&[]).await;
+    let mut private = small_job();
+    private["private"] = json!(true);
+    let status = app.done("me", private, "a.jpg", jpeg(96, 96, 1)).await;
+    let location = text(&status["files"][0]["stored"][0]["location"]).to_owned();
+    let owner = location.split('/').nth(2).expect("an owner");
+    let dir = app.private_dir();
+    let unknown = format!("{owner}/tour/{}", variant("me", 1));
+    plant(&dir, &unknown, 2 * DAY);
+    // Nobody's directory.
+    plant(&dir, &variant("me", 2), 2 * DAY);
+
+    let report = compared(&app, "delete=true").await;
+
+    let files = status["files"].as_array().map(Vec::len);
+    assert_eq!(report["known"]["files"].as_u64(), files.and_then(|files| u64::try_from(files).ok()), "{report}");
+    assert_eq!((&report["deleted"], &report["foreign"]), (&count(1), &json!(1)), "{report}");
+    assert_eq!(report["missing"]["files"], 0, "{report}");
+    assert!(!dir.join(&unknown).exists() && dir.join(variant("me", 2)).exists());
+    assert!(dir.join(location.strip_prefix("/private/").expect("private")).exists());
+}

@@ -62,6 +62,8 @@ const ROUTES: &[(&str, &str, &str, Who, Unreached)] = &[
     ("GET", "/failures/list", "", Who::Admin, Unreached::NotFound),
     ("GET", "/files/{path}", "", Who::Anyone, Unreached::NotFound),
     ("HEAD", "/files/{path}", "", Who::Anyone, Unreached::NotFound),
+    ("POST", "/gc", "", Who::Admin, Unreached::NotFound),
+    ("GET", "/gc/{gc_id}", "", Who::Admin, Unreached::NotFound),
     ("GET", "/health", "", Who::Anyone, Unreached::NotFound),
     ("GET", "/health/live", "", Who::Anyone, Unreached::NotFound),
     ("GET", "/image/{id}", "", Who::Anyone, Unreached::NotFound),
