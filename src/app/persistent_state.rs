@@ -263,10 +263,12 @@ fn tell_of_older_keys(sealer: &Sealer, queue: &SledQueue, ledger: &SqliteLedger)
     loop {
         // This thread may wait.
         let found = Handle::current().block_on(ledger.recipients(after.as_ref(), RECIPIENTS_AT_ONCE))?;
-        let Some((last, _)) = found.last() else { break };
-        after = Some(*last);
+        let Some((newest, _)) = found.last() else { break };
+        after = Some(*newest);
         for (id, recipient) in &found {
-            recipient.iter().for_each(|recipient| look_at(id, &recipient.target));
+            if let Some(recipient) = recipient {
+                look_at(id, &recipient.target);
+            }
         }
     }
     if lost > 0 {

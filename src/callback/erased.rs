@@ -162,7 +162,7 @@ impl ErasedOutbox {
     pub(super) async fn settle(&self, job: &JobId, outcome: DeliveryOutcome) -> Result<(), LedgerError> {
         let Some(event) = self.state.lock().taken.get(job).map(|taken| taken.event.clone()) else { return Ok(()) };
         let now = self.clock.now();
-        let last_try = event.since.after(EVENT_KEPT_FOR - LAST_TRY_BEFORE_END);
+        let last_try = event.since.after(EVENT_KEPT_FOR.saturating_sub(LAST_TRY_BEFORE_END));
         let due_at = match outcome {
             DeliveryOutcome::Delivered | DeliveryOutcome::GivenUp => None,
             DeliveryOutcome::Held => Some((now.after(SEALED_WAIT), event.attempts)),

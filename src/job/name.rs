@@ -132,18 +132,15 @@ impl FileName {
         let (rest, last) = name.rsplit_once('_')?;
         // An original's stem may begin with a dot, and is never nothing.
         let variant = |extension| Format::ALL.into_iter().find(|format| format.extension() == extension);
-        let (head, stem, file) = match last.strip_prefix('.').and_then(variant) {
-            Some(format) => {
-                let mut parts = rest.rsplitn(4, '_');
-                let (width, height) = (parts.next().and_then(side)?, parts.next().and_then(side)?);
-                let (stem, head) = (parts.next()?, parts.next()?);
-                (head, stem, NamedFile::Variant { height, width, format })
-            }
-            None => {
-                let (stem, extension) = last.rsplit_once('.')?;
-                let format = SourceFormat::ALL.into_iter().find(|format| format.extension() == extension)?;
-                (rest, stem, NamedFile::Original(format))
-            }
+        let (head, stem, file) = if let Some(format) = last.strip_prefix('.').and_then(variant) {
+            let mut parts = rest.rsplitn(4, '_');
+            let (width, height) = (parts.next().and_then(side)?, parts.next().and_then(side)?);
+            let (stem, head) = (parts.next()?, parts.next()?);
+            (head, stem, NamedFile::Variant { height, width, format })
+        } else {
+            let (stem, extension) = last.rsplit_once('.')?;
+            let format = SourceFormat::ALL.into_iter().find(|format| format.extension() == extension)?;
+            (rest, stem, NamedFile::Original(format))
         };
         let is_stem = (1..=STEM_BYTES_MAX).contains(&stem.len());
         is_stem.then_some(Self { head: NameHead::parse(head)?, stem: Stem(stem.to_owned()), file })

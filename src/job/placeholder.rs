@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Bytes of a ThumbHash: of a picture that shows through, and of the most detailed.
+/// Bytes of a `ThumbHash`: of a picture that shows through, and of the most detailed.
 const HASH_BYTES: std::ops::RangeInclusive<usize> = 5..=25;
 
 /// What stands in a picture's place.
@@ -19,7 +19,7 @@ pub struct Placeholder {
 }
 
 impl Placeholder {
-    /// Of these bytes of a ThumbHash and this mean of red, green and blue.
+    /// Of these bytes of a `ThumbHash` and this mean of red, green and blue.
     #[must_use]
     pub fn new(thumbhash: &[u8], [r, g, b]: [u8; 3]) -> Self {
         Self { thumbhash: BASE64_STANDARD.encode(thumbhash), color: format!("#{r:02x}{g:02x}{b:02x}") }

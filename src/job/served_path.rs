@@ -42,12 +42,11 @@ impl ServedPath {
     /// Reads a location; none if nothing can be there.
     #[must_use]
     pub fn parse(location: &str) -> Option<Self> {
-        let (area, path) = match location.strip_prefix(ServedArea::PUBLIC) {
-            Some(path) => (ServedArea::Public, path),
-            None => {
-                let (owner, path) = location.strip_prefix(ServedArea::PRIVATE)?.split_once('/')?;
-                (ServedArea::Private(PrivateOwner::parse(owner)?), path)
-            }
+        let (area, path) = if let Some(path) = location.strip_prefix(ServedArea::PUBLIC) {
+            (ServedArea::Public, path)
+        } else {
+            let (owner, path) = location.strip_prefix(ServedArea::PRIVATE)?.split_once('/')?;
+            (ServedArea::Private(PrivateOwner::parse(owner)?), path)
         };
         let (sub_dir, name) = path.rsplit_once('/').unwrap_or(("", path));
         let sub_dir = SubDir::parse(sub_dir).filter(|parsed| parsed.join(name) == path)?;

@@ -23,7 +23,7 @@ pub struct Source {
     /// Its media type.
     #[serde(rename = "type")]
     pub media_type: &'static str,
-    /// Their addresses, each with its width: `https://... 800w, https://... 400w`.
+    /// Their addresses, each with its width, the widest first: an address, a space and `800w`, then a comma and the next.
     pub srcset: String,
 }
 

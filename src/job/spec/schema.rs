@@ -57,11 +57,6 @@ fn refer_to_definitions(schema: &mut Value) {
 }
 
 fn job() -> Value {
-    let stores = BackendKind::ALL.into_iter().filter(|kind| kind.info().built_in).map(|kind| {
-        let key =
-            json!({ "type": "string", "maxLength": 128, "description": "The `access_key` that `/register` gave." });
-        (kind.as_str(), optional(key))
-    });
     let formats =
         Format::ALL.into_iter().map(Format::info).flat_map(|info| [&[info.file.extension], info.aliases].concat());
     let formats = formats.map(|name| (name, optional(json!({ "$ref": reference("JobFormat") }))));
@@ -99,6 +94,52 @@ fn job() -> Value {
             "priority",
             described("0 realtime (the default), 1 queued.", json!({ "type": "integer", "minimum": 0, "maximum": 1 })),
         ),
+        (
+            "ref",
+            described(
+                "What the caller calls the job, at most 256 bytes; it comes back in every answer about it.",
+                json!({ "type": "string", "maxLength": 256 }),
+            ),
+        ),
+        ("maxBytes", described("Bytes that the uploaded file may have.", json!({ "type": "integer", "minimum": 1 }))),
+        (
+            "once",
+            described(
+                "Whether the token, which needs a `jti` then, is good for one upload.",
+                json!({ "type": "boolean" }),
+            ),
+        ),
+        (
+            "onDuplicate",
+            described(
+                "What to do with bytes that are being worked on: refuse them (the default), or let another job on them wait.",
+                json!({ "enum": ["refuse", "queue"] }),
+            ),
+        ),
+        (
+            "redirect",
+            described(
+                "Where a form without JavaScript is sent.",
+                json!({ "type": "string", "format": "uri", "maxLength": 2048 }),
+            ),
+        ),
+        ("formats", described("What to make.", object("", self::fields(formats)))),
+    ]);
+    fields.extend(what_is_kept());
+    fields.extend(variant_options());
+    let rules = "What to do with an upload. With what its preset has, it names a format or sets `keepOriginal`, and sets `directHost` or names a store; \
+        it asks for no more variants than `/limits` says, for none twice, and animates no format that can't be animated.";
+    object(rules, fields)
+}
+
+/// What is kept besides variants, where, under which names, and for how long.
+fn what_is_kept() -> Map<String, Value> {
+    let stores = BackendKind::ALL.into_iter().filter(|kind| kind.info().built_in).map(|kind| {
+        let key =
+            json!({ "type": "string", "maxLength": 128, "description": "The `access_key` that `/register` gave." });
+        (kind.as_str(), optional(key))
+    });
+    fields([
         (
             "placeholder",
             described(
@@ -140,41 +181,7 @@ fn job() -> Value {
                 json!({ "type": "string", "examples": ["90days"] }),
             ),
         ),
-        (
-            "ref",
-            described(
-                "What the caller calls the job, at most 256 bytes; it comes back in every answer about it.",
-                json!({ "type": "string", "maxLength": 256 }),
-            ),
-        ),
-        ("maxBytes", described("Bytes that the uploaded file may have.", json!({ "type": "integer", "minimum": 1 }))),
-        (
-            "once",
-            described(
-                "Whether the token, which needs a `jti` then, is good for one upload.",
-                json!({ "type": "boolean" }),
-            ),
-        ),
-        (
-            "onDuplicate",
-            described(
-                "What to do with bytes that are being worked on: refuse them (the default), or let another job on them wait.",
-                json!({ "enum": ["refuse", "queue"] }),
-            ),
-        ),
-        (
-            "redirect",
-            described(
-                "Where a form without JavaScript is sent.",
-                json!({ "type": "string", "format": "uri", "maxLength": 2048 }),
-            ),
-        ),
-        ("formats", described("What to make.", object("", self::fields(formats)))),
-    ]);
-    fields.extend(variant_options());
-    let rules = "What to do with an upload. With what its preset has, it names a format or sets `keepOriginal`, and sets `directHost` or names a store; \
-        it asks for no more variants than `/limits` says, for none twice, and animates no format that can't be animated.";
-    object(rules, fields)
+    ])
 }
 
 fn format_fields() -> Map<String, Value> {

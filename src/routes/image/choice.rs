@@ -64,13 +64,12 @@ pub(super) fn choose<'a>(
         Some(size) => left.retain(|candidate| candidate.size == size),
         None => prefer(&mut left, |candidate| has_shape_of((candidate.width, candidate.height), own)),
     }
-    match wish.format {
-        Some(format) => left.retain(|candidate| candidate.format == format),
-        None => {
-            prefer(&mut left, |candidate| is_old(candidate.format) || accepts(accept, candidate.format));
-            // What says that it takes none of them most likely shows one that everybody does.
-            prefer(&mut left, |candidate| accepts(accept, candidate.format));
-        }
+    if let Some(format) = wish.format {
+        left.retain(|candidate| candidate.format == format);
+    } else {
+        prefer(&mut left, |candidate| is_old(candidate.format) || accepts(accept, candidate.format));
+        // What says that it takes none of them most likely shows one that everybody does.
+        prefer(&mut left, |candidate| accepts(accept, candidate.format));
     }
     // Of two that are equally good the format counts whose turn is first.
     let of_each_format = Format::ALL.into_iter().rev().filter_map(|format| {

@@ -37,9 +37,9 @@ impl PublicBase {
         for byte in key.bytes() {
             match byte {
                 b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                    url.push(char::from(byte))
+                    url.push(char::from(byte));
                 }
-                byte => url.push_str(&format!("%{byte:02X}")),
+                byte => url.extend(format!("%{byte:02X}").chars()),
             }
         }
         url

@@ -94,13 +94,13 @@ async fn a_comparison_tells_what_there_is_and_changes_nothing(home: ErasureHome)
     for name in &unknown {
         plant(&dir, name, 2 * DAY);
     }
-    plant(&dir, &variant("me", 3), Duration::from_secs(60));
+    plant(&dir, &variant("me", 3), Duration::from_mins(1));
     for foreign in ["index.html", "tour/robots.txt", ".hidden", "me_photo_8_6_.jpg"] {
         plant(&dir, foreign, 9 * DAY);
     }
     plant_in_store(&home, &variant("you", 4), 3 * DAY).await;
     plant_in_store(&home, "backup/index.html", 3 * DAY).await;
-    let (served, stored) = (home.served(&app), home.store.keys(PICTURES).await);
+    let (served, in_store) = (home.served(&app), home.store.keys(PICTURES).await);
 
     let report = compared(&app, "").await;
 
@@ -121,7 +121,7 @@ async fn a_comparison_tells_what_there_is_and_changes_nothing(home: ErasureHome)
     let stores = report["stores"].as_array().expect("stores");
     assert_eq!((stores.len(), &stores[1]["access_key"]), (2, &json!(access_key)), "{report}");
     assert!(stores.iter().all(|store| store.get("error").is_none()), "{report}");
-    assert_eq!((home.served(&app), home.store.keys(PICTURES).await), (served, stored));
+    assert_eq!((home.served(&app), home.store.keys(PICTURES).await), (served, in_store));
     let again = compared(&app, "older_than=60h").await;
     assert_eq!((&again["unknown"]["files"], &again["young"]), (&json!(1), &json!(3)), "{again}");
 }

@@ -44,9 +44,9 @@ async fn a_comparison_comes_to_the_same_whatever_step_the_server_dies_at() {
         let server = home.start().await;
         let run = compared(&server).await.expect("an answer");
         assert_eq!(run["state"], "done", "{}: {run}", step.name());
-        let served = files_below(&dir);
-        assert_eq!(served.len(), 4, "{}: {served:?}", step.name());
-        assert!(served.iter().all(|name| !name.contains(&unknown_owner)), "{}: {served:?}", step.name());
+        let there = files_below(&dir);
+        assert_eq!(there.len(), 4, "{}: {there:?}", step.name());
+        assert!(there.iter().all(|name| !name.contains(&unknown_owner)), "{}: {there:?}", step.name());
         let again = compared(&server).await.expect("an answer");
         assert_eq!(
             (&again["report"]["known"]["files"], &again["report"]["unknown"]["files"]),

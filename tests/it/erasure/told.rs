@@ -251,11 +251,11 @@ async fn an_event_is_kept_for_three_days_and_no_longer() {
     }
     erased(&app, &manager("me"), "sub=me").await;
     let ledger = Arc::clone(&app.app().state().ledger);
-    // Until both tries are noted: what notes one would write over what comes here.
-    let owed = events_until(&app, |owed| owed.len() == 2 && owed.iter().all(|event| event.attempts > 0)).await;
     for _ in 0..2 {
         receiver.call().await;
     }
+    // Until both tries are noted: what notes one would write over what comes here.
+    let owed = events_until(&app, |owed| owed.len() == 2 && owed.iter().all(|event| event.attempts > 0)).await;
     let now = app.app().state().clock.now();
     let ids: Vec<_> = owed.iter().map(|event| event.job_id).collect();
     for (event, hours) in owed.into_iter().zip([73, 71]) {

@@ -86,7 +86,7 @@ async fn each_client_is_shown_what_it_takes_in_the_width_that_it_wants() {
                 let headers = answer.headers();
                 assert_eq!(headers["content-location"], smallest(formats, width).as_str(), "{accept:?} {path}");
                 assert_eq!(
-                    (varies(headers).as_str(), &*headers["cache-control"].to_str().expect("text")),
+                    (varies(headers).as_str(), headers["cache-control"].to_str().expect("text")),
                     ("Accept", "public, max-age=300")
                 );
                 let file = app.get(headers["content-location"].to_str().expect("text")).await;

@@ -523,7 +523,7 @@ async fn a_users_presets_are_changed_and_stay_with_it(home: JobsHome) {
     }
     // Another secret doesn't set it free.
     let rotated = app.admin(Method::PUT, &path, Some(json!({ "rotate": true }))).await;
-    shop.secret = text(&rotated.json::<Value>().await.expect("JSON")["secret"]).to_owned();
+    text(&rotated.json::<Value>().await.expect("JSON")["secret"]).clone_into(&mut shop.secret);
     let renew = json!({ "access_key": shop.access_key });
     assert_eq!(app.admin(Method::POST, "/register/webhook-secret", Some(renew)).await.status(), StatusCode::CREATED);
     app.restart().await;

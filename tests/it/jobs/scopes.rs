@@ -153,9 +153,9 @@ fn expected(who: Who, holds: Holds, whose: Whose) -> Expected {
         (Who::Reader, _) => E::Unreached,
         (Who::AnyToken | Who::Owner | Who::AnyoneOrToken, H::Read) => E::Forbidden(""),
         (Who::Anyone | Who::AnyoneOrToken, _)
-        | (Who::AnyToken, H::NoScope | H::Manage | H::ManageUser | H::AdminOfUser | H::Admin) => E::Answered,
+        | (Who::AnyToken, H::NoScope | H::Manage | H::ManageUser | H::AdminOfUser)
+        | (_, H::Admin) => E::Answered,
         (_, H::NoToken) => E::Unauthorized,
-        (_, H::Admin) => E::Answered,
         (Who::Owner, _) | (Who::Manager, H::Manage) => by(whose == W::Own),
         (Who::Manager, H::NoScope | H::AdminOfUser | H::Read) => E::Forbidden("manage"),
         (Who::Manager | Who::UserManager, H::ManageUser) => by(whose != W::Foreign),

@@ -68,8 +68,10 @@ pub(super) struct FileDeletion {
     context: Arc<WorkerContext>,
     /// By backend and location, the places that several jobs of those under way name: once it is seen to, whether it is gone. So it is
     /// counted, and deleted, once.
-    shared: Mutex<HashMap<(String, String), Arc<OnceCell<bool>>>>,
+    shared: Mutex<SharedPlaces>,
 }
+
+type SharedPlaces = HashMap<(String, String), Arc<OnceCell<bool>>>;
 
 /// The other jobs of a job's hash, which alone may name the same places.
 struct Others {

@@ -1,6 +1,7 @@
 //! Writes down what the ledger doesn't know: what records say that is stored, then what names tell of.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -136,15 +137,16 @@ impl Comparison<'_> {
         };
         for new in new {
             let id = new.job_id;
-            if !entries.contains_key(&id) {
-                let is_known = known.entries.iter().any(|entry| entry.job_id == id);
-                // As it is now: some of it may have been erased.
-                let entry = if is_known { self.context.ledger.entry(&id).await? } else { None };
-                entries.insert(id, entry.unwrap_or(new));
-            }
-            if let Some(entry) = entries.get_mut(&id) {
-                add_place(entry, file, &place);
-            }
+            let entry = match entries.entry(id) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let is_known = known.entries.iter().any(|entry| entry.job_id == id);
+                    // As it is now: some of it may have been erased.
+                    let now = if is_known { self.context.ledger.entry(&id).await? } else { None };
+                    entry.insert(now.unwrap_or(new))
+                }
+            };
+            add_place(entry, file, &place);
         }
         Ok(())
     }
@@ -166,11 +168,10 @@ fn add_place(entry: &mut LedgerEntry, file: &FoundFile, place: &Place) {
         return;
     }
     let name = name_of(&file.location);
-    match entry.files.iter_mut().find(|known| known.name == name) {
-        Some(known) => known.places.push(place.clone()),
-        None => {
-            let places = vec![place.clone()];
-            entry.files.push(EntryFile { name: name.to_owned(), bytes: file.bytes, places });
-        }
+    if let Some(known) = entry.files.iter_mut().find(|known| known.name == name) {
+        known.places.push(place.clone());
+    } else {
+        let places = vec![place.clone()];
+        entry.files.push(EntryFile { name: name.to_owned(), bytes: file.bytes, places });
     }
 }
