@@ -126,6 +126,10 @@ pub struct SourceInfo {
     /// told counts as having more.
     #[serde(default)]
     pub indexed: bool,
+    /// Whether something may show through it, as its header says; none where that doesn't tell, and of what was inspected before
+    /// this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<bool>,
 }
 
 /// What an upload read in its original's header, and the limits that it was held against: under the same limits, reading
@@ -172,6 +176,7 @@ mod tests {
                 frames: 1,
                 progressive: true,
                 indexed: true,
+                alpha: Some(true),
             };
             let inspection = Inspection { source, source_pixels_max: 1_000, source_side_max: 100 };
             let json = serde_json::to_value(inspection).expect("JSON");

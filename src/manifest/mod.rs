@@ -70,8 +70,7 @@ impl Manifest {
                 bytes: original.bytes,
                 sha256: original.sha256,
                 animated: inspected.map(|source| source.frames > 1),
-                // Grey and alpha, or three colours and alpha.
-                alpha: inspected.map(|source| source.channels.is_multiple_of(2)),
+                alpha: inspected.and_then(|source| source.alpha),
             },
             placeholder,
             files,

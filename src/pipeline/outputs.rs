@@ -154,6 +154,7 @@ mod tests {
             frames,
             progressive: false,
             indexed: true,
+            alpha: None,
         };
         for frames in [1, 20] {
             for variant in &spec.variants {

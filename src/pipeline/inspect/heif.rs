@@ -65,6 +65,7 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result
     let (_, _, width, height) = still.placement.window;
     let mut header = Header::still(width, height, still.channels());
     header.bits = if still.bits() > 8 { 16 } else { 8 };
+    header.alpha = Some(still.alpha.is_some());
     header.orientation = still.placement.orientation();
     Ok((format, header))
 }

@@ -26,6 +26,7 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         // Component by component is as bad: no pixel is whole before the last scan.
         progressive: frame.progressive || in_first_scan < components,
+        alpha: Some(false),
         ..still
     })
 }

@@ -154,13 +154,24 @@ struct Header {
     frames: u32,
     progressive: bool,
     indexed: bool,
+    alpha: Option<bool>,
 }
 
 impl Header {
     /// A still, upright picture of 8 bits a sample.
     fn still(width: u32, height: u32, channels: u8) -> Self {
         let orientation = Orientation::NoTransforms;
-        Self { width, height, orientation, channels, bits: 8, frames: 1, progressive: false, indexed: false }
+        Self {
+            width,
+            height,
+            orientation,
+            channels,
+            bits: 8,
+            frames: 1,
+            progressive: false,
+            indexed: false,
+            alpha: None,
+        }
     }
 
     fn check(&self, limits: &PixelLimits) -> Result<(), InspectError> {
@@ -181,10 +192,10 @@ impl Header {
     }
 
     fn into_info(self, format: SourceFormat) -> SourceInfo {
-        let Self { width, height, orientation, channels, bits, frames, progressive, indexed } = self;
+        let Self { width, height, orientation, channels, bits, frames, progressive, indexed, alpha } = self;
         let (width, height) = if super::orient::swaps_sides(orientation) { (height, width) } else { (width, height) };
         let frames = frames.max(1);
-        SourceInfo { format, width, height, orientation, channels, bits, frames, progressive, indexed }
+        SourceInfo { format, width, height, orientation, channels, bits, frames, progressive, indexed, alpha }
     }
 }
 

@@ -24,7 +24,9 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result
     header.bits = if info.bit_depth == BitDepth::Sixteen { 16 } else { 8 };
     header.progressive = info.interlaced;
     header.indexed = info.color_type == ColorType::Indexed || (info.bit_depth as u8) < 8;
+    let has_alpha = matches!(info.color_type, ColorType::GrayscaleAlpha | ColorType::Rgba);
     let chunks = PngChunks::read(source);
+    header.alpha = Some(has_alpha || chunks.of(b"tRNS").next().is_some());
     if let Some(exif) = chunks.of(b"eXIf").find_map(|chunk| data(source, chunk, EXIF_BYTES_MAX)) {
         header.orientation = exif_orientation(&exif);
     }

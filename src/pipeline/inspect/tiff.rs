@@ -22,6 +22,7 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result
     let page = TiffPage::read(source)?;
     let mut header = Header::still(page.width, page.height, page.channels());
     header.bits = if page.bits > 8 { 16 } else { 8 };
+    header.alpha = Some(page.extra != Extra::None);
     header.orientation = page.orientation;
     Ok(header)
 }

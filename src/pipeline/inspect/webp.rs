@@ -23,6 +23,7 @@ pub(super) fn header<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result
             let animated = flags & 0b10 != 0;
             let channels = if animated || flags & 0b1_0000 != 0 { 4 } else { 3 };
             let mut header = Header::still(side(w0, w1, w2), side(h0, h1, h2), channels);
+            header.alpha = Some(flags & 0b1_0000 != 0);
             extended(source, &mut header, animated)?;
             Ok(header)
         }
@@ -38,7 +39,7 @@ fn lossy<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Header, Ins
     }
     // The upper two bits say how to scale for display, which no viewer does.
     let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3FFF);
-    Ok(Header::still(side(w0, w1), side(h0, h1), 3))
+    Ok(Header { alpha: Some(false), ..Header::still(side(w0, w1), side(h0, h1), 3) })
 }
 
 /// A VP8L picture.
@@ -48,8 +49,9 @@ fn lossless<R: BufRead + Seek>(source: &mut BoundedReader<R>) -> Result<Header, 
         return Err(InspectError::damaged("its VP8L data has no signature"));
     }
     let bits = u32::from_le_bytes([b0, b1, b2, b3]);
-    let channels = if bits >> 28 & 1 == 1 { 4 } else { 3 };
-    Ok(Header::still((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, channels))
+    let has_alpha = bits >> 28 & 1 == 1;
+    let still = Header::still((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, if has_alpha { 4 } else { 3 });
+    Ok(Header { alpha: Some(has_alpha), ..still })
 }
 
 /// Walks the chunks for orientation and frames. A file that ends early is the decoder's to refuse, but the picture

@@ -73,7 +73,9 @@ async fn records(data: &DataDir) -> Result<Vec<JobRecord>, Box<dyn Error>> {
         let Original { format, width, height, .. } = record.original;
         let orientation = Orientation::NoTransforms;
         let (channels, bits, frames, progressive, indexed) = (3, 8, 1, false, false);
-        let source = SourceInfo { format, width, height, orientation, channels, bits, frames, progressive, indexed };
+        let alpha = None;
+        let source =
+            SourceInfo { format, width, height, orientation, channels, bits, frames, progressive, indexed, alpha };
         let inspection = Inspection { source, source_pixels_max: 100_000_000, source_side_max: 30_000 };
         let callback = record.callback.as_ref().map(|target| -> Result<_, Box<dyn Error>> {
             let (url, headers) = sealer.unseal_callback(&record.id, target)?;

@@ -238,3 +238,28 @@ async fn a_browser_fills_the_element_with_what_suits_its_width_and_density() {
     let drawn: Vec<u8> = serde_json::from_value(seen["drawn"]["pixels"].clone()).expect("pixels");
     assert!(drawn.iter().zip(&pixels).all(|(theirs, ours)| theirs.abs_diff(*ours) <= 2), "{seen}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_known_whether_something_shows_through_an_original() {
+    use ::image::{DynamicImage, GrayAlphaImage, GrayImage, ImageFormat, RgbImage, RgbaImage};
+
+    let app = TestApp::start().await;
+    let pictures = [
+        (DynamicImage::from(RgbImage::new(8, 6)), ImageFormat::Png, false),
+        (RgbaImage::new(8, 6).into(), ImageFormat::Png, true),
+        (GrayImage::new(8, 6).into(), ImageFormat::Png, false),
+        (GrayAlphaImage::new(8, 6).into(), ImageFormat::Png, true),
+        (RgbImage::new(8, 6).into(), ImageFormat::WebP, false),
+        (RgbaImage::new(8, 6).into(), ImageFormat::WebP, true),
+        (RgbImage::new(8, 6).into(), ImageFormat::Tiff, false),
+        (RgbaImage::new(8, 6).into(), ImageFormat::Tiff, true),
+        (RgbImage::new(8, 6).into(), ImageFormat::Jpeg, false),
+    ];
+    for (picture, format, has_alpha) in pictures {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).expect("it is encoded");
+        let status = app.done("me", small_job(), "a", bytes.into_inner()).await;
+        let manifest = app.get_json(&path(&status, "")).await;
+        assert_eq!(manifest["source"]["alpha"], has_alpha, "{format:?}: {manifest}");
+    }
+}
