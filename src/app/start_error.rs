@@ -1,6 +1,5 @@
 //! Why a server didn't start.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -110,13 +109,14 @@ fn shown(findings: &[Finding]) -> String {
 
 impl StartError {
     /// Whether it comes of a Redis that can't be reached, or didn't answer in time.
+    #[cfg(feature = "s3")]
     pub(super) fn is_for_want_of_redis(&self) -> bool {
         match self {
             Self::NotHeard { .. } => return true,
             Self::RedisClient(error) | Self::Nodes(NodesError::Redis(error)) => return error.is_unknown(),
             _ => {}
         }
-        let mut cause = self.source();
+        let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             let of_nodes = error.downcast_ref().and_then(|error| match error {
                 NodesError::Redis(error) => Some(error),

@@ -252,4 +252,5 @@ pub trait GcRuns: Debug + Send + Sync {
 /// How often a comparison that goes on is noted.
 pub const GC_NOTED_EVERY: Duration = Duration::from_secs(10);
 /// One that was noted longer ago has stopped.
+#[cfg(feature = "s3")]
 pub(super) const GC_STOPPED_AFTER: Duration = Duration::from_mins(1);
