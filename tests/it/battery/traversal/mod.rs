@@ -82,7 +82,7 @@ impl Site {
     /// Everything around the server's own directories and logs.
     fn around(&self) -> BTreeMap<String, String> {
         let root = self.home.root();
-        let own = ["a/b/c/data", "a/b/c/serve", "pixerve.log", "terminal"].map(|name| root.join(name));
+        let own = ["a/b/c/data", "a/b/c/serve", "private", "pixerve.log", "terminal"].map(|name| root.join(name));
         tree(root, &own.each_ref().map(std::path::PathBuf::as_path))
     }
 
@@ -220,6 +220,8 @@ async fn no_hash_and_no_path_leads_out() {
             ("GET", "/success/list?cursor="),
             ("GET", "/files/"),
             ("HEAD", "/files/"),
+            ("GET", "/private/"),
+            ("GET", "/image/"),
         ] {
             // Encoded once; and as it is, where that makes a request at all.
             for target in [format!("{route}{encoded}"), format!("{route}{name}")] {
