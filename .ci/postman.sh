@@ -98,5 +98,6 @@ echo "With tokens that are given:"
 user_token=$(with_settings "$pixerve" token --sub postman --job job.json)
 admin_token=$(with_settings "$pixerve" token --sub postman-admin --admin)
 manager_token=$(with_settings "$pixerve" token --sub postman --scope manage --job other.json)
+reader_token=$(with_settings "$pixerve" token --sub postman --read /private/)
 run_collection --env-var "userToken=$user_token" --env-var "adminToken=$admin_token" \
-    --env-var "managerToken=$manager_token"
+    --env-var "managerToken=$manager_token" --env-var "readerToken=$reader_token"
