@@ -108,12 +108,12 @@ fn shown(findings: &[Finding]) -> String {
 }
 
 impl StartError {
-    /// Whether it comes of a Redis that can't be reached, or didn't answer in time.
+    /// Whether it comes of a Redis that can't be reached, didn't answer in time, or takes no changes for the moment.
     #[cfg(feature = "s3")]
     pub(super) fn is_for_want_of_redis(&self) -> bool {
         match self {
             Self::NotHeard { .. } => return true,
-            Self::RedisClient(error) | Self::Nodes(NodesError::Redis(error)) => return error.is_unknown(),
+            Self::RedisClient(error) | Self::Nodes(NodesError::Redis(error)) => return error.may_pass(),
             _ => {}
         }
         let mut cause = std::error::Error::source(self);
@@ -122,7 +122,7 @@ impl StartError {
                 NodesError::Redis(error) => Some(error),
                 _ => None,
             });
-            if of_nodes.or_else(|| error.downcast_ref()).is_some_and(RedisError::is_unknown) {
+            if of_nodes.or_else(|| error.downcast_ref()).is_some_and(RedisError::may_pass) {
                 return true;
             }
             cause = error.source();

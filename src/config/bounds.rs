@@ -149,7 +149,7 @@ mod tests {
     use crate::config::Config;
 
     /// Settings that are no number, and `max_workers`.
-    const WITHOUT: [&str; 43] = [
+    const WITHOUT: [&str; 44] = [
         "addr",
         "data_dir",
         "serve",
@@ -186,6 +186,7 @@ mod tests {
         "metrics.token",
         "node.roles",
         "queue.url",
+        "queue.sentinels",
         "images.client_hints",
         "server.docs",
         "server.http2",

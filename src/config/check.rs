@@ -39,6 +39,11 @@ fn nodes(config: &Config, reader: &mut Reader) {
          has both on its disk"
             .to_owned()
     });
+    reader.check(&["queue.sentinels", "queue.url"], queue || config.redis.sentinels.is_empty(), || {
+        "queue.sentinels is set without queue.url: its host is the name under which they watch the queue's Redis, \
+         redis://NAME/DATABASE"
+            .to_owned()
+    });
     let is_confined = config.sandbox.sandbox != SandboxMode::Off;
     reader.check(&["worker.sandbox", "queue.url"], is_confined || !queue, || {
         "worker.sandbox is \"off\", and queue.url is set: a job that takes its node along must not take along those of all \

@@ -19,6 +19,17 @@ pub enum RedisError {
         #[source]
         source: Source,
     },
+    /// No Sentinel can be reached, or they name no primary that says that it is one: while one fails over, there is none.
+    #[error("{what}: no Sentinel names a primary of {service:?} that answers")]
+    NoPrimary {
+        /// What was attempted.
+        what: &'static str,
+        /// The host of `queue.url`.
+        service: String,
+        /// Why it failed.
+        #[source]
+        source: Source,
+    },
     /// It didn't answer in time. The call may have been carried out, or be carried out later.
     #[error("{what}: Redis did not answer within {seconds} s")]
     TimedOut {
@@ -87,6 +98,12 @@ impl RedisError {
     /// Whether the call may have been carried out all the same, or may be later.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. })
+        matches!(self, Self::Unreachable { .. } | Self::NoPrimary { .. } | Self::TimedOut { .. })
+    }
+
+    /// Whether it may be over in a moment without anybody's doing: Redis is away, or another takes its place.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.is_unknown() || matches!(self, Self::ReadOnly { .. })
     }
 }

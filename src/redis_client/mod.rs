@@ -4,6 +4,7 @@
 //! later, so callers write scripts that do no harm when they run twice.
 
 mod error;
+mod sentinels;
 mod settings;
 
 use std::fmt;
@@ -17,7 +18,12 @@ use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, ScriptInvocation};
 
 pub use error::RedisError;
+use sentinels::Sentinels;
 pub use settings::RedisSettings;
+
+use secrecy::SecretString;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::clock::SharedClock;
 
@@ -30,14 +36,19 @@ const UNANSWERED_MAX: Duration = Duration::from_secs(5);
 const BLOCKING_GRACE: Duration = Duration::from_secs(2);
 /// Tries to connect before the calls that wait for it fail; the next call begins anew.
 const CONNECT_RETRIES: usize = 1;
+/// What is attempted where nothing else is.
+const CONNECTING: &str = "connecting";
 
 /// A connection to Redis that is made anew when it is lost. Clones are one.
 #[derive(Clone)]
 pub struct RedisClient(Arc<Inner>);
 
 struct Inner {
-    client: redis::Client,
-    manager: RwLock<ConnectionManager>,
+    primary: Primary,
+    /// None before the first call, and after one that showed that it leads nowhere.
+    connection: RwLock<Option<Connection>>,
+    /// Held by whoever makes one.
+    connecting: Mutex<()>,
     clock: SharedClock,
     /// When the last answer came, in milliseconds of [`crate::clock::Clock::elapsed`]; [`NEVER`] before the first.
     answered_ms: AtomicU64,
@@ -47,20 +58,38 @@ struct Inner {
 
 const NEVER: u64 = u64::MAX;
 
+/// Where the Redis is that takes changes.
+enum Primary {
+    At(redis::Client),
+    Watched(Sentinels),
+}
+
+#[derive(Clone)]
+struct Connection {
+    /// For connections beside it.
+    client: redis::Client,
+    manager: ConnectionManager,
+}
+
 impl RedisClient {
-    /// A client of the Redis at `url`, which is connected to when it is needed. Belongs on a runtime.
+    /// A client of the Redis at `url`; where there are `sentinels`, of the one that they name as the primary of the service
+    /// that `url` has as its host. It is connected to when it is needed. Belongs on a runtime.
     ///
     /// # Errors
     /// [`RedisError::BadUrl`].
-    pub fn new(url: &str, clock: SharedClock) -> Result<Self, RedisError> {
+    pub fn new(url: &str, sentinels: &[SecretString], clock: SharedClock) -> Result<Self, RedisError> {
         // Without it a Redis that is gone without a word is waited for as long as the kernel sends again: a quarter of an hour.
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNANSWERED_MAX).set_keepalive(keepalive());
         let info = url.into_connection_info().map_err(RedisError::BadUrl)?.set_tcp_settings(tcp);
-        let client = redis::Client::open(info).map_err(RedisError::BadUrl)?;
-        let manager = RwLock::new(manager(&client).map_err(RedisError::BadUrl)?);
+        let primary = if sentinels.is_empty() {
+            Primary::At(redis::Client::open(info).map_err(RedisError::BadUrl)?)
+        } else {
+            Primary::Watched(Sentinels::new(&info, sentinels)?)
+        };
         Ok(Self(Arc::new(Inner {
-            client,
-            manager,
+            primary,
+            connection: RwLock::new(None),
+            connecting: Mutex::new(()),
             clock,
             answered_ms: AtomicU64::new(NEVER),
             failed_ms: AtomicU64::new(NEVER),
@@ -76,7 +105,7 @@ impl RedisClient {
         what: &'static str,
         script: &ScriptInvocation<'_>,
     ) -> Result<T, RedisError> {
-        let mut connection = self.0.manager.read().clone();
+        let mut connection = self.connection(what).await?.manager;
         let answer = script.invoke_async(&mut connection).await;
         self.noted(what, ANSWER_TIMEOUT, answer)
     }
@@ -86,7 +115,7 @@ impl RedisClient {
     /// # Errors
     /// Redis', with `what` was attempted.
     pub async fn query<T: FromRedisValue>(&self, what: &'static str, command: &Cmd) -> Result<T, RedisError> {
-        let mut connection = self.0.manager.read().clone();
+        let mut connection = self.connection(what).await?.manager;
         let answer = command.query_async(&mut connection).await;
         self.noted(what, ANSWER_TIMEOUT, answer)
     }
@@ -115,8 +144,9 @@ impl RedisClient {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(longest + BLOCKING_GRACE));
-        let connection = self.0.client.get_multiplexed_async_connection_with_config(&config).await;
-        self.noted("connecting", CONNECT_TIMEOUT, connection)
+        let client = self.connection(CONNECTING).await?.client;
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+        self.noted(CONNECTING, CONNECT_TIMEOUT, connection)
     }
 
     /// A connection that listens to channels.
@@ -124,11 +154,44 @@ impl RedisClient {
     /// # Errors
     /// Redis'.
     pub async fn listener(&self) -> Result<PubSub, RedisError> {
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.0.client.get_async_pubsub()).await;
+        let client = self.connection(CONNECTING).await?.client;
+        let connected = timeout(CONNECT_TIMEOUT, client.get_async_pubsub()).await;
         match connected {
-            Ok(connection) => self.noted("connecting", CONNECT_TIMEOUT, connection),
-            Err(_) => Err(RedisError::TimedOut { what: "connecting", seconds: CONNECT_TIMEOUT.as_secs() }),
+            Ok(connection) => self.noted(CONNECTING, CONNECT_TIMEOUT, connection),
+            Err(_) => Err(RedisError::TimedOut { what: CONNECTING, seconds: CONNECT_TIMEOUT.as_secs() }),
         }
+    }
+
+    /// The connection that there is, or a new one, for an attempt to do `what`.
+    async fn connection(&self, what: &'static str) -> Result<Connection, RedisError> {
+        if let Some(connection) = self.there() {
+            return Ok(connection);
+        }
+        let connection = timeout(ANSWER_TIMEOUT, self.connect(what)).await;
+        let connection = connection.unwrap_or(Err(RedisError::TimedOut { what, seconds: ANSWER_TIMEOUT.as_secs() }));
+        if connection.is_err() {
+            self.0.failed_ms.store(self.now_ms(), Ordering::Relaxed);
+        }
+        connection
+    }
+
+    async fn connect(&self, what: &'static str) -> Result<Connection, RedisError> {
+        let _alone = self.0.connecting.lock().await;
+        if let Some(connection) = self.there() {
+            return Ok(connection);
+        }
+        let client = match &self.0.primary {
+            Primary::At(client) => client.clone(),
+            Primary::Watched(sentinels) => sentinels.primary(what).await?,
+        };
+        let manager = manager(&client).map_err(RedisError::BadUrl)?;
+        let connection = Connection { client, manager };
+        *self.0.connection.write() = Some(connection.clone());
+        Ok(connection)
+    }
+
+    fn there(&self) -> Option<Connection> {
+        self.0.connection.read().clone()
     }
 
     /// How long ago the last answer came; none before the first.
@@ -151,22 +214,27 @@ impl RedisClient {
     /// Notes what came of an attempt to do `what` that was given up after `limit`.
     fn noted<T>(&self, what: &'static str, limit: Duration, answer: redis::RedisResult<T>) -> Result<T, RedisError> {
         let answer = answer.map_err(|error| RedisError::of(what, limit, error));
-        let now = u64::try_from(self.0.clock.elapsed().as_millis()).unwrap_or(NEVER - 1);
         match &answer {
-            Ok(_) => self.0.answered_ms.store(now, Ordering::Relaxed),
-            Err(error) if error.is_unknown() => self.0.failed_ms.store(now, Ordering::Relaxed),
+            Ok(_) => self.0.answered_ms.store(self.now_ms(), Ordering::Relaxed),
+            Err(error) if error.is_unknown() => self.0.failed_ms.store(self.now_ms(), Ordering::Relaxed),
             Err(_) => {}
         }
-        // Its name may lead to another by now, which is the primary, or to one that answers.
+        // Its name may lead to another by now, which is the primary, or to one that answers; or Sentinel names another.
         let is_lost = match &answer {
             Err(RedisError::ReadOnly { .. }) => true,
             Err(RedisError::TimedOut { .. }) => self.last_answer().is_none_or(|ago| ago > 2 * ANSWER_TIMEOUT),
+            // A connection to one address is made anew without that.
+            Err(RedisError::Unreachable { .. }) => matches!(self.0.primary, Primary::Watched(_)),
             _ => false,
         };
-        if is_lost && let Ok(anew) = manager(&self.0.client) {
-            *self.0.manager.write() = anew;
+        if is_lost {
+            *self.0.connection.write() = None;
         }
         answer
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.0.clock.elapsed().as_millis()).unwrap_or(NEVER - 1)
     }
 }
 

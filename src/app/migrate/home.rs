@@ -130,7 +130,7 @@ impl<'a> NodesPlace<'a> {
             return Err(MigrateError::OneHome);
         };
         let bucket = Arc::new(Bucket::connect(&config.spool.bucket, &config.stores.timeouts, Arc::clone(clock)).await?);
-        let redis = RedisClient::new(redis_url.expose_secret(), Arc::clone(clock))?;
+        let redis = RedisClient::new(redis_url.expose_secret(), &config.redis.sentinels, Arc::clone(clock))?;
         let nodes = Nodes::new(redis.clone(), Arc::clone(clock), node_options(config, 0));
         let endpoint = config.spool.bucket.endpoint.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
         let prefix = bucket_url.prefix.to_string();

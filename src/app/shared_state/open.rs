@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -42,6 +42,8 @@ const KEY_PREFIX: &str = "{px0}:";
 const COUNTS_MAX_AGE: Duration = Duration::from_secs(25);
 /// For the first beat of a node whose Redis was there a moment ago.
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
+/// Between a start that failed for want of Redis and the next one.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// Opens all of it, in the Redis at `url`. Waits for a Redis that can't be reached, also for one that is lost meanwhile.
 pub(in crate::app) async fn open(
@@ -51,7 +53,7 @@ pub(in crate::app) async fn open(
     clock: &SharedClock,
 ) -> Result<(PersistentState, DiskMonitor), StartError> {
     let bucket = Arc::new(Bucket::connect(&config.spool.bucket, &config.stores.timeouts, Arc::clone(clock)).await?);
-    let redis = RedisClient::new(url.expose_secret(), Arc::clone(clock))?;
+    let redis = RedisClient::new(url.expose_secret(), &config.redis.sentinels, Arc::clone(clock))?;
     let nodes = Nodes::new(redis.clone(), Arc::clone(clock), node_options(config, memory_budget));
     // It takes nothing, and leads nobody, before it listens.
     nodes.drain();
@@ -73,6 +75,8 @@ pub(in crate::app) async fn open(
                     return Err(error);
                 }
                 warn!(error = %ErrorChain(&error), "Redis was lost while this node started, which waits for it and begins again");
+                // A replica that is to be the primary in a moment answers at once, and refuses.
+                sleep(AGAIN_AFTER).await;
             }
         }
     }

@@ -5,6 +5,7 @@ mod loss;
 mod presets;
 mod refusals;
 mod repeated;
+mod sentinel;
 mod together;
 mod upgrade;
 

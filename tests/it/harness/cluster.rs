@@ -45,7 +45,8 @@ impl Cluster {
         Some((Self::of(primary, pair.url()).await, pair))
     }
 
-    async fn of(redis: RedisServer, queue_url: String) -> Self {
+    /// The same at this address of the Redis.
+    pub(crate) async fn of(redis: RedisServer, queue_url: String) -> Self {
         let s3 = s3().await;
         s3.create_bucket(BUCKET);
         let dirs = tempfile::tempdir().expect("a directory");

@@ -100,10 +100,37 @@ impl RedisServer {
                 .args(["--maxmemory-policy", "noeviction"])
                 .args(further),
         );
+        Some(Self::begin(addr, dir, script).await)
+    }
+
+    /// A Sentinel that watches `primary` as `service`, and whose word alone is enough to have another take its place once it was
+    /// silent for a second; none where Redis isn't installed.
+    pub(crate) async fn sentinel_of(primary: &Self, service: &str) -> Option<Self> {
+        let program = Flavour::Redis.program()?;
+        let (addr, dir) = (reserve_port(), tempfile::tempdir().expect("a directory").keep());
+        let settings = dir.join("sentinel.conf");
+        let lines = [
+            format!("bind {}\nport {}\ndir {}", addr.ip(), addr.port(), dir.display()),
+            format!("sentinel monitor {service} {} {} 1", primary.addr.ip(), primary.addr.port()),
+            format!("sentinel down-after-milliseconds {service} 1000\nsentinel failover-timeout {service} 5000\n"),
+        ];
+        std::fs::write(&settings, lines.join("\n")).expect("its settings");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", include_str!("redis.sh"), "redis.sh"])
+            .arg(&dir)
+            .arg(&program)
+            .arg(&settings)
+            .arg("--sentinel");
+        Some(Self::begin(addr, dir, Script::start(&mut command)).await)
+    }
+
+    /// One that `script` starts at this address.
+    async fn begin(addr: SocketAddr, dir: PathBuf, script: Script) -> Self {
         let client = redis::Client::open(format!("redis://{addr}/")).expect("an address");
         let server = Self { addr, dir, client, script };
         server.restart().await;
-        Some(server)
+        server
     }
 
     /// Its address, as a setting has it.

@@ -19,7 +19,7 @@ use crate::harness::redis::{Appendfsync, Flavour, RedisServer};
 /// A node that goes by this machine's clock, as Redis does, but for so much.
 fn node_with_clock(site: &Site, url: &str, ahead: Duration) -> Nodes {
     let clock = Arc::new(Manual::at(System::new().now().after(ahead)));
-    let redis = RedisClient::new(url, Arc::clone(&clock) as _).expect("an address");
+    let redis = RedisClient::new(url, &[], Arc::clone(&clock) as _).expect("an address");
     Nodes::new(redis, clock, site.options(BOTH))
 }
 

@@ -82,7 +82,7 @@ impl Site {
     }
 
     fn client(&self) -> RedisClient {
-        RedisClient::new(&self.url, Arc::clone(&self.clock) as _).expect("an address")
+        RedisClient::new(&self.url, &[], Arc::clone(&self.clock) as _).expect("an address")
     }
 
     /// A node that hasn't begun to beat.

@@ -117,7 +117,7 @@ impl QueueFixture {
             counts_max_age: Duration::ZERO,
             time: TimeSource::Clock,
         };
-        let client = RedisClient::new(url, clock.clone())?;
+        let client = RedisClient::new(url, &[], clock.clone())?;
         Ok(Arc::new(wait_for(RedisQueue::open(client, settings, options, clock))?))
     }
 
