@@ -205,7 +205,7 @@ impl RedisServer {
     }
 
     /// The same, also where it refuses.
-    pub(super) async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+    pub(crate) async fn try_command<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
         // The client's own are for quick answers, which a busy machine has none of.
         let config = redis::AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
