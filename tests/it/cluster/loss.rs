@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{small_job, until_answered};
+use super::{small_job, store_that_is_away, until_answered};
 use crate::harness::app::{TestApp, WAIT_MAX, poll_delay};
 use crate::harness::cluster::Cluster;
 use crate::harness::fault_proxy::{Fault, FaultProxy};
@@ -197,17 +197,6 @@ async fn a_node_that_hangs_for_longer_than_its_lease_ends_nothing_when_it_goes_o
     assert_eq!(api.ended(&accepted).await["files"], status["files"]);
     assert_eq!(receiver.call().await.body["job_id"], accepted["job_id"]);
     assert!(receiver.unexpected().await.is_none(), "it ended twice");
-}
-
-/// A store that takes nothing yet, and its access key.
-async fn store_that_is_away(cluster: &Cluster, api: &TestApp) -> (FaultProxy, String) {
-    cluster.s3.create_bucket("pictures");
-    let proxy = FaultProxy::start(cluster.s3.endpoint.socket_addrs(|| None).expect("an address")[0]).await;
-    let mut registration = cluster.s3.registration("pictures");
-    registration["endpoint"] = proxy.endpoint().into();
-    let key = api.register(registration).await;
-    proxy.script(|_| Fault::s3_error(503, "SlowDown"));
-    (proxy, key)
 }
 
 const JOBS: usize = 6;

@@ -13,7 +13,9 @@ use reqwest::StatusCode;
 use tokio::time::Instant;
 
 use crate::harness::api::Api;
-use crate::harness::app::{WAIT_MAX, poll_delay};
+use crate::harness::app::{TestApp, WAIT_MAX, poll_delay};
+use crate::harness::cluster::Cluster;
+use crate::harness::fault_proxy::{Fault, FaultProxy};
 
 /// Waits until a node answers so.
 async fn until_answered(api: &Api, path: &str, wanted: StatusCode) {
@@ -38,4 +40,15 @@ fn small_job() -> serde_json::Value {
 /// One that takes seconds.
 fn long_job() -> serde_json::Value {
     serde_json::json!({ "directHost": true, "formats": { "avif": { "settings": { "speed": 1 }, "sizes": [[500], [480], [460], [440]] } } })
+}
+
+/// A store that takes nothing yet, and its access key.
+async fn store_that_is_away(cluster: &Cluster, api: &TestApp) -> (FaultProxy, String) {
+    cluster.s3.create_bucket("pictures");
+    let proxy = FaultProxy::start(cluster.s3.endpoint.socket_addrs(|| None).expect("an address")[0]).await;
+    let mut registration = cluster.s3.registration("pictures");
+    registration["endpoint"] = proxy.endpoint().into();
+    let key = api.register(registration).await;
+    proxy.script(|_| Fault::s3_error(503, "SlowDown"));
+    (proxy, key)
 }

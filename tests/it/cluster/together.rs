@@ -8,9 +8,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{long_job, small_job};
+use super::{long_job, small_job, store_that_is_away};
 use crate::harness::app::{WAIT_MAX, files_below, poll_delay};
 use crate::harness::cluster::{BUCKET, Cluster};
+use crate::harness::fault_proxy::Fault;
 use crate::harness::picture;
 use crate::harness::receiver::Receiver;
 use crate::harness::token::Claims;
@@ -145,14 +146,16 @@ async fn what_one_node_registers_every_node_knows_and_forgets() {
 async fn progress_is_told_by_a_node_that_has_no_part_in_it() {
     let Some(cluster) = Cluster::start().await else { return };
     let (api, worker) = (cluster.node(&[API]).await, cluster.node(&[WORKER]).await);
-    let accepted = api.accepted("somebody", long_job(), "photo.jpg", picture::jpeg(640, 480, 3)).await;
-    let is_between = |status: &Value| {
-        let done = status["progress"]["done"].as_u64().unwrap_or(0);
-        status["state"] == "processing" && done > 0
-    };
+    let (store, key) = store_that_is_away(&cluster, &api).await;
+    store.script(|asked| if asked.target.contains(".webp") { Fault::s3_error(503, "SlowDown") } else { Fault::Pass });
+    let job =
+        json!({ "storageKeys": { "s3": key }, "formats": { "jpg": { "sizes": [[64]] }, "webp": { "sizes": [[32]] } } });
+    let accepted = api.accepted("somebody", job, "photo.png", picture::png(60, 40, 3)).await;
+    let is_between = |status: &Value| status["progress"] == json!({ "done": 1, "total": 2 });
     let status = api.wait_for(&accepted, "to have come so far", is_between).await;
-    assert_eq!(status["progress"]["total"], 4);
+    assert_eq!(status["state"], "processing");
     // A request that waits hears of the end.
+    store.script(|_| Fault::Pass);
     let id = accepted["job_id"].as_str().expect("an id");
     let waited = api.get_json(&format!("/status?job_id={id}&wait=60")).await;
     assert_eq!(waited["state"], "completed", "{waited}");
