@@ -26,7 +26,7 @@ impl Sentinels {
             ConnectionAddr::Tcp(host, _) => (host.clone(), servers),
             address => panic!("INVARIANT: {address} isn't of the network"),
         };
-        let asked = Sentinel::build(sentinels.iter().map(|url| url.expose_secret()).collect());
+        let asked = Sentinel::build(sentinels.iter().map(ExposeSecret::expose_secret).collect());
         Ok(Self { asked: Mutex::new(asked.map_err(RedisError::BadUrl)?), service, servers })
     }
 

@@ -105,6 +105,7 @@ impl RedisServer {
 
     /// A Sentinel that watches `primary` as `service`, and whose word alone is enough to have another take its place once it was
     /// silent for a second; none where Redis isn't installed.
+    #[expect(clippy::disallowed_methods, reason = "settings of a test")]
     pub(crate) async fn sentinel_of(primary: &Self, service: &str) -> Option<Self> {
         let program = Flavour::Redis.program()?;
         let (addr, dir) = (reserve_port(), tempfile::tempdir().expect("a directory").keep());
