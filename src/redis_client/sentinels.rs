@@ -1,15 +1,18 @@
 //! Sentinel: which Redis is the primary of a service is asked of those that watch it, anew whenever it is lost.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use redis::sentinel::{Sentinel, SentinelNodeConnectionInfo};
-use redis::{ConnectionAddr, ConnectionInfo, TlsMode};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsMode};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Mutex;
 
 use super::RedisError;
 
 /// Those that watch a service, some of which may be gone.
 pub(super) struct Sentinels {
-    asked: Mutex<Sentinel>,
+    addresses: Vec<ConnectionInfo>,
+    /// Which of them is asked first.
+    first: AtomicUsize,
     service: String,
     /// User, password, database and TLS of the service's own servers.
     servers: SentinelNodeConnectionInfo,
@@ -26,13 +29,24 @@ impl Sentinels {
             ConnectionAddr::Tcp(host, _) => (host.clone(), servers),
             address => panic!("INVARIANT: {address} isn't of the network"),
         };
-        let asked = Sentinel::build(sentinels.iter().map(ExposeSecret::expose_secret).collect());
-        Ok(Self { asked: Mutex::new(asked.map_err(RedisError::BadUrl)?), service, servers })
+        let addresses = sentinels.iter().map(|url| url.expose_secret().into_connection_info());
+        let addresses = addresses.collect::<Result<_, _>>().map_err(RedisError::BadUrl)?;
+        Ok(Self { addresses, first: AtomicUsize::new(0), service, servers })
     }
 
     /// The primary that one of them names, and that says itself that it is one; for an attempt to do `what`.
+    ///
+    /// They are asked one after the other, and one whose machine is gone takes a second. Whoever waits for this may give it up
+    /// before all were asked, so each attempt begins with the next of them, until one has led somewhere.
     pub(super) async fn primary(&self, what: &'static str) -> Result<redis::Client, RedisError> {
-        let primary = self.asked.lock().await.async_master_for(&self.service, Some(&self.servers)).await;
-        primary.map_err(|source| RedisError::NoPrimary { what, service: self.service.clone(), source })
+        let first = self.first.fetch_add(1, Ordering::Relaxed) % self.addresses.len();
+        let mut addresses = self.addresses.clone();
+        addresses.rotate_left(first);
+        let mut asked = Sentinel::build(addresses).map_err(RedisError::BadUrl)?;
+        let primary = asked.async_master_for(&self.service, Some(&self.servers)).await;
+        let primary =
+            primary.map_err(|source| RedisError::NoPrimary { what, service: self.service.clone(), source })?;
+        self.first.store(first, Ordering::Relaxed);
+        Ok(primary)
     }
 }

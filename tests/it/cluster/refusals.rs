@@ -19,9 +19,13 @@ fn said(output: &Output) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_run_on_is_refused_in_words() {
     let Some(cluster) = Cluster::start().await else { return };
-    let cases: [(Settings<'_>, &[&str]); 6] = [
+    let cases: [(Settings<'_>, &[&str]); 7] = [
         (&[("PIXERVE_SPOOL_URL", "")], &["queue.url", "spool.url"]),
         (&[("PIXERVE_QUEUE_URL", "")], &["queue.url", "spool.url"]),
+        (
+            &[("PIXERVE_QUEUE_URL", ""), ("PIXERVE_SPOOL_URL", ""), ("PIXERVE_QUEUE_SENTINELS", "redis://127.0.0.1:1")],
+            &["queue.sentinels", "queue.url"],
+        ),
         (&[("PIXERVE_WORKER_SANDBOX", "off")], &["worker.sandbox", "queue.url"]),
         (&[("PIXERVE_QUEUE_LEASE", "4s")], &["queue.lease", "at least 5s", "queue.url"]),
         (&[("PIXERVE_VAULT_KEY_FILE", "nowhere/vault.key")], &["PIXERVE_VAULT_KEY_FILE", "pixerve keys"]),

@@ -1,5 +1,7 @@
 //! A Redis that Sentinel watches: whichever is the primary holds the queue.
 
+use std::net::{Ipv4Addr, TcpListener};
+
 use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -26,8 +28,13 @@ async fn nodes_follow_the_primary_that_sentinel_names() {
     until_says(&sentinel, &["SENTINEL", "MASTER", SERVICE], &["num-slaves", "1"]).await;
     until_says(&replica, &["INFO", "replication"], &["master_link_status:up"]).await;
 
-    // One of the Sentinels is gone, as the machine may be that it shared with the primary.
-    let sentinels = format!("redis://{},{}", reserve_port(), sentinel.url());
+    // Some of the Sentinels are gone, as machines may be that they shared with a Redis: of one the port is closed, of the others
+    // nothing is ever heard, for longer together than anybody waits.
+    let silent: [TcpListener; 4] =
+        std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
+    let gone = silent.iter().map(|listener| listener.local_addr().expect("an address")).chain([reserve_port()]);
+    let gone: String = gone.map(|addr| format!("redis://{addr},")).collect();
+    let sentinels = gone + &sentinel.url();
     let cluster = Cluster::of(primary, format!("redis://{SERVICE}/0")).await;
     let node = cluster.node(&[("PIXERVE_QUEUE_SENTINELS", &sentinels)]).await;
     let before = node.accepted("somebody", small_job(), "photo.png", picture::png(60, 40, 1)).await;
