@@ -16,14 +16,13 @@ use parking_lot::RwLock;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection, PubSub};
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, ScriptInvocation};
+use secrecy::SecretString;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 pub use error::RedisError;
 use sentinels::Sentinels;
 pub use settings::RedisSettings;
-
-use secrecy::SecretString;
-use tokio::sync::Mutex;
-use tokio::time::timeout;
 
 use crate::clock::SharedClock;
 
@@ -46,7 +45,7 @@ pub struct RedisClient(Arc<Inner>);
 struct Inner {
     primary: Primary,
     /// None before the first call, and after one that showed that it leads nowhere.
-    connection: RwLock<Option<Connection>>,
+    connection: RwLock<Option<Arc<Connection>>>,
     /// Held by whoever makes one.
     connecting: Mutex<()>,
     clock: SharedClock,
@@ -64,7 +63,6 @@ enum Primary {
     Watched(Sentinels),
 }
 
-#[derive(Clone)]
 struct Connection {
     /// For connections beside it.
     client: redis::Client,
@@ -105,7 +103,7 @@ impl RedisClient {
         what: &'static str,
         script: &ScriptInvocation<'_>,
     ) -> Result<T, RedisError> {
-        let mut connection = self.connection(what).await?.manager;
+        let mut connection = self.connection(what).await?.manager.clone();
         let answer = script.invoke_async(&mut connection).await;
         self.noted(what, ANSWER_TIMEOUT, answer)
     }
@@ -115,7 +113,7 @@ impl RedisClient {
     /// # Errors
     /// Redis', with `what` was attempted.
     pub async fn query<T: FromRedisValue>(&self, what: &'static str, command: &Cmd) -> Result<T, RedisError> {
-        let mut connection = self.connection(what).await?.manager;
+        let mut connection = self.connection(what).await?.manager.clone();
         let answer = command.query_async(&mut connection).await;
         self.noted(what, ANSWER_TIMEOUT, answer)
     }
@@ -144,8 +142,8 @@ impl RedisClient {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(longest + BLOCKING_GRACE));
-        let client = self.connection(CONNECTING).await?.client;
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+        let connected = self.connection(CONNECTING).await?;
+        let connection = connected.client.get_multiplexed_async_connection_with_config(&config).await;
         self.noted(CONNECTING, CONNECT_TIMEOUT, connection)
     }
 
@@ -154,16 +152,15 @@ impl RedisClient {
     /// # Errors
     /// Redis'.
     pub async fn listener(&self) -> Result<PubSub, RedisError> {
-        let client = self.connection(CONNECTING).await?.client;
-        let connected = timeout(CONNECT_TIMEOUT, client.get_async_pubsub()).await;
-        match connected {
+        let connected = self.connection(CONNECTING).await?;
+        match timeout(CONNECT_TIMEOUT, connected.client.get_async_pubsub()).await {
             Ok(connection) => self.noted(CONNECTING, CONNECT_TIMEOUT, connection),
             Err(_) => Err(RedisError::TimedOut { what: CONNECTING, seconds: CONNECT_TIMEOUT.as_secs() }),
         }
     }
 
     /// The connection that there is, or a new one, for an attempt to do `what`.
-    async fn connection(&self, what: &'static str) -> Result<Connection, RedisError> {
+    async fn connection(&self, what: &'static str) -> Result<Arc<Connection>, RedisError> {
         if let Some(connection) = self.there() {
             return Ok(connection);
         }
@@ -175,7 +172,7 @@ impl RedisClient {
         connection
     }
 
-    async fn connect(&self, what: &'static str) -> Result<Connection, RedisError> {
+    async fn connect(&self, what: &'static str) -> Result<Arc<Connection>, RedisError> {
         let _alone = self.0.connecting.lock().await;
         if let Some(connection) = self.there() {
             return Ok(connection);
@@ -185,12 +182,12 @@ impl RedisClient {
             Primary::Watched(sentinels) => sentinels.primary(what).await?,
         };
         let manager = manager(&client).map_err(RedisError::BadUrl)?;
-        let connection = Connection { client, manager };
-        *self.0.connection.write() = Some(connection.clone());
+        let connection = Arc::new(Connection { client, manager });
+        *self.0.connection.write() = Some(Arc::clone(&connection));
         Ok(connection)
     }
 
-    fn there(&self) -> Option<Connection> {
+    fn there(&self) -> Option<Arc<Connection>> {
         self.0.connection.read().clone()
     }
 
