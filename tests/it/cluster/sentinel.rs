@@ -33,8 +33,8 @@ async fn nodes_follow_the_primary_that_sentinel_names() {
     let silent: [TcpListener; 4] =
         std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
     let gone = silent.iter().map(|listener| listener.local_addr().expect("an address")).chain([reserve_port()]);
-    let gone: String = gone.map(|addr| format!("redis://{addr},")).collect();
-    let sentinels = gone + &sentinel.url();
+    let sentinels: Vec<_> = gone.map(|addr| format!("redis://{addr}")).chain([sentinel.url()]).collect();
+    let sentinels = sentinels.join(",");
     let cluster = Cluster::of(primary, format!("redis://{SERVICE}/0")).await;
     let node = cluster.node(&[("PIXERVE_QUEUE_SENTINELS", &sentinels)]).await;
     let before = node.accepted("somebody", small_job(), "photo.png", picture::png(60, 40, 1)).await;
