@@ -18,7 +18,7 @@ mod upload;
 pub use bucket::{BucketSpool, JournalLines, JournalLinesError, MemoryJournalLines};
 pub use directory::DirectorySpool;
 pub use error::SpoolError;
-pub use journal::{Journal, JournalEntries, MadeFile, StoredLine};
+pub use journal::{Durability, Journal, JournalEntries, MadeFile, StoredLine};
 pub use settings::SpoolSettings;
 pub use stored_files::StoredFiles;
 pub use upload::{IncomingUpload, Received};

@@ -367,9 +367,9 @@ impl JobStore {
         self.held.wait_until_free(&object.name).await;
     }
 
-    /// Nothing more is to be written there.
-    pub(super) fn set_done(&self) {
-        self.is_wanting.store(false, Ordering::Relaxed);
+    /// Whether some file is still to be written there.
+    pub(super) fn set_wanting(&self, is_wanting: bool) {
+        self.is_wanting.store(is_wanting, Ordering::Relaxed);
     }
 }
 
