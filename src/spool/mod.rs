@@ -205,6 +205,9 @@ pub trait Spool: Debug + Send + Sync + 'static {
     /// Removes those of them.
     async fn remove_kept(&self, ids: &[JobId]) -> Result<(), SpoolError>;
 
+    /// Removes all that there is of these jobs, whether it is kept or among the accepted uploads. After an error some may be gone.
+    async fn remove_all(&self, ids: &[JobId]) -> Result<(), SpoolError>;
+
     /// How much there is, roughly.
     async fn usage(&self) -> Result<SpoolUsage, SpoolError>;
 }

@@ -131,6 +131,12 @@ impl GcsServer {
         Some(StoredObject { bytes, content_type, cache_control })
     }
 
+    /// Removes an object.
+    pub(crate) async fn remove(&self, bucket: &str, key: &str) {
+        let answer = self.http.delete(self.url(&["b", bucket, "o", key])).send().await.expect("answer");
+        assert!(answer.status().is_success(), "remove {key}: {}", answer.status());
+    }
+
     /// Every key of the bucket, sorted.
     pub(crate) async fn keys(&self, bucket: &str) -> Vec<String> {
         let answer = self.http.get(self.url(&["b", bucket, "o"])).send().await.expect("answer");
