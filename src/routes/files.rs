@@ -8,11 +8,13 @@ mod answer;
 mod bucket;
 mod conditional;
 mod directory;
+mod file_body;
 mod media;
 pub mod private;
 #[cfg(test)]
 mod properties;
 mod range;
+mod recent;
 mod redirect;
 mod tree;
 
