@@ -178,6 +178,7 @@ const PUBLIC: [(&str, u16); 10] = [
     ("/failures", 400),
     ("/files/nothing.jpg", 404),
     ("/image/nothing", 404),
+    ("/private/nothing", 401),
     ("/manifest", 400),
 ];
 

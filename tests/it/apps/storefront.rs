@@ -1,0 +1,134 @@
+//! The storefront: prints with several photos each, a close-up and a receipt that nobody else sees, in Chromium.
+//!
+//! `PIXERVE_TEST_PHOTOS=DIR` has it sell those photos instead of painted ones, three of each print, and
+//! `PIXERVE_TEST_SCREENSHOTS=DIR` keeps what was seen. What was asked of the server and how many bytes came is printed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{Workshop, node_modules};
+use crate::harness::browser::Browser;
+use crate::harness::picture::jpeg;
+
+const PRINTS: usize = 6;
+
+/// Gives each print its photos, and says how many.
+fn stock(workshop: &Workshop, own: Option<PathBuf>) -> usize {
+    let Some(directory) = own else {
+        for print in 1..=PRINTS {
+            for (number, (width, height)) in [(1200, 900), (900, 1200)].into_iter().enumerate() {
+                let seed = u32::try_from(print * 31 + number * 7).expect("small");
+                workshop.put(&format!("photos/{print}/{number}.jpg"), jpeg(width, height, seed));
+            }
+        }
+        return 2;
+    };
+    let entries = fs::read_dir(&directory).expect("a directory");
+    let mut photos: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    photos.sort();
+    let mut given = photos.iter().cycle();
+    for print in 1..=PRINTS {
+        for number in 0..3 {
+            let photo = given.next().expect("at least one photo");
+            let name = format!("photos/{print}/{number}-{}", photo.file_name().expect("a name").to_string_lossy());
+            workshop.put(&name, fs::read(photo).expect("a photo"));
+        }
+    }
+    3
+}
+
+/// What was asked of the server, and how many bytes of pictures came.
+fn amount(asked: &Value) -> (usize, u64) {
+    let asked = asked.as_array().expect("requests");
+    (asked.len(), asked.iter().map(|one| one["bytes"].as_u64().expect("a number")).sum())
+}
+
+/// Each was asked for once, and came.
+fn assert_once_each(asked: &Value) {
+    let all = asked.as_array().expect("requests");
+    let paths: BTreeSet<_> = all.iter().map(|one| one["path"].as_str().expect("a path")).collect();
+    assert_eq!(paths.len(), all.len(), "nothing comes twice: {asked}");
+    assert!(all.iter().all(|one| one["status"] == 200), "{asked}");
+}
+
+fn types(asked: &Value) -> BTreeSet<&str> {
+    asked.as_array().expect("requests").iter().map(|one| one["type"].as_str().expect("a type")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_of_pictures_shows_each_once_moves_nothing_and_asks_for_nothing_that_it_has() {
+    let (Some(browser), Some(libraries)) = (Browser::find(), node_modules()) else { return };
+    let workshop = Workshop::open_behind_a_gate().await;
+    workshop.install(&libraries);
+    workshop.install_thumbhash();
+    workshop.run_piece("preset.sh");
+    workshop.put("store.mjs", include_str!("storefront/store.mjs"));
+    workshop.put("page.js", include_str!("storefront/page.js"));
+    workshop.put("page.css", include_str!("storefront/page.css"));
+    let own = std::env::var_os("PIXERVE_TEST_PHOTOS").map(PathBuf::from);
+    let photos = stock(&workshop, own);
+    let mut node = workshop.run("node");
+    node.arg("store.mjs");
+    let _store = workshop.serve(node).await;
+    let screenshots = std::env::var_os("PIXERVE_TEST_SCREENSHOTS");
+    let screenshots = screenshots.map(|directory| Path::new(env!("CARGO_MANIFEST_DIR")).join(directory));
+    let order = json!({
+        "shop": format!("http://localhost:{}", workshop.page.port()), "base": workshop.base(), "prints": PRINTS, "photos": photos,
+        "receipt": workshop.put("receipt.jpg", jpeg(1200, 900, 99)), "screenshots": screenshots,
+    });
+    let seen = browser.drive(include_str!("storefront/visit.mjs"), order).await;
+    assert_eq!(seen["errors"], json!([]));
+
+    for (width, screen) in seen["screens"].as_object().expect("screens") {
+        for page in ["shelf", "detail"] {
+            let (of, name) = (&screen[page], format!("{page} at {width}"));
+            let (requests, bytes) = amount(&of["cold"]);
+            println!(
+                "{name}: {} pictures; cold {requests} requests, {bytes} bytes; warm {}",
+                of["pictures"],
+                amount(&of["warm"]).0
+            );
+            assert_eq!((&of["moved"], &of["moved_warm"]), (&json!([]), &json!([])), "{name}");
+            assert_once_each(&of["cold"]);
+            assert_eq!(types(&of["cold"]), ["image/avif"].into(), "{name}");
+            assert_eq!(of["warm"], json!([]), "{name}: all of it is in the cache");
+            assert_eq!(of["left_over"], 0, "{name}: nothing shows through pictures");
+        }
+        let shelf = &screen["shelf"];
+        assert_eq!(amount(&shelf["cold"]).0, PRINTS * photos, "every photo at {width}");
+        assert!(shelf["at_first"].as_u64() < Some((PRINTS * photos) as u64), "what is far away waits at {width}");
+        let close_up = &screen["close_up"];
+        assert_once_each(&close_up["asked"]);
+        assert_eq!(close_up["closed"], true);
+        assert!(close_up["near"].as_f64() > close_up["whole"].as_f64(), "{close_up}");
+        assert_eq!(screen["order"]["moved"], json!([]), "at {width}");
+        assert_once_each(&screen["order"]["cold"]);
+        assert_eq!(screen["order"]["warm"], json!([]), "at {width}");
+    }
+
+    // By what they know, in the elements and at the one address.
+    for (formats, known) in seen["formats"].as_array().expect("browsers").iter().zip([
+        &["image/avif", "image/webp", "image/jpeg"][..],
+        &["image/webp", "image/jpeg"],
+        &["image/jpeg"],
+    ]) {
+        for page in ["shelf", "detail"] {
+            assert_eq!(types(&formats[page]), [known[0]].into(), "{page}: {known:?}");
+        }
+        // The one address sends whichever has the fewest bytes.
+        let sent = types(&formats["order"]);
+        assert!(
+            !sent.is_empty() && sent.iter().all(|sent| known.contains(sent)),
+            "{sent:?} to one that knows {known:?}"
+        );
+    }
+
+    let receipt = &seen["receipt"];
+    assert_eq!(receipt["natural"], json!([800, 600]), "{receipt}");
+    assert_eq!((&receipt["without"], &receipt["as_public"]), (&json!(401), &json!(404)), "{receipt}");
+    assert_eq!(receipt["cached"], "private, max-age=300", "{receipt}");
+    assert!(receipt["address"].as_str().is_some_and(|address| address.contains("/private/")), "{receipt}");
+}

@@ -1,0 +1,173 @@
+// A customer in the shop of `store.mjs`, for `storefront.rs`: on three screens, with a cache that is cold and then warm.
+//
+// in:  { playwright, chromium, profile, shop, base, prints, photos, receipt: path, screenshots: a directory or null }
+// out: what was shown, what was asked for it, and what moved
+import { createRequire } from 'node:module';
+import { mkdirSync, readFileSync } from 'node:fs';
+
+const order = JSON.parse(readFileSync(0, 'utf8'));
+const { chromium } = createRequire(order.playwright + '/')('playwright-core');
+const gate = async (command) => (await fetch(`${order.base}/gate/${command}`, { method: 'POST' })).json();
+const asked = async () => (await gate('seen')).seen;
+const pause = () => new Promise((resolve) => { setTimeout(resolve, 20); });
+const seen = { errors: [], screens: {}, formats: [] };
+if (order.screenshots) mkdirSync(order.screenshots, { recursive: true });
+
+// Until all prints have all their photos.
+for (const number of Array(order.photos).keys()) {
+  for (const print of Array(order.prints).keys()) {
+    while ((await fetch(`${order.shop}/prints/${print + 1}?photo=${number + 1}`)).status !== 200) await pause();
+  }
+}
+
+const browser = await chromium.launch({
+  executablePath: order.chromium,
+  headless: true,
+  timeout: 120_000,
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync', '--no-proxy-server'],
+});
+
+/** A browser that has seen nothing yet. */
+async function open(options) {
+  const context = await browser.newContext(options);
+  context.setDefaultTimeout(120_000);
+  // How far what is shown has moved by itself, and a script of the test that the page's policy doesn't concern.
+  await context.addInitScript(() => {
+    globalThis.moved = [];
+    new PerformanceObserver((list) => {
+      for (const { value, sources } of list.getEntries()) moved.push([value, ...sources.map(({ node }) => node?.className ?? node?.nodeName)]);
+    }).observe({ type: 'layout-shift', buffered: true });
+  });
+  const page = await context.newPage();
+  page.on('pageerror', (error) => seen.errors.push(String(error)));
+  page.on('console', (message) => { if (message.type() === 'error') seen.errors.push(message.text()); });
+  return { context, page };
+}
+const visit = (page, path, waitUntil = 'load') => page.goto(`${order.shop}${path}`, { waitUntil });
+const keep = async (page, name, fullPage = false) => {
+  if (order.screenshots) await page.screenshot({ path: `${order.screenshots}/${name}.png`, fullPage });
+};
+/** Looks at all of the page, and at all photos of each print, until nothing is on its way any more. */
+async function lookAround(page) {
+  await page.evaluate(async () => {
+    const drawn = () => new Promise((resolve) => { requestAnimationFrame(() => requestAnimationFrame(resolve)); });
+    for (let y = 0; y < document.body.scrollHeight; y += innerHeight / 2) {
+      scrollTo(0, y);
+      await drawn();
+    }
+    for (const strip of document.querySelectorAll('.strip')) {
+      for (const photo of strip.children) {
+        strip.scrollTo({ left: photo.offsetLeft - strip.offsetLeft, behavior: 'instant' });
+        photo.scrollIntoView({ block: 'center', behavior: 'instant' });
+        await drawn();
+      }
+      strip.scrollTo({ left: 0, behavior: 'instant' });
+    }
+    scrollTo(0, 0);
+  });
+  await page.waitForFunction(() => [...document.images].filter((image) => image.checkVisibility()).every((image) => image.complete && image.naturalWidth));
+  await page.waitForLoadState('networkidle');
+}
+const moved = (page) => page.evaluate(() => globalThis.moved);
+
+for (const [width, height, deviceScaleFactor] of [[360, 740, 2], [800, 1000, 1], [1600, 1000, 1]]) {
+  const { context, page } = await open({ viewport: { width, height }, deviceScaleFactor });
+  const screen = {};
+  seen.screens[width] = screen;
+  for (const [name, path] of [['shelf', '/'], ['detail', '/prints/2']]) {
+    await asked();
+    const passing = name === 'shelf' ? 3 : 1;
+    await gate(`hold?after=${passing}`);
+    await visit(page, path, 'commit');
+    while ((await gate('seen?keep')).waiting === 0) await pause();
+    await page.waitForFunction(() => [...document.querySelectorAll('.photo')].every(({ style }) => style.background === 'none' || style.background.includes('url(')));
+    // Those that are let through are shown already.
+    await page.waitForFunction((count) => [...document.images].filter((image) => image.complete && image.naturalWidth).length >= count, passing);
+    const here = await page.evaluate(() => [...document.images].filter((image) => image.checkVisibility()).length);
+    await keep(page, `${name}-${width}-on-its-way`);
+    await gate('release');
+    await page.waitForLoadState('networkidle');
+    const atFirst = (await gate('seen?keep')).seen.length;
+    await keep(page, `${name}-${width}-cold`);
+    await lookAround(page);
+    await keep(page, `${name}-${width}-whole`, true);
+    screen[name] = { pictures: here, at_first: atFirst, cold: await asked(), moved: await moved(page) };
+  }
+  // Again, in another tab.
+  const again = await context.newPage();
+  for (const [name, path] of [['shelf', '/'], ['detail', '/prints/2']]) {
+    await visit(again, path);
+    await lookAround(again);
+    await keep(again, `${name}-${width}-warm`);
+    screen[name].warm = await asked();
+    screen[name].moved_warm = await moved(again);
+    screen[name].left_over = await again.evaluate(() => [...document.querySelectorAll('.photo')].filter((place) => place.checkVisibility() && place.style.background !== 'none').length);
+  }
+  // The close-up: the widest file, once.
+  await again.getByRole('button', { name: 'Look closer' }).click();
+  await again.waitForFunction(() => document.querySelector('dialog img').complete && document.querySelector('dialog img').naturalWidth > 0);
+  await again.waitForLoadState('networkidle');
+  await keep(again, `closeup-${width}-all`);
+  const whole = await again.evaluate(() => document.querySelector('dialog .photo').getBoundingClientRect().width);
+  await again.locator('dialog .lens').click({ position: { x: width / 2, y: height / 2 } });
+  await keep(again, `closeup-${width}-near`);
+  screen.close_up = {
+    shown: await again.evaluate(() => document.querySelector('dialog img').currentSrc),
+    asked: await asked(),
+    whole,
+    near: await again.evaluate(() => document.querySelector('dialog .photo').getBoundingClientRect().width),
+  };
+  await again.getByRole('button', { name: 'Close' }).click();
+  screen.close_up.closed = await again.evaluate(() => !document.querySelector('dialog').open);
+
+  await visit(again, '/orders/1042');
+  await lookAround(again);
+  await keep(again, `order-${width}-cold`);
+  screen.order = { cold: await asked(), moved: await moved(again) };
+  await visit(again, '/orders/1042');
+  await lookAround(again);
+  screen.order.warm = await asked();
+  await context.close();
+}
+
+// Browsers that don't know every format.
+for (const unknown of [[], ['avif'], ['avif', 'webp']]) {
+  const { context, page } = await open({ viewport: { width: 800, height: 1000 } });
+  const devtools = await context.newCDPSession(page);
+  if (unknown.length > 0) await devtools.send('Emulation.setDisabledImageTypes', { imageTypes: unknown });
+  const formats = { unknown };
+  for (const [name, path] of [['shelf', '/'], ['detail', '/prints/3'], ['order', '/orders/1042']]) {
+    await visit(page, path);
+    await lookAround(page);
+    formats[name] = await asked();
+  }
+  seen.formats.push(formats);
+  await context.close();
+}
+
+// The receipt: sent, seen, and kept from everybody else.
+const { context, page } = await open({ viewport: { width: 800, height: 1000 } });
+await visit(page, '/orders/1042');
+await lookAround(page);
+await page.locator('[name=photo]').setInputFiles(order.receipt);
+await page.getByRole('button', { name: 'Send' }).click();
+await page.getByRole('status').filter({ hasText: 'We have your receipt.' }).waitFor();
+await asked();
+// The shop is told by a callback, a moment after the page.
+do await visit(page, '/orders/1042'); while (await page.locator('#receipt img').count() === 0);
+await lookAround(page);
+const address = await page.locator('#receipt img').evaluate((image) => image.currentSrc);
+const bare = address.split('?')[0];
+seen.receipt = {
+  address,
+  natural: await page.locator('#receipt img').evaluate((image) => [image.naturalWidth, image.naturalHeight]),
+  asked: await asked(),
+  without: (await fetch(bare)).status,
+  as_public: (await fetch(bare.replace('/private/', '/files/'))).status,
+  cached: (await fetch(address)).headers.get('cache-control'),
+};
+await keep(page, 'order-800-receipt', true);
+await context.close();
+await browser.close();
+process.stdout.write(JSON.stringify(seen), () => process.exit(0));
