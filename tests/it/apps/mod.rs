@@ -109,8 +109,12 @@ impl Workshop {
 
     /// Runs a piece of the README that bash understands.
     fn run_piece(&self, name: &str) {
-        let ended = self.run("bash").args(["-eu", "-c", &self.adapted(name)]).output().expect("bash runs");
-        assert!(ended.status.success(), "{name}: {}", String::from_utf8_lossy(&ended.stderr));
+        self.run_bash(&self.adapted(name));
+    }
+
+    fn run_bash(&self, commands: &str) {
+        let ended = self.run("bash").args(["-eu", "-c", commands]).output().expect("bash runs");
+        assert!(ended.status.success(), "{commands}: {}", String::from_utf8_lossy(&ended.stderr));
     }
 
     fn path(&self, name: &str) -> PathBuf {

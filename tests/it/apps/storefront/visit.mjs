@@ -1,6 +1,6 @@
 // A customer in the shop of `store.mjs`, for `storefront.rs`: on three screens, with a cache that is cold and then warm.
 //
-// in:  { playwright, chromium, profile, shop, base, prints, photos, receipt: path, screenshots: a directory or null }
+// in:  { playwright, chromium, profile, shop, base, receipt: path, screenshots: a directory or null }
 // out: what was shown, what was asked for it, and what moved
 import { createRequire } from 'node:module';
 import { mkdirSync, readFileSync } from 'node:fs';
@@ -12,13 +12,6 @@ const asked = async () => (await gate('seen')).seen;
 const pause = () => new Promise((resolve) => { setTimeout(resolve, 20); });
 const seen = { errors: [], screens: {}, formats: [] };
 if (order.screenshots) mkdirSync(order.screenshots, { recursive: true });
-
-// Until all prints have all their photos.
-for (const number of Array(order.photos).keys()) {
-  for (const print of Array(order.prints).keys()) {
-    while ((await fetch(`${order.shop}/prints/${print + 1}?photo=${number + 1}`)).status !== 200) await pause();
-  }
-}
 
 const browser = await chromium.launch({
   executablePath: order.chromium,
