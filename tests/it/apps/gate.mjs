@@ -4,21 +4,23 @@
 //   POST /gate/release        what waits passes, and whatever comes
 //   POST /gate/seen           { seen: [{ path, accept, type, status, location, bytes }], waiting }: the requests for pictures since
 //                             this was asked last without `?keep`, and how many of all wait
-import { Agent, createServer, request as ask } from 'node:http';
+import { createServer, request as ask } from 'node:http';
 
 const [, , port, to] = process.argv;
 const [hostname, toPort] = to.split(':');
-const agent = new Agent({ keepAlive: true });
 const isPicture = (path) => /^\/(files|image|private)\//.test(path);
 let passing = Infinity;
 let waiting = [];
 let seen = [];
 
 function pass(request, response, note) {
-  const { method, url: path, headers } = request;
-  const passed = ask({ hostname, port: toPort, method, path, headers, agent }, (answer) => {
-    Object.assign(note, { type: answer.headers['content-type'], status: answer.statusCode, location: answer.headers['content-location'] });
-    response.writeHead(answer.statusCode, answer.rawHeaders);
+  const { method, url: path } = request;
+  // A connection each: one that is kept may be closed by the server at the moment when it is used again.
+  const headers = { ...request.headers, connection: 'close' };
+  const passed = ask({ hostname, port: toPort, method, path, headers, agent: false }, (answer) => {
+    const { connection, ...told } = answer.headers;
+    Object.assign(note, { type: told['content-type'], status: answer.statusCode, location: told['content-location'] });
+    response.writeHead(answer.statusCode, told);
     answer.on('data', (bytes) => { note.bytes += bytes.length; });
     answer.pipe(response);
   });

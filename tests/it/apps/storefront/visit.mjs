@@ -64,20 +64,38 @@ async function lookAround(page) {
 }
 const moved = (page) => page.evaluate(() => globalThis.moved);
 
+/** The widest file fills the window, and then shows more than fits in. */
+async function lookCloser(page, width, height) {
+  await page.getByRole('button', { name: 'Look closer' }).click();
+  await page.waitForFunction(() => document.querySelector('dialog img').complete && document.querySelector('dialog img').naturalWidth > 0);
+  await page.waitForLoadState('networkidle');
+  await keep(page, `closeup-${width}-all`);
+  const wide = () => page.evaluate(() => document.querySelector('dialog .photo').getBoundingClientRect().width);
+  const whole = await wide();
+  await page.locator('dialog .lens').click({ position: { x: width / 2, y: height / 2 } });
+  await keep(page, `closeup-${width}-near`);
+  const near = await wide();
+  const shown = await page.evaluate(() => document.querySelector('dialog img').currentSrc);
+  await page.getByRole('button', { name: 'Close', exact: true }).click();
+  return { shown, asked: await asked(), whole, near, closed: await page.evaluate(() => !document.querySelector('dialog').open) };
+}
+
 for (const [width, height, deviceScaleFactor] of [[360, 740, 2], [800, 1000, 1], [1600, 1000, 1]]) {
-  const { context, page } = await open({ viewport: { width, height }, deviceScaleFactor });
   const screen = {};
   seen.screens[width] = screen;
-  for (const [name, path] of [['shelf', '/'], ['detail', '/prints/2']]) {
+  const view = { viewport: { width, height }, deviceScaleFactor };
+  // The first three photos of the shelf come at once, the others and those of the detail wait.
+  for (const [name, path, passing] of [['shelf', '/', 3], ['detail', '/prints/2', 0]]) {
+    const { context, page } = await open(view);
     await asked();
-    const passing = name === 'shelf' ? 3 : 1;
     await gate(`hold?after=${passing}`);
     await visit(page, path, 'commit');
     while ((await gate('seen?keep')).waiting === 0) await pause();
-    await page.waitForFunction(() => [...document.querySelectorAll('.photo')].every(({ style }) => style.background === 'none' || style.background.includes('url(')));
-    // Those that are let through are shown already.
+    await page.waitForFunction(() => {
+      const places = [...document.querySelectorAll('.photo')];
+      return places.length > 0 && places.every(({ style }) => style.background === 'none' || style.background.includes('url('));
+    });
     await page.waitForFunction((count) => [...document.images].filter((image) => image.complete && image.naturalWidth).length >= count, passing);
-    const here = await page.evaluate(() => [...document.images].filter((image) => image.checkVisibility()).length);
     await keep(page, `${name}-${width}-on-its-way`);
     await gate('release');
     await page.waitForLoadState('networkidle');
@@ -85,41 +103,28 @@ for (const [width, height, deviceScaleFactor] of [[360, 740, 2], [800, 1000, 1],
     await keep(page, `${name}-${width}-cold`);
     await lookAround(page);
     await keep(page, `${name}-${width}-whole`, true);
-    screen[name] = { pictures: here, at_first: atFirst, cold: await asked(), moved: await moved(page) };
-  }
-  // Again, in another tab.
-  const again = await context.newPage();
-  for (const [name, path] of [['shelf', '/'], ['detail', '/prints/2']]) {
+    const pictures = await page.evaluate(() => [...document.images].filter((image) => image.checkVisibility()).length);
+    screen[name] = { pictures, at_first: atFirst, cold: await asked(), moved: await moved(page) };
+
+    // Again, in another tab.
+    const again = await context.newPage();
     await visit(again, path);
     await lookAround(again);
     await keep(again, `${name}-${width}-warm`);
     screen[name].warm = await asked();
     screen[name].moved_warm = await moved(again);
     screen[name].left_over = await again.evaluate(() => [...document.querySelectorAll('.photo')].filter((place) => place.checkVisibility() && place.style.background !== 'none').length);
+    if (name === 'detail') screen.close_up = await lookCloser(again, width, height);
+    await context.close();
   }
-  // The close-up: the widest file, once.
-  await again.getByRole('button', { name: 'Look closer' }).click();
-  await again.waitForFunction(() => document.querySelector('dialog img').complete && document.querySelector('dialog img').naturalWidth > 0);
-  await again.waitForLoadState('networkidle');
-  await keep(again, `closeup-${width}-all`);
-  const whole = await again.evaluate(() => document.querySelector('dialog .photo').getBoundingClientRect().width);
-  await again.locator('dialog .lens').click({ position: { x: width / 2, y: height / 2 } });
-  await keep(again, `closeup-${width}-near`);
-  screen.close_up = {
-    shown: await again.evaluate(() => document.querySelector('dialog img').currentSrc),
-    asked: await asked(),
-    whole,
-    near: await again.evaluate(() => document.querySelector('dialog .photo').getBoundingClientRect().width),
-  };
-  await again.getByRole('button', { name: 'Close' }).click();
-  screen.close_up.closed = await again.evaluate(() => !document.querySelector('dialog').open);
 
-  await visit(again, '/orders/1042');
-  await lookAround(again);
-  await keep(again, `order-${width}-cold`);
-  screen.order = { cold: await asked(), moved: await moved(again) };
-  await visit(again, '/orders/1042');
-  await lookAround(again);
+  const { context, page } = await open(view);
+  await visit(page, '/orders/1042');
+  await lookAround(page);
+  await keep(page, `order-${width}-cold`);
+  screen.order = { cold: await asked(), moved: await moved(page) };
+  await visit(page, '/orders/1042');
+  await lookAround(page);
   screen.order.warm = await asked();
   await context.close();
 }
