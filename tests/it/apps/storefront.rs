@@ -21,7 +21,9 @@ const PRINTS: usize = 6;
 fn stock(workshop: &Workshop, own: Option<PathBuf>) -> usize {
     let Some(directory) = own else {
         for print in 1..=PRINTS {
-            for (number, (width, height)) in [(800, 600), (600, 800)].into_iter().enumerate() {
+            // One is looked at closely.
+            let first = if print == 2 { (1600, 1200) } else { (800, 600) };
+            for (number, (width, height)) in [first, (600, 800)].into_iter().enumerate() {
                 let seed = u32::try_from(print * 31 + number * 7).expect("small");
                 workshop.put(&format!("photos/{print}/{number}.jpg"), jpeg(width, height, seed));
             }
@@ -87,6 +89,7 @@ async fn a_shop_of_pictures_shows_each_once_moves_nothing_and_asks_for_nothing_t
     workshop.put("page.js", include_str!("storefront/page.js"));
     workshop.put("page.css", include_str!("storefront/page.css"));
     let own = std::env::var_os("PIXERVE_TEST_PHOTOS").map(PathBuf::from);
+    let has_own = own.is_some();
     let photos = stock(&workshop, own);
     let mut node = workshop.run("node");
     node.arg("store.mjs");
@@ -116,17 +119,24 @@ async fn a_shop_of_pictures_shows_each_once_moves_nothing_and_asks_for_nothing_t
             assert_eq!(of["warm"], json!([]), "{name}: all of it is in the cache");
             assert_eq!(of["left_over"], 0, "{name}: nothing shows through pictures");
         }
-        let shelf = &screen["shelf"];
-        assert_eq!(amount(&shelf["cold"]).0, PRINTS * photos, "every photo at {width}");
-        assert!(shelf["at_first"].as_u64() < Some((PRINTS * photos) as u64), "what is far away waits at {width}");
+        assert_eq!(amount(&screen["shelf"]["cold"]).0, PRINTS * photos, "every photo at {width}");
         let close_up = &screen["close_up"];
         assert_once_each(&close_up["asked"]);
+        if !has_own {
+            assert_eq!(amount(&close_up["asked"]).0, 1, "a wider file than the page's: {close_up}");
+            assert!(close_up["shown"].as_str().is_some_and(|shown| shown.ends_with("_0_1600_.avif")), "{close_up}");
+        }
         assert_eq!(close_up["closed"], true);
         assert!(close_up["near"].as_f64() > close_up["whole"].as_f64(), "{close_up}");
+        let middle = close_up["middle"].as_f64().expect("a share");
+        assert!((middle - 0.5).abs() < 0.01, "what is clicked on stays where it is: {middle}");
         assert_eq!(screen["order"]["moved"], json!([]), "at {width}");
         assert_once_each(&screen["order"]["cold"]);
         assert_eq!(screen["order"]["warm"], json!([]), "at {width}");
     }
+
+    let far = json!({ "before": 0, "after": PRINTS * photos });
+    assert_eq!(seen["far"], far, "nothing is loaded before it is near");
 
     // By what they know, in the elements and at the one address.
     for (formats, known) in seen["formats"].as_array().expect("browsers").iter().zip([

@@ -84,8 +84,8 @@ async function elements({ job_id, ref }) {
 }
 
 function square({ files, ref }, sizes) {
-  const squares = files.filter(({ box }) => box && box[0] === box[1]);
-  const of = (format) => squares.filter((file) => file.format === format);
+  const squares = files.filter(({ width, height }) => width === height); // none of a picture that is smaller than the smallest
+  const of = (format) => (squares.length > 0 ? squares : files).filter((file) => file.format === format);
   const srcset = (format) => of(format).map(({ stored, width }) => `${stored[0].url} ${width}w`).join(", ");
   const source = (format) => `<source type="image/${format}" srcset="${srcset(format)}" sizes="${sizes}">`;
   const [{ stored: [{ url }], width, height }] = of("jpg");

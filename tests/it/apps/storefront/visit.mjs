@@ -75,9 +75,14 @@ async function lookCloser(page, width, height) {
   await page.locator('dialog .lens').click({ position: { x: width / 2, y: height / 2 } });
   await keep(page, `closeup-${width}-near`);
   const near = await wide();
+  // What was clicked on is where it was, whatever is left of the photo's sides.
+  const middle = await page.evaluate(() => {
+    const { left, width: wider } = document.querySelector('dialog .photo').getBoundingClientRect();
+    return (innerWidth / 2 - left) / wider;
+  });
   const shown = await page.evaluate(() => document.querySelector('dialog img').currentSrc);
   await page.getByRole('button', { name: 'Close', exact: true }).click();
-  return { shown, asked: await asked(), whole, near, closed: await page.evaluate(() => !document.querySelector('dialog').open) };
+  return { shown, asked: await asked(), whole, near, middle, closed: await page.evaluate(() => !document.querySelector('dialog').open) };
 }
 
 for (const [width, height, deviceScaleFactor] of [[360, 740, 2], [800, 1000, 1], [1600, 1000, 1]]) {
@@ -99,12 +104,11 @@ for (const [width, height, deviceScaleFactor] of [[360, 740, 2], [800, 1000, 1],
     await keep(page, `${name}-${width}-on-its-way`);
     await gate('release');
     await page.waitForLoadState('networkidle');
-    const atFirst = (await gate('seen?keep')).seen.length;
     await keep(page, `${name}-${width}-cold`);
     await lookAround(page);
     await keep(page, `${name}-${width}-whole`, true);
     const pictures = await page.evaluate(() => [...document.images].filter((image) => image.checkVisibility()).length);
-    screen[name] = { pictures, at_first: atFirst, cold: await asked(), moved: await moved(page) };
+    screen[name] = { pictures, cold: await asked(), moved: await moved(page) };
 
     // Again, in another tab.
     const again = await context.newPage();
@@ -126,6 +130,22 @@ for (const [width, height, deviceScaleFactor] of [[360, 740, 2], [800, 1000, 1],
   await visit(page, '/orders/1042');
   await lookAround(page);
   screen.order.warm = await asked();
+  await context.close();
+}
+
+// A shelf that is far below what the window shows.
+{
+  const { context, page } = await open({ viewport: { width: 800, height: 1000 } });
+  await page.route('**/page.css', async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, body: `${await answer.text()} h1 { margin-bottom: 9000px }` });
+  });
+  await asked();
+  await visit(page, '/');
+  await page.waitForLoadState('networkidle');
+  seen.far = { before: (await asked()).length };
+  await lookAround(page);
+  seen.far.after = (await asked()).length;
   await context.close();
 }
 
