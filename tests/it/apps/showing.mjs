@@ -89,7 +89,9 @@ for (const way of ['list', 'picture', 'manifest', 'image']) {
       await visit(`/${way}`);
       const address = await shown();
       // Whatever else it may load has been asked for by then.
-      if (full === 400) await page.waitForLoadState('networkidle');
+      await page.evaluate(async () => {
+        for (let frame = 0; frame < 10; frame += 1) await new Promise((resolve) => { requestAnimationFrame(resolve); });
+      });
       const said = await page.evaluate(() => document.querySelector('img').alt);
       seen.ways[way].push({ wanted: width * deviceScaleFactor, address, asked: (await gate('seen')).seen, said });
       await context.close();

@@ -41,7 +41,17 @@ const visit = (page, path, waitUntil = 'load') => page.goto(`${order.shop}${path
 const keep = async (page, name, fullPage = false) => {
   if (order.screenshots) await page.screenshot({ path: `${order.screenshots}/${name}.png`, fullPage });
 };
-/** Looks at all of the page, and at all photos of each print, until nothing is on its way any more. */
+/** Until what the window shows, or all that the page does, has come, and whatever is asked for after that. */
+async function settled(page, isAll = true) {
+  await page.waitForFunction((all) => {
+    const isShown = (image) => image.checkVisibility() && (all || image.getBoundingClientRect().top < innerHeight);
+    return document.readyState === 'complete' && [...document.images].filter(isShown).every((image) => image.complete && image.naturalWidth);
+  }, isAll);
+  await page.evaluate(async () => {
+    for (let frame = 0; frame < 10; frame += 1) await new Promise((resolve) => { requestAnimationFrame(resolve); });
+  });
+}
+/** Looks at all of the page, and at all photos of each print. */
 async function lookAround(page) {
   await page.evaluate(async () => {
     const drawn = () => new Promise((resolve) => { requestAnimationFrame(() => requestAnimationFrame(resolve)); });
@@ -59,8 +69,7 @@ async function lookAround(page) {
     }
     scrollTo(0, 0);
   });
-  await page.waitForFunction(() => [...document.images].filter((image) => image.checkVisibility()).every((image) => image.complete && image.naturalWidth));
-  await page.waitForLoadState('networkidle');
+  await settled(page);
 }
 const moved = (page) => page.evaluate(() => globalThis.moved);
 
@@ -68,7 +77,7 @@ const moved = (page) => page.evaluate(() => globalThis.moved);
 async function lookCloser(page, width, height) {
   await page.getByRole('button', { name: 'Look closer' }).click();
   await page.waitForFunction(() => document.querySelector('dialog img').complete && document.querySelector('dialog img').naturalWidth > 0);
-  await page.waitForLoadState('networkidle');
+  await settled(page, false);
   await keep(page, `closeup-${width}-all`);
   const wide = () => page.evaluate(() => document.querySelector('dialog .photo').getBoundingClientRect().width);
   const whole = await wide();
@@ -103,7 +112,7 @@ for (const [width, height, deviceScaleFactor] of [[360, 740, 2], [800, 1000, 1],
     await page.waitForFunction((count) => [...document.images].filter((image) => image.complete && image.naturalWidth).length >= count, passing);
     await keep(page, `${name}-${width}-on-its-way`);
     await gate('release');
-    await page.waitForLoadState('networkidle');
+    await settled(page, false);
     await keep(page, `${name}-${width}-cold`);
     await lookAround(page);
     await keep(page, `${name}-${width}-whole`, true);
@@ -142,7 +151,7 @@ for (const [width, height, deviceScaleFactor] of [[360, 740, 2], [800, 1000, 1],
   });
   await asked();
   await visit(page, '/');
-  await page.waitForLoadState('networkidle');
+  await settled(page, false);
   seen.far = { before: (await asked()).length };
   await lookAround(page);
   seen.far.after = (await asked()).length;
