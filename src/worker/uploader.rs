@@ -240,7 +240,9 @@ impl<'a> FileUploader<'a> {
         if lacking.is_empty() {
             return Ok(());
         }
-        lacking.iter().for_each(|store| store.set_wanting(true));
+        for store in lacking {
+            store.set_wanting(true);
+        }
         // It may wait for a store for days, and that is not to cost memory.
         let written = self.context.spool.write_made(self.record.id, &pending.file.name, bytes).await;
         written.map_err(AttemptError::Spool)?;

@@ -76,6 +76,10 @@ fn stored(status: &Value) -> &Value {
     last
 }
 
+fn is_json(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, extension)| extension == "json")
+}
+
 fn location(file: &Value) -> &str {
     text(&file["stored"][0]["location"])
 }
@@ -195,7 +199,7 @@ async fn it_is_the_same_when_its_server_dies_between_the_last_picture_and_it(pla
     let accepted = dying.accepted("ann", job(), "cat.jpg", jpeg(400, 300, 1)).await;
     assert_eq!(dying.exited().await.signal(), Some(Signal::ABORT.as_raw()), "{}", home.terminal());
     let before = place.public_of(&home).await;
-    assert!(before.len() == 5 && !before.iter().any(|name| name.ends_with(".json")), "{before:?}");
+    assert!(before.len() == 5 && !before.iter().any(|name| is_json(name)), "{before:?}");
     // On one machine its next life, else another node's.
     let next = if place.has_many() { place.process(&[PUBLIC_URL]) } else { home };
     let server = next.start().await;
@@ -227,7 +231,7 @@ async fn one_that_is_in_some_store_is_written_to_the_others_and_everywhere_if_it
             text(accepted["expected_files"].as_array().and_then(|names| names.last()).expect("a name")).to_owned();
         let path = home.serve_dir().join("shop/1").join(&name);
         let first = std::fs::read(&path).expect("it is served");
-        assert!(!store.keys("manifests").await.iter().any(|key| key.ends_with(".json")));
+        assert!(!store.keys("manifests").await.iter().any(|key| is_json(key)));
 
         let server = home.start_with(&[("PIXERVE_SERVER_PUBLIC_URL", next_url)]).await;
         let done = server.ended(&accepted).await;
@@ -293,7 +297,7 @@ async fn a_job_that_does_not_complete_has_none() {
     let done = app.done("ann", job.clone(), "cat.jpg", jpeg(400, 300, 1)).await;
     assert_eq!((&done["state"], files(&done).len()), (&json!("failed"), 5), "{done}");
     // Some of its pictures are in some stores, and that is all.
-    assert!(!files_below(&app.serve_dir()).iter().any(|name| name.ends_with(".json")));
+    assert!(!files_below(&app.serve_dir()).iter().any(|name| is_json(name)));
 
     let app = TestApp::start().await;
     job["storageKeys"] = json!({ "s3": app.register(dead_store()).await });
@@ -303,7 +307,7 @@ async fn a_job_that_does_not_complete_has_none() {
     let cancel = app.request(Method::DELETE, &format!("/cancel?job_id={}", text(&live["job_id"])));
     let cancelled = cancel.bearer_auth(Claims::of("ann").sign()).send().await.expect("an answer");
     assert_eq!(cancelled.status(), 204);
-    assert!(!files_below(&app.serve_dir()).iter().any(|name| name.ends_with(".json")));
+    assert!(!files_below(&app.serve_dir()).iter().any(|name| is_json(name)));
 
     // Nor one that is cut short; what is made of it then tells of all that there is.
     let whole = jpeg(400, 300, 3);
