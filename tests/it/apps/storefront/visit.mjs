@@ -115,9 +115,10 @@ for (const [width, height, deviceScaleFactor] of [[360, 740, 2], [800, 1000, 1],
     await settled(page, false);
     await keep(page, `${name}-${width}-cold`);
     await lookAround(page);
+    const shifts = await moved(page); // before a screenshot of the whole page, for which the window grows
     await keep(page, `${name}-${width}-whole`, true);
     const pictures = await page.evaluate(() => [...document.images].filter((image) => image.checkVisibility()).length);
-    screen[name] = { pictures, cold: await asked(), moved: await moved(page) };
+    screen[name] = { pictures, cold: await asked(), moved: shifts };
 
     // Again, in another tab.
     const again = await context.newPage();
