@@ -174,12 +174,11 @@ impl ErasedOutbox {
                 Some((now.after(wait), event.attempts.saturating_add(1)))
             }
         };
-        match due_at {
-            Some((due_at, attempts)) => self.ledger.put_off_event(&event, due_at, attempts).await?,
-            None => {
-                self.ledger.remove_event(&event).await?;
-                self.signals.events_changed();
-            }
+        if let Some((due_at, attempts)) = due_at {
+            self.ledger.put_off_event(&event, due_at, attempts).await?;
+        } else {
+            self.ledger.remove_event(&event).await?;
+            self.signals.events_changed();
         }
         let mut state = self.state.lock();
         state.taken.remove(job);

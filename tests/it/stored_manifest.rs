@@ -233,13 +233,13 @@ async fn one_that_is_in_some_store_is_written_to_the_others_and_everywhere_if_it
         let first = std::fs::read(&path).expect("it is served");
         assert!(!store.keys("manifests").await.iter().any(|key| is_json(key)));
 
-        let server = home.start_with(&[("PIXERVE_SERVER_PUBLIC_URL", next_url)]).await;
-        let done = server.ended(&accepted).await;
-        let served = std::fs::read(&path).expect("it is served");
-        assert_is_manifest(&server, &done, &served).await;
-        assert_eq!(served == first, is_kept, "{next_url}");
+        let next = home.start_with(&[("PIXERVE_SERVER_PUBLIC_URL", next_url)]).await;
+        let done = next.ended(&accepted).await;
+        let written = std::fs::read(&path).expect("it is there");
+        assert_is_manifest(&next, &done, &written).await;
+        assert_eq!(written == first, is_kept, "{next_url}");
         let object = store.object("manifests", &format!("shop/1/{name}")).await.expect("it is stored");
-        assert_eq!((object.bytes, object.content_type.as_deref()), (served, Some("application/json")));
+        assert_eq!((object.bytes, object.content_type.as_deref()), (written, Some("application/json")));
         assert_eq!(stored(&done)["stored"].as_array().map(Vec::len), Some(2), "{done}");
         assert_eq!(stored(&done)["stored"][1]["url"], format!("https://cdn.example/shop/1/{name}"));
         assert!(files_below(&home.data_dir().join("spool/jobs")).is_empty());

@@ -26,12 +26,11 @@ pub(super) async fn file(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let found = match tree.find_in_memory(&path) {
-        Some(opened) => Found::of(&tree, opened, method, headers)?.with_beginning().await?,
-        None => {
-            let (method, headers) = (method.clone(), headers.clone());
-            waiting(move || Found::of(&tree, tree.find(&path)?, &method, &headers)?.read_ahead()).await?
-        }
+    let found = if let Some(opened) = tree.find_in_memory(&path) {
+        Found::of(&tree, opened, method, headers)?.with_beginning().await?
+    } else {
+        let (method, headers) = (method.clone(), headers.clone());
+        waiting(move || Found::of(&tree, tree.find(&path)?, &method, &headers)?.read_ahead()).await?
     };
     let Found { validators, bytes, wanted, body } = found;
     Ok(match wanted {

@@ -205,7 +205,7 @@ mod tests {
 
     impl Stored {
         fn new() -> Self {
-            let content: Vec<u8> = (0..BYTES).map(|n| (n % 251) as u8).collect();
+            let content: Vec<u8> = (0..=250).cycle().take(BYTES).collect();
             let mut file = tempfile::NamedTempFile::new().expect("a file");
             file.write_all(&content).expect("it is written");
             Self { content, file, reads: Arc::default() }

@@ -269,7 +269,7 @@ fn assert_embedded(seen: &Value, base: &str) {
     assert_eq!((&seen["placeholderIsLeft"], &seen["awaitedVariant"]), (&json!(false), &json!(true)), "{seen}");
 
     let id = manifest["job_id"].as_str().expect("an id");
-    assert_eq!(seen["address"], format!("{}/image/{id}", base));
+    assert_eq!(seen["address"], format!("{base}/image/{id}"));
     assert_eq!(seen["types"], json!({ "image/avif,image/webp,*/*": "image/avif", "*/*": "image/jpeg" }));
     let markup = seen["markup"].as_str().expect("text");
     assert!(
