@@ -17,7 +17,7 @@ QUICK := --skip battery:: --skip kill:: --skip restart:: \
 TOOLS := target/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image deb setup test-servers test test-otel test-quick postman bench bench-avif bench-quality bench-steps bench-metrics bench-nodes corpus battery battery-nodes soak fuzz deny check check-features fmt lint clean
+.PHONY: help run build image deb setup test-servers test test-otel test-quick postman bench bench-avif bench-quality bench-steps bench-metrics bench-nodes bench-serving corpus battery battery-nodes soak fuzz deny check check-features fmt lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,12 @@ bench-nodes: ## Uploads taken and jobs stored in a second by one, two and three 
 	@sh .ci/setup.sh build test
 	$(CARGO) bench --locked --bench nodes
 	@echo "The table is in $(BENCH)/nodes.md"
+
+bench-serving: ## Files as they are served, beside nginx with sendfile off on the same files; BENCH_QUICK=1 for a fraction of it
+	@sh .ci/setup.sh build serving
+	@$(MAKE) --no-print-directory build
+	@python3 tests/bench/serving.py target/release/pixerve $(BENCH)/serving.md
+	@echo "The table is in $(BENCH)/serving.md"
 
 corpus: ## Show every file of PIXERVE_CORPUS or ../shared/corpus, beside what sharp makes of it
 	@sh .ci/bench.sh $(BENCH)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the system's packages that are missing, and only those: `setup.sh build`, `setup.sh test`, or both.
+# Installs the system's packages that are missing, and only those: `setup.sh PURPOSE...`, where that is build, test or serving.
 set -eu
 
 missing=""
@@ -47,6 +47,13 @@ for purpose in "$@"; do
         # A network of a test's own, whose links it cuts; in the PATH of root alone.
         need iproute2 test -x /usr/sbin/ip
         need libfaketime sh -c 'ls /usr/lib/*/faketime/libfaketimeMT.so.1'
+        ;;
+    serving)
+        # What files are served beside, and what asks for them.
+        need nginx-light test -x /usr/sbin/nginx
+        need wrk command -v wrk
+        need python3 command -v python3
+        need procps command -v ps
         ;;
     *)
         echo "setup: unknown purpose $purpose" >&2

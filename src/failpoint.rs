@@ -83,6 +83,8 @@ steps! {
     JournalWritten = "journal::written",
     /// The line is durable.
     JournalAfter = "journal::after",
+    /// Every picture is in every store; the manifest that tells where they are is made, and in none.
+    ManifestMade = "manifest::made",
     /// Every file is stored; the queue doesn't know.
     SettleBefore = "settle::before",
     /// What is stored of it is in the ledger; the queue doesn't know.

@@ -23,7 +23,7 @@ use super::shared_state::{Heartbeat, SharedState, sample};
 use super::start_error::StartError;
 use super::starting::StartingAnswers;
 use crate::auth::{AuthSettings, KeyRing};
-use crate::callback::Outbox;
+use crate::callback::{Outbox, OwedEventsMonitor};
 use crate::clock::{SharedClock, System};
 use crate::config::Config;
 use crate::error_chain::ErrorChain;
@@ -122,6 +122,9 @@ impl App {
         let mut background = BackgroundTasks::new();
         background.spawn("disk monitor", |stop| disk_monitor.run(stop));
         background.spawn("callback secret", |stop| keys_secret.follow(stop));
+        let (ledger, erasures) = (Arc::clone(&worker.ledger), worker.erasures.clone());
+        let owed_events = OwedEventsMonitor::new(ledger, erasures, shared.is_some());
+        background.spawn("owed events monitor", |stop| owed_events.run(stop));
         let (spool, data_dir) = (Arc::clone(&worker.spool), config.data_dir.clone());
         background.spawn("usage monitor", |stop| usage.follow(spool, data_dir, stop));
         if let Some((listener, addr)) = metrics_listener {

@@ -1,7 +1,7 @@
 //! What `make run` ends with: the page's address, and a token and a line to try it with.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,9 +9,28 @@ use serde_json::json;
 
 use super::App;
 use crate::auth::NewToken;
+use crate::config::Config;
+use crate::job::PublicUrl;
 
 /// How long the printed token is valid.
 const TTL: Duration = Duration::from_hours(12);
+
+/// Has the demo know where it is reached, so that files have addresses and pictures markup before anybody has set anything.
+pub(super) fn tell_address(config: &mut Config) {
+    let addr = reached_at(config.addr);
+    // One that the system is to choose isn't known before it has.
+    if addr.port() != 0 {
+        config.suggest_public_url(&PublicUrl::at(addr));
+    }
+}
+
+/// Where a browser on this machine reaches a server that listens there.
+fn reached_at(mut addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_unspecified() {
+        addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    addr
+}
 
 /// Prints where the page is, a token for a small job, and the curl line that uses it.
 pub(super) fn print(app: &App) -> anyhow::Result<()> {
@@ -27,10 +46,7 @@ pub(super) fn print(app: &App) -> anyhow::Result<()> {
     let token = NewToken { sub: "demo".into(), scope: None, read: None, ttl: TTL, jti: None, job: Some(job) };
     let state = app.state();
     let token = state.auth.sign(&token, state.clock.now())?;
-    let mut addr = app.addr();
-    if addr.ip().is_unspecified() {
-        addr.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    }
+    let addr = reached_at(app.addr());
     let token = format!("TOKEN={token}");
     writeln!(
         std::io::stdout(),

@@ -10,6 +10,7 @@ use crate::callback::CallbackMetrics;
 use crate::clock::{SharedClock, Timestamp};
 use crate::disks::{DiskHealth, RootKind};
 use crate::job::Priority;
+use crate::ledger::OwedEvents;
 use crate::metrics::{
     FloatGauge, FloatGaugeBy, Gauge, GaugeBy, Labels, Metrics, MetricsBuilder, Registry, begin_at_zero,
 };
@@ -57,7 +58,7 @@ pub(super) fn metrics(sources: &Sources<'_>) -> Metrics {
     let (disks, clock, stores) = (worker.disks.clone(), Arc::clone(&worker.clock), worker.stores.clone());
     let (memory, erasures) = (worker.memory.clone(), worker.erasures.clone());
     builder.read(move || {
-        levels.read_queue(&*queue, &clock);
+        levels.read_queue(&*queue, erasures.owed_events(), &clock);
         levels.read_storing(&active_jobs, stores.outages(), &clock);
         levels.memory_budget.set(whole(memory.bytes()));
         levels.memory_reserved.set(whole(memory.reserved()));
@@ -91,8 +92,12 @@ impl Levels {
         registry.register("pixerve_jobs", "Jobs that have not ended", self.jobs.clone());
         let help = "How long ago the oldest job was accepted that waits";
         registry.register("pixerve_queue_oldest_pending_seconds", help, self.oldest_pending.clone());
-        registry.register("pixerve_callbacks_pending", "Callbacks that are owed", self.callbacks.clone());
-        let help = "How long ago the job ended of which the oldest owed callback tells";
+        registry.register(
+            "pixerve_callbacks_pending",
+            "Callbacks that are owed, of erased jobs too",
+            self.callbacks.clone(),
+        );
+        let help = "How long ago that happened of which the oldest owed callback tells";
         registry.register("pixerve_callback_oldest_pending_seconds", help, self.oldest_callback.clone());
         let help = "Memory that all jobs together may take";
         registry.register("pixerve_memory_budget_bytes", help, self.memory_budget.clone());
@@ -107,7 +112,8 @@ impl Levels {
         registry.register("pixerve_erasures_running", "Erasures that have not ended", self.erasures.clone());
     }
 
-    fn read_queue(&self, queue: &dyn JobQueue, clock: &SharedClock) {
+    /// Callbacks that the queue owes and the events that the ledger does are one to whoever waits for them.
+    fn read_queue(&self, queue: &dyn JobQueue, events: OwedEvents, clock: &SharedClock) {
         let backlog = queue.backlog();
         for (priority, lane) in Priority::ALL.into_iter().zip(backlog.lanes) {
             let LaneCounts { pending, making, storing, oldest_pending } = lane;
@@ -117,8 +123,9 @@ impl Levels {
             }
             self.oldest_pending.get_or_create(&[priority]).set(age(oldest_pending, clock));
         }
-        self.callbacks.set(whole(backlog.callbacks.count));
-        self.oldest_callback.set(age(backlog.callbacks.oldest, clock));
+        self.callbacks.set(whole(backlog.callbacks.count + events.count));
+        let oldest = backlog.callbacks.oldest.into_iter().chain(events.oldest).min();
+        self.oldest_callback.set(age(oldest, clock));
     }
 
     fn read_storing(&self, jobs: &ActiveJobs, outages: [(&'static str, usize); BACKENDS.len()], clock: &SharedClock) {

@@ -47,7 +47,10 @@ pub struct ServeOptions {
 }
 
 /// Runs the server until it is told to stop, or a part of it fails.
-pub async fn serve(config: Config, options: ServeOptions) -> anyhow::Result<()> {
+pub async fn serve(mut config: Config, options: ServeOptions) -> anyhow::Result<()> {
+    if options.demo {
+        demo::tell_address(&mut config);
+    }
     let mut signals = Signals::listen().context("listening for signals")?;
     let drain_timeout = config.server.drain_timeout;
     let mut app = tokio::select! {

@@ -129,6 +129,7 @@ impl ErasedOutbox {
         if now.since(event.since) >= EVENT_KEPT_FOR && self.trust.is_trusted() {
             error!(%id, attempts = event.attempts, "callback given up; nobody has taken it for three days");
             self.ledger.remove_event(&event).await?;
+            self.signals.events_changed();
             return Ok(None);
         }
         let job = match self.opener.open_erased(&event.job_id, &event.sealed) {
@@ -173,9 +174,11 @@ impl ErasedOutbox {
                 Some((now.after(wait), event.attempts.saturating_add(1)))
             }
         };
-        match due_at {
-            Some((due_at, attempts)) => self.ledger.put_off_event(&event, due_at, attempts).await?,
-            None => self.ledger.remove_event(&event).await?,
+        if let Some((due_at, attempts)) = due_at {
+            self.ledger.put_off_event(&event, due_at, attempts).await?;
+        } else {
+            self.ledger.remove_event(&event).await?;
+            self.signals.events_changed();
         }
         let mut state = self.state.lock();
         state.taken.remove(job);

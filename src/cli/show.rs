@@ -55,11 +55,13 @@ fn lines(status: &Value) -> String {
     line("code", text("error_code"));
     for file in status["files"].as_array().into_iter().flatten() {
         for place in file["stored"].as_array().into_iter().flatten() {
-            let (width, height, bytes) = (&file["width"], &file["height"], &file["bytes"]);
-            line(
-                "stored",
-                &format!("{} {width}x{height}, {bytes} bytes", place["location"].as_str().unwrap_or_default()),
-            );
+            let location = place["location"].as_str().unwrap_or_default();
+            // What is no picture has no sides.
+            let sides = match (&file["width"], &file["height"]) {
+                (width, height) if *width != 0 => format!("{width}x{height}, "),
+                _ => String::new(),
+            };
+            line("stored", &format!("{location} {sides}{} bytes", file["bytes"]));
         }
     }
     lines

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::auth::AuthSettings;
 use crate::callback::{AddressPolicy, CallbackSettings};
 use crate::doctor::Premises;
-use crate::job::SpecLimits;
+use crate::job::{PublicUrl, SpecLimits};
 use crate::ledger::EraseSettings;
 use crate::metrics::MetricsSettings;
 use crate::nodes::NodeSettings;
@@ -138,6 +138,16 @@ impl Config {
         match self.serve {
             ServeKind::Directory => Some(&self.serve_dir),
             ServeKind::Bucket => None,
+        }
+    }
+
+    /// Has clients be told that the server is reached at `url`, unless the settings say where.
+    pub fn suggest_public_url(&mut self, url: &PublicUrl) {
+        if self.server.http.public_url.is_known() {
+            return;
+        }
+        for told in [&mut self.server.http.public_url, &mut self.callback.public_url, &mut self.worker.public_url] {
+            told.clone_from(url);
         }
     }
 

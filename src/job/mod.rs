@@ -40,7 +40,9 @@ pub use error_code::ErrorCode;
 pub use hash::{ContentHash, ContentHasher, HashKey};
 pub use id::JobId;
 pub use idempotency::{Idempotency, IdempotencyKey, KeptAnswer, RequestFingerprint};
-pub use name::{FileName, NameHead, NamedFile, Stem, is_plain_name, original_name, variant_name};
+pub use name::{
+    FileName, MANIFEST, NameHead, NamedFile, Stem, is_plain_name, manifest_name, original_name, variant_name,
+};
 pub use on_duplicate::{JobFingerprint, OnDuplicate};
 pub use once::OnceToken;
 pub use owner::{Owner, OwnerKey, TenantKey, UserKey};

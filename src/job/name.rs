@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Format, HashKey, JobId, SourceFormat};
+use super::{FileType, Format, HashKey, JobId, SourceFormat};
 
 /// Bytes of a stem at most.
 const STEM_BYTES_MAX: usize = 80;
@@ -108,7 +108,12 @@ pub enum NamedFile {
     },
     /// The original, whose format was found in its bytes.
     Original(SourceFormat),
+    /// What a page needs to show the picture.
+    Manifest,
 }
+
+/// What a manifest is as a file. No picture has its extension.
+pub const MANIFEST: FileType = FileType { extension: "json", media_type: "application/json", inline: true };
 
 /// The name of a file of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,8 +144,10 @@ impl FileName {
             (head, stem, NamedFile::Variant { height, width, format })
         } else {
             let (stem, extension) = last.rsplit_once('.')?;
-            let format = SourceFormat::ALL.into_iter().find(|format| format.extension() == extension)?;
-            (rest, stem, NamedFile::Original(format))
+            let original = || SourceFormat::ALL.into_iter().find(|format| format.extension() == extension);
+            let file =
+                if extension == MANIFEST.extension { NamedFile::Manifest } else { NamedFile::Original(original()?) };
+            (rest, stem, file)
         };
         let is_stem = (1..=STEM_BYTES_MAX).contains(&stem.len());
         is_stem.then_some(Self { head: NameHead::parse(head)?, stem: Stem(stem.to_owned()), file })
@@ -161,6 +168,7 @@ impl fmt::Display for FileName {
                 f.write_str(&variant_name(head, stem, height, width, format))
             }
             NamedFile::Original(format) => f.write_str(&original_name(head, stem, format)),
+            NamedFile::Manifest => f.write_str(&manifest_name(head, stem)),
         }
     }
 }
@@ -182,6 +190,12 @@ pub fn variant_name(head: impl fmt::Display, stem: &Stem, height: u32, width: u3
 #[must_use]
 pub fn original_name(head: impl fmt::Display, stem: &Stem, format: SourceFormat) -> String {
     format!("{head}_{stem}.{}", format.extension())
+}
+
+/// `<head>_<stem>.json`.
+#[must_use]
+pub fn manifest_name(head: impl fmt::Display, stem: &Stem) -> String {
+    format!("{head}_{stem}.{}", MANIFEST.extension)
 }
 
 #[cfg(test)]
@@ -224,10 +238,17 @@ mod tests {
         let hash = HashKey::new(&ContentHash::of(b""), &owner);
         for stem in ["photo", "a.b", &id.to_string()] {
             let stem = Stem::of(&format!("{stem}.jpg"));
-            let unique = [variant_name(id, &stem, 6, 8, Format::Jpeg), original_name(id, &stem, SourceFormat::Tiff)];
+            let unique = [
+                variant_name(id, &stem, 6, 8, Format::Jpeg),
+                original_name(id, &stem, SourceFormat::Tiff),
+                manifest_name(id, &stem),
+            ];
             assert!(unique.iter().all(|name| FileName::is_unique(name)), "{unique:?}");
-            let classic =
-                [variant_name(&hash, &stem, 6, 8, Format::Jpeg), original_name(&hash, &stem, SourceFormat::Png)];
+            let classic = [
+                variant_name(&hash, &stem, 6, 8, Format::Jpeg),
+                original_name(&hash, &stem, SourceFormat::Png),
+                manifest_name(&hash, &stem),
+            ];
             assert!(!classic.iter().any(|name| FileName::is_unique(name)), "{classic:?}");
             for name in unique.iter().chain(&classic) {
                 assert_eq!(FileName::parse(name).expect(name).to_string(), *name);
@@ -242,6 +263,8 @@ mod tests {
             format!("{id}_photo_6_65536_.jpg"),
             format!("{id}_photo_6_8_.gif"),
             format!("{id}_photo.txt"),
+            format!("{id}_photo_6_8_.json"),
+            format!("{id}_.json"),
             format!("{id}_.jpg"),
             format!("{id}_a_b.jpg"),
             format!("{id}.jpg"),

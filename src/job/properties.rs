@@ -150,7 +150,11 @@ proptest! {
     ) {
         let (hash, stem) = (HashKey::new(&ContentHash::of(name.as_bytes()), &owner), Stem::of(&name));
         for format in Format::ALL {
-            for file in [variant_name(&hash, &stem, height, width, format), original_name(&hash, &stem, SourceFormat::Tiff)] {
+            for file in [
+                variant_name(&hash, &stem, height, width, format),
+                original_name(&hash, &stem, SourceFormat::Tiff),
+                manifest_name(&hash, &stem),
+            ] {
                 prop_assert!(is_plain(&file) && !file.starts_with('.') && file.len() <= 255, "{file}");
             }
         }
@@ -169,20 +173,20 @@ proptest! {
         let expected = [format!(".{}", format.extension()), width.to_string(), height.to_string(), stem.to_string(), hash.to_string()];
         prop_assert_eq!(parts, expected);
         // No original's last part starts with the dot of its extension, since no stem is empty.
-        let original = original_name(&hash, &stem, source);
+        let (original, manifest) = (original_name(&hash, &stem, source), manifest_name(&hash, &stem));
         let parts = original.rsplit_once('_').and_then(|(hash, file)| Some((hash, file.rsplit_once('.')?)));
         let stem = stem.to_string();
         prop_assert_eq!(parts, Some((hash.as_str(), (stem.as_str(), source.extension()))));
         // The owner is what stands behind the first `_` of a hash: see the next test.
         let (content, owner) = (ContentHash::of(&[bytes]).to_string(), owner.hash_part());
         prop_assert_eq!(hash.as_str().split_once('_'), Some((content.as_str(), owner.as_str())));
-        for name in [&variant, &original] {
+        for name in [&variant, &original, &manifest] {
             prop_assert_eq!(FileName::parse(name).map(|read| (read.to_string(), read.head)), Some((name.clone(), NameHead::Hash(hash.clone()))));
         }
         // The same job, were it unique, has other names, whoever's id its owner took for a subject.
         let id = JobId::from_bytes([1, 2, 3, 4, 5, 6, 0x70, bytes, 0x80, 1, 2, 3, 4, 5, 6, 7]);
         let stem = Stem::of(&name);
-        for name in [variant_name(id, &stem, height, width, format), original_name(id, &stem, source)] {
+        for name in [variant_name(id, &stem, height, width, format), original_name(id, &stem, source), manifest_name(id, &stem)] {
             prop_assert!(FileName::is_unique(&name) && name.len() <= 255, "{}", name);
             prop_assert_eq!(FileName::parse(&name).map(|read| read.to_string()), Some(name));
         }
@@ -242,6 +246,7 @@ proptest! {
             sub_dir: SubDir::parse("a/b").expect("plain"),
             variants: formats.iter().flat_map(|(format, asked)| asked.variants(*format)).collect(),
             placeholder: true,
+            manifest: false,
             expires_after: None,
         };
         let parsed = parse(&job).map_err(|errors| TestCaseError::fail(format!("{errors}: {job}")))?;

@@ -1,5 +1,7 @@
 //! Where clients reach the server, if that is not the root of its address.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
@@ -31,6 +33,18 @@ impl PublicUrl {
             origin: Some(url.origin().ascii_serialization()),
             prefix: url.path().trim_end_matches('/').to_owned(),
         })
+    }
+
+    /// That of a server that is reached at this address, without a proxy.
+    #[must_use]
+    pub fn at(addr: SocketAddr) -> Self {
+        Self { origin: Some(format!("http://{addr}")), prefix: String::new() }
+    }
+
+    /// Whether somebody has said it.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.origin.is_some()
     }
 
     /// A path of this server, as its clients see it.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{
     CallbackEvent, CallbackEvents, ContentHash, ErrorCode, HashKey, Idempotency, IdempotencyKey, Inspection, JobId,
     JobRef, JobSpec, KeptAnswer, NameHead, OnDuplicate, OnceToken, Owner, SourceFormat, State, Stem, TraceContext,
-    VariantSpec, Warnings, original_name, variant_name,
+    VariantSpec, Warnings, manifest_name, original_name, variant_name,
 };
 use crate::clock::Timestamp;
 
@@ -74,11 +74,12 @@ fn if_readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) 
 }
 
 impl JobRecord {
-    /// The names of every file this job makes, in the order of its claims, the original's last.
+    /// The names of every file this job makes, in the order of its claims, then the original's, the manifest's last.
     #[must_use]
     pub fn expected_files(&self) -> Vec<String> {
         let variants = self.spec.variants.iter().map(|variant| self.variant_name(variant));
-        variants.chain(self.spec.keep_original.then(|| self.original_name())).collect()
+        let original = self.spec.keep_original.then(|| self.original_name());
+        variants.chain(original).chain(self.spec.manifest.then(|| self.manifest_name())).collect()
     }
 
     /// The key of the request that asked for it, with what that is answered with: for whoever keeps this apart from the record.
@@ -105,14 +106,20 @@ impl JobRecord {
     pub fn original_name(&self) -> String {
         original_name(self.name_head(), &self.stem, self.original.format)
     }
+
+    /// The name of what a page needs to show the picture.
+    #[must_use]
+    pub fn manifest_name(&self) -> String {
+        manifest_name(self.name_head(), &self.stem)
+    }
 }
 
 /// The format of a [`JobRecord`], a number from 1 to [`RecordVersion::CURRENT`]. A reader refuses a newer one, and takes a record
 /// without a number for version 1, which 0.1.0 wrote. A record keeps the one in which it was accepted: whoever could read it then
 /// can read it to its end.
 ///
-/// Version 2 seals a callback's URL, and may say that names are unique or files private: whoever passed that over would serve to
-/// anyone what is to be private. A field that older versions may ignore doesn't need a new number. `tests/it/compatibility.rs` says what does, and what
+/// Version 2 seals a callback's URL, and may say that names are unique, files private or a manifest wanted: whoever passed that over
+/// would serve to anyone what is to be private, and end a job without a file that it was promised. A field that older versions may ignore doesn't need a new number. `tests/it/compatibility.rs` says what does, and what
 /// to do then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
@@ -142,7 +149,7 @@ impl RecordVersion {
         let Self(newest) = Self::newest();
         let before = (newest - 1).max(1);
         let seals_url = callback.is_some_and(|target| target.sealed_url.is_some());
-        let needed = if seals_url || spec.unique || spec.private { 2 } else { 1 };
+        let needed = if seals_url || spec.unique || spec.private || spec.manifest { 2 } else { 1 };
         Self(all_read.unwrap_or(before).clamp(before, newest).max(needed))
     }
 
@@ -280,11 +287,11 @@ pub struct SealedText(pub String);
 pub struct StoredFile {
     /// Its name, the same in every store.
     pub name: String,
-    /// `jpg`, `png`, `webp`, `avif`, or the original's extension.
+    /// `jpg`, `png`, `webp`, `avif`, the original's extension, or `json`.
     pub format: String,
-    /// Width in pixels.
+    /// Width in pixels; 0 of what is no picture.
     pub width: u32,
-    /// Height in pixels.
+    /// Height in pixels; 0 of what is no picture.
     pub height: u32,
     /// Its size.
     pub bytes: u64,
@@ -376,7 +383,11 @@ mod tests {
         let sealed_url = Some(SealedText("sealed".to_owned()));
         let sealed = CallbackTarget { url, sealed_url, sealed_headers: None, events: CallbackEvents::default() };
         assert_eq!(version(Some(1), Some(&sealed)), 2, "no version before seals it");
-        for said in [JobSpec { unique: true, ..spec.clone() }, JobSpec { private: true, ..spec.clone() }] {
+        for said in [
+            JobSpec { unique: true, ..spec.clone() },
+            JobSpec { private: true, ..spec.clone() },
+            JobSpec { manifest: true, ..spec.clone() },
+        ] {
             assert_eq!(RecordVersion::among(Some(1), None, &said).number(), 2, "no version before says it");
         }
     }

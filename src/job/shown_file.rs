@@ -15,6 +15,8 @@ pub enum FileKind {
     Original,
     /// What was made of them.
     Variant,
+    /// What a page needs to show the picture, as JSON.
+    Manifest,
 }
 
 /// A stored file, with what the job asked for.
@@ -25,7 +27,7 @@ pub struct ShownFile {
     pub file: StoredFile,
     /// What it is.
     pub kind: FileKind,
-    /// The box that it was to fit into, width first, 0 for a side that is free; none of the original.
+    /// The box that it was to fit into, width first, 0 for a side that is free; of variants alone.
     #[serde(rename = "box", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, min_items = 2, max_items = 2)]
     pub size: Option<[u32; 2]>,
@@ -36,11 +38,16 @@ pub struct ShownFile {
 pub fn shown_files(record: &JobRecord, files: Vec<StoredFile>, public_url: &PublicUrl) -> Vec<ShownFile> {
     let variants = record.spec.variants.iter();
     let boxes: HashMap<_, _> = variants.map(|v| (record.variant_name(v), [v.width, v.height])).collect();
+    let manifest = record.spec.manifest.then(|| record.manifest_name());
     let files = public_url.of_files(files).into_iter();
     files
         .map(|file| {
             let size = boxes.get(&file.name).copied();
-            let kind = if size.is_some() { FileKind::Variant } else { FileKind::Original };
+            let kind = match size {
+                Some(_) => FileKind::Variant,
+                None if manifest.as_ref() == Some(&file.name) => FileKind::Manifest,
+                None => FileKind::Original,
+            };
             ShownFile { file, kind, size }
         })
         .collect()

@@ -12,8 +12,7 @@ pub struct FileType {
     pub extension: &'static str,
     /// Their media type.
     pub media_type: &'static str,
-    /// Whether every browser draws it as a picture. What a browser might hand to another program is only offered for
-    /// saving.
+    /// Whether every browser shows it in place. What a browser might hand to another program is only offered for saving.
     pub inline: bool,
 }
 

@@ -1,6 +1,6 @@
 //! The names of stored files, read back: of which bytes a file is, and whose, as far as its name tells.
 
-use super::{ContentHash, Format, HashKey, JobId, Owner, SourceFormat};
+use super::{ContentHash, Format, HashKey, JobId, MANIFEST, Owner, SourceFormat};
 use crate::clock::Timestamp;
 
 /// Bytes of a stem at most, and of a subject that stands in a name as it is.
@@ -11,7 +11,7 @@ const DIGEST_DIGITS: usize = 64;
 /// A side that was asked for.
 const SIDE_MAX: u32 = 65_535;
 
-/// A name that a variant or an original of some job may have, and nothing else has.
+/// A name that a variant, an original or a manifest of some job may have, and nothing else has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredName(Head);
 
@@ -49,7 +49,7 @@ impl StoredName {
         let (head, rest) = base.split_once('_').filter(|(_, rest)| rest.bytes().all(is_plain))?;
         let variant = variant_of(rest).filter(|_| Format::ALL.iter().any(|format| format.extension() == extension));
         let is_original = SourceFormat::ALL.iter().any(|format| format.extension() == extension);
-        let rest = variant.or(is_original.then_some(rest))?;
+        let rest = variant.or((is_original || extension == MANIFEST.extension).then_some(rest))?;
         if let Some(job) = job_of(head) {
             return is_stem(rest).then_some(Self(Head::Job(job)));
         }
@@ -159,7 +159,7 @@ impl HashKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Stem, original_name, variant_name};
+    use crate::job::{Stem, manifest_name, original_name, variant_name};
 
     fn owner(user: Option<&str>, sub: &str) -> Owner {
         Owner { user: user.map(str::to_owned), access_key: None, sub: sub.to_owned() }
@@ -176,7 +176,7 @@ mod tests {
             let stem = Stem::of("summer photo_1.v2.jpg");
             let variants = Format::ALL.map(|format| variant_name(&hash, &stem, 0, 65_535, format));
             let originals = SourceFormat::ALL.map(|format| original_name(&hash, &stem, format));
-            for name in variants.into_iter().chain(originals) {
+            for name in variants.into_iter().chain(originals).chain([manifest_name(&hash, &stem)]) {
                 let read = StoredName::parse(&name).unwrap_or_else(|| panic!("{name}"));
                 assert!(read.hashes().contains(&hash), "{name}: {read:?}");
             }
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_name_that_begins_with_a_job_tells_that_alone() {
         let job = JobId::new(Timestamp::from_millis(1_764_500_000_123));
-        for name in [format!("{job}_photo_8_6_.jpg"), format!("{job}_photo.gif")] {
+        for name in [format!("{job}_photo_8_6_.jpg"), format!("{job}_photo.gif"), format!("{job}_photo.json")] {
             let read = StoredName::parse(&name).unwrap_or_else(|| panic!("{name}"));
             assert_eq!((read.job(), read.hashes(), read.owner()), (Some(job), Vec::new(), NamedOwner::Untold));
         }
@@ -227,6 +227,7 @@ mod tests {
             format!("{}A_me_photo.jpg", &digest[1..]),
             format!("{}_me_photo.jpg", digest.to_uppercase().replace('0', "F")),
             format!("{digest}_me_photo.html"),
+            format!("{digest}_me.json"),
             format!("{digest}_me_photo_8_6_.gif_"),
             format!("{digest}_me_photo"),
             format!("{digest}_me_photo.jpg.bak"),

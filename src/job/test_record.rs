@@ -27,6 +27,7 @@ pub(crate) fn job_record(n: u8) -> JobRecord {
             sub_dir: SubDir::default(),
             variants: Vec::new(),
             placeholder: true,
+            manifest: false,
             expires_after: None,
         },
         callback: None,

@@ -139,6 +139,15 @@ pub struct ErasedEvent {
     pub sealed: SealedText,
 }
 
+/// How many events nobody has taken yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwedEvents {
+    /// So many.
+    pub count: u64,
+    /// Since when the oldest is owed.
+    pub oldest: Option<Timestamp>,
+}
+
 /// Events that are due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DueEvents {
@@ -154,6 +163,9 @@ pub struct DueEvents {
 pub trait ErasedEvents: Send + Sync {
     /// Events that are due at `now`.
     async fn due_events(&self, now: Timestamp, limit: usize) -> Result<DueEvents, LedgerError>;
+
+    /// How many are owed, due or not.
+    async fn owed_events(&self) -> Result<OwedEvents, LedgerError>;
 
     /// This event is due at another time, after so many tries. Durable once it has answered. One that was removed stays so.
     async fn put_off_event(&self, event: &ErasedEvent, due_at: Timestamp, attempts: u32) -> Result<(), LedgerError>;

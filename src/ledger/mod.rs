@@ -31,6 +31,7 @@ pub use bucket::BucketLedger;
 pub use entry::{EntryFile, LedgerEntry, Place};
 pub use erased_event::{
     DueEvents, EVENT_KEPT_FOR, ErasedEvent, ErasedEvents, ErasedFile, ErasedJob, ErasureReason, ErasureRecipient,
+    OwedEvents,
 };
 pub use erasure::{
     Erasure, ErasureId, ErasureOutcome, ErasureState, ErasureTally, ErasureTarget, Erasures, KeptPlace, LeftPlace,
@@ -91,6 +92,10 @@ pub struct DueJob {
 pub trait Ledger: Debug + Send + Sync {
     /// Writes down what is stored of a job, in place of what was known of it. Durable once it has answered.
     async fn record(&self, entry: &LedgerEntry) -> Result<(), LedgerError>;
+
+    /// The same of many, no two of which are of one job. They share as few steps as they can; all are durable once it has answered,
+    /// and some may be after an error.
+    async fn record_all(&self, entries: &[LedgerEntry]) -> Result<(), LedgerError>;
 
     /// What is stored of a job.
     async fn entry(&self, job: &JobId) -> Result<Option<LedgerEntry>, LedgerError>;

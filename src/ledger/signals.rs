@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::ErasureId;
+use super::{ErasureId, OwedEvents};
 
 /// Of orders to erase: that there is a new one, and that one has come further. Clones are one. What is said here is a hint:
 /// the orders themselves are in the ledger.
@@ -23,6 +23,8 @@ struct Inner {
     running: AtomicUsize,
     has_events: AtomicBool,
     wake_outbox: Notify,
+    owed_events: Mutex<OwedEvents>,
+    events_changed: Notify,
 }
 
 impl ErasureSignals {
@@ -69,6 +71,28 @@ impl ErasureSignals {
     pub fn event_owed(&self) {
         self.0.has_events.store(true, Ordering::Release);
         self.0.wake_outbox.notify_one();
+        self.events_changed();
+    }
+
+    /// More or fewer events are owed than before.
+    pub fn events_changed(&self) {
+        self.0.events_changed.notify_one();
+    }
+
+    /// Waits until [`ErasureSignals::events_changed`] was said since this returned last. For one at a time.
+    pub async fn wait_events_changed(&self) {
+        self.0.events_changed.notified().await;
+    }
+
+    /// So many events were owed when somebody counted them.
+    pub fn set_owed_events(&self, owed: OwedEvents) {
+        *self.0.owed_events.lock() = owed;
+    }
+
+    /// How many events were owed when somebody counted them last.
+    #[must_use]
+    pub fn owed_events(&self) -> OwedEvents {
+        *self.0.owed_events.lock()
     }
 
     /// Whether [`ErasureSignals::event_owed`] was said since this was asked last.

@@ -1,4 +1,5 @@
 //! What a page needs to show a picture: what it was made from and into, where a browser gets it, and the element `<picture>` of it.
+//! It is answered to whoever asks, and stored beside the pictures of a job that wants it.
 
 mod html;
 mod picture;
@@ -22,7 +23,7 @@ pub struct Manifest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     placeholder: Option<Placeholder>,
-    /// The pictures that are stored, so far.
+    /// The pictures that are stored, so far; never the manifest that is stored beside them.
     files: Vec<ShownFile>,
     /// What shows it on a page; none until the job has ended, and where no browser gets a file of it.
     #[schema(required)]
@@ -53,7 +54,9 @@ struct SourcePicture {
 impl Manifest {
     /// Of the job that is in `state` and has these files.
     #[must_use]
-    pub fn of(record: &JobRecord, state: State, placeholder: Option<Placeholder>, files: Vec<ShownFile>) -> Self {
+    pub fn of(record: &JobRecord, state: State, placeholder: Option<Placeholder>, mut files: Vec<ShownFile>) -> Self {
+        // It can't tell its own bytes.
+        files.retain(|shown| shown.kind != FileKind::Manifest);
         let original = &record.original;
         let inspected = record.inspection.map(|inspection| inspection.source);
         let own = (original.width, original.height);
@@ -76,6 +79,12 @@ impl Manifest {
             files,
             picture,
         }
+    }
+
+    /// As it is answered and stored, byte by byte.
+    #[must_use]
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("INVARIANT: it is strings, numbers and lists of them")
     }
 
     /// What shows it on a page.

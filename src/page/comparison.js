@@ -1,5 +1,7 @@
 // The stage: the original and one of its variants, one over the other, with a divider between what is shown of each.
 
+import { drawInto } from './thumbhash.js';
+
 const NEAR_DIVIDER_PX = 28;
 const PAN_STEP_PX = 48;
 
@@ -7,7 +9,7 @@ export class Comparison {
   constructor() {
     const of = (id) => document.getElementById(id);
     this.viewport = of('viewport');
-    [this.before, this.after] = [of('before'), of('after')];
+    [this.before, this.after, this.awaited] = [of('before'), of('after'), of('awaited')];
     this.over = this.viewport.querySelector('.over');
     this.divider = this.viewport.querySelector('.divider');
     [this.beforeName, this.afterName] = [of('before-name'), of('after-name')];
@@ -17,12 +19,14 @@ export class Comparison {
     this.zoom = 0;
     this.centre = { x: 0.5, y: 0.5 };
     this.isComparing = false;
+    this.hasPlaceholder = false;
 
     this.split.addEventListener('input', () => this.place());
     for (const button of this.zoomButtons) button.addEventListener('click', () => this.setZoom(Number(button.dataset.zoom)));
     this.viewport.addEventListener('pointerdown', (event) => this.grab(event));
     this.viewport.addEventListener('keydown', (event) => this.key(event));
     this.viewport.addEventListener('dblclick', () => { if (this.isComparing) this.setZoom(this.zoom ? 0 : 1); });
+    for (const name of ['load', 'error']) this.after.addEventListener(name, () => { this.awaited.hidden = true; });
     new ResizeObserver(() => this.place()).observe(this.viewport);
   }
 
@@ -31,6 +35,7 @@ export class Comparison {
     this.isComparing = false;
     this.load(this.before, url, name);
     this.after.removeAttribute('src');
+    this.awaitWith(null);
     this.resize(width, height, 'fill', '');
     this.setZoom(0);
   }
@@ -40,7 +45,15 @@ export class Comparison {
     this.isComparing = false;
     this.size = null;
     for (const image of [this.before, this.after]) image.removeAttribute('src');
+    this.awaitWith(null);
     this.place();
+  }
+
+  /** Has these pixels stand in the place of every variant that is not there yet; null for nothing. */
+  awaitWith(pixels) {
+    this.hasPlaceholder = pixels !== null;
+    this.awaited.hidden = true;
+    if (pixels) drawInto(this.awaited, pixels);
   }
 
   /**
@@ -49,7 +62,7 @@ export class Comparison {
   compare(before, after, { width, height, fit, position }) {
     this.isComparing = true;
     this.load(this.before, before.url, before.name);
-    this.load(this.after, after.url, after.name);
+    if (this.load(this.after, after.url, after.name)) this.awaited.hidden = !this.hasPlaceholder;
     this.beforeName.textContent = before.name;
     this.afterName.textContent = after.name;
     this.resize(width, height, fit, position);
@@ -58,19 +71,23 @@ export class Comparison {
 
   load(image, url, name) {
     image.alt = name;
-    if (image.getAttribute('src') !== url) image.src = url;
+    if (image.getAttribute('src') === url) return false;
+    image.src = url;
+    return true;
   }
 
   resize(width, height, fit, position) {
     this.size = { width, height };
     this.viewport.style.setProperty('--ratio', String(width / height));
-    for (const image of [this.before, this.after]) {
+    for (const image of this.images()) {
       image.style.width = `${width}px`;
       image.style.height = `${height}px`;
     }
     // Cut as the variant was, so that the same things lie over each other.
-    this.before.style.objectFit = ['cover', 'contain'].includes(fit) ? fit : 'fill';
-    this.before.style.objectPosition = position || 'center';
+    for (const whole of [this.before, this.awaited]) {
+      whole.style.objectFit = ['cover', 'contain'].includes(fit) ? fit : 'fill';
+      whole.style.objectPosition = position || 'center';
+    }
   }
 
   setZoom(zoom) {
@@ -87,7 +104,7 @@ export class Comparison {
     if (!this.size) return;
     const { clientWidth: width, clientHeight: height } = this.viewport;
     const { scale, x, y } = this.transform(width, height);
-    for (const image of [this.before, this.after]) {
+    for (const image of this.images()) {
       image.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
       image.classList.toggle('pixels', this.zoom >= 2);
     }
@@ -96,6 +113,10 @@ export class Comparison {
     this.over.style.clipPath = `inset(0 0 0 ${at}px)`;
     this.divider.style.transform = `translateX(${at}px)`;
     this.split.setAttribute('aria-valuetext', `${this.split.value} %`);
+  }
+
+  images() {
+    return [this.before, this.awaited, this.after];
   }
 
   transform(width, height) {

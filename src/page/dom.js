@@ -1,5 +1,6 @@
 // What the page is made of: its elements by id, new ones, and lists whose rows stay where they are while they change.
 
+import { copy } from './text.js';
 import { Lost, Refused } from './transfer.js';
 
 export const of = (id) => document.getElementById(id);
@@ -17,6 +18,20 @@ export function write(node, text) {
 
 /** Has a screen reader say something once it is done with what it says. */
 export const announce = (text) => { of('announce').textContent = text; };
+
+/** Has a button put into the clipboard what `text()` is then, and say for a moment whether that was done. */
+export function copies(button, text) {
+  const label = button.textContent;
+  let timer;
+  button.addEventListener('click', async () => {
+    const said = await copy(text()).then(() => 'Copied', (error) => `Not copied: ${error.message}`);
+    announce(said);
+    button.textContent = said;
+    clearTimeout(timer);
+    timer = setTimeout(() => { button.textContent = label; }, 2000);
+  });
+  return button;
+}
 
 export function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);

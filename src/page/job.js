@@ -6,6 +6,8 @@ import { pretty } from './text.js';
 const FORMATS = ['avif', 'webp', 'jpg', 'png'];
 /** How else a format may be called in a job. */
 const ALIASES = { jpg: ['jpg', 'jpeg'] };
+/** Fields of a job that are on or off, by the ids of their boxes. */
+const SWITCHES = { keep: 'keepOriginal', unique: 'unique', private: 'private', manifest: 'manifest' };
 /** The claim that pointers of errors begin with. */
 const CLAIM = '/job';
 
@@ -136,7 +138,7 @@ export class JobForm {
     const fit = of('fit');
     fit.value = this.job.fit ?? 'inside';
     if (fit.selectedIndex < 0) fit.value = 'inside';
-    of('keep').checked = this.job.keepOriginal === true;
+    for (const [id, key] of Object.entries(SWITCHES)) of(id).checked = this.job[key] === true;
   }
 
   row(format) {
@@ -152,7 +154,7 @@ export class JobForm {
       else if (kind === 'quality') this.setQuality(format, field);
       else if (kind === 'sizes') this.setOrDelete('sizes', parseSizes(field.value), (sizes) => sizes.length > 0);
       else if (kind === 'fit') this.setOrDelete('fit', field.value, (fit) => fit !== 'inside');
-      else if (kind === 'keep') this.setOrDelete('keepOriginal', field.checked, Boolean);
+      else if (kind in SWITCHES) this.setOrDelete(SWITCHES[kind], field.checked, Boolean);
     } catch (error) {
       this.trouble = error.message;
       return this.mark(field, of(`${kind}-error`) ?? of(`error-${format}`), error.message);
@@ -223,7 +225,8 @@ export class JobForm {
     if (top === 'formats' && known && option === undefined) return [of(`format-${known}`), of(`error-${known}`)];
     if (top === 'sizes') return [of('sizes'), of('sizes-error')];
     if (top === 'fit') return [of('fit'), of('fit-error')];
-    if (top === 'keepOriginal') return [of('keep'), of('keep-error')];
+    const id = Object.keys(SWITCHES).find((name) => SWITCHES[name] === top);
+    if (id) return [of(id), of(`${id}-error`)];
     return [this.json, of('json-error')];
   }
 

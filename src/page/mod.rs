@@ -18,7 +18,7 @@ pub(crate) const INDEX: PageFile =
     PageFile { name: "index.html", media_type: "text/html; charset=utf-8", content: include_str!("index.html") };
 
 /// What it loads, by relative addresses: a proxy may show the server under a path of its own.
-const LOADED: [PageFile; 15] = [
+const LOADED: [PageFile; 17] = [
     PageFile { name: "page.css", media_type: STYLE, content: include_str!("page.css") },
     PageFile { name: "try.js", media_type: SCRIPT, content: include_str!("try.js") },
     PageFile { name: "watch.js", media_type: SCRIPT, content: include_str!("watch.js") },
@@ -27,6 +27,8 @@ const LOADED: [PageFile; 15] = [
     PageFile { name: "transfer.js", media_type: SCRIPT, content: include_str!("transfer.js") },
     PageFile { name: "comparison.js", media_type: SCRIPT, content: include_str!("comparison.js") },
     PageFile { name: "variants.js", media_type: SCRIPT, content: include_str!("variants.js") },
+    PageFile { name: "embed.js", media_type: SCRIPT, content: include_str!("embed.js") },
+    PageFile { name: "thumbhash.js", media_type: SCRIPT, content: include_str!("thumbhash.js") },
     PageFile { name: "trouble.js", media_type: SCRIPT, content: include_str!("trouble.js") },
     PageFile { name: "jobs.js", media_type: SCRIPT, content: include_str!("jobs.js") },
     PageFile { name: "story.js", media_type: SCRIPT, content: include_str!("story.js") },

@@ -243,11 +243,11 @@ class FileRow {
     this.facts = element('span', { className: 'file-facts' });
     this.places = element('ul', { className: 'places' });
     this.rows = new Rows(this.places, ({ location }) => location, () => new PlaceRow());
-    this.node = element('li', {}, element('b', { textContent: `${formatName(file.format)}, ${dimensions(file.width, file.height)}` }), this.facts, this.places);
+    this.node = element('li', {}, element('b', { textContent: formatName(file.format) + (file.width ? `, ${dimensions(file.width, file.height)}` : '') }), this.facts, this.places);
   }
 
   update(file) {
-    const kind = file.kind === 'original' ? ', the original' : '';
+    const kind = { original: ', the original', manifest: ', the manifest' }[file.kind] ?? '';
     const twin = file.same_as ? `, the same as ${shortName(file.same_as, this.hash)}` : '';
     write(this.facts, `${bytes(file.bytes)}${kind}${twin}`);
     this.rows.show(file.stored.map((place) => ({ ...place, url: addressOf({ stored: [place] }) })));

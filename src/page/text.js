@@ -76,8 +76,10 @@ const quoted = (text) => (/^[\w./:@=-]+$/.test(text) ? text : `'${text.replaceAl
 
 /** What does in a terminal what the page does. */
 export function curlLines(token, fileName, url) {
+  // `-` alone would be the standard input.
+  const path = fileName.startsWith('-') ? `./${fileName}` : fileName;
   // curl itself takes `,` and `;` in a file's name for more than a name.
-  const name = /^[\w.-]+$/.test(fileName) ? fileName : `"${fileName.replace(/["\\]/g, '\\$&')}"`;
+  const name = /^[\w./-]+$/.test(path) ? path : `"${path.replace(/["\\]/g, '\\$&')}"`;
   return `TOKEN=${token}\ncurl -F ${quoted(`file=@${name}`)} -H "Authorization: Bearer $TOKEN" ${quoted(url)}`;
 }
 

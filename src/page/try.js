@@ -1,16 +1,19 @@
 // Try: a picture, a job, an upload, and what comes of it.
 
 import { Comparison } from './comparison.js';
-import { announce, of, show } from './dom.js';
+import { announce, copies, of, show } from './dom.js';
+import { Embed } from './embed.js';
 import { JobForm } from './job.js';
-import { bytes, copy, curlLines, dimensions, formatName } from './text.js';
+import { bytes, curlLines, dimensions, formatName } from './text.js';
+import { drawn } from './thumbhash.js';
 import { claimsOf, demoToken, described, objection } from './token.js';
 import { Follower, Lost, Refused, Stopped, cancel, upload } from './transfer.js';
 import { Variants } from './variants.js';
 
 const comparison = new Comparison();
 const form = new JobForm();
-const variants = new Variants(of('variants'), (file) => compare(file), announce);
+const variants = new Variants(of('variants'), (file) => compare(file));
+const embed = new Embed();
 
 /** What an upload may be, once the server has said it. */
 let limits = null;
@@ -237,6 +240,8 @@ function follow(mine, jobId, expectedFiles) {
   Object.assign(mine, { phase: 'making', jobId, startedAt: performance.now(), isPicked: false, isLost: false });
   shownRun = mine;
   variants.begin(expectedFiles, mine.picture.file.size);
+  comparison.awaitWith(null);
+  embed.hide();
   of('results').hidden = false;
   of('curl-line').textContent = curlLines(mine.token, mine.picture.file.name, new URL('upload', document.baseURI).href);
   course('Waiting for its turn', null, { cancel: true });
@@ -306,6 +311,8 @@ function ended(mine, status) {
     note(`${status.error} (${status.error_code})`);
   }
   announce(of('course-title').textContent);
+  if (status.placeholder) comparison.awaitWith(drawn(status.placeholder.thumbhash));
+  embed.show(status);
   if (!mine.isPicked) {
     const [largest] = variants.shown();
     if (largest) variants.select(largest.name);
@@ -354,12 +361,7 @@ function compare(file) {
 }
 of('after').addEventListener('error', () => show('compared-note', 'This browser can’t show this variant.'));
 
-of('copy-curl').addEventListener('click', async ({ currentTarget }) => {
-  const said = await copy(of('curl-line').textContent).then(() => 'Copied', (error) => `Not copied: ${error.message}`);
-  announce(said);
-  currentTarget.textContent = said;
-  setTimeout(() => { currentTarget.textContent = 'Copy the curl line'; }, 2000);
-});
+copies(of('copy-curl'), () => of('curl-line').textContent);
 
 // The beginning.
 

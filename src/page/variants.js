@@ -1,12 +1,13 @@
 // The list of files: those to come, those that are there, which of them is compared.
 
-import { element } from './dom.js';
-import { bytes, copy, dimensions, formatName, saving } from './text.js';
+import { copies, element } from './dom.js';
+import { bytes, dimensions, formatName, saving } from './text.js';
 
-/** What is known of a file by its name: `<hash>_<stem>_<height>_<width>_.<ext>`, or `<hash>_<stem>.<ext>` of the original. */
+/** What is known of a file by its name: `<hash>_<stem>_<height>_<width>_.<ext>`, or `<hash>_<stem>.<ext>` of the original and the manifest. */
 function expected(name) {
   const [, height, width, format] = /_(\d+)_(\d+)_\.(\w+)$/.exec(name) ?? [];
-  if (format === undefined) return { format: name.split('.').pop(), title: 'Original' };
+  const extension = name.split('.').pop();
+  if (format === undefined) return { format: extension, title: extension === 'json' ? 'Manifest' : 'Original' };
   const sides = [width, height].map(Number);
   const box = sides.every((side) => side === 0) ? 'full size' : sides[0] === sides[1] ? `up to ${sides[0]}` : dimensions(...sides.map((side) => side || 'any'));
   return { format, title: formatName(format), box };
@@ -22,6 +23,12 @@ export function addressOf(file) {
   return place ? new URL(place.location.slice(place.location.indexOf('/files/') + 1), document.baseURI).href : null;
 }
 
+/** Where a page elsewhere gets it: where the server or the store is said to be, else as seen from here; none if nowhere. */
+function linkOf(file) {
+  const told = file.stored.map(({ url }) => url).find((url) => url && ['http:', 'https:'].includes(new URL(url).protocol));
+  return told ?? addressOf(file);
+}
+
 function isPublic(location) {
   const [files, others] = ['/files/', '/private/'].map((base) => location.indexOf(base));
   return files >= 0 && (others < 0 || files < others);
@@ -29,8 +36,8 @@ function isPublic(location) {
 
 export class Variants {
   /** `choose(file)` is told which file to compare. */
-  constructor(list, choose, announce) {
-    Object.assign(this, { list, choose, announce, rows: new Map(), chosen: null, originalBytes: 0 });
+  constructor(list, choose) {
+    Object.assign(this, { list, choose, rows: new Map(), chosen: null, originalBytes: 0 });
   }
 
   /** Begins with the names of files to come. */
@@ -79,9 +86,10 @@ export class Variants {
   fill(row) {
     const { file, item } = row;
     const url = addressOf(file);
-    const isVariant = file.kind !== 'original';
+    const isVariant = file.kind === 'variant';
+    const title = file.kind === 'original' ? `Original, ${formatName(file.format)}` : row.title;
     const what = element(isVariant && url ? 'button' : 'span', { className: 'what' },
-      element('b', { textContent: isVariant ? row.title : `Original, ${formatName(file.format)}` }), element('span', { textContent: dimensions(file.width, file.height) }));
+      element('b', { textContent: title }), element('span', { textContent: file.kind === 'manifest' ? 'JSON' : dimensions(file.width, file.height) }));
     if (isVariant && url) {
       what.type = 'button';
       what.setAttribute('aria-pressed', 'false');
@@ -97,29 +105,21 @@ export class Variants {
       element('span', { className: 'size', textContent: bytes(file.bytes) }),
       element('span', { className: 'saving', textContent: isVariant ? saving(file.bytes, this.originalBytes) : '' }),
       meter,
-      this.acts(row, url),
+      this.acts(row),
     );
-    if (url === null) item.append(element('span', { className: 'elsewhere', textContent: file.stored.map((place) => place.location).join(', ') }));
+    if (linkOf(file) === null) item.append(element('span', { className: 'elsewhere', textContent: file.stored.map((place) => place.location).join(', ') }));
     row.pick = what;
   }
 
-  acts({ file, title }, url) {
-    if (url === null) return null;
-    const name = `${title}, ${file.width} by ${file.height}`;
-    const button = element('button', { type: 'button', className: 'link', textContent: 'Copy URL' });
+  acts({ file, title }) {
+    const url = linkOf(file);
+    if (url === null) return '';
+    const name = file.width ? `${title}, ${file.width} by ${file.height}` : title;
+    const button = copies(element('button', { type: 'button', className: 'link', textContent: 'Copy URL' }), () => url);
     button.setAttribute('aria-label', `Copy URL of ${name}`);
-    button.addEventListener('click', () => this.copied(button, url));
     const open = element('a', { className: 'link', href: url, target: '_blank', rel: 'noopener', textContent: 'Open' });
     open.setAttribute('aria-label', `Open ${name}`);
     return element('span', { className: 'acts' }, button, open);
-  }
-
-  async copied(button, url) {
-    const said = await copy(url).then(() => 'Copied', (error) => `Not copied: ${error.message}`);
-    this.announce(said);
-    const before = 'Copy URL';
-    button.textContent = said;
-    setTimeout(() => { button.textContent = before; }, 2000);
   }
 
   /** Compares this one. */
@@ -134,7 +134,7 @@ export class Variants {
 
   /** Variants that a browser can load, the largest first; of those of one size in the order of the list. */
   shown() {
-    const files = [...this.rows.values()].map(({ file }) => file).filter((file) => file && file.kind !== 'original' && addressOf(file));
+    const files = [...this.rows.values()].map(({ file }) => file).filter((file) => file?.kind === 'variant' && addressOf(file));
     return files.sort((a, b) => b.width * b.height - a.width * a.height);
   }
 

@@ -37,7 +37,7 @@ pub use limits::{PixelLimits, SOURCE_SIDE_MAX};
 pub use memory::{Admission, JOB_BYTES_MIN, MemoryLimit, memory_estimate};
 pub use outputs::{Output, check_outputs, same_as};
 pub use request::RenderRequest;
-pub use step_times::{RenderStep, StepMetrics, StepTimer};
+pub use step_times::{RenderStep, StepMetrics, StepTimer, StoreStep};
 pub(crate) use verify::check_header;
 
 pub use crate::job::SourceInfo;

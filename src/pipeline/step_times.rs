@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Format, SourceFormat};
+use crate::job::{Format, MANIFEST, SourceFormat};
 use crate::metrics::{HistogramBy, Labels, Registry, begin_at_zero, step_seconds};
 
 /// One step of a job.
@@ -20,6 +20,17 @@ pub enum RenderStep {
     Encode(Format),
     /// What was encoded, looked at.
     Verify(Format),
+}
+
+/// What is put into a store, as its step is labelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreStep {
+    /// The original.
+    Original,
+    /// A variant.
+    Variant(Format),
+    /// What a page needs to show the picture.
+    Manifest,
 }
 
 /// Times the steps of an [`Engine`](super::Engine), which has no clock itself.
@@ -39,17 +50,15 @@ impl Default for StepMetrics {
     fn default() -> Self {
         let steps = HistogramBy::new_with_constructor(step_seconds);
         begin_at_zero(&steps, SourceFormat::ALL.map(|format| labels(RenderStep::Decode(format))));
-        begin_at_zero(&steps, [labels(RenderStep::Resize), stored(ORIGINAL)]);
+        begin_at_zero(&steps, [labels(RenderStep::Resize), stored(StoreStep::Original), stored(StoreStep::Manifest)]);
         for format in Format::ALL {
             let [encoded, verified] = [RenderStep::Encode(format), RenderStep::Verify(format)].map(labels);
-            begin_at_zero(&steps, [encoded, verified, stored(format.extension())]);
+            begin_at_zero(&steps, [encoded, verified, stored(StoreStep::Variant(format))]);
         }
         Self(Arc::new(steps))
     }
 }
 
-/// What stands for the format of an original, as a file to be stored.
-const ORIGINAL: &str = "original";
 /// Of a step that has to do with none.
 const NO_FORMAT: &str = "none";
 
@@ -63,7 +72,12 @@ fn labels(step: RenderStep) -> Labels<2> {
     [("step", step), ("format", format)]
 }
 
-fn stored(format: &'static str) -> Labels<2> {
+fn stored(step: StoreStep) -> Labels<2> {
+    let format = match step {
+        StoreStep::Original => "original",
+        StoreStep::Variant(format) => format.extension(),
+        StoreStep::Manifest => MANIFEST.extension,
+    };
     [("step", "store"), ("format", format)]
 }
 
@@ -88,8 +102,8 @@ impl StepMetrics {
         self.0.get_or_create(&labels(step)).observe(time.as_secs_f64());
     }
 
-    /// Storing one file took so long: a variant of this format, or the original.
-    pub fn observe_store(&self, format: Option<Format>, time: Duration) {
-        self.0.get_or_create(&stored(format.map_or(ORIGINAL, Format::extension))).observe(time.as_secs_f64());
+    /// Storing one file took so long.
+    pub fn observe_store(&self, step: StoreStep, time: Duration) {
+        self.0.get_or_create(&stored(step)).observe(time.as_secs_f64());
     }
 }

@@ -9,6 +9,7 @@ use super::decode::{DecodedSource, open};
 use super::raster::Raster;
 use super::{PipelineError, PixelLimits, Region, SourceInfo, inspect};
 use crate::encoder::Picture;
+use crate::job::Placeholder;
 
 /// A decoded original.
 pub struct DecodedOriginal {
@@ -49,4 +50,9 @@ impl Size {
     pub fn convert(&self, icc: Option<&[u8]>) -> Result<Picture, PipelineError> {
         Converter::new(&self.0, icc).convert(&self.0)
     }
+}
+
+/// What stands in the place of an upright picture in sRGB.
+pub fn placeholder(picture: &Picture) -> Result<Placeholder, PipelineError> {
+    super::placeholder::placeholder(picture)
 }

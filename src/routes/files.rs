@@ -8,11 +8,13 @@ mod answer;
 mod bucket;
 mod conditional;
 mod directory;
+mod file_body;
 mod media;
 pub mod private;
 #[cfg(test)]
 mod properties;
 mod range;
+mod recent;
 mod redirect;
 mod tree;
 
@@ -39,6 +41,7 @@ use super::Refusal;
 use super::problem::refusals;
 use crate::bucket::KeyPrefix;
 use crate::job::ServedPath;
+use crate::manifest::Manifest;
 #[cfg(feature = "s3")]
 use crate::writer::BucketServe;
 
@@ -148,7 +151,8 @@ refusals!(FileRefusals: NotFound, PreconditionFailed, RangeNotSatisfiable, Unava
     ),
     responses(
         (
-            status = 200, description = "The file.", content_type = "image/*", body = inline(FileBytes),
+            status = 200, description = "The file; the stored manifest of a job with `manifest` as JSON.",
+            content((inline(FileBytes) = "image/*"), (Manifest = "application/json")),
             headers(
                 ("ETag" = String, description = "Stands for these bytes."),
                 ("Last-Modified" = String, description = "When they were written."),

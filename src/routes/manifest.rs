@@ -97,8 +97,7 @@ pub(super) async fn manifest(
         let picture = manifest.picture().ok_or(Refusal::NoPicture)?;
         (html(picture, &attributes), TEXT)
     } else {
-        let written = serde_json::to_string(&manifest);
-        (written.map_err(|error| Refusal::Internal(format!("writing a manifest: {error}")))?, JSON)
+        (manifest.json(), JSON)
     };
     let tag = format!("\"{}\"", hex::encode(&Sha256::digest(body.as_bytes())[..12]));
     let etag: ETag = tag.parse().expect("INVARIANT: hex digits in quotes are an entity tag");

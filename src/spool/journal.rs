@@ -15,11 +15,11 @@ use crate::job::{ContentHash, Placeholder, Stored, Warnings};
 pub struct MadeFile {
     /// Its name in every store, without directories.
     pub name: String,
-    /// Its extension: that of a variant's format, or of the original's.
+    /// Its extension: that of a variant's format, of the original's, or `json`.
     pub format: String,
-    /// Width in pixels.
+    /// Width in pixels; 0 of what is no picture.
     pub width: u32,
-    /// Height in pixels.
+    /// Height in pixels; 0 of what is no picture.
     pub height: u32,
     /// Size in bytes.
     pub bytes: u64,
@@ -100,7 +100,7 @@ impl JournalEntries {
 
 /// How soon a line must be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Durability {
+pub enum Durability {
     /// When the call returns, as well as the journal keeps anything.
     Durable,
     /// Some time later: it may be lost until then.
@@ -147,9 +147,10 @@ impl Journal {
         self.append(&Line::AllMade { all_made_at }, Durability::Soon).await
     }
 
-    /// Notes what stands in the picture's place. Not durably: what is written later takes it along, and it is no file.
-    pub async fn append_placeholder(&self, placeholder: Placeholder) -> Result<(), SpoolError> {
-        self.append(&Line::Placeholder { placeholder }, Durability::Soon).await
+    /// Notes what stands in the picture's place. What is written later takes it along, and it is no file: only where a file tells of
+    /// it, it is to be durable before that.
+    pub async fn append_placeholder(&self, placeholder: Placeholder, durability: Durability) -> Result<(), SpoolError> {
+        self.append(&Line::Placeholder { placeholder }, durability).await
     }
 
     async fn append(&self, line: &Line, durability: Durability) -> Result<(), SpoolError> {

@@ -18,7 +18,7 @@ mod upload;
 pub use bucket::{BucketSpool, JournalLines, JournalLinesError, MemoryJournalLines};
 pub use directory::DirectorySpool;
 pub use error::SpoolError;
-pub use journal::{Journal, JournalEntries, MadeFile, StoredLine};
+pub use journal::{Durability, Journal, JournalEntries, MadeFile, StoredLine};
 pub use settings::SpoolSettings;
 pub use stored_files::StoredFiles;
 pub use upload::{IncomingUpload, Received};
@@ -204,6 +204,9 @@ pub trait Spool: Debug + Send + Sync + 'static {
 
     /// Removes those of them.
     async fn remove_kept(&self, ids: &[JobId]) -> Result<(), SpoolError>;
+
+    /// Removes all that there is of these jobs, whether it is kept or among the accepted uploads. After an error some may be gone.
+    async fn remove_all(&self, ids: &[JobId]) -> Result<(), SpoolError>;
 
     /// How much there is, roughly.
     async fn usage(&self) -> Result<SpoolUsage, SpoolError>;

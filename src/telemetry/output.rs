@@ -1,7 +1,7 @@
 //! Where log lines go: the terminal, and a file if one is asked for.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::{self, IsTerminal};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -27,6 +27,10 @@ use crate::setting;
 const LINES_QUEUED_MAX: usize = 8192;
 /// Between two looks at how many were dropped.
 const DROPPED_EVERY: Duration = Duration::from_secs(5);
+/// Bytes of lines that are written at once, at most; a longer line is written by itself.
+const BATCH_BYTES: usize = 8 * 1024;
+/// Between two writes to an output: lines that come meanwhile are written together.
+const BATCH_REST: Duration = Duration::from_millis(1);
 /// For what waits when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -163,8 +167,27 @@ pub fn init(settings: &LogSettings) -> Result<Guard, TelemetryError> {
     Ok(Guard { writers, dropped: DroppedLines { counters } })
 }
 
-fn non_blocking<W: io::Write + Send + 'static>(thread: &str, writer: W) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_QUEUED_MAX).thread_name(thread).finish(writer)
+fn non_blocking<W: Write + Send + 'static>(thread: &str, writer: W) -> (NonBlocking, WorkerGuard) {
+    let batches = Batches(BufWriter::with_capacity(BATCH_BYTES, writer));
+    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_QUEUED_MAX).thread_name(thread).finish(batches)
+}
+
+/// Writes what has come since the last write at once, and each line whole. A line that comes alone is written as it comes.
+///
+/// The thread of an output flushes once it has taken all lines there are. To sleep for them each time would cost more than the
+/// lines do: whoever logs had to wake it, and it would write each by itself. So it rests a moment instead, in which nobody has to.
+struct Batches<W: Write>(BufWriter<W>);
+
+impl<W: Write> Write for Batches<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        thread::sleep(BATCH_REST);
+        Ok(())
+    }
 }
 
 /// The lines that each output did not take.

@@ -33,7 +33,7 @@ use crate::canceller::JobCanceller;
 use crate::clock::{ClockTrust, SharedClock};
 use crate::disks::DiskHealth;
 use crate::encoder::AvifEngine;
-use crate::job::JobRecord;
+use crate::job::{JobRecord, PublicUrl};
 use crate::ledger::{ErasableLedger, ErasureSignals};
 use crate::pipeline::MemoryLimit;
 use crate::queue::JobQueue;
@@ -45,6 +45,9 @@ use crate::writer::StoreSettings;
 /// How the workers work.
 #[derive(Clone, Debug, Deserialize)]
 pub struct WorkerSettings {
+    /// Where clients reach the server: stored manifests tell.
+    #[serde(rename = ".server.public_url")]
+    pub public_url: PublicUrl,
     /// Jobs at once.
     #[serde(rename = ".max_workers", deserialize_with = "setting::workers")]
     pub max_workers: usize,

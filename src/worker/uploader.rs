@@ -1,4 +1,5 @@
-//! The files of one job on their way: from being made, through the spool, into every store.
+//! The files of one job on their way: from being made, through the spool, into every store. The pictures come first; the manifest,
+//! if the job wants one, tells where they are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +20,13 @@ use crate::active_jobs::ActiveAttempt;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{Step, reached};
 use crate::job::{
-    CallbackTarget, ContentHash, Format, JobRecord, Placeholder, Stored, StoredFile, TraceContext, VariantSpec,
-    Warnings,
+    CallbackTarget, ContentHash, JobRecord, MANIFEST, Placeholder, State, Stored, StoredFile, TraceContext,
+    VariantSpec, Warnings, shown_files,
 };
-use crate::pipeline::Rendered;
+use crate::manifest::Manifest;
+use crate::pipeline::{Rendered, StoreStep};
 use crate::queue::Lease;
-use crate::spool::{Journal, MadeFile, SpoolError, StoredFiles, StoredLine};
+use crate::spool::{Durability, Journal, MadeFile, SpoolError, StoredFiles, StoredLine};
 use crate::writer::{Body, Object, WriteError, WriteErrorKind};
 
 /// Writes of one job to one store that run or wait at once. The others are no more than their names.
@@ -34,9 +36,7 @@ const CONCURRENT_PUTS: usize = 8;
 #[derive(Debug)]
 struct Pending {
     file: MadeFile,
-    media_type: &'static str,
-    /// None for the original.
-    format: Option<Format>,
+    step: StoreStep,
 }
 
 /// Gets the files of one attempt into their stores.
@@ -115,7 +115,9 @@ impl<'a> FileUploader<'a> {
     /// Keeps what stands in the picture's place, also for the attempts after this one, which may have nothing left to make.
     pub(super) async fn keep_placeholder(&self, placeholder: Placeholder) {
         *self.placeholder.lock() = Some(placeholder.clone());
-        if let Err(error) = self.journal.append_placeholder(placeholder).await {
+        // What is stored tells of it, and is to tell the same after a crash.
+        let durability = if self.record.spec.manifest { Durability::Durable } else { Durability::Soon };
+        if let Err(error) = self.journal.append_placeholder(placeholder, durability).await {
             warn!(error = %ErrorChain(&error), "placeholder can't be journaled");
         }
     }
@@ -123,6 +125,15 @@ impl<'a> FileUploader<'a> {
     /// Whether every file is in every store.
     pub(super) fn is_complete(&self) -> bool {
         self.stored_files.complete(self.stores.len()) == self.record.spec.file_count()
+    }
+
+    /// Whether every file is that the manifest tells of.
+    fn has_pictures_everywhere(&self) -> bool {
+        let manifest = self.record.manifest_name();
+        let is_missing = |name: &String| {
+            *name != manifest && !self.stores.iter().all(|store| self.stored_files.has(name, store.name(), None))
+        };
+        !self.record.expected_files().iter().any(is_missing)
     }
 
     /// The variants that some store lacks and that are not in the spool: indices into the job's, ascending.
@@ -150,14 +161,12 @@ impl<'a> FileUploader<'a> {
                 warnings: Warnings::new(),
                 same_as: None,
             };
-            self.queue(uploads, Pending { file, media_type: original.format.media_type(), format: None });
+            self.queue(uploads, Pending { file, step: StoreStep::Original });
         }
         for variant in &self.record.spec.variants {
             let name = self.record.variant_name(variant);
             if let Some(file) = self.made.iter().find(|file| file.name == name) {
-                let file = file.clone();
-                let (media_type, format) = (variant.format.media_type(), Some(variant.format));
-                self.queue(uploads, Pending { file, media_type, format });
+                self.queue(uploads, Pending { file: file.clone(), step: StoreStep::Variant(variant.format) });
             }
         }
     }
@@ -189,7 +198,7 @@ impl<'a> FileUploader<'a> {
             same_as: same_as.map(|earlier| self.record.variant_name(earlier)),
         };
         self.context.metrics.made(variant.format, file.bytes);
-        let pending = Pending { file, media_type: variant.format.media_type(), format: Some(variant.format) };
+        let pending = Pending { file, step: StoreStep::Variant(variant.format) };
         self.serve_directly(&pending, bytes.clone()).await;
         if self.stores.iter().any(|store| self.lacks(store, &pending.file)) {
             self.keep_in_spool(&pending.file, bytes).await?;
@@ -210,6 +219,62 @@ impl<'a> FileUploader<'a> {
             self.time_storing(pending, began);
             self.note_stored(&pending.file, stored).await;
         }
+    }
+
+    /// Puts the manifest into the serve directory, if the job wants one, every picture is in every store by now, and the directory
+    /// takes it at once.
+    pub(super) async fn serve_manifest(&self) {
+        if let Some((pending, bytes)) = self.missing_manifest() {
+            self.serve_directly(&pending, bytes).await;
+        }
+    }
+
+    /// Stores the manifest, if the job wants one and every picture is in every store by now.
+    ///
+    /// It is made again by each attempt that comes so far, of what is durable: of the record and of what is stored. So it has the bytes
+    /// that it had, and if it should not, since the server is reached at another address meanwhile, it replaces what was stored.
+    pub(super) async fn store_manifest(&self, no_waiting: &CancellationToken) -> Result<(), AttemptError> {
+        let Some((pending, bytes)) = self.missing_manifest() else { return Ok(()) };
+        self.serve_directly(&pending, bytes.clone()).await;
+        let lacking: Vec<_> = self.stores.iter().filter(|store| self.lacks(store, &pending.file)).collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        for store in lacking {
+            store.set_wanting(true);
+        }
+        // It may wait for a store for days, and that is not to cost memory.
+        let written = self.context.spool.write_made(self.record.id, &pending.file.name, bytes).await;
+        written.map_err(AttemptError::Spool)?;
+        let (uploads, queues) = upload_queues(self.stores);
+        self.queue(&uploads, pending);
+        drop(uploads);
+        self.store_all(queues, no_waiting).await
+    }
+
+    /// The manifest, if the job wants one, all that it tells of is where it is to be, and some store lacks it. It tells of a job
+    /// that has completed, which it has once this is stored, too.
+    fn missing_manifest(&self) -> Option<(Pending, Bytes)> {
+        if !self.record.spec.manifest || !self.has_pictures_everywhere() {
+            return None;
+        }
+        let files = shown_files(self.record, self.files(), &self.context.settings.public_url);
+        let json = Manifest::of(self.record, State::Completed, self.placeholder(), files).json();
+        let file = MadeFile {
+            name: self.record.manifest_name(),
+            format: MANIFEST.extension.to_owned(),
+            width: 0,
+            height: 0,
+            bytes: json.len() as u64,
+            sha256: ContentHash::of(json.as_bytes()),
+            warnings: Warnings::new(),
+            same_as: None,
+        };
+        if !self.stores.iter().any(|store| self.lacks(store, &file)) {
+            return None;
+        }
+        reached(Step::ManifestMade);
+        Some((Pending { file, step: StoreStep::Manifest }, json.into()))
     }
 
     async fn keep_in_spool(&self, file: &MadeFile, bytes: Bytes) -> Result<(), AttemptError> {
@@ -242,7 +307,7 @@ impl<'a> FileUploader<'a> {
             let puts =
                 received(queue).map(|pending| self.put(store, pending, no_waiting)).buffer_unordered(CONCURRENT_PUTS);
             let stored = puts.fold(Ok(()), async |all, one| AttemptError::worse_of(all, one)).await;
-            store.set_done();
+            store.set_wanting(false);
             stored
         });
         join_all(stores).await.into_iter().fold(Ok(()), AttemptError::worse_of)
@@ -255,9 +320,9 @@ impl<'a> FileUploader<'a> {
         no_waiting: &CancellationToken,
     ) -> Result<(), AttemptError> {
         let spool = &self.context.spool;
-        let path = match pending.format {
+        let path = match pending.step {
             // Fetching it again takes another attempt.
-            None => {
+            StoreStep::Original => {
                 let fetched = tokio::select! {
                     fetched = spool.fetch(self.record) => fetched,
                     () = self.attempt.stop().cancelled() => return Ok(()),
@@ -267,7 +332,7 @@ impl<'a> FileUploader<'a> {
                     AttemptError::Spool(error)
                 })?
             }
-            Some(_) => spool.made(self.record.id, &pending.file.name),
+            StoreStep::Variant(_) | StoreStep::Manifest => spool.made(self.record.id, &pending.file.name),
         };
         let object = self.object(&pending, Body::File { path, bytes: pending.file.bytes });
         reached(Step::WriteBeforePut);
@@ -294,7 +359,7 @@ impl<'a> FileUploader<'a> {
         if !self.context.spool.is_there().await.unwrap_or(false) {
             return AttemptError::DiskUnusable;
         }
-        if pending.format.is_none() {
+        if pending.step == StoreStep::Original {
             return AttemptError::OriginalDamaged;
         }
         let removed = self.context.spool.remove_made(self.record.id, name).await;
@@ -304,7 +369,7 @@ impl<'a> FileUploader<'a> {
     /// What storing took, waits for the store included.
     fn time_storing(&self, pending: &Pending, began: Duration) {
         let took = self.context.clock.elapsed().saturating_sub(began);
-        self.context.metrics.steps().observe_store(pending.format, took);
+        self.context.metrics.steps().observe_store(pending.step, took);
     }
 
     fn object(&self, pending: &Pending, body: Body) -> Object {
@@ -312,7 +377,11 @@ impl<'a> FileUploader<'a> {
             area: self.record.served_area(),
             sub_dir: self.record.spec.sub_dir.clone(),
             name: pending.file.name.clone(),
-            media_type: pending.media_type,
+            media_type: match pending.step {
+                StoreStep::Original => self.record.original.format.media_type(),
+                StoreStep::Variant(format) => format.media_type(),
+                StoreStep::Manifest => MANIFEST.media_type,
+            },
             sha256: pending.file.sha256,
             body,
             trace: self.trace.cloned(),

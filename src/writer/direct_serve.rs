@@ -1,5 +1,6 @@
 //! The directories that Pixerve serves itself: what is there for anyone, and what is private.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -202,14 +203,47 @@ impl DirectServe {
     /// Removes the file at `path`, durably; a link of that name itself. Whether it was there.
     fn delete_blocking(&self, path: &ServedPath) -> io::Result<bool> {
         let Some(dir) = self.existing(path)? else { return Ok(false) };
-        let was_there = match rustix::fs::unlinkat(&dir, &*path.name, AtFlags::empty()) {
-            Ok(()) => true,
-            Err(Errno::NOENT) => false,
-            Err(error) => return Err(error.into()),
-        };
+        let was_there = unlink(&dir, &path.name)?;
         // Also when it wasn't there: whoever removed it may have died before its own fsync.
         sync_dir(&dir)?;
         Ok(was_there)
+    }
+
+    /// The same of files of one directory, which is synced once for all of them.
+    fn delete_siblings(&self, paths: &[ServedPath]) -> io::Result<Vec<io::Result<bool>>> {
+        let Some(first) = paths.first() else { return Ok(Vec::new()) };
+        let Some(dir) = self.existing(first)? else { return Ok(paths.iter().map(|_| Ok(false)).collect()) };
+        let unlinked = paths.iter().map(|path| unlink(&dir, &path.name)).collect();
+        sync_dir(&dir)?;
+        Ok(unlinked)
+    }
+
+    /// The same of files anywhere: whether each was there.
+    fn delete_all_blocking(&self, locations: &[String]) -> Vec<Result<bool, Failure>> {
+        let mut outcomes: Vec<_> = locations.iter().map(|location| Err(Failure::elsewhere(location))).collect();
+        let mut directories: BTreeMap<&str, (Vec<usize>, Vec<ServedPath>)> = BTreeMap::new();
+        for (number, location) in locations.iter().enumerate() {
+            if let Some(path) = ServedPath::parse(location) {
+                let (numbers, paths) = directories.entry(directory_of(location)).or_default();
+                numbers.push(number);
+                paths.push(path);
+            }
+        }
+        for (numbers, paths) in directories.into_values() {
+            match self.delete_siblings(&paths) {
+                Ok(deleted) => {
+                    for (number, was_there) in numbers.into_iter().zip(deleted) {
+                        outcomes[number] = was_there.map_err(|error| Failure::of_own_directory(&error));
+                    }
+                }
+                Err(error) => {
+                    for number in numbers {
+                        outcomes[number] = Err(Failure::of_own_directory(&error));
+                    }
+                }
+            }
+        }
+        outcomes
     }
 
     /// The file at `path`, and its size; none if there is none.
@@ -312,6 +346,18 @@ impl WriterBackend for DirectServe {
         let deleted = move || this.delete_blocking(&path).map_err(|error| Failure::of_own_directory(&error));
         let was_there = off_the_runtime(deleted).await.map_err(|failure| failure.on(what()))?;
         Ok(Deletion { was_there, keeps_versions: false })
+    }
+
+    /// Every directory is synced once.
+    async fn delete_all(&self, locations: &[String]) -> Vec<Result<Deletion, WriteError>> {
+        let (this, all) = (self.clone(), locations.to_vec());
+        let deleted = off_the_runtime(move || Ok(this.delete_all_blocking(&all))).await;
+        let deleted = deleted.unwrap_or_else(|failure| locations.iter().map(|_| Err(failure.clone())).collect());
+        let outcomes = locations.iter().zip(deleted).map(|(location, was_there)| match was_there {
+            Ok(was_there) => Ok(Deletion { was_there, keeps_versions: false }),
+            Err(failure) => Err(failure.on(format!("delete `{location}` from the directories that are served"))),
+        });
+        outcomes.collect()
     }
 
     async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
@@ -472,6 +518,20 @@ fn open_root(
 fn open_dir(parent: &Dir, name: &str) -> io::Result<Dir> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?.into())
+}
+
+/// Removes the file of this name from `dir`; a link of that name itself. Whether it was there.
+fn unlink(dir: &Dir, name: &str) -> io::Result<bool> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// All of a location but the name.
+fn directory_of(location: &str) -> &str {
+    location.rsplit_once('/').map_or("", |(directory, _)| directory)
 }
 
 fn sync_dir(dir: &Dir) -> io::Result<()> {

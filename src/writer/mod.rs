@@ -217,6 +217,16 @@ pub trait WriterBackend: Send + Sync {
     /// Deletes what [`put`](Self::put) said is at `location`, durably. What is gone already is no error. One try.
     async fn delete(&self, location: &str) -> Result<Deletion, WriteError>;
 
+    /// The same of each of these, and what came of it, in their order. This default takes one after the other; a store that can do
+    /// many in one step overrides it. One try.
+    async fn delete_all(&self, locations: &[String]) -> Vec<Result<Deletion, WriteError>> {
+        let mut deleted = Vec::with_capacity(locations.len());
+        for location in locations {
+            deleted.push(self.delete(location).await);
+        }
+        deleted
+    }
+
     /// The bytes of what is at `location`, as they come, at most `bytes_max` of them. Whose they are is for the caller to
     /// check: anyone who may write to the store may have replaced them. One try.
     ///
@@ -251,6 +261,10 @@ impl<W: WriterBackend + ?Sized> WriterBackend for Arc<W> {
 
     async fn delete(&self, location: &str) -> Result<Deletion, WriteError> {
         (**self).delete(location).await
+    }
+
+    async fn delete_all(&self, locations: &[String]) -> Vec<Result<Deletion, WriteError>> {
+        (**self).delete_all(locations).await
     }
 
     async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {

@@ -347,6 +347,26 @@ impl<W: WriterBackend> WriterBackend for Retrying<W> {
         self.tried(&format!("delete `{location}`"), one_try).await
     }
 
+    /// One try, and one place for all of them.
+    async fn delete_all(&self, locations: &[String]) -> Vec<Result<Deletion, WriteError>> {
+        let Some(first) = locations.first() else { return Vec::new() };
+        let pass = match self.enter(&format!("delete `{first}`"), None).await {
+            Ok(pass) => pass,
+            Err(error) => return vec![Err(error); locations.len()],
+        };
+        let began = self.clock.elapsed();
+        let deleted = self.inner.delete_all(locations).await;
+        // One that failed says more of the store than all that didn't.
+        if let Some(told) = deleted.iter().find(|deleted| deleted.is_err()).or(deleted.first()) {
+            pass.settle(told);
+        }
+        let took = self.clock.elapsed().saturating_sub(began) / u32::try_from(deleted.len()).unwrap_or(u32::MAX).max(1);
+        for deleted in &deleted {
+            self.metrics.count(self.name(), DELETE, deleted, took);
+        }
+        deleted
+    }
+
     /// Only until the first byte may come: what breaks off later is for whoever reads to ask for again.
     async fn get(&self, location: &str, bytes_max: u64) -> Result<ObjectBytes, WriteError> {
         let one_try = |pass| self.one_try_of(pass, GET, location, self.inner.get(location, bytes_max)).boxed();

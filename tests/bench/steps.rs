@@ -14,7 +14,7 @@ use image::imageops::{FilterType, resize};
 use image::{DynamicImage, ImageFormat, RgbImage, RgbaImage};
 use pixerve::encoder::{EncodeSettings, Picture, Pixels, Registry};
 use pixerve::job::{Background, Fit, Format, Position, VariantSpec};
-use pixerve::pipeline::steps::DecodedOriginal;
+use pixerve::pipeline::steps::{DecodedOriginal, placeholder};
 use pixerve::pipeline::{Engine, PixelLimits};
 
 /// Soft shapes with grain.
@@ -88,6 +88,23 @@ fn colours(c: &mut Criterion) {
     group.bench_function("display p3", |b| b.iter(|| size.convert(Some(black_box(&p3))).expect("good")));
 }
 
+/// What a job's placeholder takes: made of a size that is made anyway; where all sizes are cropped, of one more.
+fn placeholders(c: &mut Criterion) {
+    let mut group = c.benchmark_group("placeholder");
+    for width in [400, 1600] {
+        let original = DecodedOriginal::decode(&jpeg(&photo(width, width * 3 / 4)), 1).expect("good");
+        let picture = original.cascade(&[width]).expect("good")[0].convert(None).expect("good");
+        group.bench_function(format!("of {width} px"), |b| b.iter(|| placeholder(black_box(&picture)).expect("good")));
+    }
+    let original = DecodedOriginal::decode(&jpeg(&photo(4032, 3024)), 1).expect("good");
+    group.bench_function("of 12 MP that are cropped", |b| {
+        b.iter(|| {
+            let size = original.cascade(black_box(&[100])).expect("good").remove(0);
+            placeholder(&size.convert(None).expect("good")).expect("good")
+        });
+    });
+}
+
 fn encoding(c: &mut Criterion) {
     let picture = photo(1600, 1200);
     let alpha = with_alpha(&picture);
@@ -154,5 +171,5 @@ fn variant(format: Format, width: u32) -> VariantSpec {
     }
 }
 
-criterion_group!(steps, decoding, resizing, colours, encoding, jobs);
+criterion_group!(steps, decoding, resizing, colours, placeholders, encoding, jobs);
 criterion_main!(steps);

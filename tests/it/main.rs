@@ -47,6 +47,8 @@ mod register;
 mod restart;
 mod sandbox;
 mod spool;
+#[cfg(all(feature = "s3", feature = "gcs"))]
+mod stored_manifest;
 mod tour;
 #[cfg(all(feature = "s3", feature = "gcs"))]
 mod traces;

@@ -168,7 +168,7 @@ async fn readmes_nginx_passes_uploads_files_and_refusals_and_no_client_can_forge
 }
 
 /// Every address that the README's public proxy passes, with what they answer to a GET without parameters.
-const PUBLIC: [(&str, u16); 10] = [
+const PUBLIC: [(&str, u16); 11] = [
     ("/upload", 405),
     ("/status", 400),
     ("/events", 400),
@@ -178,6 +178,7 @@ const PUBLIC: [(&str, u16); 10] = [
     ("/failures", 400),
     ("/files/nothing.jpg", 404),
     ("/image/nothing", 404),
+    ("/private/nothing", 401),
     ("/manifest", 400),
 ];
 

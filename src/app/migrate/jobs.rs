@@ -14,7 +14,7 @@ use crate::app::home_mark::Destination;
 use crate::failpoint::{MigrationStep, reached};
 use crate::job::{ContentHash, ContentHasher, JobId, JobRecord};
 use crate::queue::{KnownJob, TransferEntry, TransferPage};
-use crate::spool::{Spool, SpoolEntry, SpoolPage};
+use crate::spool::{Durability, Spool, SpoolEntry, SpoolPage};
 
 /// Bytes of an original that are read at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -218,7 +218,7 @@ async fn copy_journal(from: &dyn Spool, to: &dyn Spool, id: JobId) -> Result<(),
         journal.append_made(file.clone()).await?;
     }
     if let Some(placeholder) = noted.placeholder.clone().filter(|_| noted.placeholder != there.placeholder) {
-        journal.append_placeholder(placeholder).await?;
+        journal.append_placeholder(placeholder, Durability::Soon).await?;
     }
     if let (Some(at), None) = (noted.all_made_at, there.all_made_at) {
         journal.append_all_made(at).await?;

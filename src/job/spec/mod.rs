@@ -85,6 +85,9 @@ pub struct JobSpec {
     /// Whether what stands in the picture's place is made, too. Not written where it is, as by older versions.
     #[serde(default = "is_made", skip_serializing_if = "Clone::clone")]
     pub placeholder: bool,
+    /// Whether what a page needs to show the picture is stored beside it.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub manifest: bool,
     /// How long after its end it is erased; none for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_after: Option<ExpiresAfter>,
@@ -98,7 +101,7 @@ impl JobSpec {
     /// Files this job makes.
     #[must_use]
     pub fn file_count(&self) -> usize {
-        self.variants.len() + usize::from(self.keep_original)
+        self.variants.len() + usize::from(self.keep_original) + usize::from(self.manifest)
     }
 
     /// How many stores each of them is for, the serve directory included.

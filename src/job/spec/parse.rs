@@ -120,6 +120,7 @@ impl ParsedJob {
         let priority = fields.number("priority", errors, 0..=1);
         let keep_original = fields.bool("keepOriginal", errors).unwrap_or(false);
         let placeholder = fields.bool("placeholder", errors).unwrap_or(true);
+        let manifest = fields.bool("manifest", errors).unwrap_or(false);
         let direct_host = fields.bool("directHost", errors).unwrap_or(false);
         let private = fields.bool("private", errors).unwrap_or(false);
         let unique = fields.bool("unique", errors).unwrap_or(limits.unique);
@@ -143,6 +144,7 @@ impl ParsedJob {
             sub_dir,
             variants,
             placeholder,
+            manifest,
             expires_after,
         };
         let (queues_duplicate, job_data) = (queues_duplicate.unwrap_or(false), Value::Null);

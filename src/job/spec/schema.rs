@@ -147,6 +147,14 @@ fn what_is_kept() -> Map<String, Value> {
                 json!({ "type": "boolean" }),
             ),
         ),
+        (
+            "manifest",
+            described(
+                "Whether what a page needs to show the picture is stored beside it, as JSON: what `/manifest` answers once the \
+                 job has completed.",
+                json!({ "type": "boolean" }),
+            ),
+        ),
         ("keepOriginal", described("Whether the uploaded bytes are stored too.", json!({ "type": "boolean" }))),
         ("directHost", described("Whether the files are served under `/files/`.", json!({ "type": "boolean" }))),
         (
@@ -467,6 +475,7 @@ mod tests {
             "callbackEvents",
             "priority",
             "keepOriginal",
+            "manifest",
             "private",
             "unique",
             "subDir",

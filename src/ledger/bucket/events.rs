@@ -1,5 +1,7 @@
 //! The events that jobs are erased: an object with what is told, and a name that says when it is due.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -7,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::{BucketLedger, REQUESTS_MAX};
 use crate::clock::Timestamp;
 use crate::job::{JobId, SealedText};
-use crate::ledger::{DueEvents, ErasedEvent, ErasedEvents, LedgerError};
+use crate::ledger::{DueEvents, ErasedEvent, ErasedEvents, LedgerError, OwedEvents};
 
 const EVENTS: &str = "erasures/events/";
-/// Below it `<time>.<attempts>/<job>`, the time in milliseconds with 15 digits.
+/// Below it `<time>.<attempts>.<since>/<job>`, both times in milliseconds with 15 digits.
 const DUE: &str = "erasures/events-due/";
 
 /// What of an event doesn't change.
@@ -20,28 +22,31 @@ struct Body {
     sealed: SealedText,
 }
 
-/// When an event is due, and after how many tries: a name alone.
+/// When an event is due, after how many tries, and since when it is owed: a name alone.
 #[derive(Clone, Copy, Debug)]
 struct DueName {
     due_at: Timestamp,
     attempts: u32,
+    since: Timestamp,
     job_id: JobId,
 }
 
 impl DueName {
     fn of(event: &ErasedEvent) -> Self {
-        Self { due_at: event.due_at, attempts: event.attempts, job_id: event.job_id }
+        Self { due_at: event.due_at, attempts: event.attempts, since: event.since, job_id: event.job_id }
     }
 
     fn key(&self) -> String {
-        format!("{DUE}{:015}.{}/{}", self.due_at.as_millis(), self.attempts, self.job_id)
+        let (due_at, since) = (self.due_at.as_millis(), self.since.as_millis());
+        format!("{DUE}{due_at:015}.{}.{since:015}/{}", self.attempts, self.job_id)
     }
 
     fn parse(name: &str) -> Option<Self> {
         let (due, job) = name.split_once('/')?;
-        let (due_at, attempts) = due.split_once('.')?;
-        let due_at = Timestamp::from_millis(due_at.parse().ok()?);
-        Some(Self { due_at, attempts: attempts.parse().ok()?, job_id: job.parse().ok()? })
+        let (due_at, rest) = due.split_once('.')?;
+        let (attempts, since) = rest.split_once('.')?;
+        let [due_at, since] = [due_at.parse().ok()?, since.parse().ok()?].map(Timestamp::from_millis);
+        Some(Self { due_at, attempts: attempts.parse().ok()?, since, job_id: job.parse().ok()? })
     }
 
     fn event(self, Body { since, sealed }: Body) -> ErasedEvent {
@@ -80,10 +85,21 @@ impl ErasedEvents for BucketLedger {
         }
     }
 
+    /// By their names alone.
+    async fn owed_events(&self) -> Result<OwedEvents, LedgerError> {
+        let names = self.names(DUE).await?;
+        let (mut jobs, mut oldest) = (HashSet::new(), None::<Timestamp>);
+        for name in names.iter().filter_map(|name| DueName::parse(name)) {
+            jobs.insert(name.job_id);
+            oldest = Some(oldest.map_or(name.since, |oldest| oldest.min(name.since)));
+        }
+        Ok(OwedEvents { count: jobs.len() as u64, oldest })
+    }
+
     /// Two names for a moment, of which one that stays after a crash has the event told of twice.
     async fn put_off_event(&self, event: &ErasedEvent, due_at: Timestamp, attempts: u32) -> Result<(), LedgerError> {
         let (before, job_id) = (DueName::of(event), event.job_id);
-        let new = DueName { due_at, attempts, job_id };
+        let new = DueName { due_at, attempts, since: event.since, job_id };
         self.put(&new.key(), "").await?;
         if new.key() == before.key() { Ok(()) } else { self.delete(&before.key()).await }
     }
@@ -99,7 +115,8 @@ impl ErasedEvents for BucketLedger {
         let jobs = page.objects.iter().filter_map(|object| object.key.strip_prefix(EVENTS)?.parse::<JobId>().ok());
         let found = stream::iter(jobs.take(limit).collect::<Vec<_>>()).map(|job_id| async move {
             let body = self.get_json::<Body>(&body_key(&job_id)).await?;
-            let untried = |body: Body| DueName { due_at: body.since, attempts: 0, job_id }.event(body);
+            let untried =
+                |body: Body| DueName { due_at: body.since, attempts: 0, since: body.since, job_id }.event(body);
             Ok::<_, LedgerError>(body.map(untried))
         });
         Ok(found.buffered(REQUESTS_MAX).try_collect::<Vec<_>>().await?.into_iter().flatten().collect())

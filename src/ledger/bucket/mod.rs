@@ -147,6 +147,11 @@ impl Ledger for BucketLedger {
         self.delete_all(&others).await
     }
 
+    async fn record_all(&self, entries: &[LedgerEntry]) -> Result<(), LedgerError> {
+        let recorded = stream::iter(entries.to_vec()).map(|entry| async move { self.record(&entry).await });
+        recorded.buffer_unordered(REQUESTS_MAX).try_collect::<()>().await
+    }
+
     async fn entry(&self, job: &JobId) -> Result<Option<LedgerEntry>, LedgerError> {
         match self.names_of(job).await?.first() {
             Some(name) => self.entry_at(&name.entry_key()).await,

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params};
 use super::{SqliteLedger, millis, timestamp};
 use crate::clock::Timestamp;
 use crate::job::{JobId, SealedText};
-use crate::ledger::{DueEvents, ErasedEvent, ErasedEvents, ErasureRecipient, LedgerError};
+use crate::ledger::{DueEvents, ErasedEvent, ErasedEvents, ErasureRecipient, LedgerError, OwedEvents};
 
 const EVENT: &str = "SELECT job, since, due_at, attempts, sealed FROM events";
 
@@ -22,6 +22,18 @@ impl ErasedEvents for SqliteLedger {
                 let next = "SELECT min(due_at) FROM events WHERE due_at > ?1";
                 let next = connection.prepare_cached(next)?.query_row([now], |row| row.get::<_, Option<i64>>(0))?;
                 Ok(DueEvents { events, next_due: next.map(timestamp) })
+            })
+            .await
+    }
+
+    async fn owed_events(&self) -> Result<OwedEvents, LedgerError> {
+        self.thread
+            .read(|connection| {
+                let count =
+                    connection.prepare_cached("SELECT count(*) FROM events")?.query_row([], |row| row.get(0))?;
+                let oldest = "SELECT min(since) FROM events";
+                let oldest = connection.prepare_cached(oldest)?.query_row([], |row| row.get::<_, Option<i64>>(0))?;
+                Ok(OwedEvents { count, oldest: oldest.map(timestamp) })
             })
             .await
     }

@@ -34,6 +34,8 @@ pub const LEDGER_DATABASE: &str = "ledger.db";
 
 /// Hashes that are looked up in one go.
 const HASHES_AT_ONCE: usize = 256;
+/// Entries that are written in one go: others wait for the thread no longer than so many take.
+const ENTRIES_AT_ONCE: usize = 256;
 
 const ENTRY: &str = "SELECT e.job, o.user, o.access_key, o.sub, e.content_head, e.content_tail, e.ended_at, e.expires_at, \
      e.files, e.seq, e.owner, r.recipient FROM entries e JOIN owners o ON o.id = e.owner LEFT JOIN recipients r ON r.job = e.job";
@@ -128,6 +130,14 @@ impl Ledger for SqliteLedger {
     async fn record(&self, entry: &LedgerEntry) -> Result<(), LedgerError> {
         let entry = entry.clone();
         self.thread.write(move |connection| record(connection, &entry)).await
+    }
+
+    async fn record_all(&self, entries: &[LedgerEntry]) -> Result<(), LedgerError> {
+        for entries in entries.chunks(ENTRIES_AT_ONCE) {
+            let entries = entries.to_vec();
+            self.thread.write(move |connection| entries.iter().try_for_each(|entry| record(connection, entry))).await?;
+        }
+        Ok(())
     }
 
     async fn entry(&self, job: &JobId) -> Result<Option<LedgerEntry>, LedgerError> {

@@ -98,3 +98,4 @@ CREATE TABLE events (
     sealed TEXT NOT NULL
 ) STRICT;
 CREATE INDEX events_due ON events (due_at);
+CREATE INDEX events_by_age ON events (since);

@@ -18,6 +18,7 @@ use utoipa::OpenApi;
 use super::{ALLOWED, FileBytes, FileSource, no_such_file, refuse, tree};
 use crate::auth::{AuthError, ReadPaths, Verified};
 use crate::job::{FileName, NameHead, Owner, ServedArea, ServedPath};
+use crate::manifest::Manifest;
 use crate::routes::extract::bearer_of;
 use crate::routes::problem::refusals;
 use crate::routes::{AppState, Refusal};
@@ -73,7 +74,8 @@ refusals!(PrivateFileRefusals: Unauthorized, NotFound, PreconditionFailed, Range
     ),
     responses(
         (
-            status = 200, description = "The file.", content_type = "image/*", body = inline(FileBytes),
+            status = 200, description = "The file; the stored manifest of a job with `manifest` as JSON.",
+            content((inline(FileBytes) = "image/*"), (Manifest = "application/json")),
             headers(
                 ("ETag" = String, description = "Stands for these bytes."),
                 ("Last-Modified" = String, description = "When they were written."),

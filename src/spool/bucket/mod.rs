@@ -351,6 +351,11 @@ impl Spool for BucketSpool {
         Ok(self.bucket.delete_all(&keys).await.map_err(Cause::Bucket)?)
     }
 
+    async fn remove_all(&self, ids: &[JobId]) -> Result<(), SpoolError> {
+        let keys: Vec<_> = ids.iter().flat_map(|id| [SPOOL, KEPT].map(|place| key(place, *id))).collect();
+        Ok(self.bucket.delete_all(&keys).await.map_err(Cause::Bucket)?)
+    }
+
     /// As of the last comparison by this node: nothing until it has made one.
     async fn usage(&self) -> Result<SpoolUsage, SpoolError> {
         Ok(self.usage.lock().last)

@@ -253,6 +253,15 @@ impl Spool for DirectorySpool {
         Ok(())
     }
 
+    async fn remove_all(&self, ids: &[JobId]) -> Result<(), SpoolError> {
+        let places = |id: &JobId| ([self.job_dir(*id), self.kept_dir(*id)], self.incoming.join(id.to_string()));
+        let all: Vec<_> = ids.iter().map(places).collect();
+        blocking(move || {
+            all.iter().try_for_each(|(places, trash)| places.iter().try_for_each(|place| remove_entry(place, trash)))
+        })
+        .await
+    }
+
     /// What can't be looked at counts as nothing.
     async fn usage(&self) -> Result<SpoolUsage, SpoolError> {
         let jobs = self.jobs.clone();

@@ -201,7 +201,11 @@ impl Attempt<'_> {
             uploader.queue_existing(&uploads);
             let made = self.make_variants(&uploader, uploads, place).await;
             match made {
-                Ok(()) if !self.is_stopped() => self.note_made(&uploader, &journal, &give_up).await,
+                Ok(()) if !self.is_stopped() => {
+                    // What is only served has no second stage, with its manifest neither.
+                    uploader.serve_manifest().await;
+                    self.note_made(&uploader, &journal, &give_up).await;
+                }
                 Ok(()) => {}
                 // What is on its way may arrive; what would have to wait has its next chance in the next attempt.
                 Err(_) => self.no_waiting.cancel(),
@@ -209,6 +213,10 @@ impl Attempt<'_> {
             made
         };
         let (making, storing) = tokio::join!(making, uploader.store_all(queues, &self.no_waiting));
+        let storing = match (&making, storing) {
+            (Ok(()), Ok(())) if !self.is_stopped() => uploader.store_manifest(&self.no_waiting).await,
+            (_, storing) => storing,
+        };
         if self.is_stopped() {
             return Settlement::Released;
         }

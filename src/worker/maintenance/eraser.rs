@@ -21,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::deletion::{Deleted, FileDeletion, UNKNOWN_STORE, Whose};
+use self::deletion::{Deleted, FileDeletion, UNKNOWN_STORE};
 use super::BATCH;
 use crate::canceller::{CancelError, Cancellation, JobCanceller};
 use crate::clock::Timestamp;
@@ -57,8 +57,10 @@ const WAIT_FOR_LIVE: Duration = Duration::from_secs(1);
 const KEPT_FOR: Duration = Duration::from_hours(30 * 24);
 /// Jobs of one order that are looked at in one go.
 const JOBS_AT_ONCE: usize = 100_000;
-/// Jobs that are worked on at the same time.
-const CONCURRENT_JOBS: usize = 16;
+/// Jobs that take a step together: what they share of it, such as a sync of the disk, is done once for all of them.
+const JOBS_OF_A_STEP: usize = 256;
+/// Jobs that are worked on at the same time where each takes more than a write that all share.
+const CONCURRENT_JOBS: usize = 64;
 /// With no more jobs under way, and no more records to copy, databases are rewritten at once.
 const QUIET_JOBS: u64 = 16;
 const QUIET_RECORDS: u64 = 200_000;
@@ -245,35 +247,33 @@ impl Inner {
         let pending = ledger.pending(id, clock.now(), JOBS_AT_ONCE).await?;
         // All of them before the first file: from here on nobody sees any.
         let mut failed = None;
-        let taken_out = stream::iter(pending).map(|job| async move { (self.take_out(job.job_id).await, job) });
-        let mut taken_out = taken_out.buffer_unordered(CONCURRENT_JOBS);
-        let mut unseen = Vec::new();
-        while let Some((outcome, job)) = taken_out.next().await {
-            match outcome {
-                Ok(()) => unseen.push(job),
-                Err(error) => {
-                    warn!(erasure_id = %id, job_id = %job.job_id, error = %ErrorChain(&error), "job can't be erased yet; will be retried");
-                    failed = Some(error);
+        let mut unseen: Vec<PendingJob> = Vec::with_capacity(pending.len());
+        for jobs in pending.chunks(JOBS_OF_A_STEP) {
+            for (job, outcome) in jobs.iter().zip(self.take_out(jobs).await) {
+                match outcome {
+                    Ok(()) => unseen.push(job.clone()),
+                    Err(error) => {
+                        warn!(erasure_id = %id, job_id = %job.job_id, error = %ErrorChain(&error), "job can't be erased yet; will be retried");
+                        failed = Some(error);
+                    }
                 }
             }
         }
-        let being_erased = self.being_erased().await?;
+        let being_erased = &self.being_erased().await?;
         // What this server serves itself goes before anything that takes a store's time.
-        let being_erased = &being_erased;
-        let own = stream::iter(unseen).map(|job: PendingJob| async move {
-            let own = files.delete(&job, being_erased, Whose::Own).await;
-            (own, job)
-        });
-        let own: Vec<_> = own.buffer_unordered(CONCURRENT_JOBS).collect().await;
-        if failed.is_none() && own.iter().all(|(own, _)| own.as_ref().is_ok_and(|own| own.left.is_empty())) {
+        let mut own = Vec::with_capacity(unseen.len());
+        for jobs in unseen.chunks(self.written_at_once()) {
+            own.extend(files.delete_own(jobs, being_erased).await);
+        }
+        if failed.is_none() && own.iter().all(|own| own.as_ref().is_ok_and(|own| own.left.is_empty())) {
             self.context.erasures.set_hidden(*id);
         }
-        let settled = stream::iter(own).map(|(own, job)| async move {
+        let settled = stream::iter(unseen.into_iter().zip(own)).map(|(job, own)| async move {
             let mut deleted = own?;
-            deleted.add(files.delete(&job, being_erased, Whose::Stores).await?);
+            deleted.add(files.delete_stored(&job, being_erased).await?);
             self.settle(order, &job, deleted).await
         });
-        let mut settled = settled.buffer_unordered(CONCURRENT_JOBS);
+        let mut settled = settled.buffer_unordered(self.written_at_once());
         while let Some(outcome) = settled.next().await {
             if let Err(error) = outcome {
                 failed = Some(error);
@@ -308,11 +308,42 @@ impl Inner {
         Ok(Progress::Ended)
     }
 
-    /// Ends a job if it lives, and takes away everything that tells of it, but for what is stored where.
-    async fn take_out(&self, id: JobId) -> Result<(), EraseError> {
+    /// Jobs whose end is written down at the same time. On one machine that is few syncs; on many nodes it takes requests of each.
+    fn written_at_once(&self) -> usize {
+        if self.context.queue.is_shared() { CONCURRENT_JOBS } else { JOBS_OF_A_STEP }
+    }
+
+    /// Ends jobs that live, and takes away everything that tells of these, but for what is stored where: what came of each, in their
+    /// order.
+    async fn take_out(&self, jobs: &[PendingJob]) -> Vec<Result<(), EraseError>> {
         let WorkerContext { queue, spool, .. } = &*self.context;
+        let ids: Vec<JobId> = jobs.iter().map(|job| job.job_id).collect();
+        let ended = stream::iter(ids).map(|id| async move { self.end(id).await.map(|()| id) });
+        let ended: Vec<_> = ended.buffered(CONCURRENT_JOBS).collect().await;
+        let ids: Vec<JobId> = ended.iter().filter_map(|ended| ended.as_ref().ok()).copied().collect();
+        let have_left_spool = spool.remove_all(&ids).await.is_ok();
+        let erased = stream::iter(ended).map(|ended| async move {
+            let id = ended?;
+            if !have_left_spool {
+                // One that can't be removed holds up no other.
+                spool.remove_all(&[id]).await?;
+            }
+            reached(ErasureStep::SpoolLeft);
+            match queue.erase(&id).await? {
+                ErasedRecord::Gone | ErasedRecord::Unknown => {}
+                ErasedRecord::Live => return Err(EraseError::Live),
+            }
+            reached(ErasureStep::RecordGone);
+            Ok(())
+        });
+        erased.buffered(self.written_at_once()).collect().await
+    }
+
+    /// Ends a job if it lives. What is stored of it is in the ledger then.
+    async fn end(&self, id: JobId) -> Result<(), EraseError> {
+        let WorkerContext { queue, .. } = &*self.context;
         if let Some(job) = queue.get(&id).await?.filter(|job| !job.state.is_terminal()) {
-            // What it has to say to its caller goes below.
+            // What it has to say to its caller goes with its record.
             match self.canceller.cancel(job).await? {
                 Cancellation::Cancelled => reached(ErasureStep::Cancelled),
                 Cancellation::Ended(_) | Cancellation::Unknown => {}
@@ -322,14 +353,6 @@ impl Inner {
             self.record_all(&job).await?;
             reached(ErasureStep::Recorded);
         }
-        spool.remove(id).await?;
-        spool.remove_kept(&[id]).await?;
-        reached(ErasureStep::SpoolLeft);
-        match queue.erase(&id).await? {
-            ErasedRecord::Gone | ErasedRecord::Unknown => {}
-            ErasedRecord::Live => return Err(EraseError::Live),
-        }
-        reached(ErasureStep::RecordGone);
         Ok(())
     }
 

@@ -49,7 +49,7 @@ async function receive(request, response) {
 }
 
 function picture({ files }) {
-  const address = ({ stored: [{ location }] }) => new URL(location, pixerve).href;
+  const address = ({ stored: [{ url }] }) => url;
   const [jpg] = files.filter(({ format }) => format === "jpg");
   const webp = files.filter(({ format }) => format === "webp").map((file) => `${address(file)} ${file.width}w`);
   return `<picture><source type="image/webp" sizes="400px" srcset="${webp.join(", ")}">

@@ -1,17 +1,14 @@
 //! A thousand jobs of one subject, erased at once.
 
 use futures_util::{StreamExt, stream};
-use pixerve::failpoint::ErasureStep;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::figure;
-use crate::harness::app::{TestApp, WAIT_MAX, files_below, poll_delay, small_job};
-use crate::harness::cluster::Cluster;
+use crate::harness::app::{TestApp, WAIT_MAX, files_below, poll_delay};
 use crate::harness::picture::jpeg;
 use crate::harness::stores::s3;
-use crate::harness::token::Claims;
 
 const JOBS: u32 = 1000;
 const UPLOADS_AT_ONCE: usize = 8;
@@ -65,40 +62,4 @@ async fn a_thousand_jobs_of_a_subject_are_gone_from_every_place() {
         "erasure",
         format!("{JOBS} jobs of a subject in two places each: gone in {gone_ms} ms, purged in {purged_ms} ms"),
     );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "long: make battery"]
-async fn another_node_carries_out_what_one_that_died_has_left() {
-    let Some(cluster) = Cluster::start().await else { return };
-    let other = cluster.node(&[]).await;
-    let steps = [ErasureStep::Ordered, ErasureStep::SpoolLeft, ErasureStep::RecordGone, ErasureStep::FileDeleted];
-    for (seed, step) in (0..).zip(steps) {
-        let accepted = other.accepted("me", small_job(), "a.jpg", jpeg(96, 96, seed)).await;
-        other.ended(&accepted).await;
-        let home = cluster.home(&[]);
-        let points = format!("{}=return", step.name());
-        let mut dies = home.spawn(&[("FAILPOINTS", &points)]);
-        home.answers(&mut dies).await;
-        let id = accepted["job_id"].as_str().expect("an id");
-        let _ = dies
-            .request(Method::DELETE, &format!("/erase?job_id={id}"))
-            .bearer_auth(Claims::of("operator").admin().sign())
-            .send()
-            .await;
-        dies.exited().await;
-        let began = Instant::now();
-        loop {
-            let asked = other.admin(Method::DELETE, &format!("/erase?job_id={id}"), None).await.status();
-            // Whoever asks finds the order that is under way, which the leader takes over.
-            if asked == 404 {
-                break;
-            }
-            assert!(began.elapsed() < WAIT_MAX, "{}: {asked}", step.name());
-            poll_delay().await;
-        }
-        assert_eq!(files_below(&cluster.serve_dir()), [""; 0], "{}", step.name());
-        assert_eq!(other.get(&format!("/status?job_id={id}")).await.status(), 404);
-    }
-    figure("erasure", "4 nodes killed in the midst of an erasure: the leader has carried out each");
 }

@@ -7,6 +7,7 @@ mod auth;
 mod bad_input;
 mod browser;
 mod connections;
+mod counting;
 mod crash;
 mod dependencies;
 mod description;

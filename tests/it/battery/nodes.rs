@@ -3,6 +3,7 @@
 
 mod cancels;
 mod clocks;
+mod erasing;
 mod fleet;
 mod full;
 mod idle;

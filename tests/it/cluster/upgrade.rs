@@ -100,9 +100,10 @@ async fn jobs_are_accepted_in_what_the_older_of_two_releases_reads_as_long_as_it
     });
     let secret = newer[0].process.accepted("somebody", job, "photo.png", picture::png(60, 40, 30)).await;
     assert_eq!(cluster.record_format(&secret).await, 2);
-    // Nor can it say that names are to last or files private, and a node that passed that over would serve them to anyone.
+    // Nor can it say that names are to last, files private or a manifest wanted, and a node that passed that over would serve them to
+    // anyone, or end a job without what it promised.
     let mut lasting = Vec::new();
-    for (seed, field) in (40..).zip(["unique", "private"]) {
+    for (seed, field) in (40..).zip(["unique", "private", "manifest"]) {
         let mut job = small_job();
         job[field] = json!(true);
         let accepted =
@@ -114,8 +115,10 @@ async fn jobs_are_accepted_in_what_the_older_of_two_releases_reads_as_long_as_it
         all_are_completed(node, &jobs).await;
     }
     all_are_completed(&newer[0], &lasting).await;
-    let [unique, private] = &lasting[..] else { panic!("two") };
+    let [unique, private, manifest] = &lasting[..] else { panic!("three") };
     let [unique, private] = [newer[0].process.ended(unique).await, newer[0].process.ended(private).await];
+    let files = newer[0].process.ended(manifest).await["files"].clone();
+    assert_eq!(files.as_array().and_then(|files| files.last()).expect("files")["kind"], "manifest");
     assert!(unique["files"][0]["name"].as_str().expect("text").starts_with(unique["job_id"].as_str().expect("an id")));
     for file in private["files"].as_array().expect("files") {
         assert!(file["stored"][0]["location"].as_str().expect("text").starts_with("/private/"), "{file}");

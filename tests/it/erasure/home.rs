@@ -1,5 +1,6 @@
 //! Where jobs are in these tests, and everything that could have a trace of one.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use reqwest::{Method, Response};
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::harness::app::{TestApp, WAIT_MAX, files_below, poll_delay};
 use crate::harness::cluster::{BUCKET, Cluster};
+use crate::harness::process::Home;
 use crate::harness::stores::{S3Server, s3};
 use crate::harness::token::Claims;
 
@@ -35,8 +37,10 @@ const KEYS_WITH: &str = "
 ";
 
 /// One machine, or what many nodes share; and a store.
-pub(super) struct ErasureHome {
+pub(crate) struct ErasureHome {
     cluster: Option<Cluster>,
+    /// Whether nodes serve files from their bucket.
+    serves_bucket: bool,
     pub(super) store: S3Server,
 }
 
@@ -44,21 +48,56 @@ impl ErasureHome {
     pub(super) async fn one_machine() -> Self {
         let store = s3().await;
         store.create_bucket(PICTURES);
-        Self { cluster: None, store }
+        Self { cluster: None, serves_bucket: false, store }
     }
 
     /// None where Redis isn't installed.
-    pub(super) async fn many_nodes() -> Option<Self> {
+    pub(crate) async fn many_nodes() -> Option<Self> {
         let cluster = Cluster::start().await?;
         Some(Self { cluster: Some(cluster), ..Self::one_machine().await })
     }
 
+    /// The same nodes, which serve files from their bucket.
+    pub(crate) async fn nodes_that_serve_a_bucket() -> Option<Self> {
+        Some(Self { serves_bucket: true, ..Self::many_nodes().await? })
+    }
+
     /// The server, or one more node.
     pub(super) async fn start(&self, settings: &[(&str, &str)]) -> TestApp {
+        let settings = [self.serving(), settings].concat();
         match &self.cluster {
-            Some(cluster) => cluster.node(settings).await,
-            None => TestApp::start_with(settings).await,
+            Some(cluster) => cluster.node(&settings).await,
+            None => TestApp::start_with(&settings).await,
         }
+    }
+
+    /// A place for one more node, in a process of its own.
+    pub(super) fn node_home(&self, settings: &[(&str, &str)]) -> Home {
+        let settings = [self.serving(), settings].concat();
+        self.cluster.as_ref().expect("there are nodes").home(&settings)
+    }
+
+    fn serving(&self) -> &'static [(&'static str, &'static str)] {
+        if self.serves_bucket { &[("PIXERVE_SERVE", "bucket")] } else { &[] }
+    }
+
+    /// The address of what all nodes keep.
+    pub(super) fn shared_endpoint(&self) -> SocketAddr {
+        let s3 = &self.cluster.as_ref().expect("there are nodes").s3;
+        s3.endpoint.socket_addrs(|| None).expect("an address")[0]
+    }
+
+    /// The ids of all orders to erase that nodes know of.
+    pub(super) async fn orders(&self) -> Vec<String> {
+        let keys = self.cluster.as_ref().expect("there are nodes").s3.keys(BUCKET).await;
+        keys.iter().filter_map(|key| Some(key.split_once("/erasures/orders/")?.1.to_owned())).collect()
+    }
+
+    /// The keys of what nodes serve from their bucket.
+    pub(super) async fn served_keys(&self) -> Vec<String> {
+        let mut keys = self.cluster.as_ref().expect("there are nodes").s3.keys(BUCKET).await;
+        keys.retain(|key| key.contains("/serve/"));
+        keys
     }
 
     pub(super) fn is_one_machine(&self) -> bool {
@@ -78,8 +117,16 @@ impl ErasureHome {
     pub(super) async fn traces_of(&self, app: &TestApp, text: &str) -> Vec<String> {
         let mut found = below(&app.data_dir(), text);
         found.extend(below(&app.serve_dir(), text));
+        found.extend(self.shared_traces_of(text).await);
+        found
+    }
+
+    /// The same wherever no server keeps anything for itself.
+    pub(super) async fn shared_traces_of(&self, text: &str) -> Vec<String> {
+        let mut found = Vec::new();
         for key in self.store.keys(PICTURES).await {
-            if key.contains(text) {
+            let object = self.store.object(PICTURES, &key).await;
+            if key.contains(text) || object.is_some_and(|object| contains(&object.bytes, text.as_bytes())) {
                 found.push(format!("the store's {key}"));
             }
         }
@@ -97,7 +144,8 @@ impl ErasureHome {
     }
 }
 
-fn below(dir: &Path, text: &str) -> Vec<String> {
+/// Every file below `dir` that has this text in its name or in its bytes.
+pub(super) fn below(dir: &Path, text: &str) -> Vec<String> {
     let files = files_below(dir).into_iter();
     // One that has just been replaced has no trace any more.
     let has = |name: &String| {

@@ -75,7 +75,7 @@ async fn an_erasure_is_carried_out_whatever_step_the_server_dies_at() {
 }
 
 /// Waits until the receiver was told that each of these jobs is erased.
-async fn told_of(receiver: &Receiver, jobs: &[&Value]) {
+pub(super) async fn told_of(receiver: &Receiver, jobs: &[&Value]) {
     let mut missing: BTreeSet<_> = jobs.iter().map(|job| format!("{}_erased", text(&job["job_id"]))).collect();
     let all = missing.clone();
     while !missing.is_empty() {

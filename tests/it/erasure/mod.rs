@@ -21,11 +21,13 @@ macro_rules! every_home {
     };
 }
 
+mod buckets;
 mod erased;
 mod expired;
 pub(crate) mod garbage;
-mod home;
+pub(crate) mod home;
 mod killed;
 mod killed_garbage;
+pub(crate) mod killed_nodes;
 mod stores;
 mod told;

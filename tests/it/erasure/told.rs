@@ -22,6 +22,7 @@ every_home! {
     a_receiver_that_is_gone_is_asked_no_more,
     it_is_told_of_a_job_whose_record_is_gone,
     it_is_told_of_a_job_that_stored_nothing,
+    what_is_owed_is_counted_as_a_callback_that_is_pending_until_it_is_taken,
 }
 
 /// This job, of whose erasure alone the receiver is told.
@@ -231,6 +232,41 @@ async fn it_is_told_of_a_job_that_stored_nothing(home: ErasureHome) {
 
     let call = receiver.call().await;
     assert_eq!((&call.body["job_id"], &call.body["files"]), (&failed["job_id"], &json!([])));
+}
+
+/// Waits until the metrics tell of so many callbacks that are owed: since how many seconds the oldest is.
+async fn until_so_many_are_pending(app: &TestApp, wanted: u64) -> f64 {
+    let started = Instant::now();
+    loop {
+        let told = app.admin(Method::GET, "/metrics", None).await.text().await.expect("text");
+        let value = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)).expect("it is told").trim();
+        if value("pixerve_callbacks_pending ") == wanted.to_string() {
+            return value("pixerve_callback_oldest_pending_seconds ").parse().expect("a number");
+        }
+        assert!(started.elapsed() < WAIT_MAX, "{told}");
+        poll_delay().await;
+    }
+}
+
+async fn what_is_owed_is_counted_as_a_callback_that_is_pending_until_it_is_taken(home: ErasureHome) {
+    let settings = [("PIXERVE_CALLBACK_RETRY_WAITS", "1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s")];
+    let (mut app, receiver) = (home.start(&settings).await, Receiver::start().await);
+    receiver.answer(503);
+    for seed in 0..2 {
+        app.done("me", told_job(&receiver, small_job()), "a.jpg", jpeg(96, 96, seed)).await;
+    }
+    let _ = until_so_many_are_pending(&app, 0).await;
+
+    erased(&app, &manager("me"), "sub=me").await;
+
+    let oldest = until_so_many_are_pending(&app, 2).await;
+    assert!(oldest > 0.0, "it says since when the receiver is not there");
+    // Whoever starts anew knows of what was owed before.
+    app.restart().await;
+    assert!(until_so_many_are_pending(&app, 2).await > oldest);
+    receiver.answer(200);
+    let _ = until_so_many_are_pending(&app, 0).await;
+    assert_eq!(owed_events(&app).await, 0);
 }
 
 /// A picture with a good header, and little behind it.

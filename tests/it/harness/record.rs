@@ -35,6 +35,7 @@ pub(crate) fn job_record(
             sub_dir: SubDir::default(),
             variants: Vec::new(),
             placeholder: true,
+            manifest: false,
             expires_after: None,
         },
         callback: None,

@@ -109,6 +109,14 @@ impl GcsServer {
         assert!(answer.status().is_success(), "create {bucket}: {}", answer.status());
     }
 
+    /// Has a bucket let go at once of what is deleted; a new one keeps it for a week.
+    pub(crate) async fn forget_deleted(&self, bucket: &str) {
+        let body = json!({"softDeletePolicy": {"retentionDurationSeconds": "0"}}).to_string();
+        let request = self.http.patch(self.url(&["b", bucket])).header("content-type", "application/json").body(body);
+        let answer = request.send().await.expect("answer");
+        assert!(answer.status().is_success(), "change {bucket}: {}", answer.status());
+    }
+
     /// A body for `/register`.
     pub(crate) fn registration(&self, bucket: &str) -> Value {
         json!({"type": "gcs", "bucket": bucket, "endpoint": self.endpoint})
@@ -129,6 +137,12 @@ impl GcsServer {
         let [content_type, cache_control] =
             ["contentType", "cacheControl"].map(|field| description[field].as_str().map(str::to_owned));
         Some(StoredObject { bytes, content_type, cache_control })
+    }
+
+    /// Removes an object.
+    pub(crate) async fn remove(&self, bucket: &str, key: &str) {
+        let answer = self.http.delete(self.url(&["b", bucket, "o", key])).send().await.expect("answer");
+        assert!(answer.status().is_success(), "remove {key}: {}", answer.status());
     }
 
     /// Every key of the bucket, sorted.

@@ -1,10 +1,10 @@
 // Drives a browser for `try_page.rs`: a person at the page of `GET /`. `scene.mjs` stands before it, for its `paint`, and `visit.mjs`, for the browser.
 //
-// in:  { base, photo, large, tiff, text: paths, token, expired, picture: whether to show it for the README }
+// in:  { base, photo, large, tiff, text, hostile: paths, token, expired, picture: whether to show it for the README }
 // out: what the person saw, by what they did
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 
 /** What the proxy before the server is to lose from now on. */
@@ -27,6 +27,31 @@ async function shownVariants(page) {
   }
   return shown;
 }
+
+/** Holds back what the page asks for at addresses like this, until the function that it hands over is called. */
+async function hold(page, pattern) {
+  let release;
+  const held = new Promise((resolve) => { release = resolve; });
+  await page.route(pattern, async (route) => {
+    await held;
+    await route.continue();
+  });
+  return release;
+}
+
+const clipboard = (page) => page.evaluate(() => navigator.clipboard.readText());
+/** Presses a button that copies, and waits until it says so: what is in the clipboard then. */
+async function copied(page, button) {
+  await button.click();
+  await page.waitForFunction((node) => node.textContent === 'Copied', await button.elementHandle());
+  return clipboard(page);
+}
+/** What a canvas shows. */
+const pixels = (page, selector) => page.locator(selector).evaluate((canvas) => {
+  const { width, height } = canvas;
+  return { width, height, isShown: canvas.checkVisibility(), rgba: [...canvas.getContext('2d').getImageData(0, 0, width, height).data] };
+});
+const isLoaded = (page, selector) => page.waitForFunction((found) => { const image = document.querySelector(found); return image.complete && image.naturalWidth > 0; }, selector);
 
 const scenes = {
   /** Drags a file from a file manager onto the page. */
@@ -58,13 +83,11 @@ const scenes = {
     result.zoomed = { scale: placed.a, movedBy: moved.e - placed.e };
 
     await page.locator('.variant >> text=Copy URL').first().click();
-    const url = await page.evaluate(() => navigator.clipboard.readText());
+    const url = await clipboard(page);
     const stored = Buffer.from(await (await fetch(url)).arrayBuffer());
     result.copied = { url, sha256: createHash('sha256').update(stored).digest('hex') };
     await page.click('#curl summary');
-    await page.click('#copy-curl');
-    await page.locator('#copy-curl', { hasText: 'Copied' }).waitFor();
-    const line = await page.evaluate(() => navigator.clipboard.readText());
+    const line = await copied(page, page.locator('#copy-curl'));
     result.curl = JSON.parse(execFileSync('sh', ['-c', `${line} -sS`], { cwd: dirname(order.photo), encoding: 'utf8' }));
     // Until it has ended, the next upload of this picture would be its duplicate.
     await fetch(`${order.base}${result.curl.status_url}&wait=60`);
@@ -89,6 +112,102 @@ const scenes = {
     await page.click('#make');
     await finished(page);
     const result = { chosen, shown: await shownVariants(page) };
+    await page.close();
+    return result;
+  },
+
+  /** Puts the picture on a page of their own, by its address and by its markup. Its name would be more than a name, wherever it could. */
+  async embedded() {
+    const page = await open();
+    let dialogs = 0;
+    page.on('dialog', (dialog) => {
+      dialogs += 1;
+      dialog.dismiss();
+    });
+    await page.setInputFiles('#file', order.hostile);
+    await page.fill('#sizes', '300, 100');
+    await page.check('#keep');
+    await page.check('#manifest');
+    const showImage = await hold(page, /\/image\//);
+    await page.click('#make');
+    await finished(page);
+    await page.locator('#markup-code').waitFor();
+    const result = { job: JSON.parse(await page.inputValue('#json')), rows: await rows(page), awaited: await pixels(page, '#preview-placeholder') };
+    result.drawn = await pixels(page, '#thumbhash-drawn');
+    result.color = await text(page, '#mean-color');
+    showImage();
+    await isLoaded(page, '#preview');
+    result.placeholderIsLeft = (await pixels(page, '#preview-placeholder')).isShown;
+
+    // A variant that is on its way: what stands in its place is where it will be.
+    const showFile = await hold(page, /\/files\/.*_100_100_/);
+    await page.locator('.variant button.what', { hasText: '100' }).last().click();
+    result.awaitedVariant = (await pixels(page, '#awaited')).isShown;
+    showFile();
+    await isLoaded(page, '#after');
+    await page.locator('#awaited').waitFor({ state: 'hidden' });
+
+    result.address = await copied(page, page.locator('#copy-address'));
+    result.types = {};
+    for (const accept of ['image/avif,image/webp,*/*', '*/*']) {
+      const answer = await fetch(`${result.address}?w=90`, { headers: { accept } });
+      result.types[accept] = answer.headers.get('content-type');
+    }
+    result.thumbhash = await copied(page, page.locator('#copy-thumbhash'));
+    result.markup = await copied(page, page.locator('#copy-markup'));
+    const own = await context.newPage();
+    await own.setContent(`<!doctype html><title>A page of their own</title>${result.markup}`);
+    await isLoaded(own, 'img');
+    result.shown = await own.evaluate(() => document.querySelector('img').currentSrc);
+    await own.close();
+    const manifest = await copied(page, page.locator('.variant', { hasText: 'Manifest' }).getByText('Copy URL'));
+    result.manifest = await (await fetch(manifest)).json();
+
+    await page.click('#curl summary');
+    const line = await copied(page, page.locator('#copy-curl'));
+    result.curl = JSON.parse(execFileSync('sh', ['-c', `${line} -sS`], { cwd: dirname(order.hostile), encoding: 'utf8' }));
+    await fetch(`${order.base}${result.curl.status_url}&wait=60`);
+    result.hasRun = existsSync(`${dirname(order.hostile)}/pwned`);
+    Object.assign(result, { dialogs, injected: await page.locator('img[src=x]').count(), unlabelled: await unlabelled(page) });
+    await page.close();
+    return result;
+  },
+
+  /** Has files that are private, under names of their own. */
+  async hidden() {
+    const page = await open();
+    await page.setInputFiles('#file', order.photo);
+    await page.fill('#sizes', '70');
+    await page.uncheck('#format-avif');
+    await page.uncheck('#format-jpg');
+    await page.check('#unique');
+    await page.check('#private');
+    await page.click('#make');
+    await finished(page);
+    await page.locator('#markup-none').waitFor();
+    const result = { job: JSON.parse(await page.inputValue('#json')), rows: await rows(page), none: await text(page, '#markup-none') };
+    result.hasAddress = await page.locator('#one-address').isVisible();
+    result.thumbhash = await text(page, '#thumbhash');
+    // Of the next one nothing is hidden.
+    await page.uncheck('#private');
+    await page.fill('#sizes', '71');
+    await page.click('#make');
+    await finished(page);
+    await page.locator('#markup-code').waitFor();
+    result.next = { none: await text(page, '#markup-none'), markup: await text(page, '#markup') };
+    await page.close();
+    return result;
+  },
+
+  /** Uploads to a server that may not know where it is reached. */
+  async unaddressed() {
+    const page = await open();
+    await page.setInputFiles('#file', order.photo);
+    await page.fill('#sizes', '33');
+    await page.click('#make');
+    await finished(page);
+    await page.locator('#markup-none, #markup-code').filter({ visible: true }).waitFor();
+    const result = { none: await text(page, '#markup-none'), address: await text(page, '#image-address') };
     await page.close();
     return result;
   },
@@ -308,7 +427,8 @@ async function picture() {
   await page.setInputFiles('#file', scene);
   await page.click('#make');
   await finished(page);
-  await page.waitForFunction(() => { const after = document.querySelector('#after'); return after.complete && after.naturalWidth > 0; });
+  await page.locator('#markup-code').waitFor();
+  for (const image of ['#after', '#preview']) await isLoaded(page, image);
   // Away from every control, so that none looks touched.
   await page.mouse.move(1, 1);
   await page.evaluate(() => { document.activeElement.blur(); scrollTo(0, 0); });

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -19,7 +20,7 @@ use crate::harness::app::{TestApp, assert_problem};
 use crate::harness::browser::Browser;
 use crate::harness::fault_proxy::{Asked, Fault, FaultProxy};
 use crate::harness::picture::{jpeg, photo};
-use crate::harness::process::Home;
+use crate::harness::process::{Home, reserve_port};
 use crate::harness::token::{Claims, now};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
@@ -31,11 +32,13 @@ const LOSE: &str = "/test/lose/";
 const PADDING_BYTES: usize = 24 << 20;
 /// What passes of an upload that is cut.
 const CUT_AFTER: usize = 40_000;
+/// What is more than a name in a page, in markup and in a shell.
+const HOSTILE_NAME: &str = "-\"><img src=x onerror=alert(1)>'$(touch pwned)`touch pwned`;type=x,&amp;.jpg";
 const PICTURE_BYTES_MAX: usize = 150_000;
 
 /// The proxy before the server loses what the browser's script tells it to.
-async fn obedient_proxy(app: &TestApp) -> FaultProxy {
-    let proxy = FaultProxy::start(app.addr()).await;
+async fn obedient_proxy(server: SocketAddr) -> FaultProxy {
+    let proxy = FaultProxy::start(server).await;
     let lost = Arc::new(Mutex::new("nothing".to_owned()));
     proxy.script(move |asked: &Asked| {
         let mut lost = lost.lock().expect("not poisoned");
@@ -85,14 +88,18 @@ fn contains(seen: &Value, words: &[&str]) {
 #[expect(clippy::too_many_lines, reason = "one browser for all acts")]
 async fn a_person_drops_pastes_chooses_mends_retries_and_compares() {
     let Some(browser) = Browser::find() else { return };
-    let app = TestApp::start_demo(&[]).await;
-    let proxy = obedient_proxy(&app).await;
+    // The server is told where it is reached, before it starts.
+    let addr = reserve_port();
+    let proxy = obedient_proxy(addr).await;
+    let settings = [("PIXERVE_ADDR", addr.to_string()), ("PIXERVE_SERVER_PUBLIC_URL", proxy.endpoint())];
+    let app = TestApp::start_demo(&settings.each_ref().map(|(name, value)| (*name, value.as_str()))).await;
     let files = tempfile::tempdir().expect("a temporary directory");
     let path = |name: &str| files.path().join(name);
     write(&path("photo one.jpg"), &jpeg(1280, 960, 1));
     write(&path("large.jpg"), &[jpeg(640, 480, 2), vec![0; PADDING_BYTES]].concat());
     write(&path("scan.tif"), &tiff());
     write(&path("notes.jpg"), b"no picture at all");
+    write(&path(HOSTILE_NAME), &jpeg(640, 480, 9));
     let own_job = json!({ "directHost": true, "formats": { "jpg": { "sizes": [[44]], "fit": "cover" } } });
     let picture = std::env::var_os("PIXERVE_TEST_PICTURE");
     let order = json!({
@@ -101,6 +108,7 @@ async fn a_person_drops_pastes_chooses_mends_retries_and_compares() {
         "large": path("large.jpg"),
         "tiff": path("scan.tif"),
         "text": path("notes.jpg"),
+        "hostile": path(HOSTILE_NAME),
         "token": Claims::of("alice").job(own_job.clone()).sign(),
         "expired": Claims::of("alice").job(own_job.clone()).with("exp", json!(now() - 60)).sign(),
         "picture": picture.is_some(),
@@ -137,6 +145,17 @@ async fn a_person_drops_pastes_chooses_mends_retries_and_compares() {
     assert_eq!(first["state"], "completed", "what was copied for a terminal does the same");
     let digests: Vec<_> = first["files"].as_array().expect("files").iter().map(|file| &file["sha256"]).collect();
     assert!(digests.contains(&&drop["copied"]["sha256"]), "{drop}");
+
+    assert_embedded(&seen["embedded"], &proxy.endpoint());
+    let hidden = &seen["hidden"];
+    assert_eq!((&hidden["job"]["private"], &hidden["job"]["unique"]), (&json!(true), &json!(true)), "{hidden}");
+    contains(&hidden["rows"][0], &["/private/"]);
+    assert!(!hidden["rows"].to_string().contains("Copy URL"), "{hidden}");
+    contains(&hidden["none"], &["read claim"]);
+    assert_eq!(hidden["hasAddress"], json!(false), "{hidden}");
+    contains(&hidden["next"]["markup"], &["_71_71_.webp"]);
+    assert_eq!(hidden["next"]["none"], Value::Null, "{hidden}");
+    assert!(hidden["thumbhash"].as_str().is_some_and(|hash| hash.len() >= 20), "{hidden}");
 
     contains(&seen["paste"]["chosen"], &[".png", "60", "40"]);
     let pasted = shown(&seen["paste"]);
@@ -212,6 +231,72 @@ async fn a_person_drops_pastes_chooses_mends_retries_and_compares() {
         assert!(bytes.len() <= PICTURE_BYTES_MAX, "{} bytes", bytes.len());
         write(Path::new(&path), &bytes);
     }
+}
+
+/// Asserts what a person saw of a picture that is to be shown on a page of their own.
+fn assert_embedded(seen: &Value, base: &str) {
+    let manifest = &seen["manifest"];
+    assert_eq!(
+        (&manifest["state"], manifest["files"].as_array().map(Vec::len)),
+        (&json!("completed"), Some(7)),
+        "{seen}"
+    );
+    assert_eq!((&seen["job"]["keepOriginal"], &seen["job"]["manifest"]), (&json!(true), &json!(true)));
+    let rows = seen["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 8, "{seen}");
+    contains(&rows[6], &["Original", "Copy URL"]);
+    contains(&rows[7], &["Manifest", "JSON", "Copy URL"]);
+
+    // What stands in the picture's place is what the library of the server makes of the same bytes.
+    let hash = seen["thumbhash"].as_str().expect("text");
+    assert_eq!(
+        (&manifest["placeholder"]["thumbhash"], &manifest["placeholder"]["color"]),
+        (&json!(hash), &seen["color"])
+    );
+    let (width, height, expected) =
+        thumbhash::thumb_hash_to_rgba(&STANDARD.decode(hash).expect("base64")).expect("a hash");
+    for drawn in [&seen["awaited"], &seen["drawn"]] {
+        assert_eq!(
+            (&drawn["width"], &drawn["height"], &drawn["isShown"]),
+            (&json!(width), &json!(height), &json!(true))
+        );
+        let rgba: Vec<u8> = serde_json::from_value(drawn["rgba"].clone()).expect("pixels");
+        assert!(
+            rgba.len() == expected.len()
+                && rgba.iter().zip(&expected).all(|(ours, theirs)| ours.abs_diff(*theirs) <= 2)
+        );
+    }
+    assert_eq!((&seen["placeholderIsLeft"], &seen["awaitedVariant"]), (&json!(false), &json!(true)), "{seen}");
+
+    let id = manifest["job_id"].as_str().expect("an id");
+    assert_eq!(seen["address"], format!("{base}/image/{id}"));
+    assert_eq!(seen["types"], json!({ "image/avif,image/webp,*/*": "image/avif", "*/*": "image/jpeg" }));
+    let markup = seen["markup"].as_str().expect("text");
+    assert!(
+        markup.starts_with("<picture><source type=\"image/avif\"") && markup.contains(" sizes=\"100vw\""),
+        "{markup}"
+    );
+    assert!(!markup.contains("onerror=") && !markup.contains("pwned)"), "{markup}");
+    assert!(seen["shown"].as_str().is_some_and(|src| src.contains("_300_300_.avif")), "{seen}");
+    // The name is a name, everywhere.
+    assert_eq!((&seen["dialogs"], &seen["injected"], &seen["hasRun"]), (&json!(0), &json!(0), &json!(false)));
+    assert!(seen["curl"]["job_id"].is_string(), "{seen}");
+    assert_eq!(seen["unlabelled"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_not_told_where_it_is_reached_says_so_in_the_place_of_markup() {
+    let Some(browser) = Browser::find() else { return };
+    let app = TestApp::start_demo(&[]).await;
+    let files = tempfile::tempdir().expect("a temporary directory");
+    let photo = files.path().join("photo.jpg");
+    write(&photo, &jpeg(64, 48, 1));
+    let order = json!({ "base": format!("http://{}", app.addr()), "photo": photo, "only": "unaddressed" });
+    let script = concat!(include_str!("scene.mjs"), include_str!("visit.mjs"), include_str!("try_page.mjs"));
+    let seen = browser.drive(script, order).await;
+    contains(&seen["unaddressed"]["none"], &["PIXERVE_SERVER_PUBLIC_URL"]);
+    contains(&seen["unaddressed"]["address"], &["/image/"]);
+    assert_eq!(seen["errors"], json!([]));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use pixerve::job::{CallbackEvent, CallbackEvents, CallbackTarget, HashKey, JobId
 use pixerve::ledger::{
     BucketLedger, DueEvents, DueJob, ErasedEvent, ErasedEvents, Erasure, ErasureId, ErasureOutcome, ErasureRecipient,
     ErasureState, ErasureTally, ErasureTarget, Erasures, GcRequest, GcRun, GcRuns, GcState, KeptPlace, Ledger,
-    LedgerEntry, LedgerPageRequest, LeftPlace, NewErasure, OrderedErasure, SqliteLedger,
+    LedgerEntry, LedgerPageRequest, LeftPlace, NewErasure, OrderedErasure, OwedEvents, SqliteLedger,
 };
 
 use super::{at, entry, job, owner, place};
@@ -91,6 +91,26 @@ async fn what_is_recorded_is_found_by_job_hash_and_subject(subject: &impl Subjec
         let none = ledger.of_subject(user, sub, &LedgerPageRequest::first(10)).await.expect("read");
         assert_eq!(none.entries, [], "{user:?} {sub}");
     }
+}
+
+async fn many_are_recorded_at_once_as_each_would_be(subject: &impl Subject) {
+    let ledger = subject.ledger();
+    ledger.record_all(&[]).await.expect("nothing is recorded");
+    let mut entries: Vec<_> = (1..=20).map(|number| entry(number, owner("a"), &[number])).collect();
+    ledger.record(&entries[0]).await.expect("recorded");
+    for _ in 0..2 {
+        ledger.record_all(&entries).await.expect("recorded");
+    }
+    entries[1].files.truncate(1);
+    entries[2].expires_at = Some(at(9000));
+    ledger.record_all(&entries[1..3]).await.expect("recorded anew");
+    let ledger = subject.ledger();
+    for entry in &entries {
+        assert_eq!(ledger.entry(&entry.job_id).await.expect("read").as_ref(), Some(entry));
+    }
+    assert_eq!(ledger.all(&LedgerPageRequest::first(100)).await.expect("read").entries.len(), 20);
+    assert_eq!(ledger.files_in("pxs_1").await.expect("counted"), 19);
+    assert_eq!(ledger.due(at(9000), 10).await.expect("read").len(), 1);
 }
 
 async fn many_hashes_are_looked_up_at_once_and_an_owner_by_its_part_of_them(subject: &impl Subject) {
@@ -426,6 +446,8 @@ async fn an_event_is_owed_from_the_step_that_erases_its_job_until_it_is_removed(
     };
     let (first, second) = (owed(1, 2001, 0), owed(2, 2002, 0));
     let ledger = subject.ledger();
+    let counted = async || ledger.owed_events().await.expect("counted");
+    assert_eq!(counted().await, OwedEvents { count: 2, oldest: Some(at(2001)) });
     let due = async |ms, limit| ledger.due_events(at(ms), limit).await.expect("read");
     assert_eq!(due(2000, 10).await, DueEvents { events: vec![], next_due: Some(at(2001)) });
     assert_eq!(due(2001, 10).await, DueEvents { events: vec![first.clone()], next_due: Some(at(2002)) });
@@ -437,11 +459,13 @@ async fn an_event_is_owed_from_the_step_that_erases_its_job_until_it_is_removed(
 
     ledger.put_off_event(&first, at(5000), 1).await.expect("put off");
     let first = owed(1, 5000, 1);
+    assert_eq!(counted().await, OwedEvents { count: 2, oldest: Some(at(2001)) }, "put off, it is owed as before");
     assert_eq!(due(4999, 10).await, DueEvents { events: vec![second.clone()], next_due: Some(at(5000)) });
     assert_eq!(due(5000, 10).await.events, [second.clone(), first.clone()]);
     for _ in 0..2 {
         ledger.remove_event(&second).await.expect("removed");
     }
+    assert_eq!(counted().await, OwedEvents { count: 1, oldest: Some(at(2001)) });
     ledger.put_off_event(&second, at(4000), 7).await.expect("nothing is left to be put off");
     assert_eq!(due(9000, 10).await, DueEvents { events: vec![first.clone()], next_due: None });
 
@@ -449,7 +473,11 @@ async fn an_event_is_owed_from_the_step_that_erases_its_job_until_it_is_removed(
     for _ in 0..2 {
         ledger.put_event(&second).await.expect("written");
     }
-    assert_eq!(due(9000, 10).await.events, [second, first]);
+    assert_eq!(due(9000, 10).await.events, [second.clone(), first.clone()]);
+    for event in [first, second] {
+        ledger.remove_event(&event).await.expect("removed");
+    }
+    assert_eq!(counted().await, OwedEvents::default());
 }
 
 macro_rules! suite {
@@ -476,6 +504,7 @@ both!(
     many_hashes_are_looked_up_at_once_and_an_owner_by_its_part_of_them,
     of_comparisons_one_is_begun_and_it_is_known_what_became_of_it,
     what_is_recorded_is_found_by_job_hash_and_subject,
+    many_are_recorded_at_once_as_each_would_be,
     a_name_that_was_registered_again_shares_hashes_and_not_owners,
     recorded_again_it_is_what_was_said_last,
     a_store_holds_what_is_recorded_and_not_removed,

@@ -130,6 +130,7 @@ fn frames_count_against_the_limits() {
         sub_dir: pixerve::job::SubDir::default(),
         variants: vec![moving(10)],
         placeholder: true,
+        manifest: false,
         expires_after: None,
     };
     let errors = check_outputs(&spec, &info, &limits).expect_err("five frames are too many");

@@ -201,6 +201,7 @@ fn job(variants: Vec<VariantSpec>) -> JobSpec {
         sub_dir: SubDir::default(),
         variants,
         placeholder: true,
+        manifest: false,
         expires_after: None,
     }
 }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::harness::app::{TestApp, files_below};
 use crate::harness::cluster::{BUCKET, Cluster};
+use crate::harness::process::Home;
 use crate::harness::token::{Claims, now};
 
 /// What keys of the nodes' bucket begin with.
@@ -42,6 +43,16 @@ impl PrivateHome {
         }
     }
 
+    /// A place for a server in a process of its own, or for one more node.
+    pub(crate) fn process(&self, settings: &[(&str, &str)]) -> Home {
+        let serve: &[(&str, &str)] = if self.serves_bucket { &[("PIXERVE_SERVE", "bucket")] } else { &[] };
+        let settings = [serve, settings].concat();
+        match &self.cluster {
+            Some(cluster) => cluster.home(&settings),
+            None => Home::new(&settings),
+        }
+    }
+
     /// Whether the name of a registered user's classic file fits: the S3 server of the tests makes one name of all of a key.
     pub(crate) fn holds_long_names(&self) -> bool {
         !self.serves_bucket
@@ -60,6 +71,11 @@ impl PrivateHome {
     /// Every public one, by its path below `/files/`.
     pub(crate) async fn public(&self, app: &TestApp) -> Vec<String> {
         self.below(&app.serve_dir(), "serve").await
+    }
+
+    /// What servers in processes of their own serve, by its path below `/files/`.
+    pub(crate) async fn public_of(&self, home: &Home) -> Vec<String> {
+        self.below(&home.serve_dir(), "serve").await
     }
 
     async fn below(&self, own: &std::path::Path, name: &str) -> Vec<String> {

@@ -44,12 +44,13 @@ macro_rules! every_local_queue {
 }
 
 mod cancel;
+pub(crate) mod counting;
 mod database;
 mod dedupe;
 mod delivery;
 mod durable;
 mod erase;
-mod fixture;
+pub(crate) mod fixture;
 mod idempotency;
 mod known;
 mod lease;

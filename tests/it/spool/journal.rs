@@ -2,7 +2,7 @@
 
 use pixerve::clock::Timestamp;
 use pixerve::job::{ContentHash, Placeholder, Stored, Warning, Warnings};
-use pixerve::spool::{JournalEntries, MadeFile, StoredLine};
+use pixerve::spool::{Durability, JournalEntries, MadeFile, StoredLine};
 
 use super::fixture::{SpoolFixture, TestResult, accept, new_id};
 
@@ -52,7 +52,7 @@ async fn what_is_made_is_told_from_what_is_stored(fixture: SpoolFixture) -> Test
     let journal = spool.journal(id).await?;
     journal.append_made(made("one", b"one")).await?;
     let placeholder = Placeholder::new(&[7; 21], [1, 2, 3]);
-    journal.append_placeholder(placeholder.clone()).await?;
+    journal.append_placeholder(placeholder.clone(), Durability::Soon).await?;
     journal.append_all_made(Timestamp::from_millis(7)).await?;
     journal.append_stored(stored("one", "s3")).await?;
     journal.append_all_made(Timestamp::from_millis(9)).await?;

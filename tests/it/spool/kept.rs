@@ -14,6 +14,7 @@ every_spool! {
     a_kept_original_is_found_with_its_manifest_and_so_is_one_that_has_not_left_yet,
     an_original_is_accepted_again_with_the_manifest_of_another_job,
     what_is_gone_is_not_accepted_again,
+    all_that_there_is_of_jobs_is_removed_and_nothing_of_others,
 }
 
 /// The job ends, and as much time passes as its original needs to leave the accepted uploads.
@@ -69,6 +70,32 @@ async fn originals_of_failed_and_cancelled_jobs_are_kept_until_they_are_removed(
     spool.remove_kept(&[failed]).await?;
     assert_eq!(kept(&*spool).await?, BTreeSet::new());
     assert_eq!(original_of(&*spool, failed).await?, None);
+    Ok(())
+}
+
+async fn all_that_there_is_of_jobs_is_removed_and_nothing_of_others(fixture: SpoolFixture) -> TestResult {
+    let spool = fixture.open()?;
+    let mut ids = Vec::new();
+    for bytes in [b"one", b"two", b"six", b"ten"] {
+        ids.push(accept(&*spool, bytes).await?.id);
+    }
+    let [accepted, cancelled, other, other_cancelled] = *ids else { panic!("{ids:?}") };
+    spool.write_made(accepted, "a.jpg", "made".into()).await?;
+    for id in [cancelled, other_cancelled] {
+        end(&*spool, id, State::Cancelled).await?;
+    }
+    // Twice is harmless, and so is what there is nothing of.
+    for _ in 0..2 {
+        spool.remove_all(&[accepted, cancelled, new_id()]).await?;
+    }
+    spool.remove_all(&[]).await?;
+    let spool = fixture.open()?;
+    for id in [accepted, cancelled] {
+        assert_eq!(original_of(&*spool, id).await?, None);
+        assert!(!lists(&*spool, id).await?);
+    }
+    assert_eq!(kept(&*spool).await?, BTreeSet::from([other_cancelled]));
+    assert!(lists(&*spool, other).await? && original_of(&*spool, other).await?.is_some());
     Ok(())
 }
 

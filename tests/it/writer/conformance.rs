@@ -302,6 +302,31 @@ async fn what_is_deleted_is_gone_and_nothing_else(subject: &impl Subject) {
     assert_eq!(subject.content().await.len(), before - 1);
 }
 
+async fn of_many_that_are_deleted_it_is_told_what_came_of_each(subject: &impl Subject) {
+    let (writer, base) = (subject.writer(), subject.location_base());
+    for (sub_dir, name) in [("t", "a.jpg"), ("t", "b.jpg"), ("", "a.jpg"), ("t/t", "a.jpg")] {
+        writer.put(&object(sub_dir, name, "x")).await.expect("stored");
+    }
+    assert!(writer.delete_all(&[]).await.is_empty());
+    let wanted = [
+        ("t/a.jpg", Some(true)),
+        ("t/never.jpg", Some(false)),
+        ("a.jpg", Some(true)),
+        ("nowhere/at/all.jpg", Some(false)),
+        ("t/a.jpg", Some(false)),
+        ("t/t/a.jpg", Some(true)),
+    ];
+    let mut locations: Vec<_> = wanted.iter().map(|(path, _)| format!("{base}{path}")).collect();
+    locations.insert(2, "ftp://x/a.jpg".to_owned());
+    let deleted = writer.delete_all(&locations).await;
+    let mut told: Vec<_> =
+        deleted.iter().map(|deleted| deleted.as_ref().ok().map(|deleted| deleted.was_there)).collect();
+    let elsewhere = deleted[2].as_ref().expect_err("it is nowhere in this store");
+    assert_eq!((elsewhere.kind, told.remove(2)), (WriteErrorKind::Invalid, None), "{elsewhere}");
+    assert_eq!(told, wanted.map(|(_, was_there)| was_there));
+    assert_eq!(subject.content().await.into_keys().collect::<Vec<_>>(), ["t/b.jpg"]);
+}
+
 async fn deleting_twice_at_once_is_harmless(subject: &impl Subject) {
     let (one, other) = (subject.writer(), subject.writer());
     let location = one.put(&object("t", "a.jpg", "x")).await.expect("stored").location;
@@ -460,6 +485,7 @@ suite!(
         the_longest_name_arrives,
         directories_become_part_of_the_key,
         what_is_deleted_is_gone_and_nothing_else,
+        of_many_that_are_deleted_it_is_told_what_came_of_each,
         deleting_twice_at_once_is_harmless,
         what_lies_elsewhere_is_not_touched,
         what_was_stored_is_read_again,
@@ -486,6 +512,7 @@ suite!(
         awkward_names_arrive_as_they_are,
         directories_become_part_of_the_key,
         what_is_deleted_is_gone_and_nothing_else,
+        of_many_that_are_deleted_it_is_told_what_came_of_each,
         deleting_twice_at_once_is_harmless,
         what_lies_elsewhere_is_not_touched,
         what_was_stored_is_read_again,
@@ -510,6 +537,7 @@ suite!(
         awkward_names_arrive_as_they_are,
         directories_become_part_of_the_key,
         what_is_deleted_is_gone_and_nothing_else,
+        of_many_that_are_deleted_it_is_told_what_came_of_each,
         deleting_twice_at_once_is_harmless,
         what_lies_elsewhere_is_not_touched,
         what_was_stored_is_read_again,
@@ -534,6 +562,7 @@ suite!(
         the_longest_name_arrives,
         directories_become_part_of_the_key,
         what_is_deleted_is_gone_and_nothing_else,
+        of_many_that_are_deleted_it_is_told_what_came_of_each,
         deleting_twice_at_once_is_harmless,
         what_lies_elsewhere_is_not_touched,
         what_was_stored_is_read_again,

@@ -10,15 +10,17 @@ use tokio::sync::OnceCell;
 use super::EraseError;
 use crate::error_chain::ErrorChain;
 use crate::failpoint::{ErasureStep, reached};
-use crate::job::JobId;
+use crate::job::{JobId, Owner};
 use crate::ledger::{ErasureTally, KeptPlace, LedgerEntry, LeftPlace, PendingJob, Place};
 use crate::queue::Job;
 use crate::worker::WorkerContext;
-use crate::worker::stores::PlaceError;
+use crate::worker::stores::{HeldName, PlaceError};
 use crate::writer::Deletion;
 
 /// Files of a job that are deleted at the same time.
 const CONCURRENT_FILES: usize = 4;
+/// Jobs of which it is found out at the same time what other jobs name.
+const PLANNED_AT_ONCE: usize = 64;
 
 /// What is left of a file in a store that is registered no more.
 pub(super) const UNKNOWN_STORE: &str = "unknown_store";
@@ -51,7 +53,7 @@ impl Deleted {
 
 /// Some of a job's places.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whose {
+enum Whose {
     /// What is served under `/files`.
     Own,
     Stores,
@@ -61,6 +63,25 @@ impl Whose {
     fn has(self, place: &Place) -> bool {
         (self == Self::Own) == place.access_key.is_none()
     }
+}
+
+/// What is to be done about some files of a job.
+#[derive(Default)]
+struct Plan {
+    /// What is kept, or can't be deleted yet.
+    settled: Deleted,
+    /// What is to be deleted.
+    places: Vec<PlannedPlace>,
+    /// Their names, which nobody of this process writes meanwhile: a job that was accepted since would lose its file.
+    held: Vec<HeldName>,
+}
+
+/// A place at which a file is to be deleted.
+struct PlannedPlace {
+    place: Place,
+    owner: Owner,
+    /// Where it is noted what became of it, if several jobs name it.
+    shared: Option<Arc<OnceCell<bool>>>,
 }
 
 /// Deletes the files of one order's jobs.
@@ -89,28 +110,112 @@ impl FileDeletion {
         Self { context, shared: Mutex::default() }
     }
 
-    /// Deletes the files of a job in some of its places, but for those that other jobs name.
-    pub(super) async fn delete(
+    /// Deletes what the server serves itself of these jobs, but for what other jobs name. What came of each job, in their order.
+    pub(super) async fn delete_own(
+        &self,
+        jobs: &[PendingJob],
+        being_erased: &HashSet<JobId>,
+    ) -> Vec<Result<Deleted, EraseError>> {
+        let planned = stream::iter(jobs.to_vec());
+        let planned = planned.map(|job| async move { self.plan(&job, being_erased, Whose::Own).await });
+        let planned: Vec<_> = planned.buffered(PLANNED_AT_ONCE).collect().await;
+        let (mut batch, mut of_batch) = (Vec::new(), Vec::new());
+        let mut first: HashMap<(String, String), usize> = HashMap::new();
+        let mut again = Vec::new();
+        let (mut outcomes, mut all_held) = (Vec::with_capacity(jobs.len()), Vec::new());
+        for (number, plan) in planned.into_iter().enumerate() {
+            outcomes.push(plan.map(|Plan { settled, places, held }| {
+                let mut outcome = settled;
+                all_held.extend(held);
+                for PlannedPlace { place, owner, shared } in places {
+                    let seen_to = shared.as_ref().and_then(|shared| shared.get()).copied();
+                    let key = (place.backend.clone(), place.location.clone());
+                    match (seen_to, first.get(&key)) {
+                        (Some(is_gone), _) => outcome.gone.extend(is_gone.then_some(place)),
+                        (None, Some(at)) => again.push((number, *at)),
+                        (None, None) => {
+                            first.insert(key, batch.len());
+                            of_batch.push((number, shared));
+                            batch.push((place, owner));
+                        }
+                    }
+                }
+                outcome
+            }));
+        }
+        let deleted = self.context.stores.delete_own(&batch).await;
+        drop(all_held);
+        let mut failures = Vec::with_capacity(batch.len());
+        for (((place, _), (number, shared)), deleted) in batch.iter().zip(of_batch).zip(deleted) {
+            let of_place = deleted_place(&jobs[number], place, deleted);
+            failures.push(of_place.left.first().cloned());
+            if let Some(shared) = shared.filter(|_| of_place.left.is_empty()) {
+                // Nobody else has seen to it: orders are carried out one batch after the other.
+                let _ = shared.set(true);
+            }
+            if let Ok(outcome) = &mut outcomes[number] {
+                outcome.add(of_place);
+            }
+        }
+        for (number, at) in again {
+            if let Ok(outcome) = &mut outcomes[number] {
+                match failures[at].clone() {
+                    Some(left) => outcome.left.push(left),
+                    None => outcome.gone.push(batch[at].0.clone()),
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// Deletes the files of a job in registered stores, but for those that other jobs name.
+    pub(super) async fn delete_stored(
         &self,
         job: &PendingJob,
         being_erased: &HashSet<JobId>,
-        whose: Whose,
     ) -> Result<Deleted, EraseError> {
-        let Some(entry) = self.context.ledger.entry(&job.job_id).await? else { return Ok(Deleted::default()) };
-        let places: Vec<Place> = entry.places().filter(|place| whose.has(place)).cloned().collect();
-        if places.is_empty() {
-            return Ok(Deleted::default());
-        }
-        let others = self.others(&entry, being_erased).await?;
-        let (entry, others) = (&entry, &others);
-        let outcomes =
-            stream::iter(places).map(|place| async move { self.delete_once(job, entry, &place, others).await });
+        let Plan { settled: mut all, places, held: _held } = self.plan(job, being_erased, Whose::Stores).await?;
+        let outcomes = stream::iter(places).map(|place| self.delete_once(job, place));
         let mut outcomes = outcomes.buffer_unordered(CONCURRENT_FILES);
-        let mut all = Deleted::default();
         while let Some(outcome) = outcomes.next().await {
             all.add(outcome);
         }
         Ok(all)
+    }
+
+    /// What is to be done about the files of a job in some of its places.
+    async fn plan(&self, job: &PendingJob, being_erased: &HashSet<JobId>, whose: Whose) -> Result<Plan, EraseError> {
+        let entry = self.context.ledger.entry(&job.job_id).await?;
+        let Some(entry) = entry.filter(|entry| entry.places().any(|place| whose.has(place))) else {
+            return Ok(Plan::default());
+        };
+        // Before it is looked which jobs live.
+        let names = entry.files.iter().filter(|file| file.places.iter().any(|place| whose.has(place)));
+        let held = names.map(|file| self.context.stores.hold(&file.name)).collect();
+        let others = self.others(&entry, being_erased).await?;
+        let (mut settled, mut places) = (Deleted::default(), Vec::new());
+        for place in entry.places().filter(|place| whose.has(place)) {
+            if let Some(other) = others.staying.iter().find(|other| other.names(place)) {
+                settled.tally.kept += 1;
+                settled.kept.push(KeptPlace { location: Some(place.location.clone()), job_id: other.job_id });
+            } else if let Some(other) = others.live.iter().find(|other| may_write(other, place)) {
+                let why = format!("job {} may be writing it; waited for", other.record.id);
+                settled.left.push(left(place, why));
+                settled.waits_for_live = true;
+            } else {
+                let is_shared = others.erased.iter().any(|other| other.names(place));
+                let (owner, shared) = (entry.owner.clone(), self.shared(place, is_shared));
+                places.push(PlannedPlace { place: place.clone(), owner, shared });
+            }
+        }
+        Ok(Plan { settled, places, held })
+    }
+
+    /// Where it is noted what became of a place that several jobs name.
+    fn shared(&self, place: &Place, is_shared: bool) -> Option<Arc<OnceCell<bool>>> {
+        let mut shared = self.shared.lock();
+        let key = (place.backend.clone(), place.location.clone());
+        if is_shared { Some(Arc::clone(shared.entry(key).or_default())) } else { shared.get(&key).cloned() }
     }
 
     async fn others(&self, entry: &LedgerEntry, being_erased: &HashSet<JobId>) -> Result<Others, EraseError> {
@@ -129,20 +234,13 @@ impl FileDeletion {
     }
 
     /// Deletes what is at a place, unless that was seen to for another job of the order.
-    async fn delete_once(&self, job: &PendingJob, entry: &LedgerEntry, place: &Place, others: &Others) -> Deleted {
-        let shared = {
-            let mut shared = self.shared.lock();
-            let key = (place.backend.clone(), place.location.clone());
-            if others.erased.iter().any(|other| other.names(place)) {
-                Some(Arc::clone(shared.entry(key).or_default()))
-            } else {
-                shared.get(&key).cloned()
-            }
-        };
-        let Some(shared) = shared else { return self.delete_place(job, entry, place, others).await };
+    async fn delete_once(&self, job: &PendingJob, planned: PlannedPlace) -> Deleted {
+        let PlannedPlace { place, owner, shared } = planned;
+        let (place, owner) = (&place, &owner);
+        let Some(shared) = shared else { return self.delete_place(job, owner, place).await };
         let mut deleted = None;
         let seeing_to = async {
-            let outcome = self.delete_place(job, entry, place, others).await;
+            let outcome = self.delete_place(job, owner, place).await;
             if !outcome.left.is_empty() {
                 return Err(outcome);
             }
@@ -159,38 +257,35 @@ impl FileDeletion {
         }
     }
 
-    async fn delete_place(&self, job: &PendingJob, entry: &LedgerEntry, place: &Place, others: &Others) -> Deleted {
-        let Place { backend, location, .. } = place;
-        let left = |error: String| LeftPlace { backend: backend.clone(), location: location.clone(), error };
-        let mut outcome = Deleted::default();
-        if let Some(other) = others.staying.iter().find(|other| other.names(place)) {
-            outcome.tally.kept = 1;
-            outcome.kept.push(KeptPlace { location: Some(location.clone()), job_id: other.job_id });
-            return outcome;
-        }
-        if let Some(other) = others.live.iter().find(|other| may_write(other, place)) {
-            outcome.left.push(left(format!("job {} may be writing it; waited for", other.record.id)));
-            outcome.waits_for_live = true;
-            return outcome;
-        }
-        match self.context.stores.delete(place, &entry.owner).await {
-            Ok(Deletion { was_there, keeps_versions }) => {
-                // What an earlier try didn't leave it has deleted.
-                let was_deleted = job.tries > 0 && !job.left.iter().any(|left| left.location == *location);
-                if was_there || was_deleted {
-                    outcome.tally.deleted = 1;
-                } else {
-                    outcome.tally.missing = 1;
-                }
-                outcome.is_versioned = keeps_versions;
-                outcome.gone.push(place.clone());
-                reached(ErasureStep::FileDeleted);
-            }
-            Err(PlaceError::UnknownStore) => outcome.left.push(left(UNKNOWN_STORE.to_owned())),
-            Err(PlaceError::Store(error)) => outcome.left.push(left(ErrorChain(&error).to_string())),
-        }
-        outcome
+    async fn delete_place(&self, job: &PendingJob, owner: &Owner, place: &Place) -> Deleted {
+        deleted_place(job, place, self.context.stores.delete(place, owner).await)
     }
+}
+
+/// What became of one place of a job.
+fn deleted_place(job: &PendingJob, place: &Place, deleted: Result<Deletion, PlaceError>) -> Deleted {
+    let mut outcome = Deleted::default();
+    match deleted {
+        Ok(Deletion { was_there, keeps_versions }) => {
+            // What an earlier try didn't leave it has deleted.
+            let was_deleted = job.tries > 0 && !job.left.iter().any(|left| left.location == place.location);
+            if was_there || was_deleted {
+                outcome.tally.deleted = 1;
+            } else {
+                outcome.tally.missing = 1;
+            }
+            outcome.is_versioned = keeps_versions;
+            outcome.gone.push(place.clone());
+            reached(ErasureStep::FileDeleted);
+        }
+        Err(PlaceError::UnknownStore) => outcome.left.push(left(place, UNKNOWN_STORE.to_owned())),
+        Err(PlaceError::Store(error)) => outcome.left.push(left(place, ErrorChain(&error).to_string())),
+    }
+    outcome
+}
+
+fn left(place: &Place, error: String) -> LeftPlace {
+    LeftPlace { backend: place.backend.clone(), location: place.location.clone(), error }
 }
 
 /// Whether a live job has a file of its own at this place, or will have one.

@@ -1,7 +1,7 @@
 //! Writes down what the ledger doesn't know: what records say that is stored, then what names tell of.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -9,7 +9,7 @@ use super::GcError;
 use super::compare::{AT_ONCE, Comparison, name_of};
 use super::unknown::{Fate, KnownOfHashes, Unknown};
 use crate::failpoint::{GcStep, reached};
-use crate::job::{JobId, State};
+use crate::job::{HashKey, JobId, State};
 use crate::ledger::{EntryFile, ErasureTarget, LedgerEntry, Place};
 use crate::queue::{Filter, Job, PAGE_MAX, Page, PageRequest};
 use crate::worker::WorkerContext;
@@ -94,16 +94,15 @@ impl Comparison<'_> {
         });
         let there: Vec<Unknown> =
             looked.buffer_unordered(AT_ONCE).filter_map(|unknown| async { unknown }).collect().await;
-        let mut entries: BTreeMap<JobId, LedgerEntry> = BTreeMap::new();
+        let (mut entries, mut adopted) = (BTreeMap::new(), HashMap::new());
         for unknown in &there {
-            self.add_to_entries(store, unknown, known, &mut entries).await?;
+            self.add_to_entries(store, unknown, known, &mut entries, &mut adopted).await?;
         }
-        let recorded = stream::iter(entries.into_values()).map(|entry| async move {
-            self.context.ledger.record(&entry).await?;
+        let entries: Vec<LedgerEntry> = entries.into_values().collect();
+        if !entries.is_empty() {
+            self.context.ledger.record_all(&entries).await?;
             reached(GcStep::Adopted);
-            Ok::<_, GcError>(())
-        });
-        recorded.buffer_unordered(RECORDED_AT_ONCE).try_collect::<()>().await?;
+        }
         self.count(|report| there.iter().for_each(|unknown| report.adopted.add(unknown.file.bytes)));
         Ok(others)
     }
@@ -115,16 +114,20 @@ impl Comparison<'_> {
         unknown: &Unknown,
         known: &KnownOfHashes,
         entries: &mut BTreeMap<JobId, LedgerEntry>,
+        adopted: &mut HashMap<HashKey, JobId>,
     ) -> Result<(), GcError> {
         let (file, place) = (&unknown.file, store.place(&unknown.file.location));
         let new = match &unknown.fate {
             Fate::Recorded(jobs) => jobs.iter().map(|job| of_record(job, file)).collect(),
             Fate::Named(owner, hash) => {
                 let written_at = self.context.clock.now().before(file.age);
-                let adopted = known.entries.iter().map(|entry| &entry.job_id).chain(entries.keys());
-                let job_id = adopted.copied().find(|id| hash.is_adopted(id));
+                // One for all of its files: that of an earlier comparison, or of one before in this.
+                let of_hash = known.entries_of(hash).map(|entry| entry.job_id).find(|id| hash.is_adopted(id));
+                let job_id = of_hash.or_else(|| adopted.get(hash).copied());
+                let job_id = job_id.unwrap_or_else(|| hash.adopted_job(written_at));
+                adopted.insert(hash.clone(), job_id);
                 vec![LedgerEntry {
-                    job_id: job_id.unwrap_or_else(|| hash.adopted_job(written_at)),
+                    job_id,
                     owner: owner.clone(),
                     content: hash.content(),
                     ended_at: written_at,
@@ -140,7 +143,7 @@ impl Comparison<'_> {
             let entry = match entries.entry(id) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
-                    let is_known = known.entries.iter().any(|entry| entry.job_id == id);
+                    let is_known = known.has_entry(&id);
                     // As it is now: some of it may have been erased.
                     let now = if is_known { self.context.ledger.entry(&id).await? } else { None };
                     entry.insert(now.unwrap_or(new))

@@ -42,12 +42,26 @@ impl Fate {
 
 /// What is known of some hashes.
 pub(super) struct KnownOfHashes {
-    pub(super) entries: Vec<LedgerEntry>,
+    entries: HashMap<HashKey, Vec<LedgerEntry>>,
+    /// Of all of them.
+    entry_ids: HashSet<JobId>,
     jobs: HashMap<HashKey, Vec<Job>>,
     /// Those that names tell of.
     named_jobs: HashMap<JobId, Job>,
     /// Orders to erase that are under way.
     orders: HashSet<TargetKey>,
+}
+
+impl KnownOfHashes {
+    /// What the ledger has of this hash.
+    pub(super) fn entries_of(&self, hash: &HashKey) -> impl Iterator<Item = &LedgerEntry> {
+        self.entries.get(hash).into_iter().flatten()
+    }
+
+    /// Whether the ledger has an entry of this job.
+    pub(super) fn has_entry(&self, job: &JobId) -> bool {
+        self.entry_ids.contains(job)
+    }
 }
 
 impl Comparison<'_> {
@@ -80,7 +94,12 @@ impl Comparison<'_> {
         let named = named.map(|id| async move { self.context.queue.get(&id).await }).buffer_unordered(AT_ONCE);
         let named = named.try_collect::<Vec<_>>().await?.into_iter().flatten();
         let named_jobs = named.map(|job| (job.record.id, job)).collect();
-        let known = KnownOfHashes { entries, jobs, named_jobs, orders: self.orders().await? };
+        let entry_ids = entries.iter().map(|entry| entry.job_id).collect();
+        let mut of_hash: HashMap<HashKey, Vec<LedgerEntry>> = HashMap::new();
+        for entry in entries {
+            of_hash.entry(entry.hash()).or_default().push(entry);
+        }
+        let known = KnownOfHashes { entries: of_hash, entry_ids, jobs, named_jobs, orders: self.orders().await? };
         let mut judged = Vec::with_capacity(old.len());
         for (file, name) in old {
             let fate = self.judge(&file, &name, &known).await?;
@@ -157,11 +176,11 @@ impl Comparison<'_> {
         jobs: &[&Job],
         known: &KnownOfHashes,
     ) -> Result<Fate, GcError> {
-        let of_entries = known.entries.iter().map(|entry| (entry.hash(), &entry.owner));
+        let of_entries =
+            hashes.iter().flat_map(|hash| known.entries_of(hash).map(move |entry| (hash.clone(), &entry.owner)));
         let of_jobs = jobs.iter().map(|job| (job.record.hash.clone(), &job.record.owner));
         let mut owners: Vec<(HashKey, Owner)> = of_entries
-            .chain(of_jobs)
-            .filter(|(hash, _)| hashes.contains(hash))
+            .chain(of_jobs.filter(|(hash, _)| hashes.contains(hash)))
             // Present and former holders of a user's name have the same hashes.
             .map(|(hash, owner)| (hash, Owner { access_key: None, ..owner.clone() }))
             .collect();

@@ -91,7 +91,7 @@ impl Witness {
         let mut uploads = JoinSet::new();
         for seed in self.pictures..self.pictures + count {
             let mut job = json!({
-                "directHost": true, "subDir": "crash", "keepOriginal": true, "completionCallback": self.receiver.url,
+                "directHost": true, "subDir": "crash", "keepOriginal": true, "manifest": true, "completionCallback": self.receiver.url,
                 "formats": { "jpg": { "sizes": [[32], [16]] }, "webp": { "sizes": [[24, 0]] } }
             });
             if let Some((_, key)) = &self.store {
@@ -220,8 +220,17 @@ impl Witness {
         let bytes = std::fs::read(self.home.serve_dir().join(&path)).unwrap_or_else(|e| panic!("{path}: {e}"));
         assert_eq!(file["sha256"], ContentHash::of(&bytes).to_string(), "{path}");
         assert_eq!(file["bytes"], bytes.len(), "{path}");
-        let picture = image::load_from_memory(&bytes).expect("it decodes");
-        assert_eq!((&file["width"], &file["height"]), (&json!(picture.width()), &json!(picture.height())), "{path}");
+        if file["kind"] == "manifest" {
+            let manifest: Value = serde_json::from_slice(&bytes).expect("it is JSON");
+            assert_eq!(manifest["state"], "completed", "{path}");
+        } else {
+            let picture = image::load_from_memory(&bytes).expect("it decodes");
+            assert_eq!(
+                (&file["width"], &file["height"]),
+                (&json!(picture.width()), &json!(picture.height())),
+                "{path}"
+            );
+        }
         if let Some((s3, _)) = &self.store {
             let object = s3.object(BUCKET, &path).await.unwrap_or_else(|| panic!("{path} is not in the store"));
             assert_eq!(object.bytes, bytes, "{path}");
