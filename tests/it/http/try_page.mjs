@@ -42,8 +42,10 @@ async function hold(page, pattern) {
 const clipboard = (page) => page.evaluate(() => navigator.clipboard.readText());
 /** Presses a button that copies, and waits until it says so: what is in the clipboard then. */
 async function copied(page, button) {
-  await button.click();
-  await page.waitForFunction((node) => node.textContent === 'Copied', await button.elementHandle());
+  // The button itself: by its text it isn't found any more once it says so.
+  const node = await button.elementHandle();
+  await node.click();
+  await page.waitForFunction((pressed) => pressed.textContent === 'Copied', node);
   return clipboard(page);
 }
 /** What a canvas shows. */
