@@ -55,13 +55,17 @@ async function textOf(answer) {
   }
 }
 
-/** A request with this token, if there is one, whose `body` goes as JSON: what was answered, as JSON, or null if nothing was. */
-export async function request(token, path, { method = 'GET', body, withinMs = ANSWER_MS } = {}) {
+/**
+ * A request with this token, if there is one, whose `body` goes as JSON: what was answered, as JSON, or null if nothing was.
+ * `hear(headers)` has the headers of that.
+ */
+export async function request(token, path, { method = 'GET', body, withinMs = ANSWER_MS, hear = () => {} } = {}) {
   const headers = {};
   if (token !== null) headers.Authorization = `Bearer ${token}`;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   const answer = await ask(path, { method, headers, body: JSON.stringify(body), cache: 'no-store', signal: AbortSignal.timeout(withinMs) });
   if (!answer.ok) throw new Refused(await problemOf(answer), answer.headers.get('Retry-After'));
+  hear(answer.headers);
   const text = await textOf(answer);
   try {
     return text === '' ? null : JSON.parse(text);

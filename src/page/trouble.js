@@ -15,7 +15,7 @@ const LOOK_AFTER_MS = 3000;
 const RETRY_MS = 120_000;
 /** What is being stored for longer than this waits for something. */
 const STORING_MS = 60_000;
-/** How much earlier than it was asked for a job may have been accepted that runs another again: clocks are compared no better. */
+/** By how much the clocks of a proxy and of nodes may differ from one another, and the second of which an answer's time is the beginning. */
 const CLOCK_SLACK_MS = 2000;
 
 /** Of the picture itself: running its job again makes the same of it. */
@@ -58,11 +58,13 @@ export class Trouble {
       this.read('jobs', { waiting_for: 'store' }),
       this.read('deliveries', { state: 'given_up' }),
     ]);
-    const batches = await Promise.all(this.batches.map((batch) => (batch.isOver ? null : this.read('jobs', { since: batch.since, until: batch.until }))));
+    // Meanwhile another may begin and one may be hidden.
+    const live = this.batches.filter((batch) => !batch.isOver);
+    const batches = await Promise.all(live.map(({ since, until }) => this.read('jobs', { since, until })));
     Object.assign(this, { since, failed, waiting });
     this.givenUp = { ...givenUp, entries: givenUp.entries.filter(({ last }) => last && last.at >= since) };
-    batches.forEach((read, i) => { if (read) this.batches[i].settle(read.entries); });
-    const pages = [failed, waiting, givenUp, ...batches].reduce((sum, read) => sum + (read?.pages ?? 0), 0);
+    batches.forEach(({ entries }, i) => live[i].settle(entries));
+    const pages = [failed, waiting, givenUp, ...batches].reduce((sum, read) => sum + read.pages, 0);
     this.nextAt = performance.now() + LOOK_AFTER_MS * Math.max(1, pages - 2);
   }
 
@@ -166,11 +168,15 @@ export class Trouble {
       no: 'Not now',
     });
     if (!isSure) return;
-    const from = this.server.now() - CLOCK_SLACK_MS;
     // Whom they run again, where all of those are known.
     const old = isMore ? null : new Set(this.failed.entries.filter((job) => job.error_code === code && isOpen(job)).map(({ job_id: id }) => id));
-    const { count, skipped } = await this.server.call('retry', { method: 'POST', body: { state: 'failed', error: [code], since }, withinMs: RETRY_MS });
-    this.batches.unshift(new Batch({ code, count, skipped, old, since: rfc3339(from), until: rfc3339(this.server.now() + CLOCK_SLACK_MS) }));
+    const askedAt = performance.now();
+    // By the clock of whoever answered: what is known of it from before is late by as much as that answer was.
+    let answeredAt = this.server.now();
+    const hear = (headers) => { answeredAt = Date.parse(headers.get('Date')) || answeredAt; };
+    const { count, skipped } = await this.server.call('retry', { method: 'POST', body: { state: 'failed', error: [code], since }, withinMs: RETRY_MS, hear });
+    const from = answeredAt - (performance.now() - askedAt) - CLOCK_SLACK_MS;
+    this.batches.unshift(new Batch({ code, count, skipped, old, since: rfc3339(from), until: rfc3339(answeredAt + CLOCK_SLACK_MS) }));
     this.again();
   }
 
