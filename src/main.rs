@@ -52,28 +52,54 @@ enum Command {
     Man(ManArgs),
 }
 
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  pixerve serve                                      with the settings of PIXERVE_... and the defaults
+  pixerve serve --config /etc/pixerve/pixerve.toml   with those of a file
+  PIXERVE_ADDR=127.0.0.1:9000 pixerve serve          where it listens";
+
 #[derive(Args, Default)]
+#[command(after_help = SERVE_EXAMPLES)]
 struct ServeArgs {
     /// Show a page to try the server on, sign tokens for it, and print where it is, and a command that does the same
     #[arg(long, hide = true)]
     demo: bool,
 }
 
+const WEBHOOK_SECRET_EXAMPLES: &str = "\
+Examples:
+  pixerve webhook-secret             what a receiver checks callbacks with: whsec_...
+  pixerve webhook-secret --rotate    a new one; callbacks bear both signatures for a day";
+
 #[derive(Args)]
+#[command(after_help = WEBHOOK_SECRET_EXAMPLES)]
 struct WebhookSecretArgs {
     /// Make a new one first; the one before signs too for another day
     #[arg(long)]
     rotate: bool,
 }
 
+const KEYS_EXAMPLES: &str = "\
+Examples:
+  pixerve keys                       jwt.json and vault.key in this directory
+  pixerve keys --dir /etc/pixerve    in another, to be copied to each node";
+
 #[derive(Args)]
+#[command(after_help = KEYS_EXAMPLES)]
 struct KeysArgs {
     /// Directory to make both files in; what is there already is never overwritten
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
 }
 
+const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  pixerve migrate --to nodes --dry-run    what there is to move from this machine
+  pixerve migrate --to nodes              move it to Redis and the bucket
+  pixerve migrate --to machine            move everything back";
+
 #[derive(Args)]
+#[command(after_help = MIGRATE_EXAMPLES)]
 struct MigrateArgs {
     #[arg(
         long,
@@ -87,7 +113,15 @@ struct MigrateArgs {
     dry_run: bool,
 }
 
+const TOKEN_EXAMPLES: &str = "\
+Examples:
+  pixerve token --sub alice --job job.json             uploads what the job says, as alice
+  pixerve token --sub alice --scope manage --ttl 5m    lists, retries and erases alice's jobs
+  pixerve token --sub alice --read /private/...        reads that file of alice's; one that ends in / all below it
+  pixerve token --schema > job.schema.json             what a job may say";
+
 #[derive(Args)]
+#[command(after_help = TOKEN_EXAMPLES)]
 struct TokenArgs {
     /// Subject (`sub`) of the token: the owner of its jobs
     #[arg(long, value_name = "S", default_value = "local")]

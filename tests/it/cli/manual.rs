@@ -29,6 +29,11 @@ async fn the_manual_has_a_page_for_each_command_with_its_options_and_examples() 
     assert!(page("pixerve.1").contains("pixerve\\-health(1)"), "{}", page("pixerve.1"));
     let health = page("pixerve-health.1");
     assert!(health.contains("\\-\\-live") && health.contains("Examples:"), "{health}");
+    let pages = std::fs::read_dir(home.root().join("man1")).expect("a directory");
+    for name in pages.map(|page| page.expect("an entry").file_name().into_string().expect("text")) {
+        let is_own = name == "pixerve.1" || name.starts_with("pixerve-help");
+        assert!(is_own || page(&name).contains("Examples:"), "{name} has no examples");
+    }
     assert_eq!(run(&home, &["man", "health"]).await.stdout.trim(), health.trim());
     assert_eq!(run(&home, &["man", "nothing"]).await.code, Some(2));
 }
