@@ -1,8 +1,8 @@
 //! Kills at each step of an erasure, and at the step at which what is stored is written down.
 
-use std::os::unix::process::ExitStatusExt;
-
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::time::Duration;
 
 use pixerve::clock::{Clock, System};
@@ -15,18 +15,18 @@ use serde_json::{Value, json};
 use super::home::{PICTURES, manager, stored_job, text};
 use super::told::told_job;
 use crate::harness::app::{WAIT_MAX, files_below, poll_delay, small_job};
-use crate::harness::picture::jpeg;
+use crate::harness::picture::{commented, jpeg};
 use crate::harness::process::{Home, ServerProcess};
 use crate::harness::receiver::Receiver;
 use crate::harness::stores::s3;
 use tokio::time::Instant;
 
-/// Waits until an erasure of this subject is known as done and purged, by asking for it again until there is nothing.
-async fn until_nothing_is_left(server: &ServerProcess) {
+/// Waits until nothing of this subject is known, by asking for it to be erased again.
+async fn until_nothing_is_left(server: &ServerProcess, subject: &str) {
     let started = Instant::now();
     loop {
-        let asked = server.request(Method::DELETE, "/erase?sub=me").bearer_auth(manager("me").sign());
-        let answer = asked.send().await.expect("an answer");
+        let asked = server.request(Method::DELETE, &format!("/erase?sub={subject}"));
+        let answer = asked.bearer_auth(manager(subject).sign()).send().await.expect("an answer");
         if answer.status() == 404 {
             return;
         }
@@ -37,8 +37,28 @@ async fn until_nothing_is_left(server: &ServerProcess) {
     }
 }
 
+/// Waits until no file below this directory has one of these texts in it: databases keep the bytes of what is removed until they are
+/// rewritten.
+async fn until_no_file_has(dir: &Path, texts: &[&str]) {
+    let started = Instant::now();
+    let has = |file: &String| {
+        let bytes = std::fs::read(dir.join(file)).unwrap_or_default();
+        texts.iter().any(|text| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+    };
+    loop {
+        let found: Vec<_> = files_below(dir).into_iter().filter(has).collect();
+        if found.is_empty() {
+            return;
+        }
+        assert!(started.elapsed() < WAIT_MAX, "there is still something of {texts:?} in {found:?}");
+        poll_delay().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_erasure_is_carried_out_whatever_step_the_server_dies_at() {
+    let texts @ [subject, directory, name, comment] =
+        ["canary-subject-of-all", "canary-directory", "canary-name", "canary-in-the-picture"];
     for step in ErasureStep::ALL {
         let store = s3().await;
         store.create_bucket(PICTURES);
@@ -48,20 +68,24 @@ async fn an_erasure_is_carried_out_whatever_step_the_server_dies_at() {
         home.answers(&mut server).await;
         let access_key = server.register(store.registration(PICTURES)).await;
         let receiver = Receiver::start().await;
-        let job = told_job(&receiver, stored_job(&access_key));
-        let done = server.done("me", job, "a.jpg", jpeg(96, 96, 1)).await;
-        let slow = json!({ "directHost": true, "formats": { "avif": { "settings": { "speed": 1 }, "sizes": [[900], [800], [700]] } } });
-        let live = server.accepted("me", told_job(&receiver, slow), "b.jpg", jpeg(1000, 1000, 2)).await;
+        let mut job = told_job(&receiver, stored_job(&access_key));
+        job["subDir"] = json!(directory);
+        job["keepOriginal"] = json!(true);
+        let file = format!("{name}.jpg");
+        let done = server.done(subject, job, &file, commented(jpeg(96, 96, 1), comment)).await;
+        let slow = json!({ "directHost": true, "subDir": directory, "formats": { "avif": { "settings": { "speed": 1 }, "sizes": [[900], [800], [700]] } } });
+        let picture = commented(jpeg(1000, 1000, 2), comment);
+        let live = server.accepted(subject, told_job(&receiver, slow), &file, picture).await;
         server.processing(&live).await;
 
-        let order = server.request(Method::DELETE, "/erase?sub=me").bearer_auth(manager("me").sign());
-        let _ = order.send().await;
+        let order = server.request(Method::DELETE, &format!("/erase?sub={subject}"));
+        let _ = order.bearer_auth(manager(subject).sign()).send().await;
         let ended = server.exited().await;
         assert_eq!(ended.signal(), Some(Signal::ABORT.as_raw()), "{} is not come by: {}", step.name(), home.terminal());
         drop(server);
 
         let server = home.start().await;
-        until_nothing_is_left(&server).await;
+        until_nothing_is_left(&server, subject).await;
         assert_eq!(files_below(&home.serve_dir()), [""; 0], "{}", step.name());
         assert!(store.keys(PICTURES).await.is_empty(), "{}", step.name());
         let left = files_below(&home.data_dir().join("spool"));
@@ -69,6 +93,7 @@ async fn an_erasure_is_carried_out_whatever_step_the_server_dies_at() {
         assert_eq!(server.get(&format!("/status?job_id={}", text(&live["job_id"]))).await.status(), 404);
         // Told is each, at least once and under its one id.
         told_of(&receiver, &[&done, &live]).await;
+        until_no_file_has(&home.data_dir(), &texts).await;
         // It serves as before.
         server.done("me", small_job(), "c.jpg", jpeg(96, 96, 3)).await;
     }
@@ -109,7 +134,7 @@ async fn an_event_comes_under_one_id_whatever_step_of_its_delivery_the_server_di
             // Nobody knows that it was taken.
             told_of(&receiver, &[&job]).await;
         }
-        until_nothing_is_left(&server).await;
+        until_nothing_is_left(&server, "me").await;
         // A try in flight is settled first.
         server.terminate();
         server.exited().await;
@@ -140,7 +165,7 @@ async fn a_job_expires_once_whatever_step_the_server_dies_at() {
         drop(server);
         let server = home.start().await;
         told_of(&receiver, &[&job]).await;
-        until_nothing_is_left(&server).await;
+        until_nothing_is_left(&server, "me").await;
         assert_eq!(files_below(&home.serve_dir()), [""; 0]);
         let metrics = server.admin(Method::GET, "/metrics", None).await.text().await.expect("text");
         assert!(metrics.contains(r#"pixerve_jobs_erased_total{reason="expired"} 1"#), "{}: {metrics}", step.name());

@@ -12,7 +12,7 @@ use super::home::{ErasureHome, PICTURES, assert_unknown, below, manager, stored_
 use super::killed::told_of;
 use super::told::told_job;
 use crate::harness::app::{TestApp, WAIT_MAX, poll_delay, small_job};
-use crate::harness::picture::jpeg;
+use crate::harness::picture::{commented, jpeg};
 use crate::harness::process::Home;
 use crate::harness::receiver::Receiver;
 
@@ -28,15 +28,6 @@ struct Canary {
     done: Value,
     /// Not ended when the order comes.
     live: Value,
-}
-
-/// A JPEG with a comment in it.
-fn commented(mut jpeg: Vec<u8>, comment: &str) -> Vec<u8> {
-    let length = u16::try_from(comment.len() + 2).expect("short");
-    let segment = [&[0xff, 0xfe][..], &length.to_be_bytes()[..], comment.as_bytes()].concat();
-    // Behind the mark that every JPEG begins with.
-    jpeg.splice(2..2, segment);
-    jpeg
 }
 
 impl Canary {

@@ -39,3 +39,12 @@ fn encoded(picture: RgbImage, format: ImageFormat) -> Vec<u8> {
     DynamicImage::from(picture).write_to(&mut bytes, format).expect("it can be encoded");
     bytes.into_inner()
 }
+
+/// A JPEG with a comment in it.
+pub(crate) fn commented(mut jpeg: Vec<u8>, comment: &str) -> Vec<u8> {
+    let length = u16::try_from(comment.len() + 2).expect("short");
+    let segment = [&[0xff, 0xfe][..], &length.to_be_bytes()[..], comment.as_bytes()].concat();
+    // Behind the mark that every JPEG begins with.
+    jpeg.splice(2..2, segment);
+    jpeg
+}
