@@ -97,3 +97,53 @@ fn widths<'a>(variants: &[&'a StoredFile], format: Format, own: (u32, u32)) -> V
 fn srcset_of(files: &[Candidate<'_>]) -> String {
     files.iter().map(|file| format!("{} {}w", file.url, file.width)).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::PictureElement;
+    use crate::job::{ContentHash, StoredFile};
+
+    const OWN: (u32, u32) = (400, 300);
+
+    /// A file of this format and width, in the picture's own shape, at these addresses.
+    fn file(format: &str, width: u32, bytes: u64, urls: &[Option<&str>]) -> StoredFile {
+        let stored: Vec<_> =
+            urls.iter().map(|url| json!({ "backend": "s3", "location": "s3://a/b", "url": url })).collect();
+        let file = json!({
+            "name": "a", "format": format, "width": width, "height": width * 3 / 4, "bytes": bytes,
+            "sha256": ContentHash::of(b""), "stored": stored
+        });
+        serde_json::from_value(file).expect("a file")
+    }
+
+    #[test]
+    fn of_two_files_of_one_width_the_one_with_fewer_bytes_stands_in_it() {
+        let url = |name: &'static str| [Some(name)];
+        let files = [
+            file("webp", 40, 9, &url("large")),
+            file("webp", 40, 7, &url("small")),
+            file("webp", 40, 8, &url("between")),
+            file("webp", 80, 9, &url("wide")),
+            file("jpg", 80, 5, &url("first")),
+            file("jpg", 80, 5, &url("second")),
+        ];
+        let element = PictureElement::of(&files.each_ref(), OWN).expect("a picture");
+        assert_eq!(element.sources.len(), 1, "{element:?}");
+        assert_eq!(element.sources[0].srcset, "wide 80w, small 40w");
+        assert_eq!((element.img.src.as_str(), element.img.srcset), ("first", None));
+    }
+
+    #[test]
+    fn of_several_addresses_the_one_in_the_first_store_that_has_one_stands_in_it() {
+        let files = [
+            file("webp", 40, 1, &[None, Some("second"), Some("third")]),
+            file("jpg", 40, 1, &[Some("first"), Some("second")]),
+            file("png", 40, 1, &[None, None]),
+        ];
+        let element = PictureElement::of(&files.each_ref(), OWN).expect("a picture");
+        assert_eq!((element.sources[0].srcset.as_str(), element.img.src.as_str()), ("second 40w", "first"));
+        assert_eq!(PictureElement::of(&[&files[2]], OWN), None, "which no browser gets");
+    }
+}

@@ -105,3 +105,57 @@ fn narrowest<'a>(of_format: impl Iterator<Item = &'a Candidate>, width: Option<u
         (is_narrow, by_width, candidate.bytes)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::ACCEPT;
+    use axum::http::{HeaderMap, HeaderValue};
+
+    use super::{Candidate, Wish, choose};
+    use crate::job::Format;
+    use crate::routes::accept::Accept;
+
+    const OWN: (u32, u32) = (400, 300);
+
+    fn candidate(format: Format, (width, height): (u32, u32), bytes: u64) -> Candidate {
+        Candidate {
+            format,
+            size: [width, height],
+            width,
+            height,
+            bytes,
+            location: format!("{format:?} {width}x{height}"),
+        }
+    }
+
+    /// Where the one is that is shown to whoever says this.
+    fn chosen(candidates: &[Candidate], width: Option<u32>, accept: &'static str) -> Option<String> {
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+        let wish = Wish { width, ..Wish::default() };
+        choose(candidates, OWN, &wish, &Accept::of(&headers)).map(|candidate| candidate.location.clone())
+    }
+
+    #[test]
+    fn a_job_that_has_nothing_but_crops_shows_one_of_them() {
+        let crops = [candidate(Format::Jpeg, (50, 50), 5), candidate(Format::Jpeg, (90, 30), 6)];
+        assert_eq!(chosen(&crops, None, "*/*").as_deref(), Some("Jpeg 90x30"));
+        assert_eq!(chosen(&crops, Some(40), "*/*").as_deref(), Some("Jpeg 50x50"));
+        let [square, strip] = crops;
+        let whole = candidate(Format::Jpeg, (40, 30), 7);
+        assert_eq!(
+            chosen(&[square, strip, whole], None, "*/*").as_deref(),
+            Some("Jpeg 40x30"),
+            "not once there is one"
+        );
+    }
+
+    #[test]
+    fn who_takes_no_jpeg_is_shown_a_png_and_who_takes_neither_what_there_is() {
+        let both = [candidate(Format::Jpeg, (40, 30), 5), candidate(Format::Png, (40, 30), 9)];
+        assert_eq!(chosen(&both, None, "image/jpeg;q=0, */*").as_deref(), Some("Png 40x30"));
+        assert_eq!(chosen(&both, None, "image/png;q=0, */*").as_deref(), Some("Jpeg 40x30"));
+        assert_eq!(chosen(&both, None, "*/*").as_deref(), Some("Jpeg 40x30"), "the fewer bytes");
+        assert_eq!(chosen(&both, None, "text/html").as_deref(), Some("Jpeg 40x30"));
+        assert_eq!(chosen(&[], None, "*/*"), None);
+    }
+}

@@ -1,5 +1,7 @@
 //! Whichever way a camera was held, what is stored is upright.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
@@ -65,6 +67,19 @@ async fn stored(app: &TestApp, file: &Value) -> RgbImage {
     image::load_from_memory(&bytes).expect("it decodes").into_rgb8()
 }
 
+/// The placeholder is wider than high, and each quarter of it has its colour, blurred as it is.
+fn assert_drawn_upright(placeholder: &Value) {
+    let hash = BASE64_STANDARD.decode(placeholder["thumbhash"].as_str().expect("a hash")).expect("base64");
+    let (width, height, pixels) = thumbhash::thumb_hash_to_rgba(&hash).expect("a picture");
+    assert!(width > height, "{width} x {height}");
+    let at = |x: usize, y: usize| {
+        <[u8; 3]>::try_from(&pixels[(height * y / 8 * width + width * x / 8) * 4..][..3]).expect("three")
+    };
+    let ([red, ..], [_, green, _], [.., blue]) = (at(1, 1), at(7, 1), at(1, 7));
+    assert!(red > 150 && green > 150 && blue > 150 && at(7, 7).iter().all(|part| *part > 150), "{placeholder}");
+    assert!(at(7, 1)[0] < red && at(1, 7)[0] < red && at(1, 1)[1] < green && at(1, 1)[2] < blue, "{placeholder}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn all_eight_orientations_come_out_upright() {
     let app = TestApp::start().await;
@@ -73,6 +88,10 @@ async fn all_eight_orientations_come_out_upright() {
         let job = json!({ "directHost": true, "formats": { "jpg": sizes, "png": sizes, "webp": sizes } });
         let status = app.done("me", job, "a.jpg", taken(orientation)).await;
         assert_eq!(status["state"], "completed", "{orientation}: {status}");
+        let manifest = app.get_json(&format!("/manifest?job_id={}", status["job_id"].as_str().expect("an id"))).await;
+        let source = &manifest["source"];
+        assert_eq!((&source["width"], &source["height"]), (&json!(WIDTH), &json!(HEIGHT)), "{orientation}: {source}");
+        assert_drawn_upright(&status["placeholder"]);
         for file in status["files"].as_array().expect("files") {
             let picture = stored(&app, file).await;
             let scale = WIDTH / picture.width();

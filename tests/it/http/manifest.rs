@@ -205,6 +205,17 @@ async fn a_placeholder_is_made_of_the_whole_upright_picture_unless_the_job_says_
     let (left, right) = (at(width / 8), at(width - width / 8));
     assert!(left[0] > 150 && left[2] < 100 && right[0] < 100 && right[2] > 150, "{left:?} {right:?}");
 
+    let mut frames = Vec::new();
+    let mut gif = ::image::codecs::gif::GifEncoder::new(&mut frames);
+    for shade in [0, 255] {
+        gif.encode_frame(::image::Frame::new(::image::RgbaImage::from_pixel(20, 10, [shade, 0, 0, 255].into())))
+            .expect("a frame");
+    }
+    drop(gif);
+    let moving = app.done("me", cut.clone(), "a.gif", frames).await;
+    let source = &app.get_json(&path(&moving, "")).await["source"];
+    assert_eq!((&source["format"], &source["animated"]), (&json!("gif"), &json!(true)), "{source}");
+
     let mut without = cut;
     without["placeholder"] = json!(false);
     let status = app.done("me", without, "b.png", png).await;

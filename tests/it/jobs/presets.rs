@@ -460,13 +460,14 @@ async fn a_bound_user_asks_for_its_presets_and_nothing_else(home: JobsHome) {
 
     let job = json!({
         "preset": "avatar", "subDir": "mine", "priority": 1, "completionCallback": "http://127.0.0.1:9/",
-        "callbackHeaders": { "authorization": "x" }
+        "callbackHeaders": { "authorization": "x" }, "expiresAfter": "90days"
     });
     let response = app.upload(&shop.claims("a").job(job).sign(), "a.jpg", jpeg(16, 16, 2)).await;
     assert_eq!(response.status(), StatusCode::OK);
     let accepted: Value = response.json().await.expect("JSON");
     let ended = app.ended(&accepted).await;
     assert!(text(&ended["files"][0]["stored"][0]["location"]).starts_with("/files/mine/"), "{ended}");
+    assert!(ended["expires_at"].is_string(), "{ended}");
     // Whoever signs with a key of jwt.json is bound by nothing, another user neither.
     let free = RegisteredUser::register(app, "free").await;
     assert_eq!(upload_status(app, &free, avatar(), 3).await, 200);

@@ -24,7 +24,7 @@ const SECRET: &str = "canary-secret-9876543210";
 fn writer_at(endpoint: &str) -> Arc<dyn WriterBackend> {
     let body = json!({
         "type": "s3", "bucket": "pics", "region": "test-1", "access_key_id": "id", "secret_access_key": SECRET,
-        "endpoint": endpoint
+        "endpoint": endpoint, "cache_control": "max-age=60"
     });
     StorageSettings::from_request(&body).expect("valid").connect(&StoreTimeouts::default()).expect("a client")
 }
@@ -294,6 +294,7 @@ async fn a_large_object_goes_in_parts_that_add_up() {
     let asked = server.asked();
     let begun = asked.first().expect("asked");
     assert_eq!((begun.method.as_str(), begun.header("content-type")), ("POST", Some("image/jpeg")));
+    assert_eq!(begun.header("cache-control"), Some("max-age=60"), "as one that goes whole");
     let parts: Vec<_> = asked.iter().filter(|r| r.query().contains("partNumber")).collect();
     assert_eq!(parts.iter().map(|r| r.body.len() >> 20).collect::<Vec<_>>(), [8, 8, 4]);
     assert_eq!(parts.iter().flat_map(|r| r.body.to_vec()).collect::<Vec<_>>(), bytes);

@@ -155,7 +155,7 @@ fn a_bound_user_names_one_of_its_presets_and_says_little_else() {
     let of = |claim: &Value| MergedJob::of(Some(claim), Some(&bound), |_| Some(preset(&of_preset)));
     let claim = json!({
         "preset": "product", "subDir": "mine", "priority": 1, "completionCallback": "https://a.example/",
-        "callbackHeaders": { "authorization": "x" }
+        "callbackHeaders": { "authorization": "x" }, "expiresAfter": "90days"
     });
     let (parsed, _) = of(&claim).read(SpecLimits::default(), |_, _| {}).expect("a job");
     assert_eq!((parsed.spec.sub_dir.as_str(), parsed.spec.variants.len()), ("mine", 1));
